@@ -1,0 +1,143 @@
+"""The error tree. Whether a call may be repeated is in the type, so nobody has to read a message to decide.
+
+A message says what happened, to which job or device, and what to do next.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class QflowsError(Exception):
+    """Root of every error qflows raises on purpose.
+
+    Keyword fields become attributes and survive pickling, because results and failures cross process borders.
+    """
+
+    fields: tuple[str, ...] = ()
+
+    def __init__(self, message: str = "", **fields: Any) -> None:
+        super().__init__(message or (self.__doc__ or type(self).__name__).splitlines()[0])
+        unknown = set(fields) - set(self.fields)
+        if unknown:
+            raise TypeError(f"{type(self).__name__} has no field {sorted(unknown)}")
+        for name in self.fields:
+            setattr(self, name, fields.get(name))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuild, (type(self), self.args[0], {name: getattr(self, name) for name in self.fields})
+
+
+def _rebuild(kind: type[QflowsError], message: str, fields: dict[str, Any]) -> QflowsError:
+    return kind(message, **fields)
+
+
+class ProgramRejected(QflowsError):
+    """Our own check failed; nothing was sent and nothing was recorded."""
+
+
+class RunKeyMissing(QflowsError):
+    """Outside a flow a run key must be given: pass run_key=."""
+
+
+class UnknownDevice(QflowsError):
+    """No device profile of this name, and not of the form vendor:device-id."""
+
+
+class CredentialsMissing(QflowsError):
+    """No credentials for this vendor: neither a block nor the vendor's environment variables."""
+
+
+class ProviderError(QflowsError):
+    """A vendor answered, or failed to answer, in a way that is not a result."""
+
+    fields = ("provider", "http_status", "vendor_code", "vendor_message", "retry_after_s", "body")
+    provider: str | None
+    http_status: int | None
+    vendor_code: str | None
+    vendor_message: str | None
+    retry_after_s: float | None
+    body: str | None
+
+
+class Refused(ProviderError):
+    """The vendor said no; nothing runs there. Never retry unchanged."""
+
+
+class NotSent(ProviderError):
+    """The request provably never left this machine. Retry freely."""
+
+
+class Throttled(NotSent):
+    """The vendor asked for patience before accepting anything. Retry after `retry_after_s`."""
+
+
+class Ambiguous(ProviderError):
+    """The vendor may have accepted the request. Settle by look-up; never send again unasked."""
+
+
+class Unreadable(ProviderError):
+    """The answer does not match the documented shape. The body is kept; stop and look."""
+
+
+class JobFailed(QflowsError):
+    """The vendor ran the job and it failed, or cancelled it. Counts may still exist for parts of it."""
+
+    fields = ("key", "vendor_id", "reason", "vendor_code", "provider", "retryable")
+    key: str | None
+    vendor_id: str | None
+    reason: str | None
+    vendor_code: str | None
+    provider: str | None
+    retryable: bool | None
+
+
+class JobCancelled(JobFailed):
+    """The job was cancelled before it produced counts."""
+
+
+class InDoubt(QflowsError):
+    """Nobody can tell whether the vendor has this job; a person must say so with `qflows jobs resolve`."""
+
+    fields = ("key", "provider")
+    key: str | None
+    provider: str | None
+
+
+class WaitTimeout(QflowsError, TimeoutError):
+    """The deadline passed first; the jobs go on at the vendor and can be attached later."""
+
+    fields = ("pending",)
+    pending: tuple[str, ...] | None
+
+
+class UnknownJob(QflowsError, LookupError):
+    """The ledger has no job with this key or vendor id."""
+
+
+class LedgerError(QflowsError):
+    """The ledger could not do its work; nothing was sent."""
+
+
+class LedgerUnavailable(LedgerError):
+    """The ledger cannot be opened, read or written."""
+
+
+class LedgerVersionError(LedgerError):
+    """The ledger's schema is of another version."""
+
+
+class StaleClaim(LedgerError):
+    """Somebody else owns this job by now; this process must let go of it."""
+
+
+class KeyReused(LedgerError):
+    """The same key names a different job; two runs share a run key they should not share."""
+
+
+class IllegalTransition(LedgerError):
+    """The state table has no such move."""
+
+
+class DocumentError(QflowsError):
+    """A YAML document is wrong: file, line and key are in the message."""

@@ -1,0 +1,201 @@
+"""Values that travel between vendors, ledger and users. Frozen, plain, picklable; no behaviour that does I/O.
+
+One bit order everywhere: in a counts key the rightmost character is classical bit 0; classical registers are
+separated by one space, the first declared register rightmost (Qiskit's convention). A classical bit that no
+measurement writes reads "0", as it does on hardware; an unmeasured qubit does not appear at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from qflows.errors import QflowsError
+from qflows.transitions import TERMINAL, JobStatus
+
+
+class Counts(dict[str, int]):
+    """Histogram: bit string → number of shots. Keys as described in the module docstring."""
+
+    @property
+    def shots(self) -> int:
+        """The sum over all outcomes."""
+        return sum(self.values())
+
+    def probabilities(self) -> dict[str, float]:
+        """Relative frequencies, same keys; empty for an empty histogram."""
+        total = self.shots
+        return {key: n / total for key, n in self.items()} if total else {}
+
+    def marginal(self, bits: Iterable[int]) -> Counts:
+        """Counts over the classical bits `bits` alone, first of them rightmost, registers dissolved."""
+        chosen = tuple(bits)
+        out: Counts = Counts()
+        for key, n in self.items():
+            flat = key.replace(" ", "")[::-1]
+            short = "".join(flat[b] for b in reversed(chosen))
+            out[short] = out.get(short, 0) + n
+        return out
+
+
+@dataclass(frozen=True, slots=True)
+class Expectation:
+    """One expectation value. `std_error` is the standard error of `value`; 0.0 when computed exactly."""
+
+    value: float
+    std_error: float
+
+
+@dataclass(frozen=True, slots=True)
+class ItemError:
+    """Why one circuit of a job has no counts."""
+
+    code: str | None
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class ItemResult:
+    """What a vendor gave back for one program of a job."""
+
+    counts: Counts | None = None
+    probabilities: dict[str, float] | None = None  # exact ones, where the vendor computes them
+    memory: tuple[str, ...] | None = None  # one key per shot, in shot order
+    expectations: tuple[Expectation, ...] | None = None
+    error: ItemError | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Timeline:
+    """When things happened, UTC, as far as known; `qpu_s` is billed or reported execution time in seconds."""
+
+    created: datetime | None = None
+    submitted: datetime | None = None
+    started: datetime | None = None
+    finished: datetime | None = None
+    qpu_s: float | None = None
+
+    @property
+    def queue_s(self) -> float | None:
+        """Seconds between submission and start."""
+        return _span_s(self.submitted, self.started)
+
+    @property
+    def execution_s(self) -> float | None:
+        """Seconds between start and end."""
+        return _span_s(self.started, self.finished)
+
+
+def _span_s(start: datetime | None, end: datetime | None) -> float | None:
+    return (end - start).total_seconds() if start and end else None
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """An amount in the vendor's unit; `is_estimate` until the vendor has billed."""
+
+    amount: float
+    unit: str  # usd, credits, qpu_s
+    is_estimate: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A durable handle: a snapshot of the ledger row. Read it again with `qflows.attach(job.key)`."""
+
+    key: str
+    run_key: str
+    label: str
+    provider: str
+    account: str
+    device: str  # profile name, or vendor:device-id
+    device_id: str  # the vendor's own name
+    shots: int | None
+    status: JobStatus
+    vendor_id: str | None
+    fence: int
+    epoch: int
+    ordinal: int
+    name: str
+    tags: Mapping[str, str]
+    n_programs: int
+    created_at: datetime
+    error_kind: str | None = None
+    error_code: str | None = None
+    error_message: str | None = None
+    queue_position: int | None = None
+    queue_note: str | None = None
+    cancel_requested_at: datetime | None = None
+    timeline: Timeline = field(default_factory=Timeline)
+    cost: Cost | None = None
+
+    @property
+    def is_terminal(self) -> bool:
+        """True when the status can change no more."""
+        return self.status in TERMINAL
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """The outcome of one job. A job of one program has `.counts` and friends; a composite job has `.items`."""
+
+    job: Job
+    items: tuple[ItemResult, ...]
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+    def _only(self) -> ItemResult:
+        if len(self.items) != 1:
+            raise QflowsError(
+                f"job {self.job.key[:12]} holds {len(self.items)} programs; read .items[i] instead of the single result"
+            )
+        return self.items[0]
+
+    @property
+    def counts(self) -> Counts:
+        """Histogram of the single program; an exact run without shots has none and says so."""
+        counts = self._only().counts
+        if counts is None:
+            raise QflowsError(
+                f"job {self.job.key[:12]} has no counts: it ran without shots; read .probabilities or .expectation"
+            )
+        return counts
+
+    @property
+    def probabilities(self) -> dict[str, float]:
+        """Exact probabilities where the device computes them, else relative frequencies."""
+        item = self._only()
+        return item.probabilities if item.probabilities is not None else self.counts.probabilities()
+
+    @property
+    def memory(self) -> tuple[str, ...] | None:
+        """Outcome of every shot in order, or None where the device does not offer it."""
+        return self._only().memory
+
+    @property
+    def expectation(self) -> Expectation:
+        """Value and standard error of the single observable asked for."""
+        values = self.expectations
+        if len(values) != 1:
+            raise QflowsError(f"{len(values)} observables were asked for; read .expectations[i]")
+        return values[0]
+
+    @property
+    def expectations(self) -> tuple[Expectation, ...]:
+        """One value per observable, in the order given."""
+        values = self._only().expectations
+        if values is None:
+            raise QflowsError("no observables were asked for; pass observables= to submit")
+        return values
+
+    @property
+    def cost(self) -> Cost | None:
+        """What the vendor billed, or its estimate, or None where neither is known."""
+        return self.job.cost
+
+    @property
+    def timeline(self) -> Timeline:
+        """Created, submitted, started, finished."""
+        return self.job.timeline

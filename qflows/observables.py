@@ -1,0 +1,421 @@
+"""Pauli observables: canonical form, qubit-wise measurement groups, and estimates with honest error bars.
+
+Labels are read like kets: the rightmost character acts on qubit 0, and so does the rightmost bit of a counts key.
+Every sum runs in a fixed order, so equal counts give the same energy to the last bit, on any day and in any process.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, SupportsComplex, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qflows.errors import ProgramRejected
+
+if TYPE_CHECKING:
+    from qiskit import QuantumCircuit
+
+Term = tuple[str, float]
+MEASURE_REGISTER = "m"
+# operators built by arithmetic carry imaginary dust; what is larger than this, relative to the largest
+# coefficient, is a mistake of the user
+_IMAGINARY_DUST = 1e-12
+_PROBABILITY_SLACK = 1e-6
+_CACHED_ENTRIES = 1 << 20
+
+
+@dataclass(frozen=True)
+class Observable:
+    """A Hermitian sum of Pauli strings: labels unique and sorted, zeros dropped, coefficients real and finite.
+
+    Build it with `observable()`. The zero operator keeps one identity term of coefficient 0, so that the width is
+    always known. Equal operators are equal values, whatever order their terms came in.
+    """
+
+    terms: tuple[Term, ...]
+
+    @property
+    def n_qubits(self) -> int:
+        return len(self.terms[0][0])
+
+    def __iter__(self) -> Iterator[Term]:
+        return iter(self.terms)
+
+    def __len__(self) -> int:
+        return len(self.terms)
+
+    def to_json(self) -> list[list[str]]:
+        """`[[label, coefficient as float.hex], ...]`: exact, and the same text for equal operators."""
+        return [[label, coeff.hex()] for label, coeff in self.terms]
+
+    @classmethod
+    def from_json(cls, value: Iterable[Sequence[str]]) -> Observable:
+        """The observable that `to_json` wrote. Raises ProgramRejected on anything else."""
+        try:
+            pairs = [(label, float.fromhex(coeff)) for label, coeff in value]
+        except (TypeError, ValueError, OverflowError) as error:
+            raise ProgramRejected(f"not an observable in JSON: {error}; write it with Observable.to_json") from None
+        return observable(pairs)
+
+
+def observable(source: object) -> Observable:
+    """The canonical form of `source`.
+
+    Takes an Observable, one label (`"ZZ"`, coefficient 1), a list of (label, coefficient), a mapping of label to
+    coefficient, or qiskit's `Pauli`, `SparsePauliOp` and `SparseObservable`. Rightmost character = qubit 0.
+    Raises ProgramRejected for a bad label, unequal widths, no terms, and coefficients that are complex, not finite,
+    or still hold parameters.
+    """
+    if isinstance(source, Observable):
+        source = source.terms
+    collected: dict[str, list[complex]] = {}
+    for label, coeff in _pairs(source):
+        _check_label(label)
+        collected.setdefault(label, []).append(_number(label, coeff))
+    widths = sorted({len(label) for label in collected})
+    if not widths:
+        raise ProgramRejected("an observable needs at least one term; for zero give [('I', 0.0)]")
+    if len(widths) > 1:
+        raise ProgramRejected(f"labels of one observable have different lengths {widths}; pad with I")
+    # fsum is correctly rounded, hence independent of the order in which equal labels were given
+    real = {label: math.fsum(c.real for c in coeffs) for label, coeffs in collected.items()}
+    _refuse_imaginary(collected)
+    kept = tuple((label, value) for label, value in sorted(real.items()) if value != 0.0)
+    return Observable(kept or (("I" * widths[0], 0.0),))
+
+
+def _pairs(source: object) -> list[tuple[str, object]]:
+    if isinstance(source, str):
+        return [(source, 1.0)]
+    if isinstance(source, Mapping):
+        return list(source.items())
+    if hasattr(source, "paulis") and hasattr(source, "to_list"):  # SparsePauliOp
+        labels: list[str] = cast(Any, source).paulis.to_labels()
+        return list(zip(labels, cast(Any, source).coeffs, strict=True))
+    if hasattr(source, "as_paulis") and hasattr(source, "bit_terms"):  # SparseObservable
+        from qiskit.quantum_info import SparsePauliOp
+
+        return _pairs(SparsePauliOp.from_sparse_observable(cast(Any, source)))
+    if hasattr(source, "to_label") and hasattr(source, "phase"):  # Pauli
+        from qiskit.quantum_info import SparsePauliOp
+
+        return _pairs(SparsePauliOp(cast(Any, source)))
+    try:
+        return [(label, coeff) for label, coeff in cast(Any, source)]
+    except (TypeError, ValueError):
+        raise ProgramRejected(
+            f"cannot read an observable from {type(source).__name__}; give a SparsePauliOp, a label such as 'ZZ', "
+            "or a list of (label, coefficient)"
+        ) from None
+
+
+def _check_label(label: object) -> None:
+    if not isinstance(label, str) or not label or set(label) - set("IXYZ"):
+        raise ProgramRejected(f"bad Pauli label {str(label)[:80]!r}; use the letters I X Y Z, rightmost = qubit 0")
+
+
+def _number(label: str, coeff: object) -> complex:
+    try:
+        value = complex(cast(SupportsComplex, coeff))
+    except (TypeError, ValueError, OverflowError):
+        raise ProgramRejected(f"the coefficient of {label} is not a number; bind its parameters first") from None
+    if isinstance(coeff, str) or not (math.isfinite(value.real) and math.isfinite(value.imag)):
+        raise ProgramRejected(f"the coefficient of {label} is not a finite number")
+    return value
+
+
+def _refuse_imaginary(collected: Mapping[str, list[complex]]) -> None:
+    scale = max(abs(c) for coeffs in collected.values() for c in coeffs)
+    for label, coeffs in collected.items():
+        imaginary = math.fsum(c.imag for c in coeffs)
+        if abs(imaginary) > _IMAGINARY_DUST * scale:
+            raise ProgramRejected(
+                f"the coefficient of {label} has imaginary part {imaginary:g}; an observable is Hermitian, "
+                "so measure the real and the imaginary part as two observables"
+            )
+
+
+@dataclass(frozen=True)
+class Member:
+    """One Pauli term of one observable; `observable` is its place in the list that was grouped."""
+
+    label: str
+    coeff: float
+    observable: int = 0
+
+
+@dataclass(frozen=True)
+class Group:
+    """Terms that one measurement setting serves. `basis` holds X, Y or Z per needed qubit and I elsewhere."""
+
+    basis: str
+    members: tuple[Member, ...]
+
+    @property
+    def needs_measurement(self) -> bool:
+        """False only for a group of nothing but identities: its value is known without a job."""
+        return bool(self.basis.strip("I"))
+
+
+def group_qubitwise(observables: object) -> tuple[Group, ...]:
+    """Measurement groups in which all terms agree qubit by qubit.
+
+    `observables` is one observable (anything `observable()` reads) or a list of `Observable`, which then share
+    settings. Greedy by falling weight (Crawford et al., Quantum 5, 385 (2021): heavy terms measured together have
+    the smaller error), ties by label, so equal input gives equal groups. Identity terms ride in the first group.
+    """
+    many = observables if _is_list_of_observables(observables) else [observable(observables)]
+    listed = cast(Sequence[Observable], many)
+    if len({item.n_qubits for item in listed}) > 1:
+        raise ProgramRejected("observables of one measurement act on different numbers of qubits; pad with I")
+    by_label: dict[str, list[Member]] = {}
+    for place, item in enumerate(listed):
+        for label, coeff in item:
+            by_label.setdefault(label, []).append(Member(label, coeff, place))
+    identity = by_label.pop("I" * listed[0].n_qubits, [])
+    order = sorted(by_label, key=lambda label: (-math.fsum(abs(m.coeff) for m in by_label[label]), label))
+    bases: list[tuple[int, int]] = []
+    groups: list[list[Member]] = []
+    for label in order:
+        x, z = _masks(label)
+        for place, (basis_x, basis_z) in enumerate(bases):
+            shared = (x | z) & (basis_x | basis_z)
+            if not ((x ^ basis_x) | (z ^ basis_z)) & shared:
+                bases[place] = (x | basis_x, z | basis_z)
+                groups[place] += by_label[label]
+                break
+        else:
+            bases.append((x, z))
+            groups.append(list(by_label[label]))
+    if not groups:
+        return (Group("I" * listed[0].n_qubits, tuple(identity)),)
+    groups[0] += identity
+    width = listed[0].n_qubits
+    return tuple(Group(_label(*basis, width), tuple(members)) for basis, members in zip(bases, groups, strict=True))
+
+
+def _is_list_of_observables(value: object) -> bool:
+    return isinstance(value, list | tuple) and bool(value) and all(isinstance(item, Observable) for item in value)
+
+
+def _masks(label: str) -> tuple[int, int]:
+    """(x, z) bit masks of a label; bit q belongs to qubit q, and Y sets both."""
+    x = int(label.translate(_X_BITS), 2)
+    return x, int(label.translate(_Z_BITS), 2)
+
+
+_X_BITS = str.maketrans("IXYZ", "0110")
+_Z_BITS = str.maketrans("IXYZ", "0011")
+
+
+def _label(x: int, z: int, width: int) -> str:
+    return "".join("IXZY"[(x >> q & 1) + 2 * (z >> q & 1)] for q in reversed(range(width)))
+
+
+def basis_rotations(basis: str) -> list[tuple[str, int]]:
+    """(gate, qubit) pairs, in the order to apply, after which a Z measurement of each qubit reads `basis`.
+
+    Gates are `h` and `sdg`, named as in OpenQASM. Measure every qubit q into bit q afterwards: counts keys are
+    n_qubits wide, and qubits where `basis` has I are ignored.
+    """
+    _check_label(basis)
+    rotations: list[tuple[str, int]] = []
+    for qubit, letter in enumerate(reversed(basis)):
+        rotations += [(gate, qubit) for gate in {"X": ("h",), "Y": ("sdg", "h")}.get(letter, ())]
+    return rotations
+
+
+def measurement_circuit(state: QuantumCircuit, basis: str) -> QuantumCircuit:
+    """`state` followed by the rotations of `basis` and a measurement of all qubits into one register `m`.
+
+    `state` must have no classical bits and as many qubits as `basis` has letters; it is not changed.
+    """
+    from qiskit import ClassicalRegister
+
+    if state.num_qubits != len(basis) or state.num_clbits:
+        raise ProgramRejected(
+            f"the state circuit has {state.num_qubits} qubits and {state.num_clbits} classical bits; "
+            f"the observable needs {len(basis)} qubits and none measured"
+        )
+    circuit = state.copy()
+    circuit.add_register(ClassicalRegister(len(basis), MEASURE_REGISTER))
+    for gate, qubit in basis_rotations(basis):
+        getattr(circuit, gate)(qubit)
+    circuit.measure(range(len(basis)), range(len(basis)))
+    return circuit
+
+
+@dataclass(frozen=True)
+class TermEstimate:
+    """Mean of one Pauli string (between -1 and 1, without its coefficient) and the error of that mean alone."""
+
+    label: str
+    coeff: float
+    mean: float
+    std_error: float
+
+
+@dataclass(frozen=True)
+class Expectation:
+    """An estimated expectation value, in the units of the coefficients.
+
+    `variance` is that of one shot in every group, summed; with equal shots `std_error` = sqrt(variance / shots).
+    For exact probabilities `std_error` is 0 while `variance` still says what sampling would cost. One single shot
+    leaves the error unknown: infinite.
+    """
+
+    value: float
+    std_error: float
+    variance: float
+    per_term: tuple[TermEstimate, ...]
+    shots: int | None = None
+
+
+def estimate_from_counts(
+    groups: Sequence[Group], results: Sequence[Mapping[str, float]], shots: int | None = None
+) -> Expectation:
+    """The expectation of the one observable behind `groups`; see `estimate_each_from_counts`."""
+    estimates = estimate_each_from_counts(groups, results, shots)
+    if len(estimates) != 1:
+        raise ValueError(f"the groups serve {len(estimates)} observables; use estimate_each_from_counts")
+    return estimates[0]
+
+
+def estimate_each_from_counts(
+    groups: Sequence[Group], results: Sequence[Mapping[str, float]], shots: int | None = None
+) -> tuple[Expectation, ...]:
+    """One Expectation per grouped observable, in the order they were given.
+
+    `results` holds one histogram per group that needs measurement, in group order; keys are n_qubits characters,
+    qubit 0 rightmost. With `shots` they are counts, each summing to `shots`; without, exact probabilities.
+    The error covers covariances between terms of one group (sample variance, Bessel's correction, of the group's
+    weighted sum per shot); groups are independent. Raises ValueError if shapes or sums do not fit.
+    """
+    measured = [group for group in groups if group.needs_measurement]
+    if len(measured) != len(results):
+        raise ValueError(f"{len(results)} histograms for {len(measured)} groups that need measurement")
+    remaining = iter(results)
+    parts = [_group_estimates(group, next(remaining) if group.needs_measurement else None, shots) for group in groups]
+    n_observables = 1 + max(member.observable for group in groups for member in group.members)
+    merged: list[Expectation] = []
+    for place in range(n_observables):
+        own = [part[place] for part in parts if place in part]
+        terms = tuple(sorted((term for estimate in own for term in estimate.per_term), key=lambda term: term.label))
+        value = math.fsum(term.coeff * term.mean for term in terms)
+        error = math.sqrt(math.fsum(estimate.std_error**2 for estimate in own))
+        merged.append(Expectation(value, error, math.fsum(estimate.variance for estimate in own), terms, shots))
+    return tuple(merged)
+
+
+def _group_estimates(group: Group, result: Mapping[str, float] | None, shots: int | None) -> dict[int, Expectation]:
+    """Per observable place, the part of its expectation that this group measures."""
+    if result is None:
+        signs, weights = np.ones((len(group.members), 1)), np.ones(1)
+        shots = None
+    else:
+        bits, weights = _histogram(result, len(group.basis), shots)
+        signs = _signs([member.label for member in group.members], bits)
+    # sums of sign * count are integers below 2**53, hence exact
+    means = (signs * weights).sum(axis=1) / (shots or 1.0)
+    estimates: dict[int, Expectation] = {}
+    for place in sorted({member.observable for member in group.members}):
+        rows = [row for row, member in enumerate(group.members) if member.observable == place]
+        coeffs = np.array([group.members[row].coeff for row in rows])
+        variance = _variance((np.ascontiguousarray(signs[rows].T) * coeffs).sum(axis=1), weights, shots)
+        terms = tuple(
+            TermEstimate(group.members[row].label, group.members[row].coeff, float(means[row]), error)
+            for row, error in zip(rows, _term_errors(means[rows], signs[rows], shots), strict=True)
+        )
+        error = math.sqrt(variance / shots) if shots else 0.0
+        estimates[place] = Expectation(0.0, error, variance, terms, shots)
+    return estimates
+
+
+def _histogram(
+    result: Mapping[str, float], width: int, shots: int | None
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """(bits by outcome and label position, weights), outcomes sorted so that sums do not depend on dict order."""
+    keys = sorted(result)
+    if not keys or any(len(key) != width or set(key) - set("01") for key in keys):
+        raise ValueError(f"counts keys must be {width} characters of 0 and 1; got {[str(k)[:80] for k in keys[:3]]}")
+    weights = np.array([result[key] for key in keys], dtype=float)
+    total = math.fsum(weights)
+    if weights.min() < (0.0 if shots else -_PROBABILITY_SLACK):
+        raise ValueError("a count or probability is negative")
+    if shots is not None and (total != shots or shots <= 0 or (weights % 1.0).any()):
+        raise ValueError(f"counts sum to {total:g}, not to {shots} shots; pass shots=None for probabilities")
+    if shots is None and abs(total - 1.0) > _PROBABILITY_SLACK:
+        raise ValueError(f"probabilities sum to {total:g}, not to 1; pass shots= for counts")
+    bits = np.frombuffer("".join(keys).encode("ascii"), dtype=np.uint8).reshape(len(keys), width) - ord("0")
+    return bits.astype(float), weights
+
+
+def _signs(labels: Sequence[str], bits: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Eigenvalue +1 or -1 of each label (row) on each measured outcome (column)."""
+    support = np.array([[letter != "I" for letter in label] for label in labels], dtype=float)
+    return 1.0 - 2.0 * ((support @ bits.T) % 2.0)
+
+
+def _variance(values: NDArray[np.float64], weights: NDArray[np.float64], shots: int | None) -> float:
+    if values.max() - values.min() == 0.0 and shots != 1:
+        return 0.0
+    if shots == 1:
+        return math.inf
+    total = float(weights.sum())
+    deviations = values - float((values * weights).sum()) / total
+    return max(float((deviations**2 * weights).sum()) / (total - 1.0 if shots else total), 0.0)
+
+
+def _term_errors(means: NDArray[np.float64], signs: NDArray[np.float64], shots: int | None) -> list[float]:
+    if shots is None:
+        return [0.0] * len(means)
+    if shots == 1:
+        return [math.inf] * len(means)
+    return [float(error) for error in np.sqrt(np.maximum(1.0 - means**2, 0.0) / (shots - 1))]
+
+
+def expectation_exact(statevector: NDArray[np.complexfloating[Any, Any]], target: Observable) -> float:
+    """⟨ψ|O|ψ⟩ for a normalised statevector of 2**n amplitudes, qubit 0 the least significant index bit.
+
+    Small observables keep a table of phases, so that a second call costs one vectorised product.
+    Raises ValueError for a vector of another length or norm.
+    """
+    psi = np.asarray(statevector, dtype=complex).ravel()
+    if psi.size != 1 << target.n_qubits:
+        raise ValueError(f"{psi.size} amplitudes do not fit an observable on {target.n_qubits} qubits")
+    norm = float((psi.real**2 + psi.imag**2).sum())
+    if abs(norm - 1.0) > _PROBABILITY_SLACK:
+        raise ValueError(f"the statevector has squared norm {norm:g}; normalise it")
+    flips = len({_masks(label)[0] for label, _ in target})
+    if flips * psi.size <= _CACHED_ENTRIES:
+        flipped, phases = _phase_table(target)
+        return float((psi.conj()[flipped] * phases * psi).real.sum())
+    index = np.arange(psi.size)
+    total = [float((psi.conj()[index ^ x] * (_phases(z, y, index) * coeff) * psi).real.sum())
+             for coeff, x, z, y in _flip_terms(target)]  # fmt: skip
+    return math.fsum(total)
+
+
+@lru_cache(maxsize=8)
+def _phase_table(target: Observable) -> tuple[NDArray[np.intp], NDArray[np.complex128]]:
+    """Per distinct bit flip x: the flipped indices, and the sum of coefficient * phase of all terms with that flip."""
+    index = np.arange(1 << target.n_qubits)
+    table: dict[int, NDArray[np.complex128]] = {}
+    for coeff, x, z, y in _flip_terms(target):
+        table[x] = table.get(x, 0.0) + coeff * _phases(z, y, index)
+    return np.array([index ^ x for x in table]), np.array(list(table.values()))
+
+
+def _flip_terms(target: Observable) -> list[tuple[float, int, int, int]]:
+    """(coefficient, x mask, z mask, number of Y) of each term."""
+    return [(coeff, *_masks(label), label.count("Y")) for label, coeff in target]
+
+
+def _phases(z: int, n_y: int, index: NDArray[np.intp]) -> NDArray[np.complex128]:
+    """Phase that a Pauli string gives basis state `index`: P|b⟩ = i**n_y (-1)**popcount(b & z) |b ^ x⟩."""
+    return (1.0, 1j, -1.0, -1j)[n_y % 4] * (1.0 - 2.0 * (np.bitwise_count(index & z) % 2)).astype(complex)

@@ -1,0 +1,237 @@
+"""What a vendor adapter must do. Adapters know nothing of the ledger, of Prefect, or of each other.
+
+Every method may raise the `ProviderError` family; which member it raises decides whether the caller may repeat.
+Instances are used from several threads at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Protocol
+
+from qflows.keys import content_digest
+from qflows.model import Cost, ItemResult
+from qflows.observables import Observable
+from qflows.programs import Program
+
+
+class Lookup(StrEnum):
+    """How a submission whose answer was lost can be found again by our key."""
+
+    NONE = "none"  # it cannot; a person must look
+    SCAN = "scan"  # by reading the account's job list to the end
+    QUERY = "query"  # by asking for the tag
+    LOCAL = "local"  # there is no remote party: submitting again changes nothing
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """Seconds between two polls of a lane: starts at `first_s`, grows by `factor` while nothing changes."""
+
+    first_s: float
+    factor: float
+    max_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What a vendor's API offers, as data, so that the core needs no vendor names.
+
+    `settle_s`: how long a listing may lag behind an accepted submission before absence counts as proved.
+    `poll_page`: jobs whose status one request can read. `max_programs`: programs one job may carry (1: no
+    composite jobs). `estimator`: expectation values are computed by the device itself. `repeats_posts`: the
+    vendor's client repeats submissions by itself, so a look for extras is due after an apparent success.
+    """
+
+    lookup: Lookup
+    settle_s: float
+    poll_page: int
+    pace: Pace
+    max_programs: int = 1
+    estimator: bool = False
+    repeats_posts: bool = False
+    sessions: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class JobSpec:
+    """One purchase to be made: what runs, where, how often.
+
+    `shots` is None for an exact evaluation. `observables[i]` belongs to `programs[i]`; both are tuples of equal
+    length, the inner tuple empty when counts are wanted. `options` is JSON and part of the identity; `name` and
+    `tags` are labels and are not.
+    """
+
+    provider: str
+    device_id: str
+    programs: tuple[Program, ...]
+    shots: int | None
+    observables: tuple[tuple[Observable, ...], ...] = ()
+    options: Mapping[str, Any] = field(default_factory=dict)
+    name: str = ""
+    tags: Mapping[str, str] = field(default_factory=dict)
+    label: str = ""
+    session_id: str | None = None
+
+    @property
+    def content(self) -> str:
+        """Digest of everything that makes this the same work as another spec."""
+        return content_digest(
+            label=self.label,
+            provider=self.provider,
+            device_id=self.device_id,
+            programs=[program.digest for program in self.programs],
+            observables=[observable.digest for group in self.observables for observable in group]
+            + [str(len(group)) for group in self.observables],
+            shots=self.shots,
+            options=self.options,
+        )
+
+    def observables_of(self, index: int) -> tuple[Observable, ...]:
+        """The observables wanted from program `index`; empty when counts are wanted."""
+        return self.observables[index] if self.observables else ()
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a device accepts, checked before anything is sent. None: no limit known."""
+
+    max_qubits: int | None = None
+    max_shots: int | None = None
+    min_shots: int = 1
+    gates: frozenset[str] | None = None
+    max_programs: int | None = None
+    exact: bool = False  # may run without shots
+    mid_circuit: bool = False  # reset, or gates after a measurement
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceInfo:
+    """A device as the vendor describes it now."""
+
+    device_id: str
+    n_qubits: int | None
+    is_simulator: bool
+    is_available: bool
+    queue_s: float | None = None
+    queue_length: int | None = None
+    note: str | None = None
+    calibration: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """The vendor took the job."""
+
+    vendor_id: str
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A job at the vendor that bears one of our keys."""
+
+    vendor_id: str
+    created_at: datetime | None
+
+
+class Phase(StrEnum):
+    """What a status read says, in one vocabulary; each adapter maps its vendor's words in one table."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    DONE = "done"  # results can be fetched
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    UNKNOWN = "unknown"  # a word nobody documented: recorded, never guessed
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """One look at one job. `word` is the vendor's own status."""
+
+    phase: Phase
+    word: str
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    queue_position: int | None = None
+    queue_note: str | None = None
+    error_code: str | None = None
+    error_message: str | None = None
+    is_retryable: bool = False  # the vendor's failure code allows a new purchase to succeed
+
+
+@dataclass(frozen=True, slots=True)
+class VendorResult:
+    """Everything a finished job gave: one item per program, in order, and what it cost."""
+
+    items: tuple[ItemResult, ...]
+    cost: Cost | None = None
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    qpu_s: float | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Provider(Protocol):
+    """A vendor behind five verbs and a look-up."""
+
+    @property
+    def name(self) -> str:
+        """The vendor's folder name."""
+        ...
+
+    @property
+    def account(self) -> str:
+        """Names the credentials without revealing them; with `name` it names the polling lane."""
+        ...
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What this vendor's API offers."""
+        ...
+
+    def read(self, source: Any) -> Program | None:
+        """`source` as a program if it is of this vendor's own form, else None."""
+        ...
+
+    def devices(self) -> Sequence[DeviceInfo]:
+        """All devices the account may use."""
+        ...
+
+    def limits(self, device_id: str) -> Limits:
+        """Limits of a device that has no profile; may ask the vendor. Raises Refused for an unknown device."""
+        ...
+
+    def check(self, spec: JobSpec) -> None:
+        """Raises ProgramRejected for what this vendor's wire format cannot carry. No I/O."""
+        ...
+
+    def submit(self, spec: JobSpec, key: str) -> Accepted:
+        """Sends one job that bears `key`, once. Anything but a clear answer raises Ambiguous."""
+        ...
+
+    def find_submitted(
+        self, keys: Collection[str], *, since: datetime, device_ids: Collection[str]
+    ) -> Mapping[str, Sequence[Found]]:
+        """Jobs at the vendor bearing one of `keys`, oldest first; a key without any is absent."""
+        ...
+
+    def poll(self, vendor_ids: Sequence[str]) -> Mapping[str, Observation]:
+        """Statuses in ceil(n / poll_page) requests; an id the vendor does not list is absent, not finished."""
+        ...
+
+    def result(self, vendor_id: str, spec: JobSpec, key: str) -> VendorResult:
+        """Fetches and decodes a finished job; safe to repeat."""
+        ...
+
+    def cancel(self, vendor_id: str) -> None:
+        """Asks the vendor to cancel; whether it worked is seen by the next poll. Finished jobs: no error."""
+        ...
+
+    def estimate(self, spec: JobSpec) -> Cost | None:
+        """What the job would cost, or None where the vendor does not say."""
+        ...

@@ -1,0 +1,39 @@
+"""The life of a job as one table; every UPDATE in the ledger repeats it in its WHERE."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class JobStatus(StrEnum):
+    """Facts about a job. Wishes (a requested cancel) are columns, not statuses."""
+
+    PREPARED = "PREPARED"  # the intent is durable; nothing was sent
+    SUBMITTING = "SUBMITTING"  # one process holds a claim and may be on the wire
+    IN_DOUBT = "IN_DOUBT"  # the vendor may or may not have it
+    QUEUED = "QUEUED"  # the vendor gave it an id
+    RUNNING = "RUNNING"  # the vendor works on it, or finished and the counts are not here yet
+    COMPLETED = "COMPLETED"  # the counts are in the ledger
+    FAILED = "FAILED"  # refused, or failed at the vendor
+    CANCELLED = "CANCELLED"  # stopped before any counts
+
+
+_S = JobStatus
+TRANSITIONS: dict[JobStatus, frozenset[JobStatus]] = {
+    _S.PREPARED: frozenset({_S.SUBMITTING, _S.CANCELLED}),
+    _S.SUBMITTING: frozenset({_S.QUEUED, _S.PREPARED, _S.FAILED, _S.IN_DOUBT}),
+    _S.IN_DOUBT: frozenset({_S.QUEUED, _S.PREPARED, _S.FAILED, _S.CANCELLED}),
+    _S.QUEUED: frozenset({_S.RUNNING, _S.COMPLETED, _S.FAILED, _S.CANCELLED}),
+    _S.RUNNING: frozenset({_S.COMPLETED, _S.FAILED, _S.CANCELLED}),
+    _S.COMPLETED: frozenset(),
+    _S.FAILED: frozenset(),
+    _S.CANCELLED: frozenset(),
+}
+TERMINAL = frozenset(status for status, after in TRANSITIONS.items() if not after)
+AT_VENDOR = frozenset({_S.QUEUED, _S.RUNNING})  # has a vendor id and is worth a poll
+LIVE = frozenset(TRANSITIONS) - TERMINAL
+
+
+def sources(to: JobStatus) -> tuple[JobStatus, ...]:
+    """The statuses from which `to` may be entered, in table order."""
+    return tuple(status for status, after in TRANSITIONS.items() if to in after)
