@@ -22,10 +22,11 @@ if TYPE_CHECKING:
 
 Term = tuple[str, float]
 MEASURE_REGISTER = "m"
-# operators built by arithmetic carry imaginary dust; what is larger than this, relative to the largest
-# coefficient, is a mistake of the user
+# operators built by arithmetic carry imaginary dust; more than this, relative to the largest, is a mistake
 _IMAGINARY_DUST = 1e-12
 _PROBABILITY_SLACK = 1e-6
+_X_BITS = str.maketrans("IXYZ", "0110")
+_Z_BITS = str.maketrans("IXYZ", "0011")
 _CACHED_ENTRIES = 1 << 20
 
 
@@ -97,21 +98,16 @@ def _pairs(source: object) -> list[tuple[str, object]]:
     if hasattr(source, "paulis") and hasattr(source, "to_list"):  # SparsePauliOp
         labels: list[str] = cast(Any, source).paulis.to_labels()
         return list(zip(labels, cast(Any, source).coeffs, strict=True))
-    if hasattr(source, "as_paulis") and hasattr(source, "bit_terms"):  # SparseObservable
+    if hasattr(source, "bit_terms") or hasattr(source, "to_label"):  # SparseObservable, Pauli
         from qiskit.quantum_info import SparsePauliOp
 
-        return _pairs(SparsePauliOp.from_sparse_observable(cast(Any, source)))
-    if hasattr(source, "to_label") and hasattr(source, "phase"):  # Pauli
-        from qiskit.quantum_info import SparsePauliOp
-
-        return _pairs(SparsePauliOp(cast(Any, source)))
+        convert = SparsePauliOp.from_sparse_observable if hasattr(source, "bit_terms") else SparsePauliOp
+        return _pairs(convert(cast(Any, source)))
     try:
         return [(label, coeff) for label, coeff in cast(Any, source)]
     except (TypeError, ValueError):
-        raise ProgramRejected(
-            f"cannot read an observable from {type(source).__name__}; give a SparsePauliOp, a label such as 'ZZ', "
-            "or a list of (label, coefficient)"
-        ) from None
+        wanted = "give a SparsePauliOp, a label such as 'ZZ', or a list of (label, coefficient)"
+        raise ProgramRejected(f"cannot read an observable from {type(source).__name__}; {wanted}") from None
 
 
 def _check_label(label: object) -> None:
@@ -169,8 +165,7 @@ def group_qubitwise(observables: object) -> tuple[Group, ...]:
     settings. Greedy by falling weight (Crawford et al., Quantum 5, 385 (2021): heavy terms measured together have
     the smaller error), ties by label, so equal input gives equal groups. Identity terms ride in the first group.
     """
-    many = observables if _is_list_of_observables(observables) else [observable(observables)]
-    listed = cast(Sequence[Observable], many)
+    listed = _listed(observables)
     if len({item.n_qubits for item in listed}) > 1:
         raise ProgramRejected("observables of one measurement act on different numbers of qubits; pad with I")
     by_label: dict[str, list[Member]] = {}
@@ -192,29 +187,22 @@ def group_qubitwise(observables: object) -> tuple[Group, ...]:
         else:
             bases.append((x, z))
             groups.append(list(by_label[label]))
-    if not groups:
-        return (Group("I" * listed[0].n_qubits, tuple(identity)),)
-    groups[0] += identity
     width = listed[0].n_qubits
-    return tuple(Group(_label(*basis, width), tuple(members)) for basis, members in zip(bases, groups, strict=True))
+    if not groups:
+        return (Group("I" * width, tuple(identity)),)
+    groups[0] += identity
+    letters = ["".join("IXZY"[(x >> q & 1) + 2 * (z >> q & 1)] for q in reversed(range(width))) for x, z in bases]
+    return tuple(Group(basis, tuple(members)) for basis, members in zip(letters, groups, strict=True))
 
 
-def _is_list_of_observables(value: object) -> bool:
-    return isinstance(value, list | tuple) and bool(value) and all(isinstance(item, Observable) for item in value)
+def _listed(value: object) -> Sequence[Observable]:
+    several = isinstance(value, list | tuple) and value and all(isinstance(item, Observable) for item in value)
+    return cast(Sequence[Observable], value) if several else [observable(value)]
 
 
 def _masks(label: str) -> tuple[int, int]:
     """(x, z) bit masks of a label; bit q belongs to qubit q, and Y sets both."""
-    x = int(label.translate(_X_BITS), 2)
-    return x, int(label.translate(_Z_BITS), 2)
-
-
-_X_BITS = str.maketrans("IXYZ", "0110")
-_Z_BITS = str.maketrans("IXYZ", "0011")
-
-
-def _label(x: int, z: int, width: int) -> str:
-    return "".join("IXZY"[(x >> q & 1) + 2 * (z >> q & 1)] for q in reversed(range(width)))
+    return int(label.translate(_X_BITS), 2), int(label.translate(_Z_BITS), 2)
 
 
 def basis_rotations(basis: str) -> list[tuple[str, int]]:
@@ -224,10 +212,8 @@ def basis_rotations(basis: str) -> list[tuple[str, int]]:
     n_qubits wide, and qubits where `basis` has I are ignored.
     """
     _check_label(basis)
-    rotations: list[tuple[str, int]] = []
-    for qubit, letter in enumerate(reversed(basis)):
-        rotations += [(gate, qubit) for gate in {"X": ("h",), "Y": ("sdg", "h")}.get(letter, ())]
-    return rotations
+    gates = {"X": ("h",), "Y": ("sdg", "h")}
+    return [(gate, qubit) for qubit, letter in enumerate(reversed(basis)) for gate in gates.get(letter, ())]
 
 
 def measurement_circuit(state: QuantumCircuit, basis: str) -> QuantumCircuit:
@@ -238,10 +224,8 @@ def measurement_circuit(state: QuantumCircuit, basis: str) -> QuantumCircuit:
     from qiskit import ClassicalRegister
 
     if state.num_qubits != len(basis) or state.num_clbits:
-        raise ProgramRejected(
-            f"the state circuit has {state.num_qubits} qubits and {state.num_clbits} classical bits; "
-            f"the observable needs {len(basis)} qubits and none measured"
-        )
+        has = f"{state.num_qubits} qubits and {state.num_clbits} classical bits"
+        raise ProgramRejected(f"the state circuit has {has}; it needs {len(basis)} qubits and none measured")
     circuit = state.copy()
     circuit.add_register(ClassicalRegister(len(basis), MEASURE_REGISTER))
     for gate, qubit in basis_rotations(basis):
@@ -252,7 +236,7 @@ def measurement_circuit(state: QuantumCircuit, basis: str) -> QuantumCircuit:
 
 @dataclass(frozen=True)
 class TermEstimate:
-    """Mean of one Pauli string (between -1 and 1, without its coefficient) and the error of that mean alone."""
+    """Mean of one Pauli string, from -1 to 1 and without its coefficient, and the error of that mean alone."""
 
     label: str
     coeff: float
@@ -264,9 +248,8 @@ class TermEstimate:
 class Expectation:
     """An estimated expectation value, in the units of the coefficients.
 
-    `variance` is that of one shot in every group, summed; with equal shots `std_error` = sqrt(variance / shots).
-    For exact probabilities `std_error` is 0 while `variance` still says what sampling would cost. One single shot
-    leaves the error unknown: infinite.
+    `variance` is that of one shot in every group, summed; `std_error` = sqrt(variance / shots). For exact
+    probabilities `std_error` is 0 and `variance` says what sampling would cost; a single shot makes both infinite.
     """
 
     value: float
@@ -329,7 +312,7 @@ def _group_estimates(group: Group, result: Mapping[str, float] | None, shots: in
         variance = _variance((np.ascontiguousarray(signs[rows].T) * coeffs).sum(axis=1), weights, shots)
         terms = tuple(
             TermEstimate(group.members[row].label, group.members[row].coeff, float(means[row]), error)
-            for row, error in zip(rows, _term_errors(means[rows], signs[rows], shots), strict=True)
+            for row, error in zip(rows, _term_errors(means[rows], shots), strict=True)
         )
         error = math.sqrt(variance / shots) if shots else 0.0
         estimates[place] = Expectation(0.0, error, variance, terms, shots)
@@ -362,60 +345,57 @@ def _signs(labels: Sequence[str], bits: NDArray[np.float64]) -> NDArray[np.float
 
 
 def _variance(values: NDArray[np.float64], weights: NDArray[np.float64], shots: int | None) -> float:
-    if values.max() - values.min() == 0.0 and shots != 1:
-        return 0.0
-    if shots == 1:
-        return math.inf
+    if shots == 1 or values.max() == values.min():
+        return math.inf if shots == 1 else 0.0
     total = float(weights.sum())
     deviations = values - float((values * weights).sum()) / total
     return max(float((deviations**2 * weights).sum()) / (total - 1.0 if shots else total), 0.0)
 
 
-def _term_errors(means: NDArray[np.float64], signs: NDArray[np.float64], shots: int | None) -> list[float]:
-    if shots is None:
-        return [0.0] * len(means)
-    if shots == 1:
-        return [math.inf] * len(means)
+def _term_errors(means: NDArray[np.float64], shots: int | None) -> list[float]:
+    if shots is None or shots == 1:
+        return [0.0 if shots is None else math.inf] * len(means)
     return [float(error) for error in np.sqrt(np.maximum(1.0 - means**2, 0.0) / (shots - 1))]
 
 
-def expectation_exact(statevector: NDArray[np.complexfloating[Any, Any]], target: Observable) -> float:
+def expectation_exact(statevector: NDArray[Any], target: Observable) -> float:
     """⟨ψ|O|ψ⟩ for a normalised statevector of 2**n amplitudes, qubit 0 the least significant index bit.
 
-    Small observables keep a table of phases, so that a second call costs one vectorised product.
+    Small observables keep their tables of phases, so that later calls are a few vectorised products.
     Raises ValueError for a vector of another length or norm.
     """
-    psi = np.asarray(statevector, dtype=complex).ravel()
+    psi = np.asarray(statevector).astype(np.complex128).ravel()
     if psi.size != 1 << target.n_qubits:
         raise ValueError(f"{psi.size} amplitudes do not fit an observable on {target.n_qubits} qubits")
-    norm = float((psi.real**2 + psi.imag**2).sum())
+    bra = psi.conj()
+    norm = float((bra * psi).real.sum())
     if abs(norm - 1.0) > _PROBABILITY_SLACK:
         raise ValueError(f"the statevector has squared norm {norm:g}; normalise it")
     flips = len({_masks(label)[0] for label, _ in target})
-    if flips * psi.size <= _CACHED_ENTRIES:
-        flipped, phases = _phase_table(target)
-        return float((psi.conj()[flipped] * phases * psi).real.sum())
-    index = np.arange(psi.size)
-    total = [float((psi.conj()[index ^ x] * (_phases(z, y, index) * coeff) * psi).real.sum())
-             for coeff, x, z, y in _flip_terms(target)]  # fmt: skip
-    return math.fsum(total)
+    rows = _cached_flip_rows(target) if flips * psi.size <= _CACHED_ENTRIES else _flip_rows(target)
+    return math.fsum(float((bra[flipped] * phases * psi).real.sum()) for flipped, phases in rows)
+
+
+def _flip_rows(target: Observable) -> Iterator[tuple[NDArray[Any], NDArray[Any]]]:
+    """Per distinct bit flip x: the flipped indices, and the summed coefficient * phase of all terms with that flip.
+
+    A string acts as P|b⟩ = i**n_y (-1)**popcount(b & z) |b ^ x⟩.
+    """
+    index = np.arange(1 << target.n_qubits)
+    by_flip: dict[int, list[tuple[complex, int]]] = {}
+    for label, coeff in target:
+        x, z = _masks(label)
+        by_flip.setdefault(x, []).append((coeff * (1.0, 1j, -1.0, -1j)[label.count("Y") % 4], z))
+    for x, terms in by_flip.items():
+        phases = np.zeros(index.size, dtype=np.complex128)
+        for factor, z in terms:
+            odd = index & z
+            for shift in (32, 16, 8, 4, 2, 1):  # folds the parity of all bits into bit 0
+                odd ^= odd >> shift
+            phases += factor * (1 - 2 * (odd & 1))
+        yield index ^ x, phases
 
 
 @lru_cache(maxsize=8)
-def _phase_table(target: Observable) -> tuple[NDArray[np.intp], NDArray[np.complex128]]:
-    """Per distinct bit flip x: the flipped indices, and the sum of coefficient * phase of all terms with that flip."""
-    index = np.arange(1 << target.n_qubits)
-    table: dict[int, NDArray[np.complex128]] = {}
-    for coeff, x, z, y in _flip_terms(target):
-        table[x] = table.get(x, 0.0) + coeff * _phases(z, y, index)
-    return np.array([index ^ x for x in table]), np.array(list(table.values()))
-
-
-def _flip_terms(target: Observable) -> list[tuple[float, int, int, int]]:
-    """(coefficient, x mask, z mask, number of Y) of each term."""
-    return [(coeff, *_masks(label), label.count("Y")) for label, coeff in target]
-
-
-def _phases(z: int, n_y: int, index: NDArray[np.intp]) -> NDArray[np.complex128]:
-    """Phase that a Pauli string gives basis state `index`: P|b⟩ = i**n_y (-1)**popcount(b & z) |b ^ x⟩."""
-    return (1.0, 1j, -1.0, -1j)[n_y % 4] * (1.0 - 2.0 * (np.bitwise_count(index & z) % 2)).astype(complex)
+def _cached_flip_rows(target: Observable) -> tuple[tuple[NDArray[Any], NDArray[Any]], ...]:
+    return tuple(_flip_rows(target))
