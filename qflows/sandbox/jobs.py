@@ -1,0 +1,114 @@
+"""A job as the sandbox keeps it, and the store of all of them. Vendors translate; nothing here knows a vendor word."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+Outcome = Literal["done", "failed", "cancelled"]
+
+
+@dataclass(frozen=True)
+class Work:
+    """What to execute for a job: a function of a vendor package, `module:function`, and its JSON payload.
+
+    The function runs in the worker process, takes the payload and returns a JSON document; WorkError fails the job.
+    """
+
+    function: str
+    payload: dict[str, Any]
+
+
+@dataclass
+class Job:
+    """One thing the vendor gave an id to. `request` and `facts` are the vendor's own documents (JSON)."""
+
+    id: str
+    vendor: str
+    seq: int
+    created_at: float
+    request: dict[str, Any] = field(default_factory=dict)
+    facts: dict[str, Any] = field(default_factory=dict)
+    work: Work | None = None
+    key: str | None = None
+    parent_id: str | None = None
+    child_ids: list[str] = field(default_factory=list)
+    # A scripted failure, set at acceptance: {code, message, children}; `children` is None for the job as a whole.
+    injected: dict[str, Any] | None = None
+    reads: int = 0
+    lists: int = 0
+    released: bool = False
+    started_at: float | None = None
+    ended_at: float | None = None
+    outcome: Outcome | None = None
+    result: Any = None
+    failure: dict[str, Any] | None = None
+    deleted: bool = False
+
+    @property
+    def is_terminal(self) -> bool:
+        """True once the outcome can no longer change."""
+        return self.outcome is not None
+
+    def to_doc(self) -> dict[str, Any]:
+        """JSON form for the state file; shares the job's own documents, which a copy of megabytes would not."""
+        return vars(self) | {"work": vars(self.work) if self.work else None}
+
+    @classmethod
+    def from_doc(cls, doc: dict[str, Any]) -> Job:
+        """Back from the JSON form."""
+        work = doc.pop("work", None)
+        return cls(work=Work(**work) if work else None, **doc)
+
+    def summary(self) -> dict[str, Any]:
+        """What the admin API shows of a job; results are left out because they can be large."""
+        shown = ("id", "vendor", "seq", "created_at", "key", "parent_id", "child_ids", "outcome", "failure", "reads")
+        return {name: getattr(self, name) for name in shown} | {"deleted": self.deleted, "facts": self.facts}
+
+
+class JobStore:
+    """All jobs by id, in order of acceptance."""
+
+    def __init__(self) -> None:
+        self._jobs: dict[str, Job] = {}
+        self._next_seq = 1
+
+    def __len__(self) -> int:
+        return len(self._jobs)
+
+    def next_seq(self) -> int:
+        """A number larger than that of every job before."""
+        seq, self._next_seq = self._next_seq, self._next_seq + 1
+        return seq
+
+    def put(self, job: Job) -> None:
+        """Add or replace by id."""
+        self._jobs[job.id] = job
+        self._next_seq = max(self._next_seq, job.seq + 1)
+
+    def get(self, job_id: str) -> Job | None:
+        """The job, deleted ones included, or None."""
+        return self._jobs.get(job_id)
+
+    def all(self, vendor: str | None = None) -> Iterator[Job]:
+        """Jobs in order of acceptance, deleted ones included."""
+        return (job for job in self._jobs.values() if vendor in (None, job.vendor))
+
+    def newest_first(self, vendor: str) -> Iterator[Job]:
+        """Jobs of a vendor, latest accepted first, deleted ones left out. Lazy: a page of a long list is cheap."""
+        return (job for job in reversed(self._jobs.values()) if job.vendor == vendor and not job.deleted)
+
+    def children(self, job: Job) -> list[Job]:
+        """The children in input order."""
+        return [self._jobs[child_id] for child_id in job.child_ids]
+
+    def count(self, *, vendor: str | None = None, jobs: Iterable[Job] | None = None) -> int:
+        """How many purchases were accepted: jobs without a parent, deleted ones included."""
+        pool = self.all(vendor) if jobs is None else jobs
+        return sum(1 for job in pool if job.parent_id is None)
+
+    def clear(self) -> None:
+        """Forget everything; numbers start again."""
+        self._jobs.clear()
+        self._next_seq = 1
