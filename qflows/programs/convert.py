@@ -1,0 +1,56 @@
+"""One door for everything users pass: it decides which reader takes the object."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from qflows.errors import ProgramRejected
+from qflows.programs.program import Program
+
+
+def to_program(obj: Any, values: Any = None, name: str | None = None) -> Program:
+    """Canonical program of a circuit. Nothing is sent, nothing is compiled for a device.
+
+    `obj`: Program, qiskit `QuantumCircuit`, `(circuit, values)`, OpenQASM 2 or 3 text, the path of such a file, or a
+    Braket `Circuit`. `values`: a sequence in the order of `circuit.parameters`, or a mapping from parameter or name to
+    number; radians. `name` is a label and not part of the digest.
+    Barriers, and resets of untouched qubits, are dropped: they do not change the distribution of results.
+    Raises ProgramRejected with the reason and the remedy.
+    """
+    if isinstance(obj, tuple) and len(obj) == 2:
+        if values is not None:
+            raise ProgramRejected("values were given twice, in the tuple and as values=; give them once")
+        obj, values = obj
+    if isinstance(obj, Program):
+        if values is not None:
+            raise ProgramRejected(f"program {obj.name!r} is already bound; pass the circuit itself with its values")
+        return obj if name is None else replace(obj, name=name)
+    if isinstance(obj, str | Path):
+        from qflows.programs.from_qasm import read_qasm
+
+        circuit, label = read_qasm(obj)
+        return _from_qiskit(circuit, values, name or label)
+    kind = type(obj)
+    if any(base.__module__.startswith("braket.") for base in kind.__mro__):
+        from qflows.programs.from_braket import read_braket
+
+        return _from_qiskit(read_braket(obj, values), None, name or "braket-circuit")
+    # an object can be a QuantumCircuit only if somebody has imported qiskit: do not pay the import to say no
+    if "qiskit" in sys.modules:
+        from qiskit import QuantumCircuit
+
+        if isinstance(obj, QuantumCircuit):
+            return _from_qiskit(obj, values, name)
+    raise ProgramRejected(
+        f"cannot make a program of {kind.__module__}.{kind.__qualname__}; pass a qiskit QuantumCircuit, "
+        "(circuit, values), OpenQASM 2 or 3 text or path, a Braket Circuit, or a qflows Program"
+    )
+
+
+def _from_qiskit(circuit: Any, values: Any, name: str | None) -> Program:
+    from qflows.programs.from_qiskit import read_circuit
+
+    return read_circuit(circuit, values, name)

@@ -1,0 +1,216 @@
+"""Braket circuits to qiskit circuits, by the documented meaning of each Braket gate and without importing Braket.
+
+Qubits are packed: Braket qubit numbers in ascending order become 0, 1, .... Bits: with measure instructions the k-th
+measure writes clbit k; without any, all qubits are measured in ascending order. The clbits form register `b`, as in the
+OpenQASM text that Braket makes. Gate matrices: amazon-braket-sdk 1.88.1, braket/circuits/gates.py, which writes the
+first target as the MOST significant bit; qiskit the first qubit as the least.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from qflows.errors import ProgramRejected
+from qflows.programs.from_qiskit import BUILDER_ERRORS
+from qflows.programs.gates import MAX_UNITARY_QUBITS
+
+if TYPE_CHECKING:
+    from qiskit import QuantumCircuit
+
+# Braket class name -> QuantumCircuit method that takes (*angles, *qubits)
+DIRECT: dict[str, str] = {
+    "H": "h", "I": "id", "X": "x", "Y": "y", "Z": "z", "S": "s", "Si": "sdg", "T": "t", "Ti": "tdg",
+    "V": "sx", "Vi": "sxdg", "PhaseShift": "p", "Rx": "rx", "Ry": "ry", "Rz": "rz", "PRx": "r", "U": "u",
+    "CNot": "cx", "CV": "csx", "CY": "cy", "CZ": "cz", "CCNot": "ccx", "CPhaseShift": "cp",
+    "Swap": "swap", "ISwap": "iswap", "CSwap": "cswap", "XX": "rxx", "YY": "ryy", "ZZ": "rzz", "ECR": "ecr",
+}  # fmt: skip
+
+
+def _gphase(circuit: QuantumCircuit, _on: list[int], angle: float) -> None:
+    circuit.global_phase += angle
+
+
+def _gpi(circuit: QuantumCircuit, on: list[int], phase: float) -> None:
+    circuit.rz(-2 * phase, on[0])
+    circuit.x(on[0])
+
+
+def _gpi2(circuit: QuantumCircuit, on: list[int], phase: float) -> None:
+    circuit.r(math.pi / 2, phase, on[0])
+
+
+def _ms(circuit: QuantumCircuit, on: list[int], first: float, second: float, angle: float = math.pi / 2) -> None:
+    circuit.rz(-first, on[0])
+    circuit.rz(-second, on[1])
+    circuit.rxx(angle, on[0], on[1])
+    circuit.rz(first, on[0])
+    circuit.rz(second, on[1])
+
+
+def _xy(circuit: QuantumCircuit, on: list[int], angle: float) -> None:
+    from qiskit.circuit.library import XXPlusYYGate
+
+    circuit.append(XXPlusYYGate(-angle), on)
+
+
+def _pswap(circuit: QuantumCircuit, on: list[int], angle: float) -> None:
+    circuit.cx(on[0], on[1])
+    circuit.p(angle, on[1])
+    circuit.cx(on[0], on[1])
+    circuit.swap(on[0], on[1])
+
+
+def _cphase_on(zeros: tuple[int, ...]) -> Callable[..., None]:
+    def write(circuit: QuantumCircuit, on: list[int], angle: float) -> None:
+        flipped = [on[place] for place in zeros]
+        circuit.x(flipped)
+        circuit.cp(angle, on[0], on[1])
+        circuit.x(flipped)
+
+    return write
+
+
+WRITTEN_OUT: dict[str, Callable[..., None]] = {
+    "GPhase": _gphase,
+    "GPi": _gpi,
+    "GPi2": _gpi2,
+    "MS": _ms,
+    "XY": _xy,
+    "PSwap": _pswap,
+    "CPhaseShift00": _cphase_on((0, 1)),
+    "CPhaseShift01": _cphase_on((0,)),
+    "CPhaseShift10": _cphase_on((1,)),
+}
+
+
+def read_braket(circuit: Any, values: Any) -> QuantumCircuit:
+    """qiskit circuit of a Braket `Circuit`; `values` maps free parameters, or their names, to radians.
+
+    Raises ProgramRejected for anything without a unitary meaning, naming the instruction.
+    """
+    try:
+        return _convert(_bind(circuit, values))
+    except BUILDER_ERRORS as error:
+        raise ProgramRejected(
+            f"the Braket {type(circuit).__name__} cannot be read ({type(error).__name__}: {error!s:.300}); "
+            "pass a braket.circuits.Circuit of gates"
+        ) from error
+
+
+def _refuse(why: str, remedy: str) -> NoReturn:
+    raise ProgramRejected(f"Braket circuit: {why}; {remedy}")
+
+
+def _bind(circuit: Any, values: Any) -> Any:
+    free = sorted(parameter.name for parameter in circuit.parameters)
+    if values is None:
+        if free:
+            _refuse(f"unbound parameters {', '.join(free[:12])}", "pass values={name: radians}")
+        return circuit
+    if not isinstance(values, Mapping):
+        _refuse("its free parameters have no order", "pass values as a mapping from name to radians")
+    bound = {getattr(key, "name", key): float(value) for key, value in values.items()}
+    if sorted(bound) != free:
+        given, wanted = ", ".join(sorted(map(str, bound))), ", ".join(free)
+        _refuse(f"values for {given or 'nothing'} do not match parameters {wanted or 'none'}", "give one for each")
+    return circuit.make_bound_circuit(bound) if free else circuit
+
+
+def _convert(circuit: Any) -> QuantumCircuit:
+    from qiskit.circuit import ClassicalRegister, QuantumCircuit, QuantumRegister
+
+    asked = [result for result in circuit.result_types if not _is_plain_probability(result)]
+    if asked:
+        _refuse(f"result type {type(asked[0]).__name__} is not a measurement", "remove it, pass observables= instead")
+    place = {int(qubit): k for k, qubit in enumerate(sorted(circuit.qubits, key=int))}
+    measured: list[int] = []
+    steps = QuantumCircuit(QuantumRegister(len(place), "q"))
+    whole = QuantumCircuit(*steps.qregs)
+    for instruction in circuit.instructions:
+        on = [place[int(qubit)] for qubit in instruction.target]
+        if type(instruction.operator).__name__ == "Measure":
+            measured.extend(on)
+            continue
+        if measured and not set(measured).isdisjoint(on):
+            _refuse("a gate follows the measurement of its qubit", "measure last")
+        _write(steps, instruction, on, [place[int(qubit)] for qubit in getattr(instruction, "control", ())])
+    bits = measured or list(range(len(place)))
+    if len(set(bits)) != len(bits):
+        _refuse("a qubit is measured twice", "measure each qubit once")
+    if bits:
+        whole.add_register(ClassicalRegister(len(bits), "b"))
+    whole.compose(steps, range(len(place)), inplace=True)
+    if bits:
+        whole.measure(bits, range(len(bits)))
+    return whole
+
+
+def _is_plain_probability(result: Any) -> bool:
+    return type(result).__name__ == "Probability" and not result.target
+
+
+def _write(circuit: QuantumCircuit, instruction: Any, on: list[int], controls: list[int]) -> None:
+    """Append one Braket gate; modified gates go through their matrix, which states the meaning exactly."""
+    operator = instruction.operator
+    name = type(operator).__name__
+    if name == "Barrier":
+        return
+    if name == "Reset":
+        circuit.reset(on)
+        return
+    power = getattr(instruction, "power", 1)
+    if not hasattr(operator, "to_matrix") or _is_noise(operator) or name == "PulseGate":
+        _refuse(f"instruction {name} is not a gate", "remove it; noise belongs to the device, pulses to Braket itself")
+    angles = [float(angle) for angle in getattr(operator, "parameters", ())] if name != "Unitary" else []
+    if controls or power != 1 or name not in DIRECT.keys() | WRITTEN_OUT.keys():
+        _write_matrix(circuit, operator, on, controls, instruction)
+    elif name in DIRECT:
+        getattr(circuit, DIRECT[name])(*angles, *on)
+    else:
+        WRITTEN_OUT[name](circuit, on, *angles)
+
+
+def _is_noise(operator: Any) -> bool:
+    return any(base.__name__ == "Noise" for base in type(operator).__mro__)
+
+
+def _write_matrix(circuit: QuantumCircuit, operator: Any, on: list[int], controls: list[int], instruction: Any) -> None:
+    """Append a gate as its matrix, raised to the instruction's power and controlled as the instruction says."""
+    import numpy
+    from qiskit.circuit.library import UnitaryGate
+
+    wires = [*controls, *on]
+    if len(wires) > MAX_UNITARY_QUBITS:
+        _refuse(
+            f"{type(operator).__name__} with modifiers acts on {len(wires)} qubits, more than {MAX_UNITARY_QUBITS}",
+            "write it with smaller gates",
+        )
+    matrix = _power(numpy.asarray(operator.to_matrix(), dtype=complex), float(getattr(instruction, "power", 1)))
+    if controls:
+        state = [int(bit) for bit in instruction.control_state]
+        inner = matrix.shape[0]
+        start = int("".join(map(str, state)), 2) * inner  # the first control is the most significant bit
+        full = numpy.eye(2 ** len(controls) * inner, dtype=complex)
+        full[start : start + inner, start : start + inner] = matrix
+        matrix = full
+    if not wires:
+        circuit.global_phase += float(numpy.angle(matrix[0, 0]))
+        return
+    circuit.append(UnitaryGate(matrix), wires[::-1])
+
+
+def _power(matrix: Any, power: float) -> Any:
+    """Matrix power; a fraction takes the principal branch of each eigenvalue, as OpenQASM 3 `pow` does."""
+    import numpy
+
+    if power == 1:
+        return matrix
+    if power == int(power):
+        return numpy.linalg.matrix_power(matrix, int(power))
+    import scipy.linalg
+
+    # a unitary is normal, so its Schur form is diagonal and the vectors are orthonormal even for equal eigenvalues
+    triangle, vectors = scipy.linalg.schur(matrix, output="complex")[:2]
+    return (vectors * numpy.exp(1j * power * numpy.angle(numpy.diag(triangle)))) @ vectors.conj().T
