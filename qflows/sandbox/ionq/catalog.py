@@ -1,0 +1,112 @@
+"""Backends, noise models, characterizations and prices of the emulated IonQ. Shapes: IonQ API v0.4, 2026-09-02."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+SIMULATOR = "simulator"
+QPUS = ("qpu.forte-1", "qpu.forte-enterprise-1")
+SIMULATOR_QUBITS = 29
+MAX_SHOTS = 1_000_000
+# qiskit-ionq 1.1.1 declares it for QPUs
+MAX_QPU_SHOTS = 10_000
+
+# Order of magnitude of the fidelities IonQ has published for each generation; used as depolarising and readout rates.
+# They make results look like a device of that generation, and are no model of it.
+NOISE_RATES: dict[str, dict[str, float] | None] = {
+    "ideal": None,
+    "harmony": {"one_qubit": 0.004, "more_qubits": 0.03, "readout": 0.002},
+    "harmony-1": {"one_qubit": 0.004, "more_qubits": 0.03, "readout": 0.002},
+    "harmony-2": {"one_qubit": 0.004, "more_qubits": 0.03, "readout": 0.002},
+    "aria-1": {"one_qubit": 0.0006, "more_qubits": 0.006, "readout": 0.005},
+    "aria-2": {"one_qubit": 0.0006, "more_qubits": 0.006, "readout": 0.005},
+    "forte-1": {"one_qubit": 0.0003, "more_qubits": 0.005, "readout": 0.005},
+    "forte-enterprise-1": {"one_qubit": 0.0003, "more_qubits": 0.005, "readout": 0.005},
+}
+GATES = ["x", "y", "z", "h", "s", "si", "t", "ti", "v", "vi", "rx", "ry", "rz", "cnot", "swap", "xx", "yy", "zz", "not"]
+WIDE_GATES = frozenset({"swap", "xx", "yy", "zz", "ms", "pauliexp"})
+UPDATED = "2026-09-01T00:00:00Z"
+QUEUE_MS = 60_000
+
+
+def qpu_rates(backend: str) -> dict[str, float] | None:
+    """The noise of a QPU: that of the noise model of the same name."""
+    return NOISE_RATES[backend.removeprefix("qpu.")]
+
+
+def characterization_id(backend: str) -> str:
+    """The same in every process."""
+    return str(uuid.uuid5(uuid.NAMESPACE_URL, f"sandbox:{backend}"))
+
+
+def width(backend: str, qpu_qubits: int) -> int:
+    """Number of qubits."""
+    return SIMULATOR_QUBITS if backend == SIMULATOR else qpu_qubits
+
+
+def backend(name: str, qpu_qubits: int) -> dict[str, Any] | None:
+    """The entry of a backend, or None."""
+    common = {
+        "backend": name,
+        "status": "available",
+        "qubits": width(name, qpu_qubits),
+        "last_updated": UPDATED,
+        "degraded": False,
+        "location": "loopback",
+        "supported_gates": GATES,
+    }
+    if name == SIMULATOR:
+        # noise_models is not in the description, but qBraid reads it here
+        return common | {
+            "average_queue_time": 0,
+            "noise_models": list(NOISE_RATES),
+            "kw": 0.0,
+            "supported_native_gates": ["gpi", "gpi2", "ms", "zz"],
+            "supported_error_mitigations": [],
+        }
+    if name in QPUS:
+        return common | {
+            "average_queue_time": QUEUE_MS,
+            "characterization_id": characterization_id(name),
+            "kw": 1.0,
+            "supported_native_gates": ["gpi", "gpi2", "zz"],
+            "supported_error_mitigations": ["debiasing"],
+        }
+    return None
+
+
+def characterization(name: str, qpu_qubits: int) -> dict[str, Any]:
+    """The calibration record of a QPU, consistent with the noise it runs with."""
+    rates = qpu_rates(name) or {}
+    return {
+        "id": characterization_id(name),
+        "backend": name,
+        "date": UPDATED,
+        "qubits": qpu_qubits,
+        "connectivity": [[a, b] for a in range(qpu_qubits) for b in range(a + 1, qpu_qubits)],
+        "fidelity": {
+            "spam": {"median": 1 - rates["readout"], "stderr": None},
+            "1q": {"median": 1 - rates["one_qubit"], "stderr": None},
+            "2q": {"median": 1 - rates["more_qubits"], "stderr": None},
+        },
+        "timing": {"t1": 100, "t2": 1, "1q": 0.00013, "2q": 0.00097, "readout": 0.0003, "reset": 0.00002},
+    }
+
+
+def gate_counts(circuits: list[list[dict[str, Any]]]) -> dict[str, int]:
+    """How many gates act on one qubit and on more."""
+    more = sum(1 for circuit in circuits for gate in circuit if _is_wide(gate))
+    return {"1q": sum(map(len, circuits)) - more, "2q": more}
+
+
+def _is_wide(gate: dict[str, Any]) -> bool:
+    return bool(gate.get("controls") or "control" in gate) or gate["gate"] in WIDE_GATES
+
+
+def price_usd(backend: str, counts: dict[str, int], shots: int, *, is_mitigated: bool) -> float:
+    """Invented tariff, in USD: per gate and shot with a minimum. Only its being positive and additive is to be used."""
+    if backend == SIMULATOR:
+        return 0.0
+    minimum = 100.0 if is_mitigated else 10.0
+    return round(max(minimum, shots * (0.0002 * counts["1q"] + 0.001 * counts["2q"])), 4)

@@ -1,0 +1,102 @@
+"""Exact simulation of small circuits with numpy. Qubit 0 is the least significant bit of every index.
+
+Made for the sandbox's worker: for a few qubits it answers in a fraction of a millisecond and needs no heavy import.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qflows.sandbox.errors import WorkError
+
+# 2**20 amplitudes are 16 MB; clients widen circuits to a whole device, so unused qubits are taken out first
+MAX_ACTIVE_QUBITS = 20
+NEGLIGIBLE = 1e-14
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Op:
+    """A unitary on `targets` (targets[0] is the least significant bit of the matrix index), if all `controls` are 1."""
+
+    matrix: Array
+    targets: tuple[int, ...]
+    controls: tuple[int, ...] = ()
+
+    @property
+    def qubits(self) -> tuple[int, ...]:
+        """All qubits it touches."""
+        return self.targets + self.controls
+
+    def moved(self, to: Mapping[int, int]) -> Op:
+        """The same on other qubits."""
+        return Op(self.matrix, tuple(to[q] for q in self.targets), tuple(to[q] for q in self.controls))
+
+
+def compact(ops: Sequence[Op], *, limit: int = MAX_ACTIVE_QUBITS) -> tuple[list[Op], list[int]]:
+    """Leave out unused qubits. Returns the operations on 0..k-1 and the original qubit of each.
+
+    Raises WorkError NotEnoughQubits above the limit.
+    """
+    active = sorted({qubit for op in ops for qubit in op.qubits})
+    if len(active) > limit:
+        raise WorkError("NotEnoughQubits", f"{len(active)} active qubits; this sandbox simulates {limit}")
+    place = {qubit: index for index, qubit in enumerate(active)}
+    return [op.moved(place) for op in ops], active
+
+
+def apply(state: Array, op: Op, n_qubits: int) -> Array:
+    """The state (2**n amplitudes) after the operation. May change its argument; use the returned one."""
+    if not op.controls and len(op.targets) == 1:
+        return np.matmul(op.matrix, state.reshape(-1, 2, 1 << op.targets[0])).reshape(-1)
+    tensor = state.reshape((2,) * n_qubits)
+    where: list[Any] = [slice(None)] * n_qubits
+    for control in op.controls:
+        where[n_qubits - 1 - control] = 1
+    block = tensor[tuple(where)]
+    free = [qubit for qubit in reversed(range(n_qubits)) if qubit not in op.controls]
+    axes = [free.index(target) for target in reversed(op.targets)]
+    moved = np.moveaxis(block, axes, range(len(axes)))
+    after = (op.matrix @ moved.reshape(len(op.matrix), -1)).reshape(moved.shape)
+    tensor[tuple(where)] = np.moveaxis(after, range(len(axes)), axes)
+    return tensor.reshape(-1)
+
+
+def evolve(ops: Iterable[Op], n_qubits: int) -> Array:
+    """The state vector after the operations on |0...0>."""
+    state = np.zeros(1 << n_qubits, dtype=complex)
+    state[0] = 1
+    for op in ops:
+        state = apply(state, op, n_qubits)
+    return state
+
+
+def probabilities(ops: Sequence[Op], n_qubits: int) -> Array:
+    """Exact probability of each basis state."""
+    return np.abs(evolve(ops, n_qubits)) ** 2
+
+
+def sample(weights: Array, shots: int, seed: int) -> dict[int, int]:
+    """A histogram of `shots` draws; outcomes that never came are left out."""
+    weights = np.clip(weights, 0, None)
+    draws = np.random.default_rng(seed).multinomial(shots, weights / weights.sum())
+    return {int(index): int(draws[index]) for index in np.flatnonzero(draws)}
+
+
+def spread(values: Mapping[int, Any], active: Sequence[int]) -> dict[int, Any]:
+    """Outcomes of compacted qubits as outcomes of the original ones; unused qubits read 0."""
+    return {
+        sum(1 << qubit for place, qubit in enumerate(active) if outcome >> place & 1): value
+        for outcome, value in values.items()
+    }
+
+
+def nonzero(weights: Array) -> dict[int, float]:
+    """Outcomes with more than rounding noise."""
+    return {int(index): float(weights[index]) for index in np.flatnonzero(weights > NEGLIGIBLE)}
