@@ -126,6 +126,9 @@ class Job:
     error_kind: str | None = None
     error_code: str | None = None
     error_message: str | None = None
+    error_retryable: bool | None = None
+    word: str | None = None  # the vendor's own status, as last read
+    session_id: str | None = None
     queue_position: int | None = None
     queue_note: str | None = None
     cancel_requested_at: datetime | None = None

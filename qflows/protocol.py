@@ -12,7 +12,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, Protocol
 
-from qflows.keys import content_digest
+from qflows.keys import content_digest, digest
 from qflows.model import Cost, ItemResult
 from qflows.observables import Observable
 from qflows.programs import Program
@@ -84,8 +84,7 @@ class JobSpec:
             provider=self.provider,
             device_id=self.device_id,
             programs=[program.digest for program in self.programs],
-            observables=[observable.digest for group in self.observables for observable in group]
-            + [str(len(group)) for group in self.observables],
+            observables=[digest([o.to_json() for o in group]) for group in self.observables],
             shots=self.shots,
             options=self.options,
         )
@@ -234,4 +233,46 @@ class Provider(Protocol):
 
     def estimate(self, spec: JobSpec) -> Cost | None:
         """What the job would cost, or None where the vendor does not say."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class SessionInfo:
+    """A vendor's session as it is now. Times UTC, durations in seconds; None where the vendor does not say."""
+
+    session_id: str
+    device_id: str
+    mode: str  # dedicated or batch
+    state: str  # the vendor's own word
+    is_open: bool  # accepts jobs
+    created_at: datetime | None = None
+    started_at: datetime | None = None
+    closed_at: datetime | None = None
+    max_time_s: float | None = None
+    idle_limit_s: float | None = None
+    usage_s: float | None = None
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+
+class SessionProvider(Provider, Protocol):
+    """A provider whose `capabilities.sessions` is not empty."""
+
+    def open_session(self, device_id: str, *, mode: str, max_time_s: float | None, options: Mapping[str, Any]) -> str:
+        """Opens one session and returns its id. Sent once; raises like `submit`."""
+        ...
+
+    def session(self, session_id: str) -> SessionInfo:
+        """Reads a session. Raises Refused for an unknown one."""
+        ...
+
+    def recent_sessions(self, device_id: str, *, since: datetime) -> Sequence[SessionInfo]:
+        """Sessions created since then, for finding one whose answer was lost; empty where they cannot be listed."""
+        ...
+
+    def close_session(self, session_id: str) -> None:
+        """No more jobs; queued ones still run. No error if it is closed already."""
+        ...
+
+    def cancel_session(self, session_id: str) -> None:
+        """No more jobs; queued ones do not run. No error if it is closed already."""
         ...

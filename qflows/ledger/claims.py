@@ -1,0 +1,295 @@
+"""The claim on one submission, and every way it can end. Each statement repeats the state table in its WHERE."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+
+from qflows.errors import IllegalTransition, StaleClaim, UnknownJob
+from qflows.ledger.owner import is_dead, me
+from qflows.ledger.rows import JOB_COLUMNS, job_of
+from qflows.ledger.store import Ledger, utc_now
+from qflows.ledger.tables import jobs, ledger_now
+from qflows.model import Job
+from qflows.transitions import JobStatus, sources
+
+_CHUNK = 500  # bound parameters a statement; SQLite allows 32766, PostgreSQL plans long IN lists slowly
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """The right to send one job once. `fence` proves ownership; `ends_at` is on this process's monotonic clock."""
+
+    key: str
+    fence: int
+    ends_at: float
+
+    def remaining_s(self) -> float:
+        """Seconds for which nobody else may take the job over. Counted from before the claim, so never too long."""
+        return self.ends_at - time.monotonic()
+
+
+_AT_KEY = sa.bindparam("at_key", type_=sa.String(64))
+_AT_FENCE = sa.bindparam("at_fence", type_=sa.Integer)
+_NOW = sa.bindparam("now", type_=jobs.c.claimed_at.type)
+_CLAIM = (
+    sa.update(jobs)
+    .where(
+        jobs.c.key == _AT_KEY,
+        jobs.c.status.in_([status.value for status in sources(JobStatus.SUBMITTING)]),
+        jobs.c.cancel_requested_at.is_(None),
+        sa.or_(jobs.c.send_after.is_(None), jobs.c.send_after <= ledger_now()),
+    )
+    .values(
+        status=JobStatus.SUBMITTING.value,
+        fence=jobs.c.fence + 1,
+        claim_owner=sa.bindparam("owner"),
+        lease_until=ledger_now() + sa.bindparam("lease_s", type_=sa.Float),
+        claimed_at=sa.func.coalesce(jobs.c.claimed_at, _NOW),
+        account=sa.bindparam("to_account"),
+    )
+    .returning(jobs.c.fence)
+)
+
+
+def claim(ledger: Ledger, key: str, *, lease_s: float, account: str) -> Claim | None:
+    """PREPARED → SUBMITTING for exactly one caller; None for everybody else, or when it may not be sent now."""
+    started = time.monotonic()
+    values = {"at_key": key, "owner": me(), "lease_s": lease_s, "now": utc_now(), "to_account": account}
+    with ledger.write() as connection:
+        fence = connection.execute(_CLAIM, values).scalar()
+    if fence is None:
+        return None
+    ledger.tell("claimed", key)
+    return Claim(key, fence, started + lease_s)
+
+
+def accepted(ledger: Ledger, claim: Claim, vendor_id: str) -> None:
+    """SUBMITTING → QUEUED with the vendor's id.
+
+    A claim that ran out meanwhile, with no newer claim after it, still counts: the job is in doubt and this is the
+    answer. Otherwise the id is written down as an event and StaleClaim is raised: the caller holds an extra.
+    """
+    values = {"at_key": claim.key, "at_fence": claim.fence, "to_vendor_id": vendor_id, "now": utc_now()}
+    with ledger.write() as connection:
+        done = connection.execute(_ACCEPT, values).rowcount
+        if done != 1:
+            ledger.record_event(connection, "late-answer", claim.key, vendor_id=vendor_id, fence=claim.fence)
+    if done != 1:
+        raise StaleClaim(f"job {claim.key[:12]} was taken over while its answer was under way")
+    ledger.tell("queued", claim.key, vendor_id=vendor_id)
+
+
+_AT_VENDOR: dict[str, Any] = {
+    "status": JobStatus.QUEUED.value,
+    "vendor_id": sa.bindparam("to_vendor_id"),
+    "submitted_at": _NOW,
+    "lease_until": None,
+    "claim_owner": None,
+    "doubt_since": None,
+    "look_after": None,
+    "error_kind": None,
+    "error_message": None,
+    "error_code": None,
+}
+_ACCEPT = (
+    sa.update(jobs)
+    .where(
+        jobs.c.key == _AT_KEY,
+        sa.or_(
+            sa.and_(jobs.c.status == JobStatus.SUBMITTING.value, jobs.c.fence == _AT_FENCE),
+            # expiry adds one to the fence; any later claim adds more
+            sa.and_(jobs.c.status == JobStatus.IN_DOUBT.value, jobs.c.fence == _AT_FENCE + 1),
+        ),
+    )
+    .values(_AT_VENDOR)
+)
+_ADOPT = (
+    sa.update(jobs)
+    .where(jobs.c.key == _AT_KEY, jobs.c.fence == _AT_FENCE, jobs.c.status == JobStatus.IN_DOUBT.value)
+    .values(_AT_VENDOR)
+)
+
+
+def refused(ledger: Ledger, claim: Claim, *, code: str | None, message: str) -> None:
+    """SUBMITTING → FAILED: the vendor said no, nothing runs there."""
+    _end(
+        ledger,
+        claim,
+        JobStatus.FAILED,
+        error_kind="refused",
+        error_code=code,
+        error_message=message,
+        error_retryable=False,
+        finished_at=utc_now(),
+    )
+    ledger.tell("failed", claim.key, reason=message)
+
+
+def not_sent(ledger: Ledger, claim: Claim, *, message: str, retry_in_s: float) -> None:
+    """SUBMITTING → PREPARED: the request provably never left, or was turned away before acceptance."""
+    _end(ledger, claim, JobStatus.PREPARED, error_message=message, send_after=ledger_now() + retry_in_s)
+    ledger.tell("not-sent", claim.key, reason=message)
+
+
+def doubted(ledger: Ledger, claim: Claim, *, message: str) -> None:
+    """SUBMITTING → IN_DOUBT: the vendor may have it. The first look may follow at once."""
+    _end(ledger, claim, JobStatus.IN_DOUBT, error_kind="doubt", error_message=message, **_doubt_begins())
+    ledger.tell("in-doubt", claim.key, reason=message)
+
+
+def _doubt_begins() -> dict[str, Any]:
+    return {"doubt_since": ledger_now(), "looks": 0, "look_after": ledger_now()}
+
+
+def _end(ledger: Ledger, claim: Claim, to: JobStatus, **values: Any) -> None:
+    with ledger.write() as connection:
+        done = connection.execute(
+            sa.update(jobs)
+            .where(jobs.c.key == claim.key, jobs.c.fence == claim.fence, jobs.c.status == JobStatus.SUBMITTING)
+            .values(status=to, lease_until=None, claim_owner=None, **values)
+        ).rowcount
+    if done != 1:
+        raise StaleClaim(f"job {claim.key[:12]} was taken over; this process lets go of it")
+
+
+def expire(ledger: Ledger, keys: Collection[str]) -> list[str]:
+    """SUBMITTING → IN_DOUBT for claims whose lease ran out or whose owner certainly died. Returns their keys."""
+    if not keys:
+        return []
+    with ledger.read() as connection:
+        held = [
+            row
+            for part in chunks(keys)
+            for row in connection.execute(
+                sa.select(jobs.c.key, jobs.c.fence, jobs.c.claim_owner, jobs.c.lease_until <= ledger_now()).where(
+                    jobs.c.key.in_(part), jobs.c.status == JobStatus.SUBMITTING
+                )
+            )
+        ]
+    over = [(key, fence) for key, fence, owner, ran_out in held if ran_out or is_dead(owner)]
+    expired: list[str] = []
+    if over:
+        with ledger.write() as connection:
+            for key, fence in over:
+                done = connection.execute(
+                    sa.update(jobs)
+                    .where(jobs.c.key == key, jobs.c.fence == fence, jobs.c.status == JobStatus.SUBMITTING)
+                    # the fence grows on expiry too: an owner that wakes late must lose, even if nobody took over
+                    .values(
+                        status=JobStatus.IN_DOUBT,
+                        fence=fence + 1,
+                        error_kind="doubt",
+                        error_message="the process that was submitting it died or stalled before the answer",
+                        **_doubt_begins(),
+                    )
+                ).rowcount
+                if done == 1:
+                    expired.append(key)
+    for key in expired:
+        ledger.tell("in-doubt", key, reason="claim expired")
+    return expired
+
+
+@dataclass(frozen=True, slots=True)
+class Doubt:
+    """A job to be looked up at the vendor: how often it was, for how long it is in doubt, since when to look."""
+
+    job: Job
+    looks: int
+    age_s: float
+    claimed_at: Any
+
+
+def doubts_due(ledger: Ledger, keys: Collection[str]) -> list[Doubt]:
+    """Jobs in doubt among `keys` whose next look is due."""
+    due: list[Doubt] = []
+    with ledger.read() as connection:
+        for part in chunks(keys):
+            rows = connection.execute(
+                sa.select(*JOB_COLUMNS, (ledger_now() - jobs.c.doubt_since).label("age_s")).where(
+                    jobs.c.key.in_(part),
+                    jobs.c.status == JobStatus.IN_DOUBT,
+                    jobs.c.look_after <= ledger_now(),
+                )
+            )
+            due += [Doubt(job_of(row), row.looks, row.age_s, row.claimed_at) for row in rows]
+    return due
+
+
+def adopt(ledger: Ledger, job: Job, vendor_id: str, *, extras: Collection[str] = ()) -> None:
+    """IN_DOUBT → QUEUED with an id found at the vendor. Raises StaleClaim when somebody settled it first."""
+    with ledger.write() as connection:
+        values = {"at_key": job.key, "at_fence": job.fence, "to_vendor_id": vendor_id, "now": utc_now()}
+        done = connection.execute(_ADOPT, values).rowcount
+        if done == 1:
+            ledger.record_event(connection, "adopted", job.key, vendor_id=vendor_id, extras=sorted(extras))
+    if done != 1:
+        raise StaleClaim(f"job {job.key[:12]} was settled by another process")
+    ledger.tell("queued", job.key, vendor_id=vendor_id, adopted=True)
+
+
+def absent(ledger: Ledger, job: Job) -> None:
+    """IN_DOUBT → PREPARED: absence is proved, so it may be sent again under the same key."""
+    with ledger.write() as connection:
+        done = connection.execute(
+            sa.update(jobs)
+            .where(jobs.c.key == job.key, jobs.c.fence == job.fence, jobs.c.status == JobStatus.IN_DOUBT)
+            .values(status=JobStatus.PREPARED, doubt_since=None, look_after=None, send_after=None)
+        ).rowcount
+        if done == 1:
+            ledger.record_event(connection, "absent", job.key)
+    if done != 1:
+        raise StaleClaim(f"job {job.key[:12]} was settled by another process")
+    ledger.tell("absent", job.key)
+
+
+def looked(ledger: Ledger, job: Job, *, again_in_s: float | None) -> None:
+    """Counts a fruitless look; the next one is due in `again_in_s`, or never by itself when None."""
+    again = ledger_now() + again_in_s if again_in_s is not None else None
+    with ledger.write() as connection:
+        connection.execute(
+            sa.update(jobs)
+            .where(jobs.c.key == job.key, jobs.c.fence == job.fence, jobs.c.status == JobStatus.IN_DOUBT)
+            .values(looks=jobs.c.looks + 1, look_after=again)
+        )
+
+
+def postpone(ledger: Ledger, job: Job, *, again_in_s: float) -> None:
+    """Moves the next look; counts nothing, because the vendor's listing was not seen."""
+    with ledger.write() as connection:
+        connection.execute(
+            sa.update(jobs)
+            .where(jobs.c.key == job.key, jobs.c.fence == job.fence, jobs.c.status == JobStatus.IN_DOUBT)
+            .values(look_after=ledger_now() + again_in_s)
+        )
+
+
+def resolve_submitted(ledger: Ledger, key: str, vendor_id: str) -> None:
+    """A person says that the vendor has the job under this id. Raises IllegalTransition unless it is in doubt."""
+    adopt(ledger, _doubtful(ledger, key), vendor_id)
+
+
+def resolve_absent(ledger: Ledger, key: str) -> None:
+    """A person says that the vendor does not have the job. Raises IllegalTransition unless it is in doubt."""
+    absent(ledger, _doubtful(ledger, key))
+
+
+def _doubtful(ledger: Ledger, key: str) -> Job:
+    with ledger.read() as connection:
+        row = connection.execute(sa.select(*JOB_COLUMNS).where(jobs.c.key == key)).one_or_none()
+    if row is None:
+        raise UnknownJob(f"the ledger has no job {key[:12]}")
+    if row.status != JobStatus.IN_DOUBT:
+        raise IllegalTransition(f"job {key[:12]} is {row.status}, not IN_DOUBT; there is nothing to resolve")
+    return job_of(row)
+
+
+def chunks(keys: Collection[str]) -> list[list[str]]:
+    """`keys` in slices that fit one statement."""
+    flat = list(keys)
+    return [flat[start : start + _CHUNK] for start in range(0, len(flat), _CHUNK)]

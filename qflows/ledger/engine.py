@@ -1,0 +1,118 @@
+"""Opening the ledger: the right schema or a clear refusal, and database faults as sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import make_url
+
+from qflows.errors import LedgerUnavailable, LedgerVersionError
+from qflows.ledger.tables import HEAD
+
+_SQLITE_PRAGMAS = (
+    "pragma journal_mode=wal",
+    "pragma synchronous=full",  # a commit that returned survives a power cut: intent must be durable before the wire
+    "pragma busy_timeout=30000",
+    "pragma cache_size=-65536",
+)
+
+_FAULTS = (  # part of the driver's message → what it means and what to do
+    ("readonly", "is read-only; make it writable for this user, or set QFLOWS_LEDGER_URL to another place"),
+    ("read-only", "is read-only; make it writable for this user, or set QFLOWS_LEDGER_URL to another place"),
+    ("disk is full", "is on a full disk; free some space, then run again: it continues where it was"),
+    ("no space left", "is on a full disk; free some space, then run again: it continues where it was"),
+    ("disk i/o error", "cannot be written (disk I/O error); check the disk, then run again"),
+    ("is locked", "is locked by another process for more than 30 s; stop that process or move to PostgreSQL"),
+    ("malformed", "is damaged; restore a backup, or move the file away and rebuild from vendor listings"),
+    ("not a database", "is not a SQLite database; point QFLOWS_LEDGER_URL to the right file"),
+    ("unable to open", "cannot be opened; check that the folder exists and may be written"),
+    ("connection refused", "cannot be reached; is the database server running?"),
+    ("could not connect", "cannot be reached; is the database server running?"),
+    ("connection failed", "cannot be reached; is the database server running and are the credentials right?"),
+    ("server closed the connection", "went away in the middle of a statement; run again: it continues where it was"),
+)
+
+
+def engine_for(url: str) -> sa.Engine:
+    """An engine with durable commits and immediate write locks. Raises LedgerUnavailable for a bad URL."""
+    try:
+        parsed = make_url(url)
+    except sa.exc.ArgumentError as error:
+        raise LedgerUnavailable("the ledger URL cannot be parsed; example: sqlite:////path/to/ledger.db") from error
+    backend = parsed.get_backend_name()
+    if backend not in ("sqlite", "postgresql"):
+        raise LedgerUnavailable(f"no ledger on {backend}; use sqlite:///… or postgresql+psycopg://…")
+    if backend == "sqlite":
+        return _sqlite_engine(parsed)
+    if parsed.drivername == "postgresql":
+        parsed = parsed.set(drivername="postgresql+psycopg")
+    try:
+        return sa.create_engine(parsed, pool_pre_ping=True, pool_size=8, max_overflow=24)
+    except ImportError as error:
+        raise LedgerUnavailable("PostgreSQL needs the extra: pip install 'qflows[postgres]'") from error
+
+
+def _sqlite_engine(url: sa.URL) -> sa.Engine:
+    if not url.database or url.database == ":memory:":
+        raise LedgerUnavailable("the ledger must outlive the process; give sqlite:///… with a file")
+    try:
+        Path(url.database).expanduser().parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise LedgerUnavailable(f"the ledger's folder cannot be made: {error}") from error
+    engine = sa.create_engine(url, connect_args={"timeout": 30, "check_same_thread": False})
+
+    @sa.event.listens_for(engine, "connect")
+    def _prepare(connection: Any, record: Any) -> None:
+        connection.isolation_level = None  # the driver must not begin transactions behind our back
+        for pragma in _SQLITE_PRAGMAS:
+            connection.execute(pragma)
+
+    @sa.event.listens_for(engine, "begin")
+    def _begin(connection: sa.Connection) -> None:
+        # a read that is upgraded to a write later fails at once under contention; writers queue up front
+        wants_write = connection.get_execution_options().get("ledger_write", False)
+        connection.exec_driver_sql("begin immediate" if wants_write else "begin")
+
+    return engine
+
+
+@contextmanager
+def faults_as_sentences(engine: sa.Engine) -> Iterator[None]:
+    """Turns driver errors into LedgerUnavailable; the URL is shown without its password."""
+    try:
+        yield
+    except sa.exc.IntegrityError:
+        raise
+    except sa.exc.DBAPIError as error:
+        text = str(error.orig).lower()
+        where = engine.url.render_as_string(hide_password=True)
+        for part, meaning in _FAULTS:
+            if part in text:
+                raise LedgerUnavailable(f"the ledger {where} {meaning}. Nothing was sent.") from error
+        raise LedgerUnavailable(f"the ledger {where} failed: {str(error.orig).splitlines()[0]}") from error
+
+
+def version_of(engine: sa.Engine) -> str | None:
+    """The schema's version, or None for a database without a ledger."""
+    with faults_as_sentences(engine), engine.connect() as connection:
+        if not sa.inspect(connection).has_table("qflows_version"):
+            return None
+        return connection.execute(sa.text("select version_num from qflows_version")).scalar()
+
+
+def ensure_schema(engine: sa.Engine) -> None:
+    """Creates the schema in an empty database; refuses any other version with the command to run."""
+    found = version_of(engine)
+    if found is None:
+        from qflows.ledger.migrate import upgrade
+
+        upgrade(engine)
+    elif found != HEAD:
+        where = engine.url.render_as_string(hide_password=True)
+        older = found < HEAD
+        remedy = "run `qflows ledger upgrade`" if older else "install the qflows that wrote it, or a newer one"
+        raise LedgerVersionError(f"the ledger {where} has schema {found}, this qflows needs {HEAD}; {remedy}")

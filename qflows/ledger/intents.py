@@ -1,0 +1,206 @@
+"""Wanting a job: sample ordinals, insert-or-adopt, and new epochs after a failure the vendor confirmed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+
+from qflows.errors import KeyReused, LedgerError
+from qflows.keys import digest, job_key, sample_key
+from qflows.ledger.rows import JOB_COLUMNS, items_of, job_of
+from qflows.ledger.store import Ledger, utc_now
+from qflows.ledger.tables import jobs, programs, runs, samples
+from qflows.model import Job
+from qflows.programs import Program
+from qflows.protocol import JobSpec
+from qflows.transitions import JobStatus
+
+
+@dataclass(frozen=True, slots=True)
+class Want:
+    """Who asks: the logical run, the attempt (one execution of the flow), and the call inside the attempt.
+
+    Equal calls of one attempt bear different holders and so get different ordinals, which makes them different
+    samples. A retried task bears the same holder again and gets its own ordinal back. A new attempt starts again
+    at 0 and so finds the jobs of the attempt before.
+    """
+
+    run_key: str
+    attempt: str
+    holder: str
+
+
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """A spec with the names it is bought under. `resubmit`: new purchases allowed after a confirmed failure."""
+
+    spec: JobSpec
+    want: Want
+    device: str
+    account: str
+    resubmit: int = 0
+
+
+def prepare(ledger: Ledger, intents: Sequence[Intent]) -> list[Job]:
+    """Makes every intent durable, or finds the job that already stands for it; in one transaction, in order."""
+    prepared: list[Job] = []
+    with ledger.write() as connection:
+        _store_programs(ledger, connection, [program for intent in intents for program in intent.spec.programs])
+        for intent in intents:
+            prepared.append(_prepare_one(ledger, connection, intent))
+    for job in prepared:
+        ledger.tell("prepared", job.key)
+    return prepared
+
+
+def _prepare_one(ledger: Ledger, connection: sa.Connection, intent: Intent) -> Job:
+    content = intent.spec.content
+    ordinal = lease_ordinal(ledger, connection, intent.want, content)
+    sample = sample_key(intent.want.run_key, content, ordinal)
+    epoch = 0
+    while True:
+        row = _insert_or_adopt(ledger, connection, intent, content, ordinal, sample, epoch)
+        if row.content != content or row.run_key != intent.want.run_key:
+            raise KeyReused(f"job {row.key[:12]} of run {row.run_key!r} stands for other work; use another run key")
+        if row.superseded or _may_buy_again(connection, row, intent):
+            epoch += 1
+            continue
+        return job_of(row)
+
+
+def _insert_or_adopt(
+    ledger: Ledger, connection: sa.Connection, intent: Intent, content: str, ordinal: int, sample: str, epoch: int
+) -> Any:
+    spec = intent.spec
+    values = {
+        "key": job_key(sample, epoch),
+        "sample": sample,
+        "epoch": epoch,
+        "superseded": False,
+        "run_key": intent.want.run_key,
+        "attempt": intent.want.attempt,
+        "label": spec.label,
+        "content": content,
+        "ordinal": ordinal,
+        "provider": spec.provider,
+        "account": intent.account,
+        "device": intent.device,
+        "device_id": spec.device_id,
+        "shots": spec.shots,
+        "options": dict(spec.options),
+        "items": items_of(spec),
+        "n_programs": len(spec.programs),
+        "name": spec.name,
+        "tags": dict(spec.tags),
+        "session_id": spec.session_id,
+        "status": JobStatus.PREPARED.value,
+        "fence": 0,
+        "looks": 0,
+        "created_at": utc_now(),
+        "provenance": {},
+    }
+    return connection.execute(ledger.insert(_job_insert), values).one()
+
+
+_JOB_VALUES = (
+    "key", "sample", "epoch", "superseded", "run_key", "attempt", "label", "content", "ordinal", "provider", "account",
+    "device", "device_id", "shots", "options", "items", "n_programs", "name", "tags", "session_id", "status", "fence",
+    "looks", "created_at", "provenance",
+)  # fmt: skip
+
+
+def _job_insert(insert: Callable[[sa.Table], Any]) -> Any:
+    statement = insert(jobs).values({name: sa.bindparam(name, type_=jobs.c[name].type) for name in _JOB_VALUES})
+    return statement.on_conflict_do_update(
+        index_elements=[jobs.c.key],
+        set_={
+            "earlier_attempt": jobs.c.attempt,
+            "attempt": statement.excluded.attempt,
+            # not sent yet: it goes into the session that is open now
+            "session_id": sa.case(
+                (jobs.c.status == sa.literal_column("'PREPARED'"), statement.excluded.session_id),
+                else_=jobs.c.session_id,
+            ),
+        },
+    ).returning(*JOB_COLUMNS)
+
+
+def _may_buy_again(connection: sa.Connection, row: Any, intent: Intent) -> bool:
+    """Retires a failed job if a new purchase is allowed; the vendor's word is the only ground, never a doubt."""
+    if row.status not in (JobStatus.FAILED, JobStatus.CANCELLED) or row.earlier_attempt is None:
+        return False
+    # a refusal cost nothing and ran nothing: the next attempt of the run may ask again without being told
+    refused_before = row.error_kind == "refused" and row.earlier_attempt != intent.want.attempt
+    if not refused_before and row.epoch >= intent.resubmit:
+        return False
+    return retire(connection, row.key)
+
+
+def retire(connection: sa.Connection, key: str) -> bool:
+    """Marks a failed or cancelled job as replaced by its next epoch. False if somebody did already."""
+    done = connection.execute(
+        sa.update(jobs)
+        .where(jobs.c.key == key, jobs.c.status.in_([JobStatus.FAILED, JobStatus.CANCELLED]))
+        .values(superseded=True)
+    )
+    return done.rowcount == 1
+
+
+def lease_ordinal(ledger: Ledger, connection: sa.Connection, want: Want, content: str) -> int:
+    """The place of this call among equal ones of its attempt: its own again, else the lowest free."""
+    values = {"scope": digest("scope/1", want.run_key, content, want.attempt), "holder": want.holder}
+    for _ in range(1000):  # PostgreSQL only: a racing insert took the number; each round at least one racer wins
+        taken = connection.execute(ledger.insert(_ordinal_insert), values).scalar()
+        if taken is None:
+            taken = connection.execute(_MY_ORDINAL, values).scalar()
+        if taken is not None:
+            return taken
+    raise LedgerError(f"no sample ordinal could be leased for run {want.run_key!r}; too many equal calls at once")
+
+
+_SCOPE, _HOLDER = sa.bindparam("scope", type_=sa.String(64)), sa.bindparam("holder", type_=sa.String(128))
+_MY_ORDINAL = sa.select(samples.c.ordinal).where(samples.c.scope == _SCOPE, samples.c.holder == _HOLDER)
+
+
+def _ordinal_insert(insert: Callable[[sa.Table], Any]) -> Any:
+    following = sa.select(
+        sa.cast(_SCOPE, sa.String(64)),
+        sa.cast(_HOLDER, sa.String(128)),
+        sa.func.coalesce(sa.func.max(samples.c.ordinal) + 1, 0),
+    ).where(samples.c.scope == _SCOPE)
+    return (
+        insert(samples)
+        .from_select(["scope", "holder", "ordinal"], following)
+        .on_conflict_do_nothing()
+        .returning(samples.c.ordinal)
+    )
+
+
+def _store_programs(ledger: Ledger, connection: sa.Connection, wanted: Sequence[Program]) -> None:
+    distinct = {program.digest: program.text for program in wanted}
+    if distinct:
+        rows = [{"digest": digest_, "text": text} for digest_, text in sorted(distinct.items())]
+        connection.execute(ledger.insert(_program_insert), rows)
+
+
+def _program_insert(insert: Callable[[sa.Table], Any]) -> Any:
+    row = {"digest": sa.bindparam("digest"), "text": sa.bindparam("text")}
+    return insert(programs).values(row).on_conflict_do_nothing()
+
+
+def touch_run(ledger: Ledger, run_key: str, *, flow_name: str | None, flow_run_id: str | None) -> None:
+    """Notes that a flow run works under this run key, so that cancels and warnings can find its jobs."""
+    values = {"run_key": run_key, "flow_name": flow_name, "flow_run_id": flow_run_id, "now": utc_now()}
+    with ledger.write() as connection:
+        connection.execute(ledger.insert(_run_insert), values)
+
+
+def _run_insert(insert: Callable[[sa.Table], Any]) -> Any:
+    now = sa.bindparam("now", type_=runs.c.last_seen.type)
+    names = {name: sa.bindparam(name) for name in ("run_key", "flow_name", "flow_run_id")}
+    statement = insert(runs).values(**names, first_seen=now, last_seen=now)
+    newest = {name: statement.excluded[name] for name in ("last_seen", "flow_run_id", "flow_name")}
+    return statement.on_conflict_do_update(index_elements=[runs.c.run_key], set_=newest)

@@ -1,0 +1,186 @@
+"""What the vendor says of jobs it has: observations, counts, failures, and wishes to cancel."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Collection, Sequence
+from functools import cache
+from typing import Any
+
+import sqlalchemy as sa
+
+from qflows.errors import IllegalTransition
+from qflows.ledger.claims import chunks
+from qflows.ledger.rows import body_of
+from qflows.ledger.store import Ledger, utc_now
+from qflows.ledger.tables import jobs, results
+from qflows.model import ItemResult, Job
+from qflows.protocol import Observation, Phase, VendorResult
+from qflows.transitions import AT_VENDOR, LIVE, JobStatus, sources
+
+log = logging.getLogger("qflows.ledger")
+
+_MESSAGE_CAP = 4000  # vendor text is data: bounded before it is kept
+
+
+def observe(ledger: Ledger, seen: Sequence[tuple[Job, Observation]]) -> list[str]:
+    """Applies one look at many jobs in one transaction; returns the keys whose record changed.
+
+    Only forward moves are applied. A backward or undocumented word becomes an event, once per change of word.
+    DONE moves to RUNNING at most: COMPLETED is written together with the counts, by `store`.
+    """
+    news = [(job, look) for job, look in seen if _is_news(job, look)]
+    if not news:
+        return []
+    changed: list[tuple[str, str]] = []
+    with ledger.write() as connection:
+        for job, look in news:
+            kind = _apply(ledger, connection, job, look)
+            if kind:
+                changed.append((job.key, kind))
+    for key, kind in changed:
+        ledger.tell(kind, key)
+    return [key for key, _ in changed]
+
+
+def _is_news(job: Job, look: Observation) -> bool:
+    return look.word != job.word or look.queue_position != job.queue_position or look.queue_note != job.queue_note
+
+
+def _apply(ledger: Ledger, connection: sa.Connection, job: Job, look: Observation) -> str | None:
+    heard: dict[str, Any] = {"word": look.word[:64], "queue_position": look.queue_position}
+    heard["queue_note"] = look.queue_note[:255] if look.queue_note else None
+    if look.started_at:
+        heard["started_at"] = look.started_at
+    if look.phase in (Phase.RUNNING, Phase.DONE):
+        if _move(connection, job, JobStatus.RUNNING, heard):
+            return "running"
+    elif look.phase in (Phase.FAILED, Phase.CANCELLED):
+        to = JobStatus.FAILED if look.phase is Phase.FAILED else JobStatus.CANCELLED
+        return _move(connection, job, to, heard | _ending(look)) and to.value.lower()
+    elif look.phase is Phase.UNKNOWN:
+        log.warning("%s reports status %r for job %s; kept as it was", job.provider, look.word[:64], job.key[:12])
+        ledger.record_event(connection, "unknown-status", job.key, word=look.word[:64])
+    elif job.status is JobStatus.RUNNING:
+        ledger.record_event(connection, "backward-status", job.key, word=look.word[:64])
+    connection.execute(
+        sa.update(jobs).where(jobs.c.key == job.key, jobs.c.status.in_([s.value for s in AT_VENDOR])).values(**heard)
+    )
+    return None
+
+
+def _ending(look: Observation) -> dict[str, Any]:
+    return {
+        "finished_at": look.finished_at or utc_now(),
+        "error_kind": "failed" if look.phase is Phase.FAILED else "cancelled",
+        "error_code": look.error_code[:255] if look.error_code else None,
+        "error_message": (look.error_message or "")[:_MESSAGE_CAP],
+        "error_retryable": look.is_retryable,
+    }
+
+
+def _move(connection: sa.Connection, job: Job, to: JobStatus, values: dict[str, Any]) -> bool:
+    """One guarded step; also guarded by the vendor id, so that a look at an extra cannot end the real job."""
+    row = {f"to_{name}": value for name, value in values.items()}
+    row |= {"at_key": job.key, "at_vendor_id": job.vendor_id}
+    return connection.execute(_move_statement(to, tuple(sorted(values))), row).rowcount == 1
+
+
+@cache
+def _move_statement(to: JobStatus, columns: tuple[str, ...]) -> sa.Update:
+    return (
+        sa.update(jobs)
+        .where(
+            jobs.c.key == sa.bindparam("at_key"),
+            jobs.c.vendor_id == sa.bindparam("at_vendor_id"),
+            jobs.c.status.in_([status.value for status in sources(to)]),
+        )
+        .values(status=to.value, **{name: sa.bindparam(f"to_{name}", type_=jobs.c[name].type) for name in columns})
+    )
+
+
+def store(ledger: Ledger, job: Job, result: VendorResult, *, provenance: dict[str, Any]) -> None:
+    """Counts and COMPLETED in one transaction. Repeating it is harmless; other ends raise IllegalTransition."""
+    values = _result_values(result, provenance) | {"error_kind": None, "error_message": None}
+    with ledger.write() as connection:
+        if not _move(connection, job, JobStatus.COMPLETED, values):
+            found = connection.execute(sa.select(jobs.c.status).where(jobs.c.key == job.key)).scalar()
+            if found != JobStatus.COMPLETED:
+                raise IllegalTransition(f"job {job.key[:12]} is {found}; its counts came too late to be stored")
+            return
+        _store_items(ledger, connection, job.key, result.items)
+    ledger.tell("completed", job.key)
+
+
+def store_failed(
+    ledger: Ledger, job: Job, look: Observation, result: VendorResult, *, provenance: dict[str, Any]
+) -> None:
+    """FAILED together with what some of its programs did yield."""
+    values = _result_values(result, provenance) | _ending(look) | {"word": look.word[:64]}
+    with ledger.write() as connection:
+        if not _move(connection, job, JobStatus.FAILED, values):
+            return
+        _store_items(ledger, connection, job.key, result.items)
+    ledger.tell("failed", job.key, reason=look.error_message)
+
+
+def _result_values(result: VendorResult, provenance: dict[str, Any]) -> dict[str, Any]:
+    values: dict[str, Any] = {"provenance": provenance, "finished_at": result.finished_at or utc_now()}
+    if result.started_at:
+        values["started_at"] = result.started_at
+    if result.qpu_s is not None:
+        values["qpu_s"] = result.qpu_s
+    if result.cost is not None:
+        values |= {
+            "cost": result.cost.amount,
+            "cost_unit": result.cost.unit,
+            "cost_is_estimate": result.cost.is_estimate,
+        }
+    return values
+
+
+def _store_items(ledger: Ledger, connection: sa.Connection, key: str, items: Sequence[ItemResult]) -> None:
+    rows = [{"job_key": key, "idx": index, "body": body_of(item)} for index, item in enumerate(items)]
+    connection.execute(ledger.insert(_result_insert), rows)
+
+
+def _result_insert(insert: Callable[[sa.Table], Any]) -> Any:
+    row = {name: sa.bindparam(name, type_=results.c[name].type) for name in ("job_key", "idx", "body")}
+    return insert(results).values(row).on_conflict_do_nothing()
+
+
+def request_cancel(ledger: Ledger, keys: Collection[str]) -> list[str]:
+    """Notes the wish on live jobs; what was never sent is CANCELLED at once. Returns the keys it applied to."""
+    wished: list[str] = []
+    with ledger.write() as connection:
+        for part in chunks(keys):
+            rows = connection.execute(
+                sa.update(jobs)
+                .where(jobs.c.key.in_(part), jobs.c.status.in_([s.value for s in LIVE]))
+                .values(cancel_requested_at=sa.func.coalesce(jobs.c.cancel_requested_at, utc_now()))
+                .returning(jobs.c.key)
+            )
+            wished += [row.key for row in rows]
+            connection.execute(
+                sa.update(jobs)
+                .where(jobs.c.key.in_(part), jobs.c.status == JobStatus.PREPARED)
+                .values(
+                    status=JobStatus.CANCELLED,
+                    error_kind="cancelled",
+                    error_message="cancelled before it was sent; nothing was bought",
+                    finished_at=utc_now(),
+                )
+            )
+    for key in wished:
+        ledger.tell("cancel-requested", key)
+    return wished
+
+
+def cancel_sent(ledger: Ledger, key: str) -> None:
+    """Notes when the vendor was asked; the next observation tells whether it worked."""
+    with ledger.write() as connection:
+        connection.execute(
+            sa.update(jobs)
+            .where(jobs.c.key == key, jobs.c.status.in_([s.value for s in AT_VENDOR]))
+            .values(cancel_sent_at=utc_now())
+        )

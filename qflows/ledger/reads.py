@@ -1,0 +1,174 @@
+"""Reading the ledger: handles, specs to send again, results, history."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+import sqlalchemy as sa
+
+from qflows.errors import UnknownJob
+from qflows.ledger.claims import chunks
+from qflows.ledger.rows import JOB_COLUMNS, item_of, job_of
+from qflows.ledger.store import Ledger
+from qflows.ledger.tables import events, jobs, ledger_now, programs, results, runs
+from qflows.model import ItemResult, Job
+from qflows.observables import Observable
+from qflows.programs import Program
+from qflows.protocol import JobSpec
+from qflows.transitions import LIVE, JobStatus
+
+
+def job(ledger: Ledger, key: str) -> Job:
+    """One handle by its full key. Raises UnknownJob."""
+    found = by_keys(ledger, [key])
+    if not found:
+        raise UnknownJob(f"the ledger has no job {key[:12]}; `qflows jobs ls` lists what it has")
+    return found[key]
+
+
+def by_keys(ledger: Ledger, keys: Collection[str]) -> dict[str, Job]:
+    """Handles by key; unknown keys are absent."""
+    with ledger.read() as connection:
+        return {row.key: job_of(row) for part in chunks(keys) for row in connection.execute(_BY_KEYS, {"keys": part})}
+
+
+_BY_KEYS = sa.select(*JOB_COLUMNS).where(jobs.c.key.in_(sa.bindparam("keys", expanding=True)))
+
+
+def find(ledger: Ledger, name: str) -> Job:
+    """A handle by key, by a unique beginning of it (8 characters or more), or by vendor id. Raises UnknownJob."""
+    with ledger.read() as connection:
+        by_id = sa.or_(jobs.c.key == name, jobs.c.vendor_id == name)
+        rows = connection.execute(sa.select(*JOB_COLUMNS).where(by_id).limit(2)).all()
+        if not rows and len(name) >= 8 and all(c in "0123456789abcdef" for c in name):
+            between = sa.and_(jobs.c.key >= name, jobs.c.key < name + "g")
+            rows = connection.execute(sa.select(*JOB_COLUMNS).where(between).limit(2)).all()
+    if not rows:
+        raise UnknownJob(f"the ledger has no job {name!r}; `qflows jobs ls` lists what it has")
+    if len(rows) > 1:
+        raise UnknownJob(f"{name!r} fits several jobs; give more characters of the key")
+    return job_of(rows[0])
+
+
+def status_of(ledger: Ledger, keys: Collection[str]) -> dict[str, JobStatus]:
+    """Statuses only: the cheapest thing a waiting process can read."""
+    with ledger.read() as connection:
+        return {
+            key: JobStatus(status)
+            for part in chunks(keys)
+            for key, status in connection.execute(sa.select(jobs.c.key, jobs.c.status).where(jobs.c.key.in_(part)))
+        }
+
+
+def live(ledger: Ledger, provider: str, account: str) -> list[Job]:
+    """All jobs of a lane that are not terminal, whoever submitted them."""
+    # literal statuses, so that the partial index is used on both databases
+    statuses = sa.text("status in (" + ", ".join(f"'{s.value}'" for s in JobStatus if s in LIVE) + ")")
+    with ledger.read() as connection:
+        rows = connection.execute(
+            sa.select(*JOB_COLUMNS).where(jobs.c.provider == provider, jobs.c.account == account, statuses)
+        )
+        return [job_of(row) for row in rows]
+
+
+def send_delay_s(ledger: Ledger, keys: Collection[str]) -> dict[str, float]:
+    """For PREPARED jobs among `keys`: seconds until they may be sent, 0 or less meaning now."""
+    with ledger.read() as connection:
+        return {
+            key: delay or 0.0
+            for part in chunks(keys)
+            for key, delay in connection.execute(
+                sa.select(jobs.c.key, jobs.c.send_after - ledger_now()).where(
+                    jobs.c.key.in_(part), jobs.c.status == JobStatus.PREPARED
+                )
+            )
+        }
+
+
+def listing(
+    ledger: Ledger, *, run_key: str | None = None, status: str | None = None, device: str | None = None, limit: int = 50
+) -> list[Job]:
+    """The newest jobs first, narrowed as asked."""
+    query = sa.select(*JOB_COLUMNS).order_by(jobs.c.created_at.desc()).limit(limit)
+    if run_key:
+        query = query.where(jobs.c.run_key == run_key)
+    if status:
+        query = query.where(jobs.c.status == status.upper())
+    if device:
+        query = query.where(jobs.c.device == device)
+    with ledger.read() as connection:
+        return [job_of(row) for row in connection.execute(query)]
+
+
+def spec_of(ledger: Ledger, key: str) -> JobSpec:
+    """The spec of a job, complete with its programs, as another process wrote it."""
+    with ledger.read() as connection:
+        row = connection.execute(sa.select(jobs).where(jobs.c.key == key)).one_or_none()
+        if row is None:
+            raise UnknownJob(f"the ledger has no job {key[:12]}")
+        wanted = {item["digest"] for item in row.items}
+        texts = {
+            digest: text
+            for part in chunks(wanted)
+            for digest, text in connection.execute(
+                sa.select(programs.c.digest, programs.c.text).where(programs.c.digest.in_(part))
+            )
+        }
+    observables = tuple(tuple(Observable.from_json(o) for o in item["observables"]) for item in row.items)
+    return JobSpec(
+        provider=row.provider,
+        device_id=row.device_id,
+        programs=tuple(Program.from_text(texts[item["digest"]], name=item["name"]) for item in row.items),
+        shots=row.shots,
+        observables=observables if any(observables) else (),
+        options=row.options,
+        name=row.name,
+        tags=row.tags,
+        label=row.label,
+        session_id=row.session_id,
+    )
+
+
+def items(ledger: Ledger, key: str) -> tuple[ItemResult, ...]:
+    """The stored results of a job, one per program; empty when there are none yet."""
+    with ledger.read() as connection:
+        query = sa.select(results.c.body).where(results.c.job_key == key).order_by(results.c.idx)
+        return tuple(item_of(body) for body in connection.execute(query).scalars())
+
+
+def provenance(ledger: Ledger, key: str) -> Mapping[str, Any]:
+    """What was recorded beside the counts: versions, compiled circuit where known, calibration."""
+    with ledger.read() as connection:
+        return connection.execute(sa.select(jobs.c.provenance).where(jobs.c.key == key)).scalar() or {}
+
+
+def history(ledger: Ledger, key: str) -> list[dict[str, Any]]:
+    """Events of one job, oldest first: at, kind, detail."""
+    with ledger.read() as connection:
+        query = sa.select(events.c.at, events.c.kind, events.c.detail).where(events.c.subject == key)
+        return [dict(row._mapping) for row in connection.execute(query.order_by(events.c.id))]
+
+
+def left_behind(ledger: Ledger, run_key: str, attempt: str) -> list[Job]:
+    """Live or finished jobs of a run that the present attempt did not ask for: the replay took another path."""
+    with ledger.read() as connection:
+        rows = connection.execute(
+            sa.select(*JOB_COLUMNS).where(
+                jobs.c.run_key == run_key, jobs.c.attempt != attempt, jobs.c.superseded.is_(False)
+            )
+        )
+        return [job_of(row) for row in rows]
+
+
+def unfinished_runs(ledger: Ledger, flow_name: str, *, but: str) -> dict[str, int]:
+    """Other runs of a flow with live jobs: run key → how many."""
+    with ledger.read() as connection:
+        rows = connection.execute(
+            sa.select(jobs.c.run_key, sa.func.count())
+            .join(runs, runs.c.run_key == jobs.c.run_key)
+            .where(runs.c.flow_name == flow_name, jobs.c.run_key != but)
+            .where(jobs.c.status.in_([s.value for s in LIVE]))
+            .group_by(jobs.c.run_key)
+        )
+        return {row[0]: row[1] for row in rows}

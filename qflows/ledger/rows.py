@@ -1,0 +1,86 @@
+"""Ledger rows as values, and values as rows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import sqlalchemy as sa
+
+from qflows.ledger.tables import jobs
+from qflows.model import Cost, Counts, Expectation, ItemError, ItemResult, Job, Timeline
+from qflows.protocol import JobSpec
+from qflows.transitions import JobStatus
+
+# everything but the (possibly long) list of programs
+JOB_COLUMNS = [column for column in jobs.columns if column.name not in ("items", "options")]
+
+
+def job_of(row: sa.Row[Any] | Any) -> Job:
+    """A row of JOB_COLUMNS as a handle."""
+    return Job(
+        key=row.key,
+        run_key=row.run_key,
+        label=row.label,
+        provider=row.provider,
+        account=row.account,
+        device=row.device,
+        device_id=row.device_id,
+        shots=row.shots,
+        status=JobStatus(row.status),
+        vendor_id=row.vendor_id,
+        fence=row.fence,
+        epoch=row.epoch,
+        ordinal=row.ordinal,
+        name=row.name,
+        tags=row.tags,
+        n_programs=row.n_programs,
+        created_at=row.created_at,
+        error_kind=row.error_kind,
+        error_code=row.error_code,
+        error_message=row.error_message,
+        error_retryable=row.error_retryable,
+        queue_position=row.queue_position,
+        queue_note=row.queue_note,
+        word=row.word,
+        session_id=row.session_id,
+        cancel_requested_at=row.cancel_requested_at,
+        timeline=Timeline(row.created_at, row.submitted_at, row.started_at, row.finished_at, row.qpu_s),
+        cost=Cost(row.cost, row.cost_unit, row.cost_is_estimate) if row.cost is not None else None,
+    )
+
+
+def items_of(spec: JobSpec) -> list[dict[str, Any]]:
+    """The per-program part of a job row; programs themselves are stored once, by digest."""
+    return [
+        {
+            "digest": program.digest,
+            "name": program.name,
+            "observables": [observable.to_json() for observable in spec.observables_of(index)],
+        }
+        for index, program in enumerate(spec.programs)
+    ]
+
+
+def body_of(item: ItemResult) -> dict[str, Any]:
+    """One program's result as JSON, readable without qflows: plain bit strings and numbers."""
+    return {
+        "counts": dict(item.counts) if item.counts is not None else None,
+        "probabilities": item.probabilities,
+        "memory": list(item.memory) if item.memory is not None else None,
+        "expectations": [[e.value, e.std_error] for e in item.expectations] if item.expectations is not None else None,
+        "error": {"code": item.error.code, "message": item.error.message} if item.error else None,
+        "metadata": dict(item.metadata),
+    }
+
+
+def item_of(body: Mapping[str, Any]) -> ItemResult:
+    """The inverse of `body_of`."""
+    return ItemResult(
+        counts=Counts(body["counts"]) if body["counts"] is not None else None,
+        probabilities=body["probabilities"],
+        memory=tuple(body["memory"]) if body["memory"] is not None else None,
+        expectations=tuple(Expectation(v, e) for v, e in body["expectations"]) if body["expectations"] else None,
+        error=ItemError(**body["error"]) if body["error"] else None,
+        metadata=body["metadata"],
+    )

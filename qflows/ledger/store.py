@@ -1,0 +1,88 @@
+"""The ledger: one database that remembers every intent, every vendor id and every count."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+
+from qflows.ledger.engine import engine_for, ensure_schema, faults_as_sentences
+from qflows.ledger.tables import events
+
+log = logging.getLogger("qflows.ledger")
+
+Listener = Callable[[str, str, Mapping[str, Any]], None]
+
+
+class Ledger:
+    """A handle on the database; cheap to share between threads, to be opened anew in a forked process.
+
+    Listeners are called after a commit with (kind, job key, detail); they are for screens and progress. A listener
+    that raises is logged and changes nothing.
+    """
+
+    def __init__(self, engine: sa.Engine) -> None:
+        self.engine = engine
+        self.listeners: list[Listener] = []
+        self._inserts: dict[Any, Any] = {}
+
+    @classmethod
+    def open(cls, url: str) -> Ledger:
+        """Opens the ledger at `url`, creating it when the database is empty.
+
+        Raises LedgerUnavailable, or LedgerVersionError naming the command to run.
+        """
+        engine = engine_for(url)
+        ensure_schema(engine)
+        return cls(engine)
+
+    def close(self) -> None:
+        """Gives the connections back."""
+        self.engine.dispose()
+
+    @contextmanager
+    def read(self) -> Iterator[sa.Connection]:
+        """A transaction that only reads."""
+        with faults_as_sentences(self.engine), self.engine.connect() as connection:
+            yield connection
+
+    @contextmanager
+    def write(self) -> Iterator[sa.Connection]:
+        """A transaction that is durable when the block is left without an exception."""
+        with faults_as_sentences(self.engine), self.engine.connect() as connection:
+            writing = connection.execution_options(ledger_write=True)
+            with writing.begin():
+                yield writing
+
+    def insert(self, build: Callable[[Callable[[sa.Table], Any]], Any]) -> Any:
+        """The INSERT that `build` makes of a dialect's own insert function (ON CONFLICT differs), compiled once.
+
+        SQLAlchemy does not cache statements with ON CONFLICT; compiling one takes longer than running it.
+        """
+        compiled = self._inserts.get(build)
+        if compiled is None:
+            dialect = postgresql if self.engine.dialect.name == "postgresql" else sqlite
+            compiled = self._inserts[build] = build(dialect.insert).compile(dialect=self.engine.dialect)
+        return compiled
+
+    def tell(self, kind: str, key: str, **detail: Any) -> None:
+        """Tells the listeners what is now durable."""
+        for listener in self.listeners:
+            try:
+                listener(kind, key, detail)
+            except Exception:
+                log.exception("a ledger listener failed on %s of %s", kind, key[:12])
+
+    def record_event(self, connection: sa.Connection, kind: str, subject: str, **detail: Any) -> None:
+        """Writes one line of history in the caller's transaction."""
+        connection.execute(sa.insert(events), {"at": utc_now(), "subject": subject, "kind": kind, "detail": detail})
+
+
+def utc_now() -> datetime:
+    """Now, aware."""
+    return datetime.now(UTC)

@@ -1,0 +1,186 @@
+"""The ledger's tables. Moments are UTC; leases and look-up delays are seconds of the database's own clock."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.functions import FunctionElement
+
+from qflows.transitions import LIVE, JobStatus
+
+metadata = sa.MetaData(
+    naming_convention={"ix": "ix_%(table_name)s_%(column_0_N_name)s", "uq": "uq_%(table_name)s_%(column_0_N_name)s"}
+)
+
+# The newest migration; a test compares it with Alembic's own head.
+HEAD = "0001"
+
+
+class UtcDateTime(sa.types.TypeDecorator[datetime]):
+    """Aware UTC datetimes; SQLite has no time zones, so they are stripped and put back."""
+
+    impl = sa.DateTime
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Any) -> datetime | None:
+        return value.astimezone(UTC).replace(tzinfo=None) if value is not None else None
+
+    def process_result_value(self, value: datetime | None, dialect: Any) -> datetime | None:
+        return value.replace(tzinfo=UTC) if value is not None else None
+
+
+class ledger_now(FunctionElement[float]):  # a SQL function, spelt like one
+    """Seconds since 1970 by the database's clock, so that machines with other clocks agree on leases."""
+
+    type = sa.Float()
+    inherit_cache = True
+    name = "ledger_now"
+
+
+@compiles(ledger_now, "sqlite")
+def _sqlite_now(element: Any, compiler: Any, **kw: Any) -> str:
+    # unixepoch('subsec') needs SQLite 3.42; this has millisecond resolution since 3.0
+    return "((julianday('now') - 2440587.5) * 86400.0)"
+
+
+@compiles(ledger_now, "postgresql")
+def _postgresql_now(element: Any, compiler: Any, **kw: Any) -> str:
+    return "extract(epoch from clock_timestamp())::double precision"
+
+
+_live = ", ".join(f"'{status.value}'" for status in JobStatus if status in LIVE)
+
+runs = sa.Table(
+    "runs",
+    metadata,
+    sa.Column("run_key", sa.String(512), primary_key=True),
+    sa.Column("flow_name", sa.String(255)),
+    sa.Column("flow_run_id", sa.String(64)),  # the newest Prefect run that used this key
+    sa.Column("first_seen", UtcDateTime, nullable=False),
+    sa.Column("last_seen", UtcDateTime, nullable=False),
+    sa.Index("ix_runs_flow_name", "flow_name"),
+    sa.Index("ix_runs_flow_run_id", "flow_run_id"),
+)
+
+programs = sa.Table(
+    "programs",
+    metadata,
+    sa.Column("digest", sa.String(64), primary_key=True),
+    sa.Column("text", sa.Text, nullable=False),
+)
+
+jobs = sa.Table(
+    "jobs",
+    metadata,
+    sa.Column("key", sa.String(64), primary_key=True),
+    sa.Column("sample", sa.String(64), nullable=False),
+    sa.Column("epoch", sa.Integer, nullable=False),
+    sa.Column("superseded", sa.Boolean, nullable=False),  # a job of the next epoch stands in for this one
+    sa.Column("run_key", sa.String(512), nullable=False),
+    sa.Column("attempt", sa.String(64), nullable=False),  # the newest attempt that wanted it
+    sa.Column("earlier_attempt", sa.String(64)),  # the one before; null: nobody wanted it before
+    sa.Column("label", sa.String(255), nullable=False),
+    sa.Column("content", sa.String(64), nullable=False),
+    sa.Column("ordinal", sa.Integer, nullable=False),
+    sa.Column("provider", sa.String(64), nullable=False),
+    sa.Column("account", sa.String(64), nullable=False),
+    sa.Column("device", sa.String(255), nullable=False),
+    sa.Column("device_id", sa.String(255), nullable=False),
+    sa.Column("shots", sa.Integer),
+    sa.Column("options", sa.JSON, nullable=False),
+    sa.Column("items", sa.JSON, nullable=False),  # per program: digest, name, observables
+    sa.Column("n_programs", sa.Integer, nullable=False),
+    sa.Column("name", sa.String(255), nullable=False),
+    sa.Column("tags", sa.JSON, nullable=False),
+    sa.Column("session_id", sa.String(255)),
+    sa.Column("status", sa.String(16), nullable=False),
+    sa.Column("vendor_id", sa.String(255)),
+    sa.Column("word", sa.String(64)),  # the vendor's own status, as last read
+    sa.Column("fence", sa.Integer, nullable=False),  # grows with every claim and every expiry
+    sa.Column("claim_owner", sa.String(255)),
+    sa.Column("lease_until", sa.Float),
+    sa.Column("doubt_since", sa.Float),
+    sa.Column("looks", sa.Integer, nullable=False),  # look-ups at the vendor in the present doubt
+    sa.Column("look_after", sa.Float),
+    sa.Column("send_after", sa.Float),  # a vendor asked for patience, or could not be reached
+    sa.Column("cancel_requested_at", UtcDateTime),
+    sa.Column("cancel_sent_at", UtcDateTime),
+    sa.Column("error_kind", sa.String(32)),  # refused, failed, cancelled, doubt
+    sa.Column("error_code", sa.String(255)),
+    sa.Column("error_message", sa.Text),
+    sa.Column("error_retryable", sa.Boolean),
+    sa.Column("queue_position", sa.Integer),
+    sa.Column("queue_note", sa.String(255)),
+    sa.Column("cost", sa.Float),
+    sa.Column("cost_unit", sa.String(16)),
+    sa.Column("cost_is_estimate", sa.Boolean),
+    sa.Column("qpu_s", sa.Float),
+    sa.Column("created_at", UtcDateTime, nullable=False),
+    sa.Column("claimed_at", UtcDateTime),  # lower bound for look-ups: nothing was sent before the first claim
+    sa.Column("submitted_at", UtcDateTime),
+    sa.Column("started_at", UtcDateTime),
+    sa.Column("finished_at", UtcDateTime),
+    sa.Column("provenance", sa.JSON, nullable=False),
+    sa.Index("ix_jobs_run_key", "run_key"),
+    # one vendor id belongs to one job: two rows can never adopt the same purchase
+    sa.Index(
+        "uq_jobs_vendor_id",
+        "vendor_id",
+        "provider",
+        unique=True,
+        sqlite_where=sa.text("vendor_id is not null"),
+        postgresql_where=sa.text("vendor_id is not null"),
+    ),
+    # a tick reads live jobs only, however many finished ones there are
+    sa.Index(
+        "ix_jobs_live",
+        "provider",
+        "account",
+        sqlite_where=sa.text(f"status in ({_live})"),
+        postgresql_where=sa.text(f"status in ({_live})"),
+    ),
+)
+
+results = sa.Table(
+    "results",
+    metadata,
+    sa.Column("job_key", sa.String(64), primary_key=True),
+    sa.Column("idx", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("body", sa.JSON, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+samples = sa.Table(
+    "samples",
+    metadata,
+    sa.Column("scope", sa.String(64), primary_key=True),  # digest of run key, content and attempt
+    sa.Column("holder", sa.String(128), primary_key=True),
+    sa.Column("ordinal", sa.Integer, nullable=False),
+    sa.UniqueConstraint("scope", "ordinal"),
+    sqlite_with_rowid=False,
+)
+
+events = sa.Table(
+    "events",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("at", UtcDateTime, nullable=False),
+    sa.Column("subject", sa.String(128), nullable=False),
+    sa.Column("kind", sa.String(48), nullable=False),
+    sa.Column("detail", sa.JSON, nullable=False),
+    sa.Index("ix_events_subject", "subject"),
+)
+
+lanes = sa.Table(
+    "lanes",
+    metadata,
+    sa.Column("provider", sa.String(64), primary_key=True),
+    sa.Column("account", sa.String(64), primary_key=True),
+    sa.Column("holder", sa.String(255)),
+    sa.Column("lease_until", sa.Float, nullable=False),
+    sa.Column("next_at", sa.Float, nullable=False),  # no request before this moment, whoever holds the lane
+    sa.Column("interval_s", sa.Float, nullable=False),
+)

@@ -1,0 +1,1 @@
+"""IonQ Quantum Cloud, REST API v0.4."""

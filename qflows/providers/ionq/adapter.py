@@ -1,0 +1,382 @@
+"""IonQ behind the provider protocol: httpx on REST v0.4, nothing repeated behind our back.
+
+IonQ has no idempotency key and cannot filter by name or metadata, so a lost answer is settled by reading the job
+list of the backend to the end and matching `metadata.qflows_key`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections import OrderedDict
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
+from threading import Lock
+from typing import Any
+
+from qflows.errors import CredentialsMissing, ProgramRejected, Refused, Unreadable
+from qflows.model import Cost, ItemResult
+from qflows.programs import Program
+from qflows.protocol import (
+    Accepted,
+    Capabilities,
+    DeviceInfo,
+    Found,
+    JobSpec,
+    Limits,
+    Lookup,
+    Observation,
+    Pace,
+    Phase,
+    SessionInfo,
+    VendorResult,
+)
+from qflows.providers.ionq import wire
+from qflows.providers.ionq.http import IonQHttp
+
+PRODUCTION = "https://api.ionq.co/v0.4"
+_PAGE = 25  # ids and list page; pagination schema, API v0.4
+_REMEMBERED = 50_000
+_MAX_PAGES = 4_000  # 100,000 jobs: a list that never ends must not hang us
+_LIMITS = {"simulator": (29, 1_000_000)}  # docs.ionq.com, Backends; qiskit-ionq allows 10,000 shots on QPUs
+
+
+class IonQProvider:
+    """One IonQ API key. Safe for use from several threads."""
+
+    name = "ionq"
+    capabilities = Capabilities(
+        lookup=Lookup.SCAN,
+        settle_s=15.0,  # visibility delay after a POST is not documented; two looks this far apart
+        poll_page=_PAGE,
+        pace=Pace(first_s=1.0, factor=1.5, max_s=30.0),
+        max_programs=5_000,
+        sessions=frozenset({"dedicated"}),
+    )
+
+    def __init__(self, *, base_url: str, api_key: str, timeout_s: float) -> None:
+        self._http = IonQHttp(base_url=base_url, api_key=api_key, timeout_s=timeout_s)
+        self.account = hashlib.sha256(f"{base_url}|{api_key}".encode()).hexdigest()[:16]
+        self._seen: OrderedDict[str, Mapping[str, Any]] = OrderedDict()
+        self._lock = Lock()
+
+    def read(self, source: Any) -> Program | None:
+        """IonQ circuit JSON as a program."""
+        return wire.read_json_circuit(source)
+
+    def devices(self) -> Sequence[DeviceInfo]:
+        """GET /backends."""
+        backends = self._http.get("/backends")
+        entries = backends if isinstance(backends, list) else backends.get("backends", [])
+        return [_device(entry) for entry in entries]
+
+    def limits(self, device_id: str) -> Limits:
+        """GET /backends/{id}. Raises Refused for an unknown backend."""
+        entry = self._http.get(f"/backends/{device_id}")
+        n_qubits, shots = _LIMITS.get(device_id, (None, 10_000))
+        return Limits(
+            max_qubits=int(entry.get("qubits") or n_qubits or 0) or None,
+            max_shots=shots,
+            max_programs=5_000,
+            mid_circuit=True,
+        )
+
+    def check(self, spec: JobSpec) -> None:
+        """Refuses unknown options, missing shots, and circuits that IonQ's formats cannot carry."""
+        unknown = set(spec.options) - wire.OPTIONS
+        if unknown:
+            raise ProgramRejected(
+                f"ionq has no option {sorted(unknown)[0]!r}; there are {', '.join(sorted(wire.OPTIONS))}"
+            )
+        model = spec.options.get("noise_model")
+        if model is not None and (model not in wire.NOISE_MODELS or spec.device_id != "simulator"):
+            raise ProgramRejected(
+                f"noise_model {model!r}: the IonQ simulator knows {', '.join(sorted(wire.NOISE_MODELS))}; "
+                "QPUs take none"
+            )
+        if spec.shots is None:
+            raise ProgramRejected("ionq needs shots; pass shots= (exact evaluation: device='local-exact')")
+        if spec.options.get("debiasing") and spec.shots < 500:
+            raise ProgramRejected("debiasing needs 500 shots or more (docs.ionq.com)")
+        if any(program.has_mid_circuit for program in spec.programs):
+            ideal = spec.device_id == "simulator" and spec.options.get("noise_model", wire.IDEAL) == wire.IDEAL
+            if len(spec.programs) > 1 or ideal:
+                raise ProgramRejected(
+                    "IonQ runs mid-circuit measurement and reset one circuit a job, on a QPU or with a noise model "
+                    "(options={'noise_model': 'aria-1'}); its ideal simulator returns no shots for it"
+                )
+        if any(spec.observables):
+            raise ProgramRejected("ionq samples; observables are measured by qflows in grouped circuits")
+        wire.payload(spec, "0" * 64)
+
+    def submit(self, spec: JobSpec, key: str) -> Accepted:
+        """POST /jobs, once. 400 401 403 404 413: Refused; never connected: NotSent; all else: Ambiguous."""
+        body = self._http.post_once("/jobs", wire.payload(spec, key))
+        return Accepted(body["id"])
+
+    def find_submitted(
+        self, keys: Collection[str], *, since: datetime, device_ids: Collection[str]
+    ) -> Mapping[str, Sequence[Found]]:
+        """Reads the job list of the backends, 25 a page, to its end, or to where it is older than `since`."""
+        hits: dict[str, list[Found]] = {}
+        params: list[tuple[str, str]] = [("target", ",".join(sorted(device_ids))), ("limit", str(_PAGE))]
+        cursor: str | None = None
+        newest_first, last = True, None
+        for _ in range(_MAX_PAGES):
+            page = self._http.get("/jobs", [*params, *([("next", cursor)] if cursor else [])])
+            moments = []
+            for job in _jobs(page):
+                created = wire.moment(job.get("submitted_at"))
+                moments.append(created)
+                # order is not documented: stopping early is allowed only while the list itself shows it
+                newest_first = newest_first and created is not None and (last is None or created <= last)
+                last = created
+                key = (job.get("metadata") or {}).get(wire.KEY)
+                if key in keys:
+                    hits.setdefault(str(key), []).append(Found(str(job["id"]), created))
+            cursor = page.get("next")
+            if not cursor or (newest_first and moments and all(m is not None and m < since for m in moments)):
+                break
+        for found in hits.values():
+            found.sort(key=lambda hit: (hit.created_at is None, hit.created_at or since, hit.vendor_id))
+        return hits
+
+    def poll(self, vendor_ids: Sequence[str]) -> Mapping[str, Observation]:
+        """GET /jobs?ids=…, 25 ids a request."""
+        looks: dict[str, Observation] = {}
+        for start in range(0, len(vendor_ids), _PAGE):
+            ids = vendor_ids[start : start + _PAGE]
+            page = self._http.get("/jobs", [("ids", vendor_id) for vendor_id in ids] + [("limit", str(_PAGE))])
+            for job in _jobs(page):
+                look = wire.observation(job)
+                looks[str(job["id"])] = look
+                if look.phase not in (Phase.QUEUED, Phase.RUNNING):
+                    self._remember(job)
+        return looks
+
+    def result(self, vendor_id: str, spec: JobSpec, key: str) -> VendorResult:
+        """Counts per circuit, matched by child id, never by place in an aggregate."""
+        job = self._recall(vendor_id) or self._http.get(f"/jobs/{vendor_id}")
+        if spec.options.get("dry_run"):
+            raise Refused("a dry run has no results; read the cost instead", provider="ionq")
+        items = [self._single(job, spec, key)] if len(spec.programs) == 1 else self._children(vendor_id, spec, key)
+        execution_ms = job.get("execution_duration_ms")
+        return VendorResult(
+            items=tuple(items),
+            cost=self._cost(vendor_id, spec),
+            started_at=wire.moment(job.get("started_at")),
+            finished_at=wire.moment(job.get("completed_at")),
+            qpu_s=execution_ms / 1000 if isinstance(execution_ms, int | float) else None,
+            metadata={name: job[name] for name in ("backend", "stats", "noise", "type") if name in job},
+        )
+
+    def _single(self, job: Mapping[str, Any], spec: JobSpec, key: str) -> ItemResult:
+        (program,) = spec.programs
+        if program.has_mid_circuit:
+            return wire.register_shots(program, self._http.get(f"/jobs/{job['id']}/artifacts/{_shots_artifact(job)}"))
+        return self._item(job, program, spec, wire.item_seed(spec, key, 0))
+
+    def _item(self, job: Mapping[str, Any], program: Program, spec: JobSpec, seed: int) -> ItemResult:
+        results = job.get("results")
+        if not results:
+            job = self._http.get(f"/jobs/{job['id']}")
+            results = job.get("results") or {}
+        params = [("sharpen", str(bool(spec.options["sharpen"])).lower())] if "sharpen" in spec.options else []
+        url = (results.get("probabilities") or {}).get("url")
+        states = self._http.get_linked(url, f"/jobs/{job['id']}/results/probabilities", params)
+        shots_url = (results.get("shots") or {}).get("url")
+        memory = self._http.get_linked(shots_url, "", []) if shots_url and spec.options.get("memory") else None
+        exact = spec.device_id == "simulator" and spec.options.get("noise_model", wire.IDEAL) == wire.IDEAL
+        return wire.item_result(program, states, shots=spec.shots, seed=seed, is_exact=exact, memory=memory)
+
+    def _children(self, vendor_id: str, spec: JobSpec, key: str) -> list[ItemResult]:
+        """One aggregate request when every child is in it, else the children that are missing one by one."""
+        parent = self._http.get(f"/jobs/{vendor_id}")
+        ids = parent.get("child_job_ids") or []
+        if len(ids) != len(spec.programs):
+            raise Unreadable(
+                f"ionq job {vendor_id} has {len(ids)} children where {len(spec.programs)} circuits were sent",
+                provider="ionq",
+                body=str(parent)[:4000],
+            )
+        exact = spec.options.get("noise_model", wire.IDEAL) == wire.IDEAL and spec.device_id == "simulator"
+        aggregate = self._aggregate(parent) if not spec.options.get("memory") else {}
+        singles = self._children_listed(vendor_id) if any(child not in aggregate for child in ids) else {}
+        items = []
+        for index, (child, program) in enumerate(zip(ids, spec.programs, strict=True)):
+            seed = wire.item_seed(spec, key, index)
+            if child in aggregate:
+                items.append(wire.item_result(program, aggregate[child], shots=spec.shots, seed=seed, is_exact=exact))
+                continue
+            job = singles.get(child) or self._http.get(f"/jobs/{child}")
+            finished = job.get("status") == "completed"
+            items.append(self._item(job, program, spec, seed) if finished else wire.child_failure(job))
+        return items
+
+    def _aggregate(self, parent: Mapping[str, Any]) -> Mapping[str, Any]:
+        url = ((parent.get("results") or {}).get("probabilities") or {}).get("url")
+        if not url:
+            return {}  # a failed parent has no aggregate, its good children still have results
+        body = self._http.get_linked(url, f"/jobs/{parent['id']}/results/probabilities/aggregated", [])
+        return body if isinstance(body, dict) else {}
+
+    def _children_listed(self, vendor_id: str) -> dict[str, Mapping[str, Any]]:
+        listed: dict[str, Mapping[str, Any]] = {}
+        cursor: str | None = None
+        for _ in range(_MAX_PAGES):
+            params = [("parent_job_id", vendor_id), ("limit", str(_PAGE)), *([("next", cursor)] if cursor else [])]
+            page = self._http.get("/jobs", params)
+            listed |= {str(job["id"]): job for job in _jobs(page)}
+            cursor = page.get("next")
+            if not cursor:
+                break
+        return listed
+
+    def _cost(self, vendor_id: str, spec: JobSpec) -> Cost | None:
+        if spec.device_id == "simulator":
+            return Cost(0.0, "usd", False)
+        body = self._http.get(f"/jobs/{vendor_id}/cost")
+        for name, is_estimate in (("cost", False), ("estimated_cost", True)):
+            price = body.get(name)
+            if isinstance(price, dict) and isinstance(price.get("value"), int | float):
+                return Cost(float(price["value"]), str(price.get("unit", "usd")), is_estimate)
+        return None
+
+    def cancel(self, vendor_id: str) -> None:
+        """PUT /jobs/{id}/status/cancel; no effect on a finished job."""
+        self._http.put(f"/jobs/{vendor_id}/status/cancel")
+
+    def estimate(self, spec: JobSpec) -> Cost | None:
+        """GET /jobs/estimate with the gate counts of all circuits, in the vendor's unit."""
+        if spec.device_id == "simulator":
+            return Cost(0.0, "usd", False)
+        one = sum(len(step.qubits) == 1 for p in spec.programs for step in p.instructions if step.name != "measure")
+        params = [
+            ("backend", spec.device_id),
+            ("type", "ionq.circuit.v1"),
+            ("qubits", str(max(p.n_qubits for p in spec.programs))),
+            ("shots", str(spec.shots or 1000)),
+            ("1q_gates", str(one)),
+            ("2q_gates", str(sum(p.n_two_qubit for p in spec.programs))),
+            ("error_mitigation", str(bool(spec.options.get("debiasing"))).lower()),
+        ]
+        body = self._http.get("/jobs/estimate", params)
+        total = body.get("estimated_total_cost")
+        unit = str(body.get("estimated_unit", "usd"))
+        return Cost(float(total), unit, True) if isinstance(total, int | float) else None
+
+    def open_session(self, device_id: str, *, mode: str, max_time_s: float | None, options: Mapping[str, Any]) -> str:
+        """POST /sessions, once. Options: `max_jobs`, `max_usd`; the limits end it even if nobody does."""
+        unknown = set(options) - {"max_jobs", "max_usd"}
+        if mode != "dedicated" or unknown:
+            raise ProgramRejected(
+                f"IonQ sessions are dedicated and know max_jobs and max_usd, not {mode} {sorted(unknown)}"
+            )
+        settings: dict[str, Any] = {}
+        if "max_jobs" in options:
+            settings["job_count_limit"] = options["max_jobs"]
+        if max_time_s is not None:
+            settings["duration_limit_min"] = max(1, round(max_time_s / 60))
+        if "max_usd" in options:
+            settings["cost_limit"] = {"unit": "usd", "value": options["max_usd"]}
+        return self._http.post_once("/sessions", {"backend": device_id, "settings": settings})["id"]
+
+    def session(self, session_id: str) -> SessionInfo:
+        """GET /sessions/{id}."""
+        return _session(self._http.get(f"/sessions/{session_id}"))
+
+    def recent_sessions(self, device_id: str, *, since: datetime) -> Sequence[SessionInfo]:
+        """GET /sessions, narrowed here."""
+        body = self._http.get("/sessions")
+        entries = body if isinstance(body, list) else body.get("sessions", [])
+        found = [_session(entry) for entry in entries if entry.get("backend") == device_id]
+        return [info for info in found if info.created_at is None or info.created_at >= since]
+
+    def close_session(self, session_id: str) -> None:
+        """POST /sessions/{id}/end; ending an ended session is no error."""
+        self._http.post_repeatable(f"/sessions/{session_id}/end")
+
+    def cancel_session(self, session_id: str) -> None:
+        """Cancels the session's unfinished jobs, then ends it."""
+        cursor: str | None = None
+        for _ in range(_MAX_PAGES):
+            params = [("limit", str(_PAGE)), *([("next", cursor)] if cursor else [])]
+            page = self._http.get(f"/sessions/{session_id}/jobs", params)
+            for job in _jobs(page):
+                if wire.observation(job).phase in (Phase.QUEUED, Phase.RUNNING):
+                    self.cancel(str(job["id"]))
+            cursor = page.get("next")
+            if not cursor:
+                break
+        self.close_session(session_id)
+
+    def _remember(self, job: Mapping[str, Any]) -> None:
+        with self._lock:
+            self._seen[str(job["id"])] = job
+            while len(self._seen) > _REMEMBERED:
+                self._seen.popitem(last=False)
+
+    def _recall(self, vendor_id: str) -> Mapping[str, Any] | None:
+        with self._lock:
+            return self._seen.pop(vendor_id, None)
+
+
+def _jobs(page: Any) -> list[Mapping[str, Any]]:
+    jobs = page.get("jobs") if isinstance(page, dict) else None
+    if not isinstance(jobs, list) or not all(isinstance(job, dict) and "id" in job for job in jobs):
+        raise Unreadable("ionq: a job list without jobs", provider="ionq", body=str(page)[:4000])
+    return jobs
+
+
+def _device(entry: Mapping[str, Any]) -> DeviceInfo:
+    queue_ms = entry.get("average_queue_time")
+    return DeviceInfo(
+        device_id=str(entry.get("backend")),
+        n_qubits=entry.get("qubits") if isinstance(entry.get("qubits"), int) else None,
+        is_simulator=str(entry.get("backend")) == "simulator",
+        is_available=entry.get("status") in ("available", "running"),
+        queue_s=queue_ms / 1000 if isinstance(queue_ms, int | float) else None,
+        note=str(entry.get("status")),
+    )
+
+
+def _session(body: Mapping[str, Any]) -> SessionInfo:
+    limits = body.get("settings") or {}
+    minutes = limits.get("duration_limit_min")
+    return SessionInfo(
+        session_id=str(body["id"]),
+        device_id=str(body.get("backend")),
+        mode="dedicated",
+        state=str(body.get("status")),
+        is_open=body.get("status") in ("created", "started"),
+        created_at=wire.moment(body.get("created_at")),
+        started_at=wire.moment(body.get("started_at")),
+        closed_at=wire.moment(body.get("ended_at")),
+        max_time_s=minutes * 60 if isinstance(minutes, int | float) else None,
+        details=dict(body),
+    )
+
+
+def _shots_artifact(job: Mapping[str, Any]) -> str:
+    for name, descriptor in (job.get("results") or {}).items():
+        if name.startswith("ionq.result.shots.json.v2") and isinstance(descriptor, dict):
+            return str(descriptor["id"])
+    raise Unreadable(f"ionq job {job.get('id')} offers no shot-by-shot artifact", provider="ionq", body=str(job)[:4000])
+
+
+def connect(credentials: Mapping[str, Any] | None, *, timeout_s: float) -> IonQProvider:
+    """Provider from a credentials block's fields, else from `IONQ_API_KEY` and `IONQ_API_URL` (qiskit-ionq's names).
+
+    Raises CredentialsMissing naming what to set. Makes no request.
+    """
+    given = dict(credentials or {})
+    env = os.environ.get
+    token = given.get("api_key") or env("QISKIT_IONQ_API_TOKEN") or env("IONQ_API_KEY") or env("IONQ_API_TOKEN")
+    url = given.get("api_url") or env("QISKIT_IONQ_API_URL") or env("IONQ_API_URL") or PRODUCTION
+    secret = token.get_secret_value() if hasattr(token, "get_secret_value") else token
+    if not secret:
+        raise CredentialsMissing(
+            "no IonQ API key: set IONQ_API_KEY, or save an ionq-credentials block and name it in the device profile; "
+            "without an account, `qflows sandbox start` gives an IonQ API to try"
+        )
+    return IonQProvider(base_url=str(url).rstrip("/"), api_key=str(secret), timeout_s=timeout_s)

@@ -1,0 +1,1 @@
+"""Simulators in this process: exact, shots, noisy, and Braket's own."""
