@@ -361,8 +361,7 @@ def _term_errors(means: NDArray[np.float64], shots: int | None) -> list[float]:
 def expectation_exact(statevector: NDArray[Any], target: Observable) -> float:
     """⟨ψ|O|ψ⟩ for a normalised statevector of 2**n amplitudes, qubit 0 the least significant index bit.
 
-    Small observables keep their tables of phases, so that later calls are a few vectorised products.
-    Raises ValueError for a vector of another length or norm.
+    Small observables keep their tables of phases. Raises ValueError for a vector of another length or norm.
     """
     psi = np.asarray(statevector).astype(np.complex128).ravel()
     if psi.size != 1 << target.n_qubits:
