@@ -56,6 +56,11 @@ def _is_count(value: Any) -> bool:
     return type(value) is int and 0 <= value <= MAX_BITS
 
 
+def _is_parameter(value: Any) -> bool:
+    # -0.0 reads and prints back unchanged, so it would be a second text for the same angle
+    return type(value) is float and math.isfinite(value) and (value != 0 or math.copysign(1, value) > 0)
+
+
 def _are_bits(value: Any, size: int) -> bool:
     return (
         isinstance(value, list)
@@ -81,8 +86,8 @@ def _check_op(op: Any, n_qubits: int, n_clbits: int, where: str) -> None:
     _require(isinstance(op, list) and len(op) in (4, 5) and isinstance(op[0], str), f"{where} is not a step")
     name, params, qubits, clbits = op[:4]
     _require(_are_bits(qubits, n_qubits) and _are_bits(clbits, n_clbits), f"{where} ({name:.40}) names wrong bits")
-    numeric = isinstance(params, list) and all(type(value) is float and math.isfinite(value) for value in params)
-    _require(numeric, f"{where} ({name:.40}) needs a list of finite float parameters")
+    numeric = isinstance(params, list) and all(map(_is_parameter, params))
+    _require(numeric, f"{where} ({name:.40}) needs a list of finite floats without -0.0")
     _require((len(op) == 5) == (name == "delay"), f"{where} ({name:.40}) has a wrong number of items")
     shape = (len(qubits), len(params), len(clbits))
     if name in STANDARD:

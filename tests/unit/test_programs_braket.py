@@ -1,0 +1,114 @@
+"""Braket circuits mean what Braket says they mean, gate by gate and bit by bit."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+from qiskit.quantum_info import Operator, Statevector
+
+from qflows.errors import ProgramRejected
+from qflows.programs import to_program
+from qflows.programs.from_braket import DIRECT, WRITTEN_OUT
+
+circuits = pytest.importorskip("braket.circuits")
+ANGLES = (0.3, 1.1, -0.7)
+
+
+def unitary(circuit: Any) -> np.ndarray:
+    """Braket order: the first qubit most significant."""
+    program = to_program(circuit).circuit()
+    program.remove_final_measurements()
+    return Operator(program.reverse_bits()).data
+
+
+@pytest.mark.parametrize("name", sorted(DIRECT.keys() | WRITTEN_OUT.keys()))
+def test_each_gate_of_the_table_has_the_matrix_braket_gives_it(name: str) -> None:
+    kind = getattr(circuits.Gate, name, None)
+    if kind is None:
+        pytest.skip(f"this Braket has no {name}")
+    count = sum(1 for parameter in inspect.signature(kind.__init__).parameters if parameter.startswith("angle"))
+    gate = kind(*ANGLES[:count])
+    circuit = circuits.Circuit().i(range(3))
+    circuit.add_instruction(circuits.Instruction(gate, list(range(gate.qubit_count))))
+    expected = np.kron(gate.to_matrix(), np.eye(2 ** (3 - gate.qubit_count)))
+    assert np.allclose(unitary(circuit), expected)
+
+
+def test_every_gate_class_of_the_installed_braket_is_read() -> None:
+    names = {name for name, _ in inspect.getmembers(circuits.Gate, inspect.isclass) if not name.startswith("_")}
+    assert names - {"PulseGate", "Unitary"} <= DIRECT.keys() | WRITTEN_OUT.keys()
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda c: c.x(2, control=[0, 1], control_state=[0, 1]),
+        lambda c: c.rx(1, 0.3, control=2),
+        lambda c: c.h(0, power=0.5),
+        lambda c: c.iswap(2, 0, power=-2),
+        lambda c: c.t(1, control=[2], power=1 / 3),
+        lambda c: c.gphase(0.4, control=[0, 2]),
+        lambda c: c.unitary(matrix=np.kron(np.array([[0, 1], [1, 0]]), np.diag([1, 1j])), targets=[2, 0]),
+        lambda c: c.swap(0, 1, power=0.5),
+    ],
+)
+def test_modifiers_and_matrices_mean_what_braket_computes(build: Any) -> None:
+    circuit = build(circuits.Circuit().h(0).ry(1, 0.4).rx(2, 0.9))
+    assert np.allclose(unitary(circuit), circuit.to_unitary(), atol=1e-7)
+
+
+def test_without_measure_all_qubits_are_measured_in_ascending_order() -> None:
+    program = to_program(circuits.Circuit().x(7).h(3).cnot(3, 5))
+    assert program.measured == ((0, 0), (1, 1), (2, 2))
+    assert [(register.name, register.bits) for register in program.registers] == [("b", (0, 1, 2))]
+    circuit = program.circuit()
+    circuit.remove_final_measurements()
+    assert Statevector(circuit).probabilities_dict() == pytest.approx({"100": 0.5, "111": 0.5})
+
+
+def test_the_kth_measure_instruction_writes_clbit_k() -> None:
+    program = to_program(circuits.Circuit().x(2).i(1).h(0).measure(2).measure(0))
+    assert program.measured == ((2, 0), (0, 1))
+    assert program.n_clbits == 2
+
+
+def test_free_parameters_take_values_by_name_or_object() -> None:
+    theta = circuits.FreeParameter("theta")
+    circuit = circuits.Circuit().rx(0, theta).ry(1, 2 * theta)
+    plain = circuits.Circuit().rx(0, 0.25).ry(1, 0.5)
+    assert to_program((circuit, {"theta": 0.25})) == to_program(circuit, {theta: 0.25}) == to_program(plain)
+    for values, message in (
+        (None, "unbound parameters theta"),
+        ([0.25], "have no order"),
+        ({"x": 1.0}, "do not match"),
+    ):
+        with pytest.raises(ProgramRejected, match=message):
+            to_program(circuit, values)
+
+
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (lambda c: c.bit_flip(0, 0.1), "BitFlip is not a gate"),
+        (lambda c: c.expectation(circuits.Observable.Z(), 0), "pass observables="),
+        (lambda c: c.add_verbatim_box(circuits.Circuit().x(0)), "VerbatimBox is not a gate"),
+        (lambda c: c.x(0, control=range(1, 7)), "7 qubits"),
+        (lambda c: c.rx(0, math.nan), "nan"),
+    ],
+)
+def test_what_has_no_plain_meaning_is_refused(build: Any, message: str) -> None:
+    with pytest.raises(ProgramRejected, match=message):
+        to_program(build(circuits.Circuit().h(0)))
+
+
+def test_other_braket_objects_are_refused() -> None:
+    with pytest.raises(ProgramRejected, match=r"pass a braket\.circuits\.Circuit"):
+        to_program(circuits.Gate.H())
+
+
+def test_a_plain_probability_request_is_the_measurement_itself() -> None:
+    assert to_program(circuits.Circuit().h(0).probability()) == to_program(circuits.Circuit().h(0))
