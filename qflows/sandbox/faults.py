@@ -186,9 +186,7 @@ class Parked:
 
     def to_doc(self) -> dict[str, Any]:
         """JSON form, as the admin API shows it."""
-        return {
-            name: getattr(self, name) for name in ("id", "vendor", "route", "when", "entry_n", "accepted")
-        }
+        return {name: getattr(self, name) for name in ("id", "vendor", "route", "when", "entry_n", "accepted")}
 
 
 class Holds:

@@ -166,12 +166,16 @@ def parse_json(body: bytes) -> Any:
         raise Refusal(400, "the body is not valid JSON") from None
     level: list[Any] = [document]
     for _ in range(MAX_DEPTH):
-        level = [
-            value
-            for node in level
-            for value in (node.values() if isinstance(node, dict) else node)
-            if isinstance(value, dict | list)
-        ] if isinstance(document, dict | list) else []
+        level = (
+            [
+                value
+                for node in level
+                for value in (node.values() if isinstance(node, dict) else node)
+                if isinstance(value, dict | list)
+            ]
+            if isinstance(document, dict | list)
+            else []
+        )
         if not level:
             return document
     raise Refusal(400, f"the body is nested deeper than {MAX_DEPTH} levels")

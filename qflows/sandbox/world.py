@@ -140,14 +140,20 @@ class World:
 
     def accept(self, job: Job, *, route: str) -> Job:
         """Take a job. Children are accepted before their parent, and scripted failures count only parents."""
+        self.jobs.put(job)
         if job.parent_id is None:
             for fault in self.faults.take_at_acceptance(route):
                 self._inject(job, fault)
-        self.jobs.put(job)
+            if self.clock.pace.mode == "instant":
+                self._start_early(job)
         self.remember(job)
-        if self.clock.pace.mode == "instant" and job.work is not None and job.injected is None:
-            self._start(job)
         return job
+
+    def _start_early(self, job: Job) -> None:
+        # nobody has asked yet, but at this pace everybody will: the simulator works while the client reads the answer
+        for each in (job, *self.jobs.children(job)):
+            if each.work is not None and not (each.injected and each.injected["children"] is None):
+                self._start(each)
 
     def _inject(self, job: Job, fault: Fault) -> None:
         failure = {"code": fault.code or "InternalError", "message": fault.message or "scripted failure"}

@@ -27,9 +27,7 @@ def run_json(payload: dict[str, Any]) -> dict[str, Any]:
     if payload["rates"] is None:
         histogram = sample(probabilities(ops, width), payload["shots"], payload["seed"])
     else:
-        histogram = noisy_histogram(
-            ops, width, Rates(**payload["rates"]), shots=payload["shots"], seed=payload["seed"]
-        )
+        histogram = noisy_histogram(ops, width, Rates(**payload["rates"]), shots=payload["shots"], seed=payload["seed"])
     return {"histogram": _named(spread(histogram, active))}
 
 

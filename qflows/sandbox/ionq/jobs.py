@@ -66,9 +66,7 @@ class Jobs:
         wanted = submission.read(document, call.switch)
         if wanted.session_id is not None:
             self._sessions.check(call, wanted.session_id, wanted.backend)
-        cost = catalog.price_usd(
-            wanted.backend, wanted.gate_counts, wanted.shots, is_mitigated=wanted.is_mitigated
-        )
+        cost = catalog.price_usd(wanted.backend, wanted.gate_counts, wanted.shots, is_mitigated=wanted.is_mitigated)
         key = client_key(document)
         if wanted.type == submission.MULTI:
             job = self._accept_multi(call, wanted, document, cost, key)
@@ -81,9 +79,7 @@ class Jobs:
             self._sessions.join(call, wanted.session_id, job, cost)
         return JSONResponse({"id": job.id, "status": "submitted", "session_id": wanted.session_id}, 201)
 
-    def _accept_multi(
-        self, call: Call, wanted: Submission, document: Any, cost: float, key: str | None
-    ) -> Job:
+    def _accept_multi(self, call: Call, wanted: Submission, document: Any, cost: float, key: str | None) -> Job:
         parent_id = str(uuid.uuid4())
         children = [self._new(call, wanted, circuit, cost / len(wanted.circuits)) for circuit in wanted.circuits]
         for child in children:

@@ -1,0 +1,103 @@
+"""One sandbox for all tests of this folder, emptied before each; nothing but loopback can be reached."""
+
+from __future__ import annotations
+
+import signal
+import socket
+from collections.abc import Iterator
+
+import httpx
+import pytest
+
+from qflows.sandbox import Sandbox
+
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+HARD_LIMIT_S = 30
+
+
+class HardTimeout(BaseException):
+    """Raised in the middle of anything; a BaseException, because qiskit-ionq retries GETs on every Exception."""
+
+
+@pytest.fixture(autouse=True)
+def only_loopback(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Refuse connections and name look-ups beyond loopback: a client that forgets its url must fail, not leave."""
+    connect, look_up = socket.socket.connect, socket.getaddrinfo
+
+    def guarded_connect(self: socket.socket, address: object) -> None:
+        if isinstance(address, tuple) and address[0] not in LOOPBACK:
+            raise PermissionError(f"connection to {address[0]} refused by the test guard")
+        connect(self, address)
+
+    def guarded_look_up(host: object, *args: object, **kwargs: object) -> object:
+        if host not in LOOPBACK:
+            raise PermissionError(f"look-up of {host} refused by the test guard")
+        return look_up(host, *args, **kwargs)
+
+    monkeypatch.setattr(socket.socket, "connect", guarded_connect)
+    monkeypatch.setattr(socket, "getaddrinfo", guarded_look_up)
+
+
+@pytest.fixture(autouse=True)
+def hard_limit() -> Iterator[None]:
+    """End a test that hangs: qiskit-ionq's GETs retry for ever."""
+
+    def give_up(number: int, frame: object) -> None:
+        raise HardTimeout(f"the test took more than {HARD_LIMIT_S} s")
+
+    before = signal.signal(signal.SIGALRM, give_up)
+    signal.alarm(HARD_LIMIT_S)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
+
+
+@pytest.fixture(scope="session")
+def shared_sandbox() -> Iterator[Sandbox]:
+    """One server process for the folder; use `sandbox`."""
+    with Sandbox(vendors=("ionq",)) as running:
+        yield running
+
+
+@pytest.fixture
+def sandbox(shared_sandbox: Sandbox) -> Sandbox:
+    """An empty sandbox with an instant clock and default switches."""
+    shared_sandbox.admin.reset()
+    return shared_sandbox
+
+
+@pytest.fixture
+def ionq(sandbox: Sandbox) -> Iterator[httpx.Client]:
+    """A bare HTTP client of the IonQ API."""
+    with client_of(sandbox) as client:
+        yield client
+
+
+def client_of(sandbox: Sandbox) -> httpx.Client:
+    """A bare, authorised client with IonQ's base url."""
+    return httpx.Client(
+        base_url=sandbox.urls["ionq"] + "/v0.4", headers={"Authorization": "apiKey t"}, trust_env=False, timeout=20
+    )
+
+
+BELL = [{"gate": "h", "targets": [0]}, {"gate": "x", "targets": [1], "controls": [0]}]
+
+
+@pytest.fixture
+def bell() -> dict:
+    """A valid submission: a Bell pair on the ideal simulator."""
+    return {
+        "type": "ionq.circuit.v1",
+        "backend": "simulator",
+        "shots": 100,
+        "name": "bell",
+        "input": {"gateset": "qis", "qubits": 2, "circuit": BELL},
+        "metadata": {"qflows_key": "k1"},
+    }
+
+
+@pytest.fixture
+def pair(bell: dict) -> dict:
+    """A valid multi-circuit submission: a Bell pair, and |100>."""
+    circuits = [{"name": "bell", "circuit": BELL}, {"name": "x2", "circuit": [{"gate": "x", "targets": [2]}]}]
+    return bell | {"type": "ionq.multi-circuit.v1", "input": {"gateset": "qis", "qubits": 3, "circuits": circuits}}
