@@ -78,8 +78,8 @@ def test_control_states_follow_their_controls_in_any_order() -> None:
 
 
 def test_controlled_two_qubit_gates_act_where_the_controls_say() -> None:
-    # matrices written out: to_unitary() of Braket 1.88.1 with default-simulator 1.41.2 is not sound on these, it fails in
-    # numba or damages the heap of the process
+    # matrices written out: to_unitary() of Braket 1.88.1 with default-simulator 1.41.2 is not sound on these:
+    # it fails in numba or damages the heap of the process
     circuit = circuits.Circuit().i(range(3))
     circuit.add_instruction(circuits.Instruction(circuits.Gate.CNot(), [2, 1], control=0, control_state=[0]))
     assert np.allclose(unitary(circuit), np.eye(8)[[0, 3, 2, 1, 4, 5, 6, 7]])
