@@ -114,7 +114,7 @@ def outcome(client: httpx.Client, body: dict) -> object:
 
 
 @pytest.mark.parametrize(
-    "kind, members, seen, jobs",
+    ("kind", "members", "seen", "jobs"),
     [
         ("drop_before", {}, "RemoteProtocolError", 0),
         ("drop_after", {}, "RemoteProtocolError", 1),
@@ -197,7 +197,7 @@ def test_scripted_failure_hits_the_nth_accepted_job(sandbox, ionq, bell):
     assert jobs[1]["failure"] == {"code": "SystemCancel", "message": "maintenance", "error": "maintenance"}
 
 
-@pytest.mark.parametrize("when, accepted", [("before", 0), ("after", 1)])
+@pytest.mark.parametrize(("when", "accepted"), [("before", 0), ("after", 1)])
 def test_held_request_is_parked_at_its_side_of_acceptance(sandbox, bell, when, accepted):
     sandbox.admin.fault("hold", "ionq.submit", when=when)
     with client_of(sandbox) as client, ThreadPoolExecutor(1) as pool:
@@ -226,7 +226,7 @@ httpx.post(sys.argv[1] + "/v0.4/jobs", headers={"Authorization": "apiKey t"}, co
 """
 
 
-@pytest.mark.parametrize("when, accepted", [("before", 0), ("after", 1)])
+@pytest.mark.parametrize(("when", "accepted"), [("before", 0), ("after", 1)])
 def test_client_killed_while_held_leaves_what_the_vendor_had_accepted(sandbox, bell, when, accepted):
     sandbox.admin.fault("hold", "ionq.submit", when=when)
     process = subprocess.Popen([sys.executable, "-c", CLIENT, sandbox.url, json.dumps(bell)])
@@ -288,7 +288,7 @@ def test_jobs_can_be_found_by_the_callers_key(sandbox, ionq, bell):
 
 
 @pytest.mark.parametrize(
-    "path, body",
+    ("path", "body"),
     [
         ("/clock", {"pace": "soon"}),
         ("/clock", {"advance_s": -1}),
@@ -398,7 +398,8 @@ def test_worker_that_dies_fails_its_job_and_is_replaced(bell):
 def test_sandbox_ends_when_its_parent_is_killed():
     code = "from qflows.sandbox import Sandbox; sb = Sandbox().start(); print(sb.pid, flush=True); input()"
     parent = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    assert parent.stdout is not None and parent.stdin is not None
+    assert parent.stdout is not None
+    assert parent.stdin is not None
     pid = int(parent.stdout.readline())
     (worker,) = worker_pids(pid)
     parent.kill()

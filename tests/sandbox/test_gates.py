@@ -43,10 +43,10 @@ def overlap(circuit: QuantumCircuit, **dialect: object) -> float:
     return abs(np.vdot(ours, Statevector(circuit).data))
 
 
-FIXED = "x y z h s sdg t tdg sx sxdg id".split()
-ONE_ANGLE = "rx ry rz p".split()
-TWO = "cx cy cz ch swap csx".split()
-TWO_ANGLE = "cp crx cry crz rxx ryy rzz".split()
+FIXED = ["x", "y", "z", "h", "s", "sdg", "t", "tdg", "sx", "sxdg", "id"]
+ONE_ANGLE = ["rx", "ry", "rz", "p"]
+TWO = ["cx", "cy", "cz", "ch", "swap", "csx"]
+TWO_ANGLE = ["cp", "crx", "cry", "crz", "rxx", "ryy", "rzz"]
 
 
 def random_circuit(seed: int, n_qubits: int = 4, n_gates: int = 40) -> QuantumCircuit:
@@ -106,7 +106,7 @@ def test_singular_operands_are_read():
     assert probabilities(lower(gates, "qis", 2, Dialect()), 2)[3] == pytest.approx(1)
 
 
-@pytest.mark.parametrize("choice, expected", [("phase", 0.5), ("rz", 0.5), ("ignore", 1.0)])
+@pytest.mark.parametrize(("choice", "expected"), [("phase", 0.5), ("rz", 0.5), ("ignore", 1.0)])
 def test_z_with_rotation_follows_its_switch(choice, expected):
     gates = [
         {"gate": "h", "target": 0},
@@ -117,7 +117,7 @@ def test_z_with_rotation_follows_its_switch(choice, expected):
 
 
 @pytest.mark.parametrize(
-    "gate, code",
+    ("gate", "code"),
     [
         ({"gate": "foo", "targets": [0]}, "UnsupportedGate"),
         ({"gate": "rx", "targets": [0]}, "InvalidInput"),
@@ -206,7 +206,7 @@ def test_openqasm_registers_are_reported_in_order_of_declaration():
 
 
 @pytest.mark.parametrize(
-    "text, code",
+    ("text", "code"),
     [
         ("h q[99];", "InvalidInput"),
         ("nonsense", "InvalidInput"),

@@ -30,7 +30,7 @@ def provider(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> Iterator[IonQ
         monkeypatch.setenv(name, value)
     provider = IonQProvider()
     assert provider.get_backend("ionq_simulator").client._url == sandbox.env["IONQ_API_URL"]
-    yield provider
+    return provider
 
 
 def counts_of(provider: IonQProvider, circuit: QuantumCircuit, shots: int = 100) -> dict[str, int]:
@@ -66,7 +66,7 @@ def test_simulator_backend_reports_29_qubits_and_qpu_36(provider):
     assert provider.get_backend("qpu.forte-1").num_qubits == 36
 
 
-@pytest.mark.parametrize("flipped, expected", [(0, "001"), (1, "010"), (2, "100")])
+@pytest.mark.parametrize(("flipped", "expected"), [(0, "001"), (1, "010"), (2, "100")])
 def test_one_flipped_qubit_is_read_at_its_own_place(provider, flipped, expected):
     assert counts_of(provider, flip(3, flipped)) == {expected: 100}
 
@@ -136,7 +136,7 @@ def test_qpu_without_noise_is_right_every_time(provider, sandbox):
     assert provider.get_backend("qpu.forte-1").run(flip(2, 0), shots=1000).result().get_counts() == {"01": 1000}
 
 
-@pytest.mark.parametrize("backend_name, entangler", [("ionq_simulator", "ms"), ("ionq_simulator", "zz")])
+@pytest.mark.parametrize(("backend_name", "entangler"), [("ionq_simulator", "ms"), ("ionq_simulator", "zz")])
 def test_native_gates_agree_with_their_matrices(provider, backend_name, entangler):
     circuit = QuantumCircuit(3, 3)
     circuit.append(GPI2Gate(0.1), [0])
