@@ -8,6 +8,7 @@ import json
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from qflows.sandbox.errors import WorkError
@@ -18,17 +19,31 @@ from qflows.sandbox.worker import HEADER
 SINGLE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 
 
+@dataclass
+class _Pending:
+    """Work that was sent and not answered."""
+
+    frame: bytes
+    future: asyncio.Future[Any]
+    deaths: int = 0
+
+
 class Engine:
-    """Runs Work in one worker process, in order. Everything sent is pipelined: a burst costs no round trips."""
+    """Runs Work in one worker process, in order. Everything sent is pipelined: a burst costs no round trips.
+
+    The worker answers in order, so when it dies the oldest unanswered work is the suspect: it is tried once more, and
+    fails the second time. All other work is simply sent again.
+    """
 
     def __init__(self, *, preload: Sequence[str] = (), timeout_s: float = 120.0) -> None:
         self._preload = tuple(preload)
         self._timeout_s = timeout_s
         self._process: asyncio.subprocess.Process | None = None
         self._reader: asyncio.Task[None] | None = None
-        self._waiting: dict[int, asyncio.Future[Any]] = {}
+        self._waiting: dict[int, _Pending] = {}
         self._ids = itertools.count(1)
         self._lock = asyncio.Lock()
+        self._is_stopping = False
         self.executed = 0
 
     async def start(self) -> None:
@@ -53,32 +68,28 @@ class Engine:
         return self._process
 
     async def execute(self, work: Work) -> Any:
-        """The JSON result of the work. Raises WorkError when it failed, hung, or took the worker down."""
+        """The JSON result of the work. Raises WorkError when it failed, hung, or took the worker down twice."""
         work_id = next(self._ids)
-        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self._waiting[work_id] = future
         document = {"id": work_id, "function": work.function, "payload": work.payload}
         frame = json.dumps(document, separators=(",", ":")).encode()
+        pending = _Pending(HEADER.pack(len(frame)) + frame, asyncio.get_running_loop().create_future())
         try:
             async with self._lock:
                 process = await self._ensure()
-                assert process.stdin is not None
-                process.stdin.write(HEADER.pack(len(frame)) + frame)
-                await process.stdin.drain()
-            return await self._answer(future)
-        except (BrokenPipeError, ConnectionResetError):
-            raise WorkError("SimulationError", "the simulator process ended") from None
+                self._waiting[work_id] = pending
+                await _send(process, [pending])
+            return await self._answer(work_id, pending)
         finally:
             self._waiting.pop(work_id, None)
 
-    async def _answer(self, future: asyncio.Future[Any]) -> Any:
-        # The limit is on silence of the worker, not on this work: it may stand behind a long queue.
+    async def _answer(self, work_id: int, pending: _Pending) -> Any:
+        # The limit is on silence while this work is first in line; behind others it only waits its turn.
         while True:
             before = self.executed
-            done, _ = await asyncio.wait([future], timeout=self._timeout_s)
+            done, _ = await asyncio.wait([pending.future], timeout=self._timeout_s)
             if done:
-                return future.result()
-            if self.executed == before:
+                return pending.future.result()
+            if self.executed == before and next(iter(self._waiting)) == work_id:
                 self._kill()
                 raise WorkError("SimulationTimeout", f"no result within {self._timeout_s:g} s")
 
@@ -92,19 +103,28 @@ class Engine:
         except asyncio.IncompleteReadError:
             pass
         await process.wait()
-        for future in self._waiting.values():
-            if not future.done():
-                future.set_exception(WorkError("SimulationError", "the simulator process ended"))
+        if not self._is_stopping:
+            await self._recover()
+
+    async def _recover(self) -> None:
+        async with self._lock:
+            left = [pending for pending in self._waiting.values() if not pending.future.done()]
+            if not left:
+                return
+            left[0].deaths += 1
+            if left[0].deaths > 1:
+                left.pop(0).future.set_exception(WorkError("SimulationError", "the simulator process ended"))
+            await _send(await self._ensure(), left)
 
     def _settle(self, answer: dict[str, Any]) -> None:
         self.executed += 1
-        future = self._waiting.get(answer["id"])
-        if future is None or future.done():
+        pending = self._waiting.get(answer["id"])
+        if pending is None or pending.future.done():
             return
         if error := answer.get("error"):
-            future.set_exception(WorkError(error["code"], error["message"]))
+            pending.future.set_exception(WorkError(error["code"], error["message"]))
         else:
-            future.set_result(answer["result"])
+            pending.future.set_result(answer["result"])
 
     def _kill(self) -> None:
         if self._process is not None and self._process.returncode is None:
@@ -112,8 +132,20 @@ class Engine:
 
     async def stop(self) -> None:
         """End the worker and wait for it."""
+        self._is_stopping = True
         self._kill()
         if self._process is not None:
             await self._process.wait()
         if self._reader is not None:
             await self._reader
+
+
+async def _send(process: asyncio.subprocess.Process, work: Sequence[_Pending]) -> None:
+    """Write frames. A worker that has just died is not an error here: its end sends them again."""
+    assert process.stdin is not None
+    try:
+        for pending in work:
+            process.stdin.write(pending.frame)
+        await process.stdin.drain()
+    except (BrokenPipeError, ConnectionResetError):
+        pass

@@ -74,6 +74,7 @@ class Sandbox:
                     stdin=subprocess.PIPE,
                     stdout=subprocess.DEVNULL,
                     stderr=errors,
+                    env=os.environ | {"PYTHONPATH": _search_path()},
                     # signals typed at a terminal are for the caller, who then stops the sandbox
                     start_new_session=True,
                 )
@@ -136,6 +137,12 @@ class Sandbox:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop()
+
+
+def _search_path() -> str:
+    """PYTHONPATH that finds this very package, wherever the caller's working directory is."""
+    root = str(Path(__file__).resolve().parents[2])
+    return os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
 
 
 def is_alive(pid: int) -> bool:

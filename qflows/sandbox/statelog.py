@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 from collections.abc import Iterator
@@ -25,24 +26,26 @@ class StateLog:
             self._path = state_dir / FILE_NAME
 
     def load(self) -> Iterator[tuple[str, str, Any]]:
-        """Every remembered line in order. A torn last line is left out: nobody had its answer. Then opens it."""
+        """Every remembered line in order, but for a torn last one: nobody had its answer.
+
+        Raises OSError if another sandbox uses the directory.
+        """
         if self._path is None:
             return
-        whole = 0
-        if self._path.exists():
-            with self._path.open("rb") as lines:
-                for line in lines:
-                    if not line.endswith(b"\n"):
-                        break
-                    whole += len(line)
-                    kind, key, doc = json.loads(line)
-                    yield kind, key, doc
-            os.truncate(self._path, whole)
-        self._open()
-
-    def _open(self) -> None:
-        assert self._path is not None
         self._fd = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise OSError(f"{self._path} is in use by another sandbox; give each its own state directory") from None
+        whole = 0
+        with self._path.open("rb") as lines:
+            for line in lines:
+                if not line.endswith(b"\n"):
+                    break
+                whole += len(line)
+                kind, key, doc = json.loads(line)
+                yield kind, key, doc
+        os.truncate(self._path, whole)
 
     def append(self, kind: str, key: str, doc: Any) -> None:
         """Remember a document; None forgets it. A function is called for its document only if there is a log."""

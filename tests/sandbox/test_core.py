@@ -18,6 +18,7 @@ from qflows.sandbox import AdminError, Sandbox, SandboxError
 from qflows.sandbox.clock import Clock, Pace
 from qflows.sandbox.faults import Fault
 from qflows.sandbox.launch import is_alive
+from qflows.sandbox.worker import resolve
 
 from .conftest import client_of
 
@@ -379,20 +380,34 @@ def worker_pids(server_pid: int) -> list[int]:
     return [int(p) for p in Path(f"/proc/{server_pid}/task/{server_pid}/children").read_text().split()]
 
 
-def test_worker_that_dies_fails_its_job_and_is_replaced(bell):
-    with Sandbox(clock="frozen") as sb, client_of(sb) as client:
+@pytest.mark.parametrize(("deaths", "first"), [(1, "completed"), (2, "failed")])
+def test_work_that_takes_two_workers_down_fails_and_the_rest_is_run(bell, deaths, first):
+    with Sandbox(clock="frozen") as sb, client_of(sb) as client, client_of(sb) as other:
+        ids = [submit(client, bell) for _ in range(2)]
+        sb.admin.release()
         (worker,) = worker_pids(sb.pid)
-        os.kill(worker, signal.SIGSTOP)  # so that the work is certainly in flight
-        job_id = submit(client, bell)
-        sb.admin.release()
-        with ThreadPoolExecutor(1) as pool:
-            answer = pool.submit(status, client, job_id)
-            sb.admin.wait_until(lambda: sb.admin.requests("ionq.get") == 1)
-            os.kill(worker, signal.SIGKILL)
-            assert answer.result(10) == "failed"
-        again = submit(client, bell)
-        sb.admin.release()
-        assert status(client, again) == "completed"
+        os.kill(worker, signal.SIGSTOP)  # so that both are certainly in flight
+        with ThreadPoolExecutor(2) as pool:
+            answers = []
+            for number, (each, job_id) in enumerate(zip((client, other), ids, strict=True), start=1):
+                answers.append(pool.submit(status, each, job_id))
+                sb.admin.wait_until(lambda sent=number: sb.admin.requests("ionq.get") == sent)
+            for _ in range(deaths):
+                os.kill(worker, signal.SIGKILL)
+                sb.admin.wait_until(lambda dead=worker: worker_pids(sb.pid) not in ([], [dead]))
+                (worker,) = worker_pids(sb.pid)
+            assert [answer.result(10) for answer in answers] == [first, "completed"]
+
+
+def test_state_directory_in_use_is_refused(tmp_path):
+    with Sandbox(state_dir=tmp_path), pytest.raises(SandboxError, match="in use by another sandbox"):
+        Sandbox(state_dir=tmp_path).start()
+
+
+def test_work_outside_the_package_is_not_callable():
+    for name in ("os:system", "qflows.sandbox.worker:", "qflows.sandboxed:x", "qflows.sandbox.worker:os.system"):
+        with pytest.raises(ValueError, match="is not a function below"):
+            resolve(name)
 
 
 def test_sandbox_ends_when_its_parent_is_killed():
