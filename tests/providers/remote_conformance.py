@@ -1,0 +1,257 @@
+"""What a provider with a wire must do besides: requests counted, doubts typed, jobs found again, nothing leaked.
+
+Needs the vendor's API in the sandbox. Subclass `RemoteConformance` instead of `ProviderConformance`.
+"""
+
+from __future__ import annotations
+
+import math
+import pickle
+import traceback
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import ClassVar
+
+import pytest
+from conformance import ProviderConformance, bell, counts_of, key_of, spec_of, wait
+from probes import Target
+
+from qflows.errors import (
+    Ambiguous,
+    NotSent,
+    ProgramRejected,
+    ProviderError,
+    Refused,
+    Throttled,
+    Unreadable,
+)
+from qflows.protocol import JobSpec, Phase, Provider
+from qflows.sandbox import Sandbox
+
+CANARY = "canary-4f1d-secret-0c9e"
+"""Connect with this as the secret; the suite looks for it in everything an error shows."""
+
+
+def shown_by(error: BaseException) -> str:
+    """All that a log, a state or an artifact could show of an error, its causes included."""
+    text = "".join(traceback.format_exception(error))
+    seen: BaseException | None = error
+    while seen is not None:
+        text += repr(seen) + str(seen) + repr(vars(seen))
+        seen = seen.__cause__ or seen.__context__
+    return text
+
+
+class RemoteConformance(ProviderConformance):
+    """The contract of a provider that speaks HTTP."""
+
+    routes_submit: ClassVar[str] = ""
+    """Sandbox route of a submission, e.g. `acme.submit`."""
+    routes_poll: ClassVar[str] = ""
+    """Sandbox route of a bulk status read."""
+    routes_result: ClassVar[str] = ""
+    """Sandbox route from which counts come."""
+    unknown_id: ClassVar[str] = "00000000-0000-4000-8000-000000000000"
+    poll_sizes: ClassVar[tuple[float, ...]] = (1, 1.04, 2.5)
+    """Jobs polled, in pages."""
+
+    @pytest.fixture
+    def connected_to(self) -> Callable[[str], Provider]:
+        """A function from a base address (`http://127.0.0.1:<port>`) to a provider whose secret is CANARY."""
+        raise NotImplementedError("give a fixture `connected_to` in the subclass")
+
+    def refused_specs(self, provider: Provider) -> list[JobSpec]:
+        """Jobs that `check` must refuse, besides those that every vendor refuses."""
+        return []
+
+    def _spec(self, provider: Provider, shots: int = 100) -> JobSpec:
+        return spec_of(provider, self.sampling[0], bell(), shots=shots)
+
+    # -- polling -----------------------------------------------------------------------------------------------
+
+    def test_bulk_poll_takes_one_request_a_page(self, provider: Provider, sandbox: Sandbox) -> None:
+        sandbox.admin.clock("frozen")
+        page = provider.capabilities.poll_page
+        sizes = [math.ceil(page * factor) for factor in self.poll_sizes]
+        spec = self._spec(provider)
+        ids = [provider.submit(spec, key_of("bulk", i)).vendor_id for i in range(max(sizes))]
+        for size in sizes:
+            before = sandbox.admin.requests(self.routes_poll)
+            looks = provider.poll(ids[:size])
+            assert sandbox.admin.requests(self.routes_poll) - before == math.ceil(size / page)
+            assert set(looks) == set(ids[:size])
+            assert {look.phase for look in looks.values()} == {Phase.QUEUED}
+
+    def test_unknown_id_is_absent_and_not_finished(self, provider: Provider) -> None:
+        vendor_id = provider.submit(self._spec(provider), key_of("unknown")).vendor_id
+        assert set(provider.poll([self.unknown_id, vendor_id])) == {vendor_id}
+
+    def test_poll_of_nothing_asks_nothing(self, provider: Provider, sandbox: Sandbox) -> None:
+        assert provider.poll([]) == {}
+        assert sandbox.admin.requests(self.routes_poll) == 0
+
+    def test_poll_out_of_reach_is_free_to_repeat(self, connected_to: Callable[[str], Provider], closed_port: int):
+        provider = connected_to(f"http://127.0.0.1:{closed_port}")
+        with pytest.raises(NotSent):
+            provider.poll([self.unknown_id])
+
+    def test_poll_that_is_throttled_says_how_long_to_wait(self, provider: Provider, sandbox: Sandbox) -> None:
+        vendor_id = provider.submit(self._spec(provider), key_of("throttled")).vendor_id
+        sandbox.admin.fault("status", self.routes_poll, status=429, retry_after=7)
+        with pytest.raises(Throttled) as caught:
+            provider.poll([vendor_id])
+        assert caught.value.retry_after_s == 7
+        assert wait(provider, [vendor_id])[vendor_id].phase is Phase.DONE
+
+    # -- submission --------------------------------------------------------------------------------------------
+
+    def test_one_submission_is_one_request(self, provider: Provider, sandbox: Sandbox) -> None:
+        provider.submit(self._spec(provider), key_of("one"))
+        assert sandbox.admin.requests(self.routes_submit) == 1
+        assert sandbox.admin.count_jobs(self.vendor_name(provider)) == 1
+
+    def vendor_name(self, provider: Provider) -> str:
+        """The vendor's name in the sandbox."""
+        return provider.name
+
+    @pytest.mark.parametrize("status", [401, 403])
+    def test_submission_with_bad_credentials_is_refused(
+        self, provider: Provider, sandbox: Sandbox, status: int
+    ) -> None:
+        sandbox.admin.fault("status", self.routes_submit, status=status, accepted=False, times=None)
+        with pytest.raises(Refused) as caught:
+            provider.submit(self._spec(provider), key_of("bad", status))
+        assert caught.value.http_status == status
+        assert sandbox.admin.count_jobs(self.vendor_name(provider)) == 0
+
+    def test_submission_out_of_reach_is_not_sent(self, connected_to: Callable[[str], Provider], closed_port: int):
+        provider = connected_to(f"http://127.0.0.1:{closed_port}")
+        with pytest.raises(NotSent):
+            provider.submit(self._spec(provider), key_of("far"))
+
+    @pytest.mark.parametrize(
+        "fault",
+        [
+            {"kind": "drop_after"},
+            {"kind": "drop_before"},
+            {"kind": "truncate"},
+            {"kind": "status", "status": 500, "accepted": True},
+            {"kind": "status", "status": 502, "accepted": True},
+            {"kind": "status", "status": 504, "accepted": True},
+            {"kind": "status", "status": 200, "accepted": True, "html": True},
+        ],
+        ids=lambda fault: "-".join(str(value) for value in fault.values()),
+    )
+    def test_lost_answer_is_a_doubt_that_the_key_ends(self, provider: Provider, sandbox: Sandbox, fault: dict) -> None:
+        members = dict(fault)
+        sandbox.admin.fault(members.pop("kind"), self.routes_submit, times=None, **members)
+        since = datetime.now(UTC) - timedelta(minutes=5)
+        key, spec = key_of("lost", fault), self._spec(provider)
+        with pytest.raises(Ambiguous):
+            provider.submit(spec, key)
+        sandbox.admin.clear_faults()
+        accepted = sandbox.admin.jobs(self.vendor_name(provider))
+        assert sandbox.admin.requests(self.routes_submit) == 1, "the client repeated the submission by itself"
+        found = provider.find_submitted([key], since=since, device_ids={spec.device_id})
+        assert [hit.vendor_id for hit in found.get(key, ())] == [job["id"] for job in accepted]
+
+    def test_throttled_submission_is_never_a_plain_refusal(self, provider: Provider, sandbox: Sandbox) -> None:
+        sandbox.admin.fault("status", self.routes_submit, status=429, accepted=False, retry_after=3, times=None)
+        with pytest.raises((Ambiguous, Throttled)) as caught:
+            provider.submit(self._spec(provider), key_of("slow"))
+        assert caught.value.retry_after_s == 3
+
+    def test_job_that_cannot_run_is_refused_before_anything_is_sent(self, provider: Provider, sandbox: Sandbox):
+        specs = self.refused_specs(provider)
+        assert specs
+        before = len(sandbox.admin.journal())
+        for spec in specs:
+            with pytest.raises(ProgramRejected):
+                provider.check(spec)
+        assert len(sandbox.admin.journal()) == before
+
+    # -- finding again -----------------------------------------------------------------------------------------
+
+    def test_jobs_are_found_by_their_key_oldest_first(self, provider: Provider, sandbox: Sandbox) -> None:
+        since = datetime.now(UTC) - timedelta(minutes=5)
+        spec, keys = self._spec(provider), [key_of("find", i) for i in range(4)]
+        first = [provider.submit(spec, key).vendor_id for key in keys[:3]]
+        again = provider.submit(spec, keys[1]).vendor_id  # the same id where the vendor knows idempotency keys
+        found = provider.find_submitted(keys, since=since, device_ids={spec.device_id})
+        assert set(found) == set(keys[:3])
+        assert [found[key][0].vendor_id for key in keys[:3]] == first
+        assert [hit.vendor_id for hit in found[keys[1]]] == list(dict.fromkeys([first[1], again]))
+
+    def test_a_stranger_finds_nothing(self, provider: Provider) -> None:
+        spec = self._spec(provider)
+        provider.submit(spec, key_of("mine"))
+        since = datetime.now(UTC) - timedelta(minutes=5)
+        assert provider.find_submitted([key_of("stranger")], since=since, device_ids={spec.device_id}) == {}
+
+    # -- cancelling --------------------------------------------------------------------------------------------
+
+    def test_queued_job_is_cancelled(self, provider: Provider, sandbox: Sandbox) -> None:
+        sandbox.admin.clock("frozen")
+        vendor_id = provider.submit(self._spec(provider), key_of("cancel")).vendor_id
+        assert provider.poll([vendor_id])[vendor_id].phase is Phase.QUEUED
+        provider.cancel(vendor_id)
+        assert wait(provider, [vendor_id])[vendor_id].phase is Phase.CANCELLED
+
+    def test_cancel_of_a_finished_job_changes_nothing(self, provider: Provider) -> None:
+        spec, key = self._spec(provider), key_of("late")
+        vendor_id = provider.submit(spec, key).vendor_id
+        assert wait(provider, [vendor_id])[vendor_id].phase is Phase.DONE
+        provider.cancel(vendor_id)
+        assert provider.poll([vendor_id])[vendor_id].phase is Phase.DONE
+        assert counts_of(provider.result(vendor_id, spec, key).items[0]).shots == spec.shots
+
+    # -- failures and their text -------------------------------------------------------------------------------
+
+    def test_failed_job_says_why_in_typed_fields(self, provider: Provider, sandbox: Sandbox) -> None:
+        sandbox.admin.fault("fail_job", self.routes_submit, code="InternalError", message="the laser went off")
+        vendor_id = provider.submit(self._spec(provider), key_of("fails")).vendor_id
+        look = wait(provider, [vendor_id])[vendor_id]
+        assert look.phase is Phase.FAILED
+        assert "laser" in (look.error_message or "")
+
+    @pytest.mark.parametrize("fault", [{"kind": "truncate"}, {"kind": "status", "status": 200, "html": True}], ids=str)
+    def test_garbage_in_place_of_a_result_is_never_counts(self, provider: Provider, sandbox: Sandbox, fault: dict):
+        spec, key = self._spec(provider), key_of("garbage")
+        vendor_id = provider.submit(spec, key).vendor_id
+        wait(provider, [vendor_id])
+        members = dict(fault)
+        sandbox.admin.fault(members.pop("kind"), self.routes_result, **members)
+        with pytest.raises((Unreadable, Ambiguous)):
+            provider.result(vendor_id, spec, key)
+        assert counts_of(provider.result(vendor_id, spec, key).items[0]).shots == spec.shots
+
+    @pytest.mark.parametrize("status", [400, 401, 429, 500, 502])
+    def test_secret_shows_in_no_error(
+        self, sandbox: Sandbox, connected_to: Callable[[str], Provider], status: int
+    ) -> None:
+        provider = connected_to(sandbox.url)
+        sandbox.admin.fault("status", self.routes_submit, status=status, times=None, message=f"bad key {status}")
+        with pytest.raises(ProviderError) as caught:
+            provider.submit(self._spec(provider), key_of("canary"))
+        self._assert_no_canary(caught.value)
+
+    def test_secret_shows_in_no_error_of_a_broken_connection(
+        self, sandbox: Sandbox, connected_to: Callable[[str], Provider], closed_port: int
+    ) -> None:
+        far, near = connected_to(f"http://127.0.0.1:{closed_port}"), connected_to(sandbox.url)
+        with pytest.raises(ProviderError) as unreachable:
+            far.submit(self._spec(far), key_of("canary"))
+        sandbox.admin.fault("drop_after", self.routes_submit, times=None)
+        with pytest.raises(ProviderError) as dropped:
+            near.submit(self._spec(near), key_of("canary"))
+        for caught in (unreachable, dropped):
+            self._assert_no_canary(caught.value)
+        assert CANARY not in repr(near) + str(near) + near.account + repr(vars(near))
+
+    def _assert_no_canary(self, error: ProviderError) -> None:
+        assert CANARY not in shown_by(error)
+        assert str(pickle.loads(pickle.dumps(error))) == str(error)
+        assert error.provider
+
+
+__all__ = ["CANARY", "RemoteConformance", "Target", "shown_by"]
