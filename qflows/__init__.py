@@ -1,1 +1,66 @@
-"""placeholder"""
+"""qflows runs paid quantum experiments on Prefect: every job is bought once, none is lost, any vendor.
+
+Importing this loads no vendor SDK and, until a task or flow is used, no Prefect.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from qflows import errors, flows
+    from qflows.client import Client
+    from qflows.errors import QflowsError
+    from qflows.model import Counts, Job, Result
+    from qflows.programs import Program
+    from qflows.tasks import attach, cancel, result, run, submit, wait
+    from qflows.transitions import JobStatus
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "submit": "tasks",
+    "wait": "tasks",
+    "result": "tasks",
+    "run": "tasks",
+    "cancel": "tasks",
+    "attach": "tasks",
+    "Client": "client",
+    "Job": "model",
+    "Result": "model",
+    "Counts": "model",
+    "Program": "programs",
+    "JobStatus": "transitions",
+    "QflowsError": "errors",
+}
+__all__ = [
+    "Client",
+    "Counts",
+    "Job",
+    "JobStatus",
+    "Program",
+    "QflowsError",
+    "Result",
+    "attach",
+    "cancel",
+    "errors",
+    "flows",
+    "result",
+    "run",
+    "submit",
+    "wait",
+]
+
+
+def __getattr__(name: str) -> object:
+    """Loads a public name on first use."""
+    if name in _HOME:
+        return getattr(import_module(f"qflows.{_HOME[name]}"), name)
+    if name in ("errors", "flows"):
+        return import_module(f"qflows.{name}")
+    raise AttributeError(f"qflows has no {name!r}; public names: {', '.join(__all__)}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, "__version__"])

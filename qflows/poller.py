@@ -99,7 +99,7 @@ class Poller:
         lane = lanes.acquire(
             self.submitter.ledger, provider.name, provider.account, holder=holder, lease_s=_LANE_LEASE_S
         )
-        if isinstance(lane, float):
+        if isinstance(lane, float | int):
             return min(lane, _READ_EVERY_S, *pauses) if lane else 0.0
         pauses.append(self._poll_lane(provider, lane, mine))
         return min(pauses)

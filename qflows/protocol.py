@@ -75,6 +75,7 @@ class JobSpec:
     tags: Mapping[str, str] = field(default_factory=dict)
     label: str = ""
     session_id: str | None = None
+    estimate: str = ""  # how counts of all programs become expectation values; empty when they do not
 
     @property
     def content(self) -> str:
@@ -84,7 +85,8 @@ class JobSpec:
             provider=self.provider,
             device_id=self.device_id,
             programs=[program.digest for program in self.programs],
-            observables=[digest([o.to_json() for o in group]) for group in self.observables],
+            observables=[digest([o.to_json() for o in group]) for group in self.observables]
+            + ([digest("estimate/1", self.estimate)] if self.estimate else []),
             shots=self.shots,
             options=self.options,
         )

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy import event, exc
 from sqlalchemy.engine import make_url
 
 from qflows.errors import LedgerUnavailable, LedgerVersionError
@@ -41,7 +42,7 @@ def engine_for(url: str) -> sa.Engine:
     """An engine with durable commits and immediate write locks. Raises LedgerUnavailable for a bad URL."""
     try:
         parsed = make_url(url)
-    except sa.exc.ArgumentError as error:
+    except exc.ArgumentError as error:
         raise LedgerUnavailable("the ledger URL cannot be parsed; example: sqlite:////path/to/ledger.db") from error
     backend = parsed.get_backend_name()
     if backend not in ("sqlite", "postgresql"):
@@ -65,13 +66,13 @@ def _sqlite_engine(url: sa.URL) -> sa.Engine:
         raise LedgerUnavailable(f"the ledger's folder cannot be made: {error}") from error
     engine = sa.create_engine(url, connect_args={"timeout": 30, "check_same_thread": False})
 
-    @sa.event.listens_for(engine, "connect")
+    @event.listens_for(engine, "connect")
     def _prepare(connection: Any, record: Any) -> None:
         connection.isolation_level = None  # the driver must not begin transactions behind our back
         for pragma in _SQLITE_PRAGMAS:
             connection.execute(pragma)
 
-    @sa.event.listens_for(engine, "begin")
+    @event.listens_for(engine, "begin")
     def _begin(connection: sa.Connection) -> None:
         # a read that is upgraded to a write later fails at once under contention; writers queue up front
         wants_write = connection.get_execution_options().get("ledger_write", False)
@@ -85,9 +86,9 @@ def faults_as_sentences(engine: sa.Engine) -> Iterator[None]:
     """Turns driver errors into LedgerUnavailable; the URL is shown without its password."""
     try:
         yield
-    except sa.exc.IntegrityError:
+    except exc.IntegrityError:
         raise
-    except sa.exc.DBAPIError as error:
+    except exc.DBAPIError as error:
         text = str(error.orig).lower()
         where = engine.url.render_as_string(hide_password=True)
         for part, meaning in _FAULTS:

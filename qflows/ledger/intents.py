@@ -14,7 +14,6 @@ from qflows.ledger.rows import JOB_COLUMNS, items_of, job_of
 from qflows.ledger.store import Ledger, utc_now
 from qflows.ledger.tables import jobs, programs, runs, samples
 from qflows.model import Job
-from qflows.programs import Program
 from qflows.protocol import JobSpec
 from qflows.transitions import JobStatus
 
@@ -48,7 +47,7 @@ def prepare(ledger: Ledger, intents: Sequence[Intent]) -> list[Job]:
     """Makes every intent durable, or finds the job that already stands for it; in one transaction, in order."""
     prepared: list[Job] = []
     with ledger.write() as connection:
-        _store_programs(ledger, connection, [program for intent in intents for program in intent.spec.programs])
+        _store_texts(ledger, connection, intents)
         for intent in intents:
             prepared.append(_prepare_one(ledger, connection, intent))
     for job in prepared:
@@ -92,6 +91,7 @@ def _insert_or_adopt(
         "shots": spec.shots,
         "options": dict(spec.options),
         "items": items_of(spec),
+        "estimate": digest("text/1", spec.estimate) if spec.estimate else None,
         "n_programs": len(spec.programs),
         "name": spec.name,
         "tags": dict(spec.tags),
@@ -107,7 +107,7 @@ def _insert_or_adopt(
 
 _JOB_VALUES = (
     "key", "sample", "epoch", "superseded", "run_key", "attempt", "label", "content", "ordinal", "provider", "account",
-    "device", "device_id", "shots", "options", "items", "n_programs", "name", "tags", "session_id", "status", "fence",
+    "device", "device_id", "shots", "options", "items", "estimate", "n_programs", "name", "tags", "session_id", "status", "fence",
     "looks", "created_at", "provenance",
 )  # fmt: skip
 
@@ -179,11 +179,11 @@ def _ordinal_insert(insert: Callable[[sa.Table], Any]) -> Any:
     )
 
 
-def _store_programs(ledger: Ledger, connection: sa.Connection, wanted: Sequence[Program]) -> None:
-    distinct = {program.digest: program.text for program in wanted}
-    if distinct:
-        rows = [{"digest": digest_, "text": text} for digest_, text in sorted(distinct.items())]
-        connection.execute(ledger.insert(_program_insert), rows)
+def _store_texts(ledger: Ledger, connection: sa.Connection, wanted: Sequence[Intent]) -> None:
+    texts = {program.digest: program.text for intent in wanted for program in intent.spec.programs}
+    texts |= {digest("text/1", i.spec.estimate): i.spec.estimate for i in wanted if i.spec.estimate}
+    rows = [{"digest": name, "text": text} for name, text in sorted(texts.items())]
+    connection.execute(ledger.insert(_program_insert), rows)
 
 
 def _program_insert(insert: Callable[[sa.Table], Any]) -> Any:

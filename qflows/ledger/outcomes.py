@@ -57,7 +57,7 @@ def _apply(ledger: Ledger, connection: sa.Connection, job: Job, look: Observatio
             return "running"
     elif look.phase in (Phase.FAILED, Phase.CANCELLED):
         to = JobStatus.FAILED if look.phase is Phase.FAILED else JobStatus.CANCELLED
-        return _move(connection, job, to, heard | _ending(look)) and to.value.lower()
+        return to.value.lower() if _move(connection, job, to, heard | _ending(look)) else None
     elif look.phase is Phase.UNKNOWN:
         log.warning("%s reports status %r for job %s; kept as it was", job.provider, look.word[:64], job.key[:12])
         ledger.record_event(connection, "unknown-status", job.key, word=look.word[:64])

@@ -107,7 +107,7 @@ def spec_of(ledger: Ledger, key: str) -> JobSpec:
         row = connection.execute(sa.select(jobs).where(jobs.c.key == key)).one_or_none()
         if row is None:
             raise UnknownJob(f"the ledger has no job {key[:12]}")
-        wanted = {item["digest"] for item in row.items}
+        wanted = {item["digest"] for item in row.items} | ({row.estimate} if row.estimate else set())
         texts = {
             digest: text
             for part in chunks(wanted)
@@ -127,6 +127,7 @@ def spec_of(ledger: Ledger, key: str) -> JobSpec:
         tags=row.tags,
         label=row.label,
         session_id=row.session_id,
+        estimate=texts[row.estimate] if row.estimate else "",
     )
 
 
@@ -141,6 +142,20 @@ def provenance(ledger: Ledger, key: str) -> Mapping[str, Any]:
     """What was recorded beside the counts: versions, compiled circuit where known, calibration."""
     with ledger.read() as connection:
         return connection.execute(sa.select(jobs.c.provenance).where(jobs.c.key == key)).scalar() or {}
+
+
+def program_digests(ledger: Ledger, key: str) -> list[str]:
+    """Digests of a job's programs, in order."""
+    with ledger.read() as connection:
+        found = connection.execute(sa.select(jobs.c["items"]).where(jobs.c.key == key)).scalar() or []
+        return [item["digest"] for item in found]
+
+
+def estimate_plan(ledger: Ledger, key: str) -> str | None:
+    """How the counts of a job become expectation values, or None when they do not."""
+    with ledger.read() as connection:
+        query = sa.select(programs.c.text).join(jobs, jobs.c.estimate == programs.c.digest).where(jobs.c.key == key)
+        return connection.execute(query).scalar()
 
 
 def history(ledger: Ledger, key: str) -> list[dict[str, Any]]:

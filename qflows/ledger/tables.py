@@ -65,7 +65,7 @@ runs = sa.Table(
     sa.Index("ix_runs_flow_run_id", "flow_run_id"),
 )
 
-programs = sa.Table(
+programs = sa.Table(  # canonical texts by digest: programs, and estimation plans
     "programs",
     metadata,
     sa.Column("digest", sa.String(64), primary_key=True),
@@ -92,6 +92,7 @@ jobs = sa.Table(
     sa.Column("shots", sa.Integer),
     sa.Column("options", sa.JSON, nullable=False),
     sa.Column("items", sa.JSON, nullable=False),  # per program: digest, name, observables
+    sa.Column("estimate", sa.String(64)),  # digest of the plan that turns counts into expectation values
     sa.Column("n_programs", sa.Integer, nullable=False),
     sa.Column("name", sa.String(255), nullable=False),
     sa.Column("tags", sa.JSON, nullable=False),

@@ -114,14 +114,15 @@ def snapshot(name: str) -> Any:
 def _braket(program: Program, shots: int, seed: int) -> ItemResult:
     """Exact probabilities by Braket's simulator, sampled here: its own sampler cannot be seeded.
 
-    Position k of a Braket basis state is the k-th qubit of the result's targets.
+    The first digit of a Braket basis state is the first target. Targets go in ascending order: for cyclic
+    permutations the simulator applies the inverse one (default-simulator 1.41.2, measured).
     """
     from braket.devices import LocalSimulator
     from braket.ir.openqasm import Program as OpenQasm
 
     source = to_openqasm(program, BRAKET)
     gates = "\n".join(line for line in source.splitlines() if "measure" not in line and not line.startswith("bit"))
-    order = list(dict.fromkeys(qubit for qubit, _ in program.measured))
+    order = sorted({qubit for qubit, _ in program.measured})
     targets = ", ".join(f"q[{qubit}]" for qubit in order)
     task = LocalSimulator("braket_sv").run(
         OpenQasm(source=f"{gates}\n#pragma braket result probability {targets}\n"), shots=0
@@ -129,7 +130,6 @@ def _braket(program: Program, shots: int, seed: int) -> ItemResult:
     weights = np.asarray(task.result().values[0], dtype=float)
     n = len(order)
     outcomes = {
-        # outcome i read as a binary numeral: its first digit is the first target
         sum(1 << qubit for place, qubit in enumerate(order) if int(i) >> (n - 1 - place) & 1): float(weights[i])
         for i in np.flatnonzero(weights > _NUMERICAL_ZERO)
     }

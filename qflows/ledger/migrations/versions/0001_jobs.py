@@ -35,6 +35,7 @@ def upgrade() -> None:
     sa.Column('shots', sa.Integer(), nullable=True),
     sa.Column('options', sa.JSON(), nullable=False),
     sa.Column('items', sa.JSON(), nullable=False),
+    sa.Column('estimate', sa.String(length=64), nullable=True),
     sa.Column('n_programs', sa.Integer(), nullable=False),
     sa.Column('name', sa.String(length=255), nullable=False),
     sa.Column('tags', sa.JSON(), nullable=False),

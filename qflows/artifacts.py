@@ -1,0 +1,143 @@
+"""What people see in the Prefect UI: plots as data-URI images in markdown, tables of jobs, progress.
+
+Both UI versions show `data:` images in markdown and strip inline SVG and CSS, so plots are PNG (Prefect 3.8.8).
+Vendor text is data: it is escaped and capped before it goes on a page.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from qflows.model import Counts, Job
+
+_BARS = 32  # more outcomes than this cannot be read on a plot
+_TEXT_CAP = 400
+_ACTIVE = re.compile(r"([\\`*_{}\[\]<>()#+!|~])")
+
+
+def escape(text: Any) -> str:
+    """Text that markdown shows as it is, on one line, bounded."""
+    flat = " ".join(str(text).split())
+    return _ACTIVE.sub(r"\\\1", flat if len(flat) <= _TEXT_CAP else flat[: _TEXT_CAP - 1] + "…")
+
+
+def key_name(*parts: str) -> str:
+    """An artifact key: lower case letters, digits and dashes."""
+    return re.sub(r"[^a-z0-9]+", "-", "-".join(parts).lower()).strip("-")[:200] or "qflows"
+
+
+def image(png: bytes, alt: str) -> str:
+    """A markdown image that carries its own bytes."""
+    return f"![{escape(alt)}](data:image/png;base64,{base64.b64encode(png).decode('ascii')})"
+
+
+def _figure(width: float, height: float) -> Any:
+    # the object interface: pyplot keeps global state and would pick a screen
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), dpi=110, layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def _png(figure: Any) -> bytes:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def histogram_png(counts: Mapping[str, float], title: str) -> bytes:
+    """Bars of the most frequent outcomes, at most 32, in order of their bit strings; the rest summed in one bar."""
+    ranked = sorted(counts.items(), key=lambda pair: -pair[1])
+    shown = dict(sorted(ranked[:_BARS]))
+    rest = sum(value for _, value in ranked[_BARS:])
+    if rest:
+        shown["others"] = rest
+    figure = _figure(max(4.0, 0.36 * len(shown) + 2), 3.2)
+    axes = figure.add_subplot()
+    axes.bar(range(len(shown)), list(shown.values()), color="#2f6fde")
+    axes.set_xticks(range(len(shown)), list(shown), rotation=0 if max(map(len, shown)) < 5 and len(shown) < 12 else 70)
+    axes.set_ylabel("shots" if isinstance(counts, Counts) else "probability")
+    axes.set_title(title[:80], fontsize=10)
+    axes.spines[["top", "right"]].set_visible(False)
+    return _png(figure)
+
+
+def convergence_png(
+    values: Sequence[float], errors: Sequence[float], *, reference: float | None, unit: str, title: str
+) -> bytes:
+    """Energy per evaluation with error bars and the reference; below it the distance to the reference, logarithmic."""
+    figure = _figure(7.2, 4.6 if reference is not None else 3.2)
+    rows = figure.subplots(2 if reference is not None else 1, 1, sharex=True, squeeze=False)[:, 0]
+    steps = range(1, len(values) + 1)
+    has_errors = any(error > 0 for error in errors)
+    rows[0].errorbar(
+        steps, values, yerr=errors if has_errors else None, fmt=".-", ms=4, lw=0.8, elinewidth=0.6, color="#2f6fde"
+    )
+    rows[0].set_ylabel(f"energy ({unit})")
+    rows[0].set_title(title[:90], fontsize=10)
+    if reference is not None:
+        rows[0].axhline(reference, color="#c0392b", lw=1, ls="--", label=f"reference {reference:.9f}")
+        rows[0].legend(fontsize=8, frameon=False)
+        gaps = [max(abs(value - reference), 1e-16) for value in values]
+        rows[1].semilogy(steps, gaps, ".-", ms=4, lw=0.8, color="#444444")
+        if unit == "hartree":
+            rows[1].axhline(1.6e-3, color="#27ae60", lw=0.8, ls=":", label="chemical accuracy 1.6 mHa")
+            rows[1].legend(fontsize=8, frameon=False)
+        rows[1].set_ylabel("|error|")
+    rows[-1].set_xlabel("evaluation")
+    for axes in rows:
+        axes.spines[["top", "right"]].set_visible(False)
+    return _png(figure)
+
+
+JOB_COLUMNS = ("job", "name", "device", "shots", "status", "vendor id", "queue s", "run s", "cost", "note")
+
+
+def job_row(job: Job) -> dict[str, str]:
+    """One line of a job table; the same on a terminal, in the UI and as JSON."""
+    times = job.timeline
+    cost = job.cost
+    return {
+        "job": job.key[:12],
+        "name": job.name,
+        "device": job.device,
+        "shots": "exact" if job.shots is None else str(job.shots),
+        "status": job.status.value,
+        "vendor id": job.vendor_id or "",
+        "queue s": f"{times.queue_s:.1f}" if times.queue_s is not None else "",
+        "run s": f"{times.execution_s:.1f}" if times.execution_s is not None else "",
+        "cost": f"{'~' if cost.is_estimate else ''}{cost.amount:g} {cost.unit}" if cost else "",
+        "note": job.error_message or job.queue_note or "",
+    }
+
+
+def job_table(jobs: Sequence[Job]) -> list[dict[str, str]]:
+    """Rows for a table artifact, every cell escaped."""
+    return [{column: escape(value) for column, value in job_row(job).items()} for job in jobs]
+
+
+def markdown_table(rows: Sequence[Mapping[str, str]], columns: Sequence[str]) -> str:
+    """A markdown table; cells must be escaped already."""
+    lines = [" | ".join(columns), " | ".join("---" for _ in columns)]
+    lines += [" | ".join(str(row.get(column, "")) for column in columns) for row in rows]
+    return "\n".join(f"| {line} |" for line in lines)
+
+
+def publish_markdown(key: str, markdown: str, description: str) -> None:
+    """Creates a markdown artifact of the running flow."""
+    from prefect.artifacts import create_markdown_artifact
+
+    create_markdown_artifact(markdown=markdown, key=key_name(key), description=description)
+
+
+def publish_jobs(key: str, jobs: Sequence[Job], description: str) -> None:
+    """Creates a table artifact of jobs with ids, status, times and cost."""
+    from prefect.artifacts import create_table_artifact
+
+    create_table_artifact(table=job_table(jobs), key=key_name(key), description=description)

@@ -1,0 +1,48 @@
+"""Command line: `qflows run`, `vqe`, `devices`, `jobs`, `ledger`, `sandbox`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from qflows import __version__
+from qflows.cli import devices, jobs, ledger, run, sandbox, vqe
+
+_HELP = """Paid quantum experiments on Prefect: every job bought once, none lost, any vendor.
+
+Try it without an account: `qflows run bell.qasm --device local-aer --shots 1000`.
+
+Exit codes: 0 fine · 1 a job failed · 2 bad input, nothing was sent · 3 deadline passed, jobs go on · 4 a person must
+settle a doubt (`qflows jobs resolve`) · 5 the vendor refused or is out of reach · 6 the ledger cannot be used.
+"""
+
+app = typer.Typer(
+    help=_HELP, no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False, add_completion=True
+)
+app.command("run")(run.run)
+app.command("vqe")(vqe.vqe)
+app.command("devices")(devices.devices)
+app.add_typer(jobs.app, name="jobs")
+app.add_typer(ledger.app, name="ledger")
+app.add_typer(sandbox.app, name="sandbox")
+
+
+def _print_version(value: bool | None) -> None:
+    if value:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool | None, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = None,
+) -> None:
+    """Root options."""
+
+
+def main() -> None:
+    """Entry point of the `qflows` command."""
+    app()

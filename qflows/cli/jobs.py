@@ -1,0 +1,131 @@
+"""`qflows jobs`: what was bought, where it is, and settling what only a person can."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from qflows.artifacts import JOB_COLUMNS, job_row
+from qflows.cli.screen import errors_as_exit_codes, print_json, print_rows
+from qflows.client import Client, default_client
+from qflows.errors import ProgramRejected
+from qflows.ledger import reads
+from qflows.model import Job
+
+app = typer.Typer(help="Jobs in the ledger.", no_args_is_help=True, rich_markup_mode=None)
+JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+Name = Annotated[str, typer.Argument(help="Job key, the beginning of one (8 characters or more), or vendor id.")]
+
+
+@app.command("ls")
+def ls(
+    run_key: Annotated[str | None, typer.Option(help="Only jobs of this run.")] = None,
+    status: Annotated[str | None, typer.Option(help="Only this status, e.g. in_doubt or queued.")] = None,
+    device: Annotated[str | None, typer.Option(help="Only this device.")] = None,
+    limit: Annotated[int, typer.Option(help="At most so many.")] = 50,
+    as_json: JsonFlag = False,
+) -> None:
+    """List jobs, newest first."""
+    with errors_as_exit_codes():
+        ledger = default_client().ledger
+        found = reads.listing(ledger, run_key=run_key, status=status, device=device, limit=limit)
+        rows = [_full(job) for job in found] if as_json else [job_row(job) for job in found]
+        print_rows(rows, JOB_COLUMNS, as_json=as_json, empty="no jobs yet; try `qflows run FILE.qasm`")
+
+
+@app.command("show")
+def show(job: Name, as_json: JsonFlag = False) -> None:
+    """Show one job: times, cost, history, programs, counts."""
+    with errors_as_exit_codes():
+        core = default_client()
+        found = core.find(job)
+        body = _everything(core, found)
+        if as_json:
+            print_json(body)
+            return
+        for name in ("key", "run_key", "name", "device", "shots", "status", "vendor_id", "error", "cost", "times"):
+            if body[name] not in (None, {}, ""):
+                typer.echo(f"{name:>10}  {body[name]}")
+        for event in body["history"]:
+            typer.echo(f"{'event':>10}  {event['at']} {event['kind']} {event['detail']}")
+        for index, item in enumerate(body["results"]):
+            typer.echo(f"{'result ' + str(index):>10}  {item['counts'] or item['expectations'] or item['error']}")
+
+
+@app.command("cancel")
+def cancel(
+    job: Annotated[list[str], typer.Argument(help="Job keys or vendor ids.")],
+    timeout: Annotated[float, typer.Option(help="Seconds to wait for the vendor to confirm.")] = 60.0,
+    as_json: JsonFlag = False,
+) -> None:
+    """Cancel jobs at the vendor and verify that they are over."""
+    with errors_as_exit_codes():
+        core = default_client()
+        handles = core.cancel([core.find(name).key for name in job], timeout=timeout)
+        rows = [job_row(one) for one in handles.values()]
+        print_rows(rows, JOB_COLUMNS, as_json=as_json, empty="")
+        late = [one for one in handles.values() if one.status.value == "COMPLETED"]
+        if late and not as_json:
+            typer.echo(f"{len(late)} had finished already: too late to cancel, the counts are in the ledger")
+
+
+@app.command("resolve")
+def resolve(
+    job: Name,
+    submitted: Annotated[
+        str | None, typer.Option(help="The vendor has it, under this id.", metavar="VENDOR_ID")
+    ] = None,
+    absent: Annotated[
+        bool, typer.Option("--absent", help="The vendor does not have it; it may be sent again.")
+    ] = False,
+) -> None:
+    """Settle a job in doubt by your word, after a look at the vendor's console.
+
+    Only for vendors that cannot be asked by key, or whose lists cannot be trusted: qflows settles all others itself.
+    """
+    with errors_as_exit_codes():
+        if (submitted is None) == (not absent):
+            raise ProgramRejected("say one of --submitted VENDOR_ID and --absent")
+        found = default_client().resolve(job, vendor_id=submitted)
+        typer.echo(f"job {found.key[:12]} is {found.status}" + (f" as {found.vendor_id}" if found.vendor_id else ""))
+
+
+def _full(job: Job) -> dict[str, Any]:
+    return {
+        "key": job.key,
+        "run_key": job.run_key,
+        "name": job.name,
+        "device": job.device,
+        "shots": job.shots,
+        "status": job.status,
+        "vendor_id": job.vendor_id,
+        "error": job.error_message,
+        "cost": f"{job.cost.amount:g} {job.cost.unit}" if job.cost else None,
+        "tags": dict(job.tags),
+        "times": {
+            "created": job.timeline.created,
+            "submitted": job.timeline.submitted,
+            "started": job.timeline.started,
+            "finished": job.timeline.finished,
+            "qpu_s": job.timeline.qpu_s,
+        },
+    }
+
+
+def _everything(core: Client, job: Job) -> dict[str, Any]:
+    items = reads.items(core.ledger, job.key)
+    return _full(job) | {
+        "history": reads.history(core.ledger, job.key),
+        "provenance": reads.provenance(core.ledger, job.key),
+        "programs": reads.program_digests(core.ledger, job.key),
+        "results": [
+            {
+                "counts": item.counts,
+                "probabilities": item.probabilities,
+                "expectations": [[e.value, e.std_error] for e in item.expectations or ()],
+                "error": item.error.message if item.error else None,
+            }
+            for item in items
+        ],
+    }

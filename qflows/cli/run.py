@@ -1,0 +1,120 @@
+"""`qflows run`: circuits from files, on any device."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+import uuid
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from qflows.artifacts import JOB_COLUMNS, job_row
+from qflows.cli.mode import NO_API_HINT, as_flow
+from qflows.cli.screen import errors_as_exit_codes, print_counts, print_json, print_rows, progress_line
+from qflows.errors import ProgramRejected
+from qflows.model import Job, Result
+
+
+def read_options(pairs: list[str] | None) -> dict[str, Any]:
+    """`name=value` pairs; a value that is JSON is taken as JSON, else as text. Raises ProgramRejected."""
+    options: dict[str, Any] = {}
+    for pair in pairs or []:
+        name, equals, text = pair.partition("=")
+        if not equals or not name:
+            raise ProgramRejected(f"option {pair!r}: write name=value, e.g. noise_model=aria-1")
+        try:
+            options[name] = json.loads(text)
+        except ValueError:
+            options[name] = text
+    return options
+
+
+def run(
+    files: Annotated[list[Path], typer.Argument(help="OpenQASM 2 or 3 files.", metavar="FILE.qasm...")],
+    device: Annotated[str, typer.Option(help="A device from `qflows devices`, or vendor:device-id.")] = "local-aer",
+    shots: Annotated[int, typer.Option(help="Shots per circuit; 0 evaluates exactly where the device can.")] = 1000,
+    run_key: Annotated[
+        str | None, typer.Option(help="Names the run; give the same one again to continue it. Default: a new one.")
+    ] = None,
+    option: Annotated[list[str] | None, typer.Option(help="Vendor option name=value; may be repeated.")] = None,
+    timeout: Annotated[float | None, typer.Option(help="Seconds to wait; the jobs go on afterwards.")] = None,
+    flow: Annotated[
+        bool | None, typer.Option("--flow/--no-flow", help="As a Prefect flow run. Default: if an API is configured.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
+) -> None:
+    """Run circuits and print their counts.
+
+    The ledger remembers every job: stop this at any moment and run it again with the run key it printed, and it goes
+    on where it was, without buying anything twice.
+    """
+    with errors_as_exit_codes():
+        for path in files:
+            if not path.is_file():
+                raise ProgramRejected(f"no file {path}; give the path of an OpenQASM 2 or 3 file")
+        exact = shots if shots > 0 else None
+        key = run_key or f"cli-{time.strftime('%Y%m%d-%H%M%S')}-{uuid.uuid4().hex[:6]}"
+        options = read_options(option)
+        if as_flow(flow):
+            from qflows.flows import run_circuits
+
+            results = run_circuits(list(files), device, exact, options, timeout, partial=False, run_key=key)
+            shown = [one for one in results if isinstance(one, Result)]
+        else:
+            shown = _straight(files, device, exact, options, timeout, key)
+        _show(shown, key, as_json=as_json, hint=None if as_flow(flow) else NO_API_HINT)
+
+
+def _straight(
+    files: list[Path], device: str, shots: int | None, options: dict[str, Any], timeout: float | None, key: str
+) -> list[Result]:
+    from qflows.client import default_client, script_scope
+
+    core = default_client()
+    specs = [spec for path in files for spec in core.specs(path, device=device, shots=shots, options=options)]
+    jobs = core.submit(specs, device=device, scope=script_scope(key))
+    show = progress_line()
+
+    def on_change(job: Job) -> None:
+        show(f"{job.name}: {job.status.value.lower()} {job.queue_note or ''}")
+
+    core.wait([job.key for job in jobs], timeout=timeout, on_change=on_change)
+    show("")
+    return [core.result([job.key]) for job in jobs]
+
+
+def _show(results: list[Result], key: str, *, as_json: bool, hint: str | None) -> None:
+    if as_json:
+        print_json(
+            {
+                "run_key": key,
+                "results": [
+                    {
+                        "job": one.job.key,
+                        "vendor_id": one.job.vendor_id,
+                        "device": one.job.device,
+                        "name": one.job.name,
+                        "status": one.job.status,
+                        "counts": one.items[0].counts,
+                        "probabilities": one.items[0].probabilities,
+                        "cost": one.job.cost.amount if one.job.cost else None,
+                    }
+                    for one in results
+                ],
+            }
+        )
+        return
+    for one in results:
+        item = one.items[0]
+        sys.stdout.write(f"{one.job.name} on {one.job.device}\n")
+        if item.counts is not None:
+            print_counts(item.counts, total=item.counts.shots)
+        else:
+            print_counts(item.probabilities or {}, total=1.0)
+    print_rows([job_row(one.job) for one in results], JOB_COLUMNS, as_json=False, empty="")
+    sys.stdout.write(f"run key {key}\n")
+    if hint:
+        typer.secho(hint, err=True, dim=True)

@@ -1,0 +1,105 @@
+"""Printing: tables for people, JSON for programs, errors with exit codes."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from enum import IntEnum
+from typing import Any
+
+import typer
+
+from qflows import errors
+
+
+class Exit(IntEnum):
+    """Exit codes; also in `qflows --help`."""
+
+    OK = 0
+    FAILED = 1  # a job failed or was cancelled
+    USAGE = 2  # bad input; nothing was sent
+    PENDING = 3  # the deadline passed; the jobs go on
+    DOUBT = 4  # a person must say whether the vendor has a job
+    VENDOR = 5  # the vendor refused, or could not be reached
+    LEDGER = 6  # the ledger could not be used
+
+
+_CODES: tuple[tuple[type[BaseException], Exit], ...] = (
+    (errors.WaitTimeout, Exit.PENDING),
+    (errors.InDoubt, Exit.DOUBT),
+    (errors.JobFailed, Exit.FAILED),
+    (errors.LedgerError, Exit.LEDGER),
+    (errors.ProviderError, Exit.VENDOR),
+    (errors.QflowsError, Exit.USAGE),
+)
+
+
+@contextmanager
+def errors_as_exit_codes() -> Iterator[None]:
+    """Prints a qflows error as one sentence on stderr and leaves with its exit code."""
+    try:
+        yield
+    except errors.QflowsError as error:
+        code = next(code for kind, code in _CODES if isinstance(error, kind))
+        typer.secho(f"qflows: {error}", err=True, fg="red")
+        raise typer.Exit(code) from None
+    except KeyboardInterrupt:
+        typer.secho("qflows: interrupted; jobs at the vendor go on, `qflows jobs ls` shows them", err=True, fg="yellow")
+        raise typer.Exit(130) from None
+
+
+def print_json(value: Any) -> None:
+    """One JSON document on stdout."""
+    sys.stdout.write(json.dumps(value, indent=2, default=str) + "\n")
+
+
+def print_rows(rows: Sequence[Mapping[str, str]], columns: Sequence[str], *, as_json: bool, empty: str) -> None:
+    """A table on a terminal, a JSON list for programs; `empty` says what to do when there is nothing."""
+    if as_json:
+        print_json(list(rows))
+        return
+    if not rows:
+        sys.stdout.write(empty + "\n")
+        return
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    shown = [column for column in columns if any(row.get(column) for row in rows)]
+    for column in shown:
+        table.add_column(
+            column, overflow="ellipsis" if column == "note" else "fold", no_wrap=column in ("job", "status")
+        )
+    for row in rows:
+        # vendor text is data: no markup is read from it
+        table.add_row(*(Text(str(row.get(column, ""))) for column in shown))
+    Console(width=None if sys.stdout.isatty() else 140).print(table)
+
+
+def print_counts(counts: Mapping[str, float], *, total: float) -> None:
+    """A histogram in text, most frequent first, at most 20 lines."""
+    ranked = sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
+    width = max((len(key) for key in counts), default=1)
+    for key, value in ranked[:20]:
+        bar = "█" * max(1, round(40 * value / total)) if total else ""
+        number = f"{value:d}" if isinstance(value, int) else f"{value:.6f}"
+        sys.stdout.write(f"  {key:>{width}}  {number:>9}  {bar}\n")
+    if len(ranked) > 20:
+        sys.stdout.write(f"  … {len(ranked) - 20} more outcomes; --json prints all\n")
+
+
+def progress_line() -> Callable[[str], None]:
+    """A function that overwrites one line on stderr while a person watches, and is silent otherwise."""
+    if not sys.stderr.isatty():
+        return lambda text: None
+
+    def show(text: str) -> None:
+        sys.stderr.write("\r\x1b[K" + text)
+        if not text:
+            sys.stderr.write("\r")
+        sys.stderr.flush()
+
+    return show

@@ -1,0 +1,91 @@
+"""The VQE command's work, apart from its options, so that `--help` imports no numerics."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from qflows import artifacts
+from qflows.client import default_client, script_scope
+from qflows.vqe import VqeResult, VqeStep, solve, to_problem
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """The command's options after parsing."""
+
+    problem: str
+    device: str
+    shots: int | None
+    optimizer: str | None
+    maxiter: int | None
+    max_evaluations: int | None
+    seed: int | None
+    options: dict[str, Any]
+
+
+def straight(arguments: Arguments, run_key: str, show: Callable[[str], None]) -> VqeResult:
+    """Solves on the core, without Prefect."""
+
+    def on_step(step: VqeStep) -> None:
+        show(f"evaluation {step.index}: {step.energy:.9f} ± {step.std_error:.2g}")
+
+    found = solve(
+        default_client(),
+        script_scope(run_key),
+        to_problem(arguments.problem),
+        device=arguments.device,
+        shots=arguments.shots,
+        optimizer=arguments.optimizer,
+        maxiter=arguments.maxiter,
+        max_evaluations=arguments.max_evaluations,
+        seed=arguments.seed,
+        options=arguments.options,
+        on_step=on_step,
+    )
+    show("")
+    return found
+
+
+def as_flow(arguments: Arguments, run_key: str) -> VqeResult:
+    """Solves as a Prefect flow run."""
+    from qflows.flows import vqe
+
+    return vqe(
+        problem=arguments.problem,
+        device=arguments.device,
+        shots=arguments.shots,
+        optimizer=arguments.optimizer,
+        maxiter=arguments.maxiter,
+        max_evaluations=arguments.max_evaluations,
+        seed=arguments.seed,
+        options=arguments.options,
+        run_key=run_key,
+    )
+
+
+def plot(found: VqeResult, device: str) -> bytes:
+    """The convergence plot, PNG."""
+    return artifacts.convergence_png(
+        [step.energy for step in found.trace],
+        [step.std_error for step in found.trace],
+        reference=found.reference,
+        unit=found.unit or "a.u.",
+        title=f"VQE {found.problem} on {device}, {found.optimizer}",
+    )
+
+
+def summary(found: VqeResult, device: str) -> str:
+    """What a person wants to know, in a few lines."""
+    lines = [
+        f"VQE {found.problem} on {device}, {found.optimizer}, {found.n_evaluations} evaluations",
+        f"energy     {found.energy:.9f} ± {found.std_error:.2g} {found.unit}",
+    ]
+    if found.reference is not None:
+        lines.append(f"reference  {found.reference:.9f} {found.unit}")
+        lines.append(f"error      {found.error:+.2e} {found.unit}")
+    if not found.success:
+        lines.append(f"stopped    {found.message}")
+    lines.append(f"run key    {found.run_key}")
+    return "\n".join(lines) + "\n"

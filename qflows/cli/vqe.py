@@ -1,0 +1,59 @@
+"""`qflows vqe`: ground-state energies of the problems that ship with qflows."""
+
+from __future__ import annotations
+
+import sys
+import time
+import uuid
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from qflows.cli.mode import NO_API_HINT, as_flow
+from qflows.cli.run import read_options
+from qflows.cli.screen import errors_as_exit_codes, print_json, progress_line
+
+
+def vqe(
+    problem: Annotated[
+        str, typer.Argument(help="h2-0.735, h2-0.7414, lih-1.5949, or tfim-N for a chain of N spins.")
+    ] = "h2-0.735",
+    device: Annotated[str, typer.Option(help="A device from `qflows devices`.")] = "local-exact",
+    shots: Annotated[int, typer.Option(help="Shots per measurement circuit; 0 is exact.")] = 0,
+    optimizer: Annotated[
+        str | None, typer.Option(help="SLSQP, L-BFGS-B, BFGS, COBYLA, Nelder-Mead, Powell or SPSA.")
+    ] = None,
+    maxiter: Annotated[int | None, typer.Option(help="Iterations at most.")] = None,
+    max_evaluations: Annotated[int | None, typer.Option(help="Jobs at most: a cap on money.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of the optimizer; default from the run key.")] = None,
+    run_key: Annotated[str | None, typer.Option(help="Names the run; the same one again continues it.")] = None,
+    option: Annotated[list[str] | None, typer.Option(help="Vendor option name=value; may be repeated.")] = None,
+    plot: Annotated[Path | None, typer.Option(help="Write the convergence plot to this PNG file.")] = None,
+    flow: Annotated[
+        bool | None, typer.Option("--flow/--no-flow", help="As a Prefect flow run. Default: if an API is configured.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
+) -> None:
+    """Run a variational quantum eigensolver; every evaluation is a durable job.
+
+    Killed and started again with the same run key it continues at the evaluation where it was, with the same trace.
+    """
+    with errors_as_exit_codes():
+        key = run_key or f"vqe-{time.strftime('%Y%m%d-%H%M%S')}-{uuid.uuid4().hex[:6]}"
+        from qflows.cli import solving
+
+        arguments = solving.Arguments(
+            problem, device, shots or None, optimizer, maxiter, max_evaluations, seed, read_options(option)
+        )
+        found = solving.as_flow(arguments, key) if as_flow(flow) else solving.straight(arguments, key, progress_line())
+        if plot:
+            plot.write_bytes(solving.plot(found, device))
+        if as_json:
+            print_json(found.to_json())
+            return
+        sys.stdout.write(solving.summary(found, device))
+        if plot:
+            sys.stdout.write(f"plot       {plot}\n")
+        if not as_flow(flow):
+            typer.secho(NO_API_HINT, err=True, dim=True)

@@ -1,0 +1,349 @@
+"""The core put together for one process: settings, ledger, devices, submitter and poller. Knows no Prefect."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+import uuid
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+from qflows import estimation, profiles, providers
+from qflows.errors import JobCancelled, JobFailed, ProgramRejected, RunKeyMissing
+from qflows.keys import MAX_RUN_KEY
+from qflows.ledger import claims, outcomes, reads
+from qflows.ledger.intents import Intent, Want
+from qflows.ledger.store import Ledger
+from qflows.model import Cost, Job, Result
+from qflows.observables import Observable, observable
+from qflows.poller import OnChange, Poller
+from qflows.profiles import DeviceProfile
+from qflows.programs import Program, check_program, to_program
+from qflows.protocol import JobSpec, Limits, Provider
+from qflows.settings import Settings
+from qflows.submit import Submitter
+from qflows.transitions import JobStatus
+
+_PROGRAM_CAP = 4 * 1024 * 1024  # bytes of canonical text
+_OPTIONS_CAP = 64 * 1024
+_PROCESS_ATTEMPT = uuid.uuid4().hex
+
+_calls: Counter[tuple[str, ...]] = Counter()
+_calls_lock = threading.Lock()
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """Where calls come from: the logical run, the attempt, and the caller inside it.
+
+    `caller` is a task run, or the flow itself; `tries` counts its retries, so that a retried task starts counting
+    its equal calls anew and meets its own samples.
+    """
+
+    run_key: str
+    attempt: str
+    caller: str
+    tries: int = 0
+
+    def want(self, content: str) -> Want:
+        """The next call for `content` by this caller."""
+        place = (self.run_key, self.attempt, self.caller, str(self.tries), content)
+        with _calls_lock:
+            n = _calls[place]
+            _calls[place] += 1
+        return Want(self.run_key, self.attempt, f"{self.caller}:{n}")
+
+
+def script_scope(run_key: str | None) -> Scope:
+    """Scope outside any flow: the run key must be given, and this process is the attempt.
+
+    Raises RunKeyMissing. Forked workers share the attempt, so their equal calls are different samples.
+    """
+    if not run_key:
+        raise RunKeyMissing(
+            "outside a flow nothing names the run: pass run_key='some-name'. The same name later continues the same run"
+        )
+    if len(run_key) > MAX_RUN_KEY:
+        raise RunKeyMissing(f"a run key has at most {MAX_RUN_KEY} characters")
+    return Scope(run_key, _PROCESS_ATTEMPT, f"pid{os.getpid()}")
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """A profile with the provider that speaks for it."""
+
+    profile: DeviceProfile
+    provider: Provider
+    limits: Limits
+
+
+class Client:
+    """Everything a task or a command needs. One per process and settings; safe for threads."""
+
+    def __init__(self, settings: Settings | None = None) -> None:
+        self.settings = settings or Settings()
+        self._devices: dict[str, Device] = {}
+        self._providers: dict[tuple[str, str | None], Provider] = {}
+        self._lock = threading.RLock()
+
+    @cached_property
+    def ledger(self) -> Ledger:
+        """The ledger, opened on first use."""
+        return Ledger.open(self.settings.resolved_ledger_url())
+
+    @cached_property
+    def submitter(self) -> Submitter:
+        """The only door to `Provider.submit`."""
+        return Submitter(self.ledger, lease_s=self.settings.lease_s, settle_s=self.settings.settle_s)
+
+    def poller(self) -> Poller:
+        """A poller of its own for each waiter; they share lanes through the ledger."""
+        return Poller(self.submitter, self._provider_of, poll_min_s=self.settings.poll_min_s)
+
+    def device(self, name: str) -> Device:
+        """The device of a name. Raises UnknownDevice, CredentialsMissing."""
+        with self._lock:
+            known = self._devices.get(name)
+            if known is None:
+                profile = profiles.find(name)
+                if profile is None:
+                    raise profiles.unknown(name)
+                provider = self.provider(profile.provider, profile.credentials)
+                limits = provider.limits(profile.device) if profiles.is_bare(profile) else profile.limits()
+                known = self._devices[name] = Device(profile, provider, limits)
+            return known
+
+    def provider(self, vendor: str, credentials_block: str | None = None) -> Provider:
+        """The provider of a vendor, with the fields of a saved credentials block or the vendor's environment."""
+        with self._lock:
+            place = (vendor, credentials_block)
+            if place not in self._providers:
+                fields = self.load_credentials(credentials_block) if credentials_block else None
+                self._providers[place] = providers.connect(vendor, fields, timeout_s=self.settings.http_timeout_s)
+            return self._providers[place]
+
+    def load_credentials(self, block: str) -> Mapping[str, Any]:
+        """Fields of a saved credentials block; the tasks layer, which knows Prefect, replaces this."""
+        raise ProgramRejected(f"credentials block {block!r} can be read only where Prefect is at hand")
+
+    def _provider_of(self, job: Job) -> Provider:
+        profile = profiles.find(job.device)
+        return self.provider(job.provider, profile.credentials if profile else None)
+
+    def specs(
+        self,
+        source: Any,
+        *,
+        device: str,
+        shots: int | None,
+        values: Any = None,
+        observables: Any = None,
+        options: Mapping[str, Any] | None = None,
+        name: str | None = None,
+        label: str = "",
+        tags: Mapping[str, str] | None = None,
+        session_id: str | None = None,
+    ) -> list[JobSpec]:
+        """The jobs that `source` makes on `device`, checked against its limits; nothing is sent or recorded.
+
+        One job, unless observables need several circuits and the device takes one circuit a job.
+        Raises ProgramRejected with the reason and the remedy.
+        """
+        target = self.device(device)
+        program = self._program(source, values, name, target)
+        wanted = _observables(observables)
+        _check(program, target, shots, has_observables=bool(wanted))
+        base = JobSpec(
+            provider=target.provider.name,
+            device_id=target.profile.device,
+            programs=(program,),
+            shots=shots,
+            options=_options(target.profile.options, options),
+            name=(name or program.name)[:255],
+            tags={str(k): str(v) for k, v in (tags or {}).items()},
+            label=label,
+            session_id=session_id,
+        )
+        if not wanted:
+            return [base]
+        if target.provider.capabilities.estimator and (shots is None or not target.limits.exact):
+            native = replace(base, observables=(wanted,))
+            if _accepts(target.provider, native):
+                return [native]
+        measured, plan = estimation.plan(program, wanted)
+        most = min(target.provider.capabilities.max_programs, target.limits.max_programs or len(measured))
+        if len(measured) <= most:
+            return [replace(base, programs=measured, estimate=plan)]
+        return [replace(base, programs=(one,), options=base.options, estimate=plan) for one in measured]
+
+    def _program(self, source: Any, values: Any, name: str | None, target: Device) -> Program:
+        own = target.provider.read(source)
+        if own is not None:
+            return replace(own, name=name) if name else own
+        return to_program(source, values, name)
+
+    def submit(self, specs: Sequence[JobSpec], *, device: str, scope: Scope, resubmit: int = 0) -> list[Job]:
+        """Submits each spec once under the scope's run key and returns handles, at once."""
+        target = self.device(device)
+        wanted = [
+            Intent(spec, scope.want(spec.content), device, target.provider.account, resubmit=resubmit) for spec in specs
+        ]
+        return self.submitter.submit(target.provider, wanted)
+
+    def wait(
+        self, keys: Collection[str], *, timeout: float | None = None, on_change: OnChange | None = None
+    ) -> dict[str, Job]:
+        """Blocks until all are terminal, one deadline for all. See `Poller.wait`."""
+        return self.poller().wait(keys, timeout=timeout, on_change=on_change)
+
+    def result(self, keys: Sequence[str], *, timeout: float | None = None, on_change: OnChange | None = None) -> Result:
+        """Waits, then reads the counts. Several keys are the parts of one expectation value.
+
+        Raises JobFailed or JobCancelled with the vendor's reason, WaitTimeout at the deadline.
+        """
+        handles = self.wait(keys, timeout=timeout, on_change=on_change)
+        return self.stored([handles[key] for key in keys])
+
+    def stored(self, jobs: Sequence[Job]) -> Result:
+        """The result of finished jobs, from the ledger alone. Raises JobFailed, JobCancelled."""
+        for job in jobs:
+            raise_unless_completed(job)
+        first = jobs[0]
+        items = tuple(item for job in jobs for item in reads.items(self.ledger, job.key))
+        provenance = dict(reads.provenance(self.ledger, first.key))
+        provenance["programs"] = reads.program_digests(self.ledger, first.key)
+        plan = reads.estimate_plan(self.ledger, first.key)
+        if plan:
+            items = (estimation.combine(plan, items, first.shots),)
+        if len(jobs) > 1:
+            first = replace(first, cost=_total_cost(jobs))
+        return Result(first, items, provenance)
+
+    def cancel(self, keys: Collection[str], *, timeout: float = 60.0) -> dict[str, Job]:
+        """Cancels at the vendor and verifies: returns handles that are terminal.
+
+        A job that finished first comes back COMPLETED: the cancel was too late. Raises WaitTimeout if the vendor
+        has not confirmed in time; the wish stands, and the next poll repeats it.
+        """
+        outcomes.request_cancel(self.ledger, keys)
+        return self.wait(keys, timeout=timeout)
+
+    def find(self, name: str) -> Job:
+        """A job by key, unique beginning of it, or vendor id. Raises UnknownJob."""
+        return reads.find(self.ledger, name)
+
+    def resolve(self, name: str, *, vendor_id: str | None) -> Job:
+        """Ends a doubt by a person's word: the vendor's id of the job, or None for «it is not there»."""
+        job = self.find(name)
+        if vendor_id is None:
+            claims.resolve_absent(self.ledger, job.key)
+        else:
+            claims.resolve_submitted(self.ledger, job.key, vendor_id)
+        return reads.job(self.ledger, job.key)
+
+
+def raise_unless_completed(job: Job) -> None:
+    """Raises the typed error of a job that ended without counts."""
+    if job.status is JobStatus.COMPLETED:
+        return
+    fields = {
+        "key": job.key,
+        "vendor_id": job.vendor_id,
+        "reason": job.error_message,
+        "vendor_code": job.error_code,
+        "provider": job.provider,
+        "retryable": job.error_retryable,
+    }
+    what = f"job {job.key[:12]} ({job.name}) on {job.device}"
+    if job.status is JobStatus.CANCELLED:
+        raise JobCancelled(f"{what} was cancelled: {job.error_message or 'by request'}", **fields)
+    reason = job.error_message or "no reason given"
+    if job.error_kind == "refused":
+        raise JobFailed(f"{what} was refused: {reason}", **fields)
+    again = (
+        "it may succeed if bought again: pass resubmit=1" if job.error_retryable else "buying it again will not help"
+    )
+    code = f" [{job.error_code}]" if job.error_code else ""
+    raise JobFailed(f"{what} failed{code}: {reason}; {again}", **fields)
+
+
+def _observables(source: Any) -> tuple[Observable, ...]:
+    if source is None:
+        return ()
+    if isinstance(source, list | tuple) and source and not (isinstance(source[0], tuple | list)):
+        return tuple(observable(one) for one in source)
+    return (observable(source),)
+
+
+def _options(defaults: Mapping[str, Any], given: Mapping[str, Any] | None) -> dict[str, Any]:
+    options = {**defaults, **(given or {})}
+    try:
+        text = json.dumps(options, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise ProgramRejected(f"options must be plain JSON values: {error}") from error
+    if len(text) > _OPTIONS_CAP:
+        raise ProgramRejected(f"options are {len(text)} characters of JSON; the limit is {_OPTIONS_CAP}")
+    return json.loads(text)
+
+
+def _check(program: Program, target: Device, shots: int | None, *, has_observables: bool) -> None:
+    limits = target.limits
+    check_program(
+        program,
+        max_qubits=limits.max_qubits,
+        gates=limits.gates,
+        max_bytes=_PROGRAM_CAP,
+        allow_mid_circuit=limits.mid_circuit,
+        device=target.profile.name,
+        require_measurement=not has_observables,
+    )
+    if shots is None:
+        if not limits.exact:
+            raise ProgramRejected(f"{target.profile.name} needs shots; pass shots=1000, or use local-exact without")
+        return
+    if isinstance(shots, bool) or not isinstance(shots, int) or shots < limits.min_shots:
+        raise ProgramRejected(f"shots must be a whole number of at least {limits.min_shots}, not {shots!r}")
+    if limits.max_shots is not None and shots > limits.max_shots:
+        raise ProgramRejected(
+            f"{target.profile.name} takes at most {limits.max_shots} shots, not {shots}; split them over several jobs"
+        )
+
+
+def _accepts(provider: Provider, spec: JobSpec) -> bool:
+    try:
+        provider.check(spec)
+    except ProgramRejected:
+        return False
+    return True
+
+
+def _total_cost(jobs: Sequence[Job]) -> Cost | None:
+    costs = [job.cost for job in jobs if job.cost is not None]
+    if len(costs) != len(jobs) or len({cost.unit for cost in costs}) != 1:
+        return None
+    return Cost(sum(cost.amount for cost in costs), costs[0].unit, any(cost.is_estimate for cost in costs))
+
+
+_clients: dict[str, Client] = {}
+_clients_lock = threading.Lock()
+
+
+def default_client(kind: type[Client] = Client) -> Client:
+    """The client of this process for the settings in force; settings that change give another client."""
+    settings = Settings()
+    # a fork must not share database connections or sockets with its parent
+    place = f"{os.getpid()}|{kind.__name__}|{settings.model_dump_json()}|{_vendor_environment()}"
+    with _clients_lock:
+        if place not in _clients:
+            _clients[place] = kind(settings)
+        return _clients[place]
+
+
+def _vendor_environment() -> int:
+    # credentials come from the vendors' own variables: new ones need new connections. Hashed, never kept.
+    prefixes = ("IONQ_", "QISKIT_", "AWS_", "QBRAID_")
+    return hash(tuple(sorted((k, v) for k, v in os.environ.items() if k.startswith(prefixes))))

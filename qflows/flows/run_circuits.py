@@ -1,0 +1,127 @@
+"""Many circuits on one device: bought in mapped tasks, awaited in one, shown as one table and one page of plots."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
+
+from prefect import flow, task, unmapped
+from prefect.cache_policies import NO_CACHE
+from prefect.logging import get_run_logger
+from prefect.runtime import flow_run
+
+from qflows import artifacts, tasks
+from qflows.client import Scope, raise_unless_completed
+from qflows.errors import JobFailed, ProgramRejected
+from qflows.ledger import reads
+from qflows.model import Job, Result
+from qflows.programs import Program, to_program
+
+_PART = 50  # circuits bought by one task run: a task run costs the server about as much as 10 submissions
+_PLOTS = 12
+
+
+def _flow_run_name() -> str:
+    parameters = flow_run.parameters
+    circuits = parameters.get("circuits") or ()
+    n = len(circuits) if isinstance(circuits, list | tuple) else 1
+    shots = parameters.get("shots")
+    what = f"{n} circuit{'s' if n != 1 else ''}"
+    return f"{what} on {parameters.get('device')} × {shots if shots is not None else 'exact'}"
+
+
+def _part_name(parameters: Mapping[str, Any]) -> str:
+    programs = parameters["part"]
+    return f"submit {programs[0].name} … ({len(programs)}) on {parameters['device']}"
+
+
+@task(
+    name="qflows-submit-part",
+    task_run_name=cast(Any, _part_name),  # Prefect hands over `parameters`; its type for that is private
+    persist_result=False,
+    cache_policy=NO_CACHE,
+)
+def submit_part(
+    part: Sequence[Program], device: str, shots: int | None, options: Mapping[str, Any] | None, run_key: str | None
+) -> list[Job]:
+    """Buys the circuits of one part and returns their handles in order."""
+    core = tasks.client()
+    specs = [spec for one in part for spec in core.specs(one, device=device, shots=shots, options=options)]
+    return core.submit(specs, device=device, scope=tasks.scope(run_key))
+
+
+@flow(name="run-circuits", flow_run_name=_flow_run_name, validate_parameters=False)
+def run_circuits(
+    circuits: Any,
+    device: str = "local-aer",
+    shots: int | None = 1000,
+    options: dict[str, Any] | None = None,
+    timeout: float | None = None,
+    partial: bool = False,  # noqa: FBT001, FBT002 - a flow parameter is a form field
+    run_key: str | None = None,
+) -> list[Result | JobFailed]:
+    """Runs a list of circuits on one device and returns their results in the same order.
+
+    `circuits`: a list of anything `qflows.submit` takes (in a deployment: OpenQASM text or paths), or one of them.
+    All are checked before the first is bought. With `partial` a failed circuit's place holds its JobFailed instead
+    of failing the flow.
+    """
+    log = get_run_logger()
+    wanted = list(circuits) if isinstance(circuits, list) else [circuits]
+    if not wanted:
+        raise ProgramRejected("no circuits were given")
+    core = tasks.client()
+    provider = core.device(device).provider
+    programs = [provider.read(one) or to_program(one) for one in wanted]
+    for one in programs:
+        core.specs(one, device=device, shots=shots, options=options)
+    parts = [programs[start : start + _PART] for start in range(0, len(programs), _PART)]
+    here = tasks.scope(run_key)
+    futures = submit_part.map(
+        parts, device=unmapped(device), shots=unmapped(shots), options=unmapped(options), run_key=unmapped(run_key)
+    )
+    jobs = [job for handles in futures.result() for job in handles]
+    log.info("%d job(s) on %s; run key %s", len(jobs), device, here.run_key)
+    finished = tasks.wait(jobs, timeout=timeout)
+    _say_what_was_left(here)
+    results = [_outcome(job) for job in finished]
+    _publish(device, finished, results)
+    failed = [one for one in results if isinstance(one, JobFailed)]
+    if failed and not partial:
+        raise failed[0]
+    return results
+
+
+def _outcome(job: Job) -> Result | JobFailed:
+    try:
+        raise_unless_completed(job)
+    except JobFailed as error:
+        return error
+    return tasks.client().stored([job])
+
+
+def _say_what_was_left(here: Scope) -> None:
+    """A replay whose programs differ bought new jobs: the old ones are named, not hidden."""
+    left = reads.left_behind(tasks.client().ledger, here.run_key, here.attempt)
+    if left:
+        get_run_logger().warning(
+            "%d job(s) of earlier attempts of run %s were not asked for again: %s",
+            len(left),
+            here.run_key,
+            ", ".join(f"{job.key[:12]} ({job.status})" for job in left[:10]),
+        )
+
+
+def _publish(device: str, jobs: Sequence[Job], results: Sequence[Result | JobFailed]) -> None:
+    artifacts.publish_jobs(f"jobs-{device}", jobs, f"{len(jobs)} jobs on {device}")
+    page = [f"# {len(jobs)} circuits on {artifacts.escape(device)}"]
+    for job, one in list(zip(jobs, results, strict=True))[:_PLOTS]:
+        title = f"{job.name} × {job.shots if job.shots is not None else 'exact'}"
+        if isinstance(one, JobFailed):
+            page.append(f"**{artifacts.escape(title)}**: {artifacts.escape(one)}")
+        else:
+            counts = one.items[0].counts if one.items[0].counts is not None else one.items[0].probabilities
+            page.append(artifacts.image(artifacts.histogram_png(counts or {"": 0}, title), title))
+    if len(jobs) > _PLOTS:
+        page.append(f"… and {len(jobs) - _PLOTS} more; the table lists all.")
+    artifacts.publish_markdown(f"counts-{device}", "\n\n".join(page), f"Histograms from {device}")

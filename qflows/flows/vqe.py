@@ -1,0 +1,122 @@
+"""VQE as a Prefect flow: the loop of `qflows.vqe` with a progress artifact, a convergence plot and a table."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from prefect import flow
+from prefect.artifacts import create_progress_artifact, update_progress_artifact
+from prefect.logging import get_run_logger
+from prefect.runtime import flow_run
+
+from qflows import artifacts, tasks
+from qflows.problems import Problem
+from qflows.vqe import VqeResult, VqeStep, solve, to_problem
+
+_SCREEN_EVERY_S = 2.0
+_TABLE_ROWS = 200
+
+
+def _flow_run_name() -> str:
+    parameters = flow_run.parameters
+    shots = parameters.get("shots")
+    problem = parameters.get("problem")
+    what = problem if isinstance(problem, str) else "operator"
+    return f"VQE {what} on {parameters.get('device')} × {shots if shots is not None else 'exact'}"
+
+
+@flow(name="vqe", flow_run_name=_flow_run_name, validate_parameters=False)
+def vqe(
+    problem: Any = "h2-0.735",
+    device: str = "local-exact",
+    shots: int | None = None,
+    optimizer: str | None = None,
+    maxiter: int | None = None,
+    max_evaluations: int | None = None,
+    seed: int | None = None,
+    start: list[float] | None = None,
+    options: dict[str, Any] | None = None,
+    run_key: str | None = None,
+) -> VqeResult:
+    """Ground-state energy of `problem` on `device`.
+
+    `problem`: h2-0.735, h2-0.7414, lih-1.5949, tfim-N, or a SparsePauliOp. `shots=None`: exact expectation values,
+    where the device has them. `optimizer`: SLSQP by default when exact, SPSA with shots. Started again with the same
+    `run_key` it continues where it was and buys nothing twice.
+    """
+    log = get_run_logger()
+    chosen = to_problem(problem)
+    here = tasks.scope(run_key)
+    screen = _Screen(chosen, max_evaluations)
+    found = solve(
+        tasks.client(),
+        here,
+        chosen,
+        device=device,
+        shots=shots,
+        optimizer=optimizer,
+        maxiter=maxiter,
+        max_evaluations=max_evaluations,
+        seed=seed,
+        start=start,
+        options=options,
+        on_step=screen.step,
+        on_iteration=lambda it: log.info("iteration %d: %.9f (%d evaluations)", it.index, it.value, it.n_evaluations),
+    )
+    publish(found, device)
+    screen.done()
+    log.info("%s: %.9f ± %.2g %s; %s", found.problem, found.energy, found.std_error, found.unit, found.message)
+    return found
+
+
+class _Screen:
+    """A progress artifact, updated every few seconds: the loop must not wait for the server."""
+
+    def __init__(self, problem: Problem, max_evaluations: int | None) -> None:
+        self._most = max_evaluations
+        self._last = time.monotonic()
+        self._id: Any = create_progress_artifact(0.0, key=artifacts.key_name("vqe", problem.name), description="VQE")
+
+    def step(self, step: VqeStep) -> None:
+        if time.monotonic() - self._last < _SCREEN_EVERY_S:
+            return
+        self._last = time.monotonic()
+        # without a limit nobody knows the end; the number then says how far, not how much is left
+        done = 100 * step.index / self._most if self._most else 100 * step.index / (step.index + 50)
+        update_progress_artifact(
+            self._id, min(done, 99.0), description=f"evaluation {step.index}: {step.energy:.9f} ± {step.std_error:.2g}"
+        )
+
+    def done(self) -> None:
+        update_progress_artifact(self._id, 100.0)
+
+
+def publish(found: VqeResult, device: str) -> None:
+    """Convergence plot and evaluation table as artifacts of the running flow."""
+    title = f"VQE {found.problem} on {device}, {found.optimizer}"
+    png = artifacts.convergence_png(
+        [step.energy for step in found.trace],
+        [step.std_error for step in found.trace],
+        reference=found.reference,
+        unit=found.unit or "a.u.",
+        title=title,
+    )
+    rows = [
+        {
+            "#": str(step.index),
+            "energy": f"{step.energy:.9f}",
+            "± std error": f"{step.std_error:.2g}",
+            "job": step.job[:12],
+        }
+        for step in found.trace[-_TABLE_ROWS:]
+    ]
+    reference = f"reference {found.reference:.9f}, error {found.error:+.2e}" if found.reference is not None else ""
+    page = [
+        f"# {artifacts.escape(title)}",
+        f"**{found.energy:.9f} ± {found.std_error:.2g} {artifacts.escape(found.unit)}**, {reference}, "
+        f"{found.n_evaluations} evaluations; run key `{artifacts.escape(found.run_key)}`",
+        artifacts.image(png, title),
+        artifacts.markdown_table(rows, ("#", "energy", "± std error", "job")),
+    ]
+    artifacts.publish_markdown(f"vqe-{found.problem}-{device}", "\n\n".join(page), title)

@@ -1,0 +1,290 @@
+"""The Prefect tasks. Three verbs, three tasks, three laws of repetition: submit never blindly, wait always, result
+always. Repeating any of them is harmless, because each adopts what the ledger has; the laws keep them useful.
+
+Inside a flow a call is a task run that the UI shows. Outside a flow, or inside another task, the same call goes
+straight to the core and creates no task run.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC
+from typing import Any, ParamSpec, TypeVar
+
+from prefect import Task
+from prefect.cache_policies import NO_CACHE
+from prefect.client.orchestration import get_client
+from prefect.context import FlowRunContext, TaskRunContext
+from prefect.logging import get_logger
+
+from qflows.client import Client, Scope, default_client, script_scope
+from qflows.errors import LedgerUnavailable, NotSent, ProgramRejected, ProviderError, Refused, RunKeyMissing
+from qflows.keys import digest, slot_run_key, subflow_run_key
+from qflows.ledger import reads
+from qflows.ledger.intents import touch_run
+from qflows.model import Job, Result
+
+log = get_logger("qflows")
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class PrefectClient(Client):
+    """The core with what only Prefect can give: credentials from saved blocks."""
+
+    def load_credentials(self, block: str) -> Mapping[str, Any]:
+        """Fields of a saved block by `slug/name`; secrets stay SecretStr."""
+        from prefect.blocks.core import Block
+
+        loaded: Any = Block.load(block, _sync=True)  # pyright: ignore[reportCallIssue]
+        return {name: getattr(loaded, name) for name in type(loaded).model_fields}
+
+
+def client() -> PrefectClient:
+    """The core of this process for the settings in force."""
+    found = default_client(PrefectClient)
+    assert isinstance(found, PrefectClient)
+    return found
+
+
+class CoreTask(Task[P, R]):
+    """A task that costs a task run only where one is seen: called directly from a flow."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Runs as a task in a flow, as a plain call elsewhere."""
+        if FlowRunContext.get() is None or TaskRunContext.get() is not None:
+            kwargs.pop("wait_for", None)
+            kwargs.pop("return_state", None)
+            return self.fn(*args, **kwargs)
+        return super().__call__(*args, **kwargs)
+
+
+def _core_task(
+    *, name: str, run_name: Callable[..., str], retries: int, retry_if: Callable[[BaseException], bool]
+) -> Callable[[Callable[P, R]], CoreTask[P, R]]:
+    def condition(task: Any, task_run: Any, state: Any) -> bool:
+        error = state.result(raise_on_failure=False)
+        return isinstance(error, BaseException) and retry_if(error)
+
+    def wrap(function: Callable[P, R]) -> CoreTask[P, R]:
+        return CoreTask(
+            fn=function,
+            name=name,
+            task_run_name=run_name,
+            retries=retries,
+            retry_delay_seconds=[2.0 * 2**n for n in range(retries)],
+            retry_condition_fn=condition,
+            # the ledger is the memory; a stored result would only add an artifact row and a lie
+            persist_result=False,
+            cache_policy=NO_CACHE,
+        )
+
+    return wrap
+
+
+def _is_passing(error: BaseException) -> bool:
+    """Worth another try without touching any purchase: vendor or ledger out of reach for now."""
+    if isinstance(error, LedgerUnavailable | NotSent):
+        return True
+    return isinstance(error, ProviderError) and not isinstance(error, Refused)
+
+
+def _submit_name(parameters: Mapping[str, Any]) -> str:
+    shots = parameters.get("shots")
+    name = parameters.get("name") or getattr(parameters.get("program"), "name", None) or "circuit"
+    return f"{str(name)[:60]} on {parameters.get('device')} × {shots if shots is not None else 'exact'}"
+
+
+def _keys_name(verb: str) -> Callable[[Mapping[str, Any]], str]:
+    def named(parameters: Mapping[str, Any]) -> str:
+        jobs = parameters.get("jobs", parameters.get("job"))
+        if isinstance(jobs, Sequence) and not isinstance(jobs, str):
+            return f"{verb} {len(jobs)} job{'s' if len(jobs) != 1 else ''}"
+        return f"{verb} {getattr(jobs, 'name', None) or str(jobs)[:12]}"
+
+    return named
+
+
+@_core_task(
+    name="qflows-submit",
+    run_name=lambda parameters: f"submit {_submit_name(parameters)}",
+    retries=3,
+    retry_if=lambda error: isinstance(error, LedgerUnavailable),
+)
+def submit(
+    program: Any,
+    *,
+    device: str,
+    shots: int | None = None,
+    values: Any = None,
+    observables: Any = None,
+    options: Mapping[str, Any] | None = None,
+    name: str | None = None,
+    label: str = "",
+    tags: Mapping[str, str] | None = None,
+    run_key: str | None = None,
+    resubmit: int = 0,
+) -> Job:
+    """Buys one job, once, and returns its durable handle at once.
+
+    `program`: QuantumCircuit, (circuit, values), OpenQASM 2 or 3 text or path, Braket Circuit, IonQ JSON, Program.
+    `device`: a profile name, or vendor:device-id. `shots=None` evaluates exactly, where the device can.
+    `observables`: one or several Pauli sums; the result then has expectation values. `label` sets equal programs of
+    one run apart by meaning. `run_key` is needed outside a flow; the same one later continues the same run.
+    `resubmit`: how many new purchases are allowed after the vendor said failed or cancelled; never after a doubt.
+
+    Equal calls of one attempt are different samples; the same call in a retry is the same sample.
+    Raises ProgramRejected before anything is recorded. A handle may come back IN_DOUBT or PREPARED; `wait` goes on.
+    """
+    core = client()
+    specs = core.specs(
+        program,
+        device=device,
+        shots=shots,
+        values=values,
+        observables=observables,
+        options=options,
+        name=name,
+        label=label,
+        tags=tags,
+    )
+    if len(specs) > 1:
+        raise ProgramRejected(
+            f"{device} takes one circuit a job and these observables need {len(specs)}; use qflows.run, which waits"
+        )
+    return core.submit(specs, device=device, scope=scope(run_key), resubmit=resubmit)[0]
+
+
+@_core_task(name="qflows-wait", run_name=_keys_name("wait for"), retries=8, retry_if=_is_passing)
+def wait(jobs: Sequence[Job | str], *, timeout: float | None = None) -> list[Job]:
+    """Blocks until every job is terminal, one deadline for all; returns fresh handles in the order given.
+
+    One bulk poll per vendor account serves all flows that wait. Raises WaitTimeout naming what is pending.
+    """
+    keys = [_key(job) for job in jobs]
+    handles = client().wait(keys, timeout=timeout)
+    return [handles[key] for key in keys]
+
+
+@_core_task(name="qflows-result", run_name=_keys_name("result of"), retries=8, retry_if=_is_passing)
+def result(job: Job | str, *, timeout: float | None = None) -> Result:
+    """Waits for a job and reads its counts; a finished one is read from the ledger alone, for ever.
+
+    Raises JobFailed or JobCancelled with the vendor's code and reason as fields, WaitTimeout at the deadline.
+    """
+    return client().result([_key(job)], timeout=timeout)
+
+
+@_core_task(name="qflows-cancel", run_name=_keys_name("cancel"), retries=8, retry_if=_is_passing)
+def cancel(job: Job | str | Sequence[Job | str], *, timeout: float = 60.0) -> list[Job]:
+    """Cancels at the vendor and verifies. A job that had finished comes back COMPLETED: too late, and paid."""
+    wanted = [job] if isinstance(job, Job | str) else list(job)
+    keys = [_key(one) for one in wanted]
+    handles = client().cancel(keys, timeout=timeout)
+    return [handles[key] for key in keys]
+
+
+@_core_task(name="qflows-run", run_name=_submit_name, retries=8, retry_if=_is_passing)
+def run(
+    program: Any,
+    *,
+    device: str,
+    shots: int | None = None,
+    values: Any = None,
+    observables: Any = None,
+    options: Mapping[str, Any] | None = None,
+    name: str | None = None,
+    label: str = "",
+    tags: Mapping[str, str] | None = None,
+    run_key: str | None = None,
+    resubmit: int = 0,
+    timeout: float | None = None,
+) -> Result:
+    """Submit, wait, result in one call; the arguments are those of `submit` and `result`."""
+    core = client()
+    specs = core.specs(
+        program,
+        device=device,
+        shots=shots,
+        values=values,
+        observables=observables,
+        options=options,
+        name=name,
+        label=label,
+        tags=tags,
+    )
+    jobs = core.submit(specs, device=device, scope=scope(run_key), resubmit=resubmit)
+    return core.result([job.key for job in jobs], timeout=timeout)
+
+
+def attach(name: str) -> Job:
+    """A job by its key, a unique beginning of it, or its vendor id; from any process, any day. Raises UnknownJob."""
+    return client().find(name)
+
+
+def _key(job: Job | str) -> str:
+    return job.key if isinstance(job, Job) else client().find(job).key
+
+
+def scope(run_key: str | None = None) -> Scope:
+    """Where this call comes from: run key, attempt and caller, from Prefect's context or the arguments.
+
+    The attempt is the id of the Running state of the flow run: new on every retry, resume and crash, the same in all
+    its tasks, also in other processes (measured on Prefect 3.8.8; id documented as unique per state).
+    """
+    flow = FlowRunContext.get()
+    task = TaskRunContext.get()
+    if flow is None or flow.flow_run is None:
+        return script_scope(run_key)
+    flow_run = flow.flow_run
+    if flow_run.state is None:
+        raise RunKeyMissing("the flow run has no state; call qflows from inside the flow, or pass run_key=")
+    key = run_key or run_key_of(flow_run)
+    _introduce(key, flow_run.id, flow.flow.name if flow.flow else None, flow_run.deployment_id)
+    attempt = str(flow_run.state.id)
+    if task is None:
+        return Scope(key, attempt, "flow")
+    return Scope(key, attempt, str(task.task_run.id), task.task_run.run_count)
+
+
+def run_key_of(flow_run: Any) -> str:
+    """The run key of a flow run: its schedule slot, so that twin runs join; its parent's key, name and order for a
+    subflow, so that a retried parent finds it again; else its id."""
+    if flow_run.parent_task_run_id is not None:
+        return _subflow_key(str(flow_run.parent_task_run_id))
+    if flow_run.auto_scheduled and flow_run.deployment_id and flow_run.expected_start_time:
+        slot = flow_run.expected_start_time.astimezone(UTC).isoformat()
+        return slot_run_key(str(flow_run.deployment_id), slot)
+    return str(flow_run.id)
+
+
+@functools.lru_cache(maxsize=4096)
+def _subflow_key(parent_task_run_id: str) -> str:
+    """One read of the parent; its answer never changes."""
+    with get_client(sync_client=True) as api:
+        task_run = api.read_task_run(parent_task_run_id)  # pyright: ignore[reportArgumentType]
+        parent = api.read_flow_run(task_run.flow_run_id)  # pyright: ignore[reportArgumentType]
+    order = task_run.dynamic_key
+    if not order.isdigit():
+        # called from inside a task, where Prefect has no order: equal parameters then mean the same subflow
+        order = f"task-{digest(sorted((k, str(v)) for k, v in task_run.task_inputs.items()))[:12]}"
+    return subflow_run_key(run_key_of(parent), task_run.name.rsplit("-", 1)[0], order)
+
+
+@functools.lru_cache(maxsize=4096)
+def _introduce(run_key: str, flow_run_id: Any, flow_name: str | None, deployment_id: Any) -> None:
+    """Once per process and flow run: notes the run, says how to continue it, warns of unfinished ones."""
+    ledger = client().ledger
+    touch_run(ledger, run_key, flow_name=flow_name, flow_run_id=str(flow_run_id))
+    if deployment_id is None:
+        log.info("run key %s; to continue this run later, start the flow with run_key=%r", run_key, run_key)
+        if flow_name:
+            for other, live in list(reads.unfinished_runs(ledger, flow_name, but=run_key).items())[:5]:
+                log.warning(
+                    "%d job(s) of an earlier run of %s are unfinished; continue it with run_key=%r",
+                    live,
+                    flow_name,
+                    other,
+                )

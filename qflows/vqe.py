@@ -1,0 +1,166 @@
+"""The variational quantum eigensolver as a loop of durable jobs; free of Prefect.
+
+Every evaluation is a ledger job. A loop that is killed at evaluation k and run again with the same run key asks for
+the same points, finds the first k answers in the ledger, and goes on: the optimizer is a pure function of its seed
+and the values it got (Peruzzo et al., Nature Communications 5, 4213 (2014), for the method).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from typing import Any
+
+from qflows.client import Client, Scope
+from qflows.keys import digest, seed_of
+from qflows.model import Expectation
+from qflows.observables import observable
+from qflows.optimizers import Iteration, check_method, default_method, minimize
+from qflows.problems import Problem, ansatz, initial_point, problem_from_operator
+from qflows.problems import problem as named_problem
+
+
+@dataclass(frozen=True)
+class VqeStep:
+    """One evaluation. `energy` includes the problem's constant offset; `point` in radians."""
+
+    index: int
+    energy: float
+    std_error: float
+    job: str
+    point: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class VqeResult:
+    """Where the loop ended and the way there. Energies in `unit`, offset included."""
+
+    problem: str
+    energy: float
+    std_error: float
+    reference: float | None
+    point: tuple[float, ...]
+    unit: str
+    optimizer: str
+    success: bool
+    message: str
+    trace: tuple[VqeStep, ...]
+    run_key: str
+
+    @property
+    def error(self) -> float | None:
+        """Signed distance to the reference energy, None without one."""
+        return self.energy - self.reference if self.reference is not None else None
+
+    @property
+    def n_evaluations(self) -> int:
+        """Jobs that the loop asked for."""
+        return len(self.trace)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain numbers and texts."""
+        return asdict(self) | {"error": self.error}
+
+
+@dataclass
+class Evaluator:
+    """Points to energies through the ledger; keeps the trace."""
+
+    core: Client
+    scope: Scope
+    problem: Problem
+    device: str
+    shots: int | None
+    options: Mapping[str, Any] | None
+    on_step: Callable[[VqeStep], None]
+
+    def __post_init__(self) -> None:
+        self.trace: list[VqeStep] = []
+        self._hamiltonian = observable(list(self.problem.hamiltonian))
+
+    @cached_property
+    def _ansatz(self) -> Any:
+        return ansatz(self.problem)
+
+    def __call__(self, point: Any) -> float:
+        """The energy at `point`; bought once, however often this run is started again."""
+        values = tuple(float(x) for x in point)
+        index = len(self.trace) + 1
+        specs = self.core.specs(
+            (self._ansatz, values),
+            device=self.device,
+            shots=self.shots,
+            observables=self._hamiltonian,
+            options=self.options,
+            name=f"{self.problem.name} evaluation {index}",
+            label="vqe",
+        )
+        jobs = self.core.submit(specs, device=self.device, scope=self.scope)
+        found: Expectation = self.core.result([job.key for job in jobs]).expectation
+        energy = found.value + self.problem.offset
+        step = VqeStep(index, energy, found.std_error, jobs[0].key, values)
+        self.trace.append(step)
+        self.on_step(step)
+        return energy
+
+
+def solve(
+    core: Client,
+    scope: Scope,
+    problem: Problem,
+    *,
+    device: str,
+    shots: int | None,
+    optimizer: str | None = None,
+    maxiter: int | None = None,
+    max_evaluations: int | None = None,
+    seed: int | None = None,
+    start: Sequence[float] | None = None,
+    options: Mapping[str, Any] | None = None,
+    on_step: Callable[[VqeStep], None] = lambda step: None,
+    on_iteration: Callable[[Iteration], None] | None = None,
+) -> VqeResult:
+    """The loop itself, free of Prefect. Without `seed` the run key gives it, so that a replay draws the same."""
+    method = optimizer or default_method(shots)
+    check_method(method)
+    chosen = seed if seed is not None else seed_of(digest("vqe-seed/1", scope.run_key)) % 2**32
+    evaluate = Evaluator(core, scope, problem, device, shots, options, on_step)
+    first = list(start) if start is not None else initial_point(problem, chosen)
+    found = minimize(
+        evaluate,
+        first,
+        method=method,
+        seed=chosen,
+        maxiter=maxiter,
+        max_evaluations=max_evaluations,
+        callback=on_iteration,
+    )
+    at_end = [step for step in evaluate.trace if step.point == tuple(float(x) for x in found.x)]
+    # some methods end at a point they did not evaluate; its energy is then bought like any other
+    last = at_end[-1] if at_end else _evaluated(evaluate, found.x)
+    return VqeResult(
+        problem=problem.name,
+        energy=last.energy,
+        std_error=last.std_error,
+        reference=problem.reference_energy,
+        point=last.point,
+        unit=problem.unit,
+        optimizer=method,
+        success=found.success,
+        message=found.message,
+        trace=tuple(evaluate.trace),
+        run_key=scope.run_key,
+    )
+
+
+def _evaluated(evaluate: Evaluator, point: Any) -> VqeStep:
+    evaluate(point)
+    return evaluate.trace[-1]
+
+
+def to_problem(source: Any) -> Problem:
+    """A named problem, or one made of a SparsePauliOp or a list of (label, coefficient)."""
+    if isinstance(source, Problem):
+        return source
+    return named_problem(source) if isinstance(source, str) else problem_from_operator(source)
