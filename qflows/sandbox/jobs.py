@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, insort
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -67,11 +68,16 @@ class Job:
         return {name: getattr(self, name) for name in shown} | {"deleted": self.deleted, "facts": self.facts}
 
 
+def _seq(job: Job) -> int:
+    return job.seq
+
+
 class JobStore:
     """All jobs by id, in order of acceptance."""
 
     def __init__(self) -> None:
         self._jobs: dict[str, Job] = {}
+        self._in_order: list[Job] = []
         self._next_seq = 1
 
     def __len__(self) -> int:
@@ -83,8 +89,9 @@ class JobStore:
         return seq
 
     def put(self, job: Job) -> None:
-        """Add or replace by id."""
+        """Add a job."""
         self._jobs[job.id] = job
+        insort(self._in_order, job, key=_seq)
         self._next_seq = max(self._next_seq, job.seq + 1)
 
     def get(self, job_id: str) -> Job | None:
@@ -95,9 +102,16 @@ class JobStore:
         """Jobs in order of acceptance, deleted ones included."""
         return (job for job in self._jobs.values() if vendor in (None, job.vendor))
 
-    def newest_first(self, vendor: str) -> Iterator[Job]:
-        """Jobs of a vendor, latest accepted first, deleted ones left out. Lazy: a page of a long list is cheap."""
-        return (job for job in reversed(self._jobs.values()) if job.vendor == vendor and not job.deleted)
+    def newest_first(self, vendor: str, *, before: int | None = None) -> Iterator[Job]:
+        """Jobs of a vendor, latest accepted first, deleted ones left out; only those numbered below `before`.
+
+        Lazy, and found by bisection: a page far down a long list is as cheap as the first.
+        """
+        end = len(self._in_order) if before is None else bisect_left(self._in_order, before, key=_seq)
+        for place in range(end - 1, -1, -1):
+            job = self._in_order[place]
+            if job.vendor == vendor and not job.deleted:
+                yield job
 
     def children(self, job: Job) -> list[Job]:
         """The children in input order."""
@@ -111,4 +125,5 @@ class JobStore:
     def clear(self) -> None:
         """Forget everything; numbers start again."""
         self._jobs.clear()
+        self._in_order.clear()
         self._next_seq = 1

@@ -47,6 +47,7 @@ class Sandbox:
         self._ports = list(ports)
         self._start_timeout_s = start_timeout_s
         self._process: subprocess.Popen[bytes] | None = None
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
 
     @property
     def url(self) -> str:
@@ -66,24 +67,33 @@ class Sandbox:
 
     def start(self) -> Self:
         """Start the process and wait until it answers. Raises SandboxError with its output if it does not."""
-        with tempfile.TemporaryDirectory(prefix="qflows-sandbox-") as folder:
-            ready, log = Path(folder, "ready"), Path(folder, "log")
-            with log.open("wb") as errors:
-                self._process = subprocess.Popen(
-                    self._command(ready),
-                    stdin=subprocess.PIPE,
-                    stdout=subprocess.DEVNULL,
-                    stderr=errors,
-                    env=os.environ | {"PYTHONPATH": _search_path()},
-                    # signals typed at a terminal are for the caller, who then stops the sandbox
-                    start_new_session=True,
-                )
-            try:
-                self._await(ready, log)
-            except BaseException:
-                self.kill()
-                raise
+        self._folder = tempfile.TemporaryDirectory(prefix="qflows-sandbox-")
+        ready = Path(self._folder.name, "ready")
+        with self._log_path().open("wb") as errors:
+            self._process = subprocess.Popen(
+                self._command(ready),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                stderr=errors,
+                env=os.environ | {"PYTHONPATH": _search_path()},
+                # signals typed at a terminal are for the caller, who then stops the sandbox
+                start_new_session=True,
+            )
+        try:
+            self._await(ready)
+        except BaseException:
+            self.kill()
+            raise
         return self
+
+    def _log_path(self) -> Path:
+        assert self._folder is not None, "the sandbox is not running"
+        return Path(self._folder.name, "log")
+
+    @property
+    def log(self) -> str:
+        """What the process printed to stderr so far: a traceback for every answer that was an unintended 500."""
+        return self._log_path().read_text(errors="replace")
 
     def _command(self, ready: Path) -> list[str]:
         command = [sys.executable, "-m", "qflows.sandbox", "--child", "--vendors", ",".join(self.vendors)]
@@ -91,12 +101,12 @@ class Sandbox:
         command += ["--ready-file", str(ready)]
         return command + (["--state-dir", str(self._state_dir)] if self._state_dir else [])
 
-    def _await(self, ready: Path, log: Path) -> None:
+    def _await(self, ready: Path) -> None:
         assert self._process is not None
         deadline = time.monotonic() + self._start_timeout_s
         while not ready.exists():
             if self._process.poll() is not None or time.monotonic() > deadline:
-                raise SandboxError(f"the sandbox did not come up: {log.read_text(errors='replace')[-4000:]}")
+                raise SandboxError(f"the sandbox did not come up: {self.log[-4000:]}")
             time.sleep(0.01)
         vendors = Admin(ready.read_text().strip()).info()["vendors"]
         self.urls = {name: vendor["url"] for name, vendor in vendors.items()}
@@ -124,6 +134,9 @@ class Sandbox:
             process.wait()
         if process.stdin is not None:
             process.stdin.close()
+        if self._folder is not None:
+            self._folder.cleanup()
+            self._folder = None
 
     def restart(self) -> Self:
         """Start again on the same ports; with a state directory nothing is forgotten."""

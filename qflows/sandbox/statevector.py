@@ -17,6 +17,9 @@ from qflows.sandbox.errors import WorkError
 # 2**20 amplitudes are 16 MB; clients widen circuits to a whole device, so unused qubits are taken out first
 MAX_ACTIVE_QUBITS = 20
 NEGLIGIBLE = 1e-14
+LARGE_STATE = 1 << 10
+# widest register whose outcomes fit a machine word
+WORD_QUBITS = 62
 
 Array = NDArray[Any]
 
@@ -54,7 +57,14 @@ def compact(ops: Sequence[Op], *, limit: int = MAX_ACTIVE_QUBITS) -> tuple[list[
 def apply(state: Array, op: Op, n_qubits: int) -> Array:
     """The state (2**n amplitudes) after the operation. May change its argument; use the returned one."""
     if not op.controls and len(op.targets) == 1:
-        return np.matmul(op.matrix, state.reshape(-1, 2, 1 << op.targets[0])).reshape(-1)
+        halves = state.reshape(-1, 2, 1 << op.targets[0])
+        if len(state) < LARGE_STATE:
+            return np.matmul(op.matrix, halves).reshape(-1)
+        # many tiny products are slow in matmul, whole halves are not
+        after = np.empty_like(halves)
+        for row in (0, 1):
+            after[:, row] = op.matrix[row, 0] * halves[:, 0] + op.matrix[row, 1] * halves[:, 1]
+        return after.reshape(-1)
     tensor = state.reshape((2,) * n_qubits)
     where: list[Any] = [slice(None)] * n_qubits
     for control in op.controls:
@@ -86,17 +96,21 @@ def sample(weights: Array, shots: int, seed: int) -> dict[int, int]:
     """A histogram of `shots` draws; outcomes that never came are left out."""
     weights = np.clip(weights, 0, None)
     draws = np.random.default_rng(seed).multinomial(shots, weights / weights.sum())
-    return {int(index): int(draws[index]) for index in np.flatnonzero(draws)}
+    kept = np.flatnonzero(draws)
+    return dict(zip(kept.tolist(), draws[kept].tolist(), strict=True))
 
 
 def spread(values: Mapping[int, Any], active: Sequence[int]) -> dict[int, Any]:
     """Outcomes of compacted qubits as outcomes of the original ones; unused qubits read 0."""
-    return {
-        sum(1 << qubit for place, qubit in enumerate(active) if outcome >> place & 1): value
-        for outcome, value in values.items()
-    }
+    word = np.int64 if max(active, default=0) <= WORD_QUBITS else object
+    found = np.array(list(values), dtype=word)
+    moved = np.zeros(len(found), dtype=word)
+    for place, qubit in enumerate(active):
+        moved |= (found >> place & 1) << qubit
+    return dict(zip(moved.tolist(), values.values(), strict=True))
 
 
 def nonzero(weights: Array) -> dict[int, float]:
     """Outcomes with more than rounding noise."""
-    return {int(index): float(weights[index]) for index in np.flatnonzero(weights > NEGLIGIBLE)}
+    kept = np.flatnonzero(weights > NEGLIGIBLE)
+    return dict(zip(kept.tolist(), weights[kept].tolist(), strict=True))

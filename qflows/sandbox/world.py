@@ -89,9 +89,10 @@ class World:
 
     def restore(self) -> None:
         """Take back what an earlier process on the same state directory remembered. Reads of open jobs start at 0."""
+        jobs: dict[str, dict[str, Any]] = {}
         for kind, key, doc in self._log.load():
             if kind == "job":
-                self.jobs.put(Job.from_doc(doc))
+                jobs[key] = doc
             elif kind == "request":
                 self.journal.restore(doc)
             elif kind.startswith("shelf:"):
@@ -102,6 +103,8 @@ class World:
             elif kind == "switches" and key in self.switches:
                 known = self.switches[key]
                 known.update({name: value for name, value in doc.items() if name in known})
+        for doc in jobs.values():
+            self.jobs.put(Job.from_doc(doc))
 
     def remember(self, job: Job) -> None:
         """Write a job down; call it after changing one."""

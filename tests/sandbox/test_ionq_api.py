@@ -515,11 +515,13 @@ def test_backends_are_listed_with_the_width_of_the_switch(sandbox, ionq):
     refused(ionq.get("/backends/qpu.qpu"), 404)
 
 
-def test_characterization_matches_its_backend(ionq):
+def test_characterization_matches_its_backend(sandbox, ionq):
     (found,) = ionq.get("/backends/qpu.forte-1/characterizations?limit=1").json()["characterizations"]
     assert found["id"] == ionq.get("/backends/qpu.forte-1").json()["characterization_id"]
     assert ionq.get(f"/backends/qpu.forte-1/characterizations/{found['id']}").json() == found
     assert ionq.get("/backends/simulator/characterizations").json()["characterizations"] == []
+    sandbox.admin.switches("ionq", no_characterizations="null")
+    assert ionq.get("/backends/simulator/characterizations").json()["characterizations"] is None
 
 
 def test_estimate_equals_the_cost_of_the_job_it_describes(ionq, bell):

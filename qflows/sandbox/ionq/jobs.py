@@ -178,7 +178,7 @@ class Jobs:
             await call.world.observe([job for job in call.world.jobs.all("ionq") if not job.is_terminal])
         page: list[Job] = []
         more = False
-        for job in call.listed(self._candidates(call)):
+        for job in call.listed(self._candidates(call, after)):
             if after is not None and not self._is_after(call, job.seq, after):
                 continue
             if statuses and render.status(call, job) not in statuses:
@@ -202,8 +202,8 @@ class Jobs:
     def _is_after(self, call: Call, seq: int, position: int) -> bool:
         return seq > position if call.switch("list_order") == "oldest_first" else seq < position
 
-    def _candidates(self, call: Call) -> Iterator[Job]:
-        """Jobs that pass the filters (status apart), in the order of the list."""
+    def _candidates(self, call: Call, after: int | None) -> Iterator[Job]:
+        """Jobs that pass the filters (status apart), in the order of the list; may begin before the cursor."""
         query, store = call.query, call.world.jobs
         is_oldest_first = call.switch("list_order") == "oldest_first"
         targets = {name for text in query.getlist("target") for name in text.split(",")}
@@ -214,7 +214,7 @@ class Jobs:
         elif is_oldest_first:
             pool = (job for job in store.all("ionq") if not job.deleted)
         else:
-            pool = store.newest_first("ionq")
+            pool = store.newest_first("ionq", before=after)
         shows_children = bool(ids) or parent is not None or call.switch("list_children")
         for job in pool:
             facts = job.facts
