@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from qflows.flows.run_circuits import run_circuits
-    from qflows.flows.vqe import vqe
+    from qflows.flows.circuits import run_circuits
+    from qflows.flows.eigensolver import vqe
+
+# modules bear other names than their flows: a submodule of the same name would shadow the flow once imported
+_HOME = {"run_circuits": "circuits", "vqe": "eigensolver"}
 
 __all__ = ["run_circuits", "vqe"]
 
 
 def __getattr__(name: str) -> object:
     """Loads a flow on first use."""
-    if name in __all__:
-        from importlib import import_module
-
-        return getattr(import_module(f"qflows.flows.{name}"), name)
-    raise AttributeError(name)
+    if name in _HOME:
+        return getattr(import_module(f"qflows.flows.{_HOME[name]}"), name)
+    raise AttributeError(f"qflows.flows has no {name!r}; flows: {', '.join(__all__)}")

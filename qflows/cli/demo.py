@@ -1,0 +1,127 @@
+"""`qflows demo`: the main job on real input, offline, in a minute."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from qflows.artifacts import JOB_COLUMNS, job_row
+from qflows.cli.screen import errors_as_exit_codes, print_counts, print_rows
+
+# GHZ-like but not symmetric: a wrong bit order would show
+_QASM = """OPENQASM 2.0;
+include "qelib1.inc";
+qreg q[3];
+creg c[3];
+h q[0];
+cx q[0],q[1];
+x q[2];
+measure q -> c;
+"""
+
+
+def demo(
+    folder: Annotated[Path, typer.Option(help="Where ledger, circuit and plot go.")] = Path("demo-output"),
+) -> None:
+    """Run the H2 ground state as a flow, then a small circuit on a noisy simulator and on an emulated IonQ.
+
+    Needs no account and no network. Takes about a minute, most of it the throw-away Prefect server.
+    """
+    with errors_as_exit_codes():
+        folder.mkdir(parents=True, exist_ok=True)
+        key = f"demo-{uuid.uuid4().hex[:8]}"
+        with _environment(folder.resolve()):
+            _energy(folder, key)
+            _circuit(folder, key)
+            _look_next(folder, key)
+
+
+@contextmanager
+def _environment(folder: Path) -> Iterator[None]:
+    """The demo's own ledger and, unless an API is configured, a Prefect home of its own."""
+    from qflows.cli.mode import prefect_api
+
+    mine = {"QFLOWS_HOME": str(folder / "home"), "QFLOWS_SETTLE_S": "1", "QFLOWS_POLL_MIN_S": "0.1"}
+    if prefect_api() is None:
+        mine |= {
+            "PREFECT_HOME": str(folder / "prefect"),
+            "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
+            "PREFECT_LOGGING_LEVEL": "WARNING",
+            "PREFECT_SERVER_LOGGING_LEVEL": "ERROR",
+            "PREFECT_LOGGING_TO_API_ENABLED": "false",
+            "DO_NOT_TRACK": "1",
+        }
+    before = {name: os.environ.get(name) for name in mine}
+    os.environ.update(mine)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+def _energy(folder: Path, key: str) -> None:
+    from qflows.cli import solving
+
+    sys.stdout.write("1. H2 at 0.735 Å, variational quantum eigensolver, exact simulator, as a Prefect flow\n")
+    started = time.monotonic()
+    arguments = solving.Arguments("h2-0.735", "local-exact", None, None, None, None, None, {})
+    found = solving.as_flow(arguments, f"{key}-vqe")
+    sys.stdout.write("".join(f"   {line}\n" for line in solving.summary(found, "local-exact").splitlines()))
+    (folder / "vqe.png").write_bytes(solving.plot(found, "local-exact"))
+    sys.stdout.write(f"   plot       {folder / 'vqe.png'}   ({time.monotonic() - started:.0f} s)\n\n")
+
+
+def _circuit(folder: Path, key: str) -> None:
+    from qflows.client import Client, script_scope
+    from qflows.sandbox import Sandbox
+    from qflows.settings import Settings
+
+    path = folder / "probe.qasm"
+    path.write_text(_QASM, encoding="utf-8")
+    sys.stdout.write(f"2. {path}: qubits 0 and 1 entangled, qubit 2 set; bit 0 is rightmost\n")
+    with Sandbox(vendors=("ionq",), clock="time:0.5,0.2") as sandbox:
+        kept = {name: os.environ.get(name) for name in sandbox.env}
+        os.environ.update(sandbox.env)
+        core = Client(Settings())
+        jobs = []
+        for device in ("local-noisy", "ionq-simulator"):
+            specs = core.specs(path, device=device, shots=1000)
+            jobs += core.submit(specs, device=device, scope=script_scope(key))
+        finished = core.wait([job.key for job in jobs], timeout=120)
+        for job in jobs:
+            result = core.stored([finished[job.key]])
+            where = "emulated IonQ on this machine" if job.provider == "ionq" else "noise of an IBM device snapshot"
+            sys.stdout.write(f"   {job.device} ({where})\n")
+            print_counts(result.counts, total=result.counts.shots)
+        sys.stdout.write("\n")
+        print_rows([job_row(finished[job.key]) for job in jobs], JOB_COLUMNS, as_json=False, empty="")
+        bought = sandbox.admin.count_jobs("ionq")
+        sys.stdout.write(f"   jobs the emulated vendor was asked for: {bought}\n\n")
+        for name, value in kept.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+def _look_next(folder: Path, key: str) -> None:
+    sys.stdout.write(
+        "Next\n"
+        f"   QFLOWS_HOME={folder / 'home'} qflows jobs ls      every job of this demo, from the ledger\n"
+        "   qflows devices                       where else to run\n"
+        "   qflows sandbox start                 an IonQ, without an account\n"
+        "   qflows vqe lih-1.5949                four qubits, 100 Pauli terms\n"
+        f"   run keys {key}-vqe and {key}: the same key again continues a run and buys nothing twice\n"
+    )
