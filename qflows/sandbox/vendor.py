@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -156,12 +157,20 @@ class Vendor(ABC):
         return "cancelled" if "cancelled" in outcomes else "done"
 
 
+def _finite(text: str) -> float:
+    """A number that can be written back as JSON: neither NaN nor Infinity, nor too large to be anything else."""
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(text)
+    return number
+
+
 def parse_json(body: bytes) -> Any:
     """Bounded JSON. Raises Refusal(400) for malformed text or more than MAX_DEPTH levels."""
     if not body:
         return {}
     try:
-        document = json.loads(body)
+        document = json.loads(body, parse_constant=_finite, parse_float=_finite)
     except (ValueError, RecursionError):
         raise Refusal(400, "the body is not valid JSON") from None
     level: list[Any] = [document]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import signal
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import httpx
 import pytest
@@ -19,23 +20,32 @@ class HardTimeout(BaseException):
     """Raised in the middle of anything; a BaseException, because qiskit-ionq retries GETs on every Exception."""
 
 
+def _checked(call: Callable[..., Any], check: Callable[[object], None], place: int) -> Callable[..., Any]:
+    def guarded(*args: Any, **kwargs: Any) -> Any:
+        check(args[place] if len(args) > place else None)
+        return call(*args, **kwargs)
+
+    return guarded
+
+
 @pytest.fixture(autouse=True)
 def only_loopback(monkeypatch: pytest.MonkeyPatch) -> None:
     """Refuse connections and name look-ups beyond loopback: a client that forgets its url must fail, not leave."""
-    connect, look_up = socket.socket.connect, socket.getaddrinfo
 
-    def guarded_connect(self: socket.socket, address: object) -> None:
-        if isinstance(address, tuple) and address[0] not in LOOPBACK:
-            raise PermissionError(f"connection to {address[0]} refused by the test guard")
-        connect(self, address)
+    def check(address: object) -> None:
+        host = address[0] if isinstance(address, tuple) else address
+        if isinstance(host, bytes):
+            host = host.decode()
+        if isinstance(address, tuple | str | bytes) and host not in LOOPBACK and not str(host).startswith("/"):
+            raise PermissionError(f"{host} is not loopback: refused by the test guard")
 
-    def guarded_look_up(host: object, *args: object, **kwargs: object) -> object:
-        if host not in LOOPBACK:
-            raise PermissionError(f"look-up of {host} refused by the test guard")
-        return look_up(host, *args, **kwargs)
-
-    monkeypatch.setattr(socket.socket, "connect", guarded_connect)
-    monkeypatch.setattr(socket, "getaddrinfo", guarded_look_up)
+    for owner, name, place in (
+        (socket.socket, "connect", 1),
+        (socket.socket, "connect_ex", 1),
+        (socket, "getaddrinfo", 0),
+        (socket, "gethostbyname", 0),
+    ):
+        monkeypatch.setattr(owner, name, _checked(getattr(owner, name), check, place))
 
 
 @pytest.fixture(autouse=True)

@@ -20,6 +20,15 @@ from qiskit_ionq.exceptions import IonQAPIError, IonQJobError, IonQJobFailureErr
 
 RETRIES_GAVE_UP = Exception  # qiskit-ionq raises its private IonQRetriableError
 
+# the client warns about the optimisation level of circuits that were never transpiled
+pytestmark = pytest.mark.filterwarnings("ignore:Transpiler default optimization_level")
+
+
+def test_nothing_but_loopback_can_be_reached():
+    for act in (lambda: requests.get("http://203.0.113.1/", timeout=1), lambda: requests.get("https://api.ionq.co/")):
+        with pytest.raises(PermissionError, match="not loopback"):
+            act()
+
 
 @pytest.fixture
 def provider(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> Iterator[IonQProvider]:

@@ -14,6 +14,8 @@ from qflows.sandbox.statevector import Array, Op
 
 MAX_CONTROLS = 7
 MAX_PAULI_QUBITS = 10
+# beyond it an angle has no digits left after the point
+MAX_NUMBER = 1e12
 
 _X = np.array([[0, 1], [1, 0]], dtype=complex)
 _Y = np.array([[0, -1j], [1j, 0]])
@@ -75,7 +77,7 @@ def operands(gate: Mapping[str, Any], singular: str) -> tuple[int, ...]:
 
 def _number(gate: Mapping[str, Any], name: str, default: float | None = None) -> float:
     value = gate.get(name, default)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= MAX_NUMBER:
         raise WorkError("InvalidInput", f"gate {gate.get('gate')}: {name} {value!r} is not a number")
     return float(value)
 

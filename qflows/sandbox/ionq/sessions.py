@@ -13,6 +13,7 @@ from qflows.sandbox.jobs import Job
 from qflows.sandbox.vendor import Call, Route
 
 DEFAULT_DURATION_MIN = 60
+MAX_LIMIT = 1_000_000
 
 
 class Sessions:
@@ -157,12 +158,16 @@ def _settings(value: Any) -> dict[str, Any]:
         limit = settings.get(name)
         if limit is None:
             continue
-        if isinstance(limit, bool) or not isinstance(limit, int | float) or limit <= 0:
-            raise Refusal(400, f"{name} must be a positive number", keys=["settings"])
+        if not _is_limit(limit):
+            raise Refusal(400, f"{name} must be a number in 0..{MAX_LIMIT}, above 0", keys=["settings"])
         kept[name] = limit
     cost = settings.get("cost_limit")
     if cost is not None:
-        if not isinstance(cost, dict) or not isinstance(cost.get("value"), int | float):
-            raise Refusal(400, "cost_limit is {unit, value}", keys=["settings"])
-        kept["cost_limit"] = {"unit": cost.get("unit", "usd"), "value": cost["value"]}
+        if not isinstance(cost, dict) or not _is_limit(cost.get("value")) or cost.get("unit", "usd") != "usd":
+            raise Refusal(400, 'cost_limit is {"unit": "usd", "value": a positive number}', keys=["settings"])
+        kept["cost_limit"] = {"unit": "usd", "value": cost["value"]}
     return kept
+
+
+def _is_limit(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value <= MAX_LIMIT

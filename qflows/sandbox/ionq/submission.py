@@ -15,6 +15,8 @@ from qflows.sandbox.ionq import catalog
 SINGLE, MULTI, QASM3 = "ionq.circuit.v1", "ionq.multi-circuit.v1", "ionq.qasm3.v1"
 MAX_CIRCUITS = 5_000
 MAX_GATES = 150_000
+# far above any backend: a circuit that is only too wide for its backend is accepted, and fails as a job
+MAX_QUBITS = 1_000
 MIN_DEBIASING_SHOTS = 500
 DEFAULT_SHOTS = 100
 # v0.3 pages: 10 keys, names of 40 characters, values of 40000
@@ -172,7 +174,7 @@ def _read_input(kind: Any, source: dict[str, Any], switch: SwitchReader) -> tupl
         if switch("strict_input") and set(source) - {"data"}:
             raise _bad("input holds only data", "input")
         qubits = source.get("qubits")
-        return [], qubits if type(qubits) is int and qubits > 0 else 0, text
+        return [], qubits if type(qubits) is int and 0 < qubits <= MAX_QUBITS else 0, text
     if kind not in (SINGLE, MULTI):
         # quantum-function and qctrl.qaoa.v1 exist, and are not emulated
         raise _bad(f"job type {kind!r} is not supported here", "type")
@@ -204,8 +206,8 @@ def _entry(entry: Any, gateset: Any, qubits: Any) -> Circuit:
 def _circuit(source: dict[str, Any], gateset: Any, qubits: Any, *, name: str | None) -> Circuit:
     if gateset not in ("qis", "native"):
         raise _bad("gateset is qis or native", "input")
-    if type(qubits) is not int or qubits < 0:
-        raise _bad("qubits must be a whole number", "input")
+    if type(qubits) is not int or not 0 <= qubits <= MAX_QUBITS:
+        raise _bad(f"qubits must be a whole number in 0..{MAX_QUBITS}", "input")
     gates = source.get("circuit")
     if not isinstance(gates, list) or not all(isinstance(g, dict) and isinstance(g.get("gate"), str) for g in gates):
         raise _bad("circuit must be a list of gates", "input")

@@ -1,8 +1,6 @@
-"""The IonQ API v0.4 of the sandbox on the wire: shapes, limits, paging, children, sessions, money."""
+"""IonQ lists, parents and children, changes to jobs, sessions, backends and money on the wire."""
 
 from __future__ import annotations
-
-import uuid
 
 import httpx
 import pytest
@@ -30,255 +28,7 @@ def refused(answer: httpx.Response, status: int = 400, *keys: str) -> str:
     return body["message"]
 
 
-# -- the job object ------------------------------------------------------------------------------------------------
-
-REQUIRED = {
-    "id",
-    "status",
-    "type",
-    "backend",
-    "dry_run",
-    "submitter_id",
-    "project_id",
-    "parent_job_id",
-    "child_job_ids",
-    "session_id",
-    "metadata",
-    "name",
-    "submitted_at",
-    "started_at",
-    "completed_at",
-    "predicted_wait_time_ms",
-    "predicted_execution_duration_ms",
-    "execution_duration_ms",
-    "failure",
-    "output",
-    "settings",
-    "stats",
-    "results",
-}
-
-
-@pytest.mark.parametrize("pace", ["instant", "frozen"])
-def test_job_has_every_member_the_description_requires(sandbox, ionq, bell, pace):
-    sandbox.admin.clock(pace)
-    found = job(ionq, submit(ionq, bell))
-    assert set(found) >= REQUIRED
-    assert (found["results"] is None) == (pace == "frozen")
-    assert found["stats"] == {"qubits": 2, "circuits": 1, "gate_counts": {"1q": 1, "2q": 1}}
-    assert found["metadata"] == {"qflows_key": "k1"}
-
-
-def test_submission_answers_201_with_status_submitted_and_a_request_id(ionq, bell):
-    answer = ionq.post("/jobs", json=bell)
-    assert answer.status_code == 201
-    assert answer.json() == {"id": str(uuid.UUID(answer.json()["id"])), "status": "submitted", "session_id": None}
-    assert uuid.UUID(answer.headers["x-request-id"])
-
-
-def test_list_entry_is_the_job_without_its_children(ionq, pair):
-    parent = submit(ionq, pair)
-    full = job(ionq, parent)
-    (entry,) = ionq.get("/jobs").json()["jobs"]
-    assert entry == {name: value for name, value in full.items() if name != "child_job_ids"}
-
-
-def test_ideal_simulator_ignores_shots_and_noise_model_samples(ionq, bell):
-    ideal = job(ionq, submit(ionq, bell | {"shots": 3}))
-    noisy = job(ionq, submit(ionq, bell | {"noise": {"model": "aria-1", "seed": 4}, "shots": 10}))
-    assert ionq.get(f"/jobs/{ideal['id']}/results/probabilities").json() == pytest.approx({"0": 0.5, "3": 0.5})
-    frequencies = ionq.get(f"/jobs/{noisy['id']}/results/probabilities").json()
-    assert all(round(value * 10, 6) == int(round(value * 10)) for value in frequencies.values())
-    assert (ideal["noise"], noisy["noise"]) == ({"model": "ideal"}, {"model": "aria-1"})
-
-
-def test_same_noise_seed_gives_the_same_samples(ionq, bell):
-    body = bell | {"noise": {"model": "aria-1", "seed": 4}}
-    urls = [f"/jobs/{submit(ionq, body)}/results/probabilities" for _ in range(2)]
-    assert ionq.get(urls[0]).json() == ionq.get(urls[1]).json()
-
-
-def test_artifacts_agree_with_each_other(ionq, bell):
-    found = job(ionq, submit(ionq, bell | {"backend": "qpu.forte-1", "shots": 50}))
-    read = {
-        name: ionq.get(f"/jobs/{found['id']}/artifacts/{entry['id']}").json()
-        for name, entry in found["results"].items()
-        if "format" in entry
-    }
-    histogram = read["ionq.result.histogram.json.v1"]
-    shots = read["ionq.result.shots.json.v1"]
-    assert {str(outcome): shots.count(outcome) for outcome in set(shots)} == histogram
-    assert sum(histogram.values()) == 50
-    assert read["ionq.result.probabilities.json.v1"] == {k: n / 50 for k, n in histogram.items()}
-    by_text = read["ionq.result.histogram.json.v2"]["histogram"]["registers"]["output_all"]
-    assert by_text == {f"{int(outcome):02b}": count for outcome, count in histogram.items()}
-    assert ionq.get(f"{found['results']['shots']['url'].removeprefix('/v0.4')}").json() == shots
-
-
-def test_v2_bitstrings_turn_round_by_switch(sandbox, ionq, bell):
-    sandbox.admin.switches("ionq", v2_bitstring_order="qubit0_left")
-    body = bell | {"input": {"gateset": "qis", "qubits": 3, "circuit": [{"gate": "x", "target": 0}]}}
-    found = ionq.get(f"/jobs/{submit(ionq, body)}/artifacts/probabilities-v2").json()
-    assert found == {"probabilities": {"registers": {"output_all": {"100": 1.0}}}}
-
-
-def test_openqasm_shots_hold_bits_by_position(ionq, bell):
-    text = (
-        'OPENQASM 3.0;\ninclude "stdgates.inc";\nbit[2] c;\nqubit[2] q;\nx q[0];\nc[0] = measure q[0];\nreset q[0];\n'
-    )
-    body = bell | {"type": "ionq.qasm3.v1", "input": {"data": text}, "backend": "qpu.forte-1", "shots": 3}
-    found = ionq.get(f"/jobs/{submit(ionq, body)}/artifacts/shots-v2").json()
-    assert found == {"shots": [{"registers": {"c": [1, 0], "output_all": [1, 0]}}] * 3}
-
-
-def test_openqasm_on_the_ideal_simulator_has_no_shots_unless_switched_on(sandbox, ionq, bell):
-    text = 'OPENQASM 3.0;\ninclude "stdgates.inc";\nbit[2] c;\nqubit[2] q;\nx q[1];\nc[1] = measure q[1];\n'
-    job_id = submit(ionq, bell | {"type": "ionq.qasm3.v1", "input": {"data": text}})
-    assert ionq.get(f"/jobs/{job_id}/results/probabilities").json() == {"2": 1.0}
-    assert ionq.get(f"/jobs/{job_id}/artifacts/shots-v2").status_code == 404
-    sandbox.admin.switches("ionq", qasm3_ideal_shots=True)
-    assert len(ionq.get(f"/jobs/{job_id}/artifacts/shots-v2").json()["shots"]) == 100
-
-
-@pytest.mark.parametrize(
-    ("profile", "has_urls", "has_formats"), [("both", True, True), ("spec", False, True), ("legacy", True, False)]
-)
-def test_result_profile_decides_the_descriptors(sandbox, ionq, bell, profile, has_urls, has_formats):
-    sandbox.admin.switches("ionq", result_profile=profile)
-    results = job(ionq, submit(ionq, bell))["results"]
-    assert any("url" in entry for entry in results.values()) == has_urls
-    assert any("format" in entry for entry in results.values()) == has_formats
-
-
-def test_results_are_404_before_completion_and_for_another_kind_of_job(sandbox, ionq, bell, pair):
-    sandbox.admin.clock("frozen")
-    waiting = submit(ionq, bell)
-    refused(ionq.get(f"/jobs/{waiting}/results/probabilities"), 404)
-    sandbox.admin.clock("instant")
-    refused(ionq.get(f"/jobs/{submit(ionq, pair)}/results/probabilities"), 404)
-    refused(ionq.get(f"/jobs/{submit(ionq, bell)}/results/shots"), 404)
-    refused(ionq.get(f"/jobs/{submit(ionq, bell)}/artifacts/nope"), 404)
-
-
-def test_dry_run_checks_and_prices_without_results(ionq, bell):
-    good = job(ionq, submit(ionq, bell | {"dry_run": True, "backend": "qpu.forte-1"}))
-    assert (good["status"], good["results"], good["dry_run"]) == ("completed", None, True)
-    cost = ionq.get(f"/jobs/{good['id']}/cost").json()
-    assert cost["cost"]["value"] == 0
-    assert cost["estimated_cost"]["value"] > 0
-    bad = bell | {"dry_run": True, "input": {"gateset": "qis", "qubits": 2, "circuit": [{"gate": "foo", "target": 0}]}}
-    assert job(ionq, submit(ionq, bad))["failure"]["code"] == "UnsupportedGate"
-
-
-# -- what is refused -----------------------------------------------------------------------------------------------
-
-
-def test_missing_key_is_401_except_for_backends(sandbox):
-    with httpx.Client(base_url=sandbox.url + "/v0.4", trust_env=False) as stranger:
-        assert stranger.get("/backends").status_code == stranger.get("/backends/simulator").status_code == 200
-        for path in ("/jobs", "/whoami", "/sessions", "/jobs/x"):
-            refused(stranger.get(path), 401)
-        refused(stranger.get("/jobs", headers={"Authorization": "Bearer x"}), 401)
-
-
-@pytest.mark.parametrize(
-    ("change", "keys"),
-    [
-        ({"type": None}, ["type"]),
-        ({"type": "quantum-function"}, ["type"]),
-        ({"backend": "qpu.qpu"}, ["backend"]),
-        ({"shots": 0}, ["shots"]),
-        ({"shots": 1_000_001}, ["shots"]),
-        ({"shots": "100"}, ["shots"]),
-        ({"shots": 10_001, "backend": "qpu.forte-1"}, ["shots"]),
-        ({"noise": {"model": "nope"}}, ["noise"]),
-        ({"noise": {"model": "ideal"}, "backend": "qpu.forte-1"}, ["noise"]),
-        ({"metadata": {"n": 1}}, ["metadata"]),
-        ({"name": 7}, ["name"]),
-        ({"input": []}, ["input"]),
-        ({"input": {"gateset": "qis", "qubits": 2}}, ["input"]),
-        ({"input": {"gateset": "odd", "qubits": 2, "circuit": []}}, ["input"]),
-        ({"input": {"gateset": "qis", "qubits": 2, "circuit": [{"targets": [0]}]}}, ["input"]),
-        ({"settings": {"error_mitigation": {"debiasing": True}}}, ["settings", "shots"]),
-        ({"session_id": "nope"}, ["session_id"]),
-        ({"dry_run": "yes"}, ["dry_run"]),
-    ],
-)
-def test_bad_submission_is_400_naming_the_member(sandbox, ionq, bell, change, keys):
-    refused(ionq.post("/jobs", json=bell | change), 400, *keys)
-    assert sandbox.admin.count_jobs() == 0
-
-
-def test_multi_circuit_limits_are_enforced(ionq, pair):
-    gate = {"gate": "x", "target": 0}
-    for circuits, message in (
-        ([{"circuit": []}] * 5001, "5000"),
-        ([{"circuit": [gate] * 75_001}] * 2, "150000"),
-        ([], "5000"),
-    ):
-        body = pair | {"input": {"gateset": "qis", "qubits": 1, "circuits": circuits}}
-        assert message in refused(ionq.post("/jobs", json=body))
-    both = pair["input"] | {"circuit": []}
-    refused(ionq.post("/jobs", json=pair | {"input": both}), 400, "input")
-
-
-def test_body_over_10_megabytes_is_413(sandbox, ionq, bell):
-    refused(ionq.post("/jobs", json=bell | {"name": "x" * 10_000_001}), 413)
-    assert sandbox.admin.count_jobs() == 0
-
-
-@pytest.mark.parametrize("content", [b"{", b"[" * 100_000, b'{"a":' * 80 + b"1" + b"}" * 80, b"\xff\xfe", b"7", b""])
-def test_malformed_body_is_400(ionq, content):
-    refused(ionq.post("/jobs", content=content))
-
-
-def test_unknown_path_and_method_have_the_documented_shape(ionq):
-    refused(ionq.get("/nope"), 404)
-    refused(ionq.patch("/jobs"), 405)
-    refused(ionq.get("/jobs/nope"), 404)
-
-
-@pytest.mark.parametrize(
-    ("circuit", "code"),
-    [
-        ([{"gate": "foo", "target": 0}], "UnsupportedGate"),
-        ([{"gate": "x", "target": 5}], "NotEnoughQubits"),
-        ([{"gate": "h", "targets": list(range(25))}], "NotEnoughQubits"),
-    ],
-)
-def test_circuit_that_cannot_run_fails_its_job(ionq, bell, circuit, code):
-    qubits = 29 if len(circuit[0].get("targets", [])) > 2 else 2
-    found = job(ionq, submit(ionq, bell | {"input": {"gateset": "qis", "qubits": qubits, "circuit": circuit}}))
-    assert found["status"] == "failed"
-    assert found["failure"]["code"] == code
-    assert found["failure"]["message"] == found["failure"]["error"]
-    assert found["results"] is None
-
-
-def test_strictness_beyond_the_clients_habits_is_a_switch(sandbox, ionq, bell):
-    habits = bell | {"noise": {"model": "ideal", "seed": None}}
-    submit(ionq, habits)
-    sandbox.admin.switches("ionq", strict_input=True)
-    refused(ionq.post("/jobs", json=habits), 400, "noise")
-    refused(ionq.post("/jobs", json=bell | {"colour": "red"}), 400, "colour")
-
-
-def test_metadata_limits_of_old_pages_are_a_switch(sandbox, ionq, bell):
-    many = bell | {"metadata": {f"k{i}": "v" for i in range(11)}}
-    submit(ionq, many)
-    sandbox.admin.switches("ionq", metadata_limits="v0.3")
-    refused(ionq.post("/jobs", json=many), 400, "metadata")
-
-
-def test_rate_limit_switch_answers_429_with_retry_after(sandbox, ionq):
-    sandbox.admin.switches("ionq", requests_per_s=2.0)
-    answers = [ionq.get("/whoami") for _ in range(5)]
-    assert answers[0].status_code == 200
-    assert refused(answers[-1], 429)
-    assert int(answers[-1].headers["Retry-After"]) >= 1
-
-
-# -- lists ---------------------------------------------------------------------------------------------------------
+# -- lists
 
 
 def pages(client: httpx.Client, **query: object) -> list[list[str]]:
@@ -349,7 +99,7 @@ def test_list_filters_by_target_status_and_parent(sandbox, ionq, bell, pair):
     assert set(pages(ionq)[0]) == {simulated, parent, on_qpu, waiting, *children}
 
 
-# -- parents and children ------------------------------------------------------------------------------------------
+# -- parents and children
 
 
 def test_children_are_full_jobs_in_input_order(sandbox, ionq, pair):
@@ -394,7 +144,7 @@ def test_cancelling_a_parent_cancels_its_children(sandbox, ionq, pair):
     assert [found["status"], *(job(ionq, child)["status"] for child in found["child_job_ids"])] == ["canceled"] * 3
 
 
-# -- cancel, delete, clone, move -----------------------------------------------------------------------------------
+# -- cancel, delete, clone, move
 
 
 def test_cancel_of_a_finished_job_changes_nothing(ionq, bell):
@@ -440,7 +190,7 @@ def test_clone_is_another_job_and_move_changes_the_project(sandbox, ionq, bell):
     assert sandbox.admin.count_jobs() == 2
 
 
-# -- sessions ------------------------------------------------------------------------------------------------------
+# -- sessions
 
 
 def open_session(client: httpx.Client, **settings: object) -> dict:
@@ -502,7 +252,7 @@ def test_session_on_another_backend_and_unknown_session_are_refused(ionq, bell):
     refused(ionq.post("/sessions", json={"backend": "qpu.forte-1", "settings": {"job_count_limit": 0}}), 400)
 
 
-# -- backends and money --------------------------------------------------------------------------------------------
+# -- backends and money
 
 
 def test_backends_are_listed_with_the_width_of_the_switch(sandbox, ionq):
