@@ -29,14 +29,17 @@ def _checked(call: Callable[..., Any], check: Callable[[object], None], place: i
 
 
 @pytest.fixture(autouse=True)
-def only_loopback(monkeypatch: pytest.MonkeyPatch) -> None:
+def beyond_loopback(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     """Refuse connections and name look-ups beyond loopback: a client that forgets its url must fail, not leave."""
+
+    tried: list[str] = []
 
     def check(address: object) -> None:
         host = address[0] if isinstance(address, tuple) else address
         if isinstance(host, bytes):
             host = host.decode()
         if isinstance(address, tuple | str | bytes) and host not in LOOPBACK and not str(host).startswith("/"):
+            tried.append(str(host))
             raise PermissionError(f"{host} is not loopback: refused by the test guard")
 
     for owner, name, place in (
@@ -46,6 +49,9 @@ def only_loopback(monkeypatch: pytest.MonkeyPatch) -> None:
         (socket, "gethostbyname", 0),
     ):
         monkeypatch.setattr(owner, name, _checked(getattr(owner, name), check, place))
+    yield tried
+    # clients swallow the error and fall back; the test must not pass because of that
+    assert not tried, f"something beyond loopback was contacted: {tried}"
 
 
 @pytest.fixture(autouse=True)

@@ -24,10 +24,21 @@ RETRIES_GAVE_UP = Exception  # qiskit-ionq raises its private IonQRetriableError
 pytestmark = pytest.mark.filterwarnings("ignore:Transpiler default optimization_level")
 
 
-def test_nothing_but_loopback_can_be_reached():
-    for act in (lambda: requests.get("http://203.0.113.1/", timeout=1), lambda: requests.get("https://api.ionq.co/")):
-        with pytest.raises(PermissionError, match="not loopback"):
-            act()
+def test_nothing_but_loopback_can_be_reached(beyond_loopback):
+    for url in ("http://203.0.113.1/", "https://api.ionq.co/"):
+        with pytest.raises(requests.ConnectionError, match="not loopback"):
+            requests.get(url, timeout=1)
+    assert beyond_loopback == ["203.0.113.1", "api.ionq.co"]
+    beyond_loopback.clear()
+
+
+def test_argument_url_alone_makes_the_client_ask_its_real_service(sandbox, monkeypatch, beyond_loopback):
+    for name in ("QISKIT_IONQ_API_URL", "IONQ_API_URL"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.warns(UserWarning):
+        IonQProvider("token", url=sandbox.env["IONQ_API_URL"])
+    assert set(beyond_loopback) == {"api.ionq.co"}
+    beyond_loopback.clear()
 
 
 @pytest.fixture
