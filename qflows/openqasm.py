@@ -100,4 +100,4 @@ def _compiled(program: Program, dialect: Dialect) -> QuantumCircuit:
 @cache
 def _basis(dialect: str) -> list[str]:
     table = {d.name: d for d in (BRAKET, STDGATES)}[dialect]
-    return [*table.gates, "measure", "reset", "barrier"]
+    return [*table.gates, "measure", "reset"]

@@ -3,14 +3,11 @@
     from conformance import ProviderConformance
     from probes import Target
 
-    class TestAcme(ProviderConformance):            # with an API in the sandbox: RemoteConformance, beside this file
+    class TestAcme(ProviderConformance):            # with an API in the sandbox: remote_conformance.RemoteConformance
         sampling = (Target("acme-sim"), Target("acme-qpu", noise=0.1))
-        status_words = {"WAITING": Phase.QUEUED, ...}    # written out from the vendor's documents, not imported
 
         @pytest.fixture
         def provider(self, sandbox): return connect("acme", {...})
-
-        def phase_of(self, word): ...                    # the adapter's reading of one status body
 
 Nothing here knows a vendor's name. What a vendor does not offer is said by its `Capabilities`.
 """
@@ -23,7 +20,7 @@ from dataclasses import replace
 from typing import Any, ClassVar
 
 import pytest
-from probes import PROBES, Probe, Target, distribution, random_measured, total_variation, variation_bound
+from probes import PROBES, Probe, Target, total_variation, variation_bound
 from qiskit import ClassicalRegister, QuantumCircuit, QuantumRegister
 
 from qflows.errors import ProgramRejected
@@ -100,26 +97,16 @@ class ProviderConformance:
     """Devices that run without shots."""
     random_shots: ClassVar[int] = 4000
     probe_shots: ClassVar[int] = 100
-    status_words: ClassVar[Mapping[str, Phase]] = {}
-    """Every status word of the vendor's documents and what it means; empty only where there is no wire."""
 
     @pytest.fixture
     def provider(self) -> Provider:
         """A connected provider."""
         raise NotImplementedError("give a fixture `provider` in the subclass")
 
-    def phase_of(self, word: str) -> Phase:
-        """What the adapter makes of one status word."""
-        raise NotImplementedError("give `phase_of` in the subclass")
-
     def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
         """One test per device, probe or word, from the attributes of the subclass."""
         if "target" in metafunc.fixturenames:
             metafunc.parametrize("target", self.sampling, ids=str)
-        if "exact_target" in metafunc.fixturenames:
-            metafunc.parametrize(
-                "exact_target", self.exact or [pytest.param(None, marks=pytest.mark.skip("no exact device"))], ids=str
-            )
 
     # -- bit order ---------------------------------------------------------------------------------------------
 
@@ -149,7 +136,7 @@ class ProviderConformance:
         assert counts["1"] >= (1 - 2 * target.noise) * self.probe_shots
 
     def test_random_circuits_agree_with_the_state_vector(self, provider: Provider, target: Target) -> None:
-        made = [random_measured(seed, target.max_qubits) for seed in range(RANDOM_CIRCUITS)]
+        made = [target.random_circuit(seed) for seed in range(RANDOM_CIRCUITS)]
         jobs = [
             (
                 spec_of(provider, target, to_program((circuit, values)), shots=self.random_shots),
@@ -163,17 +150,18 @@ class ProviderConformance:
             found = total_variation(counts.probabilities(), expected)
             assert found <= variation_bound(expected, self.random_shots) + target.noise, circuit.name
 
-    def test_exact_device_gives_the_state_vector_probabilities(self, provider: Provider, exact_target: Target) -> None:
-        made = [random_measured(seed, exact_target.max_qubits) for seed in range(RANDOM_CIRCUITS)]
-        jobs = [
-            (spec_of(provider, exact_target, to_program((circuit, values)), shots=None), key_of("exact", place))
-            for place, (circuit, values, _) in enumerate(made)
-        ]
-        for (circuit, _, expected), result in zip(made, run_all(provider, jobs), strict=True):
-            (item,) = result.items
-            assert item.counts is None
-            assert item.probabilities is not None
-            assert total_variation(item.probabilities, expected) < 1e-9, circuit.name
+    def test_exact_device_gives_the_state_vector_probabilities(self, provider: Provider) -> None:
+        for target in self.exact:
+            made = [target.random_circuit(seed) for seed in range(RANDOM_CIRCUITS)]
+            jobs = [
+                (spec_of(provider, target, to_program((circuit, values)), shots=None), key_of("exact", target, place))
+                for place, (circuit, values, _) in enumerate(made)
+            ]
+            for (circuit, _, expected), result in zip(made, run_all(provider, jobs), strict=True):
+                (item,) = result.items
+                assert item.counts is None
+                assert item.probabilities is not None
+                assert total_variation(item.probabilities, expected) < 1e-9, circuit.name
 
     # -- results -----------------------------------------------------------------------------------------------
 
@@ -239,16 +227,5 @@ class ProviderConformance:
         assert provider.account
         assert len(provider.account) < 256
 
-    # -- states ------------------------------------------------------------------------------------------------
 
-    def test_every_documented_status_word_is_mapped(self) -> None:
-        assert {word: self.phase_of(word) for word in self.status_words} == dict(self.status_words)
-
-    @pytest.mark.parametrize("word", ["", "undocumented", "None", "DONE?", "0"])
-    def test_unknown_status_word_is_unknown(self, word: str) -> None:
-        if not self.status_words:
-            pytest.skip("no wire, no words")
-        assert self.phase_of(word) is Phase.UNKNOWN
-
-
-__all__ = ["ProviderConformance", "bell", "counts_of", "distribution", "key_of", "run", "run_all", "spec_of", "wait"]
+__all__ = ["ProviderConformance", "bell", "counts_of", "key_of", "run", "run_all", "spec_of", "wait"]

@@ -23,13 +23,17 @@ class Target:
     """A device as the suite shall try it.
 
     `noise`: total variation that its errors may add, and the share of shots a deterministic probe may miss.
-    `max_qubits` bounds the random circuits.
+    `max_qubits` bounds the width of random circuits, which are short where there is noise.
     """
 
     device_id: str
     options: Mapping[str, Any] = field(default_factory=dict)
     noise: float = 0.0
     max_qubits: int = 6
+
+    def random_circuit(self, seed: int) -> tuple[QuantumCircuit, list[float], dict[str, float]]:
+        """`random_measured` as this device can bear it."""
+        return random_measured(seed, self.max_qubits, gates_per_qubit=1 if self.noise else 4)
 
     def __str__(self) -> str:
         return "-".join([self.device_id, *map(str, self.options.values())])
@@ -158,14 +162,16 @@ def random_body(seed: int, n_qubits: int, *, steps: int = 0) -> tuple[QuantumCir
     return circuit, [float(rng.uniform(-7, 7)) for _ in range(circuit.num_parameters)]
 
 
-def random_measured(seed: int, max_qubits: int) -> tuple[QuantumCircuit, list[float], dict[str, float]]:
+def random_measured(
+    seed: int, max_qubits: int, *, gates_per_qubit: int = 4
+) -> tuple[QuantumCircuit, list[float], dict[str, float]]:
     """A random circuit of 2 qubits or more, its parameter values, and its exact outcome distribution.
 
     Some of the qubits, at least one, are measured in random order into one or two registers with gaps.
     """
     rng = np.random.default_rng([seed, 1])
     n_qubits = int(rng.integers(2, max_qubits + 1))
-    circuit, values = random_body(seed, n_qubits)
+    circuit, values = random_body(seed, n_qubits, steps=gates_per_qubit * n_qubits)
     registers = [ClassicalRegister(int(rng.integers(1, n_qubits + 1)), name) for name in ("a", "b")]
     registers = registers[: int(rng.integers(1, 3))]
     for register in registers:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import pickle
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import ClassVar
 
@@ -54,6 +54,12 @@ class RemoteConformance(ProviderConformance):
     unknown_id: ClassVar[str] = "00000000-0000-4000-8000-000000000000"
     poll_sizes: ClassVar[tuple[float, ...]] = (1, 1.04, 2.5)
     """Jobs polled, in pages."""
+    status_words: ClassVar[Mapping[str, Phase]] = {}
+    """Every status word of the vendor's documents and its meaning, written out and not imported from the adapter."""
+
+    def phase_of(self, word: str) -> Phase:
+        """What the adapter makes of one status word."""
+        raise NotImplementedError("give `phase_of` in the subclass")
 
     @pytest.fixture
     def connected_to(self) -> Callable[[str], Provider]:
@@ -204,6 +210,16 @@ class RemoteConformance(ProviderConformance):
         provider.cancel(vendor_id)
         assert provider.poll([vendor_id])[vendor_id].phase is Phase.DONE
         assert counts_of(provider.result(vendor_id, spec, key).items[0]).shots == spec.shots
+
+    # -- states ------------------------------------------------------------------------------------------------
+
+    def test_every_documented_status_word_is_mapped(self) -> None:
+        assert self.status_words
+        assert {word: self.phase_of(word) for word in self.status_words} == dict(self.status_words)
+
+    @pytest.mark.parametrize("word", ["", "undocumented", "None", "DONE?", "0"])
+    def test_unknown_status_word_is_unknown(self, word: str) -> None:
+        assert self.phase_of(word) is Phase.UNKNOWN
 
     # -- failures and their text -------------------------------------------------------------------------------
 

@@ -369,9 +369,9 @@ def connect(credentials: Mapping[str, Any] | None, *, timeout_s: float) -> IonQP
 
     Raises CredentialsMissing naming what to set. Makes no request.
     """
-    given = dict(credentials or {})
+    given: dict[str, Any] = dict(credentials or {})
     env = os.environ.get
-    token = given.get("api_key") or env("QISKIT_IONQ_API_TOKEN") or env("IONQ_API_KEY") or env("IONQ_API_TOKEN")
+    token: Any = given.get("api_key") or env("QISKIT_IONQ_API_TOKEN") or env("IONQ_API_KEY") or env("IONQ_API_TOKEN")
     url = given.get("api_url") or env("QISKIT_IONQ_API_URL") or env("IONQ_API_URL") or PRODUCTION
     secret = token.get_secret_value() if hasattr(token, "get_secret_value") else token
     if not secret:

@@ -70,7 +70,11 @@ def payload(spec: JobSpec, key: str) -> dict[str, Any]:
     body |= _circuit_part(spec)
     if spec.device_id == "simulator":
         model = str(spec.options.get("noise_model", IDEAL))
-        body["noise"] = {"model": model} | ({"seed": seed_of(key) % 2**31} if model != IDEAL else {})
+        noise: dict[str, Any] = {"model": model}
+        # one seed for all circuits of a job would give equal circuits equal shots
+        if model != IDEAL and len(spec.programs) == 1:
+            noise["seed"] = seed_of(key) % 2**31
+        body["noise"] = noise
     settings: dict[str, Any] = {}
     if spec.options.get("debiasing"):
         settings["error_mitigation"] = {"debiasing": True}

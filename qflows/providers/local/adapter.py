@@ -14,7 +14,7 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from qflows.errors import ProgramRejected, Refused
+from qflows.errors import ProgramRejected
 from qflows.model import Cost
 from qflows.programs import Program
 from qflows.protocol import (
@@ -31,8 +31,7 @@ from qflows.protocol import (
     VendorResult,
 )
 from qflows.providers.local import simulate
-
-_QUBITS = {"exact": 20, "aer": 29, "braket": 26}  # what fits the memory of an ordinary machine
+from qflows.providers.local.compact import active_qubits
 
 
 class LocalProvider:
@@ -56,31 +55,28 @@ class LocalProvider:
     def devices(self) -> Sequence[DeviceInfo]:
         """The fixed devices; `noisy:<name>` exists for every IBM snapshot and is listed once."""
         return [
-            DeviceInfo("exact", _QUBITS["exact"], True, True, note="state vector, no sampling error"),
-            DeviceInfo("aer", _QUBITS["aer"], True, True, note="ideal, with shots"),
+            DeviceInfo("exact", simulate.WIDTHS["exact"], True, True, note="state vector, no sampling error"),
+            DeviceInfo("aer", simulate.WIDTHS["aer"], True, True, note="ideal, with shots"),
             DeviceInfo("noisy:manila", 5, True, True, note="noise of an IBM device snapshot; noisy:<name>"),
-            DeviceInfo("braket", _QUBITS["braket"], True, True, note="Amazon Braket local simulator"),
+            DeviceInfo("braket", simulate.WIDTHS["braket"], True, True, note="Amazon Braket local simulator"),
         ]
 
     def limits(self, device_id: str) -> Limits:
-        """Limits of a local device. Raises Refused for an unknown one."""
-        if device_id.startswith("noisy:"):
-            n_qubits = simulate.snapshot(device_id.removeprefix("noisy:")).num_qubits
-            return Limits(max_qubits=n_qubits, max_shots=10_000_000, max_programs=1_000, mid_circuit=True)
-        if device_id not in _QUBITS:
-            raise Refused(
-                f"no local device {device_id!r}; there are exact, aer, braket and noisy:<name>", provider="local"
-            )
+        """Limits of a local device. Raises Refused for an unknown one.
+
+        No bound on the width: idle qubits are taken out, and `check` counts the others.
+        """
+        simulate.width(device_id)
         return Limits(
-            max_qubits=_QUBITS[device_id],
             max_shots=10_000_000,
             max_programs=1_000,
             exact=device_id == "exact",
-            mid_circuit=device_id == "aer",
+            mid_circuit=simulate.takes_mid_circuit(device_id),
         )
 
     def check(self, spec: JobSpec) -> None:
         """Refuses what the simulators cannot do."""
+        limit = simulate.width(spec.device_id)
         for index, program in enumerate(spec.programs):
             opaque = sorted(name for name in program.gate_counts() if name.startswith("opaque:"))
             if opaque:
@@ -90,6 +86,18 @@ class LocalProvider:
                 )
             if spec.device_id != "exact" and spec.observables_of(index):
                 raise ProgramRejected(f"{spec.device_id} samples; it cannot take observables directly")
+            used = program.n_qubits if spec.observables_of(index) else len(active_qubits(program))
+            if used > limit:
+                raise ProgramRejected(
+                    f"{program.name} uses {used} qubits; {spec.device_id} simulates {limit}; choose a wider device"
+                )
+            if program.has_mid_circuit and not simulate.takes_mid_circuit(spec.device_id):
+                raise ProgramRejected(
+                    f"{program.name} resets a qubit or goes on after a measurement; {spec.device_id} cannot do that, "
+                    "the device aer can"
+                )
+            if spec.shots is None and spec.device_id != "exact":
+                raise ProgramRejected(f"{spec.device_id} samples; pass shots=, or choose the device exact")
 
     def submit(self, spec: JobSpec, key: str) -> Accepted:
         """Names the job; it runs when it is waited for."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import lru_cache
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -11,14 +12,32 @@ import numpy as np
 from qflows.errors import Refused
 from qflows.keys import digest, seed_of
 from qflows.model import Counts, Expectation, ItemResult
-from qflows.observables import expectation_exact
+from qflows.observables import Observable, expectation_exact
 from qflows.openqasm import BRAKET, to_openqasm
 from qflows.programs import Program
 from qflows.protocol import JobSpec
+from qflows.providers.local.compact import compacted
+from qflows.providers.local.statevector import state_vector
 from qflows.readout import merge, readout, sample
 
+WIDTHS = {"exact": 20, "aer": 29, "braket": 26}  # what fits the memory of an ordinary machine
 _NUMERICAL_ZERO = 1e-14  # smaller probabilities are rounding dust of the simulator
-_STATEVECTOR_QUBITS = 10  # below this width qiskit's own state vector beats the start-up of an Aer run
+_compiling = Lock()  # passes keep state while they run, and a provider serves several threads
+_NARROW = 10  # up to this many qubits our own state vector beats the start-up of an Aer run
+
+
+def width(device_id: str) -> int:
+    """Qubits a device can simulate. Raises Refused for an unknown device."""
+    if device_id.startswith("noisy:"):
+        return int(snapshot(device_id.removeprefix("noisy:")).num_qubits)
+    if device_id not in WIDTHS:
+        raise Refused(f"no local device {device_id!r}; there are exact, aer, braket and noisy:<name>", provider="local")
+    return WIDTHS[device_id]
+
+
+def takes_mid_circuit(device_id: str) -> bool:
+    """Whether a device can reset a qubit or go on after a measurement."""
+    return device_id == "aer" or device_id.startswith("noisy:")
 
 
 def run(spec: JobSpec, key: str) -> Iterator[ItemResult]:
@@ -26,47 +45,52 @@ def run(spec: JobSpec, key: str) -> Iterator[ItemResult]:
     for index, program in enumerate(spec.programs):
         seed = seed_of(digest("seed/1", key, index)) if len(spec.programs) > 1 else seed_of(key)
         if spec.device_id == "exact":
-            yield _exact(spec, index, program, seed)
+            yield _exact(program, spec.observables_of(index), spec.shots, seed)
         elif spec.device_id == "braket":
-            yield _braket(program, spec.shots or 0, seed)
+            yield _braket(compacted(program), spec.shots or 0, seed)
         else:
             yield _aer(spec.device_id, program, spec.shots or 0, seed)
 
 
-def _exact(spec: JobSpec, index: int, program: Program, seed: int) -> ItemResult:
-    circuit = program.circuit().remove_final_measurements(inplace=False)
-    state = _statevector(circuit)
-    wanted = spec.observables_of(index)
+def _exact(program: Program, wanted: tuple[Observable, ...], shots: int | None, seed: int) -> ItemResult:
     if wanted:
+        state = _statevector(program)  # at full width: an observable may act on an idle qubit
         return ItemResult(expectations=tuple(Expectation(expectation_exact(state, o), 0.0) for o in wanted))
-    weights = np.abs(state) ** 2
+    program = compacted(program)
+    weights = np.abs(_statevector(program)) ** 2
     outcomes = {int(i): float(weights[i]) for i in np.flatnonzero(weights > _NUMERICAL_ZERO)}
     probabilities = merge(outcomes, readout(program).from_qubits)
-    if spec.shots is None:
+    if shots is None:
         return ItemResult(probabilities=probabilities)
-    counts, memory = sample(probabilities, spec.shots, seed)
+    counts, memory = sample(probabilities, shots, seed)
     return ItemResult(counts=counts, probabilities=probabilities, memory=memory)
 
 
-def _statevector(circuit: Any) -> np.ndarray[Any, np.dtype[np.complex128]]:
-    if circuit.num_qubits <= _STATEVECTOR_QUBITS:
-        from qiskit.quantum_info import Statevector
-
-        return np.asarray(Statevector(circuit).data)
+def _statevector(program: Program) -> np.ndarray[Any, np.dtype[np.complex128]]:
+    if program.n_qubits <= _NARROW:
+        return state_vector(program)
     from qiskit import transpile
     from qiskit_aer import AerSimulator
 
+    circuit: Any = program.circuit()
+    gates = circuit.copy_empty_like()
+    for step in circuit.data:
+        if step.operation.name != "measure":
+            gates.append(step)
     simulator = AerSimulator(method="statevector")
-    prepared = transpile(circuit, simulator, optimization_level=0)
+    prepared: Any = transpile(gates, simulator, optimization_level=0)
     prepared.save_statevector()
     return np.asarray(simulator.run(prepared, shots=1).result().get_statevector().data)
 
 
 def _aer(device_id: str, program: Program, shots: int, seed: int) -> ItemResult:
-    from qiskit import transpile
-
     simulator = _simulator(device_id)
-    prepared = transpile(program.circuit(), simulator, optimization_level=1, seed_transpiler=seed % 2**31)
+    if device_id == "aer" or program.n_qubits > simulator.num_qubits:
+        program = compacted(program)  # else the chosen qubits stay: their noise is what is asked for
+    prepared = program.circuit()
+    if device_id != "aer" or not program.gate_counts().keys() <= _aer_names():
+        with _compiling:
+            prepared = _compiler(device_id).run(prepared)
     outcome = simulator.run(prepared, shots=shots, seed_simulator=seed % 2**31, memory=True).result()
     if not outcome.success:
         raise Refused(f"{device_id} could not run {program.name}: {outcome.status}", provider="local")
@@ -74,6 +98,22 @@ def _aer(device_id: str, program: Program, shots: int, seed: int) -> ItemResult:
     memory = tuple(layout.from_clbits(int(word, 16)) for word in outcome.data(0)["memory"])
     metadata = {"compiled": _compiled(prepared)} if device_id.startswith("noisy:") else {}
     return ItemResult(counts=_histogram(memory), memory=memory, metadata=metadata)
+
+
+@lru_cache(maxsize=1)
+def _aer_names() -> frozenset[str]:
+    return frozenset(_simulator("aer").target.operation_names)
+
+
+@lru_cache(maxsize=8)
+def _compiler(device_id: str) -> Any:
+    """Pass manager for a simulator; building one costs more than a small circuit's compilation and run together.
+
+    A fixed seed: the same program compiles to the same circuit in every job, only its shots differ.
+    """
+    from qiskit.transpiler import generate_preset_pass_manager
+
+    return generate_preset_pass_manager(optimization_level=1, backend=_simulator(device_id), seed_transpiler=1)
 
 
 def _histogram(memory: tuple[str, ...]) -> Counts:
@@ -124,10 +164,9 @@ def _braket(program: Program, shots: int, seed: int) -> ItemResult:
     gates = "\n".join(line for line in source.splitlines() if "measure" not in line and not line.startswith("bit"))
     order = sorted({qubit for qubit, _ in program.measured})
     targets = ", ".join(f"q[{qubit}]" for qubit in order)
-    task = LocalSimulator("braket_sv").run(
-        OpenQasm(source=f"{gates}\n#pragma braket result probability {targets}\n"), shots=0
-    )
-    weights = np.asarray(task.result().values[0], dtype=float)
+    asked: Any = OpenQasm(source=f"{gates}\n#pragma braket result probability {targets}\n", inputs=None)
+    result: Any = LocalSimulator("braket_sv").run(asked, shots=0).result()
+    weights = np.asarray(result.values[0], dtype=float)
     n = len(order)
     outcomes = {
         sum(1 << qubit for place, qubit in enumerate(order) if int(i) >> (n - 1 - place) & 1): float(weights[i])
