@@ -1,0 +1,122 @@
+"""The emulated Braket: its switches, quotas and how it refuses. Tasks, search, storage and account have own files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from starlette.responses import Response
+
+from qflows.sandbox.braket import render
+from qflows.sandbox.braket.account import Account, check_key, region_of
+from qflows.sandbox.braket.search import search_tasks
+from qflows.sandbox.braket.storage import Storage
+from qflows.sandbox.braket.tasks import Tasks, client_key
+from qflows.sandbox.errors import Refusal
+from qflows.sandbox.faults import Fault
+from qflows.sandbox.vendor import Call, Route, Switch, Vendor
+from qflows.sandbox.world import World
+
+# Points that no document of AWS settles, and choices of the sandbox.
+SWITCHES = (
+    Switch("token", "dedupe", "clientToken of CreateQuantumTask", ("dedupe", "ignore")),
+    Switch("token_ttl_s", 0.0, "how long a token is remembered; 0: for ever"),
+    Switch("token_mismatch", "refuse", "same token, other parameters", ("refuse", "same_arn", "conflict")),
+    Switch("search_values", "or", "several values of a filter: any, or only the first counts", ("or", "first")),
+    Switch("search_combine", "and", "several filters", ("and", "or")),
+    Switch("search_order", "newest_first", "order of SearchQuantumTasks", ("newest_first", "oldest_first")),
+    Switch("search_lag_s", 0.0, "a task is absent from searches for so long"),
+    Switch("get_lag_s", 0.0, "GetQuantumTask answers 404 for so long"),
+    Switch("result_lag_s", 0.0, "results.json appears so long after COMPLETED"),
+    Switch(
+        "missing_bucket",
+        "fail_task",
+        "results bucket that does not exist: the task fails, or Create refuses",
+        ("fail_task", "validation", "access_denied"),
+    ),
+    Switch("program_sets", "Garnet,Ankaa-3", "names of devices that take program sets"),
+    Switch("program_set_shots", "refuse", "shots not divisible by executables", ("refuse", "floor")),
+    Switch("program_set_partial", "completed", "status when some executables failed", ("completed", "failed")),
+    Switch("failed_set_has_results", True, "a FAILED program set has results.json"),
+    Switch("cancel_terminal", "conflict", "cancel of a task that ended", ("conflict", "ignore")),
+    Switch("cancelling_reads", 1, "reads that show CANCELLING before CANCELLED"),
+    Switch("created_reads", 0, "reads that show CREATED before QUEUED"),
+    Switch("barrier_on_qpu", "refuse", "barrier in a program for a QPU", ("refuse", "accept")),
+    Switch("probabilities_only", "Forte 1", "names of devices whose results hold measurementProbabilities only"),
+    Switch("windows", "always", "execution windows of QPUs; closed: DeviceOfflineException", ("always", "weekdays")),
+    Switch("offline", "", "names of devices that are OFFLINE"),
+    Switch("retired", "", "names of devices that are RETIRED, besides Aspen-M-3"),
+    Switch(
+        "schemas_agent",
+        "optional",
+        "GetDevice without BraketSchemas in the user agent hides OpenQASM; SDK 1.88.1 on botocore 1.44.5 loses it",
+        ("optional", "needed"),
+    ),
+    Switch("quotas", False, "documented request rates per region; 429 above"),
+    Switch("qpu_noise", True, "QPUs err; False: exact circuits, still sampled"),
+    Switch("max_active_qubits", 20, "wider circuits fail (a limit of the sandbox, not of Braket)"),
+)
+
+# (rate per second, burst) per region; Amazon Braket quotas page (stored copy, 2026)
+QUOTAS: dict[str, tuple[float, int]] = {
+    "submit": (20, 40),
+    "search": (5, 50),
+    "get": (100, 500),
+    "cancel": (2, 20),
+    "device": (5, 50),
+    "devices": (5, 50),
+}
+
+
+class Braket(Vendor):
+    """Amazon Braket, with S3 and STS on the same port."""
+
+    name = "braket"
+    switches = SWITCHES
+    max_body_bytes = 10_000_000
+    preload = ("qflows.sandbox.braket.execute",)
+
+    def __init__(self, world: World) -> None:
+        super().__init__(world)
+        self._buckets: dict[tuple[str, str], Fault] = {}
+
+    def routes(self) -> Sequence[Route]:
+        """All calls but hybrid jobs; S3 last, because its paths match everything."""
+        return [
+            *Tasks().routes(),
+            Route("search", "POST", "/quantum-tasks", search_tasks),
+            *Account().routes(),
+            *Storage().routes(),
+        ]
+
+    def env(self, url: str) -> dict[str, str]:
+        """What boto3 and the Braket SDK read; one endpoint serves Braket, S3 and STS."""
+        return {
+            "AWS_ENDPOINT_URL": url,
+            "AWS_ACCESS_KEY_ID": "sandbox",
+            "AWS_SECRET_ACCESS_KEY": "sandbox",
+            "AWS_DEFAULT_REGION": "us-east-1",
+            "AWS_EC2_METADATA_DISABLED": "true",
+            "BRAKET_PRICE_OFFERS_URL": f"{url}/offers/v1.0/aws/AmazonBraket/current/index.csv",
+        }
+
+    def refuse(self, refusal: Refusal) -> Response:
+        """Braket's error shape."""
+        return render.error(refusal)
+
+    def authorise(self, call: Call) -> None:
+        """A signature must be there, and the caller within its quota where quotas are on."""
+        check_key(call)
+        route = call.route.partition(".")[2]
+        if not call.switch("quotas") or route not in QUOTAS:
+            return
+        rate, burst = QUOTAS[route]
+        bucket = self._buckets.setdefault(
+            (region_of(call), route), Fault("rate_limit", call.route, rate_per_s=rate, burst=burst)
+        )
+        if bucket.wait_for_token(self.world.clock.now()):
+            raise Refusal(429, "Rate exceeded", code="ThrottlingException")
+
+    def client_key(self, document: Any) -> str | None:
+        """The tag `qflows:key`, else the client token."""
+        return client_key(document)

@@ -1,0 +1,163 @@
+"""As much of S3 as Braket's SDK needs, path style: buckets, small objects, and results that tasks have written.
+
+A result is not stored: it is made from its task when it is read.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Iterator
+from typing import Any
+from xml.sax.saxutils import escape
+
+from starlette.responses import Response
+
+from qflows.sandbox.braket import render, results
+from qflows.sandbox.braket.devices import DEVICES
+from qflows.sandbox.jobs import Job
+from qflows.sandbox.vendor import Call, Route
+
+READY_BUCKET = "amazon-braket-sandbox"  # there from the start, so that a first try needs no S3 call
+_NAMESPACE = "http://s3.amazonaws.com/doc/2006-03-01/"
+_RESULT = "results.json"
+
+
+def has_bucket(call: Call, name: str) -> bool:
+    """True if the bucket exists."""
+    return name == READY_BUCKET or name in call.world.shelf("braket", "buckets")
+
+
+class Storage:
+    """Handlers of S3's paths; they come last, because they match everything."""
+
+    def routes(self) -> list[Route]:
+        """Buckets and objects."""
+        return [
+            Route("s3_buckets", "GET", "/", self.buckets),
+            Route("s3_create_bucket", "PUT", "/{bucket}", self.create_bucket),
+            Route("s3_head_bucket", "HEAD", "/{bucket}", self.head_bucket),
+            Route("s3_list", "GET", "/{bucket}", self.list),
+            Route("s3_put", "PUT", "/{bucket}/{key:path}", self.put),
+            Route("s3_get", "GET", "/{bucket}/{key:path}", self.get),
+            Route("s3_head", "HEAD", "/{bucket}/{key:path}", self.get),
+            Route("s3_delete", "DELETE", "/{bucket}/{key:path}", self.delete),
+        ]
+
+    async def buckets(self, call: Call) -> Response:
+        """ListBuckets."""
+        names = [READY_BUCKET, *call.world.shelf("braket", "buckets")]
+        rows = "".join(f"<Bucket><Name>{escape(name)}</Name></Bucket>" for name in names)
+        return _xml("ListAllMyBucketsResult", f"<Buckets>{rows}</Buckets>")
+
+    async def create_bucket(self, call: Call) -> Response:
+        """CreateBucket; with a sub-resource (policy, publicAccessBlock) nothing but an answer."""
+        if not call.query:
+            call.world.shelf("braket", "buckets").put(call.params["bucket"], {"at": call.world.clock.now()})
+        return Response(status_code=200, headers={"Location": f"/{call.params['bucket']}"})
+
+    async def head_bucket(self, call: Call) -> Response:
+        """HeadBucket."""
+        return Response(status_code=200 if has_bucket(call, call.params["bucket"]) else 404)
+
+    async def list(self, call: Call) -> Response:
+        """ListObjectsV2 and GetBucketLocation."""
+        bucket = call.params["bucket"]
+        if not has_bucket(call, bucket):
+            return _error(404, "NoSuchBucket", "The specified bucket does not exist")
+        if "location" in call.query:
+            return _xml("LocationConstraint", "")
+        prefix = call.query.get("prefix", "")
+        keys = sorted(key for key in self._keys(call, bucket) if key.startswith(prefix))[:1000]
+        rows = "".join(f"<Contents><Key>{escape(key)}</Key><Size>0</Size></Contents>" for key in keys)
+        head = f"<Name>{escape(bucket)}</Name><IsTruncated>false</IsTruncated><KeyCount>{len(keys)}</KeyCount>"
+        return _xml("ListBucketResult", head + rows)
+
+    def _keys(self, call: Call, bucket: str) -> Iterator[str]:
+        yield from (
+            name.partition("/")[2] for name in call.world.shelf("braket", "objects") if name.startswith(f"{bucket}/")
+        )
+        for job in call.world.jobs.all("braket"):
+            if job.facts["bucket"] == bucket and _is_written(call, job):
+                yield f"{job.facts['directory']}/{_RESULT}"
+
+    async def put(self, call: Call) -> Response:
+        """PutObject, also with a body in signed chunks."""
+        bucket, key = call.params["bucket"], call.params["key"]
+        if not has_bucket(call, bucket):
+            return _error(404, "NoSuchBucket", "The specified bucket does not exist")
+        body = _unchunked(call.body) if "aws-chunked" in call.headers.get("content-encoding", "") else call.body
+        document = {"body": base64.b64encode(body).decode()}
+        call.world.shelf("braket", "objects").put(f"{bucket}/{key}", document)
+        return Response(status_code=200, headers={"ETag": _etag(body)})
+
+    async def get(self, call: Call) -> Response:
+        """GetObject and HeadObject."""
+        bucket, key = call.params["bucket"], call.params["key"]
+        if not has_bucket(call, bucket):
+            return _error(404, "NoSuchBucket", "The specified bucket does not exist")
+        body = await self._read(call, bucket, key)
+        if body is None:
+            return _error(404, "NoSuchKey", "The specified key does not exist.")
+        headers = {"ETag": _etag(body), "Last-Modified": "Thu, 01 Jan 2026 00:00:00 GMT"}
+        if call.method == "HEAD":
+            return Response(headers=headers | {"Content-Length": str(len(body))})
+        return Response(body, headers=headers, media_type="application/json")
+
+    async def _read(self, call: Call, bucket: str, key: str) -> bytes | None:
+        stored: Any = call.world.shelf("braket", "objects").get(f"{bucket}/{key}")
+        if stored is not None:
+            return base64.b64decode(stored["body"])
+        directory, _, name = key.rpartition("/")
+        job = call.world.jobs.get(directory.rpartition("/")[2])
+        if name != _RESULT or job is None or job.vendor != "braket":
+            return None
+        if (job.facts["bucket"], job.facts["directory"]) != (bucket, directory):
+            return None
+        await call.world.observe([job])
+        if not _is_written(call, job):
+            return None
+        device = DEVICES[job.facts["deviceArn"]]
+        only = device.name in str(call.switch("probabilities_only")).split(",")
+        return results.body(job, probabilities_only=only)
+
+    async def delete(self, call: Call) -> Response:
+        """DeleteObject; results of tasks stay."""
+        call.world.shelf("braket", "objects").drop(f"{call.params['bucket']}/{call.params['key']}")
+        return Response(status_code=204)
+
+
+def _is_written(call: Call, job: Job) -> bool:
+    if call.phase(job) != "done" or job.ended_at is None:
+        return False
+    if render.status(call, job) == "FAILED" and not call.switch("failed_set_has_results"):
+        return False
+    return call.world.clock.now() >= job.ended_at + call.switch("result_lag_s")
+
+
+def _etag(body: bytes) -> str:
+    return f'"{hashlib.md5(body, usedforsecurity=False).hexdigest()}"'
+
+
+def _unchunked(body: bytes) -> bytes:
+    """The payload of `aws-chunked` encoding: size in hex, perhaps a signature, CRLF, data, CRLF; trailers follow."""
+    parts: list[bytes] = []
+    rest = body
+    while rest:
+        head, _, rest = rest.partition(b"\r\n")
+        size = int(head.partition(b";")[0] or b"0", 16)
+        if size == 0:
+            break
+        parts.append(rest[:size])
+        rest = rest[size + 2 :]
+    return b"".join(parts)
+
+
+def _xml(root: str, inner: str) -> Response:
+    text = f'<?xml version="1.0" encoding="UTF-8"?>\n<{root} xmlns="{_NAMESPACE}">{inner}</{root}>'
+    return Response(text, media_type="application/xml")
+
+
+def _error(status: int, code: str, message: str) -> Response:
+    text = f'<?xml version="1.0" encoding="UTF-8"?>\n<Error><Code>{code}</Code><Message>{message}</Message></Error>'
+    return Response(text, status, media_type="application/xml")
