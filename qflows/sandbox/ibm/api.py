@@ -1,0 +1,152 @@
+"""The emulated IBM Quantum: switches, backends, usage and how it refuses. Jobs and sessions have their own files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from starlette.responses import JSONResponse, Response
+
+from qflows.sandbox.errors import Refusal
+from qflows.sandbox.ibm import catalog, render
+from qflows.sandbox.ibm.identity import Identity, check_bearer
+from qflows.sandbox.ibm.jobs import Jobs, client_key
+from qflows.sandbox.ibm.sessions import Sessions
+from qflows.sandbox.vendor import Call, Route, Switch, Vendor
+from qflows.sandbox.world import World
+
+# the client uses an address that contains "experimental" as it is, and drops the port of any other one
+BASES = ("/api/v1", "/experimental/api/v1")
+
+# Each is a point that no document of IBM settles, or a condition a test wants to make.
+SWITCHES = (
+    Switch("error_body", "errors", "as described, or also with the `error` that the client reads", ("errors", "both")),
+    Switch("dedupe_s", 0.0, "a byte-identical submission within so many seconds is answered with the first job"),
+    Switch("tag_limits", True, "8 tags of 86 characters (codes 1204, 1205; the status 400 is assumed)"),
+    Switch("submits_per_minute", 0, "POST /jobs a minute, 429 above; documented: 5 per user; 0: no limit"),
+    Switch("rate_limit_retry_after", True, "whether that 429 carries Retry-After"),
+    Switch("usage_limit_s", 360_000.0, "QPU seconds of the instance; 409 when they are used up"),
+    Switch("token_lifetime_s", 3600, "life of an IAM token, by real time"),
+    Switch("session_closed_status", 409, "status for a job that joins a closed session"),
+    Switch("close_empty", "at_once", "a session closed without jobs: closed, or stays pending", ("at_once", "pending")),
+    Switch("interactive_ttl_s", 60, "idle time after which a session becomes inactive"),
+    Switch("max_session_ttl_s", 28_800, "longest and default max_ttl: 8 h on paid plans, 600 on Open (docs, 2025)"),
+    Switch("ttl_starts", "first_job", "when the clock of max_ttl starts", ("first_job", "creation")),
+    Switch("results_204_reads", 0, "reads of a completed job's results that are answered 204"),
+    Switch("force_state", "", "a word shown as every job's state, for states nobody documented"),
+    Switch("check_max_shots", False, "max_shots of the configuration is not enforced by the service (docs)"),
+    Switch("noise", True, "devices err like their calibration; False: exact circuits, still sampled"),
+    Switch("backend_status", "online", "status of all backends", ("online", "paused", "offline")),
+    Switch("max_active_qubits", 20, "wider circuits fail (a limit of the sandbox)"),
+)  # fmt: skip
+
+
+class IBM(Vendor):
+    """IBM Quantum, runtime API of 2026-04-15 as qiskit-ibm-runtime 0.51.0 speaks it."""
+
+    name = "ibm"
+    switches = SWITCHES
+    max_body_bytes = 50_000_000
+    preload = ("qflows.sandbox.ibm.execute",)
+
+    def __init__(self, world: World) -> None:
+        super().__init__(world)
+        self._identity = Identity()
+        self._sessions = Sessions()
+        self._jobs = Jobs(self._sessions)
+
+    def routes(self) -> Sequence[Route]:
+        """All calls, the runtime API at both its addresses."""
+        runtime = [
+            Route("backends", "GET", "/backends", self.backends),
+            Route("configuration", "GET", "/backends/{backend}/configuration", self.configuration),
+            Route("properties", "GET", "/backends/{backend}/properties", self.properties),
+            Route("status", "GET", "/backends/{backend}/status", self.status),
+            Route("usage", "GET", "/instances/usage", self.usage),
+            *self._jobs.routes(),
+            *self._sessions.routes(),
+        ]
+        return [
+            *self._identity.routes(),
+            *(replace(route, path=f"{base}{route.path}") for base in BASES for route in runtime),
+        ]
+
+    def env(self, url: str) -> dict[str, str]:
+        """Enough for `QiskitRuntimeService()` without arguments."""
+        return self._identity.env(url) | {
+            "QISKIT_IBM_CHANNEL": "ibm_quantum_platform",
+            "QISKIT_IBM_TOKEN": "sandbox",
+            "QISKIT_IBM_URL": f"{url}{BASES[1]}",
+            "QISKIT_IBM_INSTANCE": catalog.INSTANCES[0].crn,
+        }
+
+    def refuse(self, refusal: Refusal) -> Response:
+        """IBM's error shape."""
+        return render.error(refusal, shape=str(self.world.switches["ibm"]["error_body"]))
+
+    def authorise(self, call: Call) -> None:
+        """A bearer token, and the CRN of an instance."""
+        check_bearer(call)
+        if catalog.instance(call.headers.get("service-crn", "")) is None:
+            raise Refusal(403, "the account has no such instance", code=catalog.NOT_AUTHORIZED)
+
+    def client_key(self, document: Any) -> str | None:
+        """The tag that begins with `qflows:`."""
+        return client_key(document)
+
+    # -- handlers ----------------------------------------------------------------------------------------------
+
+    def _backend(self, call: Call) -> str:
+        name = call.params["backend"]
+        if catalog.snapshot_of(name) is None:
+            raise Refusal(404, f"no backend {name}", code=catalog.BACKEND_NOT_FOUND)
+        return name
+
+    def _queued(self, name: str) -> int:
+        return sum(1 for job in self.world.jobs.all("ibm") if job.facts["backend"] == name and not job.is_terminal)
+
+    async def backends(self, call: Call) -> Response:
+        """All backends; mocks only when asked for."""
+        names = catalog.names() if call.query.get("include_mocks", "").lower() == "true" else list(catalog.DEVICES)
+        status = call.switch("backend_status")
+        return JSONResponse(
+            {"devices": [catalog.listing(name, queued=self._queued(name), status=status) for name in names]}
+        )
+
+    async def configuration(self, call: Call) -> Response:
+        """A backend's configuration."""
+        return JSONResponse(catalog.configuration(self._backend(call)))
+
+    async def properties(self, call: Call) -> Response:
+        """A backend's calibration."""
+        return JSONResponse(catalog.properties(self._backend(call)))
+
+    async def status(self, call: Call) -> Response:
+        """A backend's status."""
+        name, status = self._backend(call), call.switch("backend_status")
+        return JSONResponse(
+            {
+                "state": status != "offline",
+                "status": "active" if status == "online" else "maintenance",
+                "message": "available" if status == "online" else status,
+                "length_queue": self._queued(name),
+                "backend_version": catalog.configuration(name)["backend_version"],
+            }
+        )
+
+    async def usage(self, call: Call) -> Response:
+        """What the instance has used."""
+        crn = call.headers.get("service-crn", "")
+        found = catalog.instance(crn)
+        used, limit = self._jobs.consumed_s(call), float(call.switch("usage_limit_s"))
+        return JSONResponse(
+            {
+                "instance_id": crn,
+                "plan_id": found.plan.lower() if found else "",
+                "usage_consumed_seconds": used,
+                "usage_limit_seconds": limit,
+                "usage_limit_reached": used >= limit,
+                "usage_period": {"start_time": render.moment(0.0), "end_time": render.moment(self.world.clock.now())},
+            }
+        )

@@ -1,0 +1,249 @@
+"""Runs IBM's programs in the worker process: sampler, estimator and executor. Heavy imports wait for the first job."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+
+from qflows.sandbox.errors import WorkError
+from qflows.sandbox.ibm import codec
+from qflows.sandbox.ibm.catalog import snapshot_configuration
+from qflows.sandbox.ibm.simulate import Bits, Device, paulis_of, readout_contrast, shots_of
+from qflows.sandbox.ibm.submission import primitive_shots
+
+if TYPE_CHECKING:
+    from qiskit import QuantumCircuit
+
+SPAN_S = 0.01
+# eigenstate projectors that an observable may name beside Paulis: |0>, |1>, |+>, |->, |r>, |l>
+PROJECTORS = {"0": ("Z", 1), "1": ("Z", -1), "+": ("X", 1), "-": ("X", -1), "r": ("Y", 1), "l": ("Y", -1)}
+
+
+def run_sampler(payload: dict[str, Any]) -> dict[str, Any]:
+    """Execute sampler PUBs. Returns the text of a PrimitiveResult: one BitArray per classical register."""
+    params, device = payload["params"], _device(payload)
+    results, sizes = [], []
+    for index, (pub, shots) in enumerate(zip(params["pubs"], primitive_shots(params, "sampler"), strict=True)):
+        circuit = codec.read_circuit(pub[0])
+        _check_isa(circuit, payload)
+        values = codec.read_array(pub[1] if len(pub) > 1 else None)
+        shape = values.shape[:-1] if circuit.num_parameters else ()
+        bound = list(_bound(circuit, values))
+        bits = _sampled(bound, shots, device, payload, index).reshape(*shape, shots, circuit.num_clbits)
+        fields = {name: codec.bit_array(bits[..., places]) for name, places in _registers(circuit).items()}
+        results.append(_pub("SamplerPubResult", codec.data_bin(fields, shape), {"circuit_metadata": {}}))
+        sizes.append((shape, shots))
+    metadata = {"version": 2, "execution": {"execution_spans": codec.spans(sizes, payload["started"], SPAN_S)}}
+    return {"text": codec.primitive_result(results, metadata)}
+
+
+def run_estimator(payload: dict[str, Any]) -> dict[str, Any]:
+    """Execute estimator PUBs: gate noise, and sampling error of the precision; resilience 0 keeps readout errors."""
+    params, device = payload["params"], _device(payload)
+    level = params.get("resilience_level", 1)
+    rng = np.random.default_rng(device.seed)
+    results = []
+    for pub, shots in zip(params["pubs"], primitive_shots(params, "estimator"), strict=True):
+        circuit = codec.read_circuit(pub[0])
+        _check_isa(circuit, payload)
+        values = codec.read_array(pub[2] if len(pub) > 2 else None)
+        sweep = values.shape[:-1] if circuit.num_parameters else ()
+        bound = np.empty(sweep, dtype=object)
+        for place, one in zip(np.ndindex(sweep), _bound(circuit, values), strict=True):
+            bound[place] = one
+        observables = _observables(pub[1])
+        circuits, wanted = (cast(Any, array) for array in np.broadcast_arrays(bound, observables))
+        evs, stds = np.zeros(circuits.shape), np.zeros(circuits.shape)
+        for place in np.ndindex(circuits.shape):
+            terms = _paulis(wanted[place])
+            evs[place], stds[place] = _estimate(circuits[place], terms, shots, device, rng, is_mitigated=level != 0)
+        fields = {"evs": codec.write_array(evs), "stds": codec.write_array(stds)}
+        metadata = {"shots": shots, "target_precision": 1 / math.sqrt(shots), "circuit_metadata": {}}
+        results.append(_pub("PubResult", codec.data_bin(fields, circuits.shape), metadata))
+    return {"text": codec.primitive_result(results, {"version": 2, "resilience": {}})}
+
+
+def run_executor(payload: dict[str, Any]) -> dict[str, Any]:
+    """Execute a quantum program, schema v2.0, decoded with IBM's own schema package."""
+    from ibm_quantum_schemas.common import CompressedTensorModel
+    from ibm_quantum_schemas.executor.version_2_0 import ParamsModel
+
+    params = payload["params"]
+    if params.get("schema_version") != "v2.0":
+        raise WorkError("1230", f"this sandbox runs schema v2.0, not {params.get('schema_version')}")
+    model = ParamsModel(**params).quantum_program
+    device, data = _device(payload), []
+    for index, (circuit, item) in enumerate(zip(model.circuits.to_python(), model.items, strict=True)):
+        _check_isa(circuit, payload)
+        found: dict[str, np.ndarray[Any, Any]] = {}
+        if item.item_type == "samplex":
+            found = _samplex_draws(item, np.random.default_rng(device.seed + index))
+            values = found.pop("parameter_values")
+        else:
+            values = item.circuit_arguments.to_numpy()
+        shape = values.shape[:-1] if circuit.num_parameters else tuple(getattr(item, "shape", ()) or ())
+        bound = list(_bound(circuit, values)) if circuit.num_parameters else [circuit] * math.prod(shape)
+        bits = _sampled(bound, model.shots, device, payload, index).reshape(*shape, model.shots, circuit.num_clbits)
+        found |= {name: bits[..., places] for name, places in _registers(circuit).items()}
+        results = {name: CompressedTensorModel.from_numpy(np.ascontiguousarray(v)) for name, v in found.items()}
+        data.append(
+            {
+                "results": {name: tensor.model_dump(mode="json") for name, tensor in results.items()},
+                "metadata": {"scheduler_timing": None, "stretch_values": None},
+            }
+        )
+    program = params["quantum_program"]
+    body = {
+        "schema_version": "v2.0",
+        "data": data,
+        "metadata": {"chunk_timing": []},
+        "passthrough_data": program.get("passthrough_data"),
+        "semantic_role": program.get("semantic_role"),
+    }
+    return {"text": json.dumps(body)}
+
+
+def _samplex_draws(item: Any, rng: np.random.Generator) -> dict[str, np.ndarray[Any, Any]]:
+    """Random values of a samplex, shape (*item shape, ...): parameters, and flips to undo in the client.
+
+    Axes along which the arguments vary are walked; the others are randomisations.
+    """
+    from ibm_quantum_schemas.common import CompressedTensorModel, PauliLindbladMapModel
+
+    samplex = item.samplex.to_samplex()
+    samplex.finalize()
+    arguments = samplex.inputs().make_broadcastable()
+    for name, value in item.samplex_arguments.items():
+        if isinstance(value, CompressedTensorModel):
+            arguments[name] = value.to_numpy()
+        elif isinstance(value, PauliLindbladMapModel):
+            arguments[name] = value.to_pauli_lindblad_map()
+        else:
+            arguments[name] = value
+    shape = tuple(item.shape)
+    padded = (1,) * (len(shape) - arguments.ndim) + tuple(arguments.shape)
+    drawn = math.prod(size for size, given in zip(shape, padded, strict=True) if given <= 1)
+    random_shape = tuple(size for size, given in zip(shape, padded, strict=True) if given <= 1)
+    output: dict[str, np.ndarray[Any, Any]] = {}
+    walked = [size if given > 1 else 1 for size, given in zip(shape, padded, strict=True)]
+    for place in np.ndindex(*walked):
+        own = place[len(shape) - arguments.ndim :]
+        sampled = dict(samplex.sample(arguments[own], num_randomizations=drawn, rng=rng))
+        target = tuple(at if given > 1 else slice(None) for at, given in zip(place, padded, strict=True))
+        for name, drawn_values in sampled.items():
+            value = np.asarray(drawn_values)
+            whole = output.setdefault(name, np.empty((*shape, *value.shape[1:]), dtype=value.dtype))
+            whole[target] = value.reshape(*random_shape, *value.shape[1:])
+    return output
+
+
+def _device(payload: dict[str, Any]) -> Device:
+    return Device(payload["snapshot"] if payload["is_noisy"] else None, payload["limit"], payload["seed"])
+
+
+def _sampled(
+    circuits: Sequence[QuantumCircuit], shots: int, device: Device, payload: dict[str, Any], index: int
+) -> Bits:
+    """(circuits, shots, clbits). A mock device answers at random, as a dry run does (client docstring)."""
+    n_clbits = circuits[0].num_clbits if circuits else 0
+    if payload["is_mock"]:
+        rng = np.random.default_rng(device.seed + index)
+        return rng.integers(0, 2, (len(circuits), shots, n_clbits)).astype(bool)
+    seeded = Device(device.snapshot, device.limit, (device.seed + 7919 * index) % 2**31)
+    return np.stack(shots_of(circuits, shots, seeded)) if circuits else np.zeros((0, shots, 0), dtype=bool)
+
+
+def _bound(circuit: QuantumCircuit, values: np.ndarray[Any, Any]) -> Iterator[QuantumCircuit]:
+    """The circuit for every element of the sweep, C order; columns follow `circuit.parameters`."""
+    if not circuit.num_parameters:
+        yield circuit
+        return
+    if values.shape[-1:] != (circuit.num_parameters,):
+        raise WorkError("1230", f"{circuit.num_parameters} parameters, values of shape {values.shape}")
+    for row in values.reshape(-1, circuit.num_parameters):
+        yield circuit.assign_parameters(list(map(float, row)))
+
+
+def _registers(circuit: QuantumCircuit) -> dict[str, list[int]]:
+    index = {bit: i for i, bit in enumerate(circuit.clbits)}
+    return {register.name: [index[bit] for bit in register] for register in circuit.cregs}
+
+
+def _pub(kind: str, data: dict[str, Any], metadata: dict[str, Any]) -> dict[str, Any]:
+    return {"__type__": kind, "__value__": {"data": data, "metadata": metadata}}
+
+
+def _check_isa(circuit: QuantumCircuit, payload: dict[str, Any]) -> None:
+    """Raise WorkError for gates and qubit pairs that the device does not have."""
+    device = snapshot_configuration(payload["snapshot"])
+    if circuit.num_qubits > device["n_qubits"]:
+        raise WorkError("1517", f"{circuit.num_qubits} qubits; the device has {device['n_qubits']}")
+    known = {*device["basis_gates"], *device["supported_instructions"], "measure", "barrier", "delay", "reset"}
+    known |= {"rzz", "rx", "if_else", "for_loop", "switch_case", "while_loop", "store", "break_loop"}
+    pairs = {tuple(pair) for pair in device["coupling_map"]}
+    index = {qubit: i for i, qubit in enumerate(circuit.qubits)}
+    for step in circuit.data:
+        name, on = step.operation.name, tuple(index[q] for q in step.qubits)
+        is_pair = len(on) == 2 and name in ("cx", "cz", "ecr", "rzz")
+        if name not in known or (is_pair and on not in pairs and on[::-1] not in pairs):
+            raise WorkError("1517", f"{name} on qubits {list(on)} is not an instruction of the device")
+
+
+def _observables(value: Any) -> np.ndarray[Any, Any]:
+    """Nested lists of {label: coefficient} as an array of objects."""
+    inner = value["__value__"] if isinstance(value, dict) and value.get("__type__") == "ObservablesArray" else value
+    shape, level = [], inner
+    while isinstance(level, list):
+        shape.append(len(level))
+        level = level[0] if level else {}
+    array = np.empty(tuple(shape), dtype=object)
+    for place in np.ndindex(*shape):
+        leaf = inner
+        for i in place:
+            leaf = leaf[i]
+        array[place] = leaf
+    return array
+
+
+def _paulis(terms: dict[str, float]) -> dict[str, float]:
+    """Pauli terms of an observable whose labels may hold projectors."""
+    expanded: dict[str, float] = {}
+    for label, coefficient in terms.items():
+        parts = {"": float(np.real(complex(*coefficient) if isinstance(coefficient, list) else coefficient))}
+        for letter in label:
+            if letter in PROJECTORS:
+                pauli, sign = PROJECTORS[letter]
+                halves = {text + "I": value / 2 for text, value in parts.items()}
+                parts = halves | {text + pauli: sign * value / 2 for text, value in parts.items()}
+            else:
+                parts = {text + letter: value for text, value in parts.items()}
+            if len(parts) > 1024:
+                raise WorkError("1230", "an observable with more than 10 projectors is not run here")
+        for text, value in parts.items():
+            expanded[text] = expanded.get(text, 0.0) + value
+    return expanded
+
+
+def _estimate(
+    circuit: QuantumCircuit,
+    terms: dict[str, float],
+    shots: int,
+    device: Device,
+    rng: np.random.Generator,
+    *,
+    is_mitigated: bool,
+) -> tuple[float, float]:
+    """Value and standard error, each Pauli term sampled `shots` times on its own."""
+    exact = paulis_of(circuit, list(terms), device)
+    value = variance = 0.0
+    for label, coefficient in terms.items():
+        mean = exact[label] if is_mitigated else exact[label] * readout_contrast(device, label)
+        value += coefficient * mean
+        if set(label) != {"I"}:
+            variance += coefficient**2 * max(1 - mean**2, 0.0) / shots
+    error = math.sqrt(variance)
+    return float(value + rng.normal(0.0, error)) if error else value, error

@@ -1,0 +1,131 @@
+"""Reads and checks the body of POST /jobs. The circuits stay encoded: the worker decodes them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from qflows.sandbox.errors import Refusal
+from qflows.sandbox.ibm import catalog
+
+MAX_COST_S = 10_800  # 3 h, service maximum per job (IBM docs, maximum execution time)
+MAX_EXECUTIONS = 10_000_000  # circuits x shots per job (IBM docs, job limits)
+OVERHEAD_S = 0.1
+REPETITION_S = 250e-6  # default_rep_delay of the snapshots, 250 microseconds
+DEFAULT_SHOTS = 4096
+
+
+@dataclass(frozen=True)
+class Submission:
+    """A checked request for a job."""
+
+    program_id: str
+    backend: str
+    params: dict[str, Any]
+    tags: list[str]
+    session_id: str | None
+    cost: int
+    is_private: bool
+    runtime: str
+    executions: int
+
+    def facts(self) -> dict[str, Any]:
+        """What the API shows of the job, apart from its state."""
+        return {
+            "program_id": self.program_id,
+            "backend": self.backend,
+            "tags": self.tags,
+            "session_id": self.session_id,
+            "cost": self.cost,
+            "private": self.is_private,
+            "runtime": self.runtime,
+            "estimated_s": OVERHEAD_S + self.executions * REPETITION_S,
+        }
+
+
+def read_submission(document: Any, switch: Callable[[str], Any]) -> Submission:
+    """Check a body as far as can be done without decoding circuits. Raises Refusal."""
+    if not isinstance(document, dict):
+        raise Refusal(400, "the body must be an object")
+    program_id, backend = document.get("program_id"), document.get("backend")
+    if program_id not in catalog.PROGRAMS:
+        raise Refusal(404, f"no program {program_id}")
+    if not isinstance(backend, str) or catalog.snapshot_of(backend) is None:
+        raise Refusal(404, f"no backend {backend}", code=catalog.BACKEND_NOT_FOUND)
+    params = document.get("params")
+    if not isinstance(params, dict):
+        raise Refusal(400, "params must be an object")
+    session_id = document.get("session_id")
+    if session_id is not None and not isinstance(session_id, str):
+        raise Refusal(400, "session_id must be text")
+    cost = document.get("cost", MAX_COST_S)
+    if isinstance(cost, bool) or not isinstance(cost, int) or cost < 1:
+        raise Refusal(400, "cost is a whole number of seconds, from 1")
+    shots = executor_shots(params) if program_id == "executor" else primitive_shots(params, program_id)
+    executions = sum(shots)
+    if program_id == "sampler" and executions > MAX_EXECUTIONS:
+        raise Refusal(400, f"{executions} executions; a job has at most {MAX_EXECUTIONS}")
+    most = int(catalog.configuration(backend)["max_shots"])
+    if program_id == "sampler" and any(each > most for each in shots) and switch("check_max_shots"):
+        raise Refusal(400, f"at most {most} shots on {backend}")
+    return Submission(
+        program_id=program_id,
+        backend=backend,
+        params=params,
+        tags=read_tags(document.get("tags", []), switch),
+        session_id=session_id,
+        cost=min(cost, MAX_COST_S),
+        is_private=document.get("private") is True,
+        runtime=str(document.get("runtime", "")),
+        executions=executions,
+    )
+
+
+def read_tags(tags: Any, switch: Callable[[str], Any]) -> list[str]:
+    """At most 8 tags of at most 86 characters (IBM docs; codes 1204, 1205). Raises Refusal."""
+    if not isinstance(tags, list) or not all(isinstance(tag, str) for tag in tags):
+        raise Refusal(400, "tags must be a list of texts")
+    if switch("tag_limits"):
+        if len(tags) > 8:
+            raise Refusal(400, "at most 8 tags", code=catalog.TOO_MANY_TAGS)
+        if any(len(tag) > 86 for tag in tags):
+            raise Refusal(400, "a tag has at most 86 characters", code=catalog.TAG_TOO_LONG)
+    return list(dict.fromkeys(tags))
+
+
+def primitive_shots(params: dict[str, Any], program_id: str) -> list[int]:
+    """Shots per PUB of a V2 primitive: from the PUB, the options, or the service's default."""
+    pubs = params.get("pubs")
+    if not isinstance(pubs, list) or not pubs or not all(isinstance(pub, list) and pub for pub in pubs):
+        raise Refusal(400, "params.pubs must be a list of PUBs, at least one")
+    options = params.get("options") or {}
+    default = options.get("default_shots") if isinstance(options, dict) else None
+    if program_id == "estimator":
+        return [_precision_shots(pub[3] if len(pub) > 3 else None, options) for pub in pubs]
+    return [int((pub[2] if len(pub) > 2 else None) or default or DEFAULT_SHOTS) for pub in pubs]
+
+
+def _precision_shots(precision: Any, options: Any) -> int:
+    chosen = precision or (options.get("default_precision") if isinstance(options, dict) else None)
+    shots = options.get("default_shots") if isinstance(options, dict) else None
+    if chosen is None and shots:
+        return int(shots)
+    return round(1 / float(chosen or 0.015625) ** 2)
+
+
+def executor_shots(params: dict[str, Any]) -> list[int]:
+    """Shots per item of a quantum program: shots of the program times the elements of the item."""
+    program = params.get("quantum_program")
+    if not isinstance(program, dict) or not isinstance(program.get("items"), list) or not program["items"]:
+        raise Refusal(400, "params.quantum_program.items must be a list, not empty")
+    shots = program.get("shots")
+    if isinstance(shots, bool) or not isinstance(shots, int) or shots < 1:
+        raise Refusal(400, "params.quantum_program.shots is a whole number, from 1")
+    found = []
+    for item in program["items"]:
+        size = 1
+        for length in (item.get("shape") if isinstance(item, dict) else None) or []:
+            size *= int(length)
+        found.append(shots * max(size, 1))
+    return found
