@@ -1,0 +1,1 @@
+"""qBraid: many vendors' devices behind one REST API, paid in credits."""

@@ -1,0 +1,291 @@
+"""qBraid's JSON, both ways; pure functions, no socket.
+
+Sources: REST API v1 ("Runtime API, version 2"), models of `qbraid-core` 0.6.37 and `qbraid` 0.13.0, read 2026-11.
+Answers are read leniently: the documented 201 lacks members that the vendor's own client requires, `cost` and
+`timeStamps` may be null, and status words may be new.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Any
+
+from qflows.errors import ProgramRejected, Unreadable
+from qflows.model import Cost, Counts, ItemError, ItemResult
+from qflows.openqasm import STDGATES, to_openqasm
+from qflows.programs import Program, to_program
+from qflows.protocol import DeviceInfo, JobSpec, Limits, Observation, Phase
+from qflows.readout import check_total, merge, readout
+
+KEY = "qflows_key"  # one logical submission
+LOT = "qflows_lot"  # up to a page of submissions of one process, so that one request reads them all
+MARK = "qflows"  # every job of qflows, whoever submitted it
+FORMAT = "qasm3"
+_MESSAGE_CAP = 2_000
+_NAME_CAP = 128
+_DETAILS_CAP = 4_000
+
+# JobStatus of qbraid-core 0.6.37 (read 2026-11). HOLD: finished, results withheld because of the account's state;
+# the vendor's client polls it for ever. It is no end: the results come once the account is in order.
+STATUS: dict[str, Phase] = {
+    "INITIALIZING": Phase.QUEUED,
+    "VALIDATING": Phase.QUEUED,
+    "QUEUED": Phase.QUEUED,
+    "RUNNING": Phase.RUNNING,
+    "CANCELLING": Phase.RUNNING,
+    "HOLD": Phase.RUNNING,
+    "COMPLETED": Phase.DONE,
+    "FAILED": Phase.FAILED,
+    "CANCELLED": Phase.CANCELLED,
+    "UNKNOWN": Phase.UNKNOWN,
+}
+HOLD_NOTE = "qBraid withholds the results because of the account's state; put the account in order and they come"
+
+OPTIONS = frozenset({"noise_model", "runtime_options", "bit_order"})
+# Order inside the keys of measurementCounts. The documents do not give it per device; the option overrides it.
+BIT_ORDERS = ("c0_right", "c0_left")
+BIT_ORDER: dict[str, str] = {}
+
+
+def payload(spec: JobSpec, key: str, lot: str) -> dict[str, Any]:
+    """The body of POST /jobs: one program, or a list for a batch. Raises ProgramRejected for what QASM 3 cannot say.
+
+    `spec.session_id` names a group: qBraid has no sessions, and like a session a group is not part of the identity.
+    """
+    programs = [{"format": FORMAT, "data": qasm_of(program)} for program in spec.programs]
+    options = dict(spec.options.get("runtime_options") or {})
+    if spec.options.get("noise_model"):
+        options["noiseModel"] = spec.options["noise_model"]
+    body: dict[str, Any] = {
+        "name": (spec.name or spec.programs[0].name)[:_NAME_CAP],
+        "shots": spec.shots,
+        "deviceQrn": spec.device_id,
+        "tags": {**{str(k): str(v) for k, v in spec.tags.items()}, KEY: key, LOT: lot, MARK: "1"},
+        "runtimeOptions": options,
+        "program": programs if len(programs) > 1 else programs[0],
+    }
+    if spec.session_id:
+        body["groupJobQrn"] = spec.session_id
+    return body
+
+
+@lru_cache(maxsize=1024)
+def qasm_of(program: Program) -> str:
+    """OpenQASM 3 with stdgates. Bit k of its only register is `program.measured[k]`, or clbit k if mid-circuit."""
+    return to_openqasm(program, STDGATES, mid_circuit=program.has_mid_circuit)
+
+
+def tag_filter(**tags: str) -> tuple[str, str]:
+    """The `tags` parameter of GET /jobs."""
+    return "tags", json.dumps(tags, separators=(",", ":"))
+
+
+def observation(job: Mapping[str, Any]) -> Observation:
+    """One RuntimeJob. An undocumented status is UNKNOWN; the message is this job's own `statusMsg`."""
+    word = str(job.get("status"))
+    phase = STATUS.get(word, Phase.UNKNOWN)
+    position = job.get("queuePosition")
+    message = str(job["statusMsg"])[:_MESSAGE_CAP] if job.get("statusMsg") else None
+    is_over = phase in (Phase.FAILED, Phase.CANCELLED)
+    note = HOLD_NOTE if word == "HOLD" else None
+    return Observation(
+        phase=phase,
+        word=word,
+        finished_at=moment(_times(job).get("endedAt")) if is_over or phase is Phase.DONE else None,
+        queue_position=position if isinstance(position, int) and phase is Phase.QUEUED else None,
+        queue_note=note,
+        error_code=word if is_over or word == "HOLD" else None,
+        error_message=message or note or ("qBraid gives no reason" if phase is Phase.FAILED else None),
+    )
+
+
+def tags_of(job: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The job's tags; empty where the answer has none."""
+    tags = job.get("tags")
+    return tags if isinstance(tags, dict) else {}
+
+
+def created_at(job: Mapping[str, Any]) -> datetime | None:
+    """When the job was created, if it says so."""
+    return moment(_times(job).get("createdAt"))
+
+
+def _times(body: Mapping[str, Any]) -> Mapping[str, Any]:
+    times = body.get("timeStamps")
+    return times if isinstance(times, dict) else {}
+
+
+def moment(text: Any) -> datetime | None:
+    """ISO 8601, UTC where it names no zone; None for anything else."""
+    try:
+        found = datetime.fromisoformat(text) if isinstance(text, str) else None
+    except ValueError:
+        return None
+    return found.replace(tzinfo=UTC) if found is not None and found.tzinfo is None else found
+
+
+def finished_at(body: Mapping[str, Any]) -> datetime | None:
+    """End of a job or result."""
+    return moment(_times(body).get("endedAt"))
+
+
+def execution_s(body: Mapping[str, Any]) -> float | None:
+    """`executionDuration` is in milliseconds (qbraid-core 0.6.37, TimeStamps)."""
+    duration_ms = _times(body).get("executionDuration")
+    return duration_ms / 1000 if isinstance(duration_ms, int | float) else None
+
+
+def cost_of(body: Mapping[str, Any]) -> Cost | None:
+    """Credits billed, else credits estimated, else None."""
+    for name, is_estimate in (("cost", False), ("estimatedCost", True)):
+        amount = _number(body.get(name))
+        if amount is not None:
+            return Cost(amount, "credits", is_estimate)
+    return None
+
+
+def _number(value: Any) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    try:
+        return float(value)  # decimals may travel as text
+    except ValueError:
+        return None
+
+
+def items_of(body: Mapping[str, Any], spec: JobSpec) -> list[ItemResult]:
+    """One item per program of a Result or BatchResult, in input order. Raises Unreadable for any other shape."""
+    order = str(spec.options.get("bit_order") or BIT_ORDER.get(spec.device_id, BIT_ORDERS[0]))
+    parts = body.get("results")
+    if parts is None and len(spec.programs) == 1:
+        parts = [body]
+    if not isinstance(parts, list) or len(parts) != len(spec.programs):
+        found = len(parts) if isinstance(parts, list) else "no list of"
+        raise Unreadable(
+            f"qbraid: {found} results where {len(spec.programs)} circuits were sent",
+            provider="qbraid",
+            body=str(body)[:_DETAILS_CAP],
+        )
+    return [_item(part, program, spec.shots, order) for part, program in zip(parts, spec.programs, strict=True)]
+
+
+def _item(part: Any, program: Program, shots: int | None, order: str) -> ItemResult:
+    data = part.get("resultData") if isinstance(part, dict) else None
+    if not isinstance(data, dict):
+        raise Unreadable("qbraid: a result without resultData", provider="qbraid", body=str(part)[:_DETAILS_CAP])
+    word = str(part.get("status"))
+    counts = _either(data, "measurementCounts", "measurement_counts")
+    shares = _either(data, "measurementProbabilities", "measurement_probabilities")
+    if STATUS.get(word) in (Phase.FAILED, Phase.CANCELLED) or not (counts or shares):
+        reason = str(data.get("statusMsg") or part.get("statusMsg") or f"qBraid gives no counts, status {word}")
+        return ItemResult(error=ItemError(word, reason[:_MESSAGE_CAP]))
+    probabilities = _keyed(shares, program, order, float) if shares else None
+    if counts:
+        found = Counts({key: n for key, n in _keyed(counts, program, order, int).items() if n})
+        check_total(found, shots, "qbraid")
+        return ItemResult(counts=found, probabilities=probabilities, metadata=_details(data))
+    assert probabilities is not None
+    if abs(math.fsum(probabilities.values()) - 1) > 1e-6:
+        raise Unreadable("qbraid: the probabilities do not sum to 1", provider="qbraid", body=str(data)[:_DETAILS_CAP])
+    counts_of = _apportion(probabilities, shots) if shots is not None else None
+    return ItemResult(counts=counts_of, probabilities=probabilities, metadata=_details(data))
+
+
+def _either(data: Mapping[str, Any], *names: str) -> Any:
+    return next((data[name] for name in names if data.get(name) is not None), None)
+
+
+def _keyed(values: Any, program: Program, order: str, kind: type) -> dict[str, Any]:
+    """Vendor keys as ours. The text holds the bits of register `b`, bit 0 rightmost, or leftmost if `order` says so."""
+    if not isinstance(values, dict):
+        raise Unreadable(f"qbraid: expected a histogram, got {str(values)[:200]!r}", provider="qbraid")
+    layout = readout(program)
+    width = program.n_clbits if program.has_mid_circuit else len(program.measured)
+
+    def key_of(outcome: str) -> str:
+        bits = outcome.replace(" ", "")
+        if len(bits) > width or set(bits) - {"0", "1"}:
+            raise Unreadable(f"qbraid: {outcome[:40]!r} is no outcome of {width} bits", provider="qbraid")
+        bits = bits.zfill(width)  # the vendor's client pads on the left too
+        from_zero = bits if order == "c0_left" else bits[::-1]
+        if program.has_mid_circuit:
+            return layout.from_clbits(int(from_zero[::-1], 2))
+        return layout.from_measured(from_zero)
+
+    return merge({str(key): _amount(value, kind) for key, value in values.items()}, key_of)
+
+
+def _amount(value: Any, kind: type) -> Any:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool) and value >= 0
+    if not is_number or (kind is int and value != int(value)):
+        raise Unreadable(f"qbraid: {str(value)[:40]!r} is no {'count' if kind is int else 'share'}", provider="qbraid")
+    return kind(value)
+
+
+def _apportion(probabilities: Mapping[str, float], shots: int) -> Counts:
+    """Counts that sum to `shots`, by the largest remainder."""
+    floors = {key: math.floor(p * shots + 1e-9) for key, p in probabilities.items()}
+    by_remainder = sorted(probabilities, key=lambda key: (floors[key] - probabilities[key] * shots, key))
+    for key in by_remainder[: max(shots - sum(floors.values()), 0)]:
+        floors[key] += 1
+    return Counts({key: n for key, n in sorted(floors.items()) if n})
+
+
+def _details(data: Mapping[str, Any]) -> dict[str, Any]:
+    """What else the device said, if it is small and plain."""
+    known = {"measurementCounts", "measurement_counts", "measurements"}
+    known |= {"measurementProbabilities", "measurement_probabilities"}
+    rest = {str(k): v for k, v in data.items() if k not in known and v is not None}
+    return {"details": rest} if rest and len(json.dumps(rest, default=str)) <= _DETAILS_CAP else {}
+
+
+def device_info(entry: Mapping[str, Any]) -> DeviceInfo:
+    """One entry of GET /devices. `avgQueueTime` is in minutes."""
+    minutes = entry.get("avgQueueTime")
+    width, depth = entry.get("numberQubits"), entry.get("queueDepth")
+    return DeviceInfo(
+        device_id=str(entry.get("qrn")),
+        n_qubits=width if isinstance(width, int) else None,
+        is_simulator=entry.get("deviceType") == "SIMULATOR",
+        is_available=entry.get("status") == "ONLINE" and entry.get("directAccess", True) is not False,
+        queue_s=minutes * 60.0 if isinstance(minutes, int | float) else None,
+        queue_length=depth if isinstance(depth, int) else None,
+        note=str(entry.get("statusMsg") or entry.get("status")),
+    )
+
+
+def device_limits(entry: Mapping[str, Any], max_programs: int) -> Limits:
+    """Limits of one device; one program a job unless it has `batchJobSupport`."""
+
+    def whole(name: str) -> int | None:
+        value = entry.get(name)
+        return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None
+
+    return Limits(
+        max_qubits=whole("numberQubits"),
+        max_shots=whole("maxShots"),
+        min_shots=whole("minShots") or 1,
+        max_programs=max_programs if entry.get("batchJobSupport") is True else 1,
+    )
+
+
+def read_program(source: Any) -> Program | None:
+    """qBraid's `{"format": "qasm2" or "qasm3", "data": text}` as a program, else None."""
+    if not isinstance(source, Mapping) or set(source) != {"format", "data"}:
+        return None
+    if source["format"] not in ("qasm2", "qasm3") or not isinstance(source["data"], str):
+        raise ProgramRejected(f"qBraid program of format {str(source['format'])[:40]!r}: qflows reads qasm2 and qasm3")
+    return to_program(source["data"])
+
+
+def jobs_of(data: Any) -> Sequence[Mapping[str, Any]]:
+    """The jobs of a list; null is an empty one, as the vendor's client reads it. Raises Unreadable."""
+    if data is None:
+        return ()
+    if not isinstance(data, list) or not all(isinstance(job, dict) and "jobQrn" in job for job in data):
+        raise Unreadable("qbraid: a job list without jobs", provider="qbraid", body=str(data)[:_DETAILS_CAP])
+    return data
