@@ -35,7 +35,7 @@ def test_nothing_but_loopback_can_be_reached(beyond_loopback):
 def test_argument_url_alone_makes_the_client_ask_its_real_service(sandbox, monkeypatch, beyond_loopback):
     for name in ("QISKIT_IONQ_API_URL", "IONQ_API_URL"):
         monkeypatch.delenv(name, raising=False)
-    with pytest.warns(UserWarning):
+    with pytest.warns(UserWarning, match="qubit"):
         IonQProvider("token", url=sandbox.env["IONQ_API_URL"])
     assert set(beyond_loopback) == {"api.ionq.co"}
     beyond_loopback.clear()
