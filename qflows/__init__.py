@@ -5,7 +5,9 @@ Importing this loads no vendor SDK and, until a task or flow is used, no Prefect
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -60,6 +62,17 @@ def __getattr__(name: str) -> object:
     if name in ("errors", "flows"):
         return import_module(f"qflows.{name}")
     raise AttributeError(f"qflows has no {name!r}; public names: {', '.join(__all__)}")
+
+
+class _Package(ModuleType):
+    """Keeps `qflows.submit` the task: the import system would set the submodule of that name over it, once loaded."""
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if not (name in _HOME and isinstance(value, ModuleType)):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package
 
 
 def __dir__() -> list[str]:
