@@ -8,6 +8,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from qflows.sandbox.errors import WorkError
+from qflows.sandbox.noise import Rates, noisy_histogram
 from qflows.sandbox.statevector import Op, compact, probabilities, sample, spread
 
 if TYPE_CHECKING:
@@ -38,14 +39,19 @@ def _counts(program: Mapping[str, Any], payload: Mapping[str, Any], seed: int) -
     place = _final_measurements(circuit)
     if place is not None and not place:
         raise WorkError("NoMeasurement", "the program measures nothing")
-    if place is None or payload["rates"] is not None:
+    if place is None:
         return _aer_counts(circuit, payload, seed)
     ops = []
     for step in circuit.data:
         if step.operation.name not in ("barrier", "delay", "measure"):
             ops.append(Op(_matrix(step.operation), tuple(circuit.find_bit(qubit).index for qubit in step.qubits)))
     narrow, active = compact(ops, limit=payload["limit"])
-    histogram = spread(sample(probabilities(narrow, max(1, len(active))), payload["shots"], seed % 2**31), active)
+    width, seed = max(1, len(active)), seed % 2**31
+    if payload["rates"] is None:
+        drawn = sample(probabilities(narrow, width), payload["shots"], seed)
+    else:
+        drawn = noisy_histogram(narrow, width, Rates(*payload["rates"]), shots=payload["shots"], seed=seed)
+    histogram = spread(drawn, active)
     counts: Counter[str] = Counter()
     for outcome, count in histogram.items():
         memory = sum((outcome >> qubit & 1) << clbit for clbit, qubit in place.items())
