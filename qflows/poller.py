@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
-from qflows.errors import IllegalTransition, InDoubt, ProviderError, Refused, UnknownJob, WaitTimeout
+from qflows.errors import InDoubt, ProviderError, Refused, UnknownJob, WaitTimeout
 from qflows.ledger import lanes, outcomes, reads
 from qflows.model import Job
 from qflows.protocol import Lookup, Observation, Phase, Provider
@@ -27,6 +27,7 @@ log = logging.getLogger("qflows.poller")
 _READ_EVERY_S = 0.25  # how often a waiter without the lane reads the ledger
 _LANE_LEASE_S = 60.0
 _REFUSALS = 3  # polls refused in a row (credentials revoked) before the waiter is told
+_STORED_AT_ONCE = 32
 _NOT_LISTED = "(not listed)"
 
 Connect = Callable[[Job], Provider]
@@ -113,7 +114,7 @@ class Poller:
         pause = _READ_EVERY_S
         for key, delay_s in reads.send_delay_s(ledger, [j.key for j in mine if j.vendor_id is None]).items():
             if delay_s <= 0:
-                self.submitter.send(provider, reads.job(ledger, key))
+                self.submitter.send(provider, [reads.job(ledger, key)])
                 pause = 0.0
             else:
                 pause = min(pause, delay_s)
@@ -182,33 +183,30 @@ class Poller:
         return bool(changed or done or partly)
 
     def _fetch_all(self, provider: Provider, finished: Sequence[tuple[Job, Observation]]) -> None:
-        if len(finished) > 1 and self.fetchers > 1 and provider.capabilities.lookup is not Lookup.LOCAL:
-            with ThreadPoolExecutor(self.fetchers, thread_name_prefix="qflows-fetch") as pool:
-                list(pool.map(lambda pair: self._fetch(provider, *pair), finished))
-        else:
-            for job, look in finished:
-                self._fetch(provider, job, look)
+        """Downloads results, several at once, and stores them part by part: one commit for many jobs."""
+        local = provider.capabilities.lookup is Lookup.LOCAL
+        with ThreadPoolExecutor(self.fetchers, thread_name_prefix="qflows-fetch") as pool:
+            for start in range(0, len(finished), _STORED_AT_ONCE):
+                part = finished[start : start + _STORED_AT_ONCE]
+                run = map if local or len(part) == 1 else pool.map
+                fetched = [one for one in run(lambda pair: self._fetch(provider, *pair), part) if one]
+                if fetched:
+                    for key, status in outcomes.store_all(self.submitter.ledger, fetched).items():
+                        log.warning("job %s is %s; its counts came too late to be stored", key[:12], status)
 
-    def _fetch(self, provider: Provider, job: Job, look: Observation) -> None:
-        """Downloads and stores one result. A failed download leaves the job RUNNING and is free to repeat."""
+    def _fetch(self, provider: Provider, job: Job, look: Observation) -> outcomes.Outcome | None:
+        """Downloads one result. A failed download leaves the job RUNNING and is free to repeat."""
         assert job.vendor_id is not None
         try:
             result = provider.result(job.vendor_id, self.submitter.spec(job.key), job.key)
         except ProviderError as error:
-            if look.phase is Phase.FAILED and isinstance(error, Refused):
-                outcomes.observe(self.submitter.ledger, [(job, look)])  # no partial results to be had
-                return
-            outcomes.observe(self.submitter.ledger, [(job, look)] if look.phase is Phase.DONE else [])
+            if look.phase is Phase.DONE or isinstance(error, Refused):
+                # done, but not here yet; or failed without partial results
+                outcomes.observe(self.submitter.ledger, [(job, look)])
             log.warning("the result of job %s could not be read: %s", job.key[:12], error)
-            return
+            return None
         provenance = {"vendor": dict(result.metadata)} | versions()
-        try:
-            if look.phase is Phase.FAILED:
-                outcomes.store_failed(self.submitter.ledger, job, look, result, provenance=provenance)
-            else:
-                outcomes.store(self.submitter.ledger, job, result, provenance=provenance)
-        except IllegalTransition as error:
-            log.warning("%s", error)
+        return outcomes.Outcome(job, result, provenance, look if look.phase is Phase.FAILED else None)
 
 
 def _look_of(statuses: Mapping[str, Observation], job: Job) -> Observation:

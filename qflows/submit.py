@@ -29,6 +29,7 @@ log = logging.getLogger("qflows.submit")
 _SLACK = timedelta(minutes=5)  # clocks differ: vendor timestamps may be this much before our own
 _LOOKS = 2  # one listing may lag; two that are `settle_s` apart may not
 _CACHED_SPECS = 4096
+_CLAIMS_AT_ONCE = 10
 _NOT_SENT_RETRY_S = 2.0
 _LOOK_RETRY_S = 2.0
 
@@ -67,23 +68,26 @@ class Submitter:
         return [fresh.get(job.key, job) for job in handles]
 
     def _send_all(self, provider: Provider, batch: Sequence[Job]) -> None:
-        if self.workers > 1 and len(batch) > 1:
-            with ThreadPoolExecutor(min(self.workers, len(batch)), thread_name_prefix="qflows-submit") as pool:
-                list(pool.map(lambda job: self.send(provider, job), batch))
+        # several claims in one commit; a crash leaves no more in doubt than one look-up settles. Where nobody can
+        # look, every doubt costs a person's time, so claims are taken one by one.
+        size = 1 if provider.capabilities.lookup is Lookup.NONE else _CLAIMS_AT_ONCE
+        parts = [batch[start : start + size] for start in range(0, len(batch), size)]
+        if self.workers > 1 and len(parts) > 1:
+            with ThreadPoolExecutor(min(self.workers, len(parts)), thread_name_prefix="qflows-submit") as pool:
+                list(pool.map(lambda part: self.send(provider, part), parts))
         else:
-            for job in batch:
-                self.send(provider, job)
+            for part in parts:
+                self.send(provider, part)
 
-    def send(self, provider: Provider, job: Job) -> None:
-        """One claim and one POST, if the job is free to be sent. The outcome is in the ledger, not raised."""
-        spec = self.spec(job.key)
-        claim = claims.claim(self.ledger, job.key, lease_s=self.lease_s, account=provider.account)
-        if claim is None:
-            return
-        try:
-            self._post(provider, spec, claim)
-        except StaleClaim as error:
-            log.warning("%s", error)
+    def send(self, provider: Provider, batch: Sequence[Job]) -> None:
+        """One claim and one POST for each job that is free to be sent. Outcomes are in the ledger, not raised."""
+        specs = {job.key: self.spec(job.key) for job in batch}
+        mine = claims.claim_several(self.ledger, list(specs), lease_s=self.lease_s, account=provider.account)
+        for key, claim in mine.items():
+            try:
+                self._post(provider, specs[key], claim)
+            except StaleClaim as error:
+                log.warning("%s", error)
 
     def _post(self, provider: Provider, spec: JobSpec, claim: claims.Claim) -> None:
         if claim.remaining_s() < self.lease_s / 2:

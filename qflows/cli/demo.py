@@ -14,6 +14,7 @@ from typing import Annotated
 import typer
 
 from qflows.artifacts import JOB_COLUMNS, job_row
+from qflows.cli.mode import prefect_api
 from qflows.cli.screen import errors_as_exit_codes, print_counts, print_rows
 
 # GHZ-like but not symmetric: a wrong bit order would show
@@ -47,8 +48,6 @@ def demo(
 @contextmanager
 def _environment(folder: Path) -> Iterator[None]:
     """The demo's own ledger and, unless an API is configured, a Prefect home of its own."""
-    from qflows.cli.mode import prefect_api
-
     mine = {"QFLOWS_HOME": str(folder / "home"), "QFLOWS_SETTLE_S": "1", "QFLOWS_POLL_MIN_S": "0.1"}
     if prefect_api() is None:
         mine |= {
@@ -57,6 +56,7 @@ def _environment(folder: Path) -> Iterator[None]:
             "PREFECT_LOGGING_LEVEL": "WARNING",
             "PREFECT_SERVER_LOGGING_LEVEL": "ERROR",
             "PREFECT_LOGGING_TO_API_ENABLED": "false",
+            "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
             "DO_NOT_TRACK": "1",
         }
     before = {name: os.environ.get(name) for name in mine}
@@ -75,6 +75,9 @@ def _energy(folder: Path, key: str) -> None:
     from qflows.cli import solving
 
     sys.stdout.write("1. H2 at 0.735 Å, variational quantum eigensolver, exact simulator, as a Prefect flow\n")
+    if prefect_api() is None:
+        sys.stdout.write("   (starting a throw-away Prefect server, 10 to 20 s)\n")
+    sys.stdout.flush()
     started = time.monotonic()
     arguments = solving.Arguments("h2-0.735", "local-exact", None, None, None, None, None, {})
     found = solving.as_flow(arguments, f"{key}-vqe")

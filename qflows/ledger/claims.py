@@ -58,14 +58,22 @@ _CLAIM = (
 
 def claim(ledger: Ledger, key: str, *, lease_s: float, account: str) -> Claim | None:
     """PREPARED → SUBMITTING for exactly one caller; None for everybody else, or when it may not be sent now."""
+    return claim_several(ledger, [key], lease_s=lease_s, account=account).get(key)
+
+
+def claim_several(ledger: Ledger, keys: Collection[str], *, lease_s: float, account: str) -> dict[str, Claim]:
+    """Claims what is free among `keys` in one transaction; keys that somebody else holds are absent."""
     started = time.monotonic()
-    values = {"at_key": key, "owner": me(), "lease_s": lease_s, "now": utc_now(), "to_account": account}
+    values = {"owner": me(), "lease_s": lease_s, "now": utc_now(), "to_account": account}
+    mine: dict[str, Claim] = {}
     with ledger.write() as connection:
-        fence = connection.execute(_CLAIM, values).scalar()
-    if fence is None:
-        return None
-    ledger.tell("claimed", key)
-    return Claim(key, fence, started + lease_s)
+        for key in keys:
+            fence = connection.execute(_CLAIM, values | {"at_key": key}).scalar()
+            if fence is not None:
+                mine[key] = Claim(key, fence, started + lease_s)
+    for key in mine:
+        ledger.tell("claimed", key)
+    return mine
 
 
 def accepted(ledger: Ledger, claim: Claim, vendor_id: str) -> None:

@@ -107,8 +107,8 @@ def _insert_or_adopt(
 
 _JOB_VALUES = (
     "key", "sample", "epoch", "superseded", "run_key", "attempt", "label", "content", "ordinal", "provider", "account",
-    "device", "device_id", "shots", "options", "items", "estimate", "n_programs", "name", "tags", "session_id", "status", "fence",
-    "looks", "created_at", "provenance",
+    "device", "device_id", "shots", "options", "items", "estimate", "n_programs", "name", "tags", "session_id", "status",
+    "fence", "looks", "created_at", "provenance",
 )  # fmt: skip
 
 

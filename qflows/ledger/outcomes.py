@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -99,29 +100,55 @@ def _move_statement(to: JobStatus, columns: tuple[str, ...]) -> sa.Update:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """A downloaded result of a job; with `failure` the vendor called the job failed, and some programs have counts."""
+
+    job: Job
+    result: VendorResult
+    provenance: dict[str, Any]
+    failure: Observation | None = None
+
+
 def store(ledger: Ledger, job: Job, result: VendorResult, *, provenance: dict[str, Any]) -> None:
     """Counts and COMPLETED in one transaction. Repeating it is harmless; other ends raise IllegalTransition."""
-    values = _result_values(result, provenance) | {"error_kind": None, "error_message": None}
-    with ledger.write() as connection:
-        if not _move(connection, job, JobStatus.COMPLETED, values):
-            found = connection.execute(sa.select(jobs.c.status).where(jobs.c.key == job.key)).scalar()
-            if found != JobStatus.COMPLETED:
-                raise IllegalTransition(f"job {job.key[:12]} is {found}; its counts came too late to be stored")
-            return
-        _store_items(ledger, connection, job.key, result.items)
-    ledger.tell("completed", job.key)
+    late = store_all(ledger, [Outcome(job, result, provenance)])
+    if late:
+        raise IllegalTransition(f"job {job.key[:12]} is {late[job.key]}; its counts came too late to be stored")
 
 
-def store_failed(
-    ledger: Ledger, job: Job, look: Observation, result: VendorResult, *, provenance: dict[str, Any]
-) -> None:
-    """FAILED together with what some of its programs did yield."""
-    values = _result_values(result, provenance) | _ending(look) | {"word": look.word[:64]}
+def store_all(ledger: Ledger, outcomes: Sequence[Outcome]) -> dict[str, str]:
+    """Counts and final status of several jobs in one transaction: each is there with its counts, or not at all.
+
+    Returns key → status of those that had ended otherwise before; their counts are not stored.
+    """
+    late: dict[str, str] = {}
+    stored: list[tuple[str, str]] = []
     with ledger.write() as connection:
-        if not _move(connection, job, JobStatus.FAILED, values):
-            return
-        _store_items(ledger, connection, job.key, result.items)
-    ledger.tell("failed", job.key, reason=look.error_message)
+        for one in outcomes:
+            if _store_one(ledger, connection, one):
+                stored.append(("failed" if one.failure else "completed", one.job.key))
+                continue
+            found = connection.execute(sa.select(jobs.c.status).where(jobs.c.key == one.job.key)).scalar()
+            if found != (JobStatus.FAILED if one.failure else JobStatus.COMPLETED):
+                late[one.job.key] = str(found)
+    for kind, key in stored:
+        ledger.tell(kind, key)
+    return late
+
+
+def _store_one(ledger: Ledger, connection: sa.Connection, one: Outcome) -> bool:
+    values = _result_values(one.result, one.provenance)
+    if one.failure is None:
+        values |= {"error_kind": None, "error_message": None}
+        to = JobStatus.COMPLETED
+    else:
+        values |= _ending(one.failure) | {"word": one.failure.word[:64]}
+        to = JobStatus.FAILED
+    if not _move(connection, one.job, to, values):
+        return False
+    _store_items(ledger, connection, one.job.key, one.result.items)
+    return True
 
 
 def _result_values(result: VendorResult, provenance: dict[str, Any]) -> dict[str, Any]:
