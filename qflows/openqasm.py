@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import lru_cache
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from qflows.errors import ProgramRejected
@@ -28,6 +29,7 @@ class Dialect:
     gates: Mapping[str, str]
 
 
+_compiling = Lock()  # passes keep state while they run
 _SAME = ("h", "x", "y", "z", "s", "t", "rx", "ry", "rz", "cy", "cz", "swap")
 
 # docs.aws.amazon.com/braket, "Supported gates"; names as in amazon-braket-default-simulator 1.41.2
@@ -70,7 +72,7 @@ def to_openqasm(program: Program, dialect: Dialect, *, mid_circuit: bool = False
                 lines.append(f"b[{clbit[step.clbits[0]]}] = measure q[{on[0]}];")
         elif name == "reset":
             lines.append(f"reset q[{on[0]}];")
-        elif name != "barrier":
+        elif name not in ("barrier", "delay"):  # neither changes an ideal outcome, and Braket takes no delay
             lines.append(_gate(dialect, name, step.operation.params, on))
     if not mid_circuit:
         lines += [f"b[{k}] = measure q[{qubit}];" for k, (qubit, _) in enumerate(program.measured)]
@@ -85,19 +87,20 @@ def _gate(dialect: Dialect, name: str, params: list[Any], on: list[int]) -> str:
 
 
 def _compiled(program: Program, dialect: Dialect) -> QuantumCircuit:
-    used = {step.name for step in program.instructions} - {"measure", "reset"}
+    used = {step.name for step in program.instructions} - {"measure", "reset", "delay"}
     circuit = program.circuit()
     if used <= dialect.gates.keys():
         return circuit
-    from qiskit import transpile
-
     opaque = sorted(name for name in used if name.startswith("opaque:"))
     if opaque:
         raise ProgramRejected(f"{program.name}: {opaque[0][7:]} is native to one vendor and has no OpenQASM form")
-    return transpile(circuit, basis_gates=_basis(dialect.name), optimization_level=0)
+    with _compiling:
+        return _compiler(tuple(dialect.gates)).run(circuit)
 
 
-@cache
-def _basis(dialect: str) -> list[str]:
-    table = {d.name: d for d in (BRAKET, STDGATES)}[dialect]
-    return [*table.gates, "measure", "reset"]
+@lru_cache(maxsize=8)
+def _compiler(gates: tuple[str, ...]) -> Any:
+    """Pass manager into a dialect's gates; building one costs as much as compiling ten small circuits."""
+    from qiskit.transpiler import generate_preset_pass_manager
+
+    return generate_preset_pass_manager(optimization_level=0, basis_gates=[*gates, "measure", "reset", "delay"])

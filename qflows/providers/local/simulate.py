@@ -91,7 +91,11 @@ def _aer(device_id: str, program: Program, shots: int, seed: int) -> ItemResult:
     if device_id != "aer" or not program.gate_counts().keys() <= _aer_names():
         with _compiling:
             prepared = _compiler(device_id).run(prepared)
-    outcome = simulator.run(prepared, shots=shots, seed_simulator=seed % 2**31, memory=True).result()
+    # threads cost a narrow circuit more than they give, most of all on a busy machine; 0: as many as there are cores
+    threads = 1 if program.n_qubits <= _NARROW else 0
+    outcome = simulator.run(
+        prepared, shots=shots, seed_simulator=seed % 2**31, memory=True, max_parallel_threads=threads
+    ).result()
     if not outcome.success:
         raise Refused(f"{device_id} could not run {program.name}: {outcome.status}", provider="local")
     layout = readout(program)

@@ -1,0 +1,139 @@
+"""Exported OpenQASM means what the program means: both dialects, random circuits, against qiskit's state vector."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+from qiskit import QuantumCircuit, qasm3
+from qiskit.circuit.library import get_standard_gate_name_mapping
+from qiskit.quantum_info import Statevector, random_unitary
+
+from qflows.errors import ProgramRejected
+from qflows.openqasm import BRAKET, STDGATES, Dialect, to_openqasm
+from qflows.programs import Program, to_program
+from qflows.programs.gates import STANDARD
+
+CIRCUITS = 120  # per dialect
+NAMES = sorted(STANDARD.keys() - {"mcx"})
+# plain qasm3.dumps of these, with its gate definitions, ran wrongly on Braket's simulator (default-simulator 1.41.2)
+TREACHEROUS = ("h", "sxdg", "ccx")
+
+
+def random_circuit(seed: int, *, names: tuple[str, ...] | list[str] = NAMES, min_qubits: int = 2) -> QuantumCircuit:
+    """All standard gates, on random operands and angles; ends with h everywhere, so that phases show."""
+    rng = np.random.default_rng([seed, 7])
+    n_qubits = int(rng.integers(min_qubits, 6))
+    circuit = QuantumCircuit(n_qubits, n_qubits, name=f"random-{seed}")
+    gates = get_standard_gate_name_mapping()
+    for _ in range(4 * n_qubits):
+        name = names[rng.integers(len(names))]
+        width, n_params = STANDARD[name]
+        if width > n_qubits:
+            continue
+        qubits = [int(q) for q in rng.permutation(n_qubits)[:width]]
+        circuit.append(gates[name].base_class(*rng.uniform(-7, 7, n_params)), qubits)
+    if rng.random() < 0.1:
+        circuit.unitary(random_unitary(4, seed=seed), [0, n_qubits - 1])
+    circuit.h(range(n_qubits))
+    return circuit
+
+
+def measured(circuit: QuantumCircuit) -> Program:
+    with_measurement = circuit.copy()
+    with_measurement.measure(range(circuit.num_qubits), range(circuit.num_qubits))
+    return to_program(with_measurement)
+
+
+def assert_same_distribution(found: np.ndarray, circuit: QuantumCircuit) -> None:
+    assert np.abs(found - Statevector(circuit).probabilities()).max() < 1e-9, circuit.name
+
+
+def on_braket(source: str, n_qubits: int) -> np.ndarray:
+    """Probabilities by Braket's simulator; index bit k is qubit k."""
+    from braket.devices import LocalSimulator
+    from braket.ir.openqasm import Program as OpenQasm
+
+    lines = [line for line in source.splitlines() if "measure" not in line and not line.startswith("bit")]
+    # every qubit is named once more, so that idle ones are not left out
+    text = "\n".join([*lines, *(f"i q[{k}];" for k in range(n_qubits)), "#pragma braket result probability"])
+    asked: Any = OpenQasm(source=text, inputs=None)
+    result: Any = LocalSimulator("braket_sv").run(asked, shots=0).result()
+    # Braket's first qubit is the leading digit
+    return np.asarray(result.values[0]).reshape([2] * n_qubits).transpose(range(n_qubits)[::-1]).reshape(-1)
+
+
+def read_back(source: str) -> np.ndarray:
+    circuit = qasm3.loads(source)
+    circuit.remove_final_measurements()
+    return Statevector(circuit).probabilities()
+
+
+def test_braket_dialect_runs_as_the_state_vector_says() -> None:
+    for seed in range(CIRCUITS):
+        circuit = random_circuit(seed)
+        assert_same_distribution(on_braket(to_openqasm(measured(circuit), BRAKET), circuit.num_qubits), circuit)
+
+
+def test_stdgates_dialect_reads_back_as_the_state_vector_says() -> None:
+    for seed in range(CIRCUITS):
+        circuit = random_circuit(seed + 10_000)
+        assert_same_distribution(read_back(to_openqasm(measured(circuit), STDGATES)), circuit)
+
+
+def test_reversed_toffolis_of_four_qubits_and_more_run_rightly_on_braket() -> None:
+    for seed in range(40):
+        circuit = random_circuit(seed + 20_000, names=TREACHEROUS, min_qubits=4)
+        reversed_ccx = QuantumCircuit(circuit.num_qubits, name=circuit.name)
+        reversed_ccx.h(range(circuit.num_qubits))
+        reversed_ccx.ccx(circuit.num_qubits - 1, 1, 0)
+        whole = circuit.compose(reversed_ccx)
+        assert whole is not None
+        whole.h(range(circuit.num_qubits))
+        assert_same_distribution(on_braket(to_openqasm(measured(whole), BRAKET), whole.num_qubits), whole)
+
+
+@pytest.mark.parametrize("dialect", [BRAKET, STDGATES], ids=lambda dialect: dialect.name)
+def test_every_gate_of_a_dialect_is_the_gate_of_that_name(dialect: Dialect) -> None:
+    known = get_standard_gate_name_mapping()
+    for name in dialect.gates:
+        width, n_params = STANDARD[name]
+        circuit = QuantumCircuit(width, width, name=name)
+        circuit.u(0.3, 0.5, 0.9, range(width))
+        circuit.append(known[name].base_class(*(math.pi / (k + 3) for k in range(n_params))), range(width))
+        circuit.u(1.1, -0.4, 0.2, range(width))
+        source = to_openqasm(measured(circuit), dialect)
+        assert_same_distribution(on_braket(source, width) if dialect is BRAKET else read_back(source), circuit)
+
+
+def test_measurements_come_last_in_ascending_clbit_order() -> None:
+    circuit = QuantumCircuit(3, 4)
+    circuit.measure([2, 0], [1, 3])
+    source = to_openqasm(to_program(circuit), BRAKET)
+    assert source.splitlines()[-2:] == ["b[0] = measure q[2];", "b[1] = measure q[0];"]
+    assert "bit[2] b;" in source
+
+
+def test_mid_circuit_steps_stay_in_place_and_write_their_own_bits() -> None:
+    circuit = QuantumCircuit(2, 3)
+    circuit.x(0)
+    circuit.measure(0, 2)
+    circuit.reset(0)
+    circuit.measure(0, 1)
+    program = to_program(circuit)
+    with pytest.raises(ProgramRejected):
+        to_openqasm(program, STDGATES)
+    lines = to_openqasm(program, STDGATES, mid_circuit=True).splitlines()
+    assert lines[-4:] == ["x q[0];", "b[2] = measure q[0];", "reset q[0];", "b[1] = measure q[0];"]
+    assert "bit[3] b;" in lines
+
+
+def test_delays_and_barriers_are_left_out() -> None:
+    circuit = QuantumCircuit(1, 1)
+    circuit.x(0)
+    circuit.barrier()
+    circuit.delay(100, 0, "ns")
+    circuit.measure(0, 0)
+    assert to_openqasm(to_program(circuit), BRAKET).splitlines()[-2:] == ["x q[0];", "b[0] = measure q[0];"]
