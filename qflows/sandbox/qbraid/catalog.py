@@ -116,12 +116,23 @@ def price(device: Device, shots: int, circuits: int = 1) -> float:
 
 
 def calibrations(device: Device) -> dict[str, Any] | None:
-    """Calibration data of a QPU; nothing for a simulator."""
+    """Calibration data of a QPU, consistent with the noise it runs with; nothing for a simulator."""
     if device.rates is None:
         return None
     one, more, readout = device.rates
-    fidelity = {"oneQubit": 1 - one, "twoQubit": 1 - more, "readout": 1 - readout}
-    return {"deviceQrn": device.qrn, "updatedAt": UPDATED, "averages": fidelity}
+    return {
+        "deviceQRNs": [device.qrn],
+        "provider": device.provider,
+        "lastCalibrated": UPDATED,
+        "fetchedAt": UPDATED,
+        "qubits": {str(q): {"readoutError": readout, "gateError": {"rx": one}} for q in range(device.qubits)},
+        "edges": {
+            "cz": {
+                f"{q}-{q + 1}": [{"source": q, "target": q + 1, "value": more, "calibrated": True}]
+                for q in range(device.qubits - 1)
+            }
+        },
+    }
 
 
 def providers() -> list[dict[str, Any]]:
