@@ -1,11 +1,10 @@
-"""One sandbox per vendor for the whole run, emptied before each test; nothing but loopback can be reached.
+"""One sandbox per vendor for the whole run, emptied before each test.
 
 A vendor's folder says its name in a fixture `vendor` and how to connect in a fixture `provider`.
 """
 
 from __future__ import annotations
 
-import os
 import socket
 import sys
 from collections.abc import Iterator
@@ -18,27 +17,6 @@ sys.path.insert(0, str(Path(__file__).parent))
 pytest.register_assert_rewrite("conformance", "remote_conformance")
 
 from qflows.sandbox import Sandbox  # noqa: E402
-
-LOOPBACK = ("127.0.0.1", "::1", "localhost")
-
-
-@pytest.fixture(autouse=True)
-def only_loopback(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Refuse connections and name look-ups beyond loopback: a client that forgets its url must fail, not leave."""
-    connect, look_up = socket.socket.connect, socket.getaddrinfo
-
-    def guarded_connect(self: socket.socket, address: object) -> None:
-        if isinstance(address, tuple) and address[0] not in LOOPBACK:
-            raise PermissionError(f"connection to {address[0]} refused by the test guard")
-        connect(self, address)
-
-    def guarded_look_up(host: object, *args: object, **kwargs: object) -> object:
-        if host not in LOOPBACK:
-            raise PermissionError(f"look-up of {host} refused by the test guard")
-        return look_up(host, *args, **kwargs)
-
-    monkeypatch.setattr(socket.socket, "connect", guarded_connect)
-    monkeypatch.setattr(socket, "getaddrinfo", guarded_look_up)
 
 
 @pytest.fixture(scope="session")
@@ -65,6 +43,3 @@ def closed_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
-
-
-os.environ.setdefault("NO_PROXY", "127.0.0.1,localhost")

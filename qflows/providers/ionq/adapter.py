@@ -367,16 +367,19 @@ def _shots_artifact(job: Mapping[str, Any]) -> str:
 def connect(credentials: Mapping[str, Any] | None, *, timeout_s: float) -> IonQProvider:
     """Provider from a credentials block's fields, else from `IONQ_API_KEY` and `IONQ_API_URL` (qiskit-ionq's names).
 
+    Given credentials do not mix with the environment: a key is sent only to the address it was given with.
     Raises CredentialsMissing naming what to set. Makes no request.
     """
-    given: dict[str, Any] = dict(credentials or {})
-    env = os.environ.get
-    token: Any = given.get("api_key") or env("QISKIT_IONQ_API_TOKEN") or env("IONQ_API_KEY") or env("IONQ_API_TOKEN")
-    url = given.get("api_url") or env("QISKIT_IONQ_API_URL") or env("IONQ_API_URL") or PRODUCTION
+    if credentials is None:
+        env = os.environ.get
+        token: Any = env("QISKIT_IONQ_API_TOKEN") or env("IONQ_API_KEY") or env("IONQ_API_TOKEN")
+        url = env("QISKIT_IONQ_API_URL") or env("IONQ_API_URL")
+    else:
+        token, url = credentials.get("api_key"), credentials.get("api_url")
     secret = token.get_secret_value() if hasattr(token, "get_secret_value") else token
     if not secret:
         raise CredentialsMissing(
-            "no IonQ API key: set IONQ_API_KEY, or save an ionq-credentials block and name it in the device profile; "
-            "without an account, `qflows sandbox start` gives an IonQ API to try"
+            "no IonQ API key: set IONQ_API_KEY, or save a qflows-ionq-credentials block and name it in the device "
+            "profile; without an account, `qflows sandbox start` gives an IonQ API to try"
         )
-    return IonQProvider(base_url=str(url).rstrip("/"), api_key=str(secret), timeout_s=timeout_s)
+    return IonQProvider(base_url=str(url or PRODUCTION).rstrip("/"), api_key=str(secret), timeout_s=timeout_s)

@@ -32,6 +32,7 @@ class IonQHttp:
             headers={"Authorization": f"apiKey {api_key}", "User-Agent": "qflows"},
             timeout=timeout_s,
             follow_redirects=False,
+            trust_env=parts.hostname not in _LOOPBACK,  # a proxy of the environment cannot reach our loopback
             limits=httpx.Limits(max_connections=16, max_keepalive_connections=16),
         )
 

@@ -1,0 +1,216 @@
+"""Every fault of a submission, for qBraid's own client and for qflows; and SIGKILL while the request is on the wire."""
+
+from __future__ import annotations
+
+import os
+import signal
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conformance import bell
+
+from qflows import providers
+from qflows.ledger import Ledger, reads
+from qflows.ledger.intents import Intent, Want
+from qflows.poller import Poller
+from qflows.protocol import JobSpec
+from qflows.sandbox import Sandbox
+from qflows.submit import Submitter
+from qflows.transitions import JobStatus
+
+SIMULATOR = "qbraid:qbraid:sim:qir-sv"
+SUBMIT, LIST = "qbraid.submit", "qbraid.list"
+LAG_S, SETTLE_S = 0.06, 0.15
+Script = list[dict[str, Any]]
+
+
+def _status(status: int, *, accepted: bool = True, **members: Any) -> Script:
+    return [{"kind": "status", "route": SUBMIT, "status": status, "accepted": accepted, **members}]
+
+
+FAULTS: dict[str, Script] = {
+    "none": [],
+    "drop before": [{"kind": "drop_before", "route": SUBMIT}],
+    "drop after": [{"kind": "drop_after", "route": SUBMIT}],
+    "500 before": _status(500, accepted=False),
+    "500 after": _status(500),
+    "502 after": _status(502, html=True),
+    "504 after": _status(504),
+    "500 always": _status(500, times=None),
+    "502 always": _status(502, times=None),
+    "504 always": _status(504, times=None),
+    "429 before": _status(429, accepted=False),
+    "429 after": _status(429),
+    "408 after": _status(408),
+    "truncated": [{"kind": "truncate", "route": SUBMIT}],
+    "listing lag": [{"kind": "list_lag", "route": LIST, "seconds": LAG_S}, {"kind": "drop_after", "route": SUBMIT}],
+}
+# jobs at the vendor after one submission by qbraid-core 0.6.37 alone, and whether it had an id for its user
+OWN_CLIENT: dict[str, tuple[int, bool]] = {
+    "none": (1, True),
+    "drop before": (0, False),
+    "drop after": (1, False),
+    "500 before": (1, True),
+    "500 after": (2, True),
+    "502 after": (2, True),
+    "504 after": (2, True),
+    "504 always": (4, False),
+    "429 before": (0, False),
+    "429 after": (1, False),
+    "408 after": (1, False),
+    "truncated": (1, False),
+    "listing lag": (1, False),
+}
+
+
+@pytest.fixture
+def ledger_url(tmp_path: Path) -> str:
+    return f"sqlite:///{tmp_path / 'ledger.db'}"
+
+
+@pytest.fixture
+def ledger(ledger_url: str) -> Iterator[Ledger]:
+    ledger = Ledger.open(ledger_url)
+    yield ledger
+    ledger.close()
+
+
+def connect(sandbox: Sandbox) -> Any:
+    return providers.connect("qbraid", {"api_key": "qbr_x", "api_url": f"{sandbox.url}/api/v1"}, timeout_s=5)
+
+
+def intent(provider: Any, *, n_programs: int = 1) -> Intent:
+    spec = JobSpec("qbraid", SIMULATOR, tuple(bell(f"b{i}") for i in range(n_programs)), 50)
+    return Intent(spec, Want("run", "attempt", "holder"), "qbraid-simulator", provider.account)
+
+
+def finish(ledger: Ledger, provider: Any, wanted: Intent) -> str:
+    """Submits and waits, as a flow does. Returns the key of the completed job."""
+    submitter = Submitter(ledger, settle_s=SETTLE_S)
+    (job,) = submitter.submit(provider, [wanted])
+    done = Poller(submitter, lambda _: provider, poll_min_s=0.0).wait([job.key], timeout=20)
+    assert done[job.key].status is JobStatus.COMPLETED
+    items = reads.items(ledger, job.key)
+    assert [item.counts.shots for item in items if item.counts] == [50] * len(wanted.spec.programs)
+    return job.key
+
+
+@pytest.mark.parametrize("n_programs", [1, 3], ids=["single", "batch"])
+@pytest.mark.parametrize("fault", FAULTS)
+def test_submission_under_a_fault_leaves_one_job_and_its_counts(
+    sandbox: Sandbox, ledger: Ledger, fault: str, n_programs: int
+) -> None:
+    for scripted in FAULTS[fault]:
+        sandbox.admin.fault(**scripted)
+    provider = connect(sandbox)
+    key = finish(ledger, provider, intent(provider, n_programs=n_programs))
+    assert [job["key"] for job in sandbox.admin.jobs("qbraid")] == [key]
+    assert sandbox.admin.count_jobs("qbraid") == 1
+
+
+@pytest.mark.parametrize("fault", OWN_CLIENT)
+def test_vendor_client_alone_leaves_as_many_jobs_as_the_table_says(
+    sandbox: Sandbox, fault: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("QBRAID_CONFIG_FILE", os.devnull)
+    runtime = pytest.importorskip("qbraid_core.services.runtime")
+    schemas = pytest.importorskip("qbraid_core.services.runtime.schemas")
+    from qbraid_core.sessions import QbraidSessionV1
+
+    session = QbraidSessionV1(api_key="qbr_x", base_url=f"{sandbox.url}/api/v1")
+    client = runtime.QuantumRuntimeClient(session=session)
+    for scripted in FAULTS[fault]:
+        sandbox.admin.fault(**scripted)
+    qasm = "OPENQASM 3.0;\nqubit[1] q;\nbit[1] c;\nc[0] = measure q[0];\n"
+    program = schemas.Program(format="qasm3", data=qasm)
+    try:
+        has_id = bool(client.create_job(schemas.JobRequest(deviceQrn=SIMULATOR, shots=5, program=program)).jobQrn)
+    except runtime.QuantumRuntimeServiceRequestError:
+        has_id = False
+    assert (sandbox.admin.count_jobs("qbraid"), has_id) == OWN_CLIENT[fault]
+
+
+# -- a process that dies ---------------------------------------------------------------------------------------------
+
+WIRE = {"before, handled": ("before", "proceed"), "before, lost": ("before", "drop"), "after": ("after", "proceed")}
+
+
+@pytest.mark.parametrize("fault", ["none", "drop after", "502 after", "504 always", "listing lag"])
+@pytest.mark.parametrize("moment", WIRE)
+def test_process_killed_while_its_request_is_on_the_wire_leaves_one_job(
+    sandbox: Sandbox, ledger_url: str, moment: str, fault: str
+) -> None:
+    when, verdict = WIRE[moment]
+    sandbox.admin.fault("hold", SUBMIT, when=when)
+    child = os.fork()
+    if child == 0:  # its own ledger and sockets; nothing of the parent's may run at its end
+        try:
+            provider = connect(sandbox)
+            Submitter(Ledger.open(ledger_url)).submit(provider, [intent(provider)])
+        finally:
+            os._exit(1)
+    sandbox.admin.wait_held(1)
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    for scripted in FAULTS[fault]:
+        sandbox.admin.fault(**scripted)
+    sandbox.admin.release_held(verdict=verdict)
+    provider, ledger = connect(sandbox), Ledger.open(ledger_url)
+    key = finish(ledger, provider, intent(provider))
+    ledger.close()
+    assert [job["key"] for job in sandbox.admin.jobs("qbraid")] == [key]
+
+
+# -- what only qBraid's silences make possible -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("rule", ["subset", "exact", "ignored"])
+@pytest.mark.parametrize("order", ["newest_first", "oldest_first"])
+def test_lost_job_is_found_however_the_tag_filter_matches(
+    sandbox: Sandbox, ledger: Ledger, rule: str, order: str
+) -> None:
+    sandbox.admin.switches("qbraid", tag_match=rule, list_order=order)
+    sandbox.admin.fault("drop_after", SUBMIT)
+    provider = connect(sandbox)
+    finish(ledger, provider, intent(provider))
+    assert sandbox.admin.count_jobs("qbraid") == 1
+
+
+def test_two_jobs_under_one_key_end_as_one_and_the_extra_is_cancelled(sandbox: Sandbox, ledger: Ledger) -> None:
+    sandbox.admin.clock("frozen")
+    sandbox.admin.fault("drop_after", SUBMIT)
+    provider = connect(sandbox)
+    submitter = Submitter(ledger, settle_s=SETTLE_S)
+    (job,) = submitter.submit(provider, [intent(provider)])
+    extra = provider.submit(intent(provider).spec, job.key).vendor_id
+    submitter.settle(provider, [job.key])
+    first = sandbox.admin.jobs("qbraid")[0]["id"]
+    assert reads.job(ledger, job.key).vendor_id == first != extra
+    assert [entry["outcome"] for entry in sandbox.admin.jobs("qbraid")] == [None, "cancelled"]
+
+
+def test_answer_as_documented_without_most_members_is_enough(sandbox: Sandbox, ledger: Ledger) -> None:
+    sandbox.admin.switches("qbraid", submit_body="lean")
+    provider = connect(sandbox)
+    finish(ledger, provider, intent(provider))
+    assert (sandbox.admin.count_jobs("qbraid"), sandbox.admin.requests(SUBMIT)) == (1, 1)
+
+
+@pytest.mark.parametrize("kind", ["drop_after", "status"])
+def test_group_whose_answer_was_lost_is_found_by_its_key(sandbox: Sandbox, kind: str) -> None:
+    from datetime import UTC, datetime, timedelta
+
+    from qflows.errors import Ambiguous
+
+    members = {"status": 502, "accepted": True} if kind == "status" else {}
+    sandbox.admin.fault(kind, "qbraid.group_create", times=None, **members)
+    provider, key = connect(sandbox), uuid.uuid4().hex
+    with pytest.raises(Ambiguous):
+        provider.create_group(key, name="sweep", max_ttl_s=60)
+    since = datetime.now(UTC) - timedelta(minutes=5)
+    (found,) = provider.find_groups([key, "stranger"], since=since)[key]
+    assert provider.group(found.vendor_id).is_open
+    assert sandbox.admin.requests("qbraid.group_create") == 1
