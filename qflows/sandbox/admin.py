@@ -32,7 +32,7 @@ class Admin:
         table: list[tuple[str, str, Handler]] = [
             ("GET", "/info", self.info),
             ("GET", "/jobs", self.list_jobs),
-            ("GET", "/jobs/{job_id}", self.show_job),
+            ("GET", "/jobs/{job_id:path}", self.show_job),
             ("GET", "/journal", self.show_journal),
             ("GET", "/counts", self.counts),
             ("GET", "/faults", self.list_faults),

@@ -63,8 +63,11 @@ def _interpreted(executable: dict[str, Any], shots: int, simulator: str) -> dict
     outcome = {"measured": measured, "histogram": {str(key): histogram[key] for key in sorted(histogram)}}
     if not document.get("resultTypes"):
         return outcome
+    from braket.task_result import GateModelTaskResult
     from braket.tasks import GateModelQuantumTaskResult
 
+    if not isinstance(result, GateModelTaskResult):
+        raise WorkError("FAILED", "not a gate model result")
     # the simulator leaves the values of sampled result types to the client; the service does not
     values = GateModelQuantumTaskResult.from_object(result).result_types
     return outcome | {"result_types": json.loads(json.dumps([value.dict() for value in values], default=_plain))}

@@ -14,10 +14,16 @@ from qflows.sandbox.vendor import Call
 
 # error code by status; AWS sends the code in a header (botocore rest-json parser)
 _CODES = {
-    400: "ValidationException", 402: "ServiceQuotaExceededException", 403: "AccessDeniedException",
-    404: "ResourceNotFoundException", 409: "ConflictException", 410: "DeviceRetiredException",
-    424: "DeviceOfflineException", 429: "ThrottlingException",
-}  # fmt: skip
+    400: "ValidationException",
+    401: "UnrecognizedClientException",
+    402: "ServiceQuotaExceededException",
+    403: "AccessDeniedException",
+    404: "ResourceNotFoundException",
+    409: "ConflictException",
+    410: "DeviceRetiredException",
+    424: "DeviceOfflineException",
+    429: "ThrottlingException",
+}
 _STATUS = {"queued": "QUEUED", "running": "RUNNING", "done": "COMPLETED", "failed": "FAILED", "cancelled": "CANCELLED"}
 STATUSES = ("CREATED", "QUEUED", "RUNNING", "COMPLETED", "FAILED", "CANCELLING", "CANCELLED")
 
@@ -69,7 +75,7 @@ def summary(call: Call, job: Job) -> dict[str, Any]:
     facts = job.facts
     word = status(call, job)
     shown = {
-        "quantumTaskArn": facts["arn"],
+        "quantumTaskArn": job.id,
         "status": word,
         "deviceArn": facts["deviceArn"],
         "shots": facts["shots"],

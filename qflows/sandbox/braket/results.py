@@ -58,7 +58,7 @@ def _task_metadata(job: Job) -> dict[str, Any]:
     facts = job.facts
     return {
         "braketSchemaHeader": _header("task_metadata"),
-        "id": facts["arn"],
+        "id": job.id,
         "shots": facts["shots"],
         "deviceId": facts["deviceArn"],
         "createdAt": render.moment(job.created_at),
@@ -110,7 +110,7 @@ def _program_set(job: Job) -> dict[str, Any]:
         results[program]["executableResults"].append(entry | {"inputsIndex": inputs})
     metadata = {
         "braketSchemaHeader": _header("program_set_task_metadata"),
-        "id": facts["arn"],
+        "id": job.id,
         "deviceId": facts["deviceArn"],
         "requestedShots": facts["shots"],
         "successfulShots": render.successful_shots(job),

@@ -60,7 +60,7 @@ def _candidates(call: Call, filters: list[dict[str, Any]], *, oldest_first: bool
     named = next((entry for entry in filters if entry["name"] == "quantumTaskArn"), None)
     jobs = call.world.jobs
     if named is not None and call.switch("search_combine") == "and":
-        found = [jobs.get(arn.rsplit("/", 1)[-1]) for arn in dict.fromkeys(named["values"])]
+        found = [jobs.get(arn) for arn in dict.fromkeys(named["values"])]
         pool = iter(
             sorted((job for job in found if job is not None), key=lambda job: job.seq, reverse=not oldest_first)
         )
@@ -104,7 +104,7 @@ def _passes(call: Call, job: Job, entry: dict[str, Any]) -> bool:
         return _in_time(job.created_at, entry["operator"], entry["moments"])
     values = entry["values"] if call.switch("search_values") == "or" else entry["values"][:1]
     mine = {
-        "quantumTaskArn": lambda: job.facts["arn"],
+        "quantumTaskArn": lambda: job.id,
         "deviceArn": lambda: job.facts["deviceArn"],
         "jobArn": lambda: None,
         "status": lambda: render.status(call, job),

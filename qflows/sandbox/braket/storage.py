@@ -109,10 +109,9 @@ class Storage:
         if stored is not None:
             return base64.b64decode(stored["body"])
         directory, _, name = key.rpartition("/")
-        job = call.world.jobs.get(directory.rpartition("/")[2])
-        if name != _RESULT or job is None or job.vendor != "braket":
-            return None
-        if (job.facts["bucket"], job.facts["directory"]) != (bucket, directory):
+        arn = call.world.shelf("braket", "results").get(f"{bucket}/{directory}", {}).get("arn", "")
+        job = call.world.jobs.get(arn)
+        if name != _RESULT or job is None:
             return None
         await call.world.observe([job])
         if not _is_written(call, job):

@@ -43,7 +43,7 @@ class Tasks:
         token = f"{region}/{document['clientToken']}"
         known = self._known(call, token, document)
         if known is None:
-            known = self._accept(call, document, region, token).facts["arn"]
+            known = self._accept(call, document, region, token).id
         return render.answer("CreateQuantumTask", {"quantumTaskArn": known}, 201)
 
     def _known(self, call: Call, token: str, document: dict[str, Any]) -> str | None:
@@ -69,14 +69,18 @@ class Tasks:
         action = take_apart(document["action"], device, document["shots"], takes_sets=takes_sets, switch=call.switch)
         failure = self._check_bucket(call, document["outputS3Bucket"])
         check_spending(call, device, document["shots"], has_reservation=bool(document.get("associations")))
-        job = call.new_job(str(uuid.uuid4()), request={"action": document["action"]}, key=client_key(document))
-        job.facts = self._facts(document, job.id, region, action)
+        task_id = str(uuid.uuid4())
+        arn = f"arn:aws:braket:{region}:{ACCOUNT}:quantum-task/{task_id}"
+        job = call.new_job(arn, request={"action": document["action"]}, key=client_key(document))
+        job.facts = self._facts(document, task_id, region, action)
         job.work = self._work(call, device, action, job)
         if failure:
             job.injected = {"code": "FAILED", "message": failure, "children": None}
         call.accept(job)
-        entry = {"arn": job.facts["arn"], "print": _print(document), "at": call.world.clock.now()}
+        entry = {"arn": job.id, "print": _print(document), "at": call.world.clock.now()}
         call.world.shelf("braket", "tokens").put(token, entry)
+        where = f"{job.facts['bucket']}/{job.facts['directory']}"
+        call.world.shelf("braket", "results").put(where, {"arn": job.id})
         return job
 
     def _check_bucket(self, call: Call, bucket: str) -> str | None:
@@ -92,7 +96,6 @@ class Tasks:
 
     def _facts(self, document: dict[str, Any], task_id: str, region: str, action: Action) -> dict[str, Any]:
         return {
-            "arn": f"arn:aws:braket:{region}:{ACCOUNT}:quantum-task/{task_id}",
             "region": region,
             "deviceArn": document["deviceArn"],
             "deviceParameters": document.get("deviceParameters") or "{}",
@@ -174,8 +177,8 @@ class Tasks:
 
 def find(call: Call, arn: str) -> Job:
     """The task of an ARN, if its region is the caller's. Raises Refusal(404)."""
-    job = call.world.jobs.get(arn.rsplit("/", 1)[-1])
-    if job is None or job.vendor != "braket" or job.facts["arn"] != arn or job.facts["region"] != region_of(call):
+    job = call.world.jobs.get(arn)
+    if job is None or job.vendor != "braket" or job.facts["region"] != region_of(call):
         raise Refusal(404, f"no quantum task {arn}", code="ResourceNotFoundException")
     if call.world.clock.now() < job.created_at + call.switch("get_lag_s"):
         raise Refusal(404, f"no quantum task {arn}", code="ResourceNotFoundException")
