@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from qflows.errors import QflowsError
     from qflows.model import Counts, Job, Result
     from qflows.programs import Program
-    from qflows.tasks import attach, cancel, result, run, submit, wait
+    from qflows.tasks import Session, attach, cancel, result, run, session, submit, wait
     from qflows.transitions import JobStatus
 
 __version__ = "0.1.0"
@@ -28,6 +28,8 @@ _HOME = {
     "run": "tasks",
     "cancel": "tasks",
     "attach": "tasks",
+    "session": "tasks",
+    "Session": "tasks",
     "Client": "client",
     "Job": "model",
     "Result": "model",
@@ -44,12 +46,14 @@ __all__ = [
     "Program",
     "QflowsError",
     "Result",
+    "Session",
     "attach",
     "cancel",
     "errors",
     "flows",
     "result",
     "run",
+    "session",
     "submit",
     "wait",
 ]

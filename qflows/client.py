@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
-from qflows import estimation, profiles, providers
+from qflows import estimation, profiles, providers, sessions
 from qflows.errors import JobCancelled, JobFailed, ProgramRejected, RunKeyMissing
 from qflows.keys import MAX_RUN_KEY
 from qflows.ledger import claims, outcomes, reads
@@ -24,8 +24,10 @@ from qflows.poller import OnChange, Poller
 from qflows.profiles import DeviceProfile
 from qflows.programs import Program, check_program, to_program
 from qflows.protocol import JobSpec, Limits, Provider
+from qflows.sessions import SessionHold
 from qflows.settings import Settings
 from qflows.submit import Submitter
+from qflows.sweeper import Sweeper
 from qflows.transitions import JobStatus
 
 _PROGRAM_CAP = 4 * 1024 * 1024  # bytes of canonical text
@@ -131,8 +133,12 @@ class Client:
         raise ProgramRejected(f"credentials block {block!r} can be read only where Prefect is at hand")
 
     def _provider_of(self, job: Job) -> Provider:
-        profile = profiles.find(job.device)
-        return self.provider(job.provider, profile.credentials if profile else None)
+        return self.provider_named(job.device, job.provider)
+
+    def provider_named(self, device: str, vendor: str) -> Provider:
+        """The provider that speaks for a recorded job or session, though its profile may be gone by now."""
+        profile = profiles.find(device)
+        return self.provider(vendor, profile.credentials if profile else None)
 
     def specs(
         self,
@@ -186,13 +192,46 @@ class Client:
             return replace(own, name=name) if name else own
         return to_program(source, values, name)
 
+    def intents(self, specs: Sequence[JobSpec], *, device: str, scope: Scope, resubmit: int = 0) -> list[Intent]:
+        """Each spec with the names it is bought under. Making an intent counts as one call of the scope's caller."""
+        account = self.device(device).provider.account
+        return [Intent(spec, scope.want(spec.content), device, account, resubmit=resubmit) for spec in specs]
+
+    def buy(self, intents: Sequence[Intent]) -> list[Job]:
+        """Submits what nobody bought before; returns handles in order, at once."""
+        return self.submitter.submit(self.device(intents[0].device).provider, intents) if intents else []
+
     def submit(self, specs: Sequence[JobSpec], *, device: str, scope: Scope, resubmit: int = 0) -> list[Job]:
         """Submits each spec once under the scope's run key and returns handles, at once."""
+        return self.buy(self.intents(specs, device=device, scope=scope, resubmit=resubmit))
+
+    def open_session(
+        self,
+        device: str,
+        scope: Scope,
+        *,
+        mode: str = "dedicated",
+        max_time_s: float | None = None,
+        options: Mapping[str, Any] | None = None,
+        name: str = "",
+    ) -> SessionHold:
+        """The run's session on `device`; see `sessions.open_session`."""
         target = self.device(device)
-        wanted = [
-            Intent(spec, scope.want(spec.content), device, target.provider.account, resubmit=resubmit) for spec in specs
-        ]
-        return self.submitter.submit(target.provider, wanted)
+        return sessions.open_session(
+            self.ledger,
+            target.provider,
+            scope.want,
+            device=device,
+            device_id=target.profile.device,
+            mode=mode,
+            max_time_s=max_time_s,
+            options=options,
+            name=name,
+        )
+
+    def sweeper(self) -> Sweeper:
+        """The housekeeper for this client's ledger and credentials."""
+        return Sweeper(self.ledger, self.poller(), lambda record: self.provider_named(record.device, record.provider))
 
     def wait(
         self, keys: Collection[str], *, timeout: float | None = None, on_change: OnChange | None = None

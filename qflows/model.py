@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import Any
 
 from qflows.errors import QflowsError
-from qflows.transitions import TERMINAL, JobStatus
+from qflows.transitions import TERMINAL, JobStatus, SessionState
 
 
 class Counts(dict[str, int]):
@@ -202,3 +202,29 @@ class Result:
     def timeline(self) -> Timeline:
         """Created, submitted, started, finished."""
         return self.job.timeline
+
+
+@dataclass(frozen=True, slots=True)
+class SessionRecord:
+    """A session as the ledger has it."""
+
+    key: str
+    run_key: str
+    name: str
+    provider: str
+    account: str
+    device: str
+    device_id: str
+    mode: str
+    max_time_s: float | None
+    options: Mapping[str, Any]
+    state: SessionState
+    vendor_id: str | None
+    fence: int
+    epoch: int
+    owner: str | None
+    created_at: datetime
+    claimed_at: datetime | None
+    opened_at: datetime | None
+    closed_at: datetime | None
+    close_reason: str | None

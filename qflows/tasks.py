@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, Literal, ParamSpec, TypeVar
 
 from prefect import Task
 from prefect.cache_policies import NO_CACHE
@@ -24,6 +24,8 @@ from qflows.keys import digest, slot_run_key, subflow_run_key
 from qflows.ledger import reads
 from qflows.ledger.intents import touch_run
 from qflows.model import Job, Result
+from qflows.protocol import SessionInfo
+from qflows.sessions import SessionHold, seconds
 
 log = get_logger("qflows")
 
@@ -126,6 +128,7 @@ def submit(
     tags: Mapping[str, str] | None = None,
     run_key: str | None = None,
     resubmit: int = 0,
+    session: Session | None = None,
 ) -> Job:
     """Buys one job, once, and returns its durable handle at once.
 
@@ -149,6 +152,7 @@ def submit(
         name=name,
         label=label,
         tags=tags,
+        session_id=session.id if session else None,
     )
     if len(specs) > 1:
         raise ProgramRejected(
@@ -200,6 +204,7 @@ def run(
     tags: Mapping[str, str] | None = None,
     run_key: str | None = None,
     resubmit: int = 0,
+    session: Session | None = None,
     timeout: float | None = None,
 ) -> Result:
     """Submit, wait, result in one call; the arguments are those of `submit` and `result`."""
@@ -214,6 +219,7 @@ def run(
         name=name,
         label=label,
         tags=tags,
+        session_id=session.id if session else None,
     )
     jobs = core.submit(specs, device=device, scope=scope(run_key), resubmit=resubmit)
     return core.result([job.key for job in jobs], timeout=timeout)
@@ -288,3 +294,80 @@ def _introduce(run_key: str, flow_run_id: Any, flow_name: str | None, deployment
                     flow_name,
                     other,
                 )
+
+
+class Session:
+    """A device held for ordered jobs; made by `qflows.session`.
+
+    Leaving the block closes the session, so that queued jobs still run; on an exception it follows the policy the
+    caller picked. Where the vendor has no sessions, jobs run one after the other and `.id` is None.
+    """
+
+    def __init__(self, hold: SessionHold, device: str, run_key: str | None, on_exception: str) -> None:
+        self._hold = hold
+        self.device = device
+        self._run_key = run_key
+        self._on_exception = on_exception
+
+    @property
+    def id(self) -> str | None:
+        """The vendor's id of the session."""
+        return self._hold.vendor_id
+
+    @property
+    def key(self) -> str | None:
+        """The ledger's key, for `qflows session show`."""
+        return self._hold.record.key if self._hold.record else None
+
+    def submit(self, program: Any, **arguments: Any) -> Job:
+        """`qflows.submit` in this session, on its device."""
+        return submit(program, device=self.device, session=self, **({"run_key": self._run_key} | arguments))
+
+    def run(self, program: Any, **arguments: Any) -> Result:
+        """`qflows.run` in this session, on its device."""
+        return run(program, device=self.device, session=self, **({"run_key": self._run_key} | arguments))
+
+    def details(self) -> SessionInfo | None:
+        """State, accepting jobs, limits, times and usage as the vendor says now; None where there are no sessions."""
+        return self._hold.info()
+
+    def close(self) -> None:
+        """No more jobs; those that are queued still run."""
+        self._hold.close()
+
+    def cancel(self) -> None:
+        """No more jobs, and those that are queued do not run."""
+        self._hold.cancel()
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if kind is None or self._on_exception == "close":
+            self.close()
+        elif self._on_exception == "cancel":
+            self.cancel()
+        else:  # keep: the next attempt of the run goes on in it, or the sweeper closes it
+            self._hold.release()
+
+
+def session(
+    device: str,
+    *,
+    max_time: str | float | None = None,
+    mode: Literal["dedicated", "batch"] = "dedicated",
+    on_exception: Literal["close", "cancel", "keep"] = "close",
+    name: str = "",
+    options: Mapping[str, Any] | None = None,
+    run_key: str | None = None,
+) -> Session:
+    """Holds `device` for this run: `with qflows.session("ibm-torino", max_time="30m") as s: s.run(...)`.
+
+    A retried run finds its session again while the vendor keeps it open. A session whose process died is closed by
+    the sweeper. The limit that is sent may be up to a minute shorter than `max_time`: its seconds are the mark by
+    which a session whose opening was never answered is found again.
+    """
+    hold = client().open_session(
+        device, scope(run_key), mode=mode, max_time_s=seconds(max_time), options=options, name=name
+    )
+    return Session(hold, device, run_key, on_exception)

@@ -37,3 +37,28 @@ LIVE = frozenset(TRANSITIONS) - TERMINAL
 def sources(to: JobStatus) -> tuple[JobStatus, ...]:
     """The statuses from which `to` may be entered, in table order."""
     return tuple(status for status, after in TRANSITIONS.items() if to in after)
+
+
+class SessionState(StrEnum):
+    """Facts about a vendor session that a run holds."""
+
+    PREPARED = "PREPARED"  # wanted; nothing was sent
+    OPENING = "OPENING"  # one process may be on the wire
+    IN_DOUBT = "IN_DOUBT"  # the vendor may have opened it
+    OPEN = "OPEN"  # the vendor gave it an id
+    CLOSED = "CLOSED"  # no more jobs
+
+
+_T = SessionState
+SESSION_TRANSITIONS: dict[SessionState, frozenset[SessionState]] = {
+    _T.PREPARED: frozenset({_T.OPENING, _T.CLOSED}),
+    _T.OPENING: frozenset({_T.OPEN, _T.PREPARED, _T.CLOSED, _T.IN_DOUBT}),
+    _T.IN_DOUBT: frozenset({_T.OPEN, _T.PREPARED, _T.CLOSED}),
+    _T.OPEN: frozenset({_T.CLOSED}),
+    _T.CLOSED: frozenset(),
+}
+
+
+def session_sources(to: SessionState) -> tuple[SessionState, ...]:
+    """The states from which `to` may be entered."""
+    return tuple(state for state, after in SESSION_TRANSITIONS.items() if to in after)

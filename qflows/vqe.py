@@ -8,17 +8,22 @@ and the values it got (Peruzzo et al., Nature Communications 5, 4213 (2014), for
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Any
 
 from qflows.client import Client, Scope
+from qflows.errors import JobFailed, QflowsError
 from qflows.keys import digest, seed_of
-from qflows.model import Expectation
+from qflows.ledger.intents import Intent
+from qflows.model import Expectation, Job
 from qflows.observables import observable
 from qflows.optimizers import Iteration, check_method, default_method, minimize
 from qflows.problems import Problem, ansatz, initial_point, problem_from_operator
 from qflows.problems import problem as named_problem
+from qflows.sessions import SessionHold
+
+_SESSIONS_AN_EVALUATION = 5
 
 
 @dataclass(frozen=True)
@@ -74,6 +79,8 @@ class Evaluator:
     shots: int | None
     options: Mapping[str, Any] | None
     on_step: Callable[[VqeStep], None]
+    hold: SessionHold | None = None
+    reopen: Callable[[], SessionHold] | None = None
 
     def __post_init__(self) -> None:
         self.trace: list[VqeStep] = []
@@ -95,14 +102,33 @@ class Evaluator:
             options=self.options,
             name=f"{self.problem.name} evaluation {index}",
             label="vqe",
+            session_id=self.hold.vendor_id if self.hold else None,
         )
-        jobs = self.core.submit(specs, device=self.device, scope=self.scope)
-        found: Expectation = self.core.result([job.key for job in jobs]).expectation
+        intents = self.core.intents(specs, device=self.device, scope=self.scope)
+        jobs, found = self._value(intents)
         energy = found.value + self.problem.offset
         step = VqeStep(index, energy, found.std_error, jobs[0].key, values)
         self.trace.append(step)
         self.on_step(step)
         return energy
+
+    def _value(self, intents: Sequence[Intent]) -> tuple[list[Job], Expectation]:
+        """Buys and waits. Jobs that a session took down with it are bought again in a new one, as their next epoch."""
+        for _ in range(_SESSIONS_AN_EVALUATION):
+            jobs = self.core.buy(intents)
+            try:
+                return jobs, self.core.result([job.key for job in jobs]).expectation
+            except JobFailed:
+                if self.hold is None or self.reopen is None or self.hold.is_open():
+                    raise
+                self.hold.close()
+                self.hold = self.reopen()
+                resubmit = max(job.epoch for job in jobs) + 1
+                intents = [
+                    replace(intent, spec=replace(intent.spec, session_id=self.hold.vendor_id), resubmit=resubmit)
+                    for intent in intents
+                ]
+        raise QflowsError(f"{_SESSIONS_AN_EVALUATION} sessions ended under one evaluation; choose a longer max_time")
 
 
 def solve(
@@ -118,27 +144,38 @@ def solve(
     seed: int | None = None,
     start: Sequence[float] | None = None,
     options: Mapping[str, Any] | None = None,
+    open_session: Callable[[], SessionHold] | None = None,
     on_step: Callable[[VqeStep], None] = lambda step: None,
     on_iteration: Callable[[Iteration], None] | None = None,
 ) -> VqeResult:
-    """The loop itself, free of Prefect. Without `seed` the run key gives it, so that a replay draws the same."""
+    """The loop itself, free of Prefect. Without `seed` the run key gives it, so that a replay draws the same.
+
+    With `open_session` the jobs run in that session, in a new one when it ends first; it is closed at the end. When
+    the process dies instead, the next start of the run goes on in it, or the sweeper closes it.
+    """
     method = optimizer or default_method(shots)
     check_method(method)
     chosen = seed if seed is not None else seed_of(digest("vqe-seed/1", scope.run_key)) % 2**32
-    evaluate = Evaluator(core, scope, problem, device, shots, options, on_step)
+    hold = open_session() if open_session else None
+    evaluate = Evaluator(core, scope, problem, device, shots, options, on_step, hold, open_session)
     first = list(start) if start is not None else initial_point(problem, chosen)
-    found = minimize(
-        evaluate,
-        first,
-        method=method,
-        seed=chosen,
-        maxiter=maxiter,
-        max_evaluations=max_evaluations,
-        callback=on_iteration,
-    )
-    at_end = [step for step in evaluate.trace if step.point == tuple(float(x) for x in found.x)]
-    # some methods end at a point they did not evaluate; its energy is then bought like any other
-    last = at_end[-1] if at_end else _evaluated(evaluate, found.x)
+    try:
+        found = minimize(
+            evaluate,
+            first,
+            method=method,
+            seed=chosen,
+            maxiter=maxiter,
+            max_evaluations=max_evaluations,
+            callback=on_iteration,
+        )
+        at_end = [step for step in evaluate.trace if step.point == tuple(float(x) for x in found.x)]
+        # some methods end at a point they did not evaluate; its energy is then bought like any other
+        last = at_end[-1] if at_end else _evaluated(evaluate, found.x)
+    finally:
+        # also when the run is interrupted: paid time must not tick on without work
+        if evaluate.hold is not None:
+            evaluate.hold.close()
     return VqeResult(
         problem=problem.name,
         energy=last.energy,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import Any
+from typing import Any, Literal
 
 from prefect import flow
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
@@ -12,6 +12,7 @@ from prefect.runtime import flow_run
 
 from qflows import artifacts, tasks
 from qflows.problems import Problem
+from qflows.sessions import SessionHold, seconds
 from qflows.vqe import VqeResult, VqeStep, solve, to_problem
 
 _SCREEN_EVERY_S = 2.0
@@ -37,20 +38,28 @@ def vqe(
     seed: int | None = None,
     start: list[float] | None = None,
     options: dict[str, Any] | None = None,
+    mode: Literal["job", "session"] = "job",
+    max_time: str | float | None = None,
     run_key: str | None = None,
 ) -> VqeResult:
     """Ground-state energy of `problem` on `device`.
 
     `problem`: h2-0.735, h2-0.7414, lih-1.5949, tfim-N, or a SparsePauliOp. `shots=None`: exact expectation values,
     where the device has them. `optimizer`: SLSQP by default when exact, SPSA with shots. Started again with the same
-    `run_key` it continues where it was and buys nothing twice.
+    `run_key` it continues where it was and buys nothing twice. `mode="session"` holds the device for the loop, for
+    `max_time` at most ("30m", "2h", or seconds); a run that is continued goes on in its session while that lives.
     """
     log = get_run_logger()
     chosen = to_problem(problem)
     here = tasks.scope(run_key)
     screen = _Screen(chosen, max_evaluations)
+    core = tasks.client()
+
+    def open_session() -> SessionHold:
+        return core.open_session(device, here, max_time_s=seconds(max_time), name=f"VQE {chosen.name}")
+
     found = solve(
-        tasks.client(),
+        core,
         here,
         chosen,
         device=device,
@@ -61,6 +70,7 @@ def vqe(
         seed=seed,
         start=start,
         options=options,
+        open_session=open_session if mode == "session" else None,
         on_step=screen.step,
         on_iteration=lambda it: log.info("iteration %d: %.9f (%d evaluations)", it.index, it.value, it.n_evaluations),
     )

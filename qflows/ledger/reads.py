@@ -18,6 +18,9 @@ from qflows.programs import Program
 from qflows.protocol import JobSpec
 from qflows.transitions import LIVE, JobStatus
 
+# literal statuses, so that the partial index is used on both databases
+_LIVE = sa.text("status in (" + ", ".join(f"'{status.value}'" for status in JobStatus if status in LIVE) + ")")
+
 
 def job(ledger: Ledger, key: str) -> Job:
     """One handle by its full key. Raises UnknownJob."""
@@ -63,13 +66,17 @@ def status_of(ledger: Ledger, keys: Collection[str]) -> dict[str, JobStatus]:
 
 def live(ledger: Ledger, provider: str, account: str) -> list[Job]:
     """All jobs of a lane that are not terminal, whoever submitted them."""
-    # literal statuses, so that the partial index is used on both databases
-    statuses = sa.text("status in (" + ", ".join(f"'{s.value}'" for s in JobStatus if s in LIVE) + ")")
     with ledger.read() as connection:
         rows = connection.execute(
-            sa.select(*JOB_COLUMNS).where(jobs.c.provider == provider, jobs.c.account == account, statuses)
+            sa.select(*JOB_COLUMNS).where(jobs.c.provider == provider, jobs.c.account == account, _LIVE)
         )
         return [job_of(row) for row in rows]
+
+
+def all_live(ledger: Ledger) -> list[Job]:
+    """All jobs of all lanes that are not terminal."""
+    with ledger.read() as connection:
+        return [job_of(row) for row in connection.execute(sa.select(*JOB_COLUMNS).where(_LIVE))]
 
 
 def send_delay_s(ledger: Ledger, keys: Collection[str]) -> dict[str, float]:

@@ -185,3 +185,40 @@ lanes = sa.Table(
     sa.Column("next_at", sa.Float, nullable=False),  # no request before this moment, whoever holds the lane
     sa.Column("interval_s", sa.Float, nullable=False),
 )
+
+sessions = sa.Table(
+    "sessions",
+    metadata,
+    sa.Column("key", sa.String(64), primary_key=True),  # run key, parameters, ordinal, epoch
+    sa.Column("sample", sa.String(64), nullable=False),
+    sa.Column("epoch", sa.Integer, nullable=False),
+    sa.Column("run_key", sa.String(512), nullable=False),
+    sa.Column("name", sa.String(255), nullable=False),
+    sa.Column("provider", sa.String(64), nullable=False),
+    sa.Column("account", sa.String(64), nullable=False),
+    sa.Column("device", sa.String(255), nullable=False),
+    sa.Column("device_id", sa.String(255), nullable=False),
+    sa.Column("mode", sa.String(32), nullable=False),
+    sa.Column("max_time_s", sa.Float),  # as sent: it is the mark by which an unanswered opening is found again
+    sa.Column("options", sa.JSON, nullable=False),
+    sa.Column("state", sa.String(16), nullable=False),  # PREPARED, OPENING, IN_DOUBT, OPEN, CLOSED
+    sa.Column("vendor_id", sa.String(255)),
+    sa.Column("fence", sa.Integer, nullable=False),
+    sa.Column("owner", sa.String(255)),  # who works in it; a dead owner's session is closed by the sweeper
+    sa.Column("lease_until", sa.Float),
+    sa.Column("doubt_since", sa.Float),
+    sa.Column("created_at", UtcDateTime, nullable=False),
+    sa.Column("claimed_at", UtcDateTime),
+    sa.Column("opened_at", UtcDateTime),
+    sa.Column("closed_at", UtcDateTime),
+    sa.Column("close_reason", sa.String(255)),
+    sa.Index(
+        "uq_sessions_vendor_id",
+        "vendor_id",
+        "provider",
+        unique=True,
+        sqlite_where=sa.text("vendor_id is not null"),
+        postgresql_where=sa.text("vendor_id is not null"),
+    ),
+    sa.Index("ix_sessions_state", "state"),
+)

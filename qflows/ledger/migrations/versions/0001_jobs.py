@@ -112,3 +112,31 @@ def upgrade() -> None:
     sa.UniqueConstraint('scope', 'ordinal', name=op.f('uq_samples_scope_ordinal')),
     sqlite_with_rowid=False
     )
+    op.create_table('sessions',
+    sa.Column('key', sa.String(length=64), nullable=False),
+    sa.Column('sample', sa.String(length=64), nullable=False),
+    sa.Column('epoch', sa.Integer(), nullable=False),
+    sa.Column('run_key', sa.String(length=512), nullable=False),
+    sa.Column('name', sa.String(length=255), nullable=False),
+    sa.Column('provider', sa.String(length=64), nullable=False),
+    sa.Column('account', sa.String(length=64), nullable=False),
+    sa.Column('device', sa.String(length=255), nullable=False),
+    sa.Column('device_id', sa.String(length=255), nullable=False),
+    sa.Column('mode', sa.String(length=32), nullable=False),
+    sa.Column('max_time_s', sa.Float(), nullable=True),
+    sa.Column('options', sa.JSON(), nullable=False),
+    sa.Column('state', sa.String(length=16), nullable=False),
+    sa.Column('vendor_id', sa.String(length=255), nullable=True),
+    sa.Column('fence', sa.Integer(), nullable=False),
+    sa.Column('owner', sa.String(length=255), nullable=True),
+    sa.Column('lease_until', sa.Float(), nullable=True),
+    sa.Column('doubt_since', sa.Float(), nullable=True),
+    sa.Column('created_at', sa.DateTime(), nullable=False),
+    sa.Column('claimed_at', sa.DateTime(), nullable=True),
+    sa.Column('opened_at', sa.DateTime(), nullable=True),
+    sa.Column('closed_at', sa.DateTime(), nullable=True),
+    sa.Column('close_reason', sa.String(length=255), nullable=True),
+    sa.PrimaryKeyConstraint('key')
+    )
+    op.create_index('ix_sessions_state', 'sessions', ['state'], unique=False)
+    op.create_index('uq_sessions_vendor_id', 'sessions', ['vendor_id', 'provider'], unique=True, sqlite_where=sa.text('vendor_id is not null'), postgresql_where=sa.text('vendor_id is not null'))

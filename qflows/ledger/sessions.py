@@ -1,0 +1,215 @@
+"""Sessions in the ledger: opened once per run, held by a lease with a heartbeat, closed when their owner died."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import sqlalchemy as sa
+
+from qflows.errors import StaleClaim
+from qflows.keys import digest, job_key, sample_key
+from qflows.ledger.intents import Want, lease_ordinal
+from qflows.ledger.owner import is_dead, me
+from qflows.ledger.store import Ledger, utc_now
+from qflows.ledger.tables import ledger_now, sessions
+from qflows.model import SessionRecord
+from qflows.transitions import SessionState, session_sources
+
+_COLUMNS = [column for column in sessions.columns if column.name not in ("sample", "lease_until", "doubt_since")]
+
+
+def _record(row: Any) -> SessionRecord:
+    fields: dict[str, Any] = {column.name: row._mapping[column.name] for column in _COLUMNS}
+    fields["state"] = SessionState(fields["state"])
+    return SessionRecord(**fields)
+
+
+def content(*, device: str, mode: str, max_time_s: float | None, options: Mapping[str, Any], label: str) -> str:
+    """Identity of a wanted session inside its run."""
+    return digest("session/1", device, mode, max_time_s, dict(options), label)
+
+
+def prepare(
+    ledger: Ledger,
+    want: Callable[[str], Want],
+    *,
+    name: str,
+    provider: str,
+    account: str,
+    device: str,
+    device_id: str,
+    mode: str,
+    max_time_s: float | None,
+    options: Mapping[str, Any],
+    label: str = "",
+) -> SessionRecord:
+    """Makes the wish durable, or finds the session of an earlier attempt that is not closed yet.
+
+    The time limit that is sent is a little below the one wanted: its odd seconds name this session, because vendors
+    give sessions no tags and an opening whose answer was lost must be told from other people's.
+    """
+    identity = content(device=device, mode=mode, max_time_s=max_time_s, options=options, label=label)
+    wanted = want(identity)
+    with ledger.write() as connection:
+        ordinal = lease_ordinal(ledger, connection, wanted, identity)
+        sample = sample_key(wanted.run_key, identity, ordinal)
+        newest = sa.select(sa.func.max(sessions.c.epoch)).where(
+            sessions.c.key.in_([job_key(sample, epoch) for epoch in range(_EPOCHS)])
+        )
+        epoch = connection.execute(newest).scalar() or 0
+        values = {
+            "sample": sample,
+            "run_key": wanted.run_key,
+            "name": name,
+            "provider": provider,
+            "account": account,
+            "device": device,
+            "device_id": device_id,
+            "mode": mode,
+            "options": dict(options),
+            "state": SessionState.PREPARED.value,
+            "fence": 0,
+            "created_at": utc_now(),
+        }
+        while True:
+            key = job_key(sample, epoch)
+            row = {**values, "key": key, "epoch": epoch, "max_time_s": marked_s(max_time_s, key)}
+            connection.execute(ledger.insert(_insert), row)
+            found = connection.execute(sa.select(*_COLUMNS).where(sessions.c.key == key)).one()
+            if found.state != SessionState.CLOSED:
+                return _record(found)
+            epoch += 1
+
+
+_EPOCHS = 1000  # a run that reopens its session more often than this is looping
+
+
+def _insert(insert: Callable[[sa.Table], Any]) -> Any:
+    names = (
+        "key", "sample", "epoch", "run_key", "name", "provider", "account", "device", "device_id", "mode",
+        "max_time_s", "options", "state", "fence", "created_at",
+    )  # fmt: skip
+    row = {name: sa.bindparam(name, type_=sessions.c[name].type) for name in names}
+    return insert(sessions).values(row).on_conflict_do_nothing()
+
+
+def marked_s(max_time_s: float | None, key: str) -> float | None:
+    """The limit to send: up to 59 s, and never more than a tenth, below the wanted one, by the session's key."""
+    if max_time_s is None:
+        return None
+    room = min(59, int(max_time_s / 10))
+    return float(int(max_time_s) - int(key[:8], 16) % (room + 1))
+
+
+def claim(ledger: Ledger, record: SessionRecord, *, lease_s: float) -> SessionRecord | None:
+    """PREPARED → OPENING for one caller, with the lease that the heartbeat will renew."""
+    return _step(
+        ledger,
+        record,
+        SessionState.OPENING,
+        fence=sessions.c.fence + 1,
+        owner=me(),
+        lease_until=ledger_now() + lease_s,
+        claimed_at=utc_now(),
+    )
+
+
+def opened(ledger: Ledger, record: SessionRecord, vendor_id: str) -> SessionRecord:
+    """OPENING or IN_DOUBT → OPEN. Raises StaleClaim when somebody else settled it."""
+    done = _step(ledger, record, SessionState.OPEN, vendor_id=vendor_id, opened_at=utc_now(), doubt_since=None)
+    if done is None:
+        raise StaleClaim(f"session {record.key[:12]} was settled by another process")
+    ledger.tell("session-opened", record.key, vendor_id=vendor_id)
+    return done
+
+
+def not_sent(ledger: Ledger, record: SessionRecord) -> None:
+    """OPENING or IN_DOUBT → PREPARED: the vendor certainly has no such session."""
+    _step(ledger, record, SessionState.PREPARED, owner=None, lease_until=None, doubt_since=None)
+
+
+def doubted(ledger: Ledger, record: SessionRecord) -> None:
+    """OPENING → IN_DOUBT."""
+    _step(ledger, record, SessionState.IN_DOUBT, doubt_since=ledger_now())
+
+
+def closed(ledger: Ledger, record: SessionRecord, reason: str) -> bool:
+    """Any state → CLOSED. False if it was closed before."""
+    done = _step(ledger, record, SessionState.CLOSED, closed_at=utc_now(), close_reason=reason[:255], guard=False)
+    if done is not None:
+        ledger.tell("session-closed", record.key, reason=reason)
+    return done is not None
+
+
+def _step(
+    ledger: Ledger,
+    record: SessionRecord,
+    to: SessionState,
+    *,
+    guard: bool = True,
+    **values: Any,
+) -> SessionRecord | None:
+    where = [sessions.c.key == record.key, sessions.c.state.in_([state.value for state in session_sources(to)])]
+    if guard:
+        where.append(sessions.c.fence == record.fence)
+    statement = sa.update(sessions).where(*where).values(state=to.value, **values).returning(*_COLUMNS)
+    with ledger.write() as connection:
+        row = connection.execute(statement).one_or_none()
+    return _record(row) if row is not None else None
+
+
+def hold(ledger: Ledger, key: str, *, lease_s: float, owner: str | None = None) -> bool:
+    """Takes or renews the lease of an open session for this process; False when it is closed."""
+    statement = (
+        sa.update(sessions)
+        .where(sessions.c.key == key, sessions.c.state == SessionState.OPEN.value)
+        .values(owner=owner or me(), lease_until=ledger_now() + lease_s)
+    )
+    with ledger.write() as connection:
+        return connection.execute(statement).rowcount == 1
+
+
+def get(ledger: Ledger, key: str) -> SessionRecord | None:
+    """One session by key, unique beginning of it, or vendor id."""
+    query = sa.select(*_COLUMNS).where(
+        sa.or_(sessions.c.key.startswith(key, autoescape=True), sessions.c.vendor_id == key)
+    )
+    with ledger.read() as connection:
+        rows = connection.execute(query.limit(2)).all()
+    return _record(rows[0]) if len(rows) == 1 else None
+
+
+def listing(ledger: Ledger, *, only_live: bool = False, limit: int = 50) -> list[SessionRecord]:
+    """The newest sessions first."""
+    query = sa.select(*_COLUMNS).order_by(sessions.c.created_at.desc()).limit(limit)
+    if only_live:
+        query = query.where(sessions.c.state != SessionState.CLOSED.value)
+    with ledger.read() as connection:
+        return [_record(row) for row in connection.execute(query)]
+
+
+def abandoned(ledger: Ledger) -> list[SessionRecord]:
+    """Sessions that may be open at the vendor and whose owner let its lease run out, or certainly died."""
+    states = [state.value for state in (SessionState.OPENING, SessionState.IN_DOUBT, SessionState.OPEN)]
+    query = sa.select(*_COLUMNS, (sessions.c.lease_until <= ledger_now()).label("ran_out")).where(
+        sessions.c.state.in_(states)
+    )
+    with ledger.read() as connection:
+        rows = connection.execute(query).all()
+    return [_record(row) for row in rows if row.ran_out or row.owner is None or is_dead(row.owner)]
+
+
+def is_held(ledger: Ledger, key: str) -> bool:
+    """True while somebody who may be alive works on the session: a lease that has not run out, no dead owner."""
+    query = sa.select(sessions.c.owner, sessions.c.lease_until > ledger_now()).where(sessions.c.key == key)
+    with ledger.read() as connection:
+        row = connection.execute(query).one_or_none()
+    return row is not None and bool(row[1]) and not is_dead(row[0])
+
+
+def known_vendor_ids(ledger: Ledger, provider: str) -> set[str]:
+    """Vendor ids that belong to some session of the ledger."""
+    query = sa.select(sessions.c.vendor_id).where(sessions.c.provider == provider, sessions.c.vendor_id.is_not(None))
+    with ledger.read() as connection:
+        return set(connection.execute(query).scalars())

@@ -1,0 +1,276 @@
+"""Sessions: the device is held while ordered jobs run, and let go when the work ends, however it ends.
+
+A session belongs to a run like a job does: a replay finds the one of the attempt before and goes on in it while the
+vendor keeps it open. Its owner renews a lease in the ledger; the sweeper closes sessions whose owner died. An opening
+whose answer was lost is found by its device, mode, moment and odd time limit, because sessions bear no tags.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, TypeGuard
+
+from qflows.errors import NotSent, ProgramRejected, ProviderError, Refused, StaleClaim
+from qflows.ledger import sessions as ledger_sessions
+from qflows.ledger.intents import Want
+from qflows.ledger.store import Ledger
+from qflows.model import SessionRecord
+from qflows.protocol import Provider, SessionInfo, SessionProvider
+from qflows.transitions import SessionState
+
+log = logging.getLogger("qflows.sessions")
+
+LEASE_S = 90.0
+_SLACK = timedelta(minutes=2)
+_OPENING_ELSEWHERE_S = 0.2
+
+
+def has_sessions(provider: Provider, mode: str) -> TypeGuard[SessionProvider]:
+    """True when the vendor offers sessions of this mode."""
+    return mode in provider.capabilities.sessions
+
+
+@dataclass
+class SessionHold:
+    """A session in use: renews its lease from a thread of its own until released.
+
+    Without `record` the vendor has no sessions: jobs simply run one after the other, and `vendor_id` is None.
+    """
+
+    ledger: Ledger
+    provider: Provider
+    record: SessionRecord | None
+    lease_s: float = LEASE_S
+    _stop: threading.Event = field(default_factory=threading.Event, repr=False)
+    _heart: threading.Thread | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        if self.record is not None:
+            self._heart = threading.Thread(target=self._beat, name="qflows-session", daemon=True)
+            self._heart.start()
+
+    @property
+    def vendor_id(self) -> str | None:
+        """The vendor's id, to be put into each job."""
+        return self.record.vendor_id if self.record else None
+
+    def _beat(self) -> None:
+        assert self.record is not None
+        while not self._stop.wait(self.lease_s / 3):
+            try:
+                if not ledger_sessions.hold(self.ledger, self.record.key, lease_s=self.lease_s):
+                    return
+            except Exception:  # a thread's edge: the next beat may find the ledger again
+                log.warning("session %s: the lease could not be renewed", self.record.key[:12], exc_info=True)
+
+    def info(self) -> SessionInfo | None:
+        """The session as the vendor sees it now; None where there are none."""
+        if self.record is None or self.record.vendor_id is None or not has_sessions(self.provider, self.record.mode):
+            return None
+        return self.provider.session(self.record.vendor_id)
+
+    def is_open(self) -> bool:
+        """True while the vendor takes jobs for it, or when the vendor has no sessions at all."""
+        info = self.info()
+        return info is None or info.is_open
+
+    def release(self) -> None:
+        """Stops the heartbeat and leaves the session as it is; the sweeper closes it when the lease runs out."""
+        self._stop.set()
+        if self._heart is not None and self._heart is not threading.current_thread():
+            self._heart.join(timeout=5)
+
+    def close(self) -> None:
+        """No more jobs; queued ones still run. Harmless when it is closed already."""
+        self._end("close", "closed by its owner")
+
+    def cancel(self) -> None:
+        """No more jobs, and queued ones do not run."""
+        self._end("cancel", "cancelled by its owner")
+
+    def _end(self, verb: str, reason: str) -> None:
+        self.release()
+        if self.record is not None:
+            end(self.ledger, self.provider, self.record, verb=verb, reason=reason)
+
+
+def end(ledger: Ledger, provider: Provider, record: SessionRecord, *, verb: str, reason: str) -> None:
+    """Closes or cancels at the vendor, then in the ledger. Raises ProviderError when the vendor was not reached."""
+    if record.vendor_id is not None and has_sessions(provider, record.mode):
+        (provider.cancel_session if verb == "cancel" else provider.close_session)(record.vendor_id)
+    ledger_sessions.closed(ledger, record, reason)
+
+
+def open_session(
+    ledger: Ledger,
+    provider: Provider,
+    want: Callable[[str], Want],
+    *,
+    device: str,
+    device_id: str,
+    mode: str = "dedicated",
+    max_time_s: float | None = None,
+    options: Mapping[str, Any] | None = None,
+    name: str = "",
+    label: str = "",
+    lease_s: float = LEASE_S,
+) -> SessionHold:
+    """The run's session: the one of an earlier attempt while it is alive, else a new one.
+
+    Where the vendor has none of this mode, says so in the log and returns a hold without a session. Raises Refused
+    when the vendor says no, NotSent or Ambiguous when it could not be settled now; calling again goes on.
+    """
+    if not has_sessions(provider, mode):
+        log.info("%s has no %s sessions; the jobs run one after the other without one", provider.name, mode)
+        if options:
+            raise ProgramRejected(f"{provider.name} has no {mode} sessions, so options {sorted(options)} mean nothing")
+        return SessionHold(ledger, provider, None, lease_s)
+    want = _asked_once(want)
+    while True:
+        record = ledger_sessions.prepare(
+            ledger,
+            want,
+            name=name,
+            provider=provider.name,
+            account=provider.account,
+            device=device,
+            device_id=device_id,
+            mode=mode,
+            max_time_s=max_time_s,
+            options=options or {},
+            label=label,
+        )
+        ready = _advance(ledger, provider, record, lease_s)
+        if ready is not None:
+            ledger_sessions.hold(ledger, ready.key, lease_s=lease_s)
+            return SessionHold(ledger, provider, ready, lease_s)
+
+
+def _asked_once(want: Callable[[str], Want]) -> Callable[[str], Want]:
+    """The same wish however often the loop turns: reopening must not count as another equal call."""
+    kept: dict[str, Want] = {}
+
+    def same(content: str) -> Want:
+        if content not in kept:
+            kept[content] = want(content)
+        return kept[content]
+
+    return same
+
+
+def _advance(ledger: Ledger, provider: SessionProvider, record: SessionRecord, lease_s: float) -> SessionRecord | None:
+    """Brings a record to OPEN at the vendor; None when it is over and a new one is due."""
+    if record.state is SessionState.OPEN:
+        assert record.vendor_id is not None
+        if provider.session(record.vendor_id).is_open:
+            log.info("going on in session %s", record.vendor_id)
+            return record
+        end(ledger, provider, record, verb="close", reason="the vendor had ended it")
+        return None
+    if record.state is SessionState.OPENING and ledger_sessions.is_held(ledger, record.key):
+        time.sleep(_OPENING_ELSEWHERE_S)  # another process of this run opens it right now
+        return None
+    if record.state in (SessionState.OPENING, SessionState.IN_DOUBT):
+        return _settle(ledger, provider, record)
+    claimed = ledger_sessions.claim(ledger, record, lease_s=lease_s)
+    if claimed is None:
+        return None  # another process was faster; look again
+    return _send(ledger, provider, claimed)
+
+
+def _send(ledger: Ledger, provider: SessionProvider, claimed: SessionRecord) -> SessionRecord | None:
+    try:
+        vendor_id = provider.open_session(
+            claimed.device_id, mode=claimed.mode, max_time_s=claimed.max_time_s, options=claimed.options
+        )
+    except Refused:
+        ledger_sessions.closed(ledger, claimed, "refused by the vendor")
+        raise
+    except ProviderError as error:
+        if isinstance(error, NotSent):
+            ledger_sessions.not_sent(ledger, claimed)
+            raise
+        ledger_sessions.doubted(ledger, claimed)
+        log.warning("session %s is in doubt: %s", claimed.key[:12], error)
+        return _settle(ledger, provider, claimed)
+    record = ledger_sessions.opened(ledger, claimed, vendor_id)
+    _close_extras(ledger, provider, record)
+    return record
+
+
+def _settle(ledger: Ledger, provider: SessionProvider, record: SessionRecord) -> SessionRecord | None:
+    """Finds a session whose opening was never answered, by its mark; without one it is free to be opened."""
+    twins = _twins(ledger, provider, record)
+    try:
+        if not twins:
+            ledger_sessions.not_sent(ledger, record)
+            return None
+        adopted = ledger_sessions.opened(ledger, record, twins[0].session_id)
+    except StaleClaim:
+        return None
+    log.info("session %s was found at %s as %s", record.key[:12], provider.name, adopted.vendor_id)
+    _close_extras(ledger, provider, adopted)
+    return adopted
+
+
+def _twins(ledger: Ledger, provider: SessionProvider, record: SessionRecord) -> list[SessionInfo]:
+    """Open sessions at the vendor that bear this record's mark and that no record has, oldest first."""
+    since: datetime = (record.claimed_at or record.created_at) - _SLACK
+    known = ledger_sessions.known_vendor_ids(ledger, record.provider)
+    found = [
+        info
+        for info in provider.recent_sessions(record.device_id, since=since)
+        if info.is_open
+        and info.session_id not in known
+        and info.mode == record.mode
+        and info.max_time_s == record.max_time_s
+        and (info.created_at is None or info.created_at >= since)
+    ]
+    return sorted(found, key=lambda info: (info.created_at or since, info.session_id))
+
+
+def _close_extras(ledger: Ledger, provider: SessionProvider, record: SessionRecord) -> None:
+    """Closes sessions that a vendor's client opened behind an apparent success."""
+    if record.max_time_s is None:
+        return  # no mark to tell ours from other people's
+    for info in _twins(ledger, provider, record):
+        provider.cancel_session(info.session_id)
+        log.warning("extra session %s of %s was closed", info.session_id, record.key[:12])
+        with ledger.write() as connection:
+            ledger.record_event(connection, "extra-session", record.key, vendor_id=info.session_id)
+
+
+def reap(ledger: Ledger, connect: Callable[[SessionRecord], Provider]) -> list[SessionRecord]:
+    """Closes every session whose owner died or let its lease run out; returns those that were closed."""
+    reaped = []
+    for record in ledger_sessions.abandoned(ledger):
+        provider = connect(record)
+        if not has_sessions(provider, record.mode):
+            continue
+        try:
+            if record.vendor_id is None:
+                for info in _twins(ledger, provider, record):
+                    provider.close_session(info.session_id)
+            end(ledger, provider, record, verb="close", reason="its owner died")
+        except ProviderError as error:
+            log.warning("session %s could not be closed: %s", record.key[:12], error)
+            continue
+        log.info("closed session %s, whose owner died", record.vendor_id or record.key[:12])
+        reaped.append(record)
+    return reaped
+
+
+def seconds(text: str | float | None) -> float | None:
+    """`"2h 30m"`, `"90s"`, `1800` as seconds; None stays None. Raises ProgramRejected for anything else."""
+    if text is None or isinstance(text, int | float):
+        return float(text) if text is not None else None
+    parts = re.findall(r"(\d+(?:\.\d+)?)\s*([hms])", text)
+    if not parts or re.sub(r"(\d+(?:\.\d+)?)\s*([hms])|[\s,]", "", text):
+        raise ProgramRejected(f"{text!r} is no duration; write e.g. '30m', '2h 30m', '90s' or seconds")
+    return sum(float(number) * {"h": 3600, "m": 60, "s": 1}[unit] for number, unit in parts)

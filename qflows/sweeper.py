@@ -1,0 +1,76 @@
+"""The level-triggered housekeeper: each sweep looks at the state of the world and moves it on.
+
+It remembers nothing between sweeps, so killing it at any moment is harmless, and two may run: claims, leases and
+guarded statements decide who acts.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from qflows import sessions
+from qflows.errors import CredentialsMissing, InDoubt, ProviderError, QflowsError, UnknownDevice
+from qflows.ledger import reads
+from qflows.ledger.store import Ledger
+from qflows.model import Job, SessionRecord
+from qflows.poller import Poller
+from qflows.protocol import Provider
+
+log = logging.getLogger("qflows.sweeper")
+
+
+@dataclass
+class Swept:
+    """What one sweep saw and did."""
+
+    live: int = 0
+    finished: int = 0
+    in_doubt: int = 0
+    sessions_closed: list[str] = field(default_factory=list)
+    unreachable: dict[str, str] = field(default_factory=dict)
+    pause_s: float = 0.0
+
+    def __str__(self) -> str:
+        parts = [f"{self.live} live job(s)", f"{self.finished} finished", f"{self.in_doubt} in doubt"]
+        if self.sessions_closed:
+            parts.append(f"closed {len(self.sessions_closed)} session(s) whose owner died")
+        parts += [f"{vendor}: {why}" for vendor, why in self.unreachable.items()]
+        return ", ".join(parts)
+
+
+@dataclass
+class Sweeper:
+    """`provider_of_session` connects for a session record; jobs are connected by the poller."""
+
+    ledger: Ledger
+    poller: Poller
+    provider_of_session: Callable[[SessionRecord], Provider]
+
+    def sweep(self) -> Swept:
+        """One round: settle doubts, send what waits to be sent, pass cancels on, poll lanes, close dead sessions."""
+        done = Swept()
+        by_vendor: dict[str, list[Job]] = {}
+        for job in reads.all_live(self.ledger):
+            by_vendor.setdefault(job.provider, []).append(job)
+            done.live += 1
+        pauses = []
+        for vendor, live in by_vendor.items():
+            try:
+                pauses.append(self.poller.tick(live))
+            except (CredentialsMissing, UnknownDevice, ProviderError, InDoubt) as error:
+                done.unreachable[vendor] = str(error)
+                log.warning("%s: %s", vendor, error)
+        for job in reads.by_keys(self.ledger, [job.key for jobs in by_vendor.values() for job in jobs]).values():
+            done.finished += job.is_terminal
+            done.in_doubt += job.status.value == "IN_DOUBT"
+        try:
+            done.sessions_closed = [
+                record.vendor_id or record.key for record in sessions.reap(self.ledger, self.provider_of_session)
+            ]
+        except QflowsError as error:
+            done.unreachable["sessions"] = str(error)
+            log.warning("sessions: %s", error)
+        done.pause_s = min(pauses, default=0.0)
+        return done
