@@ -65,12 +65,12 @@ def claim_several(ledger: Ledger, keys: Collection[str], *, lease_s: float, acco
     """Claims what is free among `keys` in one transaction; keys that somebody else holds are absent."""
     started = time.monotonic()
     values = {"owner": me(), "lease_s": lease_s, "now": utc_now(), "to_account": account}
-    mine: dict[str, Claim] = {}
-    with ledger.write() as connection:
-        for key in keys:
-            fence = connection.execute(_CLAIM, values | {"at_key": key}).scalar()
-            if fence is not None:
-                mine[key] = Claim(key, fence, started + lease_s)
+
+    def work(connection: sa.Connection) -> dict[str, int | None]:
+        return {key: connection.execute(_CLAIM, values | {"at_key": key}).scalar() for key in sorted(keys)}
+
+    fences = ledger.transact(work)
+    mine = {key: Claim(key, fence, started + lease_s) for key in keys if (fence := fences[key]) is not None}
     for key in mine:
         ledger.tell("claimed", key)
     return mine
@@ -179,28 +179,31 @@ def expire(ledger: Ledger, keys: Collection[str]) -> list[str]:
                 )
             )
         ]
-    over = [(key, fence) for key, fence, owner, ran_out in held if ran_out or is_dead(owner)]
-    expired: list[str] = []
-    if over:
-        with ledger.write() as connection:
-            for key, fence in over:
-                done = connection.execute(
-                    sa.update(jobs)
-                    .where(jobs.c.key == key, jobs.c.fence == fence, jobs.c.status == JobStatus.SUBMITTING)
-                    # the fence grows on expiry too: an owner that wakes late must lose, even if nobody took over
-                    .values(
-                        status=JobStatus.IN_DOUBT,
-                        fence=fence + 1,
-                        error_kind="doubt",
-                        error_message="the process that was submitting it died or stalled before the answer",
-                        **_doubt_begins(),
-                    )
-                ).rowcount
-                if done == 1:
-                    expired.append(key)
+    over = sorted((key, fence) for key, fence, owner, ran_out in held if ran_out or is_dead(owner))
+
+    def work(connection: sa.Connection) -> list[str]:
+        return [key for key, fence in over if _expire_one(connection, key, fence)]
+
+    expired = ledger.transact(work) if over else []
     for key in expired:
         ledger.tell("in-doubt", key, reason="claim expired")
     return expired
+
+
+def _expire_one(connection: sa.Connection, key: str, fence: int) -> bool:
+    done = connection.execute(
+        sa.update(jobs)
+        .where(jobs.c.key == key, jobs.c.fence == fence, jobs.c.status == JobStatus.SUBMITTING)
+        # the fence grows on expiry too: an owner that wakes late must lose, even if nobody took over
+        .values(
+            status=JobStatus.IN_DOUBT,
+            fence=fence + 1,
+            error_kind="doubt",
+            error_message="the process that was submitting it died or stalled before the answer",
+            **_doubt_begins(),
+        )
+    )
+    return done.rowcount == 1
 
 
 @dataclass(frozen=True, slots=True)

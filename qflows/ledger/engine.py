@@ -97,6 +97,12 @@ def faults_as_sentences(engine: sa.Engine) -> Iterator[None]:
         raise LedgerUnavailable(f"the ledger {where} failed: {str(error.orig).splitlines()[0]}") from error
 
 
+def lost_a_deadlock(error: LedgerUnavailable) -> bool:
+    """True when the database rolled the transaction back in favour of another one; to run it again is safe."""
+    driver_error = getattr(error.__cause__, "orig", None)
+    return getattr(driver_error, "sqlstate", None) in ("40P01", "40001")  # deadlock, serialization failure
+
+
 def version_of(engine: sa.Engine) -> str | None:
     """The schema's version, or None for a database without a ledger."""
     with faults_as_sentences(engine), engine.connect() as connection:

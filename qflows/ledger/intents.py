@@ -44,19 +44,24 @@ class Intent:
 
 
 def prepare(ledger: Ledger, intents: Sequence[Intent]) -> list[Job]:
-    """Makes every intent durable, or finds the job that already stands for it; in one transaction, in order."""
-    prepared: list[Job] = []
-    with ledger.write() as connection:
+    """Makes every intent durable, or finds the job that already stands for it; in one transaction, handles in order."""
+    if not intents:
+        return []
+    contents = [intent.spec.content for intent in intents]
+    # rows are taken in one order by everybody, or racing lists would lock each other out; equal contents keep theirs
+    order = sorted(range(len(intents)), key=contents.__getitem__)
+
+    def work(connection: sa.Connection) -> dict[int, Job]:
         _store_texts(ledger, connection, intents)
-        for intent in intents:
-            prepared.append(_prepare_one(ledger, connection, intent))
-    for job in prepared:
-        ledger.tell("prepared", job.key)
-    return prepared
+        return {place: _prepare_one(ledger, connection, intents[place], contents[place]) for place in order}
+
+    prepared = ledger.transact(work)
+    for place in range(len(intents)):
+        ledger.tell("prepared", prepared[place].key)
+    return [prepared[place] for place in range(len(intents))]
 
 
-def _prepare_one(ledger: Ledger, connection: sa.Connection, intent: Intent) -> Job:
-    content = intent.spec.content
+def _prepare_one(ledger: Ledger, connection: sa.Connection, intent: Intent, content: str) -> Job:
     ordinal = lease_ordinal(ledger, connection, intent.want, content)
     sample = sample_key(intent.want.run_key, content, ordinal)
     epoch = 0
@@ -107,8 +112,8 @@ def _insert_or_adopt(
 
 _JOB_VALUES = (
     "key", "sample", "epoch", "superseded", "run_key", "attempt", "label", "content", "ordinal", "provider", "account",
-    "device", "device_id", "shots", "options", "items", "estimate", "n_programs", "name", "tags", "session_id", "status",
-    "fence", "looks", "created_at", "provenance",
+    "device", "device_id", "shots", "options", "items", "estimate", "n_programs", "name", "tags", "session_id",
+    "status", "fence", "looks", "created_at", "provenance",
 )  # fmt: skip
 
 

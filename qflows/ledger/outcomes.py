@@ -33,15 +33,16 @@ def observe(ledger: Ledger, seen: Sequence[tuple[Job, Observation]]) -> list[str
     news = [(job, look) for job, look in seen if _is_news(job, look)]
     if not news:
         return []
-    changed: list[tuple[str, str]] = []
-    with ledger.write() as connection:
-        for job, look in news:
-            kind = _apply(ledger, connection, job, look)
-            if kind:
-                changed.append((job.key, kind))
-    for key, kind in changed:
+    news.sort(key=lambda pair: pair[0].key)
+
+    def work(connection: sa.Connection) -> dict[str, str]:
+        kinds = {job.key: _apply(ledger, connection, job, look) for job, look in news}
+        return {key: kind for key, kind in kinds.items() if kind}
+
+    changed = ledger.transact(work)
+    for key, kind in changed.items():
         ledger.tell(kind, key)
-    return [key for key, _ in changed]
+    return list(changed)
 
 
 def _is_news(job: Job, look: Observation) -> bool:
@@ -122,16 +123,20 @@ def store_all(ledger: Ledger, outcomes: Sequence[Outcome]) -> dict[str, str]:
 
     Returns key → status of those that had ended otherwise before; their counts are not stored.
     """
-    late: dict[str, str] = {}
-    stored: list[tuple[str, str]] = []
-    with ledger.write() as connection:
-        for one in outcomes:
+
+    def work(connection: sa.Connection) -> tuple[list[tuple[str, str]], dict[str, str]]:
+        late: dict[str, str] = {}
+        stored: list[tuple[str, str]] = []
+        for one in sorted(outcomes, key=lambda one: one.job.key):
             if _store_one(ledger, connection, one):
                 stored.append(("failed" if one.failure else "completed", one.job.key))
                 continue
             found = connection.execute(sa.select(jobs.c.status).where(jobs.c.key == one.job.key)).scalar()
             if found != (JobStatus.FAILED if one.failure else JobStatus.COMPLETED):
                 late[one.job.key] = str(found)
+        return stored, late
+
+    stored, late = ledger.transact(work)
     for kind, key in stored:
         ledger.tell(kind, key)
     return late
@@ -178,28 +183,34 @@ def _result_insert(insert: Callable[[sa.Table], Any]) -> Any:
 
 def request_cancel(ledger: Ledger, keys: Collection[str]) -> list[str]:
     """Notes the wish on live jobs; what was never sent is CANCELLED at once. Returns the keys it applied to."""
-    wished: list[str] = []
-    with ledger.write() as connection:
-        for part in chunks(keys):
-            rows = connection.execute(
-                sa.update(jobs)
-                .where(jobs.c.key.in_(part), jobs.c.status.in_([s.value for s in LIVE]))
-                .values(cancel_requested_at=sa.func.coalesce(jobs.c.cancel_requested_at, utc_now()))
-                .returning(jobs.c.key)
-            )
-            wished += [row.key for row in rows]
-            connection.execute(
-                sa.update(jobs)
-                .where(jobs.c.key.in_(part), jobs.c.status == JobStatus.PREPARED)
-                .values(
-                    status=JobStatus.CANCELLED,
-                    error_kind="cancelled",
-                    error_message="cancelled before it was sent; nothing was bought",
-                    finished_at=utc_now(),
-                )
-            )
+
+    def work(connection: sa.Connection) -> list[str]:
+        return [key for part in chunks(sorted(keys)) for key in _wish(connection, part)]
+
+    wished = ledger.transact(work)
     for key in wished:
         ledger.tell("cancel-requested", key)
+    return wished
+
+
+def _wish(connection: sa.Connection, keys: Collection[str]) -> list[str]:
+    rows = connection.execute(
+        sa.update(jobs)
+        .where(jobs.c.key.in_(keys), jobs.c.status.in_([s.value for s in LIVE]))
+        .values(cancel_requested_at=sa.func.coalesce(jobs.c.cancel_requested_at, utc_now()))
+        .returning(jobs.c.key)
+    )
+    wished = [row.key for row in rows]
+    connection.execute(
+        sa.update(jobs)
+        .where(jobs.c.key.in_(keys), jobs.c.status == JobStatus.PREPARED)
+        .values(
+            status=JobStatus.CANCELLED,
+            error_kind="cancelled",
+            error_message="cancelled before it was sent; nothing was bought",
+            finished_at=utc_now(),
+        )
+    )
     return wished
 
 

@@ -6,16 +6,20 @@ import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
-from qflows.ledger.engine import engine_for, ensure_schema, faults_as_sentences
+from qflows.errors import LedgerUnavailable
+from qflows.ledger.engine import engine_for, ensure_schema, faults_as_sentences, lost_a_deadlock
 from qflows.ledger.tables import events
 
 log = logging.getLogger("qflows.ledger")
 
+_DEADLOCKS = 20  # lost in a row by one transaction before somebody is told
+
+T = TypeVar("T")
 Listener = Callable[[str, str, Mapping[str, Any]], None]
 
 
@@ -58,6 +62,20 @@ class Ledger:
             writing = connection.execution_options(ledger_write=True)
             with writing.begin():
                 yield writing
+
+    def transact(self, work: Callable[[sa.Connection], T]) -> T:
+        """What `work` returns, durable. For transactions over many rows: PostgreSQL ends one of two that wait for each
+        other's rows, and the loser is run again from its start. `work` does nothing but SQL.
+        """
+        lost = 0
+        while True:
+            try:
+                with self.write() as connection:
+                    return work(connection)
+            except LedgerUnavailable as error:
+                lost += 1
+                if lost > _DEADLOCKS or not lost_a_deadlock(error):
+                    raise
 
     def insert(self, build: Callable[[Callable[[sa.Table], Any]], Any]) -> Any:
         """The INSERT that `build` makes of a dialect's own insert function (ON CONFLICT differs), compiled once.

@@ -1,0 +1,106 @@
+"""Makers of specs, intents and jobs in any status, for tests of the ledger on both databases."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from qflows.ledger import Ledger, claims, intents, outcomes, reads
+from qflows.ledger.intents import Intent, Want
+from qflows.ledger.tables import jobs
+from qflows.model import Counts, ItemResult, Job
+from qflows.programs import Program
+from qflows.protocol import JobSpec, Observation, Phase, VendorResult
+from qflows.transitions import JobStatus
+
+ACCOUNT, LEASE_S = "acct", 120.0
+
+MakeIntent = Callable[..., Intent]
+MakeJob = Callable[..., Job]
+
+
+def flip(state: int, width: int = 3) -> Program:
+    """A program that prepares a basis state and measures all of it."""
+    ops: list[list[Any]] = [["x", [], [q], []] for q in range(width) if state >> q & 1]
+    ops += [["measure", [], [q], [q]] for q in range(width)]
+    body = {"schema": "qflows.program/1", "qubits": width, "clbits": width, "registers": [["c", list(range(width))]]}
+    return Program.from_text(json.dumps(body | {"phase": 0.0, "ops": ops}, separators=(",", ":")), name=f"x{state}")
+
+
+def result_of(state: int = 0, shots: int = 100) -> VendorResult:
+    """What a vendor gives for `flip(state)`."""
+    return VendorResult((ItemResult(counts=Counts({format(state, "03b"): shots})),))
+
+
+@pytest.fixture
+def make_intent() -> MakeIntent:
+    """`make_intent(label, run_key=, attempt=, holder=, state=, resubmit=)`; equal arguments make equal intents."""
+
+    def make(
+        label: str = "",
+        *,
+        run_key: str = "run",
+        attempt: str = "attempt-1",
+        holder: str = "task:0",
+        state: int = 1,
+        resubmit: int = 0,
+        **spec: Any,
+    ) -> Intent:
+        wanted = JobSpec("acme", "qpu", (flip(state),), 100, label=label, **spec)
+        return Intent(wanted, Want(run_key, attempt, holder), "acme-qpu", ACCOUNT, resubmit)
+
+    return make
+
+
+def drive(ledger: Ledger, key: str, to: JobStatus) -> None:
+    """Take a PREPARED job to `to` by the public steps."""
+    if to is JobStatus.PREPARED:
+        return
+    if to is JobStatus.CANCELLED:
+        outcomes.request_cancel(ledger, [key])
+        return
+    claim = claims.claim(ledger, key, lease_s=LEASE_S, account=ACCOUNT)
+    assert claim is not None
+    if to is JobStatus.IN_DOUBT:
+        claims.doubted(ledger, claim, message="no answer")
+    elif to is JobStatus.FAILED:
+        claims.refused(ledger, claim, code="NoSuchGate", message="unknown gate")
+    elif to is not JobStatus.SUBMITTING:
+        claims.accepted(ledger, claim, f"vendor-{key[:12]}")
+        job = reads.job(ledger, key)
+        if to is JobStatus.RUNNING:
+            outcomes.observe(ledger, [(job, Observation(Phase.RUNNING, "running"))])
+        elif to is JobStatus.COMPLETED:
+            outcomes.store(ledger, job, result_of(), provenance={})
+
+
+@pytest.fixture
+def make_job(ledger: Ledger, make_intent: MakeIntent) -> MakeJob:
+    """`make_job(status)`: a new job that got there by the public steps."""
+    numbers = itertools.count()
+
+    def make(status: JobStatus = JobStatus.PREPARED, **intent: Any) -> Job:
+        intent.setdefault("label", f"job {next(numbers)}")
+        (job,) = intents.prepare(ledger, [make_intent(**intent)])
+        drive(ledger, job.key, status)
+        made = reads.job(ledger, job.key)
+        assert made.status is status
+        return made
+
+    return make
+
+
+@pytest.fixture
+def alter(ledger: Ledger) -> Callable[..., None]:
+    """`alter(key, column=value)`: what time, or another process, would have done to a row."""
+
+    def change(key: str, **values: Any) -> None:
+        with ledger.write() as connection:
+            connection.execute(sa.update(jobs).where(jobs.c.key == key).values(**values))
+
+    return change
