@@ -1,0 +1,104 @@
+"""Many jobs, many processes, kills at random instants: the vendor's count stays the number of logical jobs."""
+
+from __future__ import annotations
+
+import random
+import select
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from sqlalchemy import make_url
+
+from qflows.sandbox import Admin
+
+from .conftest import Station, Victim
+
+pytestmark = [pytest.mark.slow, pytest.mark.parametrize("module_database", ["sqlite", "postgresql"], indirect=True)]
+
+KINDS = ("prepared", "claimed", "queued", "in-doubt", "absent", "running", "completed")
+Check = Callable[[dict[str, Any] | None, list[tuple[int, int]]], None]
+
+
+def random_kill(dice: random.Random) -> dict[str, Any]:
+    """A death at a fact, at either side of a commit, or at any instant of the first 100 ms."""
+    how = dice.randrange(3)
+    if how == 0:
+        return {"event": dice.choice(KINDS), "n": dice.randint(1, 3)}
+    if how == 1:
+        return {"commit": dice.randint(1, 6), "when": dice.choice(["before", "after"])}
+    return {"after_s": dice.uniform(0.0, 0.1)}
+
+
+def random_faults(admin: Admin, dice: random.Random, n: int) -> None:
+    """Scatter `n` faults over the next submissions."""
+    for _ in range(n):
+        skip = dice.randint(0, 12)
+        kind = dice.choice(["drop_before", "drop_after", "truncate", "before", "after"])
+        if kind in ("before", "after"):
+            status = dice.choice([500, 502, 504] if kind == "after" else [429, 500, 503])
+            admin.fault("status", "ionq.submit", skip=skip, status=status, accepted=kind == "after")
+        else:
+            admin.fault(kind, "ionq.submit", skip=skip)
+
+
+@pytest.mark.parametrize("n_runs", [10])
+def test_two_hundred_random_kills_over_a_hundred_jobs_buy_a_hundred_jobs(
+    n_runs: int, module_database: str, station: Station, check_outcome: Check, tables: dict[str, list[str]]
+) -> None:
+    dice = random.Random(20)
+    admin, kills, starts = station.sandbox.admin, 0, 0
+    for run in range(n_runs):
+        admin.clear_faults()
+        admin.fault("list_lag", "ionq.list", seconds=0.05)
+        random_faults(admin, dice, 4)
+        jobs = [(label, (run * 10 + label) % 64) for label in range(10)]
+        order = {"url": module_database, "run_key": f"storm-{uuid.uuid4().hex}", "jobs": jobs, "workers": 2}
+        while kills < 20 * (run + 1):
+            starts += 1
+            assert starts < 1000, f"only {kills} of {starts} processes died"
+            kills += station.forge.run(kill=random_kill(dice), **order) is None
+        admin.clear_faults()
+        check_outcome(station.forge.run(**order), jobs)
+    tables[f"kill storm, {make_url(module_database).get_backend_name()}"] = [
+        f"{kills} kills, {starts} processes, {n_runs * 10} logical jobs, {admin.count_jobs('ionq')} at the vendor"
+    ]
+    assert admin.count_jobs("ionq") == n_runs * 10
+
+
+def test_eight_processes_racing_on_fifty_keys_with_kills_buy_fifty_jobs(
+    module_database: str, station: Station, check_outcome: Check, tables: dict[str, list[str]]
+) -> None:
+    dice = random.Random(8)
+    admin = station.sandbox.admin
+    admin.fault("list_lag", "ionq.list", seconds=0.05)
+    random_faults(admin, dice, 10)
+    jobs = [(label, label) for label in range(50)]
+    run_key = f"race-{uuid.uuid4().hex}"
+
+    def start(kill: dict[str, Any] | None) -> Victim:
+        # every process has its own order of the same work, as racing tasks would
+        shuffled = dice.sample(jobs, len(jobs))
+        return station.forge.start(url=module_database, run_key=run_key, jobs=shuffled, workers=2, kill=kill)
+
+    racers = [start(random_kill(dice)) for _ in range(8)]
+    kills, finished, errors = 0, 0, list[str]()
+    while finished < 8:
+        select.select([racer.pidfd for racer in racers if racer.pidfd is not None], [], [], 60)
+        for place, racer in enumerate(racers):
+            if racer.ended(0):
+                outcome = racer.outcome()
+                errors += [outcome["error"]] if outcome and "error" in outcome else []
+                kills += outcome is None
+                finished += outcome is not None
+                if outcome is None:
+                    racers[place] = start(random_kill(dice) if kills < 60 else None)
+        racers = [racer for racer in racers if racer.pidfd is not None]
+    assert not errors
+    admin.clear_faults()
+    check_outcome(station.forge.run(url=module_database, run_key=run_key, jobs=jobs), jobs)
+    tables[f"race, {make_url(module_database).get_backend_name()}"] = [
+        f"8 processes, {kills} kills, 50 keys, {admin.count_jobs('ionq')} jobs at the vendor"
+    ]
+    assert admin.count_jobs("ionq") == 50
