@@ -1,0 +1,1 @@
+"""Amazon Braket, API 2019-09-01, through boto3."""

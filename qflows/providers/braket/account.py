@@ -1,0 +1,143 @@
+"""Which AWS credentials, which region, which bucket: from a credentials block, else from the usual environment.
+
+Variables: those of boto3 (`AWS_*`), and the Braket SDK's `AMZN_BRAKET_TASK_RESULTS_S3_URI` and
+`AMZN_BRAKET_OUT_S3_BUCKET` (amazon-braket-sdk 1.88.1).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from threading import Lock
+from typing import Any
+from urllib.parse import urlsplit
+
+from qflows.errors import CredentialsMissing, Refused
+from qflows.providers.braket.aws import Aws
+
+PREFIX = "qflows"
+_DEFAULT_REGION = "us-east-1"
+# static keys name an account; temporary ones change by the hour and must not change the polling lane
+_STATIC = frozenset({"explicit", "env", "shared-credentials-file", "config-file"})
+
+
+@dataclass
+class Account:
+    """Where to run and where results go. `region` is for managed simulators; QPUs name their own."""
+
+    name: str
+    region: str
+    endpoint_url: str | None
+    bucket: str | None
+    prefix: str
+    keeps_quotas: bool | None
+    aws: Aws | None = field(default=None, repr=False)
+    _default_buckets: dict[str, str] = field(default_factory=dict, repr=False)
+    _lock: Lock = field(default_factory=Lock, repr=False)
+
+    @staticmethod
+    def of(given: Mapping[str, Any]) -> tuple[Account, Any]:
+        """The account and its boto3 session. Raises CredentialsMissing when boto3 finds no credentials."""
+        session = _session(given)
+        credentials = session.get_credentials()
+        if credentials is None:
+            raise CredentialsMissing(
+                "no AWS credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY or AWS_PROFILE, or save a "
+                "qflows-braket-credentials block and name it in the device profile; without an account, "
+                "`qflows sandbox start` gives a Braket API to try"
+            )
+        endpoint = given.get("endpoint_url") or os.environ.get("BRAKET_ENDPOINT") or None
+        uri = urlsplit(os.environ.get("AMZN_BRAKET_TASK_RESULTS_S3_URI", ""))
+        prefix = given.get("s3_prefix") or uri.path.strip("/") or PREFIX
+        account = Account(
+            name=_name(given, credentials, session.profile_name, endpoint),
+            region=session.region_name or _DEFAULT_REGION,
+            endpoint_url=endpoint,
+            bucket=given.get("s3_bucket") or uri.netloc or os.environ.get("AMZN_BRAKET_OUT_S3_BUCKET") or None,
+            prefix=str(prefix).strip("/"),
+            keeps_quotas=given.get("keeps_quotas"),
+        )
+        return account, session
+
+    def place(self, region: str) -> tuple[str, str]:
+        """(bucket, prefix) for results of tasks in a region.
+
+        Without a given bucket it is the SDK's own, `amazon-braket-<region>-<account>`, created on first use as the
+        SDK does.
+        """
+        if self.bucket:
+            return self.bucket, self.prefix
+        with self._lock:
+            if region not in self._default_buckets:
+                self._default_buckets[region] = self._default_bucket(region)
+            return self._default_buckets[region], self.prefix
+
+    def _default_bucket(self, region: str) -> str:
+        assert self.aws is not None, "an account is used through its provider"
+        number = self.aws.call("sts", region, "GetCallerIdentity")["Account"]
+        name = f"amazon-braket-{region}-{number}"
+        try:
+            self.aws.call("s3", region, "HeadBucket", Bucket=name)
+        except Refused as error:
+            if error.http_status != 404:
+                raise
+            # us-east-1 must not be named
+            where = {} if region == "us-east-1" else {"CreateBucketConfiguration": {"LocationConstraint": region}}
+            self.aws.call("s3", region, "CreateBucket", Bucket=name, **where)
+        return name
+
+
+def _session(given: Mapping[str, Any]) -> Any:
+    from boto3.session import Session
+    from botocore.exceptions import ProfileNotFound
+
+    try:
+        session = Session(
+            aws_access_key_id=_plain(given.get("aws_access_key_id")),
+            aws_secret_access_key=_plain(given.get("aws_secret_access_key")),
+            aws_session_token=_plain(given.get("aws_session_token")),
+            region_name=given.get("region") or os.environ.get("AWS_REGION") or None,
+            profile_name=given.get("profile"),
+        )
+    except ProfileNotFound as error:
+        raise CredentialsMissing(f"{error}; look at ~/.aws/config") from None
+    if role := given.get("role_arn"):
+        return _assumed(session, str(role), given.get("endpoint_url"))
+    return session
+
+
+def _assumed(session: Any, role_arn: str, endpoint_url: str | None) -> Any:
+    """A session that assumes a role when its first request is signed, and again before the role's hour is over."""
+    import botocore.session
+    from boto3.session import Session
+    from botocore.credentials import AssumeRoleCredentialFetcher, DeferredRefreshableCredentials
+
+    core = botocore.session.Session()
+
+    def create_client(*args: Any, **kwargs: Any) -> Any:
+        return session.client(*args, **kwargs, endpoint_url=endpoint_url)
+
+    fetcher = AssumeRoleCredentialFetcher(
+        create_client, session.get_credentials(), role_arn, extra_args={"RoleSessionName": "qflows"}
+    )
+    core._credentials = DeferredRefreshableCredentials(fetcher.fetch_credentials, "assume-role")
+    return Session(botocore_session=core, region_name=session.region_name)
+
+
+def _plain(secret: Any) -> str | None:
+    value = secret.get_secret_value() if hasattr(secret, "get_secret_value") else secret
+    return str(value) if value else None
+
+
+def _name(given: Mapping[str, Any], credentials: Any, profile: str, endpoint: str | None) -> str:
+    """A name that shows no secret and stays the same while temporary keys are renewed."""
+    if role := given.get("role_arn"):
+        who = str(role)
+    elif credentials.method in _STATIC:
+        who = credentials.access_key
+    else:
+        who = f"{credentials.method}:{profile}"
+    address = endpoint or os.environ.get("AWS_ENDPOINT_URL_BRAKET") or os.environ.get("AWS_ENDPOINT_URL") or ""
+    return hashlib.sha256(f"{address}|{who}".encode()).hexdigest()[:16]
