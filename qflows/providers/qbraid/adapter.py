@@ -159,8 +159,7 @@ class QbraidProvider:
             body = self._http.get_envelope("/jobs", [*params, ("limit", str(_PAGE)), ("page", str(number))])
             page = wire.jobs_of(body["data"])
             for job in page:
-                if isinstance(lot := wire.tags_of(job).get(wire.LOT), str):
-                    self._remember(str(job["jobQrn"]), lot)
+                self._learn_lot(str(job["jobQrn"]), job)
             yield page
             moments = [wire.created_at(job) for job in page]
             for moment in moments:
@@ -181,19 +180,29 @@ class QbraidProvider:
         looks: dict[str, Observation] = {}
         waiting = dict.fromkeys(vendor_ids)
         lots = {self._lot_of(vendor_id) for vendor_id in waiting}
-        if waiting and (None in lots or len(lots) > math.ceil(len(waiting) / _PAGE)):
+        is_scattered = None in lots or len(lots) > math.ceil(len(waiting) / _PAGE)
+        if waiting and (is_scattered or not self._filter_finds_subsets):
             self._look_at_pending(waiting, looks)
         read: set[str] = set()
         while waiting:
             vendor_id = next(iter(waiting))
+            if self._lot_of(vendor_id) is None:
+                self._look_at_one(vendor_id, waiting, looks)  # it names its lot, in which others may be
             lot = self._lot_of(vendor_id)
-            if lot is not None and lot not in read and self._filter_finds_subsets:
+            if waiting and lot is not None and lot not in read and self._filter_finds_subsets:
                 read.add(lot)
                 self._look_at(self._pages([wire.tag_filter(qflows_lot=lot)]), waiting, looks)
             if vendor_id in waiting:
-                self._look_at_one(vendor_id, looks, was_listed=lot in read)
-                waiting.pop(vendor_id)
+                job = self._look_at_one(vendor_id, waiting, looks)
+                if lot in read and job is not None:
+                    self._doubt_the_filter(job)
         return looks
+
+    def _doubt_the_filter(self, job: Job) -> None:
+        """A job that bears the tag, is old enough to be listed, and was not: the filter wants all tags given."""
+        if self._filter_finds_subsets and _age_s(job) > self.capabilities.settle_s:
+            self._filter_finds_subsets = False
+            log.warning("qBraid's tag filter did not find job %s; polling reads all pending jobs now", job["jobQrn"])
 
     def _look_at_pending(self, waiting: dict[str, None], looks: dict[str, Observation]) -> None:
         mark = [wire.tag_filter(qflows="1")] if self._filter_finds_subsets else []
@@ -209,20 +218,22 @@ class QbraidProvider:
             if not waiting:
                 return
 
-    def _look_at_one(self, vendor_id: str, looks: dict[str, Observation], *, was_listed: bool) -> None:
+    def _look_at_one(self, vendor_id: str, waiting: dict[str, None], looks: dict[str, Observation]) -> Job | None:
+        """Reads one job by its id; None and absent from `looks` if the vendor does not know it."""
+        waiting.pop(vendor_id)
         try:
             job = self._job(vendor_id)
         except Refused as error:
             if error.http_status != 404:
                 raise
-            return
+            return None
         looks[vendor_id] = wire.observation(job)
+        self._learn_lot(vendor_id, job)
+        return job
+
+    def _learn_lot(self, vendor_id: str, job: Job) -> None:
         if isinstance(lot := wire.tags_of(job).get(wire.LOT), str):
             self._remember(vendor_id, lot)
-            if was_listed and _age_s(job) > self.capabilities.settle_s:
-                # old enough to be listed, bears the tag, and the filter did not show it: it wants all tags given
-                self._filter_finds_subsets = False
-                log.warning("qBraid's tag filter does not find job %s; polling reads all pending jobs", vendor_id)
 
     def _job(self, vendor_id: str) -> Job:
         job = self._http.get(path_of("jobs", vendor_id))
