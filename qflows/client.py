@@ -208,7 +208,7 @@ class Client:
     def open_session(
         self,
         device: str,
-        scope: Scope,
+        run_key: str,
         *,
         mode: str = "dedicated",
         max_time_s: float | None = None,
@@ -220,7 +220,7 @@ class Client:
         return sessions.open_session(
             self.ledger,
             target.provider,
-            scope.want,
+            run_key,
             device=device,
             device_id=target.profile.device,
             mode=mode,

@@ -18,7 +18,6 @@ from typing import Any, TypeGuard
 
 from qflows.errors import NotSent, ProgramRejected, ProviderError, Refused, StaleClaim
 from qflows.ledger import sessions as ledger_sessions
-from qflows.ledger.intents import Want
 from qflows.ledger.store import Ledger
 from qflows.model import SessionRecord
 from qflows.protocol import Provider, SessionInfo, SessionProvider
@@ -110,7 +109,7 @@ def end(ledger: Ledger, provider: Provider, record: SessionRecord, *, verb: str,
 def open_session(
     ledger: Ledger,
     provider: Provider,
-    want: Callable[[str], Want],
+    run_key: str,
     *,
     device: str,
     device_id: str,
@@ -118,7 +117,6 @@ def open_session(
     max_time_s: float | None = None,
     options: Mapping[str, Any] | None = None,
     name: str = "",
-    label: str = "",
     lease_s: float = LEASE_S,
 ) -> SessionHold:
     """The run's session: the one of an earlier attempt while it is alive, else a new one.
@@ -131,11 +129,10 @@ def open_session(
         if options:
             raise ProgramRejected(f"{provider.name} has no {mode} sessions, so options {sorted(options)} mean nothing")
         return SessionHold(ledger, provider, None, lease_s)
-    want = _asked_once(want)
     while True:
         record = ledger_sessions.prepare(
             ledger,
-            want,
+            run_key,
             name=name,
             provider=provider.name,
             account=provider.account,
@@ -144,24 +141,11 @@ def open_session(
             mode=mode,
             max_time_s=max_time_s,
             options=options or {},
-            label=label,
         )
         ready = _advance(ledger, provider, record, lease_s)
         if ready is not None:
             ledger_sessions.hold(ledger, ready.key, lease_s=lease_s)
             return SessionHold(ledger, provider, ready, lease_s)
-
-
-def _asked_once(want: Callable[[str], Want]) -> Callable[[str], Want]:
-    """The same wish however often the loop turns: reopening must not count as another equal call."""
-    kept: dict[str, Want] = {}
-
-    def same(content: str) -> Want:
-        if content not in kept:
-            kept[content] = want(content)
-        return kept[content]
-
-    return same
 
 
 def _advance(ledger: Ledger, provider: SessionProvider, record: SessionRecord, lease_s: float) -> SessionRecord | None:
@@ -229,10 +213,18 @@ def _twins(ledger: Ledger, provider: SessionProvider, record: SessionRecord) -> 
         if info.is_open
         and info.session_id not in known
         and info.mode == record.mode
-        and info.max_time_s == record.max_time_s
+        and _bears_mark(info, record)
         and (info.created_at is None or info.created_at >= since)
     ]
     return sorted(found, key=lambda info: (info.created_at or since, info.session_id))
+
+
+def _bears_mark(info: SessionInfo, record: SessionRecord) -> bool:
+    """The same time limit; vendors that count in minutes keep only the rounded one."""
+    if info.max_time_s is None or record.max_time_s is None:
+        return info.max_time_s == record.max_time_s
+    in_minutes = info.max_time_s % 60 == 0
+    return info.max_time_s == record.max_time_s or (in_minutes and abs(info.max_time_s - record.max_time_s) <= 30)
 
 
 def _close_extras(ledger: Ledger, provider: SessionProvider, record: SessionRecord) -> None:

@@ -259,7 +259,7 @@ def run_key_of(flow_run: Any) -> str:
     """The run key of a flow run: its schedule slot, so that twin runs join; its parent's key, name and order for a
     subflow, so that a retried parent finds it again; else its id."""
     if flow_run.parent_task_run_id is not None:
-        return _subflow_key(str(flow_run.parent_task_run_id))
+        return _subflow_key(str(flow_run.parent_task_run_id), digest(flow_run.parameters)[:12])
     if flow_run.auto_scheduled and flow_run.deployment_id and flow_run.expected_start_time:
         slot = flow_run.expected_start_time.astimezone(UTC).isoformat()
         return slot_run_key(str(flow_run.deployment_id), slot)
@@ -267,16 +267,14 @@ def run_key_of(flow_run: Any) -> str:
 
 
 @functools.lru_cache(maxsize=4096)
-def _subflow_key(parent_task_run_id: str) -> str:
+def _subflow_key(parent_task_run_id: str, parameters: str) -> str:
     """One read of the parent; its answer never changes."""
     with get_client(sync_client=True) as api:
         task_run = api.read_task_run(parent_task_run_id)  # pyright: ignore[reportArgumentType]
         parent = api.read_flow_run(task_run.flow_run_id)  # pyright: ignore[reportArgumentType]
-    order = task_run.dynamic_key
-    if not order.isdigit():
-        # called from inside a task, where Prefect has no order: equal parameters then mean the same subflow
-        order = f"task-{digest(sorted((k, str(v)) for k, v in task_run.task_inputs.items()))[:12]}"
-    return subflow_run_key(run_key_of(parent), task_run.name.rsplit("-", 1)[0], order)
+    # called from inside a task, where Prefect has no order: equal parameters then mean the same subflow
+    order = task_run.dynamic_key if task_run.dynamic_key.isdigit() else f"task-{parameters}"
+    return subflow_run_key(run_key_of(parent), task_run.name.removesuffix(f"-{task_run.dynamic_key}"), order)
 
 
 @functools.lru_cache(maxsize=4096)
@@ -368,6 +366,6 @@ def session(
     which a session whose opening was never answered is found again.
     """
     hold = client().open_session(
-        device, scope(run_key), mode=mode, max_time_s=seconds(max_time), options=options, name=name
+        device, scope(run_key).run_key, mode=mode, max_time_s=seconds(max_time), options=options, name=name
     )
     return Session(hold, device, run_key, on_exception)

@@ -84,6 +84,7 @@ class Evaluator:
 
     def __post_init__(self) -> None:
         self.trace: list[VqeStep] = []
+        self._refused_in = -1  # length of the trace when a session refused last
         self._hamiltonian = observable(list(self.problem.hamiltonian))
 
     @cached_property
@@ -118,8 +119,8 @@ class Evaluator:
             jobs = self.core.buy(intents)
             try:
                 return jobs, self.core.result([job.key for job in jobs]).expectation
-            except JobFailed:
-                if self.hold is None or self.reopen is None or self.hold.is_open():
+            except JobFailed as error:
+                if self.hold is None or self.reopen is None or not self._session_is_over(error):
                     raise
                 self.hold.close()
                 self.hold = self.reopen()
@@ -129,6 +130,19 @@ class Evaluator:
                     for intent in intents
                 ]
         raise QflowsError(f"{_SESSIONS_AN_EVALUATION} sessions ended under one evaluation; choose a longer max_time")
+
+    def _session_is_over(self, error: JobFailed) -> bool:
+        """True when the session took the job down: it has ended, or takes no more jobs though it looks open.
+
+        A refusal costs nothing, so one more session is the cheap way to tell the second case from a bad circuit.
+        """
+        assert self.hold is not None
+        if not self.hold.is_open():
+            return True
+        refused = error.key is not None and self.core.find(error.key).error_kind == "refused"
+        first = self._refused_in != len(self.trace)
+        self._refused_in = len(self.trace)
+        return refused and first
 
 
 def solve(

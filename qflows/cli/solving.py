@@ -8,6 +8,7 @@ from typing import Any
 
 from qflows import artifacts
 from qflows.client import default_client, script_scope
+from qflows.sessions import SessionHold, seconds
 from qflows.vqe import VqeResult, VqeStep, solve, to_problem
 
 
@@ -23,6 +24,7 @@ class Arguments:
     max_evaluations: int | None
     seed: int | None
     options: dict[str, Any]
+    session_time: str | None = None
 
 
 def straight(arguments: Arguments, run_key: str, show: Callable[[str], None]) -> VqeResult:
@@ -31,8 +33,15 @@ def straight(arguments: Arguments, run_key: str, show: Callable[[str], None]) ->
     def on_step(step: VqeStep) -> None:
         show(f"evaluation {step.index}: {step.energy:.9f} ± {step.std_error:.2g}")
 
+    core = default_client()
+
+    def open_session() -> SessionHold:
+        return core.open_session(
+            arguments.device, run_key, max_time_s=seconds(arguments.session_time), name=f"VQE {arguments.problem}"
+        )
+
     found = solve(
-        default_client(),
+        core,
         script_scope(run_key),
         to_problem(arguments.problem),
         device=arguments.device,
@@ -42,6 +51,7 @@ def straight(arguments: Arguments, run_key: str, show: Callable[[str], None]) ->
         max_evaluations=arguments.max_evaluations,
         seed=arguments.seed,
         options=arguments.options,
+        open_session=open_session if arguments.session_time else None,
         on_step=on_step,
     )
     show("")
@@ -61,6 +71,8 @@ def as_flow(arguments: Arguments, run_key: str) -> VqeResult:
         max_evaluations=arguments.max_evaluations,
         seed=arguments.seed,
         options=arguments.options,
+        mode="session" if arguments.session_time else "job",
+        max_time=arguments.session_time,
         run_key=run_key,
     )
 

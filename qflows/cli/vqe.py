@@ -29,6 +29,8 @@ def vqe(
     seed: Annotated[int | None, typer.Option(help="Seed of the optimizer; default from the run key.")] = None,
     run_key: Annotated[str | None, typer.Option(help="Names the run; the same one again continues it.")] = None,
     option: Annotated[list[str] | None, typer.Option(help="Vendor option name=value; may be repeated.")] = None,
+    session: Annotated[bool, typer.Option("--session", help="Hold the device for the whole loop.")] = False,
+    max_time: Annotated[str, typer.Option(help="Longest the session may last, e.g. 30m or '2h 30m'.")] = "30m",
     plot: Annotated[Path | None, typer.Option(help="Write the convergence plot to this PNG file.")] = None,
     flow: Annotated[
         bool | None, typer.Option("--flow/--no-flow", help="As a Prefect flow run. Default: if an API is configured.")
@@ -44,7 +46,15 @@ def vqe(
         from qflows.cli import solving
 
         arguments = solving.Arguments(
-            problem, device, shots or None, optimizer, maxiter, max_evaluations, seed, read_options(option)
+            problem,
+            device,
+            shots or None,
+            optimizer,
+            maxiter,
+            max_evaluations,
+            seed,
+            read_options(option),
+            max_time if session else None,
         )
         found = solving.as_flow(arguments, key) if as_flow(flow) else solving.straight(arguments, key, progress_line())
         if plot:

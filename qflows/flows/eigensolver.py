@@ -56,7 +56,7 @@ def vqe(
     core = tasks.client()
 
     def open_session() -> SessionHold:
-        return core.open_session(device, here, max_time_s=seconds(max_time), name=f"VQE {chosen.name}")
+        return core.open_session(device, here.run_key, max_time_s=seconds(max_time), name=f"VQE {chosen.name}")
 
     found = solve(
         core,

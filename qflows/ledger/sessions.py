@@ -9,7 +9,6 @@ import sqlalchemy as sa
 
 from qflows.errors import StaleClaim
 from qflows.keys import digest, job_key, sample_key
-from qflows.ledger.intents import Want, lease_ordinal
 from qflows.ledger.owner import is_dead, me
 from qflows.ledger.store import Ledger, utc_now
 from qflows.ledger.tables import ledger_now, sessions
@@ -25,14 +24,14 @@ def _record(row: Any) -> SessionRecord:
     return SessionRecord(**fields)
 
 
-def content(*, device: str, mode: str, max_time_s: float | None, options: Mapping[str, Any], label: str) -> str:
-    """Identity of a wanted session inside its run."""
-    return digest("session/1", device, mode, max_time_s, dict(options), label)
+def content(*, device: str, mode: str, max_time_s: float | None, options: Mapping[str, Any], name: str) -> str:
+    """Identity of a wanted session inside its run; two equal ones at a time need two names."""
+    return digest("session/1", device, mode, max_time_s, dict(options), name)
 
 
 def prepare(
     ledger: Ledger,
-    want: Callable[[str], Want],
+    run_key: str,
     *,
     name: str,
     provider: str,
@@ -42,25 +41,22 @@ def prepare(
     mode: str,
     max_time_s: float | None,
     options: Mapping[str, Any],
-    label: str = "",
 ) -> SessionRecord:
     """Makes the wish durable, or finds the session of an earlier attempt that is not closed yet.
 
     The time limit that is sent is a little below the one wanted: its odd seconds name this session, because vendors
     give sessions no tags and an opening whose answer was lost must be told from other people's.
     """
-    identity = content(device=device, mode=mode, max_time_s=max_time_s, options=options, label=label)
-    wanted = want(identity)
+    identity = content(device=device, mode=mode, max_time_s=max_time_s, options=options, name=name)
+    sample = sample_key(run_key, identity, 0)
     with ledger.write() as connection:
-        ordinal = lease_ordinal(ledger, connection, wanted, identity)
-        sample = sample_key(wanted.run_key, identity, ordinal)
         newest = sa.select(sa.func.max(sessions.c.epoch)).where(
             sessions.c.key.in_([job_key(sample, epoch) for epoch in range(_EPOCHS)])
         )
         epoch = connection.execute(newest).scalar() or 0
         values = {
             "sample": sample,
-            "run_key": wanted.run_key,
+            "run_key": run_key,
             "name": name,
             "provider": provider,
             "account": account,

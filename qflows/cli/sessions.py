@@ -1,0 +1,92 @@
+"""`qflows session`: what holds a device, and letting go of it."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from qflows.cli.screen import errors_as_exit_codes, print_json, print_rows
+from qflows.client import default_client
+from qflows.errors import UnknownJob
+from qflows.ledger import sessions as ledger_sessions
+from qflows.model import SessionRecord
+from qflows.sessions import end, has_sessions
+
+app = typer.Typer(help="Sessions: devices held for ordered jobs.", no_args_is_help=True, rich_markup_mode=None)
+JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+Name = Annotated[str, typer.Argument(help="Session key, the beginning of one, or the vendor's id.")]
+_COLUMNS = ("session", "name", "device", "mode", "state", "vendor id", "opened", "closed", "note")
+
+
+def _row(record: SessionRecord) -> dict[str, str]:
+    return {
+        "session": record.key[:12],
+        "name": record.name,
+        "device": record.device,
+        "mode": record.mode,
+        "state": record.state.value,
+        "vendor id": record.vendor_id or "",
+        "opened": f"{record.opened_at:%Y-%m-%d %H:%M:%S}" if record.opened_at else "",
+        "closed": f"{record.closed_at:%Y-%m-%d %H:%M:%S}" if record.closed_at else "",
+        "note": record.close_reason or "",
+    }
+
+
+def _find(name: str) -> SessionRecord:
+    record = ledger_sessions.get(default_client().ledger, name)
+    if record is None:
+        raise UnknownJob(f"the ledger has no session {name!r}; `qflows session ls` lists what it has")
+    return record
+
+
+@app.command("ls")
+def ls(
+    live: Annotated[bool, typer.Option("--live", help="Only those that are not closed.")] = False,
+    limit: Annotated[int, typer.Option(help="At most so many.")] = 50,
+    as_json: JsonFlag = False,
+) -> None:
+    """List sessions, newest first."""
+    with errors_as_exit_codes():
+        found = ledger_sessions.listing(default_client().ledger, only_live=live, limit=limit)
+        print_rows([_row(record) for record in found], _COLUMNS, as_json=as_json, empty="no sessions")
+
+
+@app.command("show")
+def show(session: Name, as_json: JsonFlag = False) -> None:
+    """Show one session: what the ledger has, and what the vendor says now."""
+    with errors_as_exit_codes():
+        record = _find(session)
+        body = dict(_row(record))
+        provider = default_client().provider_named(record.device, record.provider)
+        if record.vendor_id and has_sessions(provider, record.mode):
+            info = provider.session(record.vendor_id)
+            body |= {"vendor state": info.state, "accepting jobs": str(info.is_open)}
+            body |= {f"vendor {name}": str(value) for name, value in info.details.items() if value is not None}
+        if as_json:
+            print_json(body)
+            return
+        for name, value in body.items():
+            if value:
+                typer.echo(f"{name:>24}  {value}")
+
+
+@app.command("close")
+def close(session: Name) -> None:
+    """Close a session: no more jobs, queued ones still run."""
+    _end(session, "close")
+
+
+@app.command("cancel")
+def cancel(session: Name) -> None:
+    """Cancel a session: no more jobs, queued ones do not run."""
+    _end(session, "cancel")
+
+
+def _end(name: str, verb: str) -> None:
+    with errors_as_exit_codes():
+        record = _find(name)
+        core = default_client()
+        provider = core.provider_named(record.device, record.provider)
+        end(core.ledger, provider, record, verb=verb, reason=f"{verb} by hand")
+        typer.echo(f"session {record.key[:12]} ({record.vendor_id or 'never opened'}): {verb} done")
