@@ -69,11 +69,17 @@ def _config_file() -> dict[str, str]:
     path = Path(os.environ.get("QBRAID_CONFIG_FILE") or Path.home() / ".qbraid" / "qbraidrc")
     # without interpolation: its errors would show the value, which may be a key
     parser = configparser.ConfigParser(interpolation=None)
+    if not _read(parser, path):  # raised out here, so that the parser's error, which quotes the file, is no context
+        raise CredentialsMissing(f"the qBraid config file {path} cannot be read; correct or remove it")
+    return {k: v for k, v in parser["default"].items() if v} if parser.has_section("default") else {}
+
+
+def _read(parser: configparser.ConfigParser, path: Path) -> bool:
     try:
         parser.read(path, encoding="utf-8")
     except (OSError, UnicodeError, configparser.Error):
-        raise CredentialsMissing(f"the qBraid config file {path} cannot be read; correct or remove it") from None
-    return {k: v for k, v in parser["default"].items() if v} if parser.has_section("default") else {}
+        return False
+    return True
 
 
 def _host_in(key: str | None) -> str | None:

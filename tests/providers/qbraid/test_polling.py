@@ -21,7 +21,7 @@ from qflows.submit import Submitter
 from qflows.transitions import JobStatus
 
 SIMULATOR, QPU = "qbraid:qbraid:sim:qir-sv", "aws:iqm:qpu:garnet"
-N = 250
+N = 210
 SPEC = JobSpec("qbraid", SIMULATOR, (bell(),), 20)
 
 
@@ -67,7 +67,7 @@ def test_jobs_of_another_process_take_one_request_a_page(
 def test_few_stragglers_of_many_lots_take_one_request(provider: Provider, sandbox: Sandbox) -> None:
     sandbox.admin.clock("frozen")
     ids = submitted(provider, N)
-    stragglers = ids[::50]
+    stragglers = ids[::40]
     sandbox.admin.release([vendor_id for vendor_id in ids if vendor_id not in stragglers])
     provider.poll(ids)
     looks, sent = requests_of(sandbox, lambda: provider.poll(stragglers))
