@@ -1,0 +1,1 @@
+"""IBM Quantum (Qiskit Runtime), through qiskit-ibm-runtime."""

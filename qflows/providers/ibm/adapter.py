@@ -1,0 +1,299 @@
+"""IBM Quantum behind the provider protocol: the real client's REST layer, every request sent once.
+
+A job bears the tag `qflows:<key>` and is found again by it. The client's own repeats of POSTs are switched off, and a
+lost answer is settled by look-up. PUBs are built as by the client's SamplerV2 and EstimatorV2 (`program_id` sampler
+and estimator): programs that IBM executes and post-processes itself.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import OrderedDict
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
+from threading import Lock
+from typing import TYPE_CHECKING, Any
+
+from qflows.errors import Ambiguous, NotSent, ProgramRejected, ProviderError, Refused, Throttled, Unreadable
+from qflows.model import Cost, ItemResult
+from qflows.programs import Program
+from qflows.protocol import (
+    Accepted,
+    Capabilities,
+    DeviceInfo,
+    Found,
+    JobSpec,
+    Limits,
+    Lookup,
+    Observation,
+    Pace,
+    VendorResult,
+)
+from qflows.providers.ibm import wire
+from qflows.providers.ibm.access import Access, find_access
+from qflows.providers.ibm.listing import PAGE, Listing
+from qflows.providers.ibm.runtime import Runtime
+from qflows.providers.ibm.sessions import Sessions
+
+if TYPE_CHECKING:
+    from qflows.providers.ibm.compile import Compiled, Compiler
+
+_MAX_PUBS = 300  # `max_experiments` of the device configurations
+_COMPILE_S = 40.0  # a claim lives longer than this plus a POST; beyond it, the compiled circuits wait for the next try
+_HOLD_S = 12.0  # after a 429 without Retry-After: 5 submissions a minute (OpenAPI 0.45.3, create_job)
+_REMEMBERED = 2_000
+_CAPABILITIES = Capabilities(
+    lookup=Lookup.QUERY,
+    settle_s=15.0,  # how long lists lag behind a POST is not documented; two looks this far apart
+    poll_page=PAGE,
+    pace=Pace(first_s=1.0, factor=1.5, max_s=30.0),
+    max_programs=_MAX_PUBS,
+    estimator=True,
+    repeats_posts=False,  # http.py sends each POST once, whatever the client asks for
+    sessions=frozenset({"dedicated", "batch"}),
+)
+
+
+class IBMProvider(Sessions):
+    """One instance of an IBM Quantum account. Safe for use from several threads. Makes no request until used."""
+
+    name = "ibm"
+    capabilities = _CAPABILITIES
+
+    def __init__(self, access: Access, *, timeout_s: float) -> None:
+        self.account = access.account
+        self._runtime = Runtime(access, timeout_s=timeout_s)
+        self._listing = Listing(self._runtime)
+        self._compiler: Compiler | None = None
+        self._records: OrderedDict[str, Mapping[str, Any]] = OrderedDict()
+        self._lock = Lock()
+        self._held_until = 0.0
+
+    def __repr__(self) -> str:
+        return f"IBMProvider({self._runtime})"
+
+    def read(self, source: Any) -> Program | None:
+        """IBM has no program form of its own: circuits are Qiskit's."""
+        return None
+
+    def devices(self) -> Sequence[DeviceInfo]:
+        """GET /backends, mock devices left out."""
+        entries = self._runtime.read("the device list", lambda client: client.list_backends())
+        return [_device(entry) for entry in entries if entry.get("class") != "mock"]
+
+    def limits(self, device_id: str) -> Limits:
+        """From the configuration, whose `max_shots` IBM does not enforce. Raises Refused for an unknown device."""
+        backend = self._runtime.backend(device_id)
+        return Limits(
+            max_qubits=int(backend.num_qubits),
+            max_shots=None,
+            max_programs=_MAX_PUBS,
+            mid_circuit=True,
+        )
+
+    def check(self, spec: JobSpec) -> None:
+        """Refuses unknown options, missing shots, too many executions, and gates without a known matrix."""
+        wire.check_options(spec)
+        if spec.shots is None:
+            raise ProgramRejected("ibm needs shots; pass shots= (exact evaluation: device='local-exact')")
+        if len(spec.programs) > _MAX_PUBS:
+            raise ProgramRejected(f"{len(spec.programs)} programs; an IBM job takes {_MAX_PUBS}")
+        wants = [bool(spec.observables_of(i)) for i in range(len(spec.programs))]
+        if any(wants) and not all(wants):
+            raise ProgramRejected("an IBM job measures counts or expectation values, not both; make two jobs")
+        if not any(wants) and spec.shots * len(spec.programs) > wire.MAX_EXECUTIONS:
+            raise ProgramRejected(
+                f"{spec.shots} shots of {len(spec.programs)} programs; an IBM job has at most "
+                f"{wire.MAX_EXECUTIONS} executions (IBM docs, job limits)"
+            )
+        for program, is_estimate in zip(spec.programs, wants, strict=True):
+            _check_program(program, is_estimate=is_estimate)
+
+    def submit(self, spec: JobSpec, key: str) -> Accepted:
+        """POST /jobs, once. Raises NotSent when compiling took too long or a rate limit is known to be hit."""
+        began = time.monotonic()
+        wait_s = self._held_until - began
+        if wait_s > 0:
+            raise Throttled("ibm's rate limit was hit; nothing was sent", provider="ibm", retry_after_s=wait_s)
+        backend = self._runtime.backend(spec.device_id, fractional=bool(spec.options.get("use_fractional_gates")))
+        compiled = self._compile(spec, backend)
+        request = self._request(spec, key, compiled)
+        record = self._record(spec, backend, compiled)
+        if time.monotonic() - began > _COMPILE_S:
+            raise NotSent("compiling took long; the job is sent at the next try", provider="ibm", retry_after_s=0.0)
+        try:
+            body = self._runtime.post_once("the submission", lambda client: client.program_run(**request))
+        except ProviderError as error:
+            if error.http_status == 429:
+                self._held_until = time.monotonic() + (error.retry_after_s or _HOLD_S)
+            raise
+        vendor_id = body.get("id") if isinstance(body, dict) else None
+        if not isinstance(vendor_id, str) or not vendor_id:
+            raise Ambiguous("ibm accepted something but named no job", provider="ibm", body=str(body)[:4000])
+        self._listing.submitted(vendor_id)
+        self._remember(vendor_id, record)
+        return Accepted(vendor_id, record)
+
+    def _request(self, spec: JobSpec, key: str, compiled: Sequence[Compiled]) -> dict[str, Any]:
+        from qflows.providers.ibm import pubs
+
+        is_estimate = any(spec.observables)
+        try:
+            params, environment = pubs.inputs(spec, compiled, is_estimate=is_estimate)
+        except (ValueError, TypeError) as error:
+            raise Refused(f"the IBM client refuses the options: {str(error)[:500]}", provider="ibm") from None
+        return {
+            "program_id": "estimator" if is_estimate else "sampler",
+            "backend_name": spec.device_id,
+            "params": params,
+            "image": None,
+            "log_level": environment.get("log_level"),
+            "session_id": spec.session_id,
+            "job_tags": wire.tags(spec, key),
+            "max_execution_time": environment.get("max_execution_time"),
+            "private": bool(spec.options.get("private", False)),
+        }
+
+    def _compile(self, spec: JobSpec, backend: Any) -> list[Compiled]:
+        from qflows.providers.ibm.compile import Compiler
+
+        with self._lock:
+            compiler = self._compiler = self._compiler or Compiler()
+        is_counted = not any(spec.observables)
+        return [compiler.compile(program, backend, spec.options, measured=is_counted) for program in spec.programs]
+
+    def _record(self, spec: JobSpec, backend: Any, compiled: list[Compiled]) -> Mapping[str, Any]:
+        from qflows.providers.ibm import compile as compiling
+
+        return {
+            "compiled": [one.summary for one in compiled],
+            "target": compiling.snapshot(backend, compiled),
+        }
+
+    def find_submitted(
+        self, keys: Collection[str], *, since: datetime, device_ids: Collection[str]
+    ) -> Mapping[str, Sequence[Found]]:
+        """GET /jobs by tag, created since then."""
+        return self._listing.bearing(keys, since=since)
+
+    def poll(self, vendor_ids: Sequence[str]) -> Mapping[str, Observation]:
+        """GET /jobs in windows of 200; stragglers one by one."""
+        return self._listing.states(vendor_ids)
+
+    def result(self, vendor_id: str, spec: JobSpec, key: str) -> VendorResult:
+        """Counts or expectation values per PUB, with times and QPU seconds. Raises Unreadable for an empty result.
+
+        A private job's result can be read once at IBM; do not throw away what this returns.
+        """
+        # before the result: a private job's result is gone once it was read, so nothing may fail after it
+        metrics = self._runtime.read(f"the metrics of {vendor_id}", lambda client: client.job_metadata(vendor_id))
+        record = self._recall(vendor_id)
+        text = self._runtime.read(f"the result of {vendor_id}", lambda client: client.job_results(vendor_id))
+        if not text:
+            raise Unreadable(
+                f"ibm has no result of job {vendor_id} yet (204); it is asked again", provider="ibm", http_status=204
+            )
+        items = self._items(wire.pub_results(text, len(spec.programs)), spec)
+        metrics = metrics if isinstance(metrics, dict) else {}
+        compiled = record.get("compiled") or []
+        for item, summary in zip(items, compiled, strict=False):
+            item.metadata["compiled"] = summary  # pyright: ignore[reportIndexIssue]
+        times, usage = _member(metrics, "timestamps"), _member(metrics, "usage")
+        qpu_s = usage.get("qpu_charge_time_seconds")
+        qpu_s = float(qpu_s) if isinstance(qpu_s, int | float) else None
+        return VendorResult(
+            items=tuple(items),
+            cost=Cost(qpu_s, "qpu_s", usage.get("status") != "complete") if qpu_s is not None else None,
+            started_at=wire.moment(times.get("running")),
+            finished_at=wire.moment(times.get("finished")),
+            qpu_s=qpu_s,
+            metadata={"target": record.get("target"), "metrics": metrics, "program": _program_id(spec)},
+        )
+
+    def _items(self, pubs: Sequence[Mapping[str, Any]], spec: JobSpec) -> list[ItemResult]:
+        if any(spec.observables):
+            return [wire.expectations_item(pub, len(spec.observables_of(i))) for i, pub in enumerate(pubs)]
+        memory = bool(spec.options.get("memory", True))
+        pairs = zip(spec.programs, pubs, strict=True)
+        return [wire.counts_item(program, pub, shots=spec.shots, with_memory=memory) for program, pub in pairs]
+
+    def _remember(self, vendor_id: str, record: Mapping[str, Any]) -> None:
+        with self._lock:
+            self._records[vendor_id] = record
+            while len(self._records) > _REMEMBERED:
+                self._records.popitem(last=False)
+
+    def _recall(self, vendor_id: str) -> Mapping[str, Any]:
+        """What was compiled: noted at submission, else read back from IBM; nothing for a private job."""
+        with self._lock:
+            known = self._records.get(vendor_id)
+        if known is not None:
+            return known
+        from qflows.providers.ibm import recover
+
+        try:
+            return recover.record(self._runtime, vendor_id)
+        except ProviderError as error:
+            return {"target": None, "compiled": [], "note": str(error)[:300]}
+
+    def cancel(self, vendor_id: str) -> None:
+        """POST /jobs/{id}/cancel; 409 (ended already) is no error, and a doubt is seen by the next poll."""
+        try:
+            self._runtime.read(f"the cancel of {vendor_id}", lambda client: client.job_cancel(vendor_id))
+        except Refused as error:
+            if error.http_status != 409:
+                raise
+
+    def estimate(self, spec: JobSpec) -> Cost | None:
+        """QPU seconds from IBM's rule of thumb: 2 s a job and 0.00035 s an execution. IBM prices no job beforehand."""
+        executions = (spec.shots or 0) * len(spec.programs)
+        # docs.quantum.ibm.com, "Estimate job run time": 2 + 0.00035 x shots per execution, read 2026-11
+        return Cost(round(2.0 + 0.00035 * executions, 3), "qpu_s", True)
+
+
+def _member(body: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    found = body.get(name)
+    return found if isinstance(found, dict) else {}
+
+
+def _program_id(spec: JobSpec) -> str:
+    return "estimator" if any(spec.observables) else "sampler"
+
+
+def _check_program(program: Program, *, is_estimate: bool) -> None:
+    opaque = sorted(name for name in program.gate_counts() if name.startswith("opaque:"))
+    if opaque:
+        raise ProgramRejected(
+            f"{program.name}: gate {opaque[0][7:]} is native to another vendor; give the circuit in standard gates"
+        )
+    if is_estimate and program.has_mid_circuit:
+        raise ProgramRejected(f"{program.name}: expectation values need a circuit without mid-circuit measurement")
+    if not is_estimate and not program.measured:
+        raise ProgramRejected(f"{program.name} measures nothing; call circuit.measure_all()")
+
+
+def _device(entry: Mapping[str, Any]) -> DeviceInfo:
+    status = entry.get("status")
+    word = status.get("name") if isinstance(status, dict) else status
+    queued = entry.get("queue_length")
+    wait_s = entry.get("wait_time_seconds")
+    wait_s = wait_s.get("average") if isinstance(wait_s, dict) else wait_s
+    is_number = isinstance(wait_s, int | float) and math.isfinite(wait_s)
+    return DeviceInfo(
+        device_id=str(entry.get("name")),
+        n_qubits=entry.get("qubits") if isinstance(entry.get("qubits"), int) else None,
+        is_simulator=bool(entry.get("is_simulator", False)),
+        is_available=word == "online",
+        queue_s=float(wait_s) if is_number and wait_s is not None else None,
+        queue_length=queued if isinstance(queued, int) else None,
+        note=str(word),
+    )
+
+
+def connect(credentials: Mapping[str, Any] | None, *, timeout_s: float) -> IBMProvider:
+    """From fields `token`, `instance`, `channel`, `region`, `url`, or the client's own environment or saved account.
+
+    Makes no request and imports no vendor code. Raises CredentialsMissing naming what to set.
+    """
+    return IBMProvider(find_access(credentials), timeout_s=timeout_s)

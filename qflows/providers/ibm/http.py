@@ -1,0 +1,244 @@
+"""The client's HTTP, taken in hand: every request sent once, with a deadline, to an allowed host, under a bearer token.
+
+qiskit-ibm-runtime 0.51.0 repeats POSTs on eight 5xx codes and on TLS errors (up to six times), gives GETs no read
+timeout, and sends the raw API key to the runtime host when IAM fails. A transport adapter of requests and an auth
+object, both put on the client's session, end all of that.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from threading import Lock
+from typing import Any
+from urllib.parse import urlsplit
+
+import requests
+from ibm_cloud_sdk_core import ApiException
+from qiskit_ibm_runtime.exceptions import IBMError
+from requests.adapters import HTTPAdapter
+from requests.auth import AuthBase
+from urllib3.exceptions import ConnectTimeoutError, MaxRetryError, NameResolutionError, NewConnectionError
+
+from qflows.errors import Ambiguous, NotSent, ProviderError, Refused, Throttled, Unreadable
+from qflows.providers.ibm.access import Access, is_loopback
+
+# everything the client is known to raise: its own, IBM Cloud's, transport, and JSON or members it did not expect
+CLIENT_ERRORS = (IBMError, ApiException, requests.RequestException, ProviderError, ValueError, KeyError, TypeError)
+
+_CONNECT_S = 5.0
+_BODY_CAP = 4_000
+_FRESH_S = 60.0  # a token younger than this was not refused for its age
+# after these, with an error body of IBM's own, no job can exist (OpenAPI 0.45.3, create_job: 400 401 403 404 409)
+_REFUSED_POST = frozenset({400, 401, 403, 404, 409, 413, 422})
+
+
+class OnceAdapter(HTTPAdapter):
+    """Sends each request once, with our deadline instead of the caller's (the client asks for 900 s on POST /jobs)."""
+
+    def __init__(self, access: Access, timeout_s: float) -> None:
+        self._access = access
+        self._timeout_s = timeout_s
+        super().__init__(max_retries=0, pool_connections=4, pool_maxsize=4)
+
+    def send(self, request: requests.PreparedRequest, *args: Any, **options: Any) -> requests.Response:
+        """Raises NotSent for a host that is not allowed, or for a request without a bearer token."""
+        url = request.url or ""
+        if self._access.is_sandbox and not is_loopback(url):
+            raise NotSent(f"a sandbox is configured, {urlsplit(url).hostname} is not on this machine", provider="ibm")
+        if not self._access.is_sandbox and urlsplit(url).scheme != "https":
+            raise NotSent("an IBM token must not travel in clear", provider="ibm")
+        if not str(request.headers.get("Authorization", "")).startswith("Bearer "):
+            raise NotSent("no IAM token at hand, and the API key itself is not sent to this host", provider="ibm")
+        named = dict(zip(("stream", "timeout", "verify", "cert", "proxies"), args, strict=False)) | options
+        named["timeout"] = (min(_CONNECT_S, self._timeout_s), self._timeout_s)
+        if self._access.is_sandbox:
+            named["proxies"] = {}
+        return super().send(request, **named)
+
+
+class TokenAuth(AuthBase):
+    """A bearer token from IBM's own token manager. Never falls back to the API key."""
+
+    def __init__(self, manager: Any, crn: str) -> None:
+        self._manager = manager
+        self._crn = crn
+        self._lock = Lock()
+        self._got_at = time.monotonic()  # the manager comes with the token of discovery
+
+    def __call__(self, r: requests.PreparedRequest) -> requests.PreparedRequest:
+        """Adds token and instance. Raises Refused or NotSent when there is no token."""
+        r.headers["Authorization"] = f"Bearer {self.token()}"
+        r.headers["Service-CRN"] = self._crn
+        return r
+
+    def token(self) -> str:
+        """A valid token. Raises Refused when IAM refuses the key, NotSent when IAM cannot be asked."""
+        with self._lock:
+            before = self._manager.access_token
+            try:
+                token = self._manager.get_token()
+            except CLIENT_ERRORS as error:
+                # otherwise everybody waits 60 s before the next try (ibm-cloud-sdk-core 3.28.0, paced_request_token)
+                self._manager.request_time = 0
+                raise token_error(error) from None
+            if token != before:
+                self._got_at = time.monotonic()
+            return token
+
+    def renew(self) -> bool:
+        """Forgets a token that a server refused. False if it was too young to have expired."""
+        with self._lock:
+            if time.monotonic() - self._got_at < _FRESH_S:
+                return False
+            self._manager.expire_time = 0
+            return True
+
+
+def token_error(error: Exception) -> ProviderError:
+    """What a failure to get an IAM token means: no other request has left."""
+    status = getattr(error, "status_code", None) or getattr(error, "code", None)
+    if isinstance(status, int) and 400 <= status < 500 and status != 429:
+        said = str(getattr(error, "message", ""))[:200]
+        return Refused(
+            f"IAM refused the IBM API key ({status}): {said}; check QISKIT_IBM_TOKEN",
+            provider="ibm",
+            http_status=status,
+        )
+    kind = type(error).__name__
+    return NotSent(f"no IAM token ({status or kind}); nothing was sent to IBM Quantum", provider="ibm")
+
+
+def tame(session: requests.Session, access: Access, auth: AuthBase, timeout_s: float) -> None:
+    """Puts our transport on a session of the client: no repeats, deadlines, no redirects, our auth."""
+    adapter = OnceAdapter(access, timeout_s)
+    session.mount("http://", adapter)
+    session.mount("https://", adapter)
+    session.auth = auth
+    session.max_redirects = 0  # a followed 307 would be a second POST
+    if access.is_sandbox:
+        session.trust_env = False  # no proxies of the environment
+
+
+def read_error(error: Exception, what: str) -> ProviderError:
+    """The verdict on a failed read; every one is safe to repeat, its type says whether it is worth while."""
+    if isinstance(error, ProviderError):
+        return error
+    answer = _answer(error)
+    if answer is not None and answer.status_code == 429:
+        return Throttled(
+            "ibm asks for fewer requests", provider="ibm", http_status=429, retry_after_s=retry_after_s(answer)
+        )
+    if answer is not None and 400 <= answer.status_code < 500:
+        return _refusal(answer, what)
+    if answer is not None and answer.status_code >= 300:
+        return Ambiguous(
+            f"ibm answered {answer.status_code} to {what}",
+            provider="ibm",
+            http_status=answer.status_code,
+            retry_after_s=retry_after_s(answer),
+        )
+    if _never_left(error):
+        return NotSent(f"ibm cannot be reached for {what}", provider="ibm")
+    if isinstance(error, ValueError | KeyError | TypeError):
+        return Unreadable(f"ibm answered {what} with something that does not fit its documents", provider="ibm")
+    return Ambiguous(f"ibm gave no answer to {what} ({_root(error)})", provider="ibm")
+
+
+def post_error(error: Exception, what: str, auth: TokenAuth) -> ProviderError:
+    """The verdict on a POST that buys: Refused and NotSent only where that is proved."""
+    if isinstance(error, ProviderError):
+        return error
+    if _never_left(error):
+        return NotSent(f"ibm cannot be reached for {what}", provider="ibm")
+    answer = _answer(error)
+    if answer is None:
+        return Ambiguous(f"ibm gave no usable answer to {what} ({_root(error)}); it may have it", provider="ibm")
+    if answer.status_code in _REFUSED_POST and _own_error(answer) is not None:
+        if answer.status_code != 401 or not auth.renew():
+            return _refusal(answer, what)
+        return Ambiguous(f"ibm refused an old token for {what}; a new one settles it", provider="ibm", http_status=401)
+    return Ambiguous(
+        f"ibm answered {answer.status_code} to {what}; it may have it",
+        provider="ibm",
+        http_status=answer.status_code,
+        vendor_code=_code(_own_error(answer)),
+        retry_after_s=retry_after_s(answer),
+        body=answer.text[:_BODY_CAP],
+    )
+
+
+def retry_after_s(answer: requests.Response) -> float | None:
+    """Seconds of a Retry-After header; None for a date or nothing."""
+    try:
+        return max(float(answer.headers.get("Retry-After", "")), 0.0)
+    except ValueError:
+        return None
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """The error and what it came from. The client wraps some with and some without `from`."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _answer(error: Exception) -> requests.Response | None:
+    """The response behind an error of the client, if there was one."""
+    for one in _chain(error):
+        answer = getattr(one, "response", None)
+        if isinstance(answer, requests.Response):
+            return answer
+    return None
+
+
+def _never_left(error: Exception) -> bool:
+    """True only when no connection was made: refused, unresolved, or not established in time."""
+    for one in _chain(error):
+        if isinstance(one, requests.exceptions.ConnectTimeout):
+            return True
+        if isinstance(one, requests.exceptions.ConnectionError):
+            inner = one.args[0] if one.args else None
+            reason = inner.reason if isinstance(inner, MaxRetryError) else inner
+            return isinstance(reason, NewConnectionError | NameResolutionError | ConnectTimeoutError)
+    return False
+
+
+def _root(error: Exception) -> str:
+    """Type name of the innermost error: names no host, no header."""
+    return [type(one).__name__ for one in _chain(error)][-1]
+
+
+def _own_error(answer: requests.Response) -> Mapping[str, Any] | None:
+    """The error of IBM's documented body `{errors: [...]}`, or of `{error: {...}}`; None for anything else."""
+    try:
+        body = answer.json()
+    except ValueError:
+        return None
+    errors = body.get("errors") if isinstance(body, dict) else None
+    if isinstance(errors, list) and errors and isinstance(errors[0], dict):
+        return errors[0]
+    single = body.get("error") if isinstance(body, dict) else None
+    return single if isinstance(single, dict) else None
+
+
+def _code(error: Mapping[str, Any] | None) -> str | None:
+    return str(error["code"])[:50] if error and error.get("code") is not None else None
+
+
+def _refusal(answer: requests.Response, what: str) -> Refused:
+    own = _own_error(answer) or {}
+    text = str(own.get("message") or answer.text[:200])
+    hint = {
+        401: "; check QISKIT_IBM_TOKEN",
+        403: "; the API key may not use this instance or device (QISKIT_IBM_INSTANCE)",
+        409: "; the session is closed, or the instance's usage limit is reached" if "submission" in what else "",
+    }
+    return Refused(
+        f"ibm refused {what} ({answer.status_code}): {text[:500]}{hint.get(answer.status_code, '')}",
+        provider="ibm",
+        http_status=answer.status_code,
+        vendor_code=_code(own),
+        vendor_message=text[:2000],
+        body=answer.text[:_BODY_CAP],
+    )
