@@ -7,6 +7,7 @@ list of the backend to the end and matching `metadata.qflows_key`.
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 from collections import OrderedDict
 from collections.abc import Collection, Mapping, Sequence
@@ -31,8 +32,11 @@ from qflows.protocol import (
     SessionInfo,
     VendorResult,
 )
-from qflows.providers.ionq import wire
-from qflows.providers.ionq.http import IonQHttp
+from qflows.providers.ionq import sessions, wire
+from qflows.providers.ionq.circuit_json import read_json_circuit
+from qflows.providers.ionq.http import IonQHttp, path
+
+log = logging.getLogger("qflows.providers.ionq")
 
 PRODUCTION = "https://api.ionq.co/v0.4"
 _PAGE = 25  # ids and list page; pagination schema, API v0.4
@@ -62,20 +66,19 @@ class IonQProvider:
 
     def read(self, source: Any) -> Program | None:
         """IonQ circuit JSON as a program."""
-        return wire.read_json_circuit(source)
+        return read_json_circuit(source)
 
     def devices(self) -> Sequence[DeviceInfo]:
         """GET /backends."""
         backends = self._http.get("/backends")
-        entries = backends if isinstance(backends, list) else backends.get("backends", [])
-        return [_device(entry) for entry in entries]
+        return [_device(entry) for entry in _entries(backends, "backends")]
 
     def limits(self, device_id: str) -> Limits:
         """GET /backends/{id}. Raises Refused for an unknown backend."""
-        entry = self._http.get(f"/backends/{device_id}")
+        entry = self._http.get_object(path("backends", device_id))
         n_qubits, shots = _LIMITS.get(device_id, (None, 10_000))
         return Limits(
-            max_qubits=int(entry.get("qubits") or n_qubits or 0) or None,
+            max_qubits=entry["qubits"] if type(entry.get("qubits")) is int else n_qubits,
             max_shots=shots,
             max_programs=5_000,
             mid_circuit=True,
@@ -131,8 +134,9 @@ class IonQProvider:
                 # order is not documented: stopping early is allowed only while the list itself shows it
                 newest_first = newest_first and created is not None and (last is None or created <= last)
                 last = created
-                key = (job.get("metadata") or {}).get(wire.KEY)
-                if key in keys:
+                key = wire.mapping(job.get("metadata")).get(wire.KEY)
+                # a child may show its parent's metadata (not documented); it is no purchase of its own
+                if key in keys and not job.get("parent_job_id"):
                     hits.setdefault(str(key), []).append(Found(str(job["id"]), created))
             cursor = page.get("next")
             if not cursor or (newest_first and moments and all(m is not None and m < since for m in moments)):
@@ -156,7 +160,7 @@ class IonQProvider:
 
     def result(self, vendor_id: str, spec: JobSpec, key: str) -> VendorResult:
         """Counts per circuit, matched by child id, never by place in an aggregate."""
-        job = self._recall(vendor_id) or self._http.get(f"/jobs/{vendor_id}")
+        job = self._recall(vendor_id) or self._http.get_object(path("jobs", vendor_id))
         if spec.options.get("dry_run"):
             raise Refused("a dry run has no results; read the cost instead", provider="ionq")
         items = [self._single(job, spec, key)] if len(spec.programs) == 1 else self._children(vendor_id, spec, key)
@@ -173,26 +177,31 @@ class IonQProvider:
     def _single(self, job: Mapping[str, Any], spec: JobSpec, key: str) -> ItemResult:
         (program,) = spec.programs
         if program.has_mid_circuit:
-            return wire.register_shots(program, self._http.get(f"/jobs/{job['id']}/artifacts/{_shots_artifact(job)}"))
+            return wire.register_shots(
+                program,
+                shots=spec.shots,
+                body=self._http.get(path("jobs", job["id"], "artifacts", _shots_artifact(job))),
+            )
         return self._item(job, program, spec, wire.item_seed(spec, key, 0))
 
     def _item(self, job: Mapping[str, Any], program: Program, spec: JobSpec, seed: int) -> ItemResult:
-        results = job.get("results")
+        results = wire.mapping(job.get("results"))
         if not results:
-            job = self._http.get(f"/jobs/{job['id']}")
-            results = job.get("results") or {}
+            job = self._http.get_object(path("jobs", job["id"]))
+            results = wire.mapping(job.get("results"))
         params = [("sharpen", str(bool(spec.options["sharpen"])).lower())] if "sharpen" in spec.options else []
-        url = (results.get("probabilities") or {}).get("url")
-        states = self._http.get_linked(url, f"/jobs/{job['id']}/results/probabilities", params)
-        shots_url = (results.get("shots") or {}).get("url")
+        url = wire.mapping(results.get("probabilities")).get("url")
+        states = self._http.get_linked(url, path("jobs", job["id"], "results", "probabilities"), params)
+        shots_url = wire.mapping(results.get("shots")).get("url")
         memory = self._http.get_linked(shots_url, "", []) if shots_url and spec.options.get("memory") else None
         exact = spec.device_id == "simulator" and spec.options.get("noise_model", wire.IDEAL) == wire.IDEAL
         return wire.item_result(program, states, shots=spec.shots, seed=seed, is_exact=exact, memory=memory)
 
     def _children(self, vendor_id: str, spec: JobSpec, key: str) -> list[ItemResult]:
         """One aggregate request when every child is in it, else the children that are missing one by one."""
-        parent = self._http.get(f"/jobs/{vendor_id}")
-        ids = parent.get("child_job_ids") or []
+        parent = self._http.get_object(path("jobs", vendor_id))
+        children = parent.get("child_job_ids")
+        ids = [str(child) for child in children] if isinstance(children, list) else []
         if len(ids) != len(spec.programs):
             raise Unreadable(
                 f"ionq job {vendor_id} has {len(ids)} children where {len(spec.programs)} circuits were sent",
@@ -200,7 +209,9 @@ class IonQProvider:
                 body=str(parent)[:4000],
             )
         exact = spec.options.get("noise_model", wire.IDEAL) == wire.IDEAL and spec.device_id == "simulator"
-        aggregate = self._aggregate(parent) if not spec.options.get("memory") else {}
+        # shots, and results merged in another way, exist per child only
+        one_by_one = spec.options.get("memory") or "sharpen" in spec.options
+        aggregate = {} if one_by_one else self._aggregate(parent)
         singles = self._children_listed(vendor_id) if any(child not in aggregate for child in ids) else {}
         items = []
         for index, (child, program) in enumerate(zip(ids, spec.programs, strict=True)):
@@ -208,16 +219,16 @@ class IonQProvider:
             if child in aggregate:
                 items.append(wire.item_result(program, aggregate[child], shots=spec.shots, seed=seed, is_exact=exact))
                 continue
-            job = singles.get(child) or self._http.get(f"/jobs/{child}")
+            job = singles.get(child) or self._http.get_object(path("jobs", child))
             finished = job.get("status") == "completed"
             items.append(self._item(job, program, spec, seed) if finished else wire.child_failure(job))
         return items
 
     def _aggregate(self, parent: Mapping[str, Any]) -> Mapping[str, Any]:
-        url = ((parent.get("results") or {}).get("probabilities") or {}).get("url")
+        url = wire.mapping(wire.mapping(parent.get("results")).get("probabilities")).get("url")
         if not url:
             return {}  # a failed parent has no aggregate, its good children still have results
-        body = self._http.get_linked(url, f"/jobs/{parent['id']}/results/probabilities/aggregated", [])
+        body = self._http.get_linked(url, path("jobs", parent["id"], "results", "probabilities", "aggregated"), [])
         return body if isinstance(body, dict) else {}
 
     def _children_listed(self, vendor_id: str) -> dict[str, Mapping[str, Any]]:
@@ -235,7 +246,11 @@ class IonQProvider:
     def _cost(self, vendor_id: str, spec: JobSpec) -> Cost | None:
         if spec.device_id == "simulator":
             return Cost(0.0, "usd", False)
-        body = self._http.get(f"/jobs/{vendor_id}/cost")
+        try:
+            body = self._http.get_object(path("jobs", vendor_id, "cost"))
+        except (Refused, Unreadable) as error:
+            log.warning("the cost of ionq job %s is not known: %s", vendor_id, error)
+            return None  # counts are worth more than their price
         for name, is_estimate in (("cost", False), ("estimated_cost", True)):
             price = body.get(name)
             if isinstance(price, dict) and isinstance(price.get("value"), int | float):
@@ -244,7 +259,7 @@ class IonQProvider:
 
     def cancel(self, vendor_id: str) -> None:
         """PUT /jobs/{id}/status/cancel; no effect on a finished job."""
-        self._http.put(f"/jobs/{vendor_id}/status/cancel")
+        self._http.put(path("jobs", vendor_id, "status", "cancel"))
 
     def estimate(self, spec: JobSpec) -> Cost | None:
         """GET /jobs/estimate with the gate counts of all circuits, in the vendor's unit."""
@@ -260,48 +275,40 @@ class IonQProvider:
             ("2q_gates", str(sum(p.n_two_qubit for p in spec.programs))),
             ("error_mitigation", str(bool(spec.options.get("debiasing"))).lower()),
         ]
-        body = self._http.get("/jobs/estimate", params)
+        body = self._http.get_object("/jobs/estimate", params)
         total = body.get("estimated_total_cost")
         unit = str(body.get("estimated_unit", "usd"))
         return Cost(float(total), unit, True) if isinstance(total, int | float) else None
 
     def open_session(self, device_id: str, *, mode: str, max_time_s: float | None, options: Mapping[str, Any]) -> str:
         """POST /sessions, once. Options: `max_jobs`, `max_usd`; the limits end it even if nobody does."""
-        unknown = set(options) - {"max_jobs", "max_usd"}
-        if mode != "dedicated" or unknown:
-            raise ProgramRejected(
-                f"IonQ sessions are dedicated and know max_jobs and max_usd, not {mode} {sorted(unknown)}"
-            )
-        settings: dict[str, Any] = {}
-        if "max_jobs" in options:
-            settings["job_count_limit"] = options["max_jobs"]
-        if max_time_s is not None:
-            settings["duration_limit_min"] = max(1, round(max_time_s / 60))
-        if "max_usd" in options:
-            settings["cost_limit"] = {"unit": "usd", "value": options["max_usd"]}
-        return self._http.post_once("/sessions", {"backend": device_id, "settings": settings})["id"]
+        body = sessions.request(device_id, mode=mode, max_time_s=max_time_s, options=options)
+        return self._http.post_once("/sessions", body)["id"]
 
     def session(self, session_id: str) -> SessionInfo:
         """GET /sessions/{id}."""
-        return _session(self._http.get(f"/sessions/{session_id}"))
+        return sessions.session_info(self._http.get(path("sessions", session_id)))
 
     def recent_sessions(self, device_id: str, *, since: datetime) -> Sequence[SessionInfo]:
         """GET /sessions, narrowed here."""
         body = self._http.get("/sessions")
-        entries = body if isinstance(body, list) else body.get("sessions", [])
-        found = [_session(entry) for entry in entries if entry.get("backend") == device_id]
-        return [info for info in found if info.created_at is None or info.created_at >= since]
+        found = [sessions.session_info(entry) for entry in _entries(body, "sessions")]
+        return [
+            info
+            for info in found
+            if info.device_id == device_id and (info.created_at is None or info.created_at >= since)
+        ]
 
     def close_session(self, session_id: str) -> None:
         """POST /sessions/{id}/end; ending an ended session is no error."""
-        self._http.post_repeatable(f"/sessions/{session_id}/end")
+        self._http.post_repeatable(path("sessions", session_id, "end"))
 
     def cancel_session(self, session_id: str) -> None:
         """Cancels the session's unfinished jobs, then ends it."""
         cursor: str | None = None
         for _ in range(_MAX_PAGES):
             params = [("limit", str(_PAGE)), *([("next", cursor)] if cursor else [])]
-            page = self._http.get(f"/sessions/{session_id}/jobs", params)
+            page = self._http.get(path("sessions", session_id, "jobs"), params)
             for job in _jobs(page):
                 if wire.observation(job).phase in (Phase.QUEUED, Phase.RUNNING):
                     self.cancel(str(job["id"]))
@@ -328,6 +335,14 @@ def _jobs(page: Any) -> list[Mapping[str, Any]]:
     return jobs
 
 
+def _entries(body: Any, name: str) -> list[Mapping[str, Any]]:
+    """A bare list, or the list under `name`: both were seen."""
+    entries = wire.mapping(body).get(name) if isinstance(body, dict) else body
+    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+        raise Unreadable(f"ionq: a list of {name} was expected", provider="ionq", body=str(body)[:4000])
+    return entries
+
+
 def _device(entry: Mapping[str, Any]) -> DeviceInfo:
     queue_ms = entry.get("average_queue_time")
     return DeviceInfo(
@@ -340,26 +355,9 @@ def _device(entry: Mapping[str, Any]) -> DeviceInfo:
     )
 
 
-def _session(body: Mapping[str, Any]) -> SessionInfo:
-    limits = body.get("settings") or {}
-    minutes = limits.get("duration_limit_min")
-    return SessionInfo(
-        session_id=str(body["id"]),
-        device_id=str(body.get("backend")),
-        mode="dedicated",
-        state=str(body.get("status")),
-        is_open=body.get("status") in ("created", "started"),
-        created_at=wire.moment(body.get("created_at")),
-        started_at=wire.moment(body.get("started_at")),
-        closed_at=wire.moment(body.get("ended_at")),
-        max_time_s=minutes * 60 if isinstance(minutes, int | float) else None,
-        details=dict(body),
-    )
-
-
 def _shots_artifact(job: Mapping[str, Any]) -> str:
-    for name, descriptor in (job.get("results") or {}).items():
-        if name.startswith("ionq.result.shots.json.v2") and isinstance(descriptor, dict):
+    for name, descriptor in wire.mapping(job.get("results")).items():
+        if name.startswith("ionq.result.shots.json.v2") and "id" in wire.mapping(descriptor):
             return str(descriptor["id"])
     raise Unreadable(f"ionq job {job.get('id')} offers no shot-by-shot artifact", provider="ionq", body=str(job)[:4000])
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import httpx
 
@@ -42,6 +42,13 @@ class IonQHttp:
     def get(self, path: str, params: Params = ()) -> Any:
         """A JSON body; every fault is safe to repeat, its type says whether it is worth while."""
         return self._read(self._client.build_request("GET", self.base_url + path, params=list(params)))
+
+    def get_object(self, path: str, params: Params = ()) -> Mapping[str, Any]:
+        """A JSON object. Raises Unreadable for any other JSON."""
+        body = self.get(path, params)
+        if not isinstance(body, dict):
+            raise Unreadable(f"ionq answered {path} without an object", provider="ionq", body=str(body)[:_BODY_CAP])
+        return body
 
     def get_linked(self, url: Any, default_path: str, params: Params) -> Any:
         """Follows a link from a job body. Only server-relative links are followed: vendor text is data."""
@@ -112,6 +119,13 @@ class IonQHttp:
                 body=answer.text[:_BODY_CAP],
             )
         return parsed
+
+
+def path(*parts: str) -> str:
+    """A path whose parts cannot leave it: ids may come from a person, or from another vendor's answer."""
+    if any(part in (".", "..", "") for part in parts):
+        raise Refused(f"ionq has nothing with the id {parts[1][:80]!r}", provider="ionq")
+    return "".join("/" + quote(str(part), safe="") for part in parts)
 
 
 def _json(answer: httpx.Response) -> Any:

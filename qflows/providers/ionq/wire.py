@@ -10,6 +10,7 @@ import base64
 import gzip
 import json
 import math
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -20,7 +21,7 @@ from qflows.model import Counts, ItemError, ItemResult
 from qflows.openqasm import STDGATES, to_openqasm
 from qflows.programs import Program, to_program
 from qflows.protocol import JobSpec, Observation, Phase
-from qflows.readout import merge, readout, sample
+from qflows.readout import check_total, merge, readout, sample
 
 KEY = "qflows_key"
 IDEAL = "ideal"
@@ -194,7 +195,7 @@ def item_seed(spec: JobSpec, key: str, index: int) -> int:
 def observation(job: Mapping[str, Any]) -> Observation:
     """One entry of GET /jobs. An undocumented status is UNKNOWN."""
     word = str(job.get("status"))
-    failure = job.get("failure") or {}
+    failure = mapping(job.get("failure"))
     wait_ms = job.get("predicted_wait_time_ms")
     phase = STATUS.get(word, Phase.UNKNOWN)
     code = str(failure.get("code") or "") or None
@@ -209,6 +210,11 @@ def observation(job: Mapping[str, Any]) -> Observation:
         error_message=failure_text(failure) if failure else None,
         is_retryable=code in RETRYABLE,
     )
+
+
+def mapping(value: Any) -> Mapping[str, Any]:
+    """`value` if it is a JSON object, else an empty one: what is left out and what is garbled are treated alike."""
+    return value if isinstance(value, dict) else {}
 
 
 def failure_text(failure: Mapping[str, Any]) -> str:
@@ -236,7 +242,10 @@ def item_result(
     weights = _probabilities(states, program.n_qubits)
     probabilities = merge(weights, layout.from_qubits)
     if memory is not None:
+        if not isinstance(memory, list):
+            raise Unreadable(f"ionq: expected a list of shots, got {str(memory)[:200]!r}", provider="ionq")
         rows = tuple(layout.from_qubits(_state(value, program.n_qubits)) for value in memory)
+        check_total(Counter(rows), shots, "ionq")
         return ItemResult(counts=_tally(rows), probabilities=probabilities, memory=rows)
     if shots is None:
         return ItemResult(probabilities=probabilities)
@@ -246,20 +255,23 @@ def item_result(
     return ItemResult(counts=_apportion(probabilities, shots), probabilities=probabilities)
 
 
-def register_shots(program: Program, body: Any) -> ItemResult:
+def register_shots(program: Program, body: Any, *, shots: int | None) -> ItemResult:
     """Shot-by-shot results of an OpenQASM 3 job: `{"shots": [{"registers": {"b": [bit 0, bit 1, ...]}}]}`."""
     layout = readout(program)
     try:
         rows = [shot["registers"]["b"] for shot in body["shots"]]
-        words = tuple(layout.from_clbits(sum((int(bit) & 1) << k for k, bit in enumerate(row))) for row in rows)
+        if any(len(row) != program.n_clbits or set(row) - {0, 1} for row in rows):
+            raise ValueError(f"a shot is not {program.n_clbits} bits")
+        words = tuple(layout.from_clbits(sum(bit << k for k, bit in enumerate(row))) for row in rows)
     except (TypeError, KeyError, ValueError) as error:
         raise Unreadable(f"ionq: shots are not in the documented shape: {error!r}", provider="ionq") from error
+    check_total(Counter(words), shots, "ionq")
     return ItemResult(counts=_tally(words), memory=words)
 
 
 def child_failure(job: Mapping[str, Any]) -> ItemResult:
     """One circuit of a multi-circuit job that has no counts."""
-    failure = job.get("failure") or {}
+    failure = mapping(job.get("failure"))
     code = failure.get("code")
     text = failure_text(failure) if failure else f"the circuit is {job.get('status')}"
     return ItemResult(error=ItemError(str(code) if code else str(job.get("status")), text))
@@ -283,7 +295,8 @@ def _weight(value: Any) -> float:
 
 def _state(value: Any, n_qubits: int) -> int:
     text = str(value)
-    if not text.isdecimal() or int(text) >> n_qubits:
+    # ASCII only: int() reads the digits of every script
+    if not (text.isascii() and text.isdecimal()) or int(text) >> n_qubits:
         raise Unreadable(f"ionq: {text[:40]!r} is not a state of {n_qubits} qubits", provider="ionq")
     return int(text)
 
@@ -298,66 +311,4 @@ def _apportion(probabilities: Mapping[str, float], shots: int) -> Counts:
 
 
 def _tally(rows: Sequence[str]) -> Counts:
-    counts: dict[str, int] = {}
-    for row in rows:
-        counts[row] = counts.get(row, 0) + 1
-    return Counts(sorted(counts.items()))
-
-
-def read_json_circuit(source: Any) -> Program | None:
-    """IonQ's own circuit JSON `{"gateset"?, "qubits", "circuit": [...]}` as a program, else None.
-
-    Every qubit is measured, as on IonQ: clbit i holds qubit i, in one register `c`.
-    """
-    if not isinstance(source, Mapping) or "circuit" not in source or "qubits" not in source:
-        return None
-    from qiskit import QuantumCircuit
-    from qiskit.circuit import Gate
-
-    n_qubits = source["qubits"]
-    if not isinstance(n_qubits, int) or isinstance(n_qubits, bool) or not 1 <= n_qubits <= 64:
-        raise ProgramRejected(f"IonQ JSON: qubits must be a number from 1 to 64, not {n_qubits!r}")
-    circuit = QuantumCircuit(n_qubits, n_qubits, name=str(source.get("name", "ionq-json"))[:64])
-    native = source.get("gateset", "qis") == "native"
-    for place, gate in enumerate(source["circuit"]):
-        try:
-            _append(circuit, gate, native, Gate)
-        except (KeyError, TypeError, ValueError, IndexError) as error:
-            raise ProgramRejected(f"IonQ JSON: gate {place} ({str(gate)[:80]}) cannot be read: {error}") from error
-        except Exception as error:
-            if type(error).__module__.startswith("qiskit"):
-                raise ProgramRejected(f"IonQ JSON: gate {place} ({str(gate)[:80]}): {error}") from error
-            raise
-    circuit.measure(range(n_qubits), range(n_qubits))
-    return to_program(circuit)
-
-
-def _append(circuit: Any, gate: Mapping[str, Any], native: bool, opaque: Any) -> None:  # noqa: FBT001 - private
-    name = gate["gate"]
-    targets = list(gate.get("targets", [gate["target"]] if "target" in gate else []))
-    controls = list(gate.get("controls", [gate["control"]] if "control" in gate else []))
-    if native:
-        params = {
-            "gpi": lambda: [gate["phase"]],
-            "gpi2": lambda: [gate["phase"]],
-            "ms": lambda: [*gate["phases"], gate.get("angle", 0.25)],
-            "zz": lambda: [gate["angle"]],
-            "nop": lambda: [gate.get("time", 0.0)],
-        }[name]()
-        circuit.append(opaque(name, len(targets), [float(p) for p in params]), targets)
-        return
-    back = {ionq: ours for ours, ionq in _PLAIN.items()} | {"not": "x"}
-    turns = {"rx": "rx", "ry": "ry", "rz": "rz", "xx": "rxx", "yy": "ryy", "zz": "rzz"}
-    from qiskit.circuit.library import get_standard_gate_name_mapping
-
-    standard = get_standard_gate_name_mapping()
-    if name == "cnot":
-        circuit.cx(controls[0], targets[0])
-        return
-    if "rotation" in gate:
-        made = standard["p" if name == "z" else turns[name]].base_class(float(gate["rotation"]))
-    else:
-        made = standard[back[name]].base_class()
-    groups = [targets] if made.num_qubits > 1 else [[target] for target in targets]
-    for group in groups:
-        circuit.append(made.control(len(controls)) if controls else made, [*controls, *group])
+    return Counts(sorted(Counter(rows).items()))

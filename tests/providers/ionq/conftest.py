@@ -22,7 +22,7 @@ def connected_to() -> Callable[[str], Provider]:
     """From a base address to a provider with the canary as its key."""
 
     def connect(url: str) -> Provider:
-        return providers.connect("ionq", {"api_key": CANARY, "api_url": f"{url}/v0.4"}, timeout_s=10)
+        return providers.connect("ionq", {"api_key": CANARY, "api_url": f"{url}/v0.4"}, timeout_s=30)
 
     return connect
 
