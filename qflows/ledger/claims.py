@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy import exc
 
-from qflows.errors import IllegalTransition, StaleClaim, UnknownJob
+from qflows.errors import IllegalTransition, KeyReused, StaleClaim, UnknownJob
 from qflows.ledger.owner import is_dead, me
-from qflows.ledger.rows import JOB_COLUMNS, job_of
+from qflows.ledger.rows import CODE_CAP, JOB_COLUMNS, MESSAGE_CAP, job_of, vendor_text
 from qflows.ledger.store import Ledger, utc_now
 from qflows.ledger.tables import jobs, ledger_now
 from qflows.model import Job
@@ -83,13 +85,21 @@ def accepted(ledger: Ledger, claim: Claim, vendor_id: str) -> None:
     answer. Otherwise the id is written down as an event and StaleClaim is raised: the caller holds an extra.
     """
     values = {"at_key": claim.key, "at_fence": claim.fence, "to_vendor_id": vendor_id, "now": utc_now()}
-    with ledger.write() as connection:
+    with _one_job_per_vendor_id(claim.key, vendor_id), ledger.write() as connection:
         done = connection.execute(_ACCEPT, values).rowcount
         if done != 1:
             ledger.record_event(connection, "late-answer", claim.key, vendor_id=vendor_id, fence=claim.fence)
     if done != 1:
         raise StaleClaim(f"job {claim.key[:12]} was taken over while its answer was under way")
     ledger.tell("queued", claim.key, vendor_id=vendor_id)
+
+
+@contextmanager
+def _one_job_per_vendor_id(key: str, vendor_id: str) -> Iterator[None]:
+    try:
+        yield
+    except exc.IntegrityError as error:
+        raise KeyReused(f"{vendor_id} cannot be the id of job {key[:12]}: another job has it already") from error
 
 
 _AT_VENDOR: dict[str, Any] = {
@@ -130,8 +140,8 @@ def refused(ledger: Ledger, claim: Claim, *, code: str | None, message: str) -> 
         claim,
         JobStatus.FAILED,
         error_kind="refused",
-        error_code=code,
-        error_message=message,
+        error_code=vendor_text(code, CODE_CAP),
+        error_message=vendor_text(message, MESSAGE_CAP),
         error_retryable=False,
         finished_at=utc_now(),
     )
@@ -139,14 +149,19 @@ def refused(ledger: Ledger, claim: Claim, *, code: str | None, message: str) -> 
 
 
 def not_sent(ledger: Ledger, claim: Claim, *, message: str, retry_in_s: float) -> None:
-    """SUBMITTING → PREPARED: the request provably never left, or was turned away before acceptance."""
-    _end(ledger, claim, JobStatus.PREPARED, error_message=message, send_after=ledger_now() + retry_in_s)
+    """SUBMITTING → PREPARED: the request provably never left, or was turned away before acceptance.
+
+    On to CANCELLED when somebody wished so meanwhile.
+    """
+    text = vendor_text(message, MESSAGE_CAP)
+    _end(ledger, claim, JobStatus.PREPARED, error_message=text, send_after=ledger_now() + retry_in_s)
     ledger.tell("not-sent", claim.key, reason=message)
 
 
 def doubted(ledger: Ledger, claim: Claim, *, message: str) -> None:
     """SUBMITTING → IN_DOUBT: the vendor may have it. The first look may follow at once."""
-    _end(ledger, claim, JobStatus.IN_DOUBT, error_kind="doubt", error_message=message, **_doubt_begins())
+    text = vendor_text(message, MESSAGE_CAP)
+    _end(ledger, claim, JobStatus.IN_DOUBT, error_kind="doubt", error_message=text, **_doubt_begins())
     ledger.tell("in-doubt", claim.key, reason=message)
 
 
@@ -161,8 +176,24 @@ def _end(ledger: Ledger, claim: Claim, to: JobStatus, **values: Any) -> None:
             .where(jobs.c.key == claim.key, jobs.c.fence == claim.fence, jobs.c.status == JobStatus.SUBMITTING)
             .values(status=to, lease_until=None, claim_owner=None, **values)
         ).rowcount
+        if to is JobStatus.PREPARED and done == 1:
+            cancel_unsent(connection, [claim.key])
     if done != 1:
         raise StaleClaim(f"job {claim.key[:12]} was taken over; this process lets go of it")
+
+
+def cancel_unsent(connection: sa.Connection, keys: Collection[str]) -> None:
+    """PREPARED → CANCELLED where that was wished, in the caller's transaction: nobody but us ever knew of the job."""
+    connection.execute(
+        sa.update(jobs)
+        .where(jobs.c.key.in_(keys), jobs.c.status == JobStatus.PREPARED, jobs.c.cancel_requested_at.is_not(None))
+        .values(
+            status=JobStatus.CANCELLED,
+            error_kind="cancelled",
+            error_message="cancelled before it was sent; nothing was bought",
+            finished_at=utc_now(),
+        )
+    )
 
 
 def expire(ledger: Ledger, keys: Collection[str]) -> list[str]:
@@ -233,8 +264,11 @@ def doubts_due(ledger: Ledger, keys: Collection[str]) -> list[Doubt]:
 
 
 def adopt(ledger: Ledger, job: Job, vendor_id: str, *, extras: Collection[str] = ()) -> None:
-    """IN_DOUBT → QUEUED with an id found at the vendor. Raises StaleClaim when somebody settled it first."""
-    with ledger.write() as connection:
+    """IN_DOUBT → QUEUED with an id found at the vendor.
+
+    Raises StaleClaim when somebody settled it first, KeyReused when the id is another job's.
+    """
+    with _one_job_per_vendor_id(job.key, vendor_id), ledger.write() as connection:
         values = {"at_key": job.key, "at_fence": job.fence, "to_vendor_id": vendor_id, "now": utc_now()}
         done = connection.execute(_ADOPT, values).rowcount
         if done == 1:
@@ -245,7 +279,10 @@ def adopt(ledger: Ledger, job: Job, vendor_id: str, *, extras: Collection[str] =
 
 
 def absent(ledger: Ledger, job: Job) -> None:
-    """IN_DOUBT → PREPARED: absence is proved, so it may be sent again under the same key."""
+    """IN_DOUBT → PREPARED: absence is proved, so it may be sent again under the same key.
+
+    On to CANCELLED when somebody wished so meanwhile.
+    """
     with ledger.write() as connection:
         done = connection.execute(
             sa.update(jobs)
@@ -254,6 +291,7 @@ def absent(ledger: Ledger, job: Job) -> None:
         ).rowcount
         if done == 1:
             ledger.record_event(connection, "absent", job.key)
+            cancel_unsent(connection, [job.key])
     if done != 1:
         raise StaleClaim(f"job {job.key[:12]} was settled by another process")
     ledger.tell("absent", job.key)

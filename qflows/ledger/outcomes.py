@@ -11,8 +11,8 @@ from typing import Any
 import sqlalchemy as sa
 
 from qflows.errors import IllegalTransition
-from qflows.ledger.claims import chunks
-from qflows.ledger.rows import body_of
+from qflows.ledger.claims import cancel_unsent, chunks
+from qflows.ledger.rows import CODE_CAP, MESSAGE_CAP, body_of, vendor_text
 from qflows.ledger.store import Ledger, utc_now
 from qflows.ledger.tables import jobs, results
 from qflows.model import ItemResult, Job
@@ -21,7 +21,7 @@ from qflows.transitions import AT_VENDOR, LIVE, JobStatus, sources
 
 log = logging.getLogger("qflows.ledger")
 
-_MESSAGE_CAP = 4000  # vendor text is data: bounded before it is kept
+_WORD_CAP = 64
 
 
 def observe(ledger: Ledger, seen: Sequence[tuple[Job, Observation]]) -> list[str]:
@@ -50,8 +50,8 @@ def _is_news(job: Job, look: Observation) -> bool:
 
 
 def _apply(ledger: Ledger, connection: sa.Connection, job: Job, look: Observation) -> str | None:
-    heard: dict[str, Any] = {"word": look.word[:64], "queue_position": look.queue_position}
-    heard["queue_note"] = look.queue_note[:255] if look.queue_note else None
+    heard: dict[str, Any] = {"word": vendor_text(look.word, _WORD_CAP), "queue_position": look.queue_position}
+    heard["queue_note"] = vendor_text(look.queue_note, CODE_CAP) or None
     if look.started_at:
         heard["started_at"] = look.started_at
     if look.phase in (Phase.RUNNING, Phase.DONE):
@@ -75,8 +75,8 @@ def _ending(look: Observation) -> dict[str, Any]:
     return {
         "finished_at": look.finished_at or utc_now(),
         "error_kind": "failed" if look.phase is Phase.FAILED else "cancelled",
-        "error_code": look.error_code[:255] if look.error_code else None,
-        "error_message": (look.error_message or "")[:_MESSAGE_CAP],
+        "error_code": vendor_text(look.error_code, CODE_CAP) or None,
+        "error_message": vendor_text(look.error_message or "", MESSAGE_CAP),
         "error_retryable": look.is_retryable,
     }
 
@@ -148,7 +148,7 @@ def _store_one(ledger: Ledger, connection: sa.Connection, one: Outcome) -> bool:
         values |= {"error_kind": None, "error_message": None}
         to = JobStatus.COMPLETED
     else:
-        values |= _ending(one.failure) | {"word": one.failure.word[:64]}
+        values |= _ending(one.failure) | {"word": vendor_text(one.failure.word, _WORD_CAP)}
         to = JobStatus.FAILED
     if not _move(connection, one.job, to, values):
         return False
@@ -201,16 +201,7 @@ def _wish(connection: sa.Connection, keys: Collection[str]) -> list[str]:
         .returning(jobs.c.key)
     )
     wished = [row.key for row in rows]
-    connection.execute(
-        sa.update(jobs)
-        .where(jobs.c.key.in_(keys), jobs.c.status == JobStatus.PREPARED)
-        .values(
-            status=JobStatus.CANCELLED,
-            error_kind="cancelled",
-            error_message="cancelled before it was sent; nothing was bought",
-            finished_at=utc_now(),
-        )
-    )
+    cancel_unsent(connection, keys)
     return wished
 
 

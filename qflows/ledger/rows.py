@@ -16,6 +16,17 @@ from qflows.transitions import JobStatus
 JOB_COLUMNS = [column for column in jobs.columns if column.name not in ("items", "options")]
 
 
+MESSAGE_CAP = 4000
+CODE_CAP = 255
+
+
+def vendor_text(text: str | None, cap: int) -> str | None:
+    """Text of a vendor, fit to be stored: bounded, and without what a database or UTF-8 cannot hold."""
+    if text is None:
+        return None
+    return text[:cap].replace("\x00", "\ufffd").encode("utf-8", "replace").decode("utf-8")
+
+
 def job_of(row: sa.Row[Any] | Any) -> Job:
     """A row of JOB_COLUMNS as a handle."""
     return Job(

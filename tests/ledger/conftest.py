@@ -104,3 +104,10 @@ def alter(ledger: Ledger) -> Callable[..., None]:
             connection.execute(sa.update(jobs).where(jobs.c.key == key).values(**values))
 
     return change
+
+
+@pytest.fixture
+def make_walker(sqlite_ledger: Ledger, make_intent: MakeIntent) -> Callable[[], Job]:
+    """Makes PREPARED jobs in the SQLite ledger, each a new one."""
+    numbers = itertools.count()
+    return lambda: intents.prepare(sqlite_ledger, [make_intent(f"walk {next(numbers)}")])[0]
