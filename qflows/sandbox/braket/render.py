@@ -50,7 +50,7 @@ def status(call: Call, job: Job) -> str:
     phase = call.phase(job)
     if phase == "cancelled" and job.facts["cancelling_reads"] > 0:
         return "CANCELLING"
-    if phase == "queued" and job.reads <= call.switch("created_reads"):
+    if phase == "queued" and 0 < call.switch("created_reads") >= job.reads:
         return "CREATED"
     if phase == "done" and failed_executables(job) and call.switch("program_set_partial") == "failed":
         return "FAILED"

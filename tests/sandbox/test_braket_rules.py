@@ -1,0 +1,351 @@
+"""The emulated Braket against its own service model, and every choice AWS leaves open, through plain boto3."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import boto3
+import pytest
+from botocore.config import Config
+from botocore.exceptions import ClientError
+
+from qflows.sandbox import Sandbox
+from qflows.sandbox.braket import contract
+
+SV1 = "arn:aws:braket:::device/quantum-simulator/amazon/sv1"
+GARNET = "arn:aws:braket:eu-north-1::device/qpu/iqm/Garnet"
+RETIRED = "arn:aws:braket:us-west-1::device/qpu/rigetti/Aspen-M-3"
+BUCKET = "amazon-braket-sandbox"
+ONCE = Config(retries={"total_max_attempts": 1})
+
+
+@pytest.fixture(scope="module")
+def braket_sandbox() -> Iterator[Sandbox]:
+    """One server process for this file."""
+    with Sandbox(vendors=("braket",)) as running:
+        yield running
+
+
+@pytest.fixture
+def sandbox(braket_sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> Sandbox:
+    """Emptied before each test."""
+    braket_sandbox.admin.reset()
+    for name, value in braket_sandbox.env.items():
+        monkeypatch.setenv(name, value)
+    return braket_sandbox
+
+
+@pytest.fixture(scope="module")
+def clients(braket_sandbox: Sandbox) -> dict[tuple[str, str], Any]:
+    """boto3 clients that send once."""
+    session = boto3.session.Session(aws_access_key_id="test", aws_secret_access_key="test")
+    made = (("braket", "us-east-1"), ("braket", "eu-north-1"), ("braket", "us-west-1"), ("s3", "us-east-1"))
+    return {
+        (service, region): session.client(service, region_name=region, endpoint_url=braket_sandbox.url, config=ONCE)
+        for service, region in made
+    }
+
+
+@pytest.fixture
+def client(sandbox: Sandbox, clients: dict[tuple[str, str], Any]) -> Any:
+    return clients["braket", "us-east-1"]
+
+
+@pytest.fixture
+def north(sandbox: Sandbox, clients: dict[tuple[str, str], Any]) -> Any:
+    return clients["braket", "eu-north-1"]
+
+
+def program(body: str = "x q[0];", qubits: int = 1) -> dict[str, Any]:
+    measures = "".join(f"b[{k}] = measure q[{k}];\n" for k in range(qubits))
+    source = f"OPENQASM 3.0;\nbit[{qubits}] b;\nqubit[{qubits}] q;\n{body}\n{measures}"
+    return {"braketSchemaHeader": {"name": "braket.ir.openqasm.program", "version": "1"}, "source": source}
+
+
+def task(**changes: Any) -> dict[str, Any]:
+    """Parameters of a valid submission."""
+    return {
+        "deviceArn": SV1,
+        "action": json.dumps(program()),
+        "shots": 10,
+        "outputS3Bucket": BUCKET,
+        "outputS3KeyPrefix": "tests",
+    } | changes
+
+
+def refused(call: Any, code: str, status: int, **parameters: Any) -> str:
+    """The message of a call that must be refused with this code and status."""
+    with pytest.raises(ClientError) as caught:
+        call(**parameters)
+    assert caught.value.response["Error"]["Code"] == code
+    assert caught.value.response["ResponseMetadata"]["HTTPStatusCode"] == status
+    return caught.value.response["Error"]["Message"]
+
+
+# -- the service model -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("changes", "word"),
+    [
+        ({"clientToken": "k" * 65}, "clientToken"),
+        ({"outputS3Bucket": "b" * 64}, "outputS3Bucket"),
+        ({"outputS3KeyPrefix": "p" * 1025}, "outputS3KeyPrefix"),
+        ({"deviceParameters": "1" * 48_001}, "deviceParameters"),
+        ({"associations": [{"arn": "x", "type": "RESERVATION_TIME_WINDOW_ARN"}]}, "arn"),
+        ({"associations": [{"arn": GARNET, "type": "RESERVATION_TIME_WINDOW_ARN"}] * 2}, "associations"),
+        ({"jobToken": "j" * 129}, "jobToken"),
+    ],
+    ids=lambda value: str(value)[:30],
+)
+def test_request_outside_the_service_model_is_refused(client, sandbox, changes, word):
+    assert word in refused(client.create_quantum_task, "ValidationException", 400, **task(**changes))
+    assert sandbox.admin.count_jobs("braket") == 0
+
+
+@pytest.mark.parametrize(
+    "filters",
+    [
+        [{"name": "quantumTaskArn", "operator": "EQUAL", "values": ["a"] * 11}],
+        [{"name": "status", "operator": "EQUAL", "values": ["QUEUED"]}] * 11,
+        [{"name": "tags", "operator": "EQUAL", "values": ["a"]}],
+        [{"name": "status", "operator": "EQUAL", "values": ["DONE"]}],
+        [{"name": "createdAt", "operator": "BETWEEN", "values": ["2026-01-01T00:00:00Z"]}],
+        [{"name": "createdAt", "operator": "GTE", "values": ["yesterday"]}],
+    ],
+    ids=lambda filters: filters[0]["name"] + str(len(filters[0]["values"])),
+)
+def test_search_outside_the_service_model_is_refused(client, filters):
+    refused(client.search_quantum_tasks, "ValidationException", 400, filters=filters)
+
+
+def test_answers_are_held_against_the_service_model():
+    good = {"quantumTaskArn": "arn:x"}
+    assert contract.check_answer("CreateQuantumTask", good) == good
+    with pytest.raises(AssertionError, match="CreateQuantumTask"):
+        contract.check_answer("CreateQuantumTask", {"quantumTaskArn": 7})
+
+
+def test_create_declares_no_conflict():
+    declared = contract.error_shapes("CreateQuantumTask")
+    assert "ConflictException" not in declared
+    assert {"ValidationException", "DeviceOfflineException", "ServiceQuotaExceededException"} <= declared
+
+
+# -- refusals ----------------------------------------------------------------------------------------------------
+
+
+def test_unknown_device_and_foreign_region_are_refused(client):
+    refused(client.create_quantum_task, "ValidationException", 400, **task(deviceArn=SV1 + "x"))
+    refused(client.create_quantum_task, "ValidationException", 400, **task(deviceArn=GARNET))
+
+
+def test_retired_and_offline_devices_are_refused(clients, north, sandbox):
+    west = clients["braket", "us-west-1"]
+    refused(west.create_quantum_task, "DeviceRetiredException", 410, **task(deviceArn=RETIRED))
+    sandbox.admin.switches("braket", offline="Garnet")
+    refused(north.create_quantum_task, "DeviceOfflineException", 424, **task(deviceArn=GARNET))
+    assert north.get_device(deviceArn=GARNET)["deviceStatus"] == "OFFLINE"
+
+
+def test_closed_execution_window_makes_a_qpu_offline(north, sandbox):
+    sandbox.admin.switches("braket", windows="weekdays")
+    day_s = 86_400
+    seen = set()
+    for _ in range(14):  # half days of a week
+        seen.add(north.get_device(deviceArn=GARNET)["deviceStatus"])
+        sandbox.admin.advance(day_s / 2 + 60)
+    assert seen == {"ONLINE", "OFFLINE"} or seen == {"OFFLINE"}
+    windows = json.loads(north.get_device(deviceArn=GARNET)["deviceCapabilities"])["service"]["executionWindows"]
+    assert windows[0]["executionDay"] == "Weekdays"
+
+
+def test_spending_limit_refuses_a_task_over_budget(north, sandbox):
+    limit = north.create_spending_limit(deviceArn=GARNET, spendingLimit="0.70")["spendingLimitArn"]
+    north.create_quantum_task(**task(deviceArn=GARNET))  # 0.3145
+    north.create_quantum_task(**task(deviceArn=GARNET))
+    message = refused(north.create_quantum_task, "ValidationException", 400, **task(deviceArn=GARNET))
+    assert limit in message
+    assert north.search_spending_limits()["spendingLimits"][0]["totalSpend"] == "0.63"
+    north.update_spending_limit(spendingLimitArn=limit, spendingLimit="1.00")
+    north.create_quantum_task(**task(deviceArn=GARNET))
+    north.delete_spending_limit(spendingLimitArn=limit)
+    assert north.search_spending_limits()["spendingLimits"] == []
+
+
+@pytest.mark.parametrize(
+    ("choice", "code", "status"),
+    [("validation", "ValidationException", 400), ("access_denied", "AccessDeniedException", 403)],
+)
+def test_missing_bucket_can_refuse_the_submission(client, sandbox, choice, code, status):
+    sandbox.admin.switches("braket", missing_bucket=choice)
+    refused(client.create_quantum_task, code, status, **task(outputS3Bucket="nowhere"))
+
+
+def test_gate_or_width_the_device_lacks_is_refused(north):
+    def message(source: dict[str, Any]) -> str:
+        parameters = task(deviceArn=GARNET, action=json.dumps(source))
+        return refused(north.create_quantum_task, "ValidationException", 400, **parameters)
+
+    assert "gpi" in message(program("gpi(0.1) q[0];"))
+    assert "qubits" in message(program(qubits=21))
+    assert "barrier" in message(program("barrier q;"))
+
+
+def test_bad_member_of_a_program_set_is_named(north):
+    header = {"braketSchemaHeader": {"name": "braket.ir.openqasm.program_set", "version": "1"}}
+    action = header | {"programs": [program(), program("gpi(0.1) q[0];")]}
+    with pytest.raises(ClientError) as caught:
+        north.create_quantum_task(**task(deviceArn=GARNET, action=json.dumps(action)))
+    (failure,) = caught.value.response["programSetValidationFailures"]
+    assert failure["programIndex"] == 1
+    assert caught.value.response["reason"] == "ProgramSetValidationFailed"
+
+
+def test_credentials_that_play_failures(sandbox):
+    def device_with(key: str) -> Any:
+        made = boto3.session.Session(aws_access_key_id=key, aws_secret_access_key="x", region_name="us-east-1")
+        return made.client("braket", endpoint_url=sandbox.url, config=ONCE).get_device
+
+    refused(device_with("invalid-1"), "UnrecognizedClientException", 403, deviceArn=SV1)
+    refused(device_with("denied-1"), "AccessDeniedException", 403, deviceArn=SV1)
+
+
+# -- client tokens -------------------------------------------------------------------------------------------------
+
+
+def test_same_token_and_parameters_give_the_same_task(client, sandbox):
+    first, second = (client.create_quantum_task(**task(clientToken="k1"))["quantumTaskArn"] for _ in range(2))
+    assert first == second
+    assert sandbox.admin.count_jobs("braket") == 1
+
+
+def test_same_token_with_other_parameters_follows_the_switch(client, sandbox):
+    arn = client.create_quantum_task(**task(clientToken="k1"))["quantumTaskArn"]
+    other = task(clientToken="k1", shots=11)
+    refused(client.create_quantum_task, "ValidationException", 400, **other)
+    sandbox.admin.switches("braket", token_mismatch="conflict")
+    refused(client.create_quantum_task, "ConflictException", 409, **other)
+    sandbox.admin.switches("braket", token_mismatch="same_arn")
+    assert client.create_quantum_task(**other)["quantumTaskArn"] == arn
+    assert sandbox.admin.count_jobs("braket") == 1
+
+
+def test_expired_or_ignored_token_buys_again(client, sandbox):
+    sandbox.admin.switches("braket", token_ttl_s=60.0)
+    client.create_quantum_task(**task(clientToken="k1"))
+    sandbox.admin.advance(61)
+    client.create_quantum_task(**task(clientToken="k1"))
+    assert sandbox.admin.count_jobs("braket") == 2
+    sandbox.admin.switches("braket", token="ignore")
+    client.create_quantum_task(**task(clientToken="k1"))
+    assert sandbox.admin.count_jobs("braket") == 3
+
+
+# -- search and tags -----------------------------------------------------------------------------------------------
+
+
+def test_search_pages_through_everything_once(client, sandbox):
+    made = [client.create_quantum_task(**task(clientToken=f"k{i}"))["quantumTaskArn"] for i in range(7)]
+    seen: list[str] = []
+    token: dict[str, str] = {}
+    while True:
+        page = client.search_quantum_tasks(filters=[], maxResults=3, **token)
+        seen += [entry["quantumTaskArn"] for entry in page["quantumTasks"]]
+        if "nextToken" not in page:
+            break
+        token = {"nextToken": page["nextToken"]}
+    assert seen == made[::-1]
+    assert sandbox.admin.requests("braket.search") == 3
+
+
+def test_filters_are_joined_by_and_their_values_by_or(client, sandbox):
+    sandbox.admin.clock("frozen")
+    made = [client.create_quantum_task(**task(clientToken=f"k{i}"))["quantumTaskArn"] for i in range(3)]
+    client.cancel_quantum_task(quantumTaskArn=made[0])
+
+    def found(*filters: tuple[str, list[str]]) -> set[str]:
+        asked = [{"name": name, "operator": "EQUAL", "values": values} for name, values in filters]
+        return {entry["quantumTaskArn"] for entry in client.search_quantum_tasks(filters=asked)["quantumTasks"]}
+
+    assert found(("quantumTaskArn", made[:2])) == set(made[:2])
+    assert found(("quantumTaskArn", made), ("status", ["QUEUED"])) == set(made[1:])
+    sandbox.admin.switches("braket", search_values="first")
+    assert found(("quantumTaskArn", made)) == {made[0]}
+
+
+def test_other_region_sees_nothing(client, north):
+    client.create_quantum_task(**task())
+    assert north.search_quantum_tasks(filters=[])["quantumTasks"] == []
+
+
+def test_lagging_search_and_get_show_a_task_later(client, sandbox):
+    sandbox.admin.switches("braket", search_lag_s=30.0, get_lag_s=10.0)
+    arn = client.create_quantum_task(**task())["quantumTaskArn"]
+    assert client.search_quantum_tasks(filters=[])["quantumTasks"] == []
+    refused(client.get_quantum_task, "ResourceNotFoundException", 404, quantumTaskArn=arn)
+    sandbox.admin.advance(31)
+    assert client.get_quantum_task(quantumTaskArn=arn)["quantumTaskArn"] == arn
+    assert len(client.search_quantum_tasks(filters=[])["quantumTasks"]) == 1
+
+
+def test_tags_are_kept_shown_and_changed(client):
+    arn = client.create_quantum_task(**task(tags={"a": "1"}))["quantumTaskArn"]
+    client.tag_resource(resourceArn=arn, tags={"b": "2"})
+    assert client.search_quantum_tasks(filters=[])["quantumTasks"][0]["tags"] == {"a": "1", "b": "2"}
+    client.untag_resource(resourceArn=arn, tagKeys=["a"])
+    assert client.list_tags_for_resource(resourceArn=arn)["tags"] == {"b": "2"}
+
+
+def test_cancel_of_a_finished_task_is_a_conflict(client):
+    arn = client.create_quantum_task(**task())["quantumTaskArn"]
+    assert client.get_quantum_task(quantumTaskArn=arn)["status"] == "COMPLETED"
+    refused(client.cancel_quantum_task, "ConflictException", 409, quantumTaskArn=arn)
+
+
+def test_status_words_follow_the_clock(client, sandbox):
+    sandbox.admin.switches("braket", created_reads=1)
+    sandbox.admin.clock("count:4")
+    arn = client.create_quantum_task(**task())["quantumTaskArn"]
+    words = [client.get_quantum_task(quantumTaskArn=arn)["status"] for _ in range(5)]
+    assert words == ["CREATED", "QUEUED", "RUNNING", "COMPLETED", "COMPLETED"]
+
+
+def test_documented_quota_throttles_when_switched_on(client, sandbox):
+    sandbox.admin.switches("braket", quotas=True)
+
+    def search_often() -> None:
+        for _ in range(200):
+            client.search_quantum_tasks(filters=[])
+
+    refused(search_often, "ThrottlingException", 429)
+    assert 50 <= sandbox.admin.counts()["statuses"]["braket.search 200"] < 100
+
+
+# -- storage -------------------------------------------------------------------------------------------------------
+
+
+def test_result_appears_in_the_bucket_after_its_lag(client, clients, sandbox):
+    s3 = clients["s3", "us-east-1"]
+    sandbox.admin.switches("braket", result_lag_s=5.0)
+    arn = client.create_quantum_task(**task())["quantumTaskArn"]
+    body = client.get_quantum_task(quantumTaskArn=arn)
+    key = f"{body['outputS3Directory']}/results.json"
+    refused(s3.get_object, "NoSuchKey", 404, Bucket=BUCKET, Key=key)
+    sandbox.admin.advance(6)
+    result = json.loads(s3.get_object(Bucket=BUCKET, Key=key)["Body"].read())
+    assert result["measurements"] == [[1]] * 10
+    assert [entry["Key"] for entry in s3.list_objects_v2(Bucket=BUCKET)["Contents"]] == [key]
+
+
+def test_object_is_stored_and_read_back(clients, sandbox):
+    s3 = clients["s3", "us-east-1"]
+    s3.create_bucket(Bucket="mine")
+    s3.put_object(Bucket="mine", Key="a/b.txt", Body=b"text")
+    assert s3.get_object(Bucket="mine", Key="a/b.txt")["Body"].read() == b"text"
+    assert s3.head_object(Bucket="mine", Key="a/b.txt")["ContentLength"] == 4
+    refused(s3.get_object, "NoSuchBucket", 404, Bucket="other", Key="a")
+    s3.delete_object(Bucket="mine", Key="a/b.txt")
+    refused(s3.get_object, "NoSuchKey", 404, Bucket="mine", Key="a/b.txt")
