@@ -220,11 +220,11 @@ def _twins(ledger: Ledger, provider: SessionProvider, record: SessionRecord) -> 
 
 
 def _bears_mark(info: SessionInfo, record: SessionRecord) -> bool:
-    """The same time limit; vendors that count in minutes keep only the rounded one."""
+    """The same time limit; vendors that count in minutes keep only whole ones."""
     if info.max_time_s is None or record.max_time_s is None:
         return info.max_time_s == record.max_time_s
     in_minutes = info.max_time_s % 60 == 0
-    return info.max_time_s == record.max_time_s or (in_minutes and abs(info.max_time_s - record.max_time_s) <= 30)
+    return info.max_time_s == record.max_time_s or (in_minutes and 0 <= record.max_time_s - info.max_time_s < 60)
 
 
 def _close_extras(ledger: Ledger, provider: SessionProvider, record: SessionRecord) -> None:
