@@ -163,7 +163,8 @@ class IonQProvider:
         job = self._recall(vendor_id) or self._http.get_object(path("jobs", vendor_id))
         if spec.options.get("dry_run"):
             raise Refused("a dry run has no results; read the cost instead", provider="ionq")
-        items = [self._single(job, spec, key)] if len(spec.programs) == 1 else self._children(vendor_id, spec, key)
+        single = len(spec.programs) == 1
+        items = [self._single(job, vendor_id, spec, key)] if single else self._children(job, vendor_id, spec, key)
         execution_ms = job.get("execution_duration_ms")
         return VendorResult(
             items=tuple(items),
@@ -174,32 +175,33 @@ class IonQProvider:
             metadata={name: job[name] for name in ("backend", "stats", "noise", "type") if name in job},
         )
 
-    def _single(self, job: Mapping[str, Any], spec: JobSpec, key: str) -> ItemResult:
+    def _single(self, job: Mapping[str, Any], vendor_id: str, spec: JobSpec, key: str) -> ItemResult:
         (program,) = spec.programs
         if program.has_mid_circuit:
             return wire.register_shots(
                 program,
                 shots=spec.shots,
-                body=self._http.get(path("jobs", job["id"], "artifacts", _shots_artifact(job))),
+                body=self._http.get(path("jobs", vendor_id, "artifacts", _shots_artifact(job))),
             )
-        return self._item(job, program, spec, wire.item_seed(spec, key, 0))
+        return self._item(job, vendor_id, program, spec, wire.item_seed(spec, key, 0))
 
-    def _item(self, job: Mapping[str, Any], program: Program, spec: JobSpec, seed: int) -> ItemResult:
+    def _item(self, job: Mapping[str, Any], job_id: str, program: Program, spec: JobSpec, seed: int) -> ItemResult:
         results = wire.mapping(job.get("results"))
         if not results:
-            job = self._http.get_object(path("jobs", job["id"]))
+            job = self._http.get_object(path("jobs", job_id))
             results = wire.mapping(job.get("results"))
         params = [("sharpen", str(bool(spec.options["sharpen"])).lower())] if "sharpen" in spec.options else []
         url = wire.mapping(results.get("probabilities")).get("url")
-        states = self._http.get_linked(url, path("jobs", job["id"], "results", "probabilities"), params)
+        states = self._http.get_linked(url, path("jobs", job_id, "results", "probabilities"), params)
         shots_url = wire.mapping(results.get("shots")).get("url")
         memory = self._http.get_linked(shots_url, "", []) if shots_url and spec.options.get("memory") else None
         exact = spec.device_id == "simulator" and spec.options.get("noise_model", wire.IDEAL) == wire.IDEAL
         return wire.item_result(program, states, shots=spec.shots, seed=seed, is_exact=exact, memory=memory)
 
-    def _children(self, vendor_id: str, spec: JobSpec, key: str) -> list[ItemResult]:
+    def _children(self, job: Mapping[str, Any], vendor_id: str, spec: JobSpec, key: str) -> list[ItemResult]:
         """One aggregate request when every child is in it, else the children that are missing one by one."""
-        parent = self._http.get_object(path("jobs", vendor_id))
+        # a job from a list has no child_job_ids
+        parent = job if "child_job_ids" in job else self._http.get_object(path("jobs", vendor_id))
         children = parent.get("child_job_ids")
         ids = [str(child) for child in children] if isinstance(children, list) else []
         if len(ids) != len(spec.programs):
@@ -211,7 +213,7 @@ class IonQProvider:
         exact = spec.options.get("noise_model", wire.IDEAL) == wire.IDEAL and spec.device_id == "simulator"
         # shots, and results merged in another way, exist per child only
         one_by_one = spec.options.get("memory") or "sharpen" in spec.options
-        aggregate = {} if one_by_one else self._aggregate(parent)
+        aggregate = {} if one_by_one else self._aggregate(parent, vendor_id)
         singles = self._children_listed(vendor_id) if any(child not in aggregate for child in ids) else {}
         items = []
         for index, (child, program) in enumerate(zip(ids, spec.programs, strict=True)):
@@ -219,16 +221,16 @@ class IonQProvider:
             if child in aggregate:
                 items.append(wire.item_result(program, aggregate[child], shots=spec.shots, seed=seed, is_exact=exact))
                 continue
-            job = singles.get(child) or self._http.get_object(path("jobs", child))
-            finished = job.get("status") == "completed"
-            items.append(self._item(job, program, spec, seed) if finished else wire.child_failure(job))
+            one = singles.get(child) or self._http.get_object(path("jobs", child))
+            finished = one.get("status") == "completed"
+            items.append(self._item(one, child, program, spec, seed) if finished else wire.child_failure(one))
         return items
 
-    def _aggregate(self, parent: Mapping[str, Any]) -> Mapping[str, Any]:
+    def _aggregate(self, parent: Mapping[str, Any], vendor_id: str) -> Mapping[str, Any]:
         url = wire.mapping(wire.mapping(parent.get("results")).get("probabilities")).get("url")
         if not url:
             return {}  # a failed parent has no aggregate, its good children still have results
-        body = self._http.get_linked(url, path("jobs", parent["id"], "results", "probabilities", "aggregated"), [])
+        body = self._http.get_linked(url, path("jobs", vendor_id, "results", "probabilities", "aggregated"), [])
         return body if isinstance(body, dict) else {}
 
     def _children_listed(self, vendor_id: str) -> dict[str, Mapping[str, Any]]:

@@ -71,12 +71,13 @@ class IonQHttp:
         """
         try:
             answer = self._client.post(self.base_url + path, json=dict(body))
+        # from None: frames of the transport hold the key in their locals, and some loggers print locals
         except _NEVER_LEFT as error:
-            raise NotSent(f"ionq cannot be reached: {error}", provider="ionq") from error
+            raise NotSent(f"ionq cannot be reached: {error}", provider="ionq") from None
         except httpx.HTTPError as error:
             raise Ambiguous(
                 f"ionq gave no answer ({type(error).__name__}); it may have the job", provider="ionq"
-            ) from error
+            ) from None
         if answer.status_code in _REFUSED_POST:
             raise _refusal(answer)
         parsed = _json(answer) if answer.status_code in (200, 201) else None
@@ -94,9 +95,9 @@ class IonQHttp:
         try:
             answer = self._client.send(request)
         except _NEVER_LEFT as error:
-            raise NotSent(f"ionq cannot be reached: {error}", provider="ionq") from error
-        except httpx.HTTPError as error:
-            raise Ambiguous(f"ionq gave no answer to {request.method} {request.url.path}", provider="ionq") from error
+            raise NotSent(f"ionq cannot be reached: {error}", provider="ionq") from None
+        except httpx.HTTPError:
+            raise Ambiguous(f"ionq gave no answer to {request.method} {request.url.path}", provider="ionq") from None
         if answer.status_code == 429:
             raise Throttled(
                 "ionq asks for fewer requests", provider="ionq", http_status=429, retry_after_s=_retry_after_s(answer)

@@ -44,7 +44,7 @@ def session_info(body: Any) -> SessionInfo:
         device_id=str(entry.get("backend")),
         mode="dedicated",
         state=str(entry.get("status")),
-        is_open=entry.get("status") in OPEN,
+        is_open=str(entry.get("status")) in OPEN,
         created_at=moment(entry.get("created_at")),
         started_at=moment(entry.get("started_at")),
         closed_at=moment(entry.get("ended_at")),

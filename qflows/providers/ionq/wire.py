@@ -12,7 +12,7 @@ import json
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from qflows.errors import ProgramRejected, Unreadable
@@ -223,11 +223,12 @@ def failure_text(failure: Mapping[str, Any]) -> str:
 
 
 def moment(text: Any) -> datetime | None:
-    """ISO 8601 with Z, or None."""
+    """ISO 8601 as an aware time, UTC where no zone is given, or None."""
     try:
-        return datetime.fromisoformat(text) if isinstance(text, str) else None
+        found = datetime.fromisoformat(text) if isinstance(text, str) else None
     except ValueError:
         return None
+    return found.replace(tzinfo=UTC) if found is not None and found.tzinfo is None else found
 
 
 def item_result(

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import ast
+import traceback
 from pathlib import Path
 
 import pytest
+from conformance import bell, spec_of
+from probes import Target
 from pydantic import SecretStr
 from remote_conformance import CANARY
 
 from qflows import providers
-from qflows.errors import CredentialsMissing
+from qflows.errors import CredentialsMissing, ProviderError
 from qflows.providers.ionq import credentials
 from qflows.providers.ionq.adapter import PRODUCTION, IonQProvider
 from qflows.providers.ionq.credentials import IonQCredentials
@@ -75,6 +78,25 @@ def test_loopback_is_reached_past_a_proxy_of_the_environment(
     for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
         monkeypatch.setenv(name, f"http://127.0.0.1:{closed_port}")
     assert providers.connect("ionq", {"api_key": CANARY, "api_url": f"{sandbox.url}/v0.4"}).devices()
+
+
+@pytest.mark.parametrize("kind", ["drop_after", "truncate", "unreachable", "refused"])
+def test_key_is_in_no_local_of_a_traceback(sandbox: Sandbox, closed_port: int, kind: str) -> None:
+    url = f"http://127.0.0.1:{closed_port}" if kind == "unreachable" else sandbox.url
+    provider = providers.connect("ionq", {"api_key": CANARY, "api_url": f"{url}/v0.4"})
+    for route, call in (
+        ("ionq.submit", lambda: provider.submit(spec_of(provider, Target("simulator"), bell(), shots=5), "0" * 64)),
+        ("ionq.list", lambda: provider.poll(["x"])),
+    ):
+        if kind == "refused":
+            sandbox.admin.fault("status", route, status=401)
+        elif kind != "unreachable":
+            sandbox.admin.fault(kind, route)
+        with pytest.raises(ProviderError) as caught:
+            call()
+        shown = "".join(traceback.TracebackException.from_exception(caught.value, capture_locals=True).format())
+        # the test's own frames are not what is looked at
+        assert CANARY not in shown.partition("qflows/providers/ionq")[2]
 
 
 def test_block_module_imports_no_vendor_code_at_the_top() -> None:
