@@ -13,6 +13,8 @@ import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
+from threading import Lock
 from typing import Any
 
 from qflows.errors import ProgramRejected, Unreadable
@@ -58,6 +60,9 @@ _ROTATIONS = {"rx": "rx", "ry": "ry", "rz": "rz", "p": "rz", "u1": "rz", "rxx": 
 _CONTROLLED_X = frozenset({"cx", "ccx", "mcx"})
 BASIS = (*_PLAIN, "rx", "ry", "rz", "p", "rxx", "ryy", "rzz", "cx", "ccx", "id")
 GATES = frozenset(BASIS)
+_SILENT = frozenset({"measure", "delay"})  # every qubit is measured, and there is no delay
+_SPOKEN = _PLAIN.keys() | _ROTATIONS.keys() | _CONTROLLED_X | {"id"}
+_compiling = Lock()  # passes keep state while they run
 
 
 def payload(spec: JobSpec, key: str) -> dict[str, Any]:
@@ -114,24 +119,35 @@ def _circuit_part(spec: JobSpec) -> dict[str, Any]:
     }
 
 
-def gates_of(program: Program) -> tuple[str, list[dict[str, Any]]]:
-    """(gateset, gates): `native` when every gate is one of IonQ's own, else `qis`, compiled where needed."""
+@lru_cache(maxsize=1024)
+def gates_of(program: Program) -> tuple[str, tuple[Mapping[str, Any], ...]]:
+    """(gateset, gates): `native` when every gate is one of IonQ's own, else `qis`, compiled where needed.
+
+    Remembered, because a job is written twice: once to check it, once to send it.
+    """
     if program.has_mid_circuit:
         raise ProgramRejected(
             f"{program.name}: IonQ runs mid-circuit measurement and reset as a job of its own; submit it alone"
         )
-    steps = [s for s in program.instructions if s.name not in ("measure", "delay")]
+    steps = [s for s in program.instructions if s.name not in _SILENT]
     opaque = [s.name.startswith("opaque:") for s in steps]
     if any(opaque):
-        if not all(s for s in opaque):
+        if not all(opaque):
             raise ProgramRejected(f"{program.name}: native and abstract gates cannot be mixed in one IonQ circuit")
-        return "native", [_native(s.name.removeprefix("opaque:"), s.params, s.qubits) for s in steps]
-    if any(s.name not in _PLAIN.keys() | _ROTATIONS.keys() | _CONTROLLED_X | {"id"} for s in steps):
-        from qiskit import transpile
+        return "native", tuple(_native(s.name.removeprefix("opaque:"), s.params, s.qubits) for s in steps)
+    if any(s.name not in _SPOKEN for s in steps):
+        with _compiling:
+            compiled = _compiler().run(program.circuit())
+        steps = [s for s in to_program(compiled).instructions if s.name not in _SILENT]
+    return "qis", tuple(gate for s in steps for gate in _abstract(s.name, s.params, s.qubits))
 
-        compiled = transpile(program.circuit(), basis_gates=list(BASIS), optimization_level=0)
-        steps = [s for s in to_program(compiled).instructions if s.name not in ("measure", "delay")]
-    return "qis", [gate for s in steps for gate in _abstract(s.name, s.params, s.qubits)]
+
+@lru_cache(maxsize=1)
+def _compiler() -> Any:
+    """Pass manager into IonQ's gates; building one costs as much as compiling ten small circuits."""
+    from qiskit.transpiler import generate_preset_pass_manager
+
+    return generate_preset_pass_manager(optimization_level=0, basis_gates=[*BASIS, "measure", "delay"])
 
 
 def _abstract(name: str, params: Sequence[float], qubits: Sequence[int]) -> list[dict[str, Any]]:
