@@ -9,6 +9,7 @@ import math
 import pickle
 import traceback
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import ClassVar
 
@@ -193,6 +194,26 @@ class RemoteConformance(ProviderConformance):
         provider.submit(spec, key_of("mine"))
         since = datetime.now(UTC) - timedelta(minutes=5)
         assert provider.find_submitted([key_of("stranger")], since=since, device_ids={spec.device_id}) == {}
+
+    def test_job_is_found_behind_more_than_a_page_of_others(self, provider: Provider, sandbox: Sandbox) -> None:
+        sandbox.admin.clock("frozen")
+        since = datetime.now(UTC) - timedelta(minutes=5)
+        spec, key = self._spec(provider), key_of("behind")
+        vendor_id = provider.submit(spec, key).vendor_id
+        for i in range(provider.capabilities.poll_page + 5):
+            provider.submit(spec, key_of("in front", i))
+        found = provider.find_submitted([key], since=since, device_ids={spec.device_id})
+        assert [hit.vendor_id for hit in found[key]] == [vendor_id]
+
+    def test_one_provider_serves_several_threads(self, provider: Provider, sandbox: Sandbox) -> None:
+        specs = [(self._spec(provider, shots=10 + i), key_of("thread", i)) for i in range(16)]
+        with ThreadPoolExecutor(6) as pool:
+            ids = [accepted.vendor_id for accepted in pool.map(lambda job: provider.submit(*job), specs)]
+            wait(provider, ids)
+            jobs = [(vendor_id, *job) for vendor_id, job in zip(ids, specs, strict=True)]
+            results = list(pool.map(lambda job: provider.result(*job), jobs))
+        assert [counts_of(result.items[0]).shots for result in results] == [10 + i for i in range(16)]
+        assert sandbox.admin.count_jobs(self.vendor_name(provider)) == 16
 
     # -- cancelling --------------------------------------------------------------------------------------------
 
