@@ -13,12 +13,16 @@ from functools import cached_property
 from typing import Any
 
 from qflows import estimation, profiles, providers, sessions
+from qflows.batch_plan import Planned, job_limits, plan, refuse_composite, span
+from qflows.batch_results import total_cost
+from qflows.batches import Batch
 from qflows.errors import JobCancelled, JobFailed, ProgramRejected, RunKeyMissing
 from qflows.keys import MAX_RUN_KEY
+from qflows.ledger import batches as ledger_batches
 from qflows.ledger import claims, outcomes, reads
 from qflows.ledger.intents import Intent, Want
 from qflows.ledger.store import Ledger
-from qflows.model import Cost, Job, Result
+from qflows.model import Job, Result
 from qflows.observables import Observable, observable
 from qflows.poller import OnChange, Poller
 from qflows.profiles import DeviceProfile
@@ -229,6 +233,90 @@ class Client:
             name=name,
         )
 
+    def plan_batch(
+        self,
+        sources: Sequence[Any],
+        *,
+        device: str,
+        shots: int | Sequence[int] | None,
+        options: Mapping[str, Any] | None = None,
+        label: str = "",
+        tags: Mapping[str, str] | None = None,
+        max_circuits: int | None = None,
+        as_batch: bool | None = None,
+    ) -> Planned:
+        """How a list of programs becomes jobs on `device`; nothing is recorded or sent.
+
+        `shots`: one number for all, or one per program. Every program is checked. Raises ProgramRejected naming the
+        circuit, ValueError for `as_batch=True` on a device that takes one circuit a job.
+        """
+        target = self.device(device)
+        if isinstance(sources, str) or not isinstance(sources, list | tuple) or not sources:
+            raise ProgramRejected("a batch needs a list of programs with at least one in it")
+        if as_batch:
+            refuse_composite(device, target.provider, target.limits.max_programs)
+        each: list[int | None] = [*shots] if isinstance(shots, Sequence) else [shots] * len(sources)
+        if len(each) != len(sources):
+            raise ProgramRejected(f"{len(each)} numbers of shots for {len(sources)} programs; give one, or one each")
+        programs = []
+        for index, (source, number) in enumerate(zip(sources, each, strict=True)):
+            try:
+                program = self._program(source, None, None, target)
+                _check(program, target, number, has_observables=False)
+            except ProgramRejected as error:
+                raise ProgramRejected(f"circuit {index}: {error}") from error
+            programs.append(program)
+        base = JobSpec(
+            provider=target.provider.name,
+            device_id=target.profile.device,
+            programs=(),
+            shots=None,
+            options=_options(target.profile.options, options),
+            tags={str(k): str(v) for k, v in (tags or {}).items()},
+            label=label,
+        )
+        limits = job_limits(target.provider, target.limits.max_programs, as_batch=as_batch, max_circuits=max_circuits)
+        planned = plan(base, programs, each, limits)
+        for indices, spec in planned.specs:
+            try:
+                target.provider.check(spec)
+            except ProgramRejected as error:
+                raise ProgramRejected(f"circuits {span(indices)}: {error}") from error
+        return planned
+
+    def create_batch(
+        self, planned: Planned, *, device: str, scope: Scope, name: str = "", tags: Mapping[str, str] | None = None
+    ) -> Batch:
+        """Makes the batch and all its jobs durable, or finds the one of an earlier attempt; sends nothing."""
+        first = planned.specs[0][1]
+        return Batch.create(
+            self.submitter,
+            self.device(device).provider,
+            self.poller,
+            planned,
+            scope.want,
+            device=device,
+            name=name or f"{planned.n_circuits} circuits from {first.programs[0].name}",
+            tags=tags or {},
+        )
+
+    def submit_batch(self, batch: Batch) -> None:
+        """Sends what was not sent; in the vendor's batch mode where there is one and several parts go."""
+        provider = self.device(batch.device).provider
+        if "batch" not in provider.capabilities.sessions or len(batch.parts) < 2:
+            batch.submit()
+            return
+        hold = self.open_session(batch.device, batch.record.run_key, mode="batch", name=f"batch {batch.id[:16]}")
+        try:
+            batch.submit(session_id=hold.vendor_id)
+        finally:
+            hold.close()  # queued parts still run
+
+    def batch(self, name: str) -> Batch:
+        """A batch by id or a unique beginning of it. Raises UnknownJob."""
+        record = ledger_batches.find(self.ledger, name)
+        return Batch(self.submitter, self.provider_named(record.device, record.provider), self.poller, record)
+
     def sweeper(self) -> Sweeper:
         """The housekeeper for this client's ledger and credentials."""
         return Sweeper(self.ledger, self.poller(), lambda record: self.provider_named(record.device, record.provider))
@@ -259,7 +347,7 @@ class Client:
         if plan:
             items = (estimation.combine(plan, items, first.shots),)
         if len(jobs) > 1:
-            first = replace(first, cost=_total_cost(jobs))
+            first = replace(first, cost=total_cost(jobs))
         return Result(first, items, provenance)
 
     def cancel(self, keys: Collection[str], *, timeout: float = 60.0) -> dict[str, Job]:
@@ -358,13 +446,6 @@ def _accepts(provider: Provider, spec: JobSpec) -> bool:
     except ProgramRejected:
         return False
     return True
-
-
-def _total_cost(jobs: Sequence[Job]) -> Cost | None:
-    costs = [job.cost for job in jobs if job.cost is not None]
-    if len(costs) != len(jobs) or len({cost.unit for cost in costs}) != 1:
-        return None
-    return Cost(sum(cost.amount for cost in costs), costs[0].unit, any(cost.is_estimate for cost in costs))
 
 
 _clients: dict[str, Client] = {}

@@ -127,6 +127,7 @@ class Job:
     error_code: str | None = None
     error_message: str | None = None
     error_retryable: bool | None = None
+    n_errors: int = 0  # programs of a finished job that have an error instead of counts
     word: str | None = None  # the vendor's own status, as last read
     session_id: str | None = None
     queue_position: int | None = None

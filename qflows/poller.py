@@ -82,6 +82,17 @@ class Poller:
             if pause > 0:
                 time.sleep(pause)
 
+    def wait_until(self, keys: Collection[str], enough: Callable[[Job], bool], *, timeout: float | None = None) -> None:
+        """Blocks until `enough` holds for every job. Raises WaitTimeout naming the others."""
+        deadline = time.monotonic() + timeout if timeout is not None else None
+        while lacking := [job for job in reads.by_keys(self.submitter.ledger, keys).values() if not enough(job)]:
+            if deadline is not None and time.monotonic() >= deadline:
+                raise WaitTimeout(
+                    f"{len(lacking)} job(s) not there after {timeout:g} s", pending=tuple(job.key for job in lacking)
+                )
+            pause = self.tick(lacking)
+            time.sleep(pause if deadline is None else min(pause, max(deadline - time.monotonic(), 0.0)))
+
     def tick(self, pending: Sequence[Job]) -> float:
         """One round for `pending`, lane by lane; returns the seconds until another round is worth while."""
         by_provider: dict[tuple[str, str], tuple[Provider, list[Job]]] = {}

@@ -42,7 +42,8 @@ class Capabilities:
 
     `settle_s`: how long a listing may lag behind an accepted submission before absence counts as proved.
     `poll_page`: jobs whose status one request can read. `max_programs`: programs one job may carry (1: no
-    composite jobs). `estimator`: expectation values are computed by the device itself. `repeats_posts`: the
+    composite jobs); `max_job_bytes`, `max_job_gates`, `max_job_shots` bound a composite job as a whole, shots
+    summed over its programs. `estimator`: expectation values are computed by the device itself. `repeats_posts`: the
     vendor's client repeats submissions by itself, so a look for extras is due after an apparent success.
     """
 
@@ -51,6 +52,9 @@ class Capabilities:
     poll_page: int
     pace: Pace
     max_programs: int = 1
+    max_job_bytes: int | None = None
+    max_job_gates: int | None = None
+    max_job_shots: int | None = None
     estimator: bool = False
     repeats_posts: bool = False
     sessions: frozenset[str] = frozenset()

@@ -63,11 +63,12 @@ class Submitter:
             self.remember(job.key, intent.spec)
             if job.status is JobStatus.PREPARED:
                 to_send[job.key] = job
-        self._send_all(provider, list(to_send.values()))
+        self.send_all(provider, list(to_send.values()))
         fresh = reads.by_keys(self.ledger, {job.key for job in handles}) if to_send else {}
         return [fresh.get(job.key, job) for job in handles]
 
-    def _send_all(self, provider: Provider, batch: Sequence[Job]) -> None:
+    def send_all(self, provider: Provider, batch: Sequence[Job]) -> None:
+        """Sends PREPARED jobs, several at once when there are workers. Outcomes are in the ledger, not raised."""
         # several claims in one commit; a crash leaves no more in doubt than one look-up settles. Where nobody can
         # look, every doubt costs a person's time, so claims are taken one by one.
         size = 1 if provider.capabilities.lookup is Lookup.NONE else _CLAIMS_AT_ONCE

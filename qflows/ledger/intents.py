@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +10,7 @@ import sqlalchemy as sa
 
 from qflows.errors import KeyReused, LedgerError
 from qflows.keys import digest, job_key, sample_key
+from qflows.ledger.claims import chunks
 from qflows.ledger.rows import JOB_COLUMNS, items_of, job_of
 from qflows.ledger.store import Ledger, utc_now
 from qflows.ledger.tables import jobs, programs, runs, samples
@@ -182,6 +183,17 @@ def _ordinal_insert(insert: Callable[[sa.Table], Any]) -> Any:
         .on_conflict_do_nothing()
         .returning(samples.c.ordinal)
     )
+
+
+def put_into_session(ledger: Ledger, keys: Collection[str], session_id: str) -> None:
+    """Jobs among `keys` that were not sent yet go into this session; those that were stay where they are."""
+    with ledger.write() as connection:
+        for part in chunks(sorted(keys)):
+            connection.execute(
+                sa.update(jobs)
+                .where(jobs.c.key.in_(part), jobs.c.status == JobStatus.PREPARED)
+                .values(session_id=session_id)
+            )
 
 
 def _store_texts(ledger: Ledger, connection: sa.Connection, wanted: Sequence[Intent]) -> None:

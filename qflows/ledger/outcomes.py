@@ -158,6 +158,7 @@ def _store_one(ledger: Ledger, connection: sa.Connection, one: Outcome) -> bool:
 
 def _result_values(result: VendorResult, provenance: dict[str, Any]) -> dict[str, Any]:
     values: dict[str, Any] = {"provenance": provenance, "finished_at": result.finished_at or utc_now()}
+    values["n_errors"] = sum(item.error is not None for item in result.items)
     if result.started_at:
         values["started_at"] = result.started_at
     if result.qpu_s is not None:

@@ -113,6 +113,7 @@ jobs = sa.Table(
     sa.Column("error_code", sa.String(255)),
     sa.Column("error_message", sa.Text),
     sa.Column("error_retryable", sa.Boolean),
+    sa.Column("n_errors", sa.Integer),  # programs of a finished job that have an error instead of counts
     sa.Column("queue_position", sa.Integer),
     sa.Column("queue_note", sa.String(255)),
     sa.Column("cost", sa.Float),
@@ -221,4 +222,32 @@ sessions = sa.Table(
         postgresql_where=sa.text("vendor_id is not null"),
     ),
     sa.Index("ix_sessions_state", "state"),
+)
+
+batches = sa.Table(
+    "batches",
+    metadata,
+    sa.Column("id", sa.String(64), primary_key=True),  # run key, contents, ordinal
+    sa.Column("run_key", sa.String(512), nullable=False),
+    sa.Column("name", sa.String(255), nullable=False),
+    sa.Column("tags", sa.JSON, nullable=False),
+    sa.Column("provider", sa.String(64), nullable=False),
+    sa.Column("device", sa.String(255), nullable=False),
+    sa.Column("device_id", sa.String(255), nullable=False),
+    sa.Column("n_circuits", sa.Integer, nullable=False),
+    sa.Column("options", sa.JSON, nullable=False),
+    sa.Column("details", sa.JSON, nullable=False),
+    sa.Column("created_at", UtcDateTime, nullable=False),
+    sa.Index("ix_batches_run_key", "run_key"),
+)
+
+batch_parts = sa.Table(  # which circuits a job carries; a re-run of holes is a part of a later generation
+    "batch_parts",
+    metadata,
+    sa.Column("batch_id", sa.String(64), primary_key=True),
+    sa.Column("part", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("generation", sa.Integer, nullable=False),
+    sa.Column("indices", sa.JSON, nullable=False),  # [start, stop) ranges, in the order of the job's programs
+    sa.Column("job_key", sa.String(64), nullable=False),
+    sa.Index("ix_batch_parts_job_key", "job_key"),
 )

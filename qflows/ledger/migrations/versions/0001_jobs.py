@@ -8,6 +8,30 @@ down_revision = None
 
 
 def upgrade() -> None:
+    op.create_table('batch_parts',
+    sa.Column('batch_id', sa.String(length=64), nullable=False),
+    sa.Column('part', sa.Integer(), autoincrement=False, nullable=False),
+    sa.Column('generation', sa.Integer(), nullable=False),
+    sa.Column('indices', sa.JSON(), nullable=False),
+    sa.Column('job_key', sa.String(length=64), nullable=False),
+    sa.PrimaryKeyConstraint('batch_id', 'part')
+    )
+    op.create_index('ix_batch_parts_job_key', 'batch_parts', ['job_key'], unique=False)
+    op.create_table('batches',
+    sa.Column('id', sa.String(length=64), nullable=False),
+    sa.Column('run_key', sa.String(length=512), nullable=False),
+    sa.Column('name', sa.String(length=255), nullable=False),
+    sa.Column('tags', sa.JSON(), nullable=False),
+    sa.Column('provider', sa.String(length=64), nullable=False),
+    sa.Column('device', sa.String(length=255), nullable=False),
+    sa.Column('device_id', sa.String(length=255), nullable=False),
+    sa.Column('n_circuits', sa.Integer(), nullable=False),
+    sa.Column('options', sa.JSON(), nullable=False),
+    sa.Column('details', sa.JSON(), nullable=False),
+    sa.Column('created_at', sa.DateTime(), nullable=False),
+    sa.PrimaryKeyConstraint('id')
+    )
+    op.create_index('ix_batches_run_key', 'batches', ['run_key'], unique=False)
     op.create_table('events',
     sa.Column('id', sa.Integer(), nullable=False),
     sa.Column('at', sa.DateTime(), nullable=False),
@@ -56,6 +80,7 @@ def upgrade() -> None:
     sa.Column('error_code', sa.String(length=255), nullable=True),
     sa.Column('error_message', sa.Text(), nullable=True),
     sa.Column('error_retryable', sa.Boolean(), nullable=True),
+    sa.Column('n_errors', sa.Integer(), nullable=True),
     sa.Column('queue_position', sa.Integer(), nullable=True),
     sa.Column('queue_note', sa.String(length=255), nullable=True),
     sa.Column('cost', sa.Float(), nullable=True),

@@ -1,0 +1,427 @@
+"""Batches: many programs for one device, split and packed into jobs, and behaving like one.
+
+Index i is circuit i for ever: parts name their circuits, and a re-run of holes is a part of a later generation that
+names only the holes. Every part is durable, with its programs, before the first one is sent.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+from qflows.batch_plan import Planned, span
+from qflows.batch_results import BatchResult, CircuitError, by_circuit, owner_of_circuits, total_cost
+from qflows.errors import JobFailed
+from qflows.keys import digest
+from qflows.ledger import batches as ledger_batches
+from qflows.ledger import outcomes, reads
+from qflows.ledger.batches import BatchRecord, PartRecord
+from qflows.ledger.intents import Intent, Want, put_into_session
+from qflows.ledger.store import utc_now
+from qflows.model import Job, Timeline
+from qflows.poller import OnChange, Poller
+from qflows.programs import Program
+from qflows.protocol import JobSpec, Provider
+from qflows.submit import Submitter
+from qflows.transitions import AT_VENDOR, LIVE, JobStatus
+
+# any part in an earlier status decides the status of the whole (qiskit-ibm-provider's composite job)
+_PRECEDENCE = (
+    JobStatus.IN_DOUBT,
+    JobStatus.PREPARED,
+    JobStatus.SUBMITTING,
+    JobStatus.QUEUED,
+    JobStatus.RUNNING,
+    JobStatus.FAILED,
+    JobStatus.CANCELLED,
+    JobStatus.COMPLETED,
+)
+_ENDED_BADLY = frozenset({JobStatus.FAILED, JobStatus.CANCELLED})
+
+
+class Batch:
+    """A handle on a batch; any process can make one from its id. Reading never blocks; `wait` and `result` do."""
+
+    def __init__(
+        self, submitter: Submitter, provider: Provider, poller: Callable[[], Poller], record: BatchRecord
+    ) -> None:
+        self._submitter = submitter
+        self._ledger = submitter.ledger
+        self._provider = provider
+        self._poller = poller
+        self.record = record
+
+    @classmethod
+    def create(
+        cls,
+        submitter: Submitter,
+        provider: Provider,
+        poller: Callable[[], Poller],
+        planned: Planned,
+        want: Callable[[str], Want],
+        *,
+        device: str,
+        name: str,
+        tags: Mapping[str, str],
+    ) -> Batch:
+        """Makes the batch and all its jobs durable; sends nothing. A replay gets the batch that stands.
+
+        The stored plan counts, not the one given: a planner that would split otherwise today changes nothing.
+        """
+        specs = [spec for _, spec in planned.specs]
+        content = _content(specs, planned.n_circuits)
+        first = specs[0]
+        wanted = want(content)
+        id_ = ledger_batches.batch_id(submitter.ledger, wanted, content)
+        record = BatchRecord(
+            id=id_,
+            run_key=wanted.run_key,
+            name=name[:255],
+            tags=tags,
+            provider=provider.name,
+            device=device,
+            device_id=first.device_id,
+            n_circuits=planned.n_circuits,
+            options=first.options,
+            details={"limits": planned.limits.to_json(), "attempt": wanted.attempt},
+            created_at=utc_now(),
+        )
+        ledger_batches.create(submitter.ledger, record)
+        batch = cls(submitter, provider, poller, ledger_batches.find(submitter.ledger, id_))
+        if sum(len(part.indices) for part in batch.parts if part.generation == 0) < planned.n_circuits:
+            batch._add(planned.specs, generation=0, attempt=wanted.attempt)
+        return batch
+
+    def _add(self, specs: Sequence[tuple[tuple[int, ...], JobSpec]], *, generation: int, attempt: str) -> None:
+        wanted = [(indices, self._intent(indices, spec, generation, attempt)) for indices, spec in specs]
+        ledger_batches.add_parts(self._ledger, self.id, generation, wanted)
+
+    def _intent(self, indices: Sequence[int], spec: JobSpec, generation: int, attempt: str) -> Intent:
+        # the label names the place, so equal circuits at two places are two samples, and a replay finds each again
+        labelled = replace(spec, label=f"batch:{self.id[:16]}:{generation}:{indices[0]}")
+        holder = f"batch:{generation}:{indices[0]}"
+        want = Want(self.record.run_key, attempt, holder)
+        return Intent(labelled, want, self.device, self._provider.account)
+
+    # -- what it is
+
+    @property
+    def id(self) -> str:
+        """The batch's id; `qflows.attach(id)` finds it from anywhere."""
+        return self.record.id
+
+    @property
+    def name(self) -> str:
+        """The name given, or made of the first circuit's."""
+        return self.record.name
+
+    @property
+    def tags(self) -> Mapping[str, str]:
+        """Tags in the ledger."""
+        return self.record.tags
+
+    @property
+    def device(self) -> str:
+        """The device's profile name."""
+        return self.record.device
+
+    @property
+    def options(self) -> Mapping[str, Any]:
+        """Vendor options of all jobs."""
+        return self.record.options
+
+    @property
+    def metadata(self) -> Mapping[str, Any]:
+        """Limits that shaped the plan."""
+        return self.record.details
+
+    @property
+    def created_at(self) -> datetime:
+        """UTC."""
+        return self.record.created_at
+
+    @property
+    def n_circuits(self) -> int:
+        """How many circuits were asked for."""
+        return self.record.n_circuits
+
+    @property
+    def parts(self) -> list[PartRecord]:
+        """Every job with the circuits it carries, first plan first, then re-runs."""
+        return ledger_batches.parts(self._ledger, self.id)
+
+    @property
+    def programs(self) -> list[Program]:
+        """All circuits in input order, from the ledger."""
+        found: dict[int, Program] = {}
+        for part in self.parts:
+            if part.generation == 0:
+                found |= dict(zip(part.indices, self._submitter.spec(part.job_key).programs, strict=True))
+        return [found[index] for index in sorted(found)]
+
+    # -- where it is
+
+    def _parts_and_jobs(self) -> list[tuple[PartRecord, Job]]:
+        parts = self.parts
+        jobs = reads.by_keys(self._ledger, [part.job_key for part in parts])
+        return [(part, jobs[part.job_key]) for part in parts]
+
+    def _current(self) -> list[tuple[PartRecord, Job]]:
+        """Parts that decide: one whose every circuit is covered by a later generation does not."""
+        pairs = self._parts_and_jobs()
+        newest = owner_of_circuits([part for part, _ in pairs])
+        deciding = {part.part for part in newest.values()}
+        return [(part, job) for part, job in pairs if part.part in deciding]
+
+    @property
+    def status_by_part(self) -> dict[int, JobStatus]:
+        """Part number → status: an error never hides behind "queued"."""
+        pairs = self._current()
+        owner = owner_of_circuits([part for part, _ in pairs])
+        return {part.part: self._part_status(part, job, owner) for part, job in pairs}
+
+    def _part_status(self, part: PartRecord, job: Job, owner: Mapping[int, PartRecord]) -> JobStatus:
+        """The job's status, but by its own circuits: FAILED with a hole, COMPLETED once its holes are re-run."""
+        if not job.is_terminal or (job.status is JobStatus.COMPLETED and not job.n_errors):
+            return job.status
+        items = reads.items(self._ledger, job.key)
+        mine = [place for place, index in enumerate(part.indices) if owner[index].part == part.part]
+        if all(place < len(items) and items[place].error is None for place in mine):
+            return JobStatus.COMPLETED
+        return JobStatus.FAILED if job.status is JobStatus.COMPLETED else job.status
+
+    @property
+    def status(self) -> JobStatus:
+        """The earliest status of any part decides; see `status_by_part` and `status_counts` for all."""
+        present = set(self.status_by_part.values())
+        return next(status for status in _PRECEDENCE if status in present)
+
+    @property
+    def status_counts(self) -> dict[JobStatus, int]:
+        """How many parts are in each status."""
+        return dict(Counter(self.status_by_part.values()))
+
+    @property
+    def done(self) -> bool:
+        """True when every part completed."""
+        return set(self.status_by_part.values()) == {JobStatus.COMPLETED}
+
+    @property
+    def running(self) -> bool:
+        """True while some part runs."""
+        return JobStatus.RUNNING in self.status_by_part.values()
+
+    @property
+    def cancelled(self) -> bool:
+        """True when the whole is cancelled: nothing is live and some part was cancelled, none failed."""
+        return self.status is JobStatus.CANCELLED
+
+    @property
+    def in_final_state(self) -> bool:
+        """True when nothing can change any more without a re-run."""
+        return not any(status in LIVE for status in self.status_by_part.values())
+
+    def sub_job(self, index: int) -> Job:
+        """The job that holds circuit `index` now. Raises IndexError naming the range."""
+        if not 0 <= index < self.n_circuits:
+            raise IndexError(f"circuit {index} is out of range; the batch has circuits 0 to {self.n_circuits - 1}")
+        part = owner_of_circuits(self.parts)[index]
+        return reads.job(self._ledger, part.job_key)
+
+    def sub_jobs(self) -> list[Job]:
+        """All jobs, first plan first. Never blocks: a part without a vendor id is visible as such."""
+        return [job for _, job in self._parts_and_jobs()]
+
+    @property
+    def errors(self) -> dict[int, CircuitError]:
+        """Circuit index → why it has no counts, as soon as it is known."""
+        pairs = self._current()
+        items = {part.part: reads.items(self._ledger, job.key) for part, job in pairs if job.is_terminal}
+        return {i: e for i, (_, e) in by_circuit(pairs, items).items() if e is not None and e.status not in LIVE}
+
+    @property
+    def queue(self) -> tuple[int | None, str]:
+        """Position of the part that is last in the queue, and a note; None with the reason where there is none."""
+        waiting = [job for _, job in self._current() if job.status in AT_VENDOR]
+        if not waiting:
+            return None, "no part is queued"
+        last = max(waiting, key=lambda job: (job.queue_position or 0, job.created_at))
+        return last.queue_position, last.queue_note or f"{last.provider} tells no queue position"
+
+    @property
+    def timeline(self) -> Timeline:
+        """First creation, first submission, first start, last end; QPU seconds summed."""
+        times = [job.timeline for _, job in self._parts_and_jobs()]
+        known = [t.qpu_s for t in times if t.qpu_s is not None]
+        return Timeline(
+            self.created_at,
+            min((t.submitted for t in times if t.submitted), default=None),
+            min((t.started for t in times if t.started), default=None),
+            max((t.finished for t in times if t.finished), default=None) if self.in_final_state else None,
+            sum(known) if known else None,
+        )
+
+    # -- moving it on
+
+    def submit(self, *, session_id: str | None = None) -> None:
+        """Sends every part that nobody sent before, several at once. Repeating it buys nothing again."""
+        self.submit_parts([part.part for part in self.parts], session_id=session_id)
+
+    def submit_parts(self, numbers: Sequence[int], *, session_id: str | None = None) -> list[Job]:
+        """Sends some of the parts, by number; the piece of work of one mapped task."""
+        chosen = set(numbers)
+        keys = [part.job_key for part in self.parts if part.part in chosen]
+        if session_id is not None:
+            put_into_session(self._ledger, keys, session_id)
+        waiting = [job for job in reads.by_keys(self._ledger, keys).values() if job.status is JobStatus.PREPARED]
+        for job in waiting:
+            if job.session_id is not None:
+                spec = replace(self._submitter.spec(job.key), session_id=job.session_id)
+                self._submitter.remember(job.key, spec)
+        self._submitter.send_all(self._provider, waiting)
+        sent = reads.by_keys(self._ledger, keys)
+        return [sent[key] for key in keys]
+
+    def wait_submitted(self, timeout: float | None = None) -> None:
+        """Blocks until every part has a vendor id or has ended."""
+        self._poller().wait_until(
+            [part.job_key for part in self.parts],
+            lambda job: job.vendor_id is not None or job.is_terminal,
+            timeout=timeout,
+        )
+
+    def wait(self, timeout: float | None = None, on_change: OnChange | None = None) -> JobStatus:
+        """Blocks until every part has ended, one deadline for all. Raises WaitTimeout; the parts go on."""
+        self._poller().wait([part.job_key for part in self.parts], timeout=timeout, on_change=on_change)
+        return self.status
+
+    def result(self, timeout: float | None = None, *, partial: bool = False) -> BatchResult:
+        """Waits, then gives every circuit at its own index.
+
+        With `partial`, circuits without counts are None and their errors are in `errors`; without, the first of them
+        raises JobFailed. Results are in the ledger: read them again for ever.
+        """
+        self.wait(timeout)
+        found = self.stored()
+        if found.errors and not partial:
+            error = found.errors[min(found.errors)]
+            raise JobFailed(
+                f"{len(found.errors)} of {found.num_circuits} circuits have no counts; first: circuit {error.index} "
+                f"[{error.code or error.status}] {error.message}. result(partial=True) gives the others, "
+                "rerun_failed() buys only the holes",
+                reason=error.message,
+                vendor_code=error.code,
+                provider=error.provider,
+            )
+        return found
+
+    def stored(self) -> BatchResult:
+        """What the ledger has now, without waiting."""
+        pairs = self._current()
+        items = {part.part: reads.items(self._ledger, job.key) for part, job in pairs if job.is_terminal}
+        found = by_circuit(pairs, items)
+        jobs = [job for _, job in self._parts_and_jobs()]
+        return BatchResult(
+            batch_id=self.id,
+            device=self.device,
+            device_id=self.record.device_id,
+            job_ids=tuple(job.vendor_id or "" for _, job in pairs),
+            names=tuple(self._names()),
+            results=tuple(found[i][0] for i in range(self.n_circuits)),
+            errors={i: error for i, (_, error) in found.items() if error is not None},
+            cost=total_cost(jobs),
+        )
+
+    def _names(self) -> list[str]:
+        names: dict[int, str] = {}
+        for part in self.parts:
+            if part.generation == 0:
+                names |= dict(zip(part.indices, reads.program_names(self._ledger, part.job_key), strict=True))
+        return [names.get(index, "") for index in range(self.n_circuits)]
+
+    def rerun_failed(self, *, attempt: str = "rerun") -> list[int]:
+        """Buys again exactly the circuits that ended without counts; returns their indices.
+
+        Parts that are alive, done or in doubt are never touched. Calling it twice before the re-run ended adds
+        nothing: the holes belong to the re-run then.
+        """
+        pairs = self._current()
+        items = {part.part: reads.items(self._ledger, job.key) for part, job in pairs if job.is_terminal}
+        found = by_circuit(pairs, items)
+        owner = {i: part for part, _ in pairs for i in part.indices}
+        holes = sorted(i for i, (_, e) in found.items() if e is not None and e.status not in LIVE)
+        if not holes:
+            return []
+        generation = 1 + max(part.generation for part, _ in pairs)
+        specs = []
+        for part_number in sorted({owner[i].part for i in holes}):
+            mine = tuple(i for i in holes if owner[i].part == part_number)
+            spec = self._submitter.spec(owner[mine[0]].job_key)
+            place = {i: k for k, i in enumerate(owner[mine[0]].indices)}
+            chosen = tuple(spec.programs[place[i]] for i in mine)
+            specs.append((mine, replace(spec, programs=chosen, name=f"holes {span(mine)}"[:255])))
+        self._add(specs, generation=generation, attempt=attempt)
+        new = [part.part for part in self.parts if part.generation == generation]
+        self.submit_parts(new)
+        return holes
+
+    def cancel(self, timeout: float = 60.0) -> dict[int, JobStatus]:
+        """Cancels every live part and verifies; part number → how it ended (COMPLETED: too late)."""
+        keys = {part.job_key: part.part for part in self.parts}
+        outcomes.request_cancel(self._ledger, list(keys))
+        handles = self._poller().wait(list(keys), timeout=timeout)
+        return {keys[key]: job.status for key, job in handles.items()}
+
+    def update(self, *, name: str | None = None, tags: Mapping[str, str] | None = None) -> None:
+        """Changes name or tags in the ledger. Jobs at the vendor keep theirs: the key tag must not be lost."""
+        ledger_batches.update(self._ledger, self.id, name=name, tags=tags)
+        self.record = ledger_batches.find(self._ledger, self.id)
+
+    # -- telling people
+
+    def report(self, *, detailed: bool = True) -> str:
+        """A text: the summary, and with `detailed` one line a part."""
+        counts = ", ".join(f"{n} {status.value.lower()}" for status, n in sorted(self.status_counts.items()))
+        lines = [
+            f"batch {self.id[:12]} ({self.name}) on {self.device}: {self.status.value}",
+            f"  {self.n_circuits} circuits in {len(self.status_by_part)} parts: {counts}",
+        ]
+        errors = self.errors
+        if errors:
+            first = errors[min(errors)]
+            lines.append(f"  {len(errors)} circuits without counts; first: circuit {first.index}: {first.message}")
+        if detailed:
+            for row in self.report_table():
+                lines.append("  " + "  ".join(f"{value}" for value in row.values() if value))
+        return "\n".join(lines)
+
+    def report_table(self) -> list[dict[str, str]]:
+        """One row a part: circuits, vendor id, status, times, cost, error."""
+        rows = []
+        for part, job in self._parts_and_jobs():
+            times = job.timeline
+            rows.append(
+                {
+                    "part": str(part.part) + (f" (re-run {part.generation})" if part.generation else ""),
+                    "circuits": span(part.indices),
+                    "job": job.key[:12],
+                    "vendor id": job.vendor_id or "",
+                    "status": job.status.value,
+                    "queue s": f"{times.queue_s:.1f}" if times.queue_s is not None else "",
+                    "run s": f"{times.execution_s:.1f}" if times.execution_s is not None else "",
+                    "cost": f"{job.cost.amount:g} {job.cost.unit}" if job.cost else "",
+                    "note": job.error_message or job.queue_note or "",
+                }
+            )
+        return rows
+
+
+def _content(specs: Sequence[JobSpec], n_circuits: int) -> str:
+    # per circuit, not per part: a planner that splits otherwise must still find the batch
+    first = specs[0]
+    circuits = [[program.digest, spec.shots] for spec in specs for program in spec.programs]
+    what = [first.provider, first.device_id, dict(first.options), first.label]
+    return digest("batch-content/1", *what, n_circuits, circuits)

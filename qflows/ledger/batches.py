@@ -1,0 +1,138 @@
+"""Batches in the ledger: which circuits went into which job, for ever."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+
+from qflows.errors import UnknownJob
+from qflows.keys import digest
+from qflows.ledger.intents import Intent, Want, lease_ordinal, prepare
+from qflows.ledger.store import Ledger
+from qflows.ledger.tables import batch_parts, batches
+
+
+@dataclass(frozen=True, slots=True)
+class BatchRecord:
+    """A batch as the ledger has it."""
+
+    id: str
+    run_key: str
+    name: str
+    tags: Mapping[str, str]
+    provider: str
+    device: str
+    device_id: str
+    n_circuits: int
+    options: Mapping[str, Any]
+    details: Mapping[str, Any]
+    created_at: Any
+
+
+@dataclass(frozen=True, slots=True)
+class PartRecord:
+    """One job of a batch: the circuits it holds, in the order of its programs. Generation 0 is the first plan."""
+
+    part: int
+    generation: int
+    indices: tuple[int, ...]
+    job_key: str
+
+
+def batch_id(ledger: Ledger, want: Want, content: str) -> str:
+    """The id of a batch with this content: its own again on a replay, another for another equal call."""
+
+    def work(connection: sa.Connection) -> int:
+        return lease_ordinal(ledger, connection, want, content)
+
+    return digest("batch/1", want.run_key, content, ledger.transact(work))
+
+
+def create(ledger: Ledger, record: BatchRecord) -> None:
+    """Writes the batch, or leaves the one that stands."""
+    row = {name: getattr(record, name) for name in BatchRecord.__slots__}
+    row |= {"tags": dict(record.tags), "options": dict(record.options), "details": dict(record.details)}
+    with ledger.write() as connection:
+        connection.execute(ledger.insert(_batch_insert), row)
+
+
+def _batch_insert(insert: Callable[[sa.Table], Any]) -> Any:
+    row = {name: sa.bindparam(name, type_=batches.c[name].type) for name in BatchRecord.__slots__}
+    return insert(batches).values(row).on_conflict_do_nothing()
+
+
+def add_parts(ledger: Ledger, id_: str, generation: int, wanted: Sequence[tuple[Sequence[int], Intent]]) -> None:
+    """Makes the jobs of these parts durable, then the parts. Repeating it finds the same jobs.
+
+    A part row without its job cannot be: jobs come first. A job without its part row is found again by the replay.
+    """
+    jobs = prepare(ledger, [intent for _, intent in wanted])
+    first = 1 + max((part.part for part in parts(ledger, id_)), default=-1) if generation else 0
+    rows = [
+        {
+            "batch_id": id_,
+            "part": first + place,
+            "generation": generation,
+            "indices": _ranges(indices),
+            "job_key": job.key,
+        }
+        for place, ((indices, _), job) in enumerate(zip(wanted, jobs, strict=True))
+    ]
+    with ledger.write() as connection:
+        connection.execute(ledger.insert(_part_insert), rows)
+
+
+def _part_insert(insert: Callable[[sa.Table], Any]) -> Any:
+    names = ("batch_id", "part", "generation", "indices", "job_key")
+    row = {name: sa.bindparam(name, type_=batch_parts.c[name].type) for name in names}
+    return insert(batch_parts).values(row).on_conflict_do_nothing()
+
+
+def _ranges(indices: Sequence[int]) -> list[list[int]]:
+    """[3, 4, 5, 9] → [[3, 6], [9, 10]]."""
+    ranges: list[list[int]] = []
+    for index in indices:
+        if ranges and ranges[-1][1] == index:
+            ranges[-1][1] = index + 1
+        else:
+            ranges.append([index, index + 1])
+    return ranges
+
+
+def parts(ledger: Ledger, id_: str) -> list[PartRecord]:
+    """All parts of a batch, the first plan first, then re-runs in the order they were made."""
+    query = sa.select(batch_parts).where(batch_parts.c.batch_id == id_).order_by(batch_parts.c.part)
+    with ledger.read() as connection:
+        rows = connection.execute(query).all()
+    return [
+        PartRecord(row.part, row.generation, tuple(i for a, b in row.indices for i in range(a, b)), row.job_key)
+        for row in rows
+    ]
+
+
+def find(ledger: Ledger, name: str) -> BatchRecord:
+    """A batch by id or a unique beginning of it. Raises UnknownJob."""
+    query = sa.select(batches).where(batches.c.id.startswith(name, autoescape=True)).limit(2)
+    with ledger.read() as connection:
+        rows = connection.execute(query).all()
+    if len(rows) != 1:
+        raise UnknownJob(f"the ledger has {'no' if not rows else 'several'} batch {name!r}; see `qflows batch ls`")
+    return BatchRecord(**rows[0]._mapping)
+
+
+def listing(ledger: Ledger, *, limit: int = 50) -> list[BatchRecord]:
+    """The newest batches first."""
+    with ledger.read() as connection:
+        rows = connection.execute(sa.select(batches).order_by(batches.c.created_at.desc()).limit(limit)).all()
+    return [BatchRecord(**row._mapping) for row in rows]
+
+
+def update(ledger: Ledger, id_: str, *, name: str | None, tags: Mapping[str, str] | None) -> None:
+    """Changes name or tags in the ledger."""
+    values = ({"name": name[:255]} if name is not None else {}) | ({"tags": dict(tags)} if tags is not None else {})
+    if values:
+        with ledger.write() as connection:
+            connection.execute(sa.update(batches).where(batches.c.id == id_).values(**values))
