@@ -11,6 +11,7 @@ import logging
 import os
 from collections import OrderedDict
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from threading import Lock
 from typing import Any
@@ -165,6 +166,8 @@ class IonQProvider:
             raise Refused("a dry run has no results; read the cost instead", provider="ionq")
         single = len(spec.programs) == 1
         items = [self._single(job, vendor_id, spec, key)] if single else self._children(job, vendor_id, spec, key)
+        if not spec.options.get("memory"):  # as many words as shots: kept in the ledger only if wanted
+            items = [replace(item, memory=None) for item in items]
         execution_ms = job.get("execution_duration_ms")
         return VendorResult(
             items=tuple(items),
@@ -194,7 +197,9 @@ class IonQProvider:
         url = wire.mapping(results.get("probabilities")).get("url")
         states = self._http.get_linked(url, path("jobs", job_id, "results", "probabilities"), params)
         shots_url = wire.mapping(results.get("shots")).get("url")
-        memory = self._http.get_linked(shots_url, "", []) if shots_url and spec.options.get("memory") else None
+        memory = None
+        if spec.options.get("memory") and (shots_url or "ionq.result.shots.json.v1" in results):
+            memory = self._http.get_linked(shots_url, path("jobs", job_id, "results", "shots"), [])
         exact = spec.device_id == "simulator" and spec.options.get("noise_model", wire.IDEAL) == wire.IDEAL
         return wire.item_result(program, states, shots=spec.shots, seed=seed, is_exact=exact, memory=memory)
 

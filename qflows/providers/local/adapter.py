@@ -33,6 +33,8 @@ from qflows.protocol import (
 from qflows.providers.local import simulate
 from qflows.providers.local.compact import active_qubits
 
+OPTIONS = frozenset({"memory"})  # keep the outcome of every shot: as many words in the ledger as there are shots
+
 
 class LocalProvider:
     """Runs jobs in the process that waits for them."""
@@ -75,7 +77,10 @@ class LocalProvider:
         )
 
     def check(self, spec: JobSpec) -> None:
-        """Refuses what the simulators cannot do."""
+        """Refuses what the simulators cannot do, and options they do not have."""
+        unknown = sorted(set(spec.options) - OPTIONS)
+        if unknown:
+            raise ProgramRejected(f"local devices have no option {unknown[0]!r}; there is memory")
         limit = simulate.width(spec.device_id)
         for index, program in enumerate(spec.programs):
             opaque = sorted(name for name in program.gate_counts() if name.startswith("opaque:"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import lru_cache
 from threading import Lock
 from typing import Any
@@ -42,14 +43,16 @@ def takes_mid_circuit(device_id: str) -> bool:
 
 def run(spec: JobSpec, key: str) -> Iterator[ItemResult]:
     """One result per program; the sampler's seed is derived from the job key and the program's place."""
+    keeps_memory = bool(spec.options.get("memory"))
     for index, program in enumerate(spec.programs):
         seed = seed_of(digest("seed/1", key, index)) if len(spec.programs) > 1 else seed_of(key)
         if spec.device_id == "exact":
-            yield _exact(program, spec.observables_of(index), spec.shots, seed)
+            item = _exact(program, spec.observables_of(index), spec.shots, seed)
         elif spec.device_id == "braket":
-            yield _braket(compacted(program), spec.shots or 0, seed)
+            item = _braket(compacted(program), spec.shots or 0, seed)
         else:
-            yield _aer(spec.device_id, program, spec.shots or 0, seed)
+            item = _aer(spec.device_id, program, spec.shots or 0, seed, with_memory=keeps_memory)
+        yield item if keeps_memory else replace(item, memory=None)
 
 
 def _exact(program: Program, wanted: tuple[Observable, ...], shots: int | None, seed: int) -> ItemResult:
@@ -83,7 +86,7 @@ def _statevector(program: Program) -> np.ndarray[Any, np.dtype[np.complex128]]:
     return np.asarray(simulator.run(prepared, shots=1).result().get_statevector().data)
 
 
-def _aer(device_id: str, program: Program, shots: int, seed: int) -> ItemResult:
+def _aer(device_id: str, program: Program, shots: int, seed: int, *, with_memory: bool) -> ItemResult:
     simulator = _simulator(device_id)
     if device_id == "aer" or program.n_qubits > simulator.num_qubits:
         program = compacted(program)  # else the chosen qubits stay: their noise is what is asked for
@@ -94,14 +97,16 @@ def _aer(device_id: str, program: Program, shots: int, seed: int) -> ItemResult:
     # threads cost a narrow circuit more than they give, most of all on a busy machine; 0: as many as there are cores
     threads = 1 if program.n_qubits <= _NARROW else 0
     outcome = simulator.run(
-        prepared, shots=shots, seed_simulator=seed % 2**31, memory=True, max_parallel_threads=threads
+        prepared, shots=shots, seed_simulator=seed % 2**31, memory=with_memory, max_parallel_threads=threads
     ).result()
     if not outcome.success:
         raise Refused(f"{device_id} could not run {program.name}: {outcome.status}", provider="local")
     layout = readout(program)
-    memory = tuple(layout.from_clbits(int(word, 16)) for word in outcome.data(0)["memory"])
+    data = outcome.data(0)
+    memory = tuple(layout.from_clbits(int(word, 16)) for word in data["memory"]) if with_memory else None
+    counts = merge(data["counts"], lambda word: layout.from_clbits(int(word, 16)))
     metadata = {"compiled": _compiled(prepared)} if device_id.startswith("noisy:") else {}
-    return ItemResult(counts=_histogram(memory), memory=memory, metadata=metadata)
+    return ItemResult(counts=Counts(counts), memory=memory, metadata=metadata)
 
 
 @lru_cache(maxsize=1)
@@ -118,13 +123,6 @@ def _compiler(device_id: str) -> Any:
     from qiskit.transpiler import generate_preset_pass_manager
 
     return generate_preset_pass_manager(optimization_level=1, backend=_simulator(device_id), seed_transpiler=1)
-
-
-def _histogram(memory: tuple[str, ...]) -> Counts:
-    counts: Counts = Counts()
-    for key in memory:
-        counts[key] = counts.get(key, 0) + 1
-    return Counts(sorted(counts.items()))
 
 
 def _compiled(circuit: Any) -> dict[str, Any]:

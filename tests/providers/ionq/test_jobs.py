@@ -190,8 +190,13 @@ def test_mid_circuit_where_ionq_cannot_is_refused_before_sending(provider: Provi
 # -- options ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("target", [ARIA, QPU], ids=str)
-def test_memory_is_in_shot_order_and_adds_up(provider: Provider, target: Target) -> None:
+@pytest.mark.parametrize("profile", ["both", "spec", "legacy"])
+@pytest.mark.parametrize("target", [SIMULATOR, ARIA, QPU], ids=str)
+def test_memory_is_in_shot_order_and_adds_up(
+    provider: Provider, sandbox: Sandbox, target: Target, profile: str
+) -> None:
+    sandbox.admin.switches("ionq", result_profile=profile)
+    assert run(provider, spec_of(provider, target, bell(), shots=9), key_of("none")).items[0].memory is None
     wanted = Target(target.device_id, {**target.options, "memory": True})
     for programs in (1, 2):
         spec = spec_of(provider, wanted, *[bell(str(i)) for i in range(programs)], shots=300)

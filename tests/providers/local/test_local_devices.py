@@ -61,6 +61,22 @@ def test_threads_do_not_disturb_each_others_shots(provider: Provider, device: st
         assert list(pool.map(lambda job: counts(provider, device, *job, 100), jobs)) == alone
 
 
+@pytest.mark.parametrize("device", DEVICES)
+def test_shot_by_shot_record_is_kept_only_if_asked_for(provider: Provider, device: str) -> None:
+    key = key_of("record", device)
+    plain = run(provider, spec_of(provider, Target(device), bell(), shots=100), key).items[0]
+    kept = run(provider, spec_of(provider, Target(device, {"memory": True}), bell(), shots=100), key).items[0]
+    assert plain.memory is None
+    assert kept.memory is not None
+    assert len(kept.memory) == 100
+    assert plain.counts == kept.counts == {word: kept.memory.count(word) for word in set(kept.memory)}
+
+
+def test_option_that_local_devices_do_not_have_is_refused(provider: Provider) -> None:
+    with pytest.raises(ProgramRejected, match="no option 'noise_model'"):
+        provider.check(spec_of(provider, Target("aer", {"noise_model": "aria-1"}), bell(), shots=10))
+
+
 # -- noise -----------------------------------------------------------------------------------------------------------
 
 
