@@ -183,6 +183,35 @@ def test_lost_job_is_found_however_the_tag_filter_matches(
     assert sandbox.admin.count_jobs("qbraid") == 1
 
 
+@pytest.mark.parametrize(("order", "pages"), [("newest_first", 2), ("oldest_first", 3)])
+def test_look_up_stops_at_older_jobs_only_where_the_list_shows_its_order(
+    sandbox: Sandbox, order: str, pages: int
+) -> None:
+    sandbox.admin.switches("qbraid", tag_match="exact", list_order=order)
+    provider = connect(sandbox)
+    spec = intent(provider).spec
+    for i in range(200):
+        provider.submit(spec, f"old-{i}")
+    sandbox.admin.advance(600)
+    provider.submit(spec, "new")
+    since = datetime.now(UTC) + timedelta(seconds=300)
+    found = provider.find_submitted(["new"], since=since, device_ids={SIMULATOR})
+    assert len(found["new"]) == 1
+    assert sandbox.admin.requests(LIST) == 1 + pages  # the first asked for the tag
+
+
+def test_many_doubts_are_settled_by_reading_the_list_once(sandbox: Sandbox) -> None:
+    provider = connect(sandbox)
+    spec = intent(provider).spec
+    keys = [f"key-{i}" for i in range(30)]
+    ids = [provider.submit(spec, key).vendor_id for key in keys]
+    since = datetime.now(UTC) - timedelta(minutes=5)
+    found = provider.find_submitted([*keys, "stranger"], since=since, device_ids={SIMULATOR})
+    assert [found[key][0].vendor_id for key in keys] == ids
+    assert set(found) == set(keys)
+    assert sandbox.admin.requests(LIST) == 1
+
+
 def test_two_jobs_under_one_key_end_as_one_and_the_extra_is_cancelled(sandbox: Sandbox, ledger: Ledger) -> None:
     sandbox.admin.clock("frozen")
     sandbox.admin.fault("drop_after", SUBMIT)
