@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from qflows import errors, flows
+    from qflows.batch_results import BatchResult
+    from qflows.batches import Batch
     from qflows.client import Client
     from qflows.errors import QflowsError
     from qflows.model import Counts, Job, Result
     from qflows.programs import Program
-    from qflows.tasks import Session, attach, cancel, result, run, session, submit, wait
+    from qflows.tasks import Session, attach, batch, cancel, result, run, session, submit, wait
     from qflows.transitions import JobStatus
 
 __version__ = "0.1.0"
@@ -29,6 +31,9 @@ _HOME = {
     "cancel": "tasks",
     "attach": "tasks",
     "session": "tasks",
+    "batch": "tasks",
+    "Batch": "batches",
+    "BatchResult": "batch_results",
     "Session": "tasks",
     "Client": "client",
     "Job": "model",
@@ -39,6 +44,8 @@ _HOME = {
     "QflowsError": "errors",
 }
 __all__ = [
+    "Batch",
+    "BatchResult",
     "Client",
     "Counts",
     "Job",
@@ -48,6 +55,7 @@ __all__ = [
     "Result",
     "Session",
     "attach",
+    "batch",
     "cancel",
     "errors",
     "flows",

@@ -276,7 +276,8 @@ class Batch:
         keys = [part.job_key for part in self.parts if part.part in chosen]
         if session_id is not None:
             put_into_session(self._ledger, keys, session_id)
-        waiting = [job for job in reads.by_keys(self._ledger, keys).values() if job.status is JobStatus.PREPARED]
+        known = reads.by_keys(self._ledger, keys)
+        waiting = [known[key] for key in keys if known[key].status is JobStatus.PREPARED]
         for job in waiting:
             if job.session_id is not None:
                 spec = replace(self._submitter.spec(job.key), session_id=job.session_id)

@@ -7,7 +7,8 @@ import os
 import threading
 import uuid
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -300,17 +301,27 @@ class Client:
             tags=tags or {},
         )
 
-    def submit_batch(self, batch: Batch) -> None:
-        """Sends what was not sent; in the vendor's batch mode where there is one and several parts go."""
+    @contextmanager
+    def batch_mode(self, batch: Batch) -> Iterator[str | None]:
+        """The vendor's batch mode for the parts sent inside, where there is one and several parts go.
+
+        Leaving the block closes it for new jobs; those that are queued still run.
+        """
         provider = self.device(batch.device).provider
         if "batch" not in provider.capabilities.sessions or len(batch.parts) < 2:
-            batch.submit()
+            yield None
             return
         hold = self.open_session(batch.device, batch.record.run_key, mode="batch", name=f"batch {batch.id[:16]}")
         try:
-            batch.submit(session_id=hold.vendor_id)
+            yield hold.vendor_id
         finally:
-            hold.close()  # queued parts still run
+            hold.close()
+
+    def submit_batch(self, batch: Batch) -> None:
+        """Sends what was not sent; a batch whose parts are all at the vendor costs nothing."""
+        if any(job.status is JobStatus.PREPARED for job in batch.sub_jobs()):
+            with self.batch_mode(batch) as session_id:
+                batch.submit(session_id=session_id)
 
     def batch(self, name: str) -> Batch:
         """A batch by id or a unique beginning of it. Raises UnknownJob."""

@@ -29,6 +29,14 @@ _LANE_LEASE_S = 60.0
 _REFUSALS = 3  # polls refused in a row (credentials revoked) before the waiter is told
 _STORED_AT_ONCE = 32
 _NOT_LISTED = "(not listed)"
+_NO_SUCH_JOB = frozenset({404, 410})
+_GONE = Observation(
+    Phase.FAILED,
+    "(gone)",
+    error_code="vanished",
+    error_message="the vendor no longer has this job",
+    is_retryable=True,
+)
 
 Connect = Callable[[Job], Provider]
 OnChange = Callable[[Job], None]
@@ -186,12 +194,37 @@ class Poller:
             return False
         statuses = provider.poll([job.vendor_id for job in at_vendor if job.vendor_id])
         seen = [(job, _look_of(statuses, job)) for job in at_vendor]
-        partly = [(job, look) for job, look in seen if look.phase is Phase.FAILED and job.n_programs > 1]
+        seen = self._without_vanished(provider, seen)
+        partly = [(j, look) for j, look in seen if look.phase is Phase.FAILED and j.n_programs > 1 and look != _GONE]
         done = [(job, look) for job, look in seen if look.phase is Phase.DONE]
         held_back = {job.key for job, _ in done + partly}  # recorded together with their counts
         changed = outcomes.observe(self.submitter.ledger, [(j, look) for j, look in seen if j.key not in held_back])
         self._fetch_all(provider, done + partly)
         return bool(changed or done or partly)
+
+    def _without_vanished(
+        self, provider: Provider, seen: Sequence[tuple[Job, Observation]]
+    ) -> list[tuple[Job, Observation]]:
+        """A job that lists have not shown for longer than they may lag is asked for by its id: the vendor's own «there
+        is no such job» is a failure it confirmed; anything else leaves the job as it was."""
+        absent = [job for job, look in seen if look.word == _NOT_LISTED]
+        ages = outcomes.missed(self.submitter.ledger, absent)
+        settle_s = self.submitter.settle_time_s(provider)
+        looks = []
+        for job, look in seen:
+            vanished = ages.get(job.key, -1.0) >= settle_s and self._is_gone(provider, job)
+            looks.append((job, _GONE if vanished else look))
+        return looks
+
+    def _is_gone(self, provider: Provider, job: Job) -> bool:
+        assert job.vendor_id is not None
+        try:
+            provider.result(job.vendor_id, self.submitter.spec(job.key), job.key)
+        except Refused as error:
+            return error.http_status in _NO_SUCH_JOB
+        except ProviderError:
+            return False
+        return False
 
     def _fetch_all(self, provider: Provider, finished: Sequence[tuple[Job, Observation]]) -> None:
         """Downloads results, several at once, and stores them part by part: one commit for many jobs."""

@@ -143,6 +143,10 @@ class Submitter:
         if extras:
             self._cancel_extras(provider, key, extras)
 
+    def settle_time_s(self, provider: Provider) -> float:
+        """How long a listing of this vendor may lag before absence counts, seconds."""
+        return provider.capabilities.settle_s if self.settle_s is None else self.settle_s
+
     def settle(self, provider: Provider, keys: Collection[str]) -> None:
         """Ends doubts among `keys`: expired claims become doubts, and every due doubt gets one look, in one go."""
         claims.expire(self.ledger, keys)
@@ -181,7 +185,7 @@ class Submitter:
                 log.info("job %s was found at %s as %s", job.key[:12], provider.name, first)
                 self._cancel_extras(provider, job.key, rest)
             return
-        settle_s = provider.capabilities.settle_s if self.settle_s is None else self.settle_s
+        settle_s = self.settle_time_s(provider)
         if doubt.age_s >= settle_s and doubt.looks + 1 >= _LOOKS:
             if self._quietly(claims.absent, job):
                 log.info("%s has no job %s; it is free to be sent", provider.name, job.key[:12])

@@ -18,6 +18,7 @@ from prefect.client.orchestration import get_client
 from prefect.context import FlowRunContext, TaskRunContext
 from prefect.logging import get_logger
 
+from qflows.batches import Batch
 from qflows.client import Client, Scope, default_client, script_scope
 from qflows.errors import LedgerUnavailable, NotSent, ProgramRejected, ProviderError, Refused, RunKeyMissing
 from qflows.keys import digest, slot_run_key, subflow_run_key
@@ -292,6 +293,41 @@ def _introduce(run_key: str, flow_run_id: Any, flow_name: str | None, deployment
                     flow_name,
                     other,
                 )
+
+
+def batch(
+    programs: Sequence[Any],
+    *,
+    device: str,
+    shots: int | Sequence[int] | None,
+    name: str = "",
+    tags: Mapping[str, str] | None = None,
+    label: str = "",
+    options: Mapping[str, Any] | None = None,
+    max_circuits: int | None = None,
+    as_batch: bool | None = None,
+    run_key: str | None = None,
+) -> Batch:
+    """Buys a list of programs for one device, split and packed into jobs, and returns a handle at once.
+
+    Index i of its result is program i. `as_batch`: True wants composite jobs (ValueError where the device takes one
+    circuit a job), False one circuit a job, None what the device can. To see it move in the UI, use the flow
+    `qflows.flows.sweep`.
+    """
+    core = client()
+    planned = core.plan_batch(
+        list(programs),
+        device=device,
+        shots=shots,
+        options=options,
+        label=label,
+        tags=tags,
+        max_circuits=max_circuits,
+        as_batch=as_batch,
+    )
+    made = core.create_batch(planned, device=device, scope=scope(run_key), name=name, tags=tags)
+    core.submit_batch(made)
+    return made
 
 
 class Session:

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from qflows import __version__
-from qflows.cli import demo, devices, jobs, ledger, run, sandbox, sessions, sweep, vqe
+from qflows.cli import batches, demo, devices, jobs, ledger, run, sandbox, sessions, sweep, vqe
 
 _HELP = """Paid quantum experiments on Prefect: every job bought once, none lost, any vendor.
 
@@ -25,6 +25,7 @@ app.command("vqe")(vqe.vqe)
 app.command("devices")(devices.devices)
 app.command("demo")(demo.demo)
 app.add_typer(jobs.app, name="jobs")
+app.add_typer(batches.app, name="batch")
 app.add_typer(sessions.app, name="session")
 app.command("sweep")(sweep.sweep)
 app.add_typer(ledger.app, name="ledger")

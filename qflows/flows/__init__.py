@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from qflows.flows.circuits import run_circuits
     from qflows.flows.eigensolver import vqe
+    from qflows.flows.sweeping import sweep
 
 # modules bear other names than their flows: a submodule of the same name would shadow the flow once imported
-_HOME = {"run_circuits": "circuits", "vqe": "eigensolver"}
+_HOME = {"run_circuits": "circuits", "vqe": "eigensolver", "sweep": "sweeping"}
 
-__all__ = ["run_circuits", "vqe"]
+__all__ = ["run_circuits", "sweep", "vqe"]
 
 
 def __getattr__(name: str) -> object:

@@ -57,7 +57,7 @@ def run_circuits(
     shots: int | None = 1000,
     options: dict[str, Any] | None = None,
     timeout: float | None = None,
-    partial: bool = False,  # noqa: FBT001, FBT002 - a flow parameter is a form field
+    partial: bool = False,
     run_key: str | None = None,
 ) -> list[Result | JobFailed]:
     """Runs a list of circuits on one device and returns their results in the same order.

@@ -14,7 +14,7 @@ from qflows.errors import IllegalTransition
 from qflows.ledger.claims import cancel_unsent, chunks
 from qflows.ledger.rows import CODE_CAP, MESSAGE_CAP, body_of, vendor_text
 from qflows.ledger.store import Ledger, utc_now
-from qflows.ledger.tables import jobs, results
+from qflows.ledger.tables import jobs, ledger_now, results
 from qflows.model import ItemResult, Job
 from qflows.protocol import Observation, Phase, VendorResult
 from qflows.transitions import AT_VENDOR, LIVE, JobStatus, sources
@@ -45,12 +45,35 @@ def observe(ledger: Ledger, seen: Sequence[tuple[Job, Observation]]) -> list[str
     return list(changed)
 
 
+def missed(ledger: Ledger, absent: Collection[Job]) -> dict[str, float]:
+    """Notes that the vendor's lists do not show these jobs; returns key → for how many seconds now."""
+    if not absent:
+        return {}
+    keys = sorted(job.key for job in absent)
+    with ledger.write() as connection:
+        for part in chunks(keys):
+            connection.execute(
+                sa.update(jobs)
+                .where(jobs.c.key.in_(part), jobs.c.missing_since.is_(None))
+                .values(missing_since=ledger_now())
+            )
+        return {
+            row.key: row[1]
+            for part in chunks(keys)
+            for row in connection.execute(
+                sa.select(jobs.c.key, ledger_now() - jobs.c.missing_since).where(jobs.c.key.in_(part))
+            )
+        }
+
+
 def _is_news(job: Job, look: Observation) -> bool:
     return look.word != job.word or look.queue_position != job.queue_position or look.queue_note != job.queue_note
 
 
 def _apply(ledger: Ledger, connection: sa.Connection, job: Job, look: Observation) -> str | None:
     heard: dict[str, Any] = {"word": vendor_text(look.word, _WORD_CAP), "queue_position": look.queue_position}
+    if look.word != "(not listed)":
+        heard["missing_since"] = None
     heard["queue_note"] = vendor_text(look.queue_note, CODE_CAP) or None
     if look.started_at:
         heard["started_at"] = look.started_at

@@ -107,6 +107,7 @@ jobs = sa.Table(
     sa.Column("looks", sa.Integer, nullable=False),  # look-ups at the vendor in the present doubt
     sa.Column("look_after", sa.Float),
     sa.Column("send_after", sa.Float),  # a vendor asked for patience, or could not be reached
+    sa.Column("missing_since", sa.Float),  # the vendor's lists do not show a job that they should
     sa.Column("cancel_requested_at", UtcDateTime),
     sa.Column("cancel_sent_at", UtcDateTime),
     sa.Column("error_kind", sa.String(32)),  # refused, failed, cancelled, doubt

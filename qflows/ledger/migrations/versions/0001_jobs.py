@@ -74,6 +74,7 @@ def upgrade() -> None:
     sa.Column('looks', sa.Integer(), nullable=False),
     sa.Column('look_after', sa.Float(), nullable=True),
     sa.Column('send_after', sa.Float(), nullable=True),
+    sa.Column('missing_since', sa.Float(), nullable=True),
     sa.Column('cancel_requested_at', sa.DateTime(), nullable=True),
     sa.Column('cancel_sent_at', sa.DateTime(), nullable=True),
     sa.Column('error_kind', sa.String(length=32), nullable=True),

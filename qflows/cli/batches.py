@@ -1,0 +1,206 @@
+"""`qflows batch`: many circuits as one; plan, run, report, re-run holes, cancel, export."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+import time
+import uuid
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from qflows.batches import Batch
+from qflows.cli.run import read_options
+from qflows.cli.screen import errors_as_exit_codes, print_json, print_rows, progress_line
+from qflows.client import default_client, script_scope
+from qflows.errors import ProgramRejected
+from qflows.ledger import batches as ledger_batches
+from qflows.model import Job
+
+app = typer.Typer(help="Batches: many circuits that behave like one job.", no_args_is_help=True, rich_markup_mode=None)
+JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+Id = Annotated[str, typer.Argument(help="Batch id, or the beginning of one.")]
+_PARTS = ("part", "circuits", "job", "vendor id", "status", "queue s", "run s", "cost", "note")
+
+
+class Format(StrEnum):
+    """Export formats."""
+
+    CSV = "csv"
+    JSON = "json"
+    PARQUET = "parquet"
+
+
+@app.command("run")
+def run(
+    files: Annotated[list[Path], typer.Argument(help="OpenQASM files, one circuit each.", metavar="FILE.qasm...")],
+    device: Annotated[str, typer.Option(help="A device from `qflows devices`.")] = "local-aer",
+    shots: Annotated[int, typer.Option(help="Shots per circuit; 0 evaluates exactly where the device can.")] = 1000,
+    name: Annotated[str, typer.Option(help="A name for people.")] = "",
+    max_circuits: Annotated[int | None, typer.Option(help="Circuits in one job at most.")] = None,
+    as_batch: Annotated[
+        bool | None, typer.Option("--composite/--single", help="Insist on composite jobs, or on one circuit a job.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan; buy nothing.")] = False,
+    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Wait for the end.")] = True,
+    run_key: Annotated[str | None, typer.Option(help="Names the run; the same one again continues it.")] = None,
+    option: Annotated[list[str] | None, typer.Option(help="Vendor option name=value; may be repeated.")] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Run files as one batch: `qflows batch run sweep/*.qasm --device ionq-simulator --shots 500`."""
+    with errors_as_exit_codes():
+        core = default_client()
+        try:
+            planned = core.plan_batch(
+                list(files),
+                device=device,
+                shots=shots or None,
+                options=read_options(option),
+                max_circuits=max_circuits,
+                as_batch=as_batch,
+            )
+        except ValueError as error:
+            raise ProgramRejected(str(error)) from error
+        if dry_run:
+            columns = ("part", "circuits", "number", "shots", "bytes")
+            print_rows(planned.rows(), columns, as_json=as_json, empty="nothing to do")
+            return
+        key = run_key or f"batch-{time.strftime('%Y%m%d-%H%M%S')}-{uuid.uuid4().hex[:6]}"
+        batch = core.create_batch(planned, device=device, scope=script_scope(key), name=name)
+        core.submit_batch(batch)
+        if wait:
+            _wait(batch)
+        _print_report(batch, as_json=as_json)
+        if not as_json:
+            typer.echo(f"run key {key}; `qflows batch export {batch.id[:12]} counts.csv` writes the counts")
+
+
+def _wait(batch: Batch) -> None:
+    show = progress_line()
+    total, began, ended = len(batch.parts), time.monotonic(), set[str]()
+
+    def on_change(job: Job) -> None:
+        if job.is_terminal:
+            ended.add(job.key)
+        rate = len(ended) / max(time.monotonic() - began, 1e-9)
+        left = f", about {(total - len(ended)) / rate:.0f} s left" if ended and len(ended) < total else ""
+        show(f"{len(ended)} of {total} parts ended{left}")
+
+    batch.wait(on_change=on_change)
+    show("")
+
+
+@app.command("ls")
+def ls(
+    limit: Annotated[int, typer.Option(help="At most so many.")] = 30,
+    as_json: JsonFlag = False,
+) -> None:
+    """List batches, newest first."""
+    with errors_as_exit_codes():
+        core = default_client()
+        rows = []
+        for record in ledger_batches.listing(core.ledger, limit=limit):
+            batch = core.batch(record.id)
+            rows.append(
+                {
+                    "batch": record.id[:12],
+                    "name": record.name,
+                    "device": record.device,
+                    "circuits": str(record.n_circuits),
+                    "parts": str(len(batch.parts)),
+                    "status": batch.status.value,
+                    "created": f"{record.created_at:%Y-%m-%d %H:%M:%S}",
+                }
+            )
+        columns = ("batch", "name", "device", "circuits", "parts", "status", "created")
+        print_rows(rows, columns, as_json=as_json, empty="no batches yet; try `qflows batch run *.qasm`")
+
+
+@app.command("show")
+def show(batch: Id, as_json: JsonFlag = False) -> None:
+    """Show a batch: status of the whole and of every part."""
+    with errors_as_exit_codes():
+        _print_report(default_client().batch(batch), as_json=as_json)
+
+
+app.command("report", help="The same as show.")(show)
+
+
+@app.command("rerun")
+def rerun(batch: Id, as_json: JsonFlag = False) -> None:
+    """Buy again exactly the circuits that ended without counts; what is alive, done or in doubt is not touched."""
+    with errors_as_exit_codes():
+        found = default_client().batch(batch)
+        holes = found.rerun_failed()
+        if not as_json:
+            typer.echo(f"{len(holes)} circuit(s) bought again" if holes else "no holes; nothing was bought")
+        _print_report(found, as_json=as_json)
+
+
+@app.command("cancel")
+def cancel(batch: Id, timeout: Annotated[float, typer.Option(help="Seconds to wait for the vendor.")] = 60.0) -> None:
+    """Cancel every live part at the vendor and verify."""
+    with errors_as_exit_codes():
+        found = default_client().batch(batch)
+        for part, status in sorted(found.cancel(timeout).items()):
+            typer.echo(f"part {part}: {status.value}")
+
+
+@app.command("export")
+def export(
+    batch: Id,
+    path: Annotated[Path, typer.Argument(help="File to write; its ending chooses the format.")],
+    form: Annotated[Format | None, typer.Option("--format", help="csv, json or parquet.")] = None,
+) -> None:
+    """Write counts of all circuits: one row per circuit and outcome (index, name, outcome, value, error)."""
+    with errors_as_exit_codes():
+        chosen = form or _format_of(path)
+        rows = default_client().batch(batch).stored().rows()
+        if chosen is Format.JSON:
+            path.write_text(json.dumps(rows, indent=1), encoding="utf-8")
+        elif chosen is Format.CSV:
+            with path.open("w", newline="", encoding="utf-8") as file:
+                writer = csv.DictWriter(file, fieldnames=["index", "name", "outcome", "value", "error"])
+                writer.writeheader()
+                writer.writerows(rows)
+        else:
+            _write_parquet(rows, path)
+        typer.echo(f"{path}: {len(rows)} rows")
+
+
+def _format_of(path: Path) -> Format:
+    try:
+        return Format(path.suffix.lstrip(".").lower())
+    except ValueError:
+        raise ProgramRejected(f"{path.name}: give --format, or an ending of .csv, .json or .parquet") from None
+
+
+def _write_parquet(rows: list[dict[str, Any]], path: Path) -> None:
+    try:
+        import pyarrow  # pyright: ignore[reportMissingImports]
+        import pyarrow.parquet  # pyright: ignore[reportMissingImports]
+    except ImportError:
+        raise ProgramRejected("Parquet needs pyarrow: pip install pyarrow; CSV and JSON need nothing") from None
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), path)
+
+
+def _print_report(batch: Batch, *, as_json: bool) -> None:
+    if as_json:
+        print_json(
+            {
+                "id": batch.id,
+                "run_key": batch.record.run_key,
+                "name": batch.name,
+                "device": batch.device,
+                "status": batch.status,
+                "parts": batch.report_table(),
+                "errors": {index: error.message for index, error in batch.errors.items()},
+            }
+        )
+        return
+    sys.stdout.write(batch.report(detailed=False) + "\n")
+    print_rows(batch.report_table(), _PARTS, as_json=False, empty="")

@@ -1,0 +1,148 @@
+"""A sweep: many programs on one device as a batch, mapped over its parts, with progress, a table and an answer.
+
+Task runs are few: one per part, and bundles of parts beyond a few hundred, because a task run costs the server about
+as much as ten submissions.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
+
+from prefect import flow, task, unmapped
+from prefect.artifacts import create_progress_artifact, create_table_artifact, update_progress_artifact
+from prefect.cache_policies import NO_CACHE
+from prefect.logging import get_run_logger
+from prefect.runtime import flow_run
+
+from qflows import artifacts, tasks
+from qflows.batch_results import BatchResult
+from qflows.batches import Batch
+from qflows.model import Job
+
+_BUNDLES = 200  # task runs at most
+_SCREEN_EVERY_S = 2.0
+
+
+def _flow_run_name() -> str:
+    parameters = flow_run.parameters
+    circuits = parameters.get("circuits")
+    n = len(circuits) if isinstance(circuits, list | tuple) else 1
+    shots = parameters.get("shots")
+    return f"sweep of {n} on {parameters.get('device')} × {shots if isinstance(shots, int) else 'exact or mixed'}"
+
+
+def _bundle_name(parameters: Mapping[str, Any]) -> str:
+    numbers = parameters["numbers"]
+    what = f"part {numbers[0]}" if len(numbers) == 1 else f"parts {numbers[0]}-{numbers[-1]}"
+    return f"submit {what} of batch {parameters['batch_id'][:12]}"
+
+
+@task(
+    name="qflows-submit-parts",
+    task_run_name=cast(Any, _bundle_name),  # Prefect hands over `parameters`; its type for that is private
+    persist_result=False,
+    cache_policy=NO_CACHE,
+)
+def submit_parts(batch_id: str, numbers: Sequence[int], session_id: str | None) -> int:
+    """Sends some parts of a batch that stands in the ledger; returns how many jobs the vendor has."""
+    jobs = tasks.client().batch(batch_id).submit_parts(numbers, session_id=session_id)
+    return sum(job.vendor_id is not None for job in jobs)
+
+
+@flow(name="sweep", flow_run_name=_flow_run_name, validate_parameters=False)
+def sweep(
+    circuits: Any,
+    device: str = "local-aer",
+    shots: Any = 1000,
+    name: str = "",
+    options: dict[str, Any] | None = None,
+    max_circuits: int | None = None,
+    as_batch: bool | None = None,
+    rerun: int = 0,
+    timeout: float | None = None,
+    partial: bool = False,
+    run_key: str | None = None,
+) -> BatchResult:
+    """Runs a list of circuits as one batch; index i of the result is circuit i.
+
+    `shots`: one number, or one per circuit. `as_batch`: True wants composite jobs, False one circuit a job, None
+    what the device can. `rerun`: how often holes are bought again by themselves. Killed and started again with the
+    same run key it goes on where it was.
+    """
+    log = get_run_logger()
+    core = tasks.client()
+    here = tasks.scope(run_key)
+    planned = core.plan_batch(
+        circuits, device=device, shots=shots, options=options, max_circuits=max_circuits, as_batch=as_batch
+    )
+    batch = core.create_batch(planned, device=device, scope=here, name=name)
+    log.info(
+        "batch %s: %d circuits in %d jobs; run key %s",
+        batch.id[:12],
+        batch.n_circuits,
+        len(planned.specs),
+        here.run_key,
+    )
+    _submit(batch)
+    _wait(batch, timeout)
+    for _ in range(rerun):
+        holes = batch.rerun_failed()
+        if not holes:
+            break
+        log.warning("%d circuits without counts are bought again: %s …", len(holes), holes[:10])
+        _wait(batch, timeout)
+    publish(batch)
+    return batch.result(0 if timeout is not None else None, partial=partial)
+
+
+def _submit(batch: Batch) -> None:
+    numbers = [part.part for part in batch.parts]
+    size = -(-len(numbers) // _BUNDLES)
+    bundles = [numbers[start : start + size] for start in range(0, len(numbers), size)]
+    with tasks.client().batch_mode(batch) as session_id:
+        submit_parts.map(unmapped(batch.id), bundles, unmapped(session_id)).result()
+
+
+def _wait(batch: Batch, timeout: float | None) -> None:
+    """One wait for all parts; the progress artifact says how many ended and when the rest is due."""
+    began = time.monotonic()
+    total = len(batch.parts)
+    ended: set[str] = set()
+    shown = began
+    progress: Any = create_progress_artifact(
+        0.0, key=artifacts.key_name("batch", batch.id[:12]), description=batch.name
+    )
+
+    def on_change(job: Job) -> None:
+        nonlocal shown
+        if job.is_terminal:
+            ended.add(job.key)
+        if time.monotonic() - shown > _SCREEN_EVERY_S:
+            shown = time.monotonic()
+            rate = len(ended) / (shown - began)
+            eta = f", about {(total - len(ended)) / rate:.0f} s left" if ended and len(ended) < total else ""
+            update_progress_artifact(
+                progress, 100 * len(ended) / total, description=f"{len(ended)} of {total} parts ended{eta}"
+            )
+
+    batch.wait(timeout, on_change)
+    update_progress_artifact(progress, 100.0, description=f"{total} of {total} parts ended")
+
+
+def publish(batch: Batch) -> None:
+    """The table of parts and a page of the first errors as artifacts of the running flow."""
+    rows = [{name: artifacts.escape(value) for name, value in row.items()} for row in batch.report_table()]
+    create_table_artifact(
+        table=rows, key=artifacts.key_name("parts", batch.id[:12]), description=f"{batch.name} on {batch.device}"
+    )
+    errors = batch.errors
+    counts = ", ".join(f"{n} {status.value.lower()}" for status, n in sorted(batch.status_counts.items()))
+    page = [
+        f"# {artifacts.escape(batch.name)}",
+        f"{batch.n_circuits} circuits on {artifacts.escape(batch.device)}; {counts}",
+    ]
+    for index in sorted(errors)[:20]:
+        page.append(f"- circuit {index}: {artifacts.escape(errors[index].message)}")
+    artifacts.publish_markdown(f"batch-{batch.id[:12]}", "\n\n".join(page), f"{batch.name} on {batch.device}")
