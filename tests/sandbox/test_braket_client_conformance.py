@@ -56,13 +56,18 @@ def sandbox(braket_sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> Sandbox
 
 
 @pytest.fixture(scope="module")
-def devices(braket_sandbox: Sandbox) -> dict[str, AwsDevice]:
-    """The SDK's devices; each takes a tenth of a second to make. Their results go to the bucket that is there."""
+def devices(braket_sandbox: Sandbox) -> Iterator[dict[str, AwsDevice]]:
+    """The SDK's devices; each takes a tenth of a second to make. Their results go to the bucket that is there.
+
+    The environment stays for the whole module: the SDK makes a new S3 client for every result it reads.
+    """
     with pytest.MonkeyPatch.context() as environment:
         for name, value in braket_sandbox.env.items():
             environment.setenv(name, value)
         environment.setenv("AMZN_BRAKET_OUT_S3_BUCKET", "amazon-braket-sandbox")
-        return {arn: AwsDevice(arn) for arn in (SV1, DM1, FORTE, ANKAA, GARNET)}
+        made = {arn: AwsDevice(arn) for arn in (SV1, DM1, FORTE, ANKAA, GARNET)}
+        environment.delenv("AMZN_BRAKET_OUT_S3_BUCKET")
+        yield made
 
 
 @pytest.fixture
