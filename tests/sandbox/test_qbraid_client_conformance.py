@@ -84,11 +84,12 @@ def test_devices_are_listed_without_retired_ones(provider):
     assert {d.qrn for d in provider.client.list_devices(include_retired=True)} >= names | {"aws:oqc:qpu:lucy"}
 
 
-def test_profile_tells_batch_support_width_and_noise(provider, device):
+def test_profiles_and_makers_are_told(provider, device):
     assert (device.num_qubits, device.profile.batch_job_support, device.simulator) == (30, True, True)
     assert set(device.profile.noise_models) == {"ideal", "depolarizing"}
     assert provider.get_device(NO_BATCH).profile.batch_job_support is False
     assert provider.client.list_platform_devices()[0].qrn
+    assert {"qbraid", "equal1", "iqm"} <= {entry.provider for entry in provider.client.list_providers()}
 
 
 def test_device_that_does_not_exist_or_is_closed_is_refused(provider):
@@ -108,10 +109,6 @@ def test_cost_is_quoted_where_there_is_a_price(provider):
     quote = provider.client.estimate_cost("aws:rigetti:qpu:ankaa-3", shots=100)
     assert (quote.pricingAvailable, float(quote.estimatedCost)) == (True, 39.0)
     assert provider.client.estimate_cost("azure:quantinuum:qpu:h2-1").reason == "dynamic_pricing_unavailable"
-
-
-def test_providers_are_listed(provider):
-    assert {"qbraid", "equal1", "iqm"} <= {entry.provider for entry in provider.client.list_providers()}
 
 
 # -- single jobs and lists -----------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from conformance import bell, counts_of, key_of, run, wait
 from probes import PROBES
@@ -219,6 +220,25 @@ def test_result_that_is_not_there_is_refused_and_never_none(
     with pytest.raises(Refused) as caught:
         provider.result(vendor_id, spec(), key_of(state))
     assert caught.value.vendor_code == code
+
+
+@pytest.mark.parametrize("word", ["HOLD", "QUEUED"])
+def test_missing_result_is_not_taken_for_a_missing_job(provider: Provider, sandbox: Sandbox, word: str) -> None:
+    sandbox.admin.switches("qbraid", no_result_status=404, finished_as=word)
+    vendor_id = provider.submit(spec(), key_of("there", word)).vendor_id
+    with pytest.raises(Refused) as caught:
+        provider.result(vendor_id, spec(), key_of("there", word))
+    assert caught.value.http_status is None  # 404 here would mean that the job is gone and may be bought again
+
+
+def test_deleted_job_is_absent_and_its_result_is_a_404(provider: Provider, sandbox: Sandbox) -> None:
+    vendor_id = provider.submit(spec(), key_of("gone")).vendor_id
+    url = f"{sandbox.url}/api/v1/jobs/{vendor_id}"
+    assert httpx.delete(url, headers={"X-API-Key": "t"}, trust_env=False).is_success
+    assert provider.poll([vendor_id]) == {}
+    with pytest.raises(Refused) as caught:
+        provider.result(vendor_id, spec(), key_of("gone"))
+    assert caught.value.http_status == 404
 
 
 def test_cancelled_flow_job_ends_cancelled(provider: Provider, sandbox: Sandbox, ledger: Ledger) -> None:
