@@ -21,6 +21,7 @@ from qflows.providers.ibm.runtime import Runtime
 PAGE = 200  # OpenAPI 0.45.3, list_jobs: the maximum; above it the server uses its default
 _REMEMBERED = 50_000
 _CLOCK_SLACK = timedelta(minutes=5)  # our clock against IBM's, for jobs whose creation IBM has not told us yet
+_MARGIN = timedelta(seconds=1)
 _PENDING_PAGES = 20
 _MAX_PAGES = 500  # 100,000 jobs: a list that never ends must not hang us
 _FEW = 4  # so many keys or ids are asked for one by one
@@ -60,7 +61,9 @@ class Listing:
             known = [self._created[vendor_id] for vendor_id in missing if vendor_id in self._created]
         n_unknown = len(missing) - len(known)
         if known:
-            window = {"created_after": min(k[0] for k in known), "created_before": max(k[1] for k in known)}
+            # no page says whether the bounds are inclusive, and shown times are rounded
+            first, last = min(k[0] for k in known) - _MARGIN, max(k[1] for k in known) + _MARGIN
+            window = {"created_after": first, "created_before": last}
             yield from self._pages(2 * math.ceil(len(known) / PAGE) + 2, descending=False, **window)
         if missing and n_unknown > _FEW:
             yield from self._pages(math.ceil(n_unknown / PAGE), descending=True)

@@ -1,0 +1,242 @@
+"""What a finished IBM job gives: counts, memory, expectation values, times, cost, what was compiled; typed failures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import numpy as np
+import pytest
+from conformance import bell, counts_of, key_of, run, wait
+from qiskit import QuantumCircuit
+
+from qflows.errors import ProgramRejected, Refused, Unreadable
+from qflows.model import Counts
+from qflows.observables import observable
+from qflows.programs import Program, to_program
+from qflows.protocol import JobSpec, Phase, Provider
+from qflows.providers.ibm import wire
+from qflows.sandbox import Sandbox
+
+
+def spec(*programs: Program, shots: int = 200, device: str = "ibm_manila", **options: Any) -> JobSpec:
+    return JobSpec("ibm", device, programs or (bell(),), shots, options=options)
+
+
+def done(provider: Provider, wanted: JobSpec, key: str = "k") -> str:
+    vendor_id = provider.submit(wanted, key_of(key)).vendor_id
+    assert wait(provider, [vendor_id])[vendor_id].phase is Phase.DONE
+    return vendor_id
+
+
+def test_result_has_times_qpu_seconds_and_what_was_compiled(provider: Provider) -> None:
+    result = run(provider, spec(), key_of("times"))
+    assert result.started_at is not None
+    assert result.finished_at is not None
+    assert datetime.now(UTC) - timedelta(minutes=1) < result.started_at <= result.finished_at
+    assert result.cost is not None
+    assert (result.cost.unit, result.cost.is_estimate) == ("qpu_s", False)
+    assert result.qpu_s == result.cost.amount > 0
+    compiled = result.items[0].metadata["compiled"]
+    assert compiled["gates"]["cx"] == 1
+    assert compiled["openqasm3"].startswith("OPENQASM 3")
+    target = result.metadata["target"]
+    assert target["device"] == "ibm_manila"
+    assert target["calibrated_at"]
+    assert set(target["qubits"]) == {str(qubit) for qubit in compiled["layout"]}
+    assert all(0 < qubit["readout_error"] < 0.2 for qubit in target["qubits"].values())
+
+
+def test_another_process_reads_counts_and_the_compiled_circuit_weeks_later(
+    sandbox: Sandbox, provider: Provider, connected_to: Callable[[str], Provider]
+) -> None:
+    vendor_id = done(provider, spec())
+    mine = provider.result(vendor_id, spec(), key_of("k"))
+    sandbox.admin.advance(21 * 86_400)
+    theirs = connected_to(sandbox.url).result(vendor_id, spec(), key_of("k"))
+    assert theirs.items[0].counts == mine.items[0].counts
+    assert theirs.items[0].metadata["compiled"]["gates"] == mine.items[0].metadata["compiled"]["gates"]
+    assert theirs.metadata["target"] is None
+
+
+def test_memory_can_be_left_out(provider: Provider) -> None:
+    (item,) = run(provider, spec(memory=False), key_of("memory")).items
+    assert item.memory is None
+    assert counts_of(item).shots == 200
+
+
+def test_reset_and_measurement_in_the_middle_are_kept(provider: Provider) -> None:
+    circuit = QuantumCircuit(1, 2)
+    circuit.x(0)
+    circuit.measure(0, 0)
+    circuit.reset(0)
+    circuit.measure(0, 1)
+    (item,) = run(provider, spec(to_program(circuit)), key_of("middle")).items
+    assert counts_of(item) == {"01": 200}
+
+
+def test_more_than_64_bits_keep_their_places(provider: Provider) -> None:
+    circuit = QuantumCircuit(3, 70)
+    circuit.x([0, 2])
+    circuit.measure([0, 1, 2], [69, 5, 0])
+    (item,) = run(provider, spec(to_program(circuit), device="ibm_torino"), key_of("wide")).items
+    assert counts_of(item) == {"1" + "0" * 68 + "1": 200}
+
+
+def test_device_errors_show_when_the_device_has_some(sandbox: Sandbox, connected_to: Callable[[str], Provider]) -> None:
+    (item,) = run(connected_to(sandbox.url), spec(shots=4000), key_of("noise")).items
+    wrong = 1 - sum(counts_of(item).probabilities().get(key, 0) for key in ("00", "11"))
+    assert 0.005 < wrong < 0.15
+
+
+def test_compiling_again_gives_the_same_circuit(sandbox: Sandbox, connected_to: Callable[[str], Provider]) -> None:
+    texts = set()
+    for _ in range(2):
+        provider = connected_to(sandbox.url)
+        texts.add(provider.submit(spec(device="ibm_torino"), key_of("again")).metadata["compiled"][0]["openqasm3"])
+    assert len(texts) == 1
+
+
+def test_layout_chosen_by_the_caller_is_used(provider: Provider) -> None:
+    accepted = provider.submit(spec(initial_layout=[3, 2], optimization_level=0), key_of("layout"))
+    assert accepted.metadata["compiled"][0]["layout"] == [3, 2]
+
+
+# -- expectation values ----------------------------------------------------------------------------------------------
+
+
+def estimate_spec(*observables: Any, shots: int = 10_000, **options: Any) -> JobSpec:
+    circuit = QuantumCircuit(3)
+    circuit.ry(0.7, 0)
+    circuit.cx(0, 2)
+    circuit.x(1)
+    wanted = tuple(observable(one) for one in observables)
+    return JobSpec("ibm", "ibm_torino", (to_program(circuit),), shots, observables=(wanted,), options=options)
+
+
+def test_expectation_values_agree_with_theory_within_their_errors(provider: Provider) -> None:
+    wanted = estimate_spec("IIZ", "ZIZ", "IZI", [("XIX", 1.0), ("IIZ", -0.5), ("III", 2.0)])
+    (item,) = run(provider, wanted, key_of("estimate")).items
+    exact = [np.cos(0.7), 1.0, -1.0, np.sin(0.7) - 0.5 * np.cos(0.7) + 2.0]
+    assert item.expectations is not None
+    for found, value in zip(item.expectations, exact, strict=True):
+        assert abs(found.value - value) <= 5 * found.std_error + 1e-9
+    assert 0.005 < item.expectations[0].std_error < 0.02
+
+
+def test_resilience_level_reaches_the_device(sandbox: Sandbox, connected_to: Callable[[str], Provider]) -> None:
+    provider = connected_to(sandbox.url)
+    values = []
+    for level in (0, 1):
+        wanted = estimate_spec("IZI", shots=1_000_000, resilience_level=level)
+        (item,) = run(provider, wanted, key_of("resilience", level)).items
+        assert item.expectations is not None
+        values.append(item.expectations[0].value)
+    assert values[1] < values[0] - 0.003  # readout errors pull the bare value towards zero
+
+
+def test_options_of_the_client_are_checked_by_the_client(sandbox: Sandbox, provider: Provider) -> None:
+    with pytest.raises(Refused, match="options"):
+        provider.submit(spec(dynamical_decoupling={"sequence_type": "nonsense"}), key_of("bad option"))
+    assert sandbox.admin.requests("ibm.submit") == 0
+    provider.submit(spec(dynamical_decoupling={"enable": True}, max_execution_time=60), key_of("good option"))
+    (job,) = sandbox.admin.jobs("ibm")
+    body = sandbox.admin.job(job["id"])["request"]
+    assert body["cost"] == 60
+    assert body["params"]["options"]["dynamical_decoupling"]["enable"] is True
+
+
+def test_counts_and_expectations_do_not_mix(provider: Provider) -> None:
+    mixed = JobSpec("ibm", "ibm_manila", (bell(), bell()), 10, observables=((observable("ZZ"),), ()))
+    with pytest.raises(ProgramRejected, match="not both"):
+        provider.check(mixed)
+
+
+# -- failures --------------------------------------------------------------------------------------------------------
+
+
+def test_empty_result_is_never_none_and_is_asked_again(sandbox: Sandbox, provider: Provider) -> None:
+    sandbox.admin.switches("ibm", results_204_reads=1)
+    vendor_id = done(provider, spec())
+    with pytest.raises(Unreadable, match="204"):
+        provider.result(vendor_id, spec(), key_of("k"))
+    assert counts_of(provider.result(vendor_id, spec(), key_of("k")).items[0]).shots == 200
+
+
+def test_private_result_is_read_last_and_once(sandbox: Sandbox, provider: Provider) -> None:
+    wanted = spec(private=True)
+    vendor_id = done(provider, wanted)
+    sandbox.admin.fault("status", "ibm.metrics", status=502)
+    with pytest.raises(Exception, match="502"):
+        provider.result(vendor_id, wanted, key_of("k"))
+    assert counts_of(provider.result(vendor_id, wanted, key_of("k")).items[0]).shots == 200
+
+
+@pytest.mark.parametrize("shape", ["errors", "both"])
+def test_usage_limit_is_a_refusal_with_its_code(sandbox: Sandbox, provider: Provider, shape: str) -> None:
+    sandbox.admin.switches("ibm", usage_limit_s=0.01, error_body=shape)
+    done(provider, spec())
+    with pytest.raises(Refused, match="usage limit") as caught:
+        provider.submit(spec(), key_of("too much"))
+    assert (caught.value.http_status, caught.value.vendor_code) == (409, "1266")
+
+
+def test_unknown_device_is_refused(sandbox: Sandbox, provider: Provider) -> None:
+    with pytest.raises(Refused, match="ibm_nowhere"):
+        provider.submit(spec(device="ibm_nowhere"), key_of("nowhere"))
+    with pytest.raises(Refused, match="ibm_nowhere"):
+        provider.limits("ibm_nowhere")
+    assert sandbox.admin.requests("ibm.submit") == 0
+
+
+def test_program_wider_than_the_device_is_refused_before_it_is_sent(sandbox: Sandbox, provider: Provider) -> None:
+    circuit = QuantumCircuit(6, 6)
+    circuit.h(range(6))
+    circuit.measure(range(6), range(6))
+    with pytest.raises(Refused, match="cannot be compiled"):
+        provider.submit(spec(to_program(circuit)), key_of("wide"))
+    assert sandbox.admin.requests("ibm.submit") == 0
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"a": 1}', '{"pub_results": [{}]}', '{"pub_results": []}'])
+def test_text_that_is_no_result_is_unreadable(text: str) -> None:
+    with pytest.raises(Unreadable) as caught:
+        wire.pub_results(text, 1)
+    assert caught.value.body == text
+
+
+def test_bits_of_a_recorded_array_are_read_from_the_last_byte() -> None:
+    # 10 bits, only clbit 0 set: [0, 1] (qiskit-ibm-runtime 0.51.0, BitArray)
+    circuit = QuantumCircuit(1, 10)
+    circuit.measure(0, 0)
+    fields = {"c": {"array": np.array([[0, 1], [2, 0]], dtype=np.uint8), "num_bits": 10}, "metadata": {}}
+    item = wire.counts_item(to_program(circuit), fields, shots=2, with_memory=True)
+    assert item.counts == Counts({"0000000001": 1, "1000000000": 1})
+    assert item.memory == ("0000000001", "1000000000")
+
+
+def test_shots_that_do_not_add_up_are_unreadable() -> None:
+    circuit = QuantumCircuit(1, 1)
+    circuit.measure(0, 0)
+    fields = {"c": {"array": np.array([[0]], dtype=np.uint8), "num_bits": 1}, "metadata": {}}
+    with pytest.raises(Unreadable):
+        wire.counts_item(to_program(circuit), fields, shots=2, with_memory=False)
+
+
+def test_tags_bear_the_key_and_stay_within_the_limits() -> None:
+    many = JobSpec("ibm", "d", (), 1, name="n", tags={f"t{i}": "v" * (i * 20) for i in range(12)})
+    tags = wire.tags(many, "f" * 64)
+    assert tags[:2] == ["qflows", "qflows:" + "f" * 64]
+    assert len(tags) <= 8
+    assert max(map(len, tags)) <= 86
+
+
+def test_devices_say_their_queue_and_whether_they_are_up(sandbox: Sandbox, provider: Provider) -> None:
+    sandbox.admin.clock("frozen")
+    provider.submit(spec(), key_of("queue"))
+    found = {device.device_id: device for device in provider.devices()}
+    assert set(found) == {"ibm_manila", "ibm_torino", "ibm_fez"}
+    assert (found["ibm_manila"].queue_length, found["ibm_manila"].is_available) == (1, True)
+    sandbox.admin.switches("ibm", backend_status="paused")
+    assert not any(device.is_available for device in provider.devices())
