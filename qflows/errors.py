@@ -111,6 +111,13 @@ class WaitTimeout(QflowsError, TimeoutError):
     pending: tuple[str, ...] | None
 
 
+class ResultsHeld(QflowsError):
+    """The vendor finished the jobs and withholds their results; put the account in order, then wait again."""
+
+    fields = ("pending",)
+    pending: tuple[str, ...] | None
+
+
 class UnknownJob(QflowsError, LookupError):
     """The ledger has no job with this key or vendor id."""
 

@@ -128,6 +128,7 @@ class Job:
     error_message: str | None = None
     error_retryable: bool | None = None
     n_errors: int = 0  # programs of a finished job that have an error instead of counts
+    is_held: bool = False  # finished at the vendor, who withholds the results
     word: str | None = None  # the vendor's own status, as last read
     session_id: str | None = None
     queue_position: int | None = None

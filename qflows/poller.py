@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
-from qflows.errors import InDoubt, ProviderError, Refused, UnknownJob, WaitTimeout
+from qflows.errors import InDoubt, ProviderError, Refused, ResultsHeld, UnknownJob, WaitTimeout
 from qflows.ledger import lanes, outcomes, reads
 from qflows.model import Job
 from qflows.protocol import Lookup, Observation, Phase, Provider
@@ -60,10 +60,12 @@ class Poller:
 
         One deadline for all: after `timeout` seconds raises WaitTimeout naming the pending ones, which go on at the
         vendor. Raises InDoubt when only a person can tell where a job is, Refused when the vendor keeps refusing to
-        be polled (credentials), UnknownJob for a key the ledger does not have.
+        be polled (credentials), ResultsHeld when it finished all that is left and withholds the results, UnknownJob
+        for a key the ledger does not have.
         """
         deadline = time.monotonic() + timeout if timeout is not None else None
         handles: dict[str, Job] = {}
+        outcomes.forget_held(self.submitter.ledger, keys)  # whoever waits again wants the vendor asked again
         while True:
             fresh = reads.by_keys(self.submitter.ledger, keys)
             missing = set(keys) - set(fresh)
@@ -78,6 +80,12 @@ class Poller:
             pending = [job for job in handles.values() if not job.is_terminal]
             if not pending:
                 return handles
+            if all(job.is_held for job in pending):
+                raise ResultsHeld(
+                    f"{pending[0].provider} finished {len(pending)} job(s) and withholds their results: "
+                    f"{pending[0].queue_note or pending[0].word}; put the account in order, then wait again",
+                    pending=tuple(job.key for job in pending),
+                )
             if deadline is not None and time.monotonic() >= deadline:
                 raise WaitTimeout(
                     f"{len(pending)} of {len(handles)} job(s) not finished after {timeout:g} s; they go on at the "

@@ -149,6 +149,7 @@ class Phase(StrEnum):
     QUEUED = "queued"
     RUNNING = "running"
     DONE = "done"  # results can be fetched
+    HELD = "held"  # finished, but the vendor withholds the results, e.g. because of the account's state
     FAILED = "failed"
     CANCELLED = "cancelled"
     UNKNOWN = "unknown"  # a word nobody documented: recorded, never guessed

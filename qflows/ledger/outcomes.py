@@ -45,6 +45,20 @@ def observe(ledger: Ledger, seen: Sequence[tuple[Job, Observation]]) -> list[str
     return list(changed)
 
 
+def forget_held(ledger: Ledger, keys: Collection[str]) -> None:
+    """Clears the mark of withheld results, so that only a new look can set it."""
+    with ledger.read() as connection:
+        held = [
+            row.key
+            for part in chunks(sorted(keys))
+            for row in connection.execute(sa.select(jobs.c.key).where(jobs.c.key.in_(part), jobs.c.is_held.is_(True)))
+        ]
+    if held:
+        with ledger.write() as connection:
+            for part in chunks(held):
+                connection.execute(sa.update(jobs).where(jobs.c.key.in_(part)).values(is_held=False))
+
+
 def missed(ledger: Ledger, absent: Collection[Job]) -> dict[str, float]:
     """Notes that the vendor's lists do not show these jobs; returns key → for how many seconds now."""
     if not absent:
@@ -67,6 +81,8 @@ def missed(ledger: Ledger, absent: Collection[Job]) -> dict[str, float]:
 
 
 def _is_news(job: Job, look: Observation) -> bool:
+    if (look.phase is Phase.HELD) != job.is_held:
+        return True
     return look.word != job.word or look.queue_position != job.queue_position or look.queue_note != job.queue_note
 
 
@@ -77,7 +93,8 @@ def _apply(ledger: Ledger, connection: sa.Connection, job: Job, look: Observatio
     heard["queue_note"] = vendor_text(look.queue_note, CODE_CAP) or None
     if look.started_at:
         heard["started_at"] = look.started_at
-    if look.phase in (Phase.RUNNING, Phase.DONE):
+    heard["is_held"] = look.phase is Phase.HELD
+    if look.phase in (Phase.RUNNING, Phase.DONE, Phase.HELD):
         if _move(connection, job, JobStatus.RUNNING, heard):
             return "running"
     elif look.phase in (Phase.FAILED, Phase.CANCELLED):

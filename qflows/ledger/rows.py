@@ -52,6 +52,7 @@ def job_of(row: sa.Row[Any] | Any) -> Job:
         error_message=row.error_message,
         error_retryable=row.error_retryable,
         n_errors=row.n_errors or 0,
+        is_held=bool(row.is_held),
         queue_position=row.queue_position,
         queue_note=row.queue_note,
         word=row.word,

@@ -117,6 +117,7 @@ jobs = sa.Table(
     sa.Column("n_errors", sa.Integer),  # programs of a finished job that have an error instead of counts
     sa.Column("queue_position", sa.Integer),
     sa.Column("queue_note", sa.String(255)),
+    sa.Column("is_held", sa.Boolean),  # finished at the vendor, who withholds the results
     sa.Column("cost", sa.Float),
     sa.Column("cost_unit", sa.String(16)),
     sa.Column("cost_is_estimate", sa.Boolean),

@@ -37,7 +37,7 @@ STATUS: dict[str, Phase] = {
     "QUEUED": Phase.QUEUED,
     "RUNNING": Phase.RUNNING,
     "CANCELLING": Phase.RUNNING,
-    "HOLD": Phase.RUNNING,
+    "HOLD": Phase.HELD,
     "COMPLETED": Phase.DONE,
     "FAILED": Phase.FAILED,
     "CANCELLED": Phase.CANCELLED,

@@ -32,7 +32,7 @@ class TestQbraid(RemoteConformance):
         "QUEUED": Phase.QUEUED,
         "RUNNING": Phase.RUNNING,
         "CANCELLING": Phase.RUNNING,
-        "HOLD": Phase.RUNNING,
+        "HOLD": Phase.HELD,
         "COMPLETED": Phase.DONE,
         "FAILED": Phase.FAILED,
         "CANCELLED": Phase.CANCELLED,

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from conformance import bell, key_of
 
-from qflows.errors import WaitTimeout
+from qflows.errors import ResultsHeld
 from qflows.ledger import Ledger, reads
 from qflows.ledger.intents import Intent, Want
 from qflows.poller import Poller
@@ -134,8 +134,8 @@ def test_withheld_job_is_kept_told_and_completed_when_the_account_is_in_order(
     submitter = Submitter(ledger)
     (job,) = submitter.submit(provider, [Intent(SPEC, Want("run", "a", "h"), "qbraid-simulator", provider.account)])
     poller = Poller(submitter, lambda _: provider, poll_min_s=0.0)
-    with pytest.raises(WaitTimeout):
-        poller.wait([job.key], timeout=0.2)
+    with pytest.raises(ResultsHeld, match="account"):
+        poller.wait([job.key], timeout=10)
     held = reads.job(ledger, job.key)
     assert (held.status, held.word) == (JobStatus.RUNNING, "HOLD")
     assert "account" in (held.queue_note or "")

@@ -84,6 +84,7 @@ def upgrade() -> None:
     sa.Column('n_errors', sa.Integer(), nullable=True),
     sa.Column('queue_position', sa.Integer(), nullable=True),
     sa.Column('queue_note', sa.String(length=255), nullable=True),
+    sa.Column('is_held', sa.Boolean(), nullable=True),
     sa.Column('cost', sa.Float(), nullable=True),
     sa.Column('cost_unit', sa.String(length=16), nullable=True),
     sa.Column('cost_is_estimate', sa.Boolean(), nullable=True),
