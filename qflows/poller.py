@@ -29,7 +29,6 @@ _LANE_LEASE_S = 60.0
 _REFUSALS = 3  # polls refused in a row (credentials revoked) before the waiter is told
 _STORED_AT_ONCE = 32
 _NOT_LISTED = "(not listed)"
-_NO_SUCH_JOB = frozenset({404, 410})
 _GONE = Observation(
     Phase.FAILED,
     "(gone)",
@@ -227,12 +226,9 @@ class Poller:
     def _is_gone(self, provider: Provider, job: Job) -> bool:
         assert job.vendor_id is not None
         try:
-            provider.result(job.vendor_id, self.submitter.spec(job.key), job.key)
-        except Refused as error:
-            return error.http_status in _NO_SUCH_JOB
+            return not provider.exists(job.vendor_id)
         except ProviderError:
             return False
-        return False
 
     def _fetch_all(self, provider: Provider, finished: Sequence[tuple[Job, Observation]]) -> None:
         """Downloads results, several at once, and stores them part by part: one commit for many jobs."""

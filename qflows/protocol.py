@@ -230,6 +230,10 @@ class Provider(Protocol):
         """Statuses in ceil(n / poll_page) requests; an id the vendor does not list is absent, not finished."""
         ...
 
+    def exists(self, vendor_id: str) -> bool:
+        """Asks for one job by its id: False only on the vendor's own word that it has no such job."""
+        ...
+
     def result(self, vendor_id: str, spec: JobSpec, key: str) -> VendorResult:
         """Fetches and decodes a finished job; safe to repeat."""
         ...

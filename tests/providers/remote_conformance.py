@@ -93,6 +93,15 @@ class RemoteConformance(ProviderConformance):
         vendor_id = provider.submit(self._spec(provider), key_of("unknown")).vendor_id
         assert set(provider.poll([self.unknown_id, vendor_id])) == {vendor_id}
 
+    def test_only_the_vendors_own_word_says_that_a_job_does_not_exist(
+        self, provider: Provider, connected_to: Callable[[str], Provider], closed_port: int
+    ) -> None:
+        vendor_id = provider.submit(self._spec(provider), key_of("exists")).vendor_id
+        assert provider.exists(vendor_id)
+        assert not provider.exists(self.unknown_id)
+        with pytest.raises(NotSent):
+            connected_to(f"http://127.0.0.1:{closed_port}").exists(vendor_id)
+
     def test_poll_of_nothing_asks_nothing(self, provider: Provider, sandbox: Sandbox) -> None:
         assert provider.poll([]) == {}
         assert sandbox.admin.requests(self.routes_poll) == 0

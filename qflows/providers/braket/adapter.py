@@ -247,6 +247,16 @@ class BraketProvider:
         reserved = "reservation_arn" in spec.options
         return self._device(spec.device_id).cost(shots, duration_ms=duration_ms, is_reserved=reserved)
 
+    def exists(self, vendor_id: str) -> bool:
+        """GetQuantumTask."""
+        try:
+            self._get(vendor_id)
+        except Refused as error:
+            if error.http_status == 404:
+                return False
+            raise
+        return True
+
     def cancel(self, vendor_id: str) -> None:
         """CancelQuantumTask. A task that has ended answers with a conflict, which is no error here."""
         if not wire.is_task(vendor_id):

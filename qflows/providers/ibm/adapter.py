@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from qflows.errors import Ambiguous, NotSent, ProgramRejected, ProviderError, Refused, Throttled, Unreadable
 from qflows.model import Cost, ItemResult
+from qflows.observables import group_qubitwise
 from qflows.programs import Program
 from qflows.protocol import (
     Accepted,
@@ -237,6 +238,16 @@ class IBMProvider(Sessions):
         except ProviderError as error:
             return {"target": None, "compiled": [], "note": str(error)[:300]}
 
+    def exists(self, vendor_id: str) -> bool:
+        """GET /jobs/{id}."""
+        try:
+            self._runtime.read(f"job {vendor_id}", lambda client: client.job_get(vendor_id))
+        except Refused as error:
+            if error.http_status == 404:
+                return False
+            raise
+        return True
+
     def cancel(self, vendor_id: str) -> None:
         """POST /jobs/{id}/cancel; 409 (ended already) is no error, and a doubt is seen by the next poll."""
         try:
@@ -246,10 +257,15 @@ class IBMProvider(Sessions):
                 raise
 
     def estimate(self, spec: JobSpec) -> Cost | None:
-        """QPU seconds from IBM's rule of thumb: 2 s a job and 0.00035 s an execution. IBM prices no job beforehand."""
-        executions = (spec.shots or 0) * len(spec.programs)
-        # docs.quantum.ibm.com, "Estimate job run time": 2 + 0.00035 x shots per execution, read 2026-11
-        return Cost(round(2.0 + 0.00035 * executions, 3), "qpu_s", True)
+        """QPU seconds by IBM's quick formula, `2 + 0.00035 x executions`; mitigation runs more than it says.
+
+        Guide "Workload usage" in the public documentation repository, read 2026-11. IBM itself says nothing before
+        a job is submitted.
+        """
+        circuits = sum(
+            len(group_qubitwise(wanted)) or 1 for wanted in map(spec.observables_of, range(len(spec.programs)))
+        )
+        return Cost(round(2.0 + 0.00035 * (spec.shots or 0) * circuits, 3), "qpu_s", True)
 
 
 def _member(body: Mapping[str, Any], name: str) -> Mapping[str, Any]:

@@ -264,6 +264,16 @@ class IonQProvider:
                 return Cost(float(price["value"]), str(price.get("unit", "usd")), is_estimate)
         return None
 
+    def exists(self, vendor_id: str) -> bool:
+        """GET /jobs/{id}."""
+        try:
+            self._http.get(path("jobs", vendor_id))
+        except Refused as error:
+            if error.http_status == 404:
+                return False
+            raise
+        return True
+
     def cancel(self, vendor_id: str) -> None:
         """PUT /jobs/{id}/status/cancel; no effect on a finished job."""
         self._http.put(path("jobs", vendor_id, "status", "cancel"))

@@ -124,6 +124,10 @@ class LocalProvider:
         items = simulate.run(spec, key)
         return VendorResult(items=tuple(items), cost=Cost(0.0, "usd", False), started_at=started)
 
+    def exists(self, vendor_id: str) -> bool:
+        """Every local job can be run again."""
+        return True
+
     def cancel(self, vendor_id: str) -> None:
         """Nothing runs that could be stopped."""
 

@@ -283,6 +283,16 @@ class QbraidProvider:
             return _vendor_result(items, job)
         raise _no_counts(vendor_id, ItemError(look.word, reason), job) from None
 
+    def exists(self, vendor_id: str) -> bool:
+        """GET /jobs/{qrn}."""
+        try:
+            self._http.get(path_of("jobs", vendor_id))
+        except Refused as error:
+            if error.http_status == 404:
+                return False
+            raise
+        return True
+
     def cancel(self, vendor_id: str) -> None:
         """POST /jobs/{qrn}/cancel; no effect on a finished job."""
         try:
