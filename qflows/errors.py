@@ -148,3 +148,19 @@ class IllegalTransition(LedgerError):
 
 class DocumentError(QflowsError):
     """A YAML document is wrong: file, line and key are in the message."""
+
+
+class GroupError(QflowsError):
+    """The group cannot do this in its present state."""
+
+    fields = ("group_id", "state")
+    group_id: str | None
+    state: str | None
+
+
+class GroupClosed(GroupError):
+    """The group takes no more jobs; nothing was bought and nothing was recorded."""
+
+
+class CallbackFailed(GroupError):
+    """The function registered with `on_all_complete` raised; the jobs and their counts are unharmed."""

@@ -62,3 +62,53 @@ SESSION_TRANSITIONS: dict[SessionState, frozenset[SessionState]] = {
 def session_sources(to: SessionState) -> tuple[SessionState, ...]:
     """The states from which `to` may be entered."""
     return tuple(state for state, after in SESSION_TRANSITIONS.items() if to in after)
+
+
+class GroupState(StrEnum):
+    """Facts about a named set of jobs."""
+
+    OPEN = "OPEN"  # takes jobs
+    CLOSED = "CLOSED"  # takes no more; its jobs run on. An empty group stays so
+    COMPLETED = "COMPLETED"  # every job completed
+    FAILED = "FAILED"  # every job is over, and at least one has no counts: it failed, or was cancelled by itself
+    CANCELLED = "CANCELLED"  # somebody cancelled the group
+
+
+_G = GroupState
+GROUP_TRANSITIONS: dict[GroupState, frozenset[GroupState]] = {
+    _G.OPEN: frozenset({_G.CLOSED, _G.CANCELLED}),
+    # back to OPEN: a replay of the run enters the group again, and may find work that the first attempt never reached
+    _G.CLOSED: frozenset({_G.COMPLETED, _G.FAILED, _G.CANCELLED, _G.OPEN}),
+    _G.COMPLETED: frozenset({_G.OPEN}),
+    _G.FAILED: frozenset({_G.OPEN}),
+    # only when an exception cancelled it: what a person cancelled stays cancelled
+    _G.CANCELLED: frozenset({_G.OPEN}),
+}
+
+
+class CallbackState(StrEnum):
+    """Facts about the function to be called once when all jobs of a group are over."""
+
+    PENDING = "PENDING"  # registered
+    CLAIMED = "CLAIMED"  # one process runs it, or died while it did: it is never run a second time unasked
+    DONE = "DONE"
+    FAILED = "FAILED"  # it raised; the text is kept
+
+
+_C = CallbackState
+CALLBACK_TRANSITIONS: dict[CallbackState, frozenset[CallbackState]] = {
+    _C.PENDING: frozenset({_C.CLAIMED}),
+    _C.CLAIMED: frozenset({_C.DONE, _C.FAILED, _C.PENDING}),  # back to PENDING by a person's word only
+    _C.DONE: frozenset(),
+    _C.FAILED: frozenset({_C.PENDING}),  # by a person's word only
+}
+
+
+def group_sources(to: GroupState) -> tuple[GroupState, ...]:
+    """The states from which `to` may be entered."""
+    return tuple(state for state, after in GROUP_TRANSITIONS.items() if to in after)
+
+
+def callback_sources(to: CallbackState) -> tuple[CallbackState, ...]:
+    """The states from which `to` may be entered."""
+    return tuple(state for state, after in CALLBACK_TRANSITIONS.items() if to in after)

@@ -253,3 +253,42 @@ batch_parts = sa.Table(  # which circuits a job carries; a re-run of holes is a 
     sa.Column("job_key", sa.String(64), nullable=False),
     sa.Index("ix_batch_parts_job_key", "job_key"),
 )
+
+groups = sa.Table(
+    "groups",
+    metadata,
+    sa.Column("id", sa.String(64), primary_key=True),  # run key, name, ordinal
+    sa.Column("run_key", sa.String(512), nullable=False),
+    sa.Column("name", sa.String(255), nullable=False),
+    sa.Column("tags", sa.JSON, nullable=False),
+    sa.Column("metadata", sa.JSON, nullable=False),
+    sa.Column("max_ttl_s", sa.Float, nullable=False),
+    sa.Column("caller", sa.String(128)),  # who opened it as its ambient group; null: by handle only
+    sa.Column("owner", sa.String(255)),
+    sa.Column("state", sa.String(16), nullable=False),  # OPEN, CLOSED, COMPLETED, FAILED, CANCELLED
+    sa.Column("created_at", UtcDateTime, nullable=False),
+    sa.Column("expires_at", sa.Float, nullable=False),  # by the database's clock: its opener may be dead by then
+    sa.Column("closed_at", UtcDateTime),
+    sa.Column("close_reason", sa.String(32)),  # asked, exception, ttl
+    sa.Column("native_provider", sa.String(64)),  # the vendor that keeps a group of its own for this one
+    sa.Column("native_account", sa.String(64)),
+    sa.Column("native_id", sa.String(255)),
+    sa.Column("callback", sa.String(512)),  # module:function, or a name when only its process can call it
+    sa.Column("callback_importable", sa.Boolean),
+    sa.Column("callback_state", sa.String(16)),  # PENDING, CLAIMED, DONE, FAILED
+    sa.Column("callback_owner", sa.String(255)),
+    sa.Column("callback_error", sa.Text),
+    sa.Column("callback_at", UtcDateTime),
+    sa.Index("ix_groups_run_key", "run_key"),
+    sa.Index("ix_groups_state", "state"),
+)
+
+group_members = sa.Table(
+    "group_members",
+    metadata,
+    sa.Column("group_id", sa.String(64), primary_key=True),
+    sa.Column("job_key", sa.String(64), primary_key=True),
+    sa.Column("position", sa.Integer, nullable=False),  # the order of enrolment
+    sa.UniqueConstraint("group_id", "position"),
+    sa.Index("ix_group_members_job_key", "job_key"),
+)

@@ -41,6 +41,41 @@ def upgrade() -> None:
     sa.PrimaryKeyConstraint('id')
     )
     op.create_index('ix_events_subject', 'events', ['subject'], unique=False)
+    op.create_table('group_members',
+    sa.Column('group_id', sa.String(length=64), nullable=False),
+    sa.Column('job_key', sa.String(length=64), nullable=False),
+    sa.Column('position', sa.Integer(), nullable=False),
+    sa.PrimaryKeyConstraint('group_id', 'job_key'),
+    sa.UniqueConstraint('group_id', 'position', name=op.f('uq_group_members_group_id_position'))
+    )
+    op.create_index('ix_group_members_job_key', 'group_members', ['job_key'], unique=False)
+    op.create_table('groups',
+    sa.Column('id', sa.String(length=64), nullable=False),
+    sa.Column('run_key', sa.String(length=512), nullable=False),
+    sa.Column('name', sa.String(length=255), nullable=False),
+    sa.Column('tags', sa.JSON(), nullable=False),
+    sa.Column('metadata', sa.JSON(), nullable=False),
+    sa.Column('max_ttl_s', sa.Float(), nullable=False),
+    sa.Column('caller', sa.String(length=128), nullable=True),
+    sa.Column('owner', sa.String(length=255), nullable=True),
+    sa.Column('state', sa.String(length=16), nullable=False),
+    sa.Column('created_at', sa.DateTime(), nullable=False),
+    sa.Column('expires_at', sa.Float(), nullable=False),
+    sa.Column('closed_at', sa.DateTime(), nullable=True),
+    sa.Column('close_reason', sa.String(length=32), nullable=True),
+    sa.Column('native_provider', sa.String(length=64), nullable=True),
+    sa.Column('native_account', sa.String(length=64), nullable=True),
+    sa.Column('native_id', sa.String(length=255), nullable=True),
+    sa.Column('callback', sa.String(length=512), nullable=True),
+    sa.Column('callback_importable', sa.Boolean(), nullable=True),
+    sa.Column('callback_state', sa.String(length=16), nullable=True),
+    sa.Column('callback_owner', sa.String(length=255), nullable=True),
+    sa.Column('callback_error', sa.Text(), nullable=True),
+    sa.Column('callback_at', sa.DateTime(), nullable=True),
+    sa.PrimaryKeyConstraint('id')
+    )
+    op.create_index('ix_groups_run_key', 'groups', ['run_key'], unique=False)
+    op.create_index('ix_groups_state', 'groups', ['state'], unique=False)
     op.create_table('jobs',
     sa.Column('key', sa.String(length=64), nullable=False),
     sa.Column('sample', sa.String(length=64), nullable=False),
