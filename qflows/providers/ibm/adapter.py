@@ -262,9 +262,8 @@ class IBMProvider(Sessions):
         Guide "Workload usage" in the public documentation repository, read 2026-11. IBM itself says nothing before
         a job is submitted.
         """
-        circuits = sum(
-            len(group_qubitwise(wanted)) or 1 for wanted in map(spec.observables_of, range(len(spec.programs)))
-        )
+        wanted = [spec.observables_of(i) for i in range(len(spec.programs))]
+        circuits = sum(len(group_qubitwise(observables)) if observables else 1 for observables in wanted)
         return Cost(round(2.0 + 0.00035 * (spec.shots or 0) * circuits, 3), "qpu_s", True)
 
 

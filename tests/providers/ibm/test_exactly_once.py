@@ -192,7 +192,7 @@ Submitter(Ledger.open(url)).submit(provider, [Intent(spec, Want("run", "a", "h")
 
 @pytest.mark.parametrize(
     ("when", "verdict", "fault"),
-    [("before", "proceed", "none"), ("before", "drop", "drop after"), ("after", "proceed", "502 always")],
+    [("before", "drop", "drop after"), ("after", "proceed", "502 always")],
 )
 def test_process_killed_while_its_request_is_on_the_wire_leaves_one_job(
     sandbox: Sandbox, provider: Provider, ledger: Ledger, when: str, verdict: str, fault: str

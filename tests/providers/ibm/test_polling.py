@@ -47,6 +47,7 @@ def test_300_queued_jobs_take_two_requests_a_tick(sandbox: Sandbox, provider: Pr
 def test_finished_and_foreign_jobs_outside_the_window_cost_nothing(sandbox: Sandbox, provider: Provider) -> None:
     old = submit(provider, 210)
     wait(provider, old)
+    sandbox.admin.advance(10)
     sandbox.admin.clock("frozen")
     mine = submit(provider, 5)
     provider.poll(mine)

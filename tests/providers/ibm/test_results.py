@@ -147,6 +147,11 @@ def test_options_of_the_client_are_checked_by_the_client(sandbox: Sandbox, provi
     assert body["params"]["options"]["dynamical_decoupling"]["enable"] is True
 
 
+def test_estimate_counts_the_bases_that_observables_need(provider: Provider) -> None:
+    one, two = estimate_spec("IIZ", "ZIZ", shots=10_000), estimate_spec("IIZ", "XIX", shots=10_000)
+    assert [provider.estimate(wanted).amount for wanted in (spec(shots=1000), one, two)] == [2.35, 5.5, 9.0]
+
+
 def test_counts_and_expectations_do_not_mix(provider: Provider) -> None:
     mixed = JobSpec("ibm", "ibm_manila", (bell(), bell()), 10, observables=((observable("ZZ"),), ()))
     with pytest.raises(ProgramRejected, match="not both"):
