@@ -187,9 +187,20 @@ class BraketProvider:
     # -- waiting -----------------------------------------------------------------------------------------------
 
     def poll(self, vendor_ids: Sequence[str]) -> Mapping[str, Observation]:
-        """SearchQuantumTasks, 100 tasks a request where it can be; one GetQuantumTask more per failed task."""
+        """SearchQuantumTasks, 100 tasks a request where it can be.
+
+        One GetQuantumTask more per failed task, for its reason, and for up to ten tasks that no search shows.
+        """
         looks: dict[str, Observation] = {}
-        for arn, summary in self._bulk.tasks(vendor_ids).items():
+        summaries = self._bulk.tasks(vendor_ids)
+        hidden = [arn for arn in dict.fromkeys(vendor_ids) if arn not in summaries and wire.is_task(arn)]
+        for arn in hidden[: bulk.BY_ARN]:  # the index lags, or reads filters in a way of its own
+            try:
+                summaries[arn] = self._get(arn)
+            except Refused as error:
+                if error.http_status != 404:
+                    raise
+        for arn, summary in summaries.items():
             # a search does not say why a task failed
             task = self._get(arn) if wire.observation(summary).phase is Phase.FAILED else summary
             looks[arn] = wire.observation(task)

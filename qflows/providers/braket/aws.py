@@ -130,6 +130,7 @@ class Aws:
     ) -> dict[str, Any]:
         from botocore import xform_name
         from botocore.exceptions import BotoCoreError, ClientError
+        from botocore.parsers import ResponseParserError
 
         client = self.client(service, region)
         self._pace(region, operation)
@@ -141,7 +142,7 @@ class Aws:
                     f"no AWS credentials: {error.operation_name} failed: {_message(error)}", provider="braket"
                 ) from None
             raise sort(error, operation) from None
-        except (BotoCoreError, OSError) as error:
+        except (BotoCoreError, ResponseParserError, OSError) as error:
             raise _unanswered(error, operation) from None
 
     def _pace(self, region: str, operation: str) -> None:

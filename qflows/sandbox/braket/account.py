@@ -86,7 +86,7 @@ class Account:
             Route("update_limit", "PATCH", _SPENDING + "/{arn:path}/update", self.update_limit),
             Route("delete_limit", "DELETE", _SPENDING + "/{arn:path}/delete", self.delete_limit),
             Route("prices", "GET", "/offers/v1.0/aws/AmazonBraket/current/index.csv", self.prices, is_open=True),
-            Route("sts", "POST", "/", self.sts),
+            Route("sts", "POST", "/", self.sts, is_open=True),  # its refusals are XML
         ]
 
     async def prices(self, call: Call) -> Response:
@@ -131,6 +131,12 @@ class Account:
 
     async def sts(self, call: Call) -> Response:
         """GetCallerIdentity and AssumeRole."""
+        try:
+            check_key(call)
+        except Refusal as refusal:
+            said = f"<Type>Sender</Type><Code>{refusal.code}</Code><Message>{refusal.message}</Message>"
+            text = f'<ErrorResponse xmlns="{_STS}"><Error>{said}</Error></ErrorResponse>'
+            return Response(text, refusal.status, media_type="text/xml")
         form = {name: values[0] for name, values in parse_qs(call.body.decode(errors="replace")).items()}
         action = form.get("Action", "")
         who = f"<Arn>arn:aws:sts::{ACCOUNT}:assumed-role/sandbox/user</Arn>"
