@@ -92,18 +92,27 @@ class Batch:
         ledger_batches.create(submitter.ledger, record)
         batch = cls(submitter, provider, poller, ledger_batches.find(submitter.ledger, id_))
         if sum(len(part.indices) for part in batch.parts if part.generation == 0) < planned.n_circuits:
-            batch._add(planned.specs, generation=0, attempt=wanted.attempt)
+            batch._add(planned.specs, generation=0, attempt=wanted.attempt, group=wanted.group)
         return batch
 
-    def _add(self, specs: Sequence[tuple[tuple[int, ...], JobSpec]], *, generation: int, attempt: str) -> None:
-        wanted = [(indices, self._intent(indices, spec, generation, attempt)) for indices, spec in specs]
+    def _add(
+        self,
+        specs: Sequence[tuple[tuple[int, ...], JobSpec]],
+        *,
+        generation: int,
+        attempt: str,
+        group: str | None = None,
+    ) -> None:
+        wanted = [(indices, self._intent(indices, spec, generation, attempt, group)) for indices, spec in specs]
         ledger_batches.add_parts(self._ledger, self.id, generation, wanted)
 
-    def _intent(self, indices: Sequence[int], spec: JobSpec, generation: int, attempt: str) -> Intent:
+    def _intent(
+        self, indices: Sequence[int], spec: JobSpec, generation: int, attempt: str, group: str | None
+    ) -> Intent:
         # the label names the place, so equal circuits at two places are two samples, and a replay finds each again
         labelled = replace(spec, label=f"batch:{self.id[:16]}:{generation}:{indices[0]}")
         holder = f"batch:{generation}:{indices[0]}"
-        want = Want(self.record.run_key, attempt, holder)
+        want = Want(self.record.run_key, attempt, holder, group)
         return Intent(labelled, want, self.device, self._provider.account)
 
     # -- what it is

@@ -48,13 +48,14 @@ class Scope:
     """Where calls come from: the logical run, the attempt, and the caller inside it.
 
     `caller` is a task run, or the flow itself; `tries` counts its retries, so that a retried task starts counting
-    its equal calls anew and meets its own samples.
+    its equal calls anew and meets its own samples. `group`: everything bought becomes a member of it.
     """
 
     run_key: str
     attempt: str
     caller: str
     tries: int = 0
+    group: str | None = None
 
     def want(self, content: str) -> Want:
         """The next call for `content` by this caller."""
@@ -62,7 +63,7 @@ class Scope:
         with _calls_lock:
             n = _calls[place]
             _calls[place] += 1
-        return Want(self.run_key, self.attempt, f"{self.caller}:{n}")
+        return Want(self.run_key, self.attempt, f"{self.caller}:{n}", self.group)
 
 
 def script_scope(run_key: str | None) -> Scope:

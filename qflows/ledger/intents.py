@@ -10,6 +10,7 @@ import sqlalchemy as sa
 
 from qflows.errors import KeyReused, LedgerError
 from qflows.keys import digest, job_key, sample_key
+from qflows.ledger import groups
 from qflows.ledger.claims import chunks
 from qflows.ledger.rows import JOB_COLUMNS, items_of, job_of
 from qflows.ledger.store import Ledger, utc_now
@@ -25,12 +26,13 @@ class Want:
 
     Equal calls of one attempt bear different holders and so get different ordinals, which makes them different
     samples. A retried task bears the same holder again and gets its own ordinal back. A new attempt starts again
-    at 0 and so finds the jobs of the attempt before.
+    at 0 and so finds the jobs of the attempt before. `group`: the jobs become members of it, or are not made.
     """
 
     run_key: str
     attempt: str
     holder: str
+    group: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,16 +47,26 @@ class Intent:
 
 
 def prepare(ledger: Ledger, intents: Sequence[Intent]) -> list[Job]:
-    """Makes every intent durable, or finds the job that already stands for it; in one transaction, handles in order."""
+    """Makes every intent durable, or finds the job that already stands for it; in one transaction, handles in order.
+
+    Raises GroupClosed when a job that is not a member yet is wanted in a group that takes no more.
+    """
     if not intents:
         return []
     contents = [intent.spec.content for intent in intents]
     # rows are taken in one order by everybody, or racing lists would lock each other out; equal contents keep theirs
     order = sorted(range(len(intents)), key=contents.__getitem__)
 
+    wanted_in = sorted({intent.want.group for intent in intents if intent.want.group})
+
     def work(connection: sa.Connection) -> dict[int, Job]:
+        takes_jobs = {group: groups.lock(connection, group) for group in wanted_in}
         _store_texts(ledger, connection, intents)
-        return {place: _prepare_one(ledger, connection, intents[place], contents[place]) for place in order}
+        made = {place: _prepare_one(ledger, connection, intents[place], contents[place]) for place in order}
+        for group in wanted_in:
+            keys = [made[place].key for place, intent in enumerate(intents) if intent.want.group == group]
+            groups.enrol(connection, group, keys, takes_jobs=takes_jobs[group])
+        return made
 
     prepared = ledger.transact(work)
     for place in range(len(intents)):
