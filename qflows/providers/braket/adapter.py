@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from threading import Lock
 from typing import Any
 
-from qflows.errors import Ambiguous, ProgramRejected, Refused
+from qflows.errors import Ambiguous, NotSent, ProgramRejected, Refused, Unreadable
 from qflows.model import Cost
 from qflows.openqasm import BRAKET
 from qflows.programs import Program, to_program
@@ -142,14 +142,21 @@ class BraketProvider:
         submission to a device reads its gates, and the first without a given bucket looks for the default one.
         """
         region = self._region(spec.device_id)
-        device = self._device(spec.device_id)
+        try:
+            device = self._device(spec.device_id)
+            bucket, prefix = self._account.place(region)
+        except Ambiguous as error:  # a read in advance: the task itself was not sent
+            raise NotSent(
+                f"before the submission: {error}", provider="braket", http_status=error.http_status
+            ) from error
+        except Unreadable as error:
+            raise Refused(f"{error}; nothing was sent", provider="braket", body=error.body) from error
         if len(spec.programs) > device.max_executables:
             raise Refused(
                 f"{device.name} takes {device.max_executables} program(s) a task, not {len(spec.programs)}; "
                 "submit them as single jobs",
                 provider="braket",
             )
-        bucket, prefix = self._account.place(region)
         try:
             request = wire.request(spec, key, gates=device.gates, bucket=bucket, prefix=prefix)
         except ProgramRejected as error:  # only now are the device's gates known; nothing was sent
@@ -256,7 +263,10 @@ class BraketProvider:
     def _cost(self, spec: JobSpec, successful: int | None, duration_ms: float | None) -> Cost | None:
         shots = successful if successful is not None else (spec.shots or 0) * len(spec.programs)
         reserved = "reservation_arn" in spec.options
-        return self._device(spec.device_id).cost(shots, duration_ms=duration_ms, is_reserved=reserved)
+        try:
+            return self._device(spec.device_id).cost(shots, duration_ms=duration_ms, is_reserved=reserved)
+        except Refused:  # counts must not be lost because the device's page may not be read
+            return None
 
     def exists(self, vendor_id: str) -> bool:
         """GetQuantumTask."""

@@ -39,6 +39,7 @@ _HINTS = {
     "DeviceOfflineException": "; the device is offline now, submit again within its execution window",
     "DeviceRetiredException": "; choose another device",
     "NoSuchBucket": "; create the results bucket in the device's region or set s3_bucket",
+    "403": "; the bucket belongs to another account, or the credentials lack s3:ListBucket",
     "UnrecognizedClientException": "; check the AWS access key",
     "ExpiredTokenException": "; renew the AWS session",
     "InvalidSignatureException": "; check the AWS secret access key and this machine's clock",

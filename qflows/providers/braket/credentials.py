@@ -12,11 +12,21 @@ class BraketCredentials(CredentialsBlock):
     """Keys, profile or role for Amazon Braket, and where its results go. What is left out comes from the environment.
 
     `endpoint_url` points Braket, S3 and STS at another address, such as the sandbox.
+
+    Example:
+        Load Amazon Braket credentials:
+
+        ```python
+        from qflows.providers.braket.credentials import BraketCredentials
+
+        credentials = BraketCredentials.load("BLOCK_NAME")
+        ```
     """
 
     _block_type_name = "qflows Braket Credentials"
     _block_type_slug = "qflows-braket-credentials"
-    _description = "Amazon Braket through boto3: keys, profile or role, region, results bucket."
+    _logo_url = "https://avatars.githubusercontent.com/amazon-braket?s=200"  # pyright: ignore[reportAssignmentType]
+    _documentation_url = "https://docs.aws.amazon.com/braket/"  # pyright: ignore[reportAssignmentType]
 
     profile: str | None = Field(default=None, description="Profile of ~/.aws/config.")
     aws_access_key_id: SecretStr | None = Field(default=None, description="Access key id.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from conformance import bell, key_of, run, wait
 from qiskit import QuantumCircuit
 from qiskit.circuit import Gate
 
-from qflows.errors import Ambiguous, ProgramRejected, Refused, Unreadable
+from qflows.errors import Ambiguous, NotSent, ProgramRejected, Refused, Unreadable
 from qflows.ledger import Ledger, reads
 from qflows.ledger.intents import Intent, Want
 from qflows.poller import Poller
@@ -271,6 +272,29 @@ def test_missing_bucket_fails_the_task_with_its_name(provider: BraketProvider) -
     look = wait(provider, [arn])[arn]
     assert look.phase is Phase.FAILED
     assert "no-such-bucket" in (look.error_message or "")
+
+
+@pytest.mark.parametrize("fault", [{"status": 500}, {"status": 429}, {"status": 200, "html": True}], ids=str)
+def test_trouble_before_the_submission_is_no_doubt(
+    provider: BraketProvider, sandbox: Sandbox, fault: dict[str, Any]
+) -> None:
+    sandbox.admin.fault("status", "braket.device", **fault)
+    with pytest.raises((NotSent, Refused)):
+        provider.submit(spec(), key_of("before"))
+    assert sandbox.admin.requests("braket.submit") == 0
+    assert provider.submit(spec(), key_of("before")).vendor_id
+
+
+def test_device_that_may_not_be_read_costs_no_counts(
+    provider: BraketProvider, sandbox: Sandbox, connected_to: Callable[[str], BraketProvider]
+) -> None:
+    arn = provider.submit(spec(), key_of("page")).vendor_id
+    later = connected_to(sandbox.url)
+    wait(later, [arn])
+    sandbox.admin.fault("status", "braket.device", status=403, times=None)
+    result = later.result(arn, spec(), key_of("page"))
+    assert result.cost is None
+    assert result.items[0].counts
 
 
 def test_shots_beyond_the_device_are_refused_by_the_vendor(provider: BraketProvider) -> None:
