@@ -73,6 +73,8 @@ def __getattr__(name: str) -> object:
         return getattr(import_module(f"qflows.{_HOME[name]}"), name)
     if name in ("errors", "flows"):
         return import_module(f"qflows.{name}")
+    if name[:1].isupper() and name in _block_types():  # modules are lower case and must not end up here
+        return getattr(import_module("qflows.collection"), name)
     raise AttributeError(f"qflows has no {name!r}; public names: {', '.join(__all__)}")
 
 
@@ -87,5 +89,13 @@ class _Package(ModuleType):
 sys.modules[__name__].__class__ = _Package
 
 
+def _block_types() -> list[str]:
+    """Names of the block classes; none while Prefect, which is slow to import, is not there to ask for them."""
+    if "prefect.blocks.core" not in sys.modules:
+        return []
+    return [block.__name__ for block in import_module("qflows.collection").BLOCK_TYPES.values()]
+
+
 def __dir__() -> list[str]:
-    return sorted([*__all__, "__version__"])
+    # `prefect block register -m qflows` registers the block types it finds here
+    return sorted([*__all__, "__version__", *_block_types()])

@@ -115,15 +115,19 @@ class Client:
     def device(self, name: str) -> Device:
         """The device of a name. Raises UnknownDevice, CredentialsMissing."""
         with self._lock:
+            profile = self.find_profile(name)
+            if profile is None:
+                raise profiles.unknown(name)
             known = self._devices.get(name)
-            if known is None:
-                profile = profiles.find(name)
-                if profile is None:
-                    raise profiles.unknown(name)
+            if known is None or known.profile != profile:
                 provider = self.provider(profile.provider, profile.credentials)
                 limits = provider.limits(profile.device) if profiles.is_bare(profile) else profile.limits()
                 known = self._devices[name] = Device(profile, provider, limits)
             return known
+
+    def find_profile(self, name: str) -> DeviceProfile | None:
+        """What a device's name stands for; the tasks layer, which knows Prefect, looks for saved blocks first."""
+        return profiles.find(name)
 
     def provider(self, vendor: str, credentials_block: str | None = None) -> Provider:
         """The provider of a vendor, with the fields of a saved credentials block or the vendor's environment."""
@@ -143,7 +147,7 @@ class Client:
 
     def provider_named(self, device: str, vendor: str) -> Provider:
         """The provider that speaks for a recorded job or session, though its profile may be gone by now."""
-        profile = profiles.find(device)
+        profile = self.find_profile(device)
         return self.provider(vendor, profile.credentials if profile else None)
 
     def specs(

@@ -48,6 +48,10 @@ class CredentialsMissing(QflowsError):
     """No credentials for this vendor: neither a block nor the vendor's environment variables."""
 
 
+class PrefectMissing(QflowsError):
+    """What was asked for lives in Prefect, and no API is configured."""
+
+
 class ProviderError(QflowsError):
     """A vendor answered, or failed to answer, in a way that is not a result."""
 

@@ -5,17 +5,17 @@ from __future__ import annotations
 import re
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from qflows.errors import DocumentError, UnknownDevice
+from qflows import documents
+from qflows.documents import Document
+from qflows.errors import UnknownDevice
 from qflows.protocol import Limits
 from qflows.providers import names as vendor_names
 
 _VENDOR_DEVICE = re.compile(r"([a-z0-9_]+):(\S+)")
-_DOCUMENT_CAP = 256 * 1024
 
 
 class Price(BaseModel):
@@ -23,34 +23,45 @@ class Price(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    per_job: float = 0.0
-    per_shot: float = 0.0
-    unit: str = "usd"
-    source: str | None = None
-    date: Any = None
+    per_job: float = Field(default=0.0, ge=0, description="For each job, whatever it holds.")
+    per_shot: float = Field(default=0.0, ge=0, description="For each shot of each program.")
+    per_minute: float = Field(default=0.0, ge=0, description="For each minute of device time.")
+    unit: str = Field(default="usd", description="usd, or the vendor's own unit such as credits.")
+    source: str | None = Field(default=None, description="Where the price was read.")
+    # text, because a page may be known to the year only
+    date: Annotated[str | None, BeforeValidator(lambda value: None if value is None else str(value))] = Field(
+        default=None, pattern=r"^\d{4}(-\d\d(-\d\d)?)?$", description="When it was read: year, month, day."
+    )
 
 
-class DeviceProfile(BaseModel):
-    """A device by name. Limits that are None are not checked here; the vendor checks them."""
+class DeviceFields(BaseModel):
+    """What is known of a device, whatever name it goes by. Limits that are None are left to the vendor to check."""
 
-    model_config = ConfigDict(extra="forbid")
-
-    kind: Literal["device"] = "device"
-    name: str
-    description: str = ""
-    provider: str
-    device: str
-    qubits: int | None = Field(default=None, gt=0)
-    max_shots: int | None = Field(default=None, gt=0)
-    min_shots: int = Field(default=1, gt=0)
-    max_programs: int | None = Field(default=None, gt=0)
-    exact: bool = False
-    mid_circuit: bool = False
-    gates: tuple[str, ...] | None = None
-    simulator: bool | None = None
-    credentials: str | None = None
-    options: dict[str, Any] = Field(default_factory=dict)
-    price: Price | None = None
+    description: str = Field(default="", description="One line for listings.")
+    provider: str = Field(description="Vendor, as in `qflows devices`: local, ionq, ibm, braket, qbraid or another.")
+    device: str = Field(description="The vendor's own name of the device.")
+    qubits: int | None = Field(default=None, gt=0, description="Widest circuit.")
+    max_shots: int | None = Field(default=None, gt=0, description="Most shots of one program.")
+    min_shots: int = Field(default=1, gt=0, description="Fewest shots of one program.")
+    max_programs: int | None = Field(
+        default=None, gt=0, description="Most programs in one job; 1 where the device takes one circuit a job."
+    )
+    exact: bool = Field(default=False, description="May run without shots.")
+    mid_circuit: bool = Field(default=False, description="Takes reset, and gates after a measurement.")
+    gates: tuple[str, ...] | None = Field(
+        default=None, description="Accepted gates, where neither the vendor nor qflows compiles."
+    )
+    simulator: bool | None = Field(default=None, description="True if no quantum hardware is involved.")
+    credentials: str | None = Field(
+        default=None,
+        pattern=r"^[a-z0-9-]+/[a-z0-9-]+$",
+        description="Credentials block as type/name, such as qflows-ionq-credentials/prod; empty takes the "
+        "vendor's environment variables.",
+    )
+    options: dict[str, Any] = Field(
+        default_factory=dict, description="Options of every job on this device, such as a noise model."
+    )
+    price: Price | None = Field(default=None, description="What the vendor asks, with source and date.")
 
     def limits(self) -> Limits:
         """The limits as the core checks them."""
@@ -63,6 +74,15 @@ class DeviceProfile(BaseModel):
             exact=self.exact,
             mid_circuit=self.mid_circuit,
         )
+
+
+class DeviceProfile(DeviceFields):
+    """A device by name."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    kind: Literal["device"] = "device"
+    name: str
 
 
 def documents_folder() -> Path:
@@ -79,22 +99,20 @@ def shipped() -> dict[str, DeviceProfile]:
 
 def read(path: Path) -> DeviceProfile:
     """A device profile from a YAML document. Raises DocumentError naming file, line and key."""
-    text = path.read_text(encoding="utf-8")
-    if len(text) > _DOCUMENT_CAP:
-        raise DocumentError(f"{path.name}: {len(text)} characters; a device document has a few hundred")
+    return from_document(documents.load(path))
+
+
+def from_document(document: Document) -> DeviceProfile:
+    """A device profile. Raises DocumentError naming file, line and key of the first mistake."""
     try:
-        body = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise DocumentError(f"{path.name}: {error}") from error
-    if not isinstance(body, dict):
-        raise DocumentError(f"{path.name}: a device document is a mapping of keys to values")
-    try:
-        return DeviceProfile.model_validate(body)
+        return DeviceProfile.model_validate(dict(document.body))
     except ValidationError as error:
-        first = error.errors()[0]
-        key = str(first["loc"][0]) if first["loc"] else "?"
-        line = next((n for n, row in enumerate(text.splitlines(), 1) if row.startswith(f"{key}:")), 1)
-        raise DocumentError(f"{path.name}, line {line}, key {key!r}: {first['msg']}") from error
+        first = error.errors(include_input=False, include_url=False)[0]
+    place: list[str | int] = [*first["loc"]]
+    if first["type"] == "extra_forbidden":
+        known = Price.model_fields if len(place) > 1 else DeviceProfile.model_fields
+        raise document.error(place, documents.unknown_key(str(place[-1]), known))
+    raise document.error(place, first["msg"])
 
 
 def find(name: str) -> DeviceProfile | None:

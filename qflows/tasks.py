@@ -19,12 +19,13 @@ from prefect.context import FlowRunContext, TaskRunContext
 from prefect.logging import get_logger
 
 from qflows.batches import Batch
-from qflows.client import Client, Scope, default_client, script_scope
+from qflows.client import Scope, default_client, script_scope
 from qflows.errors import LedgerUnavailable, NotSent, ProgramRejected, ProviderError, Refused, RunKeyMissing
 from qflows.keys import digest, slot_run_key, subflow_run_key
 from qflows.ledger import reads
 from qflows.ledger.intents import touch_run
 from qflows.model import Job, Result
+from qflows.prefect_client import PrefectClient
 from qflows.protocol import SessionInfo
 from qflows.sessions import SessionHold, seconds
 
@@ -32,17 +33,6 @@ log = get_logger("qflows")
 
 P = ParamSpec("P")
 R = TypeVar("R")
-
-
-class PrefectClient(Client):
-    """The core with what only Prefect can give: credentials from saved blocks."""
-
-    def load_credentials(self, block: str) -> Mapping[str, Any]:
-        """Fields of a saved block by `slug/name`; secrets stay SecretStr."""
-        from prefect.blocks.core import Block
-
-        loaded: Any = Block.load(block, _sync=True)  # pyright: ignore[reportCallIssue]
-        return {name: getattr(loaded, name) for name in type(loaded).model_fields}
 
 
 def client() -> PrefectClient:

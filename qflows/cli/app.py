@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from qflows import __version__
-from qflows.cli import batches, demo, devices, jobs, ledger, run, sandbox, sessions, sweep, vqe
+from qflows.cli import apply, batches, demo, devices, jobs, ledger, run, sandbox, sessions, sweep, vqe
 
 _HELP = """Paid quantum experiments on Prefect: every job bought once, none lost, any vendor.
 
@@ -23,6 +23,7 @@ app = typer.Typer(
 app.command("run")(run.run)
 app.command("vqe")(vqe.vqe)
 app.command("devices")(devices.devices)
+app.command("apply")(apply.apply)
 app.command("demo")(demo.demo)
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(batches.app, name="batch")

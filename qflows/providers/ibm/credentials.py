@@ -12,14 +12,24 @@ if TYPE_CHECKING:
 
 
 class IBMCredentials(CredentialsBlock):
-    """Credentials of an IBM Quantum account and the instance that jobs are charged to."""
+    """An IBM Cloud API key, and the IBM Quantum instance that jobs are charged to.
+
+    Example:
+        Load IBM Quantum credentials:
+
+        ```python
+        from qflows.providers.ibm.credentials import IBMCredentials
+
+        credentials = IBMCredentials.load("BLOCK_NAME")
+        ```
+    """
 
     _block_type_name = "qflows IBM Quantum Credentials"
     _block_type_slug = "qflows-ibm-credentials"
-    _description = "IBM Cloud API key and instance, for running circuits on IBM Quantum through qflows."
+    _logo_url = "https://avatars.githubusercontent.com/Qiskit?s=200"  # pyright: ignore[reportAssignmentType]
     _documentation_url = "https://quantum.cloud.ibm.com/docs/guides/cloud-setup"  # pyright: ignore[reportAssignmentType]
 
-    token: SecretStr = Field(description="IBM Cloud API key.")
+    token: SecretStr = Field(title="API key", description="IBM Cloud API key.")
     instance: str | None = Field(
         default=None, description="CRN or name of the instance; may be left out if the account has only one."
     )
@@ -32,7 +42,7 @@ class IBMCredentials(CredentialsBlock):
     url: str | None = Field(
         default=None, description="Address of the API; leave empty for IBM itself. On loopback it means a sandbox."
     )
-    timeout_s: float = Field(default=30.0, gt=0, description="Seconds to wait for one answer.")
+    timeout_s: float = Field(default=30.0, gt=0, title="Timeout (s)", description="Seconds to wait for one answer.")
 
     def get_client(self) -> Provider:
         """The IBM provider. Makes no request. Raises CredentialsMissing for a sandbox configured by half."""

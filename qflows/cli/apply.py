@@ -1,0 +1,72 @@
+"""`qflows apply`: block documents become Prefect blocks."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from qflows.cli.mode import prefect_api
+from qflows.cli.screen import Exit, errors_as_exit_codes, print_json, print_rows
+
+if TYPE_CHECKING:
+    from qflows.apply import Outcome
+
+_COLUMNS = ("block", "action", "fields", "file", "note")
+_IN_A_DRY_RUN = {"created": "would be created", "updated": "would be updated"}
+
+
+def apply(
+    paths: Annotated[list[Path], typer.Argument(help="YAML documents, or folders of them.")],
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would change; write nothing. Needs no server.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
+) -> None:
+    """Save device profiles and credentials as Prefect blocks; a second time changes nothing.
+
+    A secret stands in a document as ${NAME} and is taken from the environment now; no value is ever printed.
+    Exit code 2 if any document failed; the others are saved all the same.
+    """
+    with errors_as_exit_codes():
+        from qflows import apply as documents  # not above: it imports Prefect, which takes seconds
+
+        go = documents.check if dry_run else documents.apply
+        outcomes = go(paths, os.environ)
+        words = _IN_A_DRY_RUN if dry_run else {}
+        rows = [
+            {
+                "block": outcome.block,
+                "action": words.get(outcome.action, str(outcome.action)),
+                "fields": ", ".join(outcome.fields),
+                "file": outcome.file,
+                "note": "" if outcome.action is documents.Action.FAILED else outcome.note,
+            }
+            for outcome in outcomes
+        ]
+        failed = [outcome for outcome in outcomes if outcome.action is documents.Action.FAILED]
+        if as_json:
+            notes = {outcome.file: outcome.note for outcome in failed}
+            print_json([row | {"note": notes.get(row["file"], row["note"])} for row in rows])
+        else:
+            # what could not be read has no block yet; it is told below
+            if shown := [row for row in rows if row["block"]]:
+                print_rows(shown, _COLUMNS, as_json=False, empty="")
+            typer.echo(_summary(outcomes, is_compared=prefect_api() is not None))
+        for outcome in failed:
+            typer.secho(f"qflows: {outcome.note}", err=True, fg="red")
+        if failed:
+            raise typer.Exit(Exit.USAGE)
+
+
+def _summary(outcomes: Sequence[Outcome], *, is_compared: bool) -> str:
+    counts: dict[str, int] = {}
+    for outcome in outcomes:
+        counts[str(outcome.action)] = counts.get(str(outcome.action), 0) + 1
+    text = ", ".join(f"{number} {action}" for action, number in counts.items())
+    if set(counts) == {"unchanged"}:
+        text += ": nothing to do"
+    return text if is_compared else f"{text}; no Prefect API is configured, so nothing was compared"

@@ -1,0 +1,52 @@
+"""All block types of qflows and of the vendors that are installed; the `prefect.collections` entry point.
+
+A vendor's credentials blocks are found as a module `credentials` beside the adapter that its `qflows.providers` entry
+point names, so that another package adds one by adding files. Prefect imports this wherever it looks a block up;
+vendor SDKs are not loaded by it.
+"""
+
+from __future__ import annotations
+
+import warnings
+from importlib import import_module
+from importlib.metadata import entry_points
+from importlib.util import find_spec
+
+from prefect.blocks.abstract import CredentialsBlock
+from prefect.blocks.core import Block
+
+from qflows.device_block import DeviceProfileBlock
+from qflows.providers import GROUP
+
+
+def _credentials(adapter: str) -> list[type[Block]]:
+    """The credentials blocks defined beside an adapter; none where a vendor needs none."""
+    package = adapter.rpartition(".")[0]
+    module = f"{package}.credentials"
+    if not package or find_spec(module) is None:
+        return []
+    home = import_module(module)
+    return [
+        found
+        for found in vars(home).values()
+        if isinstance(found, type) and issubclass(found, CredentialsBlock) and found.__module__ == home.__name__
+    ]
+
+
+def _find() -> dict[str, type[Block]]:
+    found: dict[str, type[Block]] = {DeviceProfileBlock.get_block_type_slug(): DeviceProfileBlock}
+    for entry in sorted(entry_points(group=GROUP), key=lambda entry: entry.name):
+        try:
+            blocks = _credentials(entry.module)
+        except ImportError as error:  # one vendor's broken installation must not take the others' blocks away
+            warnings.warn(f"the credentials block of {entry.name} cannot be imported: {error}", stacklevel=2)
+            continue
+        found.update({block.get_block_type_slug(): block for block in blocks})
+    return found
+
+
+BLOCK_TYPES: dict[str, type[Block]] = _find()
+"""Block classes by the slug of their type."""
+
+# `prefect block register -m` looks at the attributes of a module
+globals().update({block.__name__: block for block in BLOCK_TYPES.values()})

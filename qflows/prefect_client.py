@@ -1,0 +1,56 @@
+"""The core with what only Prefect can give: devices and credentials from saved blocks."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from prefect.blocks.core import Block
+from prefect.settings import PREFECT_API_URL
+
+from qflows.client import Client
+from qflows.device_block import saved_profile
+from qflows.errors import CredentialsMissing, NotSent
+from qflows.profiles import DeviceProfile
+from qflows.settings import Settings
+
+_FRESH_S = 60.0
+
+
+class PrefectClient(Client):
+    """A client that looks for saved blocks first."""
+
+    def __init__(self, settings: Settings | None = None) -> None:
+        super().__init__(settings)
+        self._saved: dict[tuple[str | None, str], tuple[DeviceProfile | None, float]] = {}
+
+    def find_profile(self, name: str) -> DeviceProfile | None:
+        """The profile saved in Prefect under this name, else the shipped one.
+
+        Asked once a minute. An API that stops answering in between changes nothing; one that never answered is an
+        error, see `device_block.saved_profile`.
+        """
+        place = (PREFECT_API_URL.value(), name)
+        found, asked_at = self._saved.get(place, (None, None))
+        if asked_at is None or time.monotonic() - asked_at >= _FRESH_S:
+            try:
+                found = saved_profile(name)
+            except NotSent:
+                if asked_at is None:
+                    raise
+            self._saved[place] = (found, time.monotonic())
+        return found or super().find_profile(name)
+
+    def load_credentials(self, block: str) -> Mapping[str, Any]:
+        """Fields of a saved block by `slug/name`; secrets stay SecretStr. Raises CredentialsMissing."""
+        loaded: Any = None
+        # ValueError: not saved; RuntimeError: saved, but not valid. Its cause quotes the fields, so it stays here.
+        with contextlib.suppress(ValueError, RuntimeError):
+            loaded = Block.load(block, _sync=True)  # pyright: ignore[reportCallIssue]
+        if loaded is None:
+            raise CredentialsMissing(
+                f"no usable credentials block {block!r} in Prefect; save one in the UI or with `qflows apply`"
+            )
+        return {name: getattr(loaded, name) for name in type(loaded).model_fields}
