@@ -207,15 +207,17 @@ def _twins(ledger: Ledger, provider: SessionProvider, record: SessionRecord) -> 
     """Open sessions at the vendor that bear this record's mark and that no record has, oldest first."""
     since: datetime = (record.claimed_at or record.created_at) - _SLACK
     known = ledger_sessions.known_vendor_ids(ledger, record.provider)
-    found = [
+    candidates = [
         info
         for info in provider.recent_sessions(record.device_id, since=since)
         if info.is_open
         and info.session_id not in known
         and info.mode == record.mode
-        and _bears_mark(info, record)
         and (info.created_at is None or info.created_at >= since)
     ]
+    # a list may leave the time limit out; the session itself has it
+    full = [provider.session(one.session_id) if one.max_time_s is None else one for one in candidates]
+    found = [info for info in full if info.is_open and _bears_mark(info, record)]
     return sorted(found, key=lambda info: (info.created_at or since, info.session_id))
 
 

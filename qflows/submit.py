@@ -21,7 +21,7 @@ from qflows.ledger.claims import Doubt
 from qflows.ledger.intents import Intent
 from qflows.ledger.store import Ledger
 from qflows.model import Job
-from qflows.protocol import Found, JobSpec, Lookup, Provider
+from qflows.protocol import Accepted, Found, JobSpec, Lookup, Provider
 from qflows.transitions import JobStatus
 
 log = logging.getLogger("qflows.submit")
@@ -111,11 +111,12 @@ class Submitter:
                 raise
             log.warning("job %s is in doubt: %s", claim.key[:12], error)
         else:
-            self._accepted(provider, spec, claim, answer.vendor_id)
+            self._accepted(provider, spec, claim, answer)
 
-    def _accepted(self, provider: Provider, spec: JobSpec, claim: claims.Claim, vendor_id: str) -> None:
+    def _accepted(self, provider: Provider, spec: JobSpec, claim: claims.Claim, answer: Accepted) -> None:
+        vendor_id = answer.vendor_id
         try:
-            claims.accepted(self.ledger, claim, vendor_id)
+            claims.accepted(self.ledger, claim, vendor_id, submission=answer.metadata)
         except StaleClaim:
             self._late_answer(provider, claim.key, vendor_id)
             raise

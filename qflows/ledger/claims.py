@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -78,13 +78,15 @@ def claim_several(ledger: Ledger, keys: Collection[str], *, lease_s: float, acco
     return mine
 
 
-def accepted(ledger: Ledger, claim: Claim, vendor_id: str) -> None:
+def accepted(ledger: Ledger, claim: Claim, vendor_id: str, *, submission: Mapping[str, Any] | None = None) -> None:
     """SUBMITTING → QUEUED with the vendor's id.
 
     A claim that ran out meanwhile, with no newer claim after it, still counts: the job is in doubt and this is the
     answer. Otherwise the id is written down as an event and StaleClaim is raised: the caller holds an extra.
+    `submission` is what the adapter noted beside the id.
     """
     values = {"at_key": claim.key, "at_fence": claim.fence, "to_vendor_id": vendor_id, "now": utc_now()}
+    values["submission"] = dict(submission) if submission else None
     with _one_job_per_vendor_id(claim.key, vendor_id), ledger.write() as connection:
         done = connection.execute(_ACCEPT, values).rowcount
         if done != 1:
@@ -124,7 +126,7 @@ _ACCEPT = (
             sa.and_(jobs.c.status == JobStatus.IN_DOUBT.value, jobs.c.fence == _AT_FENCE + 1),
         ),
     )
-    .values(_AT_VENDOR)
+    .values(_AT_VENDOR | {"submission": sa.bindparam("submission", type_=jobs.c.submission.type)})
 )
 _ADOPT = (
     sa.update(jobs)

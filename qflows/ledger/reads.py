@@ -148,7 +148,10 @@ def items(ledger: Ledger, key: str) -> tuple[ItemResult, ...]:
 def provenance(ledger: Ledger, key: str) -> Mapping[str, Any]:
     """What was recorded beside the counts: versions, compiled circuit where known, calibration."""
     with ledger.read() as connection:
-        return connection.execute(sa.select(jobs.c.provenance).where(jobs.c.key == key)).scalar() or {}
+        row = connection.execute(sa.select(jobs.c.provenance, jobs.c.submission).where(jobs.c.key == key)).one_or_none()
+    if row is None:
+        return {}
+    return {**row.provenance, **({"submission": row.submission} if row.submission else {})}
 
 
 def program_digests(ledger: Ledger, key: str) -> list[str]:

@@ -13,7 +13,7 @@ from qflows.protocol import JobSpec
 from qflows.transitions import JobStatus
 
 # everything but the (possibly long) list of programs
-JOB_COLUMNS = [column for column in jobs.columns if column.name not in ("items", "options")]
+JOB_COLUMNS = [column for column in jobs.columns if column.name not in ("items", "options", "submission", "provenance")]
 
 
 MESSAGE_CAP = 4000

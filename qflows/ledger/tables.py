@@ -127,6 +127,7 @@ jobs = sa.Table(
     sa.Column("submitted_at", UtcDateTime),
     sa.Column("started_at", UtcDateTime),
     sa.Column("finished_at", UtcDateTime),
+    sa.Column("submission", sa.JSON),  # what the adapter noted when it sent: compiled circuit, calibration snapshot
     sa.Column("provenance", sa.JSON, nullable=False),
     sa.Index("ix_jobs_run_key", "run_key"),
     # one vendor id belongs to one job: two rows can never adopt the same purchase

@@ -129,6 +129,7 @@ def upgrade() -> None:
     sa.Column('submitted_at', sa.DateTime(), nullable=True),
     sa.Column('started_at', sa.DateTime(), nullable=True),
     sa.Column('finished_at', sa.DateTime(), nullable=True),
+    sa.Column('submission', sa.JSON(), nullable=True),
     sa.Column('provenance', sa.JSON(), nullable=False),
     sa.PrimaryKeyConstraint('key')
     )

@@ -1,0 +1,178 @@
+"""A VQE that holds an emulated IBM device: right, resumed after a kill, and never left open."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from qflows.client import Client, Scope
+from qflows.ledger import sessions as ledger_sessions
+from qflows.problems import problem
+from qflows.sandbox import Sandbox
+from qflows.settings import Settings
+from qflows.transitions import SessionState
+from qflows.vqe import solve
+
+DEVICE = "ibm-sandbox"
+
+
+@pytest.fixture(scope="module")
+def ibm_process() -> Iterator[Sandbox]:
+    with Sandbox(vendors=("ibm",)) as running:
+        yield running
+
+
+@pytest.fixture
+def ibm(ibm_process: Sandbox, monkeypatch: pytest.MonkeyPatch) -> Sandbox:
+    ibm_process.admin.reset()
+    ibm_process.admin.switches("ibm", noise=False)
+    for name, value in ibm_process.env.items():
+        monkeypatch.setenv(name, value)
+    # the real client walks the call stack on every request, which is deep under a test runner
+    monkeypatch.setenv("USAGE_DATA_OPT_OUT", "True")
+    return ibm_process
+
+
+@pytest.fixture
+def core(ibm: Sandbox, tmp_path: Path) -> Iterator[Client]:
+    made = Client(Settings(home=tmp_path, settle_s=0.3, poll_min_s=0.01))
+    yield made
+    made.ledger.close()
+
+
+def open_sessions(core: Client) -> int:
+    provider = core.provider("ibm")
+    records = ledger_sessions.listing(core.ledger)
+    return sum(provider.session(r.vendor_id).is_open for r in records if r.vendor_id)  # pyright: ignore
+
+
+def opened(ibm: Sandbox) -> int:
+    return ibm.admin.counts()["requests"].get("ibm.session_create", 0)
+
+
+def test_h2_in_a_session_is_within_three_sigma_and_the_session_is_closed(core: Client, ibm: Sandbox) -> None:
+    found = solve(
+        core,
+        Scope("h2", "a", "f"),
+        problem("h2-0.735"),
+        device=DEVICE,
+        shots=4000,
+        maxiter=20,
+        open_session=lambda: core.open_session(DEVICE, "h2", max_time_s=1800),
+    )
+    assert found.reference is not None
+    assert abs(found.energy - found.reference) < 3 * found.std_error
+    assert opened(ibm) == 1
+    assert open_sessions(core) == 0
+    assert ibm.admin.count_jobs("ibm") == found.n_evaluations
+
+
+@pytest.mark.parametrize(
+    ("kind", "members"),
+    [("status", {"status": 502, "accepted": True}), ("drop_after", {}), ("truncate", {}), ("drop_before", {})],
+)
+def test_a_session_whose_opening_was_never_answered_is_found_or_opened_once(
+    core: Client, ibm: Sandbox, kind: str, members: dict
+) -> None:
+    ibm.admin.fault(kind, "ibm.session_create", **members)
+    hold = core.open_session(DEVICE, "s", max_time_s=1800)
+    provider = core.provider("ibm")
+    since = ledger_sessions.listing(core.ledger)[0].created_at
+    alive = [info for info in provider.recent_sessions("ibm_manila", since=since) if info.is_open]  # pyright: ignore
+    assert [info.session_id for info in alive] == [hold.vendor_id]
+    hold.close()
+    assert open_sessions(core) == 0
+
+
+_OWNER = textwrap.dedent(
+    """
+    import os, signal, sys
+    from pathlib import Path
+    from qflows.client import Client, Scope
+    from qflows.problems import problem
+    from qflows.settings import Settings
+    from qflows.vqe import solve
+    core = Client(Settings(home=Path(sys.argv[1]), settle_s=0.3, poll_min_s=0.01))
+    def step(one):
+        print(one.index, one.energy.hex(), one.job, flush=True)
+        if one.index == int(sys.argv[2]):
+            os.kill(os.getpid(), signal.SIGKILL)
+    solve(core, Scope("v", str(os.getpid()), "f"), problem("h2-0.735"), device="ibm-sandbox", shots=500, seed=5,
+          optimizer="COBYLA", max_evaluations=6, on_step=step,
+          open_session=lambda: core.open_session("ibm-sandbox", "v", max_time_s=1800))
+    """
+)
+
+
+def owner(home: Path, kill_at: int, ibm: Sandbox) -> tuple[int, list[str]]:
+    done = subprocess.run(
+        [sys.executable, "-c", _OWNER, str(home), str(kill_at)],
+        env={**os.environ, **ibm.env},
+        capture_output=True,
+        text=True,
+        timeout=180,
+        check=False,
+    )
+    return done.returncode, done.stdout.split("\n")[:-1]
+
+
+def test_a_killed_vqe_goes_on_in_its_session_and_one_sweep_leaves_none_open(
+    core: Client, ibm: Sandbox, tmp_path: Path
+) -> None:
+    code, before = owner(tmp_path, 3, ibm)
+    assert code == -signal.SIGKILL
+    assert open_sessions(core) == 1
+    code, after = owner(tmp_path, 5, ibm)
+    assert code == -signal.SIGKILL
+    assert after[:3] == before
+    assert opened(ibm) == 1
+    assert ibm.admin.count_jobs("ibm") == 5
+    assert len(core.sweeper().sweep().sessions_closed) == 1
+    assert open_sessions(core) == 0
+    code, last = owner(tmp_path, 0, ibm)
+    assert code == 0
+    assert last[:5] == after
+    assert opened(ibm) == 2  # the first one was closed by the sweep
+    assert ibm.admin.count_jobs("ibm") == len(last)
+    assert open_sessions(core) == 0
+
+
+def test_a_session_that_reaches_its_limit_is_replaced_and_its_failed_job_bought_again(
+    core: Client, ibm: Sandbox
+) -> None:
+    holds = []
+
+    def open_session():
+        holds.append(core.open_session(DEVICE, "ttl", max_time_s=600))
+        return holds[-1]
+
+    steps = 0
+
+    def on_step(step) -> None:
+        nonlocal steps
+        steps += 1
+        if steps == 2:
+            ibm.admin.advance(3600)
+
+    found = solve(
+        core,
+        Scope("ttl", "a", "f"),
+        problem("h2-0.735"),
+        device=DEVICE,
+        shots=200,
+        optimizer="COBYLA",
+        max_evaluations=4,
+        open_session=open_session,
+        on_step=on_step,
+    )
+    assert found.n_evaluations >= 4
+    assert len(holds) == 2
+    states = {record.state for record in ledger_sessions.listing(core.ledger)}
+    assert states == {SessionState.CLOSED}
