@@ -160,13 +160,15 @@ def test_gate_outside_the_native_set_is_refused_in_a_verbatim_box(sandbox, devic
         devices[GARNET].run(boxed, shots=20, disable_qubit_rewiring=True)
 
 
-class TestInterpreter:
-    """What only Braket's own interpreter understands. Its import takes seconds, once."""
+@pytest.fixture(scope="module")
+def interpreter(devices: dict[str, AwsDevice]) -> None:
+    """Braket's own interpreter in the worker: its import takes seconds, before the clock of a single test runs."""
+    devices[SV1].run(Program(source=MODIFIED), shots=1).result()
 
-    @pytest.fixture(scope="class", autouse=True)
-    def warm(self, devices: dict[str, AwsDevice]) -> None:
-        """Once, and before the clock of a single test runs."""
-        devices[SV1].run(Program(source=MODIFIED), shots=1).result()
+
+@pytest.mark.usefixtures("interpreter")
+class TestInterpreter:
+    """What the emulator's own reader of flat programs does not know."""
 
     def test_modifiers_are_understood(self, sv1):
         assert sv1.run(Program(source=MODIFIED), shots=10).result().measurement_counts == {"11": 10}
