@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from qflows.cli.mode import prefect_api
 from qflows.cli.screen import Exit, errors_as_exit_codes, print_json, print_rows
-
-if TYPE_CHECKING:
-    from qflows.apply import Outcome
 
 _COLUMNS = ("block", "action", "fields", "file", "note")
 _IN_A_DRY_RUN = {"created": "would be created", "updated": "would be updated"}
@@ -55,18 +52,18 @@ def apply(
             # what could not be read has no block yet; it is told below
             if shown := [row for row in rows if row["block"]]:
                 print_rows(shown, _COLUMNS, as_json=False, empty="")
-            typer.echo(_summary(outcomes, is_compared=prefect_api() is not None))
+            typer.echo(_summary([words.get(outcome.action, str(outcome.action)) for outcome in outcomes]))
         for outcome in failed:
             typer.secho(f"qflows: {outcome.note}", err=True, fg="red")
         if failed:
             raise typer.Exit(Exit.USAGE)
 
 
-def _summary(outcomes: Sequence[Outcome], *, is_compared: bool) -> str:
-    counts: dict[str, int] = {}
-    for outcome in outcomes:
-        counts[str(outcome.action)] = counts.get(str(outcome.action), 0) + 1
+def _summary(actions: Sequence[str]) -> str:
+    counts = Counter(actions)
     text = ", ".join(f"{number} {action}" for action, number in counts.items())
     if set(counts) == {"unchanged"}:
         text += ": nothing to do"
-    return text if is_compared else f"{text}; no Prefect API is configured, so nothing was compared"
+    if "checked" in counts:
+        text += "; no Prefect API is configured, so nothing was compared"
+    return text
