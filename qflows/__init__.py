@@ -16,9 +16,11 @@ if TYPE_CHECKING:
     from qflows.batches import Batch
     from qflows.client import Client
     from qflows.errors import QflowsError
+    from qflows.group_results import GroupResult
+    from qflows.grouping import Group, attach, group
     from qflows.model import Counts, Job, Result
     from qflows.programs import Program
-    from qflows.tasks import Session, attach, batch, cancel, result, run, session, submit, wait
+    from qflows.tasks import Session, batch, cancel, result, run, session, submit, wait
     from qflows.transitions import JobStatus
 
 __version__ = "0.1.0"
@@ -29,7 +31,10 @@ _HOME = {
     "result": "tasks",
     "run": "tasks",
     "cancel": "tasks",
-    "attach": "tasks",
+    "attach": "grouping",
+    "group": "grouping",
+    "Group": "grouping",
+    "GroupResult": "group_results",
     "session": "tasks",
     "batch": "tasks",
     "Batch": "batches",
@@ -48,6 +53,8 @@ __all__ = [
     "BatchResult",
     "Client",
     "Counts",
+    "Group",
+    "GroupResult",
     "Job",
     "JobStatus",
     "Program",
@@ -59,6 +66,7 @@ __all__ = [
     "cancel",
     "errors",
     "flows",
+    "group",
     "result",
     "run",
     "session",

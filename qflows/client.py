@@ -18,12 +18,16 @@ from qflows.batch_plan import Planned, job_limits, plan, refuse_composite, span
 from qflows.batch_results import total_cost
 from qflows.batches import Batch
 from qflows.errors import JobCancelled, JobFailed, ProgramRejected, RunKeyMissing
+from qflows.groups import DEFAULT_TTL_S, GroupHandle, new_group
 from qflows.keys import MAX_RUN_KEY
 from qflows.ledger import batches as ledger_batches
 from qflows.ledger import claims, outcomes, reads
+from qflows.ledger import groups as ledger_groups
+from qflows.ledger.groups import GroupRecord
 from qflows.ledger.intents import Intent, Want
 from qflows.ledger.store import Ledger
 from qflows.model import Job, Result
+from qflows.native_groups import into_native, open_native
 from qflows.observables import Observable, observable
 from qflows.poller import OnChange, Poller
 from qflows.profiles import DeviceProfile
@@ -204,8 +208,10 @@ class Client:
 
     def intents(self, specs: Sequence[JobSpec], *, device: str, scope: Scope, resubmit: int = 0) -> list[Intent]:
         """Each spec with the names it is bought under. Making an intent counts as one call of the scope's caller."""
-        account = self.device(device).provider.account
-        return [Intent(spec, scope.want(spec.content), device, account, resubmit=resubmit) for spec in specs]
+        provider = self.device(device).provider
+        if scope.group:
+            specs = into_native(self.ledger, scope.group, provider, specs)
+        return [Intent(spec, scope.want(spec.content), device, provider.account, resubmit=resubmit) for spec in specs]
 
     def buy(self, intents: Sequence[Intent]) -> list[Job]:
         """Submits what nobody bought before; returns handles in order, at once."""
@@ -333,9 +339,53 @@ class Client:
         record = ledger_batches.find(self.ledger, name)
         return Batch(self.submitter, self.provider_named(record.device, record.provider), self.poller, record)
 
+    def group(self, name: str) -> GroupHandle:
+        """A group by id, a unique beginning of it, or its vendor's id. Raises UnknownJob."""
+        return self._group(ledger_groups.find(self.ledger, name).id)
+
+    def _group(self, id_: str) -> GroupHandle:
+        def connect(record: GroupRecord) -> Provider:
+            return self.provider_named(record.native_device or "", record.native_provider or "")
+
+        return GroupHandle(self.ledger, self.poller, lambda job: self.stored([job]), connect, id_)
+
+    def open_group(
+        self,
+        name: str,
+        scope: Scope,
+        *,
+        max_ttl_s: float = DEFAULT_TTL_S,
+        tags: Mapping[str, str] | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        is_ambient: bool = False,
+        native: str | None = None,
+    ) -> GroupHandle:
+        """The scope's next group of this name: a new one, or on a replay the same again.
+
+        `native`: a device whose vendor keeps groups itself; its group then mirrors this one. Raises ProgramRejected.
+        """
+        id_ = new_group(
+            self.ledger,
+            scope.want(ledger_groups.content(name)),
+            name,
+            max_ttl_s=max_ttl_s,
+            tags=tags or {},
+            metadata=metadata or {},
+            caller=scope.caller if is_ambient else None,
+        )
+        handle = self._group(id_)
+        if native is not None:
+            open_native(self.ledger, self.device(native).provider, handle.record, device=native)
+        return handle
+
     def sweeper(self) -> Sweeper:
         """The housekeeper for this client's ledger and credentials."""
-        return Sweeper(self.ledger, self.poller(), lambda record: self.provider_named(record.device, record.provider))
+        return Sweeper(
+            self.ledger,
+            self.poller(),
+            lambda record: self.provider_named(record.device, record.provider),
+            self._group,
+        )
 
     def wait(
         self, keys: Collection[str], *, timeout: float | None = None, on_change: OnChange | None = None

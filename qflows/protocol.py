@@ -45,6 +45,7 @@ class Capabilities:
     composite jobs); `max_job_bytes`, `max_job_gates`, `max_job_shots` bound a composite job as a whole, shots
     summed over its programs. `estimator`: expectation values are computed by the device itself. `repeats_posts`: the
     vendor's client repeats submissions by itself, so a look for extras is due after an apparent success.
+    `native_groups`: the vendor keeps groups itself (`native_groups.GroupProvider`); a job's `session_id` names one.
     """
 
     lookup: Lookup
@@ -58,6 +59,7 @@ class Capabilities:
     estimator: bool = False
     repeats_posts: bool = False
     sessions: frozenset[str] = frozenset()
+    native_groups: bool = False
 
 
 @dataclass(frozen=True, slots=True)

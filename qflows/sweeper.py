@@ -10,8 +10,9 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from qflows import sessions
+from qflows import groups, sessions
 from qflows.errors import CredentialsMissing, InDoubt, ProviderError, QflowsError, UnknownDevice
+from qflows.groups import GroupHandle
 from qflows.ledger import reads
 from qflows.ledger.store import Ledger
 from qflows.model import Job, SessionRecord
@@ -29,6 +30,8 @@ class Swept:
     finished: int = 0
     in_doubt: int = 0
     sessions_closed: list[str] = field(default_factory=list)
+    groups_closed: list[str] = field(default_factory=list)
+    called_back: list[str] = field(default_factory=list)
     unreachable: dict[str, str] = field(default_factory=dict)
     pause_s: float = 0.0
 
@@ -36,20 +39,27 @@ class Swept:
         parts = [f"{self.live} live job(s)", f"{self.finished} finished", f"{self.in_doubt} in doubt"]
         if self.sessions_closed:
             parts.append(f"closed {len(self.sessions_closed)} session(s) whose owner died")
+        if self.groups_closed:
+            parts.append(f"closed {len(self.groups_closed)} group(s) whose time to live ran out")
+        if self.called_back:
+            parts.append(f"called {len(self.called_back)} callback(s) of finished groups")
         parts += [f"{vendor}: {why}" for vendor, why in self.unreachable.items()]
         return ", ".join(parts)
 
 
 @dataclass
 class Sweeper:
-    """`provider_of_session` connects for a session record; jobs are connected by the poller."""
+    """`provider_of_session` connects for a session record, `group_of` gives a group by id; jobs are connected by the
+    poller."""
 
     ledger: Ledger
     poller: Poller
     provider_of_session: Callable[[SessionRecord], Provider]
+    group_of: Callable[[str], GroupHandle]
 
     def sweep(self) -> Swept:
-        """One round: settle doubts, send what waits to be sent, pass cancels on, poll lanes, close dead sessions."""
+        """One round: settle doubts, send what waits to be sent, pass cancels on, poll lanes, close dead sessions, end
+        groups whose time is up or whose jobs are over, and call what is to be called then."""
         done = Swept()
         by_vendor: dict[str, list[Job]] = {}
         for job in reads.all_live(self.ledger):
@@ -72,5 +82,8 @@ class Sweeper:
         except QflowsError as error:
             done.unreachable["sessions"] = str(error)
             log.warning("sessions: %s", error)
+        tended = groups.tend(self.ledger, self.group_of)
+        done.groups_closed, done.called_back = tended.closed, tended.called_back
+        done.unreachable |= tended.troubles
         done.pause_s = min(pauses, default=0.0)
         return done

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC
 from typing import Any, Literal, ParamSpec, TypeVar
 
@@ -18,10 +19,12 @@ from prefect.client.orchestration import get_client
 from prefect.context import FlowRunContext, TaskRunContext
 from prefect.logging import get_logger
 
+from qflows import groups
 from qflows.batches import Batch
 from qflows.client import Scope, default_client, script_scope
 from qflows.errors import LedgerUnavailable, NotSent, ProgramRejected, ProviderError, Refused, RunKeyMissing
 from qflows.keys import digest, slot_run_key, subflow_run_key
+from qflows.ledger import groups as ledger_groups
 from qflows.ledger import reads
 from qflows.ledger.intents import touch_run
 from qflows.model import Job, Result
@@ -216,11 +219,6 @@ def run(
     return core.result([job.key for job in jobs], timeout=timeout)
 
 
-def attach(name: str) -> Job:
-    """A job by its key, a unique beginning of it, or its vendor id; from any process, any day. Raises UnknownJob."""
-    return client().find(name)
-
-
 def _key(job: Job | str) -> str:
     return job.key if isinstance(job, Job) else client().find(job).key
 
@@ -234,16 +232,35 @@ def scope(run_key: str | None = None) -> Scope:
     flow = FlowRunContext.get()
     task = TaskRunContext.get()
     if flow is None or flow.flow_run is None:
-        return script_scope(run_key)
+        made = script_scope(run_key)
+        return replace(made, group=groups.joined(made.run_key))
     flow_run = flow.flow_run
     if flow_run.state is None:
         raise RunKeyMissing("the flow run has no state; call qflows from inside the flow, or pass run_key=")
     key = run_key or run_key_of(flow_run)
     _introduce(key, flow_run.id, flow.flow.name if flow.flow else None, flow_run.deployment_id)
     attempt = str(flow_run.state.id)
+    group = groups.ACTIVE.get()
     if task is None:
-        return Scope(key, attempt, "flow")
-    return Scope(key, attempt, str(task.task_run.id), task.task_run.run_count)
+        return Scope(key, attempt, "flow", group=group)
+    if group is None:
+        _warn_of_groups_elsewhere(key)
+    return Scope(key, attempt, str(task.task_run.id), task.task_run.run_count, group)
+
+
+def _warn_of_groups_elsewhere(run_key: str) -> None:
+    """A task in another process does not see the block it was called in; its jobs must not be left out in silence."""
+    for record in ledger_groups.open_elsewhere(client().ledger, run_key, "flow"):
+        _warn_of_group(record.id, record.title)
+
+
+@functools.lru_cache(maxsize=4096)
+def _warn_of_group(id_: str, title: str) -> None:
+    log.warning(
+        "this task buys outside group %s, which its flow has open in another process; to make its jobs members, pass "
+        "the group to the task and use group.submit(...) or `with group.inside():`",
+        title,
+    )
 
 
 def run_key_of(flow_run: Any) -> str:

@@ -42,6 +42,7 @@ class GroupRecord:
     close_reason: str | None
     native_provider: str | None
     native_account: str | None
+    native_device: str | None
     native_id: str | None
     callback: str | None
     callback_importable: bool | None
@@ -265,9 +266,9 @@ def refresh(ledger: Ledger, id_: str | None = None) -> list[str]:
     return closed
 
 
-def set_native(ledger: Ledger, id_: str, *, provider: str, account: str, native_id: str) -> None:
+def set_native(ledger: Ledger, id_: str, *, provider: str, account: str, device: str, native_id: str) -> None:
     """Notes the vendor's own group that mirrors this one."""
-    values = {"native_provider": provider, "native_account": account, "native_id": native_id}
+    values = {"native_provider": provider, "native_account": account, "native_device": device, "native_id": native_id}
     with ledger.write() as connection:
         connection.execute(sa.update(groups).where(groups.c.id == id_).values(**values))
 

@@ -273,6 +273,7 @@ groups = sa.Table(
     sa.Column("close_reason", sa.String(32)),  # asked, exception, ttl
     sa.Column("native_provider", sa.String(64)),  # the vendor that keeps a group of its own for this one
     sa.Column("native_account", sa.String(64)),
+    sa.Column("native_device", sa.String(255)),  # by whose profile its credentials are found
     sa.Column("native_id", sa.String(255)),
     sa.Column("callback", sa.String(512)),  # module:function, or a name when only its process can call it
     sa.Column("callback_importable", sa.Boolean),

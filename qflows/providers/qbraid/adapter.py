@@ -58,6 +58,7 @@ class QbraidProvider:
         poll_page=_PAGE,
         pace=Pace(first_s=1.0, factor=1.5, max_s=30.0),  # no rate limit is documented
         max_programs=_MAX_PROGRAMS,
+        native_groups=True,
     )
 
     def __init__(self, *, base_url: str, headers: Mapping[str, str], account: str, timeout_s: float) -> None:

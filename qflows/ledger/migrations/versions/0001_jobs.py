@@ -65,6 +65,7 @@ def upgrade() -> None:
     sa.Column('close_reason', sa.String(length=32), nullable=True),
     sa.Column('native_provider', sa.String(length=64), nullable=True),
     sa.Column('native_account', sa.String(length=64), nullable=True),
+    sa.Column('native_device', sa.String(length=255), nullable=True),
     sa.Column('native_id', sa.String(length=255), nullable=True),
     sa.Column('callback', sa.String(length=512), nullable=True),
     sa.Column('callback_importable', sa.Boolean(), nullable=True),

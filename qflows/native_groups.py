@@ -1,0 +1,111 @@
+"""A vendor's own group that mirrors ours, where the vendor has groups.
+
+Ours stays the authority: it may hold jobs of other vendors, and the vendor's may end first. Jobs of the mirrored
+account are enrolled in both.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any, Protocol, TypeGuard
+
+from qflows.errors import Ambiguous, ProgramRejected, QflowsError, Unreadable
+from qflows.keys import digest
+from qflows.ledger import groups as ledger_groups
+from qflows.ledger.groups import GroupRecord
+from qflows.ledger.store import Ledger
+from qflows.protocol import Found, JobSpec, Provider
+
+log = logging.getLogger("qflows.groups")
+
+_SLACK = timedelta(minutes=5)  # clocks differ
+
+
+class GroupProvider(Provider, Protocol):
+    """A provider whose `capabilities.native_groups` is true."""
+
+    def create_group(self, key: str, *, name: str, tags: Mapping[str, str], max_ttl_s: float | None) -> Any:
+        """Creates one group that bears `key`, once; the answer has `group_id`. Raises like `submit`."""
+        ...
+
+    def find_groups(self, keys: Collection[str], *, since: datetime) -> Mapping[str, Sequence[Found]]:
+        """Groups that bear one of `keys`, oldest first."""
+        ...
+
+    def group(self, group_id: str) -> Any:
+        """Reads a group; the answer has `is_open`. Raises Refused for an unknown one."""
+        ...
+
+    def close_group(self, group_id: str) -> None:
+        """No more jobs; those enrolled run on. No error if the group is over already."""
+        ...
+
+    def cancel_group(self, group_id: str) -> None:
+        """No more jobs; unfinished ones are cancelled. No error if the group is over already."""
+        ...
+
+
+def has_groups(provider: Provider) -> TypeGuard[GroupProvider]:
+    """True when the vendor keeps groups itself."""
+    return provider.capabilities.native_groups
+
+
+def open_native(ledger: Ledger, provider: Provider, record: GroupRecord, *, device: str) -> GroupRecord:
+    """The vendor's group for ours: the one of an earlier attempt while it is open, else one that bears our key.
+
+    Looked for by its key before it is created, so that an answer that was lost leaves one group. Raises
+    ProgramRejected where the vendor has none, ProviderError when it could not be settled now; calling again goes on.
+    """
+    if not has_groups(provider):
+        raise ProgramRejected(f"{provider.name} has no groups of its own; leave native= out, the group works without")
+    if record.native_id is not None and provider.group(record.native_id).is_open:
+        return record
+    # one that ended is part of the name of its successor, so that a replay finds each again
+    key = digest("native-group/1", record.id, record.native_id or "")
+    native_id = _find(provider, key, record) or _create(provider, key, record)
+    ledger_groups.set_native(
+        ledger, record.id, provider=provider.name, account=provider.account, device=device, native_id=native_id
+    )
+    return ledger_groups.find(ledger, record.id)
+
+
+def _find(provider: GroupProvider, key: str, record: GroupRecord) -> str | None:
+    found = provider.find_groups([key], since=record.created_at - _SLACK).get(key, ())
+    for extra in found[1:]:
+        provider.close_group(extra.vendor_id)
+        log.warning("extra group %s at %s was closed", extra.vendor_id, provider.name)
+    return found[0].vendor_id if found else None
+
+
+def _create(provider: GroupProvider, key: str, record: GroupRecord) -> str:
+    try:
+        made = provider.create_group(key, name=record.name, tags=record.tags, max_ttl_s=record.max_ttl_s)
+    except (Ambiguous, Unreadable):
+        found = _find(provider, key, record)
+        if found is None:
+            raise
+        return found
+    return made.group_id
+
+
+def end_native(provider: Provider, record: GroupRecord, verb: str) -> None:
+    """Closes or cancels the vendor's group. A failure is only logged: it ends by its own time to live."""
+    if record.native_id is None or not has_groups(provider):
+        return
+    try:
+        (provider.cancel_group if verb == "cancel" else provider.close_group)(record.native_id)
+    except QflowsError as error:
+        log.warning("group %s at %s: %s failed: %s", record.native_id, provider.name, verb, error)
+
+
+def into_native(ledger: Ledger, group_id: str, provider: Provider, specs: Sequence[JobSpec]) -> list[JobSpec]:
+    """The specs, to be enrolled at the vendor too if its account mirrors the group; others as they are."""
+    if not has_groups(provider):
+        return list(specs)
+    record = ledger_groups.find(ledger, group_id)
+    if record.native_id is None or (record.native_provider, record.native_account) != (provider.name, provider.account):
+        return list(specs)
+    return [spec if spec.session_id else replace(spec, session_id=record.native_id) for spec in specs]
