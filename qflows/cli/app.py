@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from qflows import __version__
-from qflows.cli import apply, batches, demo, devices, jobs, ledger, run, sandbox, sessions, sweep, vqe
+from qflows.cli import apply, batches, demo, devices, groups, jobs, ledger, run, sandbox, sessions, sweep, vqe
 
 _HELP = """Paid quantum experiments on Prefect: every job bought once, none lost, any vendor.
 
@@ -27,6 +27,7 @@ app.command("apply")(apply.apply)
 app.command("demo")(demo.demo)
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(batches.app, name="batch")
+app.add_typer(groups.app, name="group")
 app.add_typer(sessions.app, name="session")
 app.command("sweep")(sweep.sweep)
 app.add_typer(ledger.app, name="ledger")

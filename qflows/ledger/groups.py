@@ -304,6 +304,13 @@ def members(ledger: Ledger, id_: str) -> list[Job]:
         return [job_of(row) for row in connection.execute(query)]
 
 
+def sizes(ledger: Ledger, ids: Collection[str]) -> dict[str, int]:
+    """How many members each group has; an empty one is absent."""
+    query = sa.select(group_members.c.group_id, sa.func.count()).where(group_members.c.group_id.in_(ids))
+    with ledger.read() as connection:
+        return {row[0]: row[1] for row in connection.execute(query.group_by(group_members.c.group_id))}
+
+
 def listing(ledger: Ledger, *, only_live: bool = False, limit: int = 50) -> list[GroupRecord]:
     """The newest groups first."""
     query = sa.select(groups).order_by(groups.c.created_at.desc()).limit(limit)

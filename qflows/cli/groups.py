@@ -1,0 +1,155 @@
+"""`qflows group`: named sets of jobs on any devices; what is in them, what they gave, and their end."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from qflows.cli.screen import Exit, errors_as_exit_codes, print_json, print_rows
+from qflows.client import default_client
+from qflows.errors import GroupError
+from qflows.group_callbacks import resolve
+from qflows.group_results import GroupResult
+from qflows.ledger import callbacks as ledger_callbacks
+from qflows.ledger import groups as ledger_groups
+from qflows.ledger.groups import GroupRecord
+
+app = typer.Typer(help="Groups: named sets of jobs on any devices.", no_args_is_help=True, rich_markup_mode=None)
+JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+Id = Annotated[str, typer.Argument(help="Group id, or the beginning of one.")]
+Timeout = Annotated[float | None, typer.Option(help="Seconds to wait for all members together.")]
+_COLUMNS = ("group", "name", "state", "jobs", "opened", "open until", "callback", "run key")
+_MEMBERS = ("place", "job", "name", "device", "vendor id", "status", "cost", "note")
+
+
+def _row(record: GroupRecord, n_jobs: int) -> dict[str, str]:
+    callback = record.callback_state.value if record.callback_state else ""
+    return {
+        "group": record.id[:12],
+        "name": record.name,
+        "state": record.state.value,
+        "jobs": str(n_jobs),
+        "opened": f"{record.created_at:%Y-%m-%d %H:%M:%S}",
+        "open until": f"{record.expires_at:%Y-%m-%d %H:%M:%S}" if record.state.value == "OPEN" else "",
+        "callback": "INTERRUPTED" if record.is_interrupted else callback,
+        "run key": record.run_key,
+    }
+
+
+@app.command("ls")
+def ls(
+    live: Annotated[bool, typer.Option("--live", help="Only those that are open, or whose jobs are not over.")] = False,
+    limit: Annotated[int, typer.Option(help="At most so many.")] = 50,
+    as_json: JsonFlag = False,
+) -> None:
+    """List groups, newest first."""
+    with errors_as_exit_codes():
+        ledger = default_client().ledger
+        ledger_groups.refresh(ledger)
+        found = ledger_groups.listing(ledger, only_live=live, limit=limit)
+        sizes = ledger_groups.sizes(ledger, [record.id for record in found])
+        rows = [_row(record, sizes.get(record.id, 0)) for record in found]
+        print_rows(rows, _COLUMNS, as_json=as_json, empty="no groups")
+
+
+@app.command("show")
+def show(group: Id, as_json: JsonFlag = False) -> None:
+    """Show one group: state, times, cost, callback, and every job with its own error."""
+    with errors_as_exit_codes():
+        body = default_client().group(group).details()
+        if as_json:
+            print_json(body)
+            return
+        callback = body["callback"]
+        if callback:
+            text = f"{callback['function']}: {callback['state']}"
+            body["callback"] = f"{text} ({callback['note']})" if callback["note"] else text
+        body["costs"] = ", ".join(f"{amount:g} {unit} {kind}" for amount, unit, kind in body["costs"])
+        body["jobs_by_status"] = ", ".join(f"{n} {status.lower()}" for status, n in body["jobs_by_status"].items())
+        members = body.pop("members")
+        for name, value in body.items():
+            if value not in (None, "", {}):
+                typer.echo(f"{name.replace('_', ' '):>16}  {value}")
+        print_rows(members, _MEMBERS, as_json=False, empty="no jobs")
+
+
+@app.command("results")
+def results(group: Id, timeout: Timeout = None, as_json: JsonFlag = False) -> None:
+    """Wait for all members under one deadline, and show what there is.
+
+    Exit code 3 when some are not over, 1 when some failed. Callbacks are left to the process that registered them, and
+    to `qflows sweep`.
+    """
+    with errors_as_exit_codes():
+        found = default_client().group(group).results(timeout)
+        rows = [_result_row(found, place) for place in range(len(found.jobs))]
+        if as_json:
+            print_json({"id": found.group_id, "state": found.state, "unreachable": found.unreachable, "members": rows})
+        else:
+            print_rows(rows, ("place", "job", "device", "status", "counts", "error"), as_json=False, empty="no jobs")
+            for vendor, why in found.unreachable.items():
+                typer.echo(f"{vendor}: {why}", err=True)
+        if found.pending():
+            raise typer.Exit(Exit.PENDING)
+        if found.failed():
+            raise typer.Exit(Exit.FAILED)
+
+
+def _result_row(found: GroupResult, place: int) -> dict[str, Any]:
+    job = found.jobs[place]
+    one = found.results.get(job.key)
+    items = one.result.items if one and one.result else ()
+    counts = [dict(item.counts) if item.counts is not None else item.probabilities for item in items]
+    return {
+        "place": place,
+        "job": job.key,
+        "device": job.device,
+        "status": job.status.value,
+        "counts": (counts[0] if len(counts) == 1 else counts) if counts else "",
+        "error": str(one.error) if one and one.error else "",
+    }
+
+
+@app.command("cancel")
+def cancel(
+    group: Id,
+    timeout: Annotated[float, typer.Option(help="Seconds to wait for the vendors to confirm.")] = 60.0,
+) -> None:
+    """Take no more jobs, cancel every live member at its vendor, and verify."""
+    with errors_as_exit_codes():
+        handle = default_client().group(group)
+        after = handle.cancel(timeout=timeout)
+        counts = ", ".join(f"{n} {status.lower()}" for status, n in handle.details()["jobs_by_status"].items())
+        typer.echo(f"group {handle.id[:12]} is {handle.status().value}: {counts if after else 'no jobs'}")
+
+
+@app.command("close")
+def close(group: Id) -> None:
+    """Take no more jobs; those that are members run on."""
+    with errors_as_exit_codes():
+        handle = default_client().group(group)
+        done = handle.close()
+        note = "" if done else ", and was over before"
+        typer.echo(f"group {handle.id[:12]} is {handle.status().value}{note}")
+
+
+@app.command("callback")
+def callback(
+    group: Id,
+    again: Annotated[bool, typer.Option("--again", help="Call it once more, though it may have taken effect.")] = False,
+) -> None:
+    """Show what became of a group's callback; --again calls one that failed or was interrupted."""
+    with errors_as_exit_codes():
+        core = default_client()
+        handle = core.group(group)
+        record = handle.record
+        if again:
+            if not record.callback or not record.callback_importable:
+                raise GroupError(f"group {record.title} has no callback that can be imported by its name")
+            function = resolve(record.callback)
+            if not ledger_callbacks.allow_again(core.ledger, handle.id):
+                raise GroupError(f"the callback of group {record.title} did not fail; it is {record.callback_state}")
+            handle.call_back(function, handle.results(timeout=0))
+        told = handle.details()["callback"]
+        typer.echo(f"{told['function']}: {told['state']} {told['note']}".rstrip() if told else "no callback")
