@@ -2,12 +2,13 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help demo test check lint types imports bench clean
+.PHONY: help demo test check lint types imports bench newest-braket clean
 help:
 	@echo "make demo     install into .venv, run the H2 VQE and a small circuit, print what came out"
 	@echo "make test     install and run the test suite"
 	@echo "make check    lint, types and import contracts"
 	@echo "make bench    the budgets, measured against raw clients and loops in the same run"
+	@echo "make newest-braket   the Braket tests with the newest SDK, in an environment of its own"
 
 .venv/.user: pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -43,5 +44,14 @@ imports: .venv/.test
 bench: .venv/.test
 	@$(BIN)/python tests/benchmarks/run.py
 
+# the newest SDK pins cloudpickle==2.2.1, which Prefect cannot use: the pin is overridden, as the README says
+newest-braket: .venv/.test
+	@test -x .venv-newest/bin/python || $(PYTHON) -m venv .venv-newest
+	@echo 'cloudpickle>=3.1.1' > .venv-newest/override.txt
+	@$(BIN)/uv pip install --quiet --python .venv-newest/bin/python --override .venv-newest/override.txt \
+	  'amazon-braket-sdk>=1.127' -e '.[test]'
+	.venv-newest/bin/python -m pytest -q tests/providers/braket tests/unit/test_programs_braket.py \
+	  tests/providers/local tests/sandbox/test_braket_client_conformance.py
+
 clean:
-	rm -rf .venv demo-output
+	rm -rf .venv .venv-newest demo-output
