@@ -1,0 +1,171 @@
+"""One real Prefect server for the whole suite, and a vendor's desk for each test.
+
+The server is a child with the settings that qflows recommends. In this process its address is put in force with
+`temporary_settings`, test by test, so that tests without a server meet none; children get `PrefectServer.env`.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+# the flows to deploy are a module of their own, because other processes run them as well
+sys.path.insert(0, str(Path(__file__).parent))
+
+from qflows.sandbox import Admin, Sandbox  # noqa: E402
+
+SERVER_SETTINGS = {
+    # one write per batch instead of one per event: 3.5 times less server time (Prefect 3.8.8)
+    "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_BATCH_SIZE": "200",
+    "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_READ_BATCH_SIZE": "200",
+    "PREFECT_SERVER_SERVICES_EVENT_PERSISTER_BATCH_SIZE": "500",
+    "PREFECT_SERVER_SERVICES_EVENT_PERSISTER_READ_BATCH_SIZE": "200",
+    "PREFECT_SERVER_SERVICES_TRIGGERS_READ_BATCH_SIZE": "200",
+    # batches are written every so often as well; tests wait for them
+    "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_FLUSH_INTERVAL": "0.2",
+    "PREFECT_SERVER_SERVICES_EVENT_PERSISTER_FLUSH_INTERVAL": "0.2",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "PREFECT_SERVER_UI_ENABLED": "false",
+}
+START_S = 120.0  # it takes 10 s; more only when the machine is busy
+
+
+@dataclass(frozen=True)
+class PrefectServer:
+    """A running server: its API, where it keeps things, and the environment that leads a child to it."""
+
+    url: str
+    home: Path
+    log: Path
+
+    @property
+    def env(self) -> dict[str, str]:
+        """For children: this API and a Prefect home of the suite's own."""
+        return {"PREFECT_API_URL": self.url, "PREFECT_HOME": str(self.home)}
+
+    @property
+    def database(self) -> Path:
+        """The SQLite file."""
+        return self.home / "prefect.db"
+
+
+def free_port() -> int:
+    """A port that the system says is free; Prefect's server cannot choose one itself."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def default_interrupt() -> None:
+    """Prefect stops on SIGINT only, and a shell's background job would have it ignored."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(scope="session")
+def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrefectServer]:
+    """The suite's server on an SQLite file, up and answering."""
+    home = tmp_path_factory.mktemp("prefect")
+    port = free_port()
+    server = PrefectServer(f"http://127.0.0.1:{port}/api", home, home / "server.log")
+    env = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
+    with server.log.open("wb") as log:  # a file, not a pipe: nobody reads while the tests run
+        process = subprocess.Popen(
+            [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)],
+            env=env | SERVER_SETTINGS | {"PREFECT_HOME": str(home)},
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            preexec_fn=default_interrupt,  # noqa: PLW1509 - no threads have been started that matter to it
+        )
+    try:
+        _await_health(server, process)
+        yield server
+        _send_what_is_queued()
+    finally:
+        process.send_signal(signal.SIGINT)
+        try:
+            process.wait(30)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _send_what_is_queued() -> None:
+    """Logs and events leave in threads; without this they would meet a server that is gone."""
+    from prefect.events.worker import EventsWorker
+    from prefect.logging.handlers import APILogWorker
+
+    APILogWorker.drain_all(timeout=10)
+    EventsWorker.drain_all(timeout=10)
+
+
+def _await_health(server: PrefectServer, process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + START_S
+    while True:
+        try:
+            with urllib.request.urlopen(f"{server.url}/health", timeout=5) as answer:
+                assert answer.status == 200
+                return
+        except OSError:
+            if process.poll() is not None or time.monotonic() > deadline:
+                pytest.fail(f"the Prefect server did not start:\n{server.log.read_text()[-3000:]}", pytrace=False)
+            time.sleep(0.1)
+
+
+@pytest.fixture
+def prefect_api(prefect_server: PrefectServer) -> Iterator[PrefectServer]:
+    """The server's address in force in this process, and sync flows that do not wait a second for their heartbeat."""
+    from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, PREFECT_HOME, temporary_settings
+
+    settings = {
+        PREFECT_API_URL: prefect_server.url,
+        PREFECT_HOME: prefect_server.home,
+        PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None,
+    }
+    with temporary_settings(settings):
+        yield prefect_server
+
+
+@pytest.fixture
+def ledger_env(tmp_path: Path) -> dict[str, str]:
+    """A ledger of the test's own and paces that suit one."""
+    return {
+        "QFLOWS_HOME": str(tmp_path / "home"),
+        "QFLOWS_LEDGER_URL": f"sqlite:///{tmp_path / 'ledger.db'}",
+        "QFLOWS_SETTLE_S": "0.3",
+        "QFLOWS_POLL_MIN_S": "0.02",
+    }
+
+
+@pytest.fixture
+def own_ledger(ledger_env: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """`ledger_env`, in force in this process; returned for children."""
+    for name, value in ledger_env.items():
+        monkeypatch.setenv(name, value)
+    return ledger_env
+
+
+@pytest.fixture
+def ionq(sandbox: Sandbox, own_ledger: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Admin:
+    """The emptied IonQ sandbox behind `ionq-simulator` in this process; the admin API counts what was bought."""
+    for name, value in sandbox.env.items():
+        monkeypatch.setenv(name, value)
+    return sandbox.admin
+
+
+@pytest.fixture
+def child_env(sandbox: Sandbox, ionq: Admin, ledger_env: dict[str, str]) -> dict[str, str]:
+    """Environment of a child that shares the test's ledger and sandbox, and knows no Prefect API."""
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
+    return clean | sandbox.env | ledger_env

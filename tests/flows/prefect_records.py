@@ -1,0 +1,69 @@
+"""What the Prefect server has on record, read through its API; it records a moment after the fact."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any, TypeVar
+from uuid import UUID
+
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import (
+    ArtifactFilter,
+    ArtifactFilterFlowRunId,
+    FlowRunFilter,
+    FlowRunFilterId,
+    FlowRunFilterName,
+)
+from prefect.client.schemas.objects import Artifact, FlowRun, TaskRun
+from prefect.client.schemas.sorting import TaskRunSort
+
+T = TypeVar("T")
+
+
+def until(look: Callable[[], T], *, timeout_s: float = 60.0) -> T:
+    """The first truthy answer of `look`. Raises TimeoutError."""
+    deadline = time.monotonic() + timeout_s
+    while not (found := look()):
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"still {found!r} after {timeout_s:g} s")
+        time.sleep(0.05)
+    return found
+
+
+def flow_run(flow_run_id: UUID | str) -> FlowRun:
+    """The run as the server sees it now."""
+    with get_client(sync_client=True) as api:
+        return api.read_flow_run(UUID(str(flow_run_id)))
+
+
+def flow_runs(**filters: Any) -> list[FlowRun]:
+    """Runs that match the client's filters."""
+    with get_client(sync_client=True) as api:
+        return api.read_flow_runs(**filters)
+
+
+def flow_runs_named(name: str) -> list[FlowRun]:
+    """Runs by their name."""
+    return flow_runs(flow_run_filter=FlowRunFilter(name=FlowRunFilterName(any_=[name])))
+
+
+def task_runs(flow_run_id: UUID | str) -> list[TaskRun]:
+    """Task runs of a finished flow run, all of them, once the server has recorded the end of each."""
+    wanted = FlowRunFilter(id=FlowRunFilterId(any_=[UUID(str(flow_run_id))]))
+
+    def complete() -> list[TaskRun]:
+        with get_client(sync_client=True) as api:
+            # the client's own defaults for sort and limit are refused by this server
+            found = api.read_task_runs(flow_run_filter=wanted, sort=TaskRunSort.END_TIME_DESC, limit=200)
+        ended = all(one.state is not None and one.state.is_final() for one in found)
+        return found if found and ended else []
+
+    return until(complete)
+
+
+def artifacts(flow_run_id: UUID | str) -> list[Artifact]:
+    """Artifacts that the flow run created."""
+    wanted = ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[UUID(str(flow_run_id))]))
+    with get_client(sync_client=True) as api:
+        return api.read_artifacts(artifact_filter=wanted)
