@@ -54,15 +54,12 @@ def prepare(ledger: Ledger, intents: Sequence[Intent]) -> list[Job]:
     if not intents:
         return []
     contents = [intent.spec.content for intent in intents]
-    # rows are taken in one order by everybody, or racing lists would lock each other out; equal contents keep theirs
-    order = sorted(range(len(intents)), key=contents.__getitem__)
-
     wanted_in = sorted({intent.want.group for intent in intents if intent.want.group})
 
     def work(connection: sa.Connection) -> dict[int, Job]:
         takes_jobs = {group: groups.lock(connection, group) for group in wanted_in}
         _store_texts(ledger, connection, intents)
-        made = {place: _prepare_one(ledger, connection, intents[place], contents[place]) for place in order}
+        made = _prepare_all(ledger, connection, intents, contents)
         for group in wanted_in:
             keys = [made[place].key for place, intent in enumerate(intents) if intent.want.group == group]
             groups.enrol(connection, group, keys, takes_jobs=takes_jobs[group])
@@ -74,9 +71,22 @@ def prepare(ledger: Ledger, intents: Sequence[Intent]) -> list[Job]:
     return [prepared[place] for place in range(len(intents))]
 
 
-def _prepare_one(ledger: Ledger, connection: sa.Connection, intent: Intent, content: str) -> Job:
-    ordinal = lease_ordinal(ledger, connection, intent.want, content)
-    sample = sample_key(intent.want.run_key, content, ordinal)
+def _prepare_all(
+    ledger: Ledger, connection: sa.Connection, intents: Sequence[Intent], contents: Sequence[str]
+) -> dict[int, Job]:
+    """Jobs by place. Rows of a table are taken in one order by everybody, jobs by key as claims and observations do:
+    PostgreSQL would call lists that cross each other a deadlock.
+    """
+    places = sorted(range(len(intents)), key=contents.__getitem__)  # stable: equal contents keep their order
+    leased = {p: lease_ordinal(ledger, connection, intents[p].want, contents[p]) for p in places}
+    sample = {p: sample_key(intents[p].want.run_key, contents[p], leased[p]) for p in places}
+    places.sort(key=lambda p: job_key(sample[p], 0))
+    return {p: _prepare_one(ledger, connection, intents[p], contents[p], leased[p], sample[p]) for p in places}
+
+
+def _prepare_one(
+    ledger: Ledger, connection: sa.Connection, intent: Intent, content: str, ordinal: int, sample: str
+) -> Job:
     epoch = 0
     while True:
         row = _insert_or_adopt(ledger, connection, intent, content, ordinal, sample, epoch)
