@@ -15,7 +15,7 @@ from datetime import timedelta
 from threading import Lock
 from typing import Any
 
-from qflows.errors import NotSent, ProviderError, Refused, StaleClaim
+from qflows.errors import LedgerError, LedgerUnavailable, NotSent, ProviderError, Refused, StaleClaim
 from qflows.ledger import claims, intents, reads
 from qflows.ledger.claims import Doubt
 from qflows.ledger.intents import Intent
@@ -57,7 +57,10 @@ class Submitter:
         """
         for intent in wanted:
             provider.check(intent.spec)
-        handles = intents.prepare(self.ledger, wanted)
+        try:
+            handles = intents.prepare(self.ledger, wanted)
+        except LedgerUnavailable as error:
+            raise LedgerUnavailable(f"{error}. Nothing was sent") from error
         to_send: dict[str, Job] = {}
         for intent, job in zip(wanted, handles, strict=True):
             self.remember(job.key, intent.spec)
@@ -84,11 +87,24 @@ class Submitter:
         """One claim and one POST for each job that is free to be sent. Outcomes are in the ledger, not raised."""
         specs = {job.key: self.spec(job.key) for job in batch}
         mine = claims.claim_several(self.ledger, list(specs), lease_s=self.lease_s, account=provider.account)
-        for key, claim in mine.items():
-            try:
-                self._post(provider, specs[key], claim)
-            except StaleClaim as error:
-                log.warning("%s", error)
+        unsent = list(mine.values())
+        try:
+            while unsent:
+                claim = unsent.pop(0)
+                try:
+                    self._post(provider, specs[claim.key], claim)
+                except StaleClaim as error:
+                    log.warning("%s", error)
+        finally:
+            for claim in unsent:
+                self._give_back(claim)
+
+    def _give_back(self, claim: claims.Claim) -> None:
+        """Frees a claim after an interrupt, so that nobody has to wait for the lease of what never left."""
+        try:
+            claims.not_sent(self.ledger, claim, message="interrupted before sending", retry_in_s=0.0)
+        except LedgerError as error:
+            log.warning("%s", error)
 
     def _post(self, provider: Provider, spec: JobSpec, claim: claims.Claim) -> None:
         if claim.remaining_s() < self.lease_s / 2:
@@ -118,19 +134,43 @@ class Submitter:
         try:
             claims.accepted(self.ledger, claim, vendor_id, submission=answer.metadata)
         except StaleClaim:
-            self._late_answer(provider, claim.key, vendor_id)
+            self._late_answer(provider, claim.key, answer)
             raise
+        except LedgerUnavailable as error:
+            raise LedgerUnavailable(
+                f"{provider.name} took job {claim.key[:12]} as {vendor_id}, which could not be written down: {error}. "
+                "Run again when that is mended: the job is found there by its key"
+            ) from error
+        if claim.fence > 1:
+            self._cancel_late_answers(provider, claim.key, vendor_id)
         if provider.capabilities.repeats_posts:
             self._cancel_silent_extras(provider, spec, claim.key)
 
-    def _late_answer(self, provider: Provider, key: str, vendor_id: str) -> None:
-        """Our claim was taken over while the answer was under way. A settled job makes ours an extra.
+    def _late_answer(self, provider: Provider, key: str, answer: Accepted) -> None:
+        """Our claim was taken over while the answer was under way.
 
-        A job still in doubt is left to `settle`, which finds this id by its key.
+        A job that is free to be sent again is this one. A job that has another id, or has ended, makes ours an extra.
+        A job in doubt is left to `settle`, which finds this id by its key; one that is being sent, to its sender.
         """
         job = reads.job(self.ledger, key)
-        if job.vendor_id is not None and job.vendor_id != vendor_id:
-            self._cancel_extras(provider, job.key, [vendor_id])
+        if job.status is JobStatus.PREPARED:
+            claim = claims.claim(self.ledger, key, lease_s=self.lease_s, account=provider.account)
+            if claim is not None:
+                claims.accepted(self.ledger, claim, answer.vendor_id, submission=answer.metadata)
+                return
+            job = reads.job(self.ledger, key)
+        if job.vendor_id != answer.vendor_id and (job.vendor_id is not None or job.is_terminal):
+            self._cancel_extras(provider, job.key, [answer.vendor_id])
+
+    def _cancel_late_answers(self, provider: Provider, key: str, vendor_id: str) -> None:
+        """Cancels what an earlier claim bought without knowing that it had been taken over."""
+        late = {
+            str(event["detail"]["vendor_id"])
+            for event in reads.history(self.ledger, key)
+            if event["kind"] == "late-answer"
+        }
+        if late - {vendor_id}:
+            self._cancel_extras(provider, key, sorted(late - {vendor_id}))
 
     def _cancel_silent_extras(self, provider: Provider, spec: JobSpec, key: str) -> None:
         """Looks for jobs that the vendor's own client bought behind an apparent success."""

@@ -17,9 +17,10 @@ from qflows.ledger.tables import HEAD
 _SQLITE_PRAGMAS = (
     "pragma journal_mode=wal",
     "pragma synchronous=full",  # a commit that returned survives a power cut: intent must be durable before the wire
-    "pragma busy_timeout=30000",
     "pragma cache_size=-65536",
 )
+
+BUSY_S = 30.0
 
 _FAULTS = (  # part of the driver's message → what it means and what to do
     ("readonly", "is read-only; make it writable for this user, or set QFLOWS_LEDGER_URL to another place"),
@@ -27,7 +28,7 @@ _FAULTS = (  # part of the driver's message → what it means and what to do
     ("disk is full", "is on a full disk; free some space, then run again: it continues where it was"),
     ("no space left", "is on a full disk; free some space, then run again: it continues where it was"),
     ("disk i/o error", "cannot be written (disk I/O error); check the disk, then run again"),
-    ("is locked", "is locked by another process for more than 30 s; stop that process or move to PostgreSQL"),
+    ("is locked", "stays locked by another process; stop that process or move to PostgreSQL"),
     ("malformed", "is damaged; restore a backup, or move the file away and rebuild from vendor listings"),
     ("not a database", "is not a SQLite database; point QFLOWS_LEDGER_URL to the right file"),
     ("unable to open", "cannot be opened; check that the folder exists and may be written"),
@@ -38,8 +39,11 @@ _FAULTS = (  # part of the driver's message → what it means and what to do
 )
 
 
-def engine_for(url: str) -> sa.Engine:
-    """An engine with durable commits and immediate write locks. Raises LedgerUnavailable for a bad URL."""
+def engine_for(url: str, *, busy_s: float = BUSY_S) -> sa.Engine:
+    """An engine with durable commits and immediate write locks. Raises LedgerUnavailable for a bad URL.
+
+    `busy_s`: how long a SQLite ledger that another process is writing to is waited for.
+    """
     try:
         parsed = make_url(url)
     except exc.ArgumentError as error:
@@ -48,7 +52,7 @@ def engine_for(url: str) -> sa.Engine:
     if backend not in ("sqlite", "postgresql"):
         raise LedgerUnavailable(f"no ledger on {backend}; use sqlite:///… or postgresql+psycopg://…")
     if backend == "sqlite":
-        return _sqlite_engine(parsed)
+        return _sqlite_engine(parsed, busy_s)
     if parsed.drivername == "postgresql":
         parsed = parsed.set(drivername="postgresql+psycopg")
     try:
@@ -57,14 +61,14 @@ def engine_for(url: str) -> sa.Engine:
         raise LedgerUnavailable("PostgreSQL needs the extra: pip install 'qflows[postgres]'") from error
 
 
-def _sqlite_engine(url: sa.URL) -> sa.Engine:
+def _sqlite_engine(url: sa.URL, busy_s: float) -> sa.Engine:
     if not url.database or url.database == ":memory:":
         raise LedgerUnavailable("the ledger must outlive the process; give sqlite:///… with a file")
     try:
         Path(url.database).expanduser().parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise LedgerUnavailable(f"the ledger's folder cannot be made: {error}") from error
-    engine = sa.create_engine(url, connect_args={"timeout": 30, "check_same_thread": False})
+    engine = sa.create_engine(url, connect_args={"timeout": busy_s, "check_same_thread": False})
 
     @event.listens_for(engine, "connect")
     def _prepare(connection: Any, record: Any) -> None:
@@ -88,12 +92,17 @@ def faults_as_sentences(engine: sa.Engine) -> Iterator[None]:
         yield
     except exc.IntegrityError:
         raise
+    except exc.TimeoutError as error:
+        where = engine.url.render_as_string(hide_password=True)
+        raise LedgerUnavailable(
+            f"the ledger {where} has no connection free for this thread; use fewer threads"
+        ) from error
     except exc.DBAPIError as error:
         text = str(error.orig).lower()
         where = engine.url.render_as_string(hide_password=True)
         for part, meaning in _FAULTS:
             if part in text:
-                raise LedgerUnavailable(f"the ledger {where} {meaning}. Nothing was sent.") from error
+                raise LedgerUnavailable(f"the ledger {where} {meaning}") from error
         raise LedgerUnavailable(f"the ledger {where} failed: {str(error.orig).splitlines()[0]}") from error
 
 

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
 from qflows.errors import LedgerUnavailable
-from qflows.ledger.engine import engine_for, ensure_schema, faults_as_sentences, lost_a_deadlock
+from qflows.ledger.engine import BUSY_S, engine_for, ensure_schema, faults_as_sentences, lost_a_deadlock
 from qflows.ledger.tables import events
 
 log = logging.getLogger("qflows.ledger")
@@ -36,12 +36,14 @@ class Ledger:
         self._inserts: dict[Any, Any] = {}
 
     @classmethod
-    def open(cls, url: str) -> Ledger:
+    def open(cls, url: str, *, busy_s: float = BUSY_S) -> Ledger:
         """Opens the ledger at `url`, creating it when the database is empty.
+
+        `busy_s`: how long a SQLite ledger that another process is writing to is waited for.
 
         Raises LedgerUnavailable, or LedgerVersionError naming the command to run.
         """
-        engine = engine_for(url)
+        engine = engine_for(url, busy_s=busy_s)
         ensure_schema(engine)
         return cls(engine)
 
