@@ -11,17 +11,22 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cache
 from pathlib import Path
 from typing import Any, get_args
+from uuid import UUID
 
 import httpx
 from prefect.blocks.abstract import CredentialsBlock
 from prefect.blocks.core import Block
 from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.actions import BlockDocumentCreate, BlockDocumentUpdate
+from prefect.client.schemas.objects import BlockDocument
 from prefect.exceptions import ObjectNotFound
 from prefect.settings import PREFECT_API_URL
-from pydantic import SecretBytes, SecretStr, ValidationError
+from pydantic import BaseModel, SecretBytes, SecretStr, ValidationError
 from pydantic.types import Secret
+from pydantic_core import to_jsonable_python
 
 from qflows import documents, profiles
 from qflows.collection import BLOCK_TYPES
@@ -220,41 +225,77 @@ def _resolved(document: Document, fields: Mapping[str, Any], environment: Mappin
 def _settle(api: SyncPrefectClient, one: Wanted, *, is_wet: bool) -> Outcome:
     """Compares with what is saved, and saves what differs."""
     try:
-        differing = _differing(api, one)
-        if differing is not None and not differing:
+        saved = _saved(api, one)
+        differing = _differing(one.block, saved.data) if saved else []
+        if saved is not None and not differing:
             return Outcome(one.file, one.reference, Action.UNCHANGED)
         if is_wet:
-            one.block.save(one.name, overwrite=True, _sync=True)  # pyright: ignore[reportCallIssue]
+            _save(api, one, saved)
     except httpx.HTTPStatusError as error:  # its body may quote what was sent
         answer = error.response.status_code
     else:
-        action = Action.CREATED if differing is None else Action.UPDATED
-        return Outcome(one.file, one.reference, action, tuple(differing or ()))
+        return Outcome(one.file, one.reference, Action.UPDATED if saved else Action.CREATED, tuple(differing))
     return Outcome(one.file, one.reference, Action.FAILED, note=f"the Prefect API answered {answer}")
 
 
-def _differing(api: SyncPrefectClient, one: Wanted) -> list[str] | None:
-    """Names of fields whose saved value is another; None if no such block is saved."""
-    slug = one.block.get_block_type_slug()
+def _saved(api: SyncPrefectClient, one: Wanted) -> BlockDocument | None:
     try:
-        saved = api.read_block_document_by_name(one.name, slug, include_secrets=True).data
+        return api.read_block_document_by_name(one.name, one.block.get_block_type_slug(), include_secrets=True)
     except ObjectNotFound:
         return None
-    kind = type(one.block)
+
+
+def _save(api: SyncPrefectClient, one: Wanted, saved: BlockDocument | None) -> None:
+    """One request, and a few more for the first block of a type.
+
+    Not `Block.save`: it merges into what is there, so a key of an older version would stay for ever, and it builds
+    the type's schema some thirty times a block.
+    """
+    type_id, schema_id = _registered(type(one.block), str(api.api_url))
+    data = _plain(one.block)
+    if saved is not None:
+        update = BlockDocumentUpdate(block_schema_id=schema_id, data=data, merge_existing_data=False)
+        api.update_block_document(saved.id, update)
+        return
+    api.create_block_document(
+        BlockDocumentCreate(name=one.name, data=data, block_schema_id=schema_id, block_type_id=type_id)
+    )
+
+
+@cache
+def _registered(kind: type[Block], api_url: str) -> tuple[UUID, UUID]:
+    """Ids of a type and its schema at an API, registered there once a process."""
+    kind.register_type_and_schema(_sync=True)  # pyright: ignore[reportCallIssue]
+    type_id, schema_id = kind._block_type_id, kind._block_schema_id
+    assert type_id is not None
+    assert schema_id is not None
+    return type_id, schema_id
+
+
+def _differing(block: Block, saved: Mapping[str, Any]) -> list[str]:
+    """Names of fields whose saved value is another, and of saved fields that the type no longer has."""
+    kind = type(block)
     try:
         there = _plain(kind(**{key: value for key, value in saved.items() if key in kind.model_fields}))
     except ValidationError:
         there = saved
-    wanted = _plain(one.block)
+    wanted = _plain(block)
     return sorted(
         [key for key in wanted if there.get(key) != wanted[key]] + [key for key in saved if key not in wanted]
     )
 
 
-def _plain(block: Block) -> dict[str, Any]:
-    """The fields as JSON, secrets in clear; for comparing only."""
-    dumped = block.model_dump(mode="json", context={"include_secrets": True})
-    return {name: dumped.get(name) for name in type(block).model_fields}
+def _plain(value: Any) -> Any:
+    """As JSON, secrets in clear: for comparing and for sending, never for showing."""
+    if isinstance(value, BaseModel):
+        return {name: _plain(getattr(value, name)) for name in type(value).model_fields}
+    if isinstance(value, _SECRETS):
+        return _plain(value.get_secret_value())
+    if isinstance(value, Mapping):
+        return {str(key): _plain(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_plain(inner) for inner in value]
+    return to_jsonable_python(value)
 
 
 def _with_warning(api: SyncPrefectClient, one: Wanted, outcome: Outcome, there: set[str]) -> Outcome:
