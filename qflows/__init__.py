@@ -96,6 +96,10 @@ class _Package(ModuleType):
 
 sys.modules[__name__].__class__ = _Package
 
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        # cloudpickle knows plain modules only, and flows that name this one travel to process pools and Dask
+        return import_module, (self.__name__,)
+
 
 def _block_types() -> list[str]:
     """Names of the block classes; none while Prefect, which is slow to import, is not there to ask for them."""
