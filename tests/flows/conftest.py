@@ -6,6 +6,7 @@ The server is a child with the settings that qflows recommends. In this process 
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import socket
@@ -66,9 +67,18 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
-def default_interrupt() -> None:
-    """Prefect stops on SIGINT only, and a shell's background job would have it ignored."""
+_libc = ctypes.CDLL(None)
+_PR_SET_PDEATHSIG = 1  # prctl(2), Linux
+
+
+def stop_with_parent() -> None:
+    """For the child before exec: SIGINT stops it, as Prefect wants, and it comes by itself when this process dies.
+
+    A shell's background job would have SIGINT ignored, and an orphaned server costs a third of a core for ever.
+    """
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    if sys.platform == "linux":
+        _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGINT)
 
 
 @pytest.fixture(scope="session")
@@ -86,7 +96,7 @@ def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prefect
             stdout=log,
             stderr=subprocess.STDOUT,
             start_new_session=True,
-            preexec_fn=default_interrupt,  # noqa: PLW1509 - no threads have been started that matter to it
+            preexec_fn=stop_with_parent,
         )
     try:
         _await_health(server, process)

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 from deployed_flows import BELL, GHZ, LOGICAL_JOBS, campaign, part
-from prefect import flow, get_run_logger, task, unmapped
-from prefect.task_runners import ProcessPoolTaskRunner
+from prefect import flow, task, unmapped
+from prefect.task_runners import ProcessPoolTaskRunner, ThreadPoolTaskRunner
 from prefect_records import flow_run, task_runs
 
 import qflows
@@ -123,37 +123,32 @@ def test_subflow_called_in_a_task_is_found_again_by_its_parameters(ionq: Admin) 
     assert ionq.count_jobs("ionq") == 3
 
 
-def _mapped_twice(runner: Any) -> tuple[list[list[str]], Any]:
-    """A flow whose first attempt fails after a map of four purchases, three of them equal; keys by attempt."""
-    attempts: list[list[str]] = []
+def _bought_through(runner: Any, key: str) -> list[str]:
+    """Keys of four mapped purchases, three of them equal, by a flow with this task runner."""
 
-    @flow(task_runner=runner, retries=1, retry_delay_seconds=0)
-    def spread() -> None:
-        jobs = qflows.submit.map([BELL, BELL, BELL, GHZ], device=unmapped(DEVICE), shots=unmapped(50)).result()
-        attempts.append([job.key for job in jobs])
-        get_run_logger().info("attempt %d", len(attempts))
-        if len(attempts) == 1:
-            raise ConnectionError("after all were bought")
+    @flow(task_runner=runner)
+    def spread() -> list[str]:
+        programs = [BELL, BELL, BELL, GHZ]
+        jobs = qflows.submit.map(programs, device=unmapped(DEVICE), shots=unmapped(50), run_key=unmapped(key))
+        return [job.key for job in jobs.result()]
 
-    return attempts, spread(return_state=True)
+    return spread()
 
 
-def test_process_pool_adopts_on_retry(ionq: Admin) -> None:
-    attempts, state = _mapped_twice(ProcessPoolTaskRunner(max_workers=2))
-    assert state.is_completed()
-    assert [len(set(keys)) for keys in attempts] == [4, 4]
-    assert sorted(attempts[0]) == sorted(attempts[1])
+def test_process_pool_buys_samples_that_threads_then_adopt(ionq: Admin) -> None:
+    in_processes = _bought_through(ProcessPoolTaskRunner(max_workers=2), "pool")
+    assert len(set(in_processes)) == 4
+    assert sorted(_bought_through(ThreadPoolTaskRunner(), "pool")) == sorted(in_processes)
     assert ionq.count_jobs("ionq") == 4
 
 
-def test_dask_adopts_on_retry(ionq: Admin) -> None:
+def test_dask_buys_samples_that_threads_then_adopt(ionq: Admin) -> None:
     from prefect_dask import DaskTaskRunner
 
     cluster = {"n_workers": 1, "threads_per_worker": 2, "processes": True, "dashboard_address": None}
-    attempts, state = _mapped_twice(DaskTaskRunner(cluster_kwargs=cluster))
-    assert state.is_completed()
-    assert [len(set(keys)) for keys in attempts] == [4, 4]
-    assert sorted(attempts[0]) == sorted(attempts[1])
+    on_dask = _bought_through(DaskTaskRunner(cluster_kwargs=cluster), "dask")
+    assert len(set(on_dask)) == 4
+    assert sorted(_bought_through(ThreadPoolTaskRunner(), "dask")) == sorted(on_dask)
     assert ionq.count_jobs("ionq") == 4
 
 

@@ -16,6 +16,8 @@ for name in ("submit", "wait", "result", "run", "cancel"):
 for name in ("run_circuits", "vqe"):
     for _ in range(2):
         assert type(getattr(qflows.flows, name)).__name__ == "Flow", (name, getattr(qflows.flows, name))
+import cloudpickle
+assert cloudpickle.loads(cloudpickle.dumps(qflows)) is qflows, "a flow that names qflows cannot go to a process pool"
 """
 
 
