@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -18,8 +19,6 @@ import pytest
 from qflows import groups
 from qflows.ledger import Ledger
 from qflows.sandbox import Sandbox
-
-PREAMBLE = "import os, signal, sys\nimport qflows\nfrom group_desk import BELL, RUN, buy, group\n"
 
 # helper modules of this folder are imported by tests and by other processes
 sys.path.insert(0, str(Path(__file__).parent))
@@ -66,21 +65,47 @@ def next_attempt(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     return begin
 
 
+@pytest.fixture(scope="session")
+def forge() -> Iterator[subprocess.Popen[str]]:
+    """A process that has everything imported and forks others; see `group_forge`."""
+    here = Path(__file__).parent
+    process = subprocess.Popen(
+        [sys.executable, str(here / "group_forge.py")],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(here)},
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    yield process
+    assert process.stdin is not None
+    process.stdin.close()
+    process.wait(10)
+    process.stdout.close()
+
+
 @pytest.fixture
-def in_another_process(desk: Sandbox, tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+def in_another_process(
+    desk: Sandbox, forge: subprocess.Popen[str], tmp_path: Path
+) -> Callable[..., subprocess.CompletedProcess[str]]:
     """Runs a script with the same ledger and vendors; it knows `qflows` and `group_desk`, and has sys.argv."""
 
     def run(script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-        here = str(Path(__file__).parent)
-        done = subprocess.run(
-            [sys.executable, "-c", PREAMBLE + textwrap.dedent(script), *arguments],
-            env=os.environ | {"PYTHONPATH": here, "GROUP_NOTES": str(tmp_path / "notes")},
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
-        assert done.returncode in (0, -signal.SIGKILL), done.stderr
-        return done
+        out, err = tmp_path / "out", tmp_path / "err"
+        order = {
+            "script": textwrap.dedent(script),
+            "arguments": arguments,
+            "env": os.environ | {"GROUP_NOTES": str(tmp_path / "notes")},
+            "out": str(out),
+            "err": str(err),
+        }
+        assert forge.stdin is not None
+        assert forge.stdout is not None
+        forge.stdin.write(json.dumps(order) + "\n")
+        forge.stdin.flush()
+        code = int(forge.stdout.readline())
+        assert code in (0, -signal.SIGKILL), err.read_text()
+        return subprocess.CompletedProcess([], code, out.read_text(), err.read_text())
 
     return run
