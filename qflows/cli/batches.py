@@ -14,9 +14,10 @@ from typing import Annotated, Any
 import typer
 
 from qflows.batches import Batch
+from qflows.cli.connection import default_client
 from qflows.cli.run import read_options
 from qflows.cli.screen import errors_as_exit_codes, print_json, print_rows, progress_line
-from qflows.client import default_client, script_scope
+from qflows.client import script_scope
 from qflows.errors import ProgramRejected
 from qflows.ledger import batches as ledger_batches
 from qflows.model import Job

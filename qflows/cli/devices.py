@@ -38,7 +38,7 @@ def _profile_row(profile: profiles.DeviceProfile) -> dict[str, str]:
 
 
 def _live(vendor: str) -> list[dict[str, str]]:
-    from qflows.client import default_client
+    from qflows.cli.connection import default_client
 
     return [
         {

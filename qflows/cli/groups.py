@@ -6,8 +6,8 @@ from typing import Annotated, Any
 
 import typer
 
+from qflows.cli.connection import default_client
 from qflows.cli.screen import Exit, errors_as_exit_codes, print_json, print_rows
-from qflows.client import default_client
 from qflows.errors import GroupError
 from qflows.group_callbacks import resolve
 from qflows.group_results import GroupResult

@@ -7,8 +7,9 @@ from typing import Annotated, Any
 import typer
 
 from qflows.artifacts import JOB_COLUMNS, job_row
+from qflows.cli.connection import default_client
 from qflows.cli.screen import errors_as_exit_codes, print_json, print_rows
-from qflows.client import Client, default_client
+from qflows.client import Client
 from qflows.errors import ProgramRejected
 from qflows.ledger import reads
 from qflows.model import Job

@@ -71,7 +71,8 @@ def run(
 def _straight(
     files: list[Path], device: str, shots: int | None, options: dict[str, Any], timeout: float | None, key: str
 ) -> list[Result]:
-    from qflows.client import default_client, script_scope
+    from qflows.cli.connection import default_client
+    from qflows.client import script_scope
 
     core = default_client()
     specs = [spec for path in files for spec in core.specs(path, device=device, shots=shots, options=options)]

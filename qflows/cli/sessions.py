@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
+from qflows.cli.connection import default_client
 from qflows.cli.screen import errors_as_exit_codes, print_json, print_rows
-from qflows.client import default_client
 from qflows.errors import UnknownJob
 from qflows.ledger import sessions as ledger_sessions
 from qflows.model import SessionRecord

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from qflows import artifacts
-from qflows.client import default_client, script_scope
+from qflows.cli.connection import default_client
+from qflows.client import script_scope
 from qflows.sessions import SessionHold, seconds
 from qflows.vqe import VqeResult, VqeStep, solve, to_problem
 

@@ -1,0 +1,42 @@
+"""The core for commands: as in flows, a saved device or credentials block counts, wherever a Prefect API is configured.
+
+Otherwise `qflows jobs cancel` would go to another account than the flow that bought the job. Commands that only read
+the ledger never ask, and do not import Prefect.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from qflows import client
+from qflows.cli.mode import prefect_api
+from qflows.client import Client
+from qflows.profiles import DeviceProfile
+
+if TYPE_CHECKING:
+    from qflows.prefect_client import PrefectClient
+
+
+class CommandClient(Client):
+    """A client that imports Prefect at the first device it is asked for, and only if there is an API."""
+
+    @cached_property
+    def _saved_blocks(self) -> PrefectClient:
+        from qflows.prefect_client import PrefectClient
+
+        return PrefectClient(self.settings)
+
+    def find_profile(self, name: str) -> DeviceProfile | None:
+        """The saved profile where an API is configured, else the shipped one."""
+        return self._saved_blocks.find_profile(name) if prefect_api() else super().find_profile(name)
+
+    def load_credentials(self, block: str) -> Mapping[str, Any]:
+        """Fields of a saved credentials block."""
+        return self._saved_blocks.load_credentials(block) if prefect_api() else super().load_credentials(block)
+
+
+def default_client() -> Client:
+    """The client of this process for the settings in force."""
+    return client.default_client(CommandClient)
