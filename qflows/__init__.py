@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from qflows.batch_results import BatchResult
     from qflows.batches import Batch
     from qflows.client import Client
+    from qflows.detached import wait_or_suspend
     from qflows.errors import QflowsError
     from qflows.group_results import GroupResult
     from qflows.grouping import Group, attach, group
@@ -28,6 +29,7 @@ __version__ = "0.1.0"
 _HOME = {
     "submit": "tasks",
     "wait": "tasks",
+    "wait_or_suspend": "detached",
     "result": "tasks",
     "run": "tasks",
     "cancel": "tasks",
@@ -72,6 +74,7 @@ __all__ = [
     "session",
     "submit",
     "wait",
+    "wait_or_suspend",
 ]
 
 
@@ -93,12 +96,12 @@ class _Package(ModuleType):
         if not (name in _HOME and isinstance(value, ModuleType)):
             super().__setattr__(name, value)
 
-
-sys.modules[__name__].__class__ = _Package
-
     def __reduce__(self) -> tuple[object, tuple[str]]:
         # cloudpickle knows plain modules only, and flows that name this one travel to process pools and Dask
         return import_module, (self.__name__,)
+
+
+sys.modules[__name__].__class__ = _Package
 
 
 def _block_types() -> list[str]:
