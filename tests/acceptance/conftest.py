@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -56,15 +56,17 @@ class Victim:
 class Forge:
     """Makes victims quickly: one process that has everything imported forks them."""
 
-    def __init__(self, folder: Path, api: str) -> None:
+    def __init__(
+        self, folder: Path, api: str, *, env: Mapping[str, str] | None = None, imports: Sequence[str] = ()
+    ) -> None:
         self.api = api
         self._folder = folder
         self._process = subprocess.Popen(
-            [sys.executable, str(Path(__file__).with_name("victim.py"))],
+            [sys.executable, str(Path(__file__).with_name("victim.py")), *imports],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=(folder / "victims.log").open("wb"),
-            env=os.environ | {"OPENBLAS_NUM_THREADS": "1"},
+            env=os.environ | {"OPENBLAS_NUM_THREADS": "1", "USAGE_DATA_OPT_OUT": "True"} | dict(env or {}),
             text=True,
         )
         self._say(None)

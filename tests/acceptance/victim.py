@@ -5,7 +5,8 @@ JSON order) and answers with the process id. The fork opens its own ledger and c
 terminal, and writes what happened to `report`; a process that was killed leaves no report.
 
 Order: `url` ledger, `api` IonQ address, `run_key`, `jobs` (basis states to prepare, one job each), `report`,
-`lease_s`, `settle_s`, `timeout_s`, `workers`, and `kill`, one of
+`lease_s`, `settle_s`, `timeout_s`, `workers`, `vendor` and `device` (IonQ's simulator when absent; other vendors are
+connected by this process's environment), and `kill`, one of
 `{"event": kind, "n": n}` right after the n-th such fact is durable,
 `{"commit": k, "when": "before" | "after"}` at the k-th commit that this process makes,
 `{"after_s": seconds}` wherever it is by then.
@@ -14,6 +15,7 @@ Order: `url` ledger, `api` IonQ address, `run_key`, `jobs` (basis states to prep
 from __future__ import annotations
 
 import gc
+import importlib
 import json
 import os
 import signal
@@ -35,10 +37,11 @@ from qflows.ledger.intents import Intent, Want
 from qflows.poller import Poller
 from qflows.programs import Program
 from qflows.protocol import JobSpec
+from qflows.providers import connect
 from qflows.providers.ionq.adapter import IonQProvider
 from qflows.submit import Submitter
 
-WIDTH = 6
+WIDTH = int(os.environ.get("VICTIM_WIDTH", "6"))
 SHOTS = 100
 
 
@@ -100,14 +103,15 @@ def work(order: Mapping[str, Any]) -> dict[str, Any]:
         threading.Thread(target=lambda: (time.sleep(kill["after_s"]), die()), daemon=True).start()
     ledger = Ledger.open(order["url"])
     arm(ledger, kill)
-    provider = client(order["api"])
+    vendor, device = order.get("vendor", "ionq"), order.get("device", "simulator")
+    provider = client(order["api"]) if vendor == "ionq" else connect(vendor, timeout_s=10.0)
     submitter = Submitter(ledger, lease_s=order["lease_s"], settle_s=order["settle_s"], workers=order.get("workers", 1))
     attempt = uuid.uuid4().hex
     intents = [
         Intent(
-            JobSpec("ionq", "simulator", (program(state),), SHOTS, label=str(label)),
+            JobSpec(vendor, device, (program(state),), SHOTS, label=str(label)),
             Want(order["run_key"], attempt, "flow:0"),
-            "ionq-simulator",
+            f"{vendor}:{device}",
             provider.account,
         )
         for label, state in order["jobs"]
@@ -141,10 +145,13 @@ def main() -> None:
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the dead are not kept as zombies
     gc.collect()
     gc.freeze()
+    for module in sys.argv[1:]:  # what a fork should not have to import
+        importlib.import_module(module)
     print("ready", flush=True)
     for line in sys.stdin:
         order = json.loads(line)
-        client(order["api"])
+        if order.get("vendor", "ionq") == "ionq":
+            client(order["api"])
         pid = os.fork()
         if pid == 0:
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)

@@ -309,7 +309,8 @@ _CLIENT = textwrap.dedent(
         if die and seen == die:
             os.kill(os.getpid(), signal.SIGKILL)
     core.ledger.listeners.append(count)
-    planned = core.plan_batch([Program.from_text(t) for t in texts], device="ionq-simulator", shots=20, max_circuits=size)
+    programs = [Program.from_text(t) for t in texts]
+    planned = core.plan_batch(programs, device="ionq-simulator", shots=20, max_circuits=size)
     batch = core.create_batch(planned, device="ionq-simulator", scope=Scope("big", str(os.getpid()), "f"))
     core.submit_batch(batch)
     while True:
