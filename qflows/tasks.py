@@ -7,42 +7,23 @@ straight to the core and creates no task run.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
-from datetime import UTC
 from typing import Any, Literal, ParamSpec, TypeVar
 
 from prefect import Task
 from prefect.cache_policies import NO_CACHE
-from prefect.client.orchestration import get_client
 from prefect.context import FlowRunContext, TaskRunContext
-from prefect.logging import get_logger
+from prefect.exceptions import Pause
 
-from qflows import groups
 from qflows.batches import Batch
-from qflows.client import Scope, default_client, script_scope
-from qflows.errors import LedgerUnavailable, NotSent, ProgramRejected, ProviderError, Refused, RunKeyMissing
-from qflows.keys import digest, slot_run_key, subflow_run_key
-from qflows.ledger import groups as ledger_groups
-from qflows.ledger import reads
-from qflows.ledger.intents import touch_run
+from qflows.errors import LedgerUnavailable, NotSent, ProgramRejected, ProviderError, Refused
 from qflows.model import Job, Result
-from qflows.prefect_client import PrefectClient
 from qflows.protocol import SessionInfo
+from qflows.scopes import client, scope
 from qflows.sessions import SessionHold, seconds
-
-log = get_logger("qflows")
 
 P = ParamSpec("P")
 R = TypeVar("R")
-
-
-def client() -> PrefectClient:
-    """The core of this process for the settings in force."""
-    found = default_client(PrefectClient)
-    assert isinstance(found, PrefectClient)
-    return found
 
 
 class CoreTask(Task[P, R]):
@@ -223,85 +204,6 @@ def _key(job: Job | str) -> str:
     return job.key if isinstance(job, Job) else client().find(job).key
 
 
-def scope(run_key: str | None = None) -> Scope:
-    """Where this call comes from: run key, attempt and caller, from Prefect's context or the arguments.
-
-    The attempt is the id of the Running state of the flow run: new on every retry, resume and crash, the same in all
-    its tasks, also in other processes (measured on Prefect 3.8.8; id documented as unique per state).
-    """
-    flow = FlowRunContext.get()
-    task = TaskRunContext.get()
-    if flow is None or flow.flow_run is None:
-        made = script_scope(run_key)
-        return replace(made, group=groups.joined(made.run_key))
-    flow_run = flow.flow_run
-    if flow_run.state is None:
-        raise RunKeyMissing("the flow run has no state; call qflows from inside the flow, or pass run_key=")
-    key = run_key or run_key_of(flow_run)
-    _introduce(key, flow_run.id, flow.flow.name if flow.flow else None, flow_run.deployment_id)
-    attempt = str(flow_run.state.id)
-    group = groups.ACTIVE.get()
-    if task is None:
-        return Scope(key, attempt, "flow", group=group)
-    if group is None:
-        _warn_of_groups_elsewhere(key)
-    return Scope(key, attempt, str(task.task_run.id), task.task_run.run_count, group)
-
-
-def _warn_of_groups_elsewhere(run_key: str) -> None:
-    """A task in another process does not see the block it was called in; its jobs must not be left out in silence."""
-    for record in ledger_groups.open_elsewhere(client().ledger, run_key, "flow"):
-        _warn_of_group(record.id, record.title)
-
-
-@functools.lru_cache(maxsize=4096)
-def _warn_of_group(id_: str, title: str) -> None:
-    log.warning(
-        "this task buys outside group %s, which its flow has open in another process; to make its jobs members, pass "
-        "the group to the task and use group.submit(...) or `with group.inside():`",
-        title,
-    )
-
-
-def run_key_of(flow_run: Any) -> str:
-    """The run key of a flow run: its schedule slot, so that twin runs join; its parent's key, name and order for a
-    subflow, so that a retried parent finds it again; else its id."""
-    if flow_run.parent_task_run_id is not None:
-        return _subflow_key(str(flow_run.parent_task_run_id), digest(flow_run.parameters)[:12])
-    if flow_run.auto_scheduled and flow_run.deployment_id and flow_run.expected_start_time:
-        slot = flow_run.expected_start_time.astimezone(UTC).isoformat()
-        return slot_run_key(str(flow_run.deployment_id), slot)
-    return str(flow_run.id)
-
-
-@functools.lru_cache(maxsize=4096)
-def _subflow_key(parent_task_run_id: str, parameters: str) -> str:
-    """One read of the parent; its answer never changes."""
-    with get_client(sync_client=True) as api:
-        task_run = api.read_task_run(parent_task_run_id)  # pyright: ignore[reportArgumentType]
-        parent = api.read_flow_run(task_run.flow_run_id)  # pyright: ignore[reportArgumentType]
-    # called from inside a task, where Prefect has no order: equal parameters then mean the same subflow
-    order = task_run.dynamic_key if task_run.dynamic_key.isdigit() else f"task-{parameters}"
-    return subflow_run_key(run_key_of(parent), task_run.name.removesuffix(f"-{task_run.dynamic_key}"), order)
-
-
-@functools.lru_cache(maxsize=4096)
-def _introduce(run_key: str, flow_run_id: Any, flow_name: str | None, deployment_id: Any) -> None:
-    """Once per process and flow run: notes the run, says how to continue it, warns of unfinished ones."""
-    ledger = client().ledger
-    touch_run(ledger, run_key, flow_name=flow_name, flow_run_id=str(flow_run_id))
-    if deployment_id is None:
-        log.info("run key %s; to continue this run later, start the flow with run_key=%r", run_key, run_key)
-        if flow_name:
-            for other, live in list(reads.unfinished_runs(ledger, flow_name, but=run_key).items())[:5]:
-                log.warning(
-                    "%d job(s) of an earlier run of %s are unfinished; continue it with run_key=%r",
-                    live,
-                    flow_name,
-                    other,
-                )
-
-
 def batch(
     programs: Sequence[Any],
     *,
@@ -384,7 +286,9 @@ class Session:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        if kind is None or self._on_exception == "close":
+        if (
+            kind is None or self._on_exception == "close" or isinstance(error, Pause)
+        ):  # it left to wait: queued jobs run
             self.close()
         elif self._on_exception == "cancel":
             self.cancel()

@@ -3,28 +3,58 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
 
+from qflows.cli.mode import prefect_api
 from qflows.cli.screen import errors_as_exit_codes
 from qflows.client import default_client
+from qflows.errors import LedgerUnavailable, NotSent
 
 
 def sweep(
     every: Annotated[
         float | None, typer.Option(help="Go on, with so many seconds between sweeps; without it: one sweep.")
     ] = None,
+    crash_retries: Annotated[
+        int, typer.Option(help="How often a crashed flow run of a deployment is retried; 0: never.")
+    ] = 3,
 ) -> None:
     """Move the world on: settle doubts, poll what is queued, pass cancels on, close sessions whose owner died.
 
-    Harmless at any moment, as often as you like, and from several places at once. Run it from cron, or with --every
-    beside your flows.
+    Where a Prefect API is configured, also: wake flow runs whose jobs are done, cancel the jobs of runs that were
+    cancelled or deleted, retry runs that crashed. Harmless at any moment, as often as you like, and from several
+    places at once. Run it from cron, with --every beside your flows, or let `qflows up` do it.
     """
     with errors_as_exit_codes():
-        sweeper = default_client().sweeper()
+        tick = _tick(crash_retries)
+        last = ""
         while True:
-            typer.echo(str(sweeper.sweep()))
+            try:
+                told = tick()
+            except (LedgerUnavailable, NotSent) as error:
+                if every is None:
+                    raise
+                told = f"{error}; trying again"
+            if told != last or every is None:  # a quiet night must not fill the disk
+                typer.echo(told if every is None else f"{time.strftime('%Y-%m-%d %H:%M:%S')} {told}")
+                last = told
             if every is None:
                 return
             time.sleep(every)
+
+
+def _tick(crash_retries: int) -> Callable[[], str]:
+    """One sweep as a sentence; with Prefect's half where an API is configured."""
+    if prefect_api() is None:
+        return lambda: str(default_client().sweeper().sweep())
+    from qflows.housekeeping import Housekeeper  # not above: it imports Prefect, which takes seconds
+    from qflows.scopes import client
+
+    def both() -> str:
+        swept, kept = Housekeeper(client(), crash_budget=crash_retries).sweep()
+        return ", ".join(filter(None, (str(swept), str(kept))))
+
+    return both

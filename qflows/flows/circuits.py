@@ -12,7 +12,9 @@ from prefect.runtime import flow_run
 
 from qflows import artifacts, tasks
 from qflows.client import Scope, raise_unless_completed
+from qflows.detached import wait_or_suspend
 from qflows.errors import JobFailed, ProgramRejected
+from qflows.housekeeping import cancel_jobs
 from qflows.ledger import reads
 from qflows.model import Job, Result
 from qflows.programs import Program, to_program
@@ -50,7 +52,7 @@ def submit_part(
     return core.submit(specs, device=device, scope=tasks.scope(run_key))
 
 
-@flow(name="run-circuits", flow_run_name=_flow_run_name, validate_parameters=False)
+@flow(name="run-circuits", flow_run_name=_flow_run_name, validate_parameters=False, on_cancellation=[cancel_jobs])
 def run_circuits(
     circuits: Any,
     device: str = "local-aer",
@@ -59,12 +61,14 @@ def run_circuits(
     timeout: float | None = None,
     partial: bool = False,
     run_key: str | None = None,
+    detach_after: float | None = None,
 ) -> list[Result | JobFailed]:
     """Runs a list of circuits on one device and returns their results in the same order.
 
     `circuits`: a list of anything `qflows.submit` takes (in a deployment: OpenQASM text or paths), or one of them.
     All are checked before the first is bought. With `partial` a failed circuit's place holds its JobFailed instead
-    of failing the flow.
+    of failing the flow. `detach_after`: seconds to wait in this process; then the run suspends itself until its jobs
+    are done, if it has a deployment. `timeout` counts from the start of the run then.
     """
     log = get_run_logger()
     wanted = list(circuits) if isinstance(circuits, list) else [circuits]
@@ -82,7 +86,10 @@ def run_circuits(
     )
     jobs = [job for handles in futures.result() for job in handles]
     log.info("%d job(s) on %s; run key %s", len(jobs), device, here.run_key)
-    finished = tasks.wait(jobs, timeout=timeout)
+    if detach_after is None:
+        finished = tasks.wait(jobs, timeout=timeout)
+    else:
+        finished = wait_or_suspend(jobs, detach_after=detach_after, timeout=timeout)
     _say_what_was_left(here)
     results = [_outcome(job) for job in finished]
     _publish(device, finished, results)

@@ -19,6 +19,8 @@ from prefect.runtime import flow_run
 from qflows import artifacts, tasks
 from qflows.batch_results import BatchResult
 from qflows.batches import Batch
+from qflows.detached import wait_or_suspend
+from qflows.housekeeping import cancel_jobs
 from qflows.model import Job
 
 _BUNDLES = 200  # task runs at most
@@ -51,7 +53,7 @@ def submit_parts(batch_id: str, numbers: Sequence[int], session_id: str | None) 
     return sum(job.vendor_id is not None for job in jobs)
 
 
-@flow(name="sweep", flow_run_name=_flow_run_name, validate_parameters=False)
+@flow(name="sweep", flow_run_name=_flow_run_name, validate_parameters=False, on_cancellation=[cancel_jobs])
 def sweep(
     circuits: Any,
     device: str = "local-aer",
@@ -64,12 +66,14 @@ def sweep(
     timeout: float | None = None,
     partial: bool = False,
     run_key: str | None = None,
+    detach_after: float | None = None,
 ) -> BatchResult:
     """Runs a list of circuits as one batch; index i of the result is circuit i.
 
     `shots`: one number, or one per circuit. `as_batch`: True wants composite jobs, False one circuit a job, None
     what the device can. `rerun`: how often holes are bought again by themselves. Killed and started again with the
-    same run key it goes on where it was.
+    same run key it goes on where it was. `detach_after`: seconds to wait in this process; then the run suspends
+    itself until its jobs are done, if it has a deployment. `timeout` counts from the start of the run then.
     """
     log = get_run_logger()
     core = tasks.client()
@@ -86,13 +90,13 @@ def sweep(
         here.run_key,
     )
     _submit(batch)
-    _wait(batch, timeout)
+    _wait(batch, timeout, detach_after)
     for _ in range(rerun):
         holes = batch.rerun_failed()
         if not holes:
             break
         log.warning("%d circuits without counts are bought again: %s …", len(holes), holes[:10])
-        _wait(batch, timeout)
+        _wait(batch, timeout, detach_after)
     publish(batch)
     return batch.result(0 if timeout is not None else None, partial=partial)
 
@@ -105,7 +109,7 @@ def _submit(batch: Batch) -> None:
         submit_parts.map(unmapped(batch.id), bundles, unmapped(session_id)).result()
 
 
-def _wait(batch: Batch, timeout: float | None) -> None:
+def _wait(batch: Batch, timeout: float | None, detach_after: float | None) -> None:
     """One wait for all parts; the progress artifact says how many ended and when the rest is due."""
     began = time.monotonic()
     total = len(batch.parts)
@@ -127,7 +131,10 @@ def _wait(batch: Batch, timeout: float | None) -> None:
                 progress, 100 * len(ended) / total, description=f"{len(ended)} of {total} parts ended{eta}"
             )
 
-    batch.wait(timeout, on_change)
+    if detach_after is None:
+        batch.wait(timeout, on_change)
+    else:
+        wait_or_suspend(batch.sub_jobs(), detach_after=detach_after, timeout=timeout, on_change=on_change)
     update_progress_artifact(progress, 100.0, description=f"{total} of {total} parts ended")
 
 

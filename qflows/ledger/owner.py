@@ -10,7 +10,20 @@ from pathlib import Path
 
 def me() -> str:
     """Name of this process: machine boot, process-id namespace, pid and start time. Equal after fork: no."""
-    return f"{_machine()}/{os.getpid()}/{_start_ticks(os.getpid())}"
+    return name_of(os.getpid())
+
+
+def name_of(pid: int) -> str:
+    """The like name of another process of this machine."""
+    return f"{_machine()}/{pid}/{_start_ticks(pid)}"
+
+
+def pid_if_running(owner: str) -> int | None:
+    """The process id of `owner` if it certainly runs on this machine now; None otherwise."""
+    machine, _, rest = owner.rpartition("/")
+    pid = machine.rpartition("/")[2]
+    same = pid.isdigit() and rest.isdigit() and owner == name_of(int(pid))
+    return int(pid) if same else None
 
 
 def is_dead(owner: str | None) -> bool:

@@ -19,7 +19,7 @@ from qflows.protocol import JobSpec
 from qflows.transitions import LIVE, JobStatus
 
 # literal statuses, so that the partial index is used on both databases
-_LIVE = sa.text("status in (" + ", ".join(f"'{status.value}'" for status in JobStatus if status in LIVE) + ")")
+LIVE_JOBS = sa.text("status in (" + ", ".join(f"'{status.value}'" for status in JobStatus if status in LIVE) + ")")
 
 
 def job(ledger: Ledger, key: str) -> Job:
@@ -68,7 +68,7 @@ def live(ledger: Ledger, provider: str, account: str) -> list[Job]:
     """All jobs of a lane that are not terminal, whoever submitted them."""
     with ledger.read() as connection:
         rows = connection.execute(
-            sa.select(*JOB_COLUMNS).where(jobs.c.provider == provider, jobs.c.account == account, _LIVE)
+            sa.select(*JOB_COLUMNS).where(jobs.c.provider == provider, jobs.c.account == account, LIVE_JOBS)
         )
         return [job_of(row) for row in rows]
 
@@ -76,7 +76,7 @@ def live(ledger: Ledger, provider: str, account: str) -> list[Job]:
 def all_live(ledger: Ledger) -> list[Job]:
     """All jobs of all lanes that are not terminal."""
     with ledger.read() as connection:
-        return [job_of(row) for row in connection.execute(sa.select(*JOB_COLUMNS).where(_LIVE))]
+        return [job_of(row) for row in connection.execute(sa.select(*JOB_COLUMNS).where(LIVE_JOBS))]
 
 
 def send_delay_s(ledger: Ledger, keys: Collection[str]) -> dict[str, float]:

@@ -294,3 +294,41 @@ group_members = sa.Table(
     sa.UniqueConstraint("group_id", "position"),
     sa.Index("ix_group_members_job_key", "job_key"),
 )
+
+attempts = sa.Table(  # which flow run stands behind a job's `attempt`
+    "attempts",
+    metadata,
+    sa.Column("attempt", sa.String(64), primary_key=True),  # id of the Running state
+    sa.Column("run_key", sa.String(512), primary_key=True),
+    sa.Column("flow_run_id", sa.String(64), nullable=False),
+    sa.Column("root_id", sa.String(64), nullable=False),  # the run whose process it shares; itself unless a subflow
+    sa.Column("flow_id", sa.String(64), nullable=False),  # known to the Prefect server that knew the run, to no other
+    sa.Column("at", UtcDateTime, nullable=False),
+    sa.Index("ix_attempts_run_key", "run_key"),
+    sa.Index("ix_attempts_root_id", "root_id"),
+)
+
+waits = sa.Table(  # suspended flow runs, and what wakes them
+    "waits",
+    metadata,
+    sa.Column("key", sa.String(64), primary_key=True),  # the suspension's name in Prefect
+    sa.Column("flow_run_id", sa.String(64), nullable=False),
+    sa.Column("deadline", sa.Float),  # by the database's clock: wake it then, whatever its jobs do
+    sa.Column("at", UtcDateTime, nullable=False),
+    sa.Index("ix_waits_flow_run_id", "flow_run_id"),
+)
+
+wait_jobs = sa.Table(
+    "wait_jobs",
+    metadata,
+    sa.Column("wait_key", sa.String(64), primary_key=True),
+    sa.Column("job_key", sa.String(64), primary_key=True),
+)
+
+crash_retries = sa.Table(  # one row per crash that was answered with a retry
+    "crash_retries",
+    metadata,
+    sa.Column("flow_run_id", sa.String(64), primary_key=True),
+    sa.Column("state_id", sa.String(64), primary_key=True),  # the Crashed state
+    sa.Column("claimed_at", sa.Float, nullable=False),  # by the database's clock
+)

@@ -8,6 +8,17 @@ down_revision = None
 
 
 def upgrade() -> None:
+    op.create_table('attempts',
+    sa.Column('attempt', sa.String(length=64), nullable=False),
+    sa.Column('run_key', sa.String(length=512), nullable=False),
+    sa.Column('flow_run_id', sa.String(length=64), nullable=False),
+    sa.Column('root_id', sa.String(length=64), nullable=False),
+    sa.Column('flow_id', sa.String(length=64), nullable=False),
+    sa.Column('at', sa.DateTime(), nullable=False),
+    sa.PrimaryKeyConstraint('attempt', 'run_key')
+    )
+    op.create_index('ix_attempts_root_id', 'attempts', ['root_id'], unique=False)
+    op.create_index('ix_attempts_run_key', 'attempts', ['run_key'], unique=False)
     op.create_table('batch_parts',
     sa.Column('batch_id', sa.String(length=64), nullable=False),
     sa.Column('part', sa.Integer(), autoincrement=False, nullable=False),
@@ -32,6 +43,12 @@ def upgrade() -> None:
     sa.PrimaryKeyConstraint('id')
     )
     op.create_index('ix_batches_run_key', 'batches', ['run_key'], unique=False)
+    op.create_table('crash_retries',
+    sa.Column('flow_run_id', sa.String(length=64), nullable=False),
+    sa.Column('state_id', sa.String(length=64), nullable=False),
+    sa.Column('claimed_at', sa.Float(), nullable=False),
+    sa.PrimaryKeyConstraint('flow_run_id', 'state_id')
+    )
     op.create_table('events',
     sa.Column('id', sa.Integer(), nullable=False),
     sa.Column('at', sa.DateTime(), nullable=False),
@@ -204,3 +221,16 @@ def upgrade() -> None:
     )
     op.create_index('ix_sessions_state', 'sessions', ['state'], unique=False)
     op.create_index('uq_sessions_vendor_id', 'sessions', ['vendor_id', 'provider'], unique=True, sqlite_where=sa.text('vendor_id is not null'), postgresql_where=sa.text('vendor_id is not null'))
+    op.create_table('wait_jobs',
+    sa.Column('wait_key', sa.String(length=64), nullable=False),
+    sa.Column('job_key', sa.String(length=64), nullable=False),
+    sa.PrimaryKeyConstraint('wait_key', 'job_key')
+    )
+    op.create_table('waits',
+    sa.Column('key', sa.String(length=64), nullable=False),
+    sa.Column('flow_run_id', sa.String(length=64), nullable=False),
+    sa.Column('deadline', sa.Float(), nullable=True),
+    sa.Column('at', sa.DateTime(), nullable=False),
+    sa.PrimaryKeyConstraint('key')
+    )
+    op.create_index('ix_waits_flow_run_id', 'waits', ['flow_run_id'], unique=False)

@@ -1,0 +1,372 @@
+"""The Prefect half of the sweeper: wakes runs whose jobs are done, ends jobs whose run was ended, retries crashed runs.
+
+Every tick compares the ledger with the Prefect server from scratch and remembers nothing, so that it may be killed at
+any moment and run twice at a time. Requests to the server: one per 200 flow runs that have live jobs, one per 200 that
+can be woken, one for the crashed ones; a run that waits suspended costs nothing else.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import httpx
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.filters import (
+    FlowFilter,
+    FlowFilterId,
+    FlowRunFilter,
+    FlowRunFilterDeploymentId,
+    FlowRunFilterEndTime,
+    FlowRunFilterId,
+    FlowRunFilterState,
+    FlowRunFilterStateType,
+)
+from prefect.client.schemas.objects import FlowRun, StateType
+from prefect.client.schemas.responses import SetStateStatus
+from prefect.client.schemas.sorting import FlowRunSort, FlowSort
+from prefect.exceptions import PrefectException
+from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
+from prefect.states import AwaitingRetry
+
+from qflows.client import Client
+from qflows.errors import QflowsError, WaitTimeout
+from qflows.ledger import flow_runs, outcomes
+from qflows.ledger import groups as ledger_groups
+from qflows.ledger import sessions as ledger_sessions
+from qflows.ledger.flow_runs import Attempt
+from qflows.scopes import client
+from qflows.sessions import end, has_sessions
+from qflows.sweeper import Swept
+
+log = logging.getLogger("qflows.housekeeping")
+
+ZOMBIES = "qflows: crash runs without heartbeat"
+TAG = "qflows"  # on a deployment: its runs are retried after a crash even before they asked qflows for anything
+CRASH_BUDGET = 3
+CRASH_GRACE_S = 20.0  # a second, stale report of one crash comes up to 15 s after the first (Prefect 3.8.8)
+CRASH_WINDOW = timedelta(days=1)  # older crashes are history: a server may have had them before qflows came
+_PAGE = 200  # the server's own limit
+_REQUEST_S = 15.0
+_CANCELLED = {StateType.CANCELLED, StateType.CANCELLING}
+_ALIVE = {StateType.SCHEDULED, StateType.PENDING, StateType.RUNNING, StateType.PAUSED}
+
+
+@dataclass
+class Kept:
+    """What one tick did."""
+
+    woken: list[str] = field(default_factory=list)
+    cancelled_jobs: list[str] = field(default_factory=list)
+    retried: list[str] = field(default_factory=list)
+    given_up: list[str] = field(default_factory=list)
+    trouble: str = ""
+
+    def __str__(self) -> str:
+        told = {
+            "woke {} run(s)": self.woken,
+            "cancelling {} job(s) of ended runs": self.cancelled_jobs,
+            "retried {} crashed run(s)": self.retried,
+            "{} run(s) crashed too often": self.given_up,
+        }
+        parts = [text.format(len(items)) for text, items in told.items() if items]
+        return ", ".join([*parts, *([f"prefect: {self.trouble}"] if self.trouble else [])])
+
+
+@dataclass
+class Housekeeper:
+    """Moves flow runs on. `crash_budget`: retries per flow run, 0 for none; `crash_grace_s`: rest before each."""
+
+    core: Client
+    crash_budget: int = CRASH_BUDGET
+    crash_grace_s: float = CRASH_GRACE_S
+
+    def sweep(self) -> tuple[Swept, Kept]:
+        """One tick of everything: ends first, then vendors, then runs, so that one tick carries each all the way.
+
+        A Prefect server that cannot be reached keeps the vendors' half from nothing; the next tick tries again.
+        """
+        kept = Kept()
+        with _prefect_troubles(kept):
+            self.end_jobs_of_ended_runs(kept)
+        swept = self.core.sweeper().sweep()
+        with _prefect_troubles(kept):
+            self.wake(kept)
+            self.retry_crashed(kept)
+        return swept, kept
+
+    # -- ended runs
+
+    def end_jobs_of_ended_runs(self, kept: Kept) -> None:
+        """Cancels jobs, sessions and groups of runs that were cancelled or deleted and that no other run shares."""
+        ledger = self.core.ledger
+        working = flow_runs.at_work(ledger)
+        if not working:
+            return
+        with _api() as api:
+            seen = _Runs(api, working)
+            suspects = {one.run_key for one in working if seen.is_ended(one)}
+            if not suspects:
+                return
+            everyone = flow_runs.sharing(ledger, suspects)
+            seen.look_at(everyone)
+        shared = {one.run_key for one in everyone if seen.is_alive(one)}
+        ended = {one for one in everyone if one.run_key not in shared and seen.is_ended(one)}
+        kept.cancelled_jobs += self._end(ended)
+        newest = {one.run_key: one for one in sorted(everyone, key=lambda one: one.at)}
+        self._let_go({key for key, one in newest.items() if one in ended})
+
+    def _end(self, ended: Collection[Attempt]) -> list[str]:
+        wished = outcomes.request_cancel(self.core.ledger, flow_runs.wanted_by(self.core.ledger, ended))
+        for key in wished:
+            log.info("cancelling job %s: its flow run was ended", key[:12])
+        return wished
+
+    def _let_go(self, run_keys: Collection[str]) -> None:
+        """Ends the sessions and groups of these runs; what a vendor refuses now is tried again on the next tick."""
+        for record in ledger_sessions.listing(self.core.ledger, only_live=True, limit=1000):
+            if record.run_key not in run_keys:
+                continue
+            try:
+                provider = self.core.provider_named(record.device, record.provider)
+                if has_sessions(provider, record.mode):
+                    end(self.core.ledger, provider, record, verb="cancel", reason="its flow run was ended")
+            except QflowsError as error:
+                log.warning("session %s: %s", record.key[:12], error)
+        for group in ledger_groups.listing(self.core.ledger, only_live=True, limit=1000):
+            if group.run_key not in run_keys:
+                continue
+            try:
+                self.core.group(group.id).cancel(timeout=0.0)
+            except WaitTimeout:
+                pass  # the wish is durable; the sweep that follows passes it on
+            except QflowsError as error:
+                log.warning("group %s: %s", group.id[:12], error)
+
+    # -- runs that wait
+
+    def wake(self, kept: Kept) -> None:
+        """Resumes each run that is suspended in a wait with nothing left to wait for.
+
+        Prefect's own state decides: a run that is about to suspend is met again on the next tick, and one that a
+        person suspended bears another name and is left alone.
+        """
+        due = flow_runs.due_waits(self.core.ledger)
+        if not due:
+            return
+        with _api() as api:
+            found = _read(api, {wait.flow_run_id for wait in due})
+            over = []
+            for wait in due:
+                run = found.get(wait.flow_run_id)
+                if run is None or run.state is None:
+                    continue
+                if run.state.is_final():
+                    over.append(wait.flow_run_id)
+                elif run.state.is_paused() and run.state.state_details.pause_key == wait.key:
+                    with _prefect_troubles(kept):  # one that cannot be woken now keeps no other asleep
+                        if api.resume_flow_run(run.id).status is SetStateStatus.ACCEPT:
+                            kept.woken.append(str(run.id))
+                            log.info("woke flow run %s: its jobs are done", run.name)
+        flow_runs.end_waits(self.core.ledger, over)
+
+    # -- crashed runs
+
+    def retry_crashed(self, kept: Kept) -> None:
+        """Schedules crashed runs again: those of deployments, that used qflows or bear its tag, within the budget.
+
+        Never a subflow, whose parent does that. A twin that may arise is harmless: the ledger fences purchases.
+        """
+        if self.crash_budget <= 0:
+            return
+        now = datetime.now(UTC)
+        calm_since = now - timedelta(seconds=self.crash_grace_s)
+        with _api() as api:
+            crashed = [
+                run
+                for run in _crashed(api, after=now - CRASH_WINDOW)
+                if run.parent_task_run_id is None and run.state and run.state.timestamp <= calm_since
+            ]
+            ours = flow_runs.known(self.core.ledger, {str(run.id) for run in crashed})
+            for run in crashed:
+                if str(run.id) in ours or TAG in run.tags:
+                    with _prefect_troubles(kept):
+                        self._retry(api, run, kept)
+
+    def _retry(self, api: SyncPrefectClient, run: FlowRun, kept: Kept) -> None:
+        assert run.state is not None
+        mine, before = flow_runs.claim_retry(
+            self.core.ledger,
+            str(run.id),
+            str(run.state.id),
+            budget=self.crash_budget,
+            redo_after_s=self.crash_grace_s,
+        )
+        if not mine:
+            if before >= self.crash_budget:
+                kept.given_up.append(str(run.id))
+            return
+        state = AwaitingRetry(
+            message=f"crashed; retry {before + 1} of {self.crash_budget}", scheduled_time=datetime.now(UTC)
+        )
+        api.set_flow_run_state(run.id, state)
+        kept.retried.append(str(run.id))
+        log.info("flow run %s crashed; retry %d of %d", run.name, before + 1, self.crash_budget)
+
+
+# -- runs whose processes all died
+
+
+def ensure_zombie_automation(*, within: timedelta = timedelta(seconds=90)) -> bool:
+    """Creates the automation that crashes runs of our work pool without heartbeats; False if it is there.
+
+    `within` must be three times the heartbeat of the workers. Only the wildcard form leaves suspended runs alone
+    (Prefect 3.8.8: an explicit list of events without Suspended crashed one after 91 s).
+    """
+    from prefect.automations import Automation, ChangeFlowRunState, EventTrigger, Posture
+
+    try:
+        Automation.read(name=ZOMBIES)  # pyright: ignore[reportUnusedCoroutine] - sync where no loop runs
+        return False
+    except ValueError:
+        pass
+    Automation(
+        name=ZOMBIES,
+        description="A run without a heartbeat has no process any more; the sweeper then retries it.",
+        trigger=EventTrigger(
+            after={"prefect.flow-run.heartbeat"},
+            expect={"prefect.flow-run.*"},
+            match={"prefect.resource.id": ["prefect.flow-run.*"]},
+            for_each={"prefect.resource.id"},
+            posture=Posture.Proactive,
+            threshold=1,
+            within=within,
+        ),
+        actions=[
+            ChangeFlowRunState(
+                name=None, state=StateType.CRASHED, message="no heartbeat: its process is gone", force=False
+            )
+        ],
+    ).create()
+    return True
+
+
+# -- the server's view
+
+
+class _Runs:
+    """Flow runs as the server has them now, and what that says about attempts."""
+
+    def __init__(self, api: SyncPrefectClient, attempts: Collection[Attempt]) -> None:
+        self._api = api
+        self._runs: dict[str, FlowRun] = {}
+        self._asked: set[str] = set()
+        self._flows: dict[str, bool] = {}
+        self.look_at(attempts)
+
+    def look_at(self, attempts: Collection[Attempt]) -> None:
+        """Reads what was not read yet."""
+        ids = {id_ for one in attempts for id_ in (one.flow_run_id, one.root_id) if id_} - self._asked
+        self._runs |= _read(self._api, ids)
+        self._asked |= ids
+        gone = {one.flow_id for one in attempts if one.flow_id and one.root_id not in self._runs} - set(self._flows)
+        self._flows |= _known_flows(self._api, gone)
+
+    def is_ended(self, one: Attempt) -> bool:
+        """True when the run, or the run whose process it shares, was cancelled or deleted.
+
+        A missing run counts as deleted only where its flow is known: an empty or another server knows neither, and
+        must not cost anybody their jobs.
+        """
+        if not one.root_id:
+            return False
+        states = [self._runs[id_].state for id_ in (one.flow_run_id, one.root_id) if id_ in self._runs]
+        if any(state is not None and state.type in _CANCELLED for state in states):
+            return True
+        return one.root_id not in self._runs and self._flows.get(one.flow_id, False)
+
+    def is_alive(self, one: Attempt) -> bool:
+        """True when the run may still want its jobs."""
+        if not one.root_id or self.is_ended(one):
+            return False
+        root = self._runs.get(one.root_id)
+        return root is not None and root.state is not None and root.state.type in _ALIVE
+
+
+@contextmanager
+def _api() -> Iterator[SyncPrefectClient]:
+    """A client that gives up soon: the next tick asks again."""
+    with (
+        temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}),
+        get_client(httpx_settings={"timeout": httpx.Timeout(_REQUEST_S)}, sync_client=True) as api,
+    ):
+        yield api
+
+
+@contextmanager
+def _prefect_troubles(kept: Kept) -> Iterator[None]:
+    try:
+        yield
+    except (httpx.HTTPError, PrefectException, RuntimeError) as error:  # RuntimeError: what Prefect makes of some
+        kept.trouble = f"{type(error).__name__}: {error}"[:300]
+        log.warning("the Prefect server did not answer as expected: %s", kept.trouble)
+
+
+def _read(api: SyncPrefectClient, ids: Collection[str]) -> dict[str, FlowRun]:
+    found: dict[str, FlowRun] = {}
+    wanted = [UUID(one) for one in sorted(ids)]
+    for start in range(0, len(wanted), _PAGE):
+        part = FlowRunFilter(id=FlowRunFilterId(any_=wanted[start : start + _PAGE]))
+        page = api.read_flow_runs(flow_run_filter=part, sort=FlowRunSort.ID_DESC, limit=_PAGE)
+        found |= {str(run.id): run for run in page}
+    return found
+
+
+def _known_flows(api: SyncPrefectClient, ids: Collection[str]) -> dict[str, bool]:
+    known: dict[str, bool] = dict.fromkeys(ids, False)
+    wanted = [UUID(one) for one in sorted(ids)]
+    for start in range(0, len(wanted), _PAGE):
+        part = FlowFilter(id=FlowFilterId(any_=wanted[start : start + _PAGE]))
+        page = api.read_flows(flow_filter=part, sort=FlowSort.NAME_ASC, limit=_PAGE)
+        known |= {str(flow.id): True for flow in page}
+    return known
+
+
+def _crashed(api: SyncPrefectClient, *, after: datetime) -> Iterator[FlowRun]:
+    which = FlowRunFilter(
+        state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.CRASHED])),
+        deployment_id=FlowRunFilterDeploymentId(is_null_=False),
+        end_time=FlowRunFilterEndTime(after_=after),  # pyright: ignore[reportArgumentType]
+    )
+    offset = 0
+    while True:
+        page = api.read_flow_runs(flow_run_filter=which, sort=FlowRunSort.ID_DESC, limit=_PAGE, offset=offset)
+        yield from page
+        if len(page) < _PAGE:
+            return
+        offset += _PAGE
+
+
+# -- hooks
+
+
+def cancel_jobs(flow: Any, flow_run: FlowRun, state: Any) -> None:
+    """An `on_cancellation` hook: the fast path of what the sweeper does anyway, for people who run none.
+
+    Prefect calls it in a process that knows nothing of the run, so it asks the ledger.
+    """
+    core = client()
+    wished = flow_runs.wanted_by(core.ledger, flow_runs.of_root(core.ledger, str(flow_run.id)))
+    kept = Kept()
+    with _prefect_troubles(kept):
+        Housekeeper(core).end_jobs_of_ended_runs(kept)
+    if wished:
+        try:
+            core.wait(wished, timeout=20.0)
+        except QflowsError as error:
+            log.warning("jobs of cancelled flow run %s: %s", flow_run.name, error)
