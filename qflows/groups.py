@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Collection, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from importlib import import_module
 from typing import Any
 
 from qflows.errors import (
@@ -49,6 +50,7 @@ log = logging.getLogger("qflows.groups")
 _MAX_NAME = 255
 MAX_TTL_S = 86_400.0  # as qBraid's, so that a native group can live as long
 DEFAULT_TTL_S = 3_600.0
+_SURPRISES = 3  # errors nobody foresaw, until a vendor is given up
 _GRACE_S = 0.05  # a lane that ends at the deadline may still write down what it has
 
 # -- which group a purchase belongs to
@@ -114,6 +116,7 @@ def wait_lanes(
     broken: list[LedgerError] = []
 
     def lane(vendor: str, waiting: list[str]) -> None:
+        surprises = 0
         while waiting:
             left = None if deadline is None else max(deadline - time.monotonic(), 0.0)
             try:
@@ -130,11 +133,16 @@ def wait_lanes(
             except QflowsError as error:
                 troubles[vendor] = str(error)
                 return
-            except Exception as error:  # a thread's edge
+            except Exception as error:  # a thread's edge; waiting may always be repeated
                 log.warning("waiting for %s", vendor, exc_info=True)
-                troubles[vendor] = f"{type(error).__name__}: {error}"
-                return
+                surprises += 1
+                if surprises >= _SURPRISES:
+                    troubles[vendor] = f"{type(error).__name__}: {error}"
+                    return
 
+    if len(lanes) > 1:
+        # threads that load parts of one package at once can lock each other out; several vendors load this one
+        import_module("qiskit")
     threads = [
         threading.Thread(target=lane, args=(vendor, waiting), name=f"qflows-wait-{vendor}", daemon=True)
         for (vendor, _), waiting in lanes.items()
