@@ -14,6 +14,8 @@ from prefect import flow, suspend_flow_run, task, unmapped
 from prefect.cache_policies import NO_CACHE
 from prefect.client.orchestration import get_client
 from prefect.flow_engine import run_flow
+from prefect.states import Pending
+from prefect.utilities.engine import propose_state_sync
 
 import qflows
 
@@ -71,6 +73,8 @@ FLOWS: dict[str, Any] = {"campaign": campaign, "deferred": deferred, "slot": slo
 def execute(name: str, flow_run_id: str) -> None:
     """One execution of an existing flow run by Prefect's engine, in this process."""
     with get_client(sync_client=True) as api:
+        # a worker proposes Pending before it starts a process
+        propose_state_sync(api, Pending(), flow_run_id=UUID(flow_run_id))
         flow_run = api.read_flow_run(UUID(flow_run_id))
     run_flow(FLOWS[name], flow_run=flow_run, return_type="state")
 
@@ -80,4 +84,6 @@ if __name__ == "__main__":
     if verb == "execute":
         execute(*words)
     else:
-        FLOWS[words[0]].serve(name=words[1], interval=int(words[2]), query_seconds=1, print_starting_message=False)
+        FLOWS[words[0]].serve(
+            name=words[1], interval=int(words[2]), query_seconds=1, limit=1, print_starting_message=False
+        )

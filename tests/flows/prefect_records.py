@@ -11,7 +11,10 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import (
     ArtifactFilter,
     ArtifactFilterFlowRunId,
+    FlowFilter,
+    FlowFilterName,
     FlowRunFilter,
+    FlowRunFilterDeploymentId,
     FlowRunFilterId,
     FlowRunFilterName,
 )
@@ -48,7 +51,17 @@ def flow_runs_named(name: str) -> list[FlowRun]:
     return flow_runs(flow_run_filter=FlowRunFilter(name=FlowRunFilterName(any_=[name])))
 
 
-def task_runs(flow_run_id: UUID | str) -> list[TaskRun]:
+def flow_runs_of(deployment_id: UUID) -> list[FlowRun]:
+    """Runs of a deployment."""
+    return flow_runs(flow_run_filter=FlowRunFilter(deployment_id=FlowRunFilterDeploymentId(any_=[deployment_id])))
+
+
+def flow_runs_of_flow(name: str) -> list[FlowRun]:
+    """Runs by the name of their flow."""
+    return flow_runs(flow_filter=FlowFilter(name=FlowFilterName(any_=[name])))
+
+
+def task_runs(flow_run_id: UUID | str, *, timeout_s: float = 60.0) -> list[TaskRun]:
     """Task runs of a finished flow run, all of them, once the server has recorded the end of each."""
     wanted = FlowRunFilter(id=FlowRunFilterId(any_=[UUID(str(flow_run_id))]))
 
@@ -59,7 +72,7 @@ def task_runs(flow_run_id: UUID | str) -> list[TaskRun]:
         ended = all(one.state is not None and one.state.is_final() for one in found)
         return found if found and ended else []
 
-    return until(complete)
+    return until(complete, timeout_s=timeout_s)
 
 
 def artifacts(flow_run_id: UUID | str) -> list[Artifact]:
