@@ -42,7 +42,7 @@ def faults(vendor: str) -> dict[str, list[dict[str, Any]]]:
         "502 after": [status(502, html=True)],
         "504 after": [status(504)],
         "502 three times": [status(502, times=3)],
-        "429": [status(429, accepted=False)],
+        "429": [status(429, accepted=False, retry_after=1)],
         "truncated": [{"kind": "truncate", "route": submit}],
         "listing lag": [
             {"kind": "list_lag", "route": f"{vendor}.{'search' if vendor == 'braket' else 'list'}", "seconds": 0.06},
