@@ -12,6 +12,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from qflows.characterize import Point
 from qflows.model import Counts, Job
 
 _BARS = 32  # more outcomes than this cannot be read on a plot
@@ -94,6 +95,61 @@ def convergence_png(
     for axes in rows:
         axes.spines[["top", "right"]].set_visible(False)
     return _png(figure)
+
+
+_MARKERS = "osD^vP*X"
+
+
+def benchmark_png(
+    groups: Sequence[tuple[str, float | None]], series: Mapping[str, Sequence[Point | None]], title: str
+) -> bytes:
+    """Grouped points with error bars: one group a metric (name, threshold), one colour and marker a device.
+
+    Above the values, below the distance to 1, logarithmic, where good devices differ. A distance that is not above
+    its standard error is drawn as an arrow from that bound down. Hollow: below the threshold, which is dashed.
+    """
+    figure = _figure(max(7.2, 0.5 * len(groups) + 0.14 * len(groups) * len(series) + 3.4), 6.2)
+    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
+    step = 0.7 / max(len(series), 1)
+    for place, (name, points) in enumerate(series.items()):
+        colour, marker = f"C{place % 10}", _MARKERS[place % len(_MARKERS)]
+        legend = name if any(points) else f"{name} (no values)"
+        upper.plot([], [], marker, color=colour, ms=6, label=legend if len(legend) <= 40 else legend[:39] + "…")
+        for group, point in enumerate(points):
+            if point is None:
+                continue
+            x = group + (place - (len(series) - 1) / 2) * step
+            style = {"fmt": marker, "color": colour, "ms": 6, "capsize": 2, "elinewidth": 1}
+            style |= {"mfc": "white"} if point.is_below else {}
+            upper.errorbar(x, point.value, yerr=point.std_error, **style)
+            gap = 1 - point.value
+            if gap > point.std_error:
+                lower.errorbar(x, gap, yerr=point.std_error, **style)
+            else:
+                bound = max(gap, 0.0) + point.std_error
+                lower.errorbar(x, bound, yerr=bound / 2, uplims=True, **(style | {"ms": 0, "capsize": 0}))
+    _finish_benchmark(upper, lower, groups, title)
+    return _png(figure)
+
+
+def _finish_benchmark(upper: Any, lower: Any, groups: Sequence[tuple[str, float | None]], title: str) -> None:
+    for group, (_, threshold) in enumerate(groups):
+        if threshold is not None:
+            upper.hlines(threshold, group - 0.42, group + 0.42, color="#c0392b", lw=1, ls="--")
+        if group:
+            for axes in (upper, lower):
+                axes.axvline(group - 0.5, color="#dddddd", lw=0.8)
+    upper.set_ylim(min(-0.03, upper.get_ylim()[0]), max(1.05, upper.get_ylim()[1]))
+    upper.axhline(1.0, color="#bbbbbb", lw=0.8)
+    upper.set_ylabel("value")
+    upper.set_title(title[:110], fontsize=10)
+    upper.legend(fontsize=8, frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    lower.set_yscale("log")
+    lower.set_ylabel("1 - value")
+    lower.set_xticks(range(len(groups)), [name for name, _ in groups], rotation=35, ha="right", fontsize=8)
+    lower.set_xlim(-0.5, len(groups) - 0.5)
+    for axes in (upper, lower):
+        axes.spines[["top", "right"]].set_visible(False)
 
 
 JOB_COLUMNS = ("job", "name", "device", "shots", "status", "vendor id", "queue s", "run s", "cost", "note")

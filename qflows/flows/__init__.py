@@ -6,14 +6,15 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from qflows.flows.benchmarking import benchmark
     from qflows.flows.circuits import run_circuits
     from qflows.flows.eigensolver import vqe
     from qflows.flows.sweeping import sweep
 
 # modules bear other names than their flows: a submodule of the same name would shadow the flow once imported
-_HOME = {"run_circuits": "circuits", "vqe": "eigensolver", "sweep": "sweeping"}
+_HOME = {"benchmark": "benchmarking", "run_circuits": "circuits", "vqe": "eigensolver", "sweep": "sweeping"}
 
-__all__ = ["run_circuits", "sweep", "vqe"]
+__all__ = ["benchmark", "run_circuits", "sweep", "vqe"]
 
 
 def __getattr__(name: str) -> object:

@@ -1,0 +1,94 @@
+"""`qflows benchmark`: the same suite on several devices, side by side."""
+
+from __future__ import annotations
+
+import sys
+import time
+import uuid
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from qflows.cli.mode import NO_API_HINT, as_flow
+from qflows.cli.screen import Exit, errors_as_exit_codes, print_json, print_rows, progress_line
+
+if TYPE_CHECKING:
+    from qflows.benchmarks import BenchmarkResult, Suite
+
+
+def benchmark(
+    device: Annotated[list[str], typer.Option(help="A device from `qflows devices`, or vendor:device-id; repeat it.")],
+    shots: Annotated[int, typer.Option(help="Shots of each of the suite's circuits.")] = 1000,
+    size: Annotated[
+        list[int] | None, typer.Option(help="Width of GHZ states and mirror circuits; may be repeated.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of the mirror circuits; default from the run key.")] = None,
+    timeout: Annotated[float | None, typer.Option(help="Seconds to wait; the jobs go on afterwards.")] = None,
+    run_key: Annotated[str | None, typer.Option(help="Names the run; the same one again continues it.")] = None,
+    plot: Annotated[Path | None, typer.Option(help="Write the plot to this PNG file.")] = None,
+    flow: Annotated[
+        bool | None, typer.Option("--flow/--no-flow", help="As a Prefect flow run. Default: if an API is configured.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print all values as JSON for programs.")] = False,
+) -> None:
+    """Measure bit order, readout errors, GHZ fidelity and mirror circuits on each device, with standard errors.
+
+    What a device cannot run is skipped. Exit code 1 when a device failed or has its bits in the wrong order; a value
+    below its threshold is a result and no failure.
+    """
+    with errors_as_exit_codes():
+        from qflows import benchmarks  # not above: it imports numerics
+        from qflows.artifacts import benchmark_png
+
+        key = run_key or f"benchmark-{time.strftime('%Y%m%d-%H%M%S')}-{uuid.uuid4().hex[:6]}"
+        suite = benchmarks.Suite(shots=shots, sizes=tuple(size or (3, 5)), seed=seed)
+        if as_flow(flow):
+            from qflows.flows import benchmark as as_prefect_flow
+
+            found = as_prefect_flow(
+                devices=device, shots=shots, sizes=suite.sizes, seed=seed, timeout=timeout, run_key=key
+            )
+        else:
+            found = _straight(device, suite, timeout, key)
+        if plot:
+            title = f"benchmark of {len(found.devices)} device(s), {found.shots} shots a circuit"
+            plot.write_bytes(benchmark_png(*benchmarks.points(found), title))
+        if as_json:
+            print_json(found.to_json())
+        else:
+            _show(found, plot)
+            if not as_flow(flow):
+                typer.secho(NO_API_HINT, err=True, dim=True)
+        for name, text in (found.failed_devices | found.wrong_bit_order).items():
+            typer.secho(f"qflows: {name}: {text}", err=True, fg="red")
+        if found.failed_devices or found.wrong_bit_order:
+            raise typer.Exit(Exit.FAILED)
+
+
+def _straight(devices: list[str], suite: Suite, timeout: float | None, key: str) -> BenchmarkResult:
+    from qflows import benchmarks
+    from qflows.client import default_client, script_scope
+
+    show = progress_line()
+    show(f"running the suite on {len(devices)} device(s); run key {key}")
+    try:
+        return benchmarks.run(default_client(), script_scope(key), devices, suite, timeout)
+    finally:
+        show("")
+
+
+def _show(found: BenchmarkResult, plot: Path | None) -> None:
+    """One column a device: with many metrics that is the table that fits a terminal."""
+    from qflows import benchmarks
+
+    lines, columns = benchmarks.table(found)
+    metrics = [name for name in columns if name not in ("device", "note")]
+    rows = [{"metric": name, **{line["device"]: line.get(name, "") for line in lines}} for name in metrics]
+    print_rows(rows, ["metric", *found.devices], as_json=False, empty="")
+    for line in lines:
+        if line["note"] and line["device"] not in found.failed_devices:  # those are told on stderr
+            sys.stdout.write(f"{line['device']}: {' '.join(line['note'].split())[:500]}\n")
+    sys.stdout.write(f"run key {found.run_key}, seed {found.seed}\n")
+    if plot:
+        sys.stdout.write(f"plot {plot}\n")

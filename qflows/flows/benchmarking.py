@@ -1,0 +1,135 @@
+"""The same suite on many devices as a Prefect flow: one submit task a device, one table, one page with a plot."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
+
+from prefect import flow, task
+from prefect.artifacts import create_table_artifact
+from prefect.cache_policies import NO_CACHE
+from prefect.logging import get_run_logger
+from prefect.runtime import flow_run
+
+from qflows import artifacts, benchmarks, characterize, tasks
+from qflows.benchmarks import Bench, BenchmarkResult, Row, Suite
+from qflows.errors import JobFailed, LedgerError, QflowsError
+
+
+def _flow_run_name() -> str:
+    parameters = flow_run.parameters
+    devices = parameters.get("devices")
+    listed = [devices] if isinstance(devices, str) else list(devices or ())
+    named = ", ".join(str(device) for device in listed[:3]) + (f" and {len(listed) - 3} more" if listed[3:] else "")
+    return f"benchmark of {named} × {parameters.get('shots')}"
+
+
+def _submit_name(parameters: Mapping[str, Any]) -> str:
+    return f"submit suite on {parameters['device']}"
+
+
+@task(
+    name="qflows-submit-suite",
+    task_run_name=cast(Any, _submit_name),  # Prefect hands over `parameters`; its type for that is private
+    persist_result=False,
+    cache_policy=NO_CACHE,
+)
+def submit_suite(device: str, batch_id: str) -> int:
+    """Sends one device's batch, which stands in the ledger; returns how many jobs the vendor has."""
+    core = tasks.client()
+    batch = core.batch(batch_id)
+    core.submit_batch(batch)
+    return sum(job.vendor_id is not None for job in batch.sub_jobs())
+
+
+@flow(name="benchmark", flow_run_name=_flow_run_name, validate_parameters=False)
+def benchmark(
+    devices: Any,
+    shots: int = 1000,
+    sizes: Sequence[int] = (3, 5),
+    mirror_circuits: int = 4,
+    mirror_layers: int = 8,
+    seed: int | None = None,
+    options: dict[str, dict[str, Any]] | None = None,
+    timeout: float | None = None,
+    run_key: str | None = None,
+) -> BenchmarkResult:
+    """Bit order, readout, GHZ fidelity and mirror circuits on every device, with standard errors.
+
+    `devices`: a list of names. `shots`: for each of the suite's circuits (26 with the other defaults). `seed`: of the
+    mirror circuits; default from the run key, so give one to run the same circuits every night. `options`: device →
+    vendor options. What a device cannot run is skipped, and said so; a device that fails has that in its rows. Raises
+    JobFailed only when no device gave any value. Started again with the same run key it buys nothing twice.
+    """
+    log = get_run_logger()
+    core = tasks.client()
+    here = tasks.scope(run_key)
+    suite = Suite(shots, tuple(sizes), mirror_circuits, mirror_layers, seed, options or {})
+    benches = benchmarks.prepare(core, here, [devices] if isinstance(devices, str) else list(devices), suite)
+    _submit(benches)
+    benchmarks.wait(core, benches, timeout)
+    result = benchmarks.collect(here, benches, suite)
+    publish(result)
+    for device, text in result.failed_devices.items():
+        log.error("%s: %s", device, text)
+    for device, text in result.wrong_bit_order.items():
+        log.error("%s: bits are not where they belong, %s; do not trust its other values", device, text)
+    if len(result.failed_devices) == len(result.devices) and not any(row.value is not None for row in result.rows):
+        raise JobFailed(f"no device gave a value; {'; '.join(f'{d}: {e}' for d, e in result.failed_devices.items())}")
+    return result
+
+
+def _submit(benches: Sequence[Bench]) -> None:
+    """One task a device, all at once. A task that fails is red in the UI and leaves the other devices alone."""
+    sent = [
+        (bench, submit_suite.submit(bench.device, bench.batch.id))
+        for bench in benches
+        if bench.batch is not None and not bench.error
+    ]
+    for bench, future in sent:
+        future.wait()
+        error = future.state.result(raise_on_failure=False) if not future.state.is_completed() else None
+        if isinstance(error, LedgerError) or (error is not None and not isinstance(error, QflowsError)):
+            future.result()  # not this device's doing
+        if error is not None:
+            bench.error = str(error)
+
+
+def publish(result: BenchmarkResult) -> None:
+    """A table (devices × metrics) and a page with plot, table and methods as artifacts of the running flow."""
+    lines, columns = benchmarks.table(result)
+    escaped = [{name: artifacts.escape(line.get(name, "")) for name in columns} for line in lines]
+    title = f"benchmark of {len(result.devices)} device(s), {result.shots} shots a circuit"
+    create_table_artifact(table=escaped, key=artifacts.key_name("benchmark-table"), description=title)
+    groups, series = benchmarks.points(result)
+    page = [
+        f"# {artifacts.escape(title)}",
+        f"run key `{artifacts.escape(result.run_key)}`, seed {result.seed}; errors are one standard error, and a value "
+        f"passes when it is above its threshold by {characterize.SIGMAS:g} of them",
+        artifacts.image(artifacts.benchmark_png(groups, series, title), title),
+        artifacts.markdown_table(escaped, columns),
+        "## Details",
+        artifacts.markdown_table([_detail(row) for row in result.rows], _DETAILS),
+        "## Methods",
+        *(
+            f"- **{artifacts.escape(name)}**: {artifacts.escape(how)}; {artifacts.escape(source)}"
+            for name, (how, source) in characterize.METHODS.items()
+        ),
+    ]
+    artifacts.publish_markdown("benchmark", "\n\n".join(page), title)
+
+
+_DETAILS = ("device", "metric", "value", "shots", "jobs", "at", "note")
+
+
+def _detail(row: Row) -> dict[str, str]:
+    cells = {
+        "device": row.device,
+        "metric": row.metric,
+        "value": benchmarks.value_text(row),
+        "shots": str(row.shots) if row.shots else "",
+        "jobs": ", ".join(row.job_ids),
+        "at": f"{row.at:%Y-%m-%d %H:%M:%S}" if row.at else "",
+        "note": row.note,
+    }
+    return {name: artifacts.escape(text) for name, text in cells.items()}
