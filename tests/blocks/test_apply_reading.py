@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import traceback
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from prefect.settings import PREFECT_API_URL, temporary_settings
 from typer.testing import CliRunner
 
 from qflows import apply
@@ -14,20 +16,21 @@ from qflows.apply import Action
 from qflows.cli.app import app
 from qflows.errors import DocumentError, PrefectMissing
 
+Write = Callable[..., Path]
 CANARY = "canary-7f3a-not-to-be-seen"
 DEVICE = "kind: device\nname: mine\nprovider: local\ndevice: aer\n"
 IONQ = "kind: credentials\nname: mine\nblock: qflows-ionq-credentials\nfields:\n  api_key: ${MY_KEY}\n"
 
 
 @pytest.fixture(autouse=True)
-def no_api(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def no_api() -> Iterator[None]:
     """Whatever the developer's profile says, there is no server."""
-    monkeypatch.delenv("PREFECT_API_URL", raising=False)
-    monkeypatch.setenv("PREFECT_PROFILES_PATH", str(tmp_path / "no-profiles.toml"))
+    with temporary_settings(restore_defaults={PREFECT_API_URL}):
+        yield
 
 
 @pytest.fixture
-def write(tmp_path: Path):
+def write(tmp_path: Path) -> Write:
     """Writes a document and returns its path."""
 
     def to(text: str, name: str = "one.yaml") -> Path:
@@ -49,7 +52,7 @@ def refusal(path: Path, environment: dict[str, str] | None = None) -> str:
     return str(caught.value)
 
 
-def test_device_becomes_a_block_with_its_defaults(write) -> None:
+def test_device_becomes_a_block_with_its_defaults(write: Write) -> None:
     wanted = apply.read(write(DEVICE + "price: {per_shot: 0.5, source: a page, date: 2026-09-02}\n"), {})
     assert wanted.reference == "qflows-device-profile/mine"
     assert wanted.block.min_shots == 1
@@ -77,29 +80,29 @@ def test_device_becomes_a_block_with_its_defaults(write) -> None:
         (IONQ + "  api_url: http://${HOST}/v0.4\n", "line 6, key 'fields.api_url': a variable is the whole value"),
     ],
 )
-def test_mistake_is_told_with_file_line_and_key(write, text: str, where: str) -> None:
+def test_mistake_is_told_with_file_line_and_key(write: Write, text: str, where: str) -> None:
     assert where in refusal(write(text), {"MY_KEY": CANARY})
 
 
 @pytest.mark.parametrize("value", [CANARY, f"${{MY_KEY}}{CANARY}", "12345", "[a]"])
-def test_secret_that_stands_in_the_document_is_refused_and_not_repeated(write, value: str) -> None:
+def test_secret_that_stands_in_the_document_is_refused_and_not_repeated(write: Write, value: str) -> None:
     said = refusal(write(IONQ.replace("${MY_KEY}", value)), {"MY_KEY": CANARY})
     assert "line 5, key 'fields.api_key': a secret never stands in a document" in said
 
 
 @pytest.mark.parametrize("environment", [{}, {"MY_KEY": ""}, {"MY_KEY": " \n"}])
-def test_variable_that_is_not_set_is_named(write, environment: dict[str, str]) -> None:
+def test_variable_that_is_not_set_is_named(write: Write, environment: dict[str, str]) -> None:
     assert "line 5, key 'fields.api_key': not set in the environment: MY_KEY" in refusal(write(IONQ), environment)
 
 
-def test_secret_comes_from_the_environment_and_shows_nowhere(write) -> None:
+def test_secret_comes_from_the_environment_and_shows_nowhere(write: Write) -> None:
     wanted = apply.read(write(IONQ + "  api_url: ${MY_URL}\n"), {"MY_KEY": CANARY + "\n", "MY_URL": "http://x/v0.4"})
     assert wanted.block.api_key.get_secret_value() == CANARY
     assert wanted.block.api_url == "http://x/v0.4"
     assert CANARY not in repr(wanted) + str(wanted.block) + wanted.block.model_dump_json()
 
 
-def test_two_documents_for_one_block_are_refused(write) -> None:
+def test_two_documents_for_one_block_are_refused(write: Write) -> None:
     first, second = write(DEVICE, "a.yaml"), write(DEVICE, "b.yaml")
     outcomes = apply.check([first.parent], {})
     failed = [one for one in outcomes if one.action is Action.FAILED]
@@ -107,7 +110,7 @@ def test_two_documents_for_one_block_are_refused(write) -> None:
     assert str(first) in failed[0].note
 
 
-def test_without_an_api_documents_are_checked_and_nothing_is_saved(write) -> None:
+def test_without_an_api_documents_are_checked_and_nothing_is_saved(write: Write) -> None:
     path = write(IONQ)
     assert [one.action for one in apply.check([path], {"MY_KEY": CANARY})] == [Action.CHECKED]
     with pytest.raises(PrefectMissing, match="PREFECT_API_URL"):
@@ -120,13 +123,13 @@ def test_path_without_documents_is_an_error(tmp_path: Path) -> None:
             apply.check([path], {})
 
 
-def test_command_without_an_api_says_how_to_get_one(write) -> None:
+def test_command_without_an_api_says_how_to_get_one(write: Write) -> None:
     done = CliRunner().invoke(app, ["apply", str(write(DEVICE))])
     assert done.exit_code == 2
     assert "prefect server start" in done.stderr
 
 
-def test_dry_run_prints_names_and_never_values(write, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_dry_run_prints_names_and_never_values(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MY_KEY", CANARY)
     write(IONQ)
     folder = write(DEVICE + "wrong: 1\n", "two.yaml").parent
