@@ -1,0 +1,102 @@
+"""`qflows jobs`: list, show, cancel, resolve."""
+
+from __future__ import annotations
+
+import pytest
+
+from qflows.sandbox import Admin
+
+
+@pytest.fixture
+def queued(qflows, bell, ionq: Admin) -> str:
+    """Key of a job that waits at the vendor."""
+    ionq.clock("frozen")
+    assert qflows("run", bell, "--device", "ionq-simulator", "--timeout", "0").code == 3
+    return qflows("jobs", "ls", "--json").json()[0]["key"]
+
+
+@pytest.fixture
+def in_doubt(qflows, bell, ionq: Admin) -> str:
+    """Key of a job that the vendor accepted without saying so."""
+    ionq.fault("status", "ionq.submit", status=502, accepted=True)
+    assert qflows("run", bell, "--device", "ionq-simulator", "--timeout", "0").code == 3
+    [job] = qflows("jobs", "ls", "--status", "in_doubt", "--json").json()
+    return job["key"]
+
+
+def test_empty_ledger_says_what_to_do(qflows) -> None:
+    said = qflows("jobs", "ls")
+    assert (said.code, "qflows run" in said.out) == (0, True)
+    assert qflows("jobs", "ls", "--json").json() == []
+
+
+def test_list_is_narrowed_by_run_status_and_device(qflows, bell, queued: str) -> None:
+    qflows("run", bell, "--run-key", "local one")
+    assert len(qflows("jobs", "ls", "--json").json()) == 2
+    assert [job["key"] for job in qflows("jobs", "ls", "--status", "queued", "--json").json()] == [queued]
+    assert [job["run_key"] for job in qflows("jobs", "ls", "--device", "local-aer", "--json").json()] == ["local one"]
+    assert len(qflows("jobs", "ls", "--run-key", "local one", "--json").json()) == 1
+    assert len(qflows("jobs", "ls", "--limit", "1", "--json").json()) == 1
+    table = qflows("jobs", "ls").out
+    assert queued[:12] in table
+    assert "QUEUED" in table
+
+
+def test_show_finds_by_prefix_and_vendor_id_and_has_history_and_counts(qflows, bell) -> None:
+    [one] = qflows("run", bell, "--shots", "64", "--json").json()["results"]
+    by_prefix = qflows("jobs", "show", one["job"][:9], "--json").json()
+    assert by_prefix == qflows("jobs", "show", one["vendor_id"], "--json").json()
+    assert by_prefix["results"][0]["counts"] == one["counts"]
+    said = qflows("jobs", "show", one["job"][:9])
+    assert one["job"] in said.out
+    assert "COMPLETED" in said.out
+    assert "result 0" in said.out
+
+
+def test_unknown_job_exits_2_and_points_to_the_list(qflows) -> None:
+    said = qflows("jobs", "show", "0123456789")
+    assert said.code == 2
+    assert "jobs ls" in said.err
+
+
+def test_cancel_is_verified_at_the_vendor(qflows, queued: str, ionq: Admin) -> None:
+    said = qflows("jobs", "cancel", queued[:10])
+    assert said.code == 0
+    assert "CANCELLED" in said.out
+    assert [job["phase"] for job in ionq.jobs("ionq")] == ["cancelled"]
+
+
+def test_cancel_of_a_finished_job_says_too_late(qflows, queued: str, ionq: Admin) -> None:
+    ionq.clock("instant")
+    ionq.release()
+    said = qflows("jobs", "cancel", queued)
+    assert said.code == 0
+    assert "too late" in said.out
+    assert qflows("jobs", "show", queued, "--json").json()["status"] == "COMPLETED"
+
+
+def test_doubt_is_ended_by_a_persons_word_that_the_vendor_has_it(qflows, in_doubt: str, ionq: Admin) -> None:
+    [job] = ionq.jobs("ionq")
+    said = qflows("jobs", "resolve", in_doubt, "--submitted", job["id"])
+    assert said.code == 0
+    assert f"is QUEUED as {job['id']}" in said.out
+    assert qflows("jobs", "cancel", in_doubt).code == 0  # the id is good: the vendor knows it
+    assert ionq.count_jobs("ionq") == 1
+
+
+def test_doubt_is_ended_by_a_persons_word_that_nothing_is_there(qflows, in_doubt: str) -> None:
+    said = qflows("jobs", "resolve", in_doubt, "--absent")
+    assert said.code == 0
+    assert "is PREPARED" in said.out
+
+
+def test_resolve_wants_exactly_one_word(qflows, in_doubt: str) -> None:
+    assert qflows("jobs", "resolve", in_doubt).code == 2
+    assert qflows("jobs", "resolve", in_doubt, "--absent", "--submitted", "x").code == 2
+
+
+def test_resolve_of_a_job_that_is_not_in_doubt_is_refused(qflows, queued: str) -> None:
+    said = qflows("jobs", "resolve", queued, "--absent")
+    assert said.code not in (0, None)
+    assert "Traceback" not in said.err
+    assert qflows("jobs", "show", queued, "--json").json()["status"] == "QUEUED"
