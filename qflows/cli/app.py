@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from qflows import __version__
-from qflows.cli import apply, batches, demo, devices, groups, jobs, ledger, run, sandbox, sessions, sweep, vqe
+from qflows.cli import apply, batches, demo, devices, examples, groups, jobs, ledger, run, sandbox, sessions, sweep, vqe
 
 _HELP = """Paid quantum experiments on Prefect: every job bought once, none lost, any vendor.
 
@@ -32,6 +32,7 @@ app.add_typer(sessions.app, name="session")
 app.command("sweep")(sweep.sweep)
 app.add_typer(ledger.app, name="ledger")
 app.add_typer(sandbox.app, name="sandbox")
+examples.add_to(app)
 
 
 def _print_version(value: bool | None) -> None:

@@ -134,7 +134,7 @@ def _await_health(server: PrefectServer, process: subprocess.Popen[bytes]) -> No
 
 
 @pytest.fixture
-def prefect_api(prefect_server: PrefectServer) -> Iterator[PrefectServer]:
+def prefect_api(prefect_server: PrefectServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[PrefectServer]:
     """The server's address in force in this process, and sync flows that do not wait a second for their heartbeat."""
     from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, PREFECT_HOME, temporary_settings
 
@@ -143,6 +143,9 @@ def prefect_api(prefect_server: PrefectServer) -> Iterator[PrefectServer]:
         PREFECT_HOME: prefect_server.home,
         PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None,
     }
+    # threads that others start (Dask's, a process pool's) see no context; they would start a server of their own
+    for name, value in prefect_server.env.items():
+        monkeypatch.setenv(name, value)
     with temporary_settings(settings):
         yield prefect_server
 

@@ -1,4 +1,8 @@
-"""What the Prefect server has on record, read through its API; it records a moment after the fact."""
+"""What the Prefect server has on record, read through its API; it records a moment after the fact.
+
+Sort and limit are always said: the client's defaults for them (null) are refused with a 422 by the server of Prefect
+3.8.8 with fastapi 0.154.
+"""
 
 from __future__ import annotations
 
@@ -19,9 +23,10 @@ from prefect.client.schemas.filters import (
     FlowRunFilterName,
 )
 from prefect.client.schemas.objects import Artifact, FlowRun, TaskRun
-from prefect.client.schemas.sorting import TaskRunSort
+from prefect.client.schemas.sorting import ArtifactSort, FlowRunSort, TaskRunSort
 
 T = TypeVar("T")
+_MOST = 200
 
 
 def until(look: Callable[[], T], *, timeout_s: float = 60.0) -> T:
@@ -43,7 +48,7 @@ def flow_run(flow_run_id: UUID | str) -> FlowRun:
 def flow_runs(**filters: Any) -> list[FlowRun]:
     """Runs that match the client's filters."""
     with get_client(sync_client=True) as api:
-        return api.read_flow_runs(**filters)
+        return api.read_flow_runs(sort=FlowRunSort.EXPECTED_START_TIME_DESC, limit=_MOST, **filters)
 
 
 def flow_runs_named(name: str) -> list[FlowRun]:
@@ -67,8 +72,7 @@ def task_runs(flow_run_id: UUID | str, *, timeout_s: float = 60.0) -> list[TaskR
 
     def complete() -> list[TaskRun]:
         with get_client(sync_client=True) as api:
-            # the client's own defaults for sort and limit are refused by this server
-            found = api.read_task_runs(flow_run_filter=wanted, sort=TaskRunSort.END_TIME_DESC, limit=200)
+            found = api.read_task_runs(flow_run_filter=wanted, sort=TaskRunSort.END_TIME_DESC, limit=_MOST)
         ended = all(one.state is not None and one.state.is_final() for one in found)
         return found if found and ended else []
 
@@ -79,4 +83,4 @@ def artifacts(flow_run_id: UUID | str) -> list[Artifact]:
     """Artifacts that the flow run created."""
     wanted = ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[UUID(str(flow_run_id))]))
     with get_client(sync_client=True) as api:
-        return api.read_artifacts(artifact_filter=wanted)
+        return api.read_artifacts(artifact_filter=wanted, sort=ArtifactSort.ID_DESC, limit=_MOST)

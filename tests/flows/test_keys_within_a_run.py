@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -142,10 +143,16 @@ def test_process_pool_buys_samples_that_threads_then_adopt(ionq: Admin) -> None:
     assert ionq.count_jobs("ionq") == 4
 
 
-def test_dask_buys_samples_that_threads_then_adopt(ionq: Admin) -> None:
+def test_dask_buys_samples_that_threads_then_adopt(ionq: Admin, tmp_path: Path) -> None:
     from prefect_dask import DaskTaskRunner
 
-    cluster = {"n_workers": 1, "threads_per_worker": 2, "processes": True, "dashboard_address": None}
+    cluster = {
+        "n_workers": 1,
+        "threads_per_worker": 2,
+        "processes": True,
+        "dashboard_address": None,
+        "local_directory": str(tmp_path / "dask"),
+    }
     on_dask = _bought_through(DaskTaskRunner(cluster_kwargs=cluster), "dask")
     assert len(set(on_dask)) == 4
     assert sorted(_bought_through(ThreadPoolTaskRunner(), "dask")) == sorted(on_dask)
