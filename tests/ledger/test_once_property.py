@@ -30,8 +30,9 @@ from .fake_vendor import SETTLE_S, FakeVendor
 
 LEASE_S = 50.0
 CLOCKS = ("lease_until", "doubt_since", "look_after", "send_after")
-WORDS = st.sampled_from(["ok", "ok", "lost", "dropped", "refused", "unreachable", "throttled"])
-LABELS = st.integers(0, 2)
+WORDS = st.sampled_from(["ok", "lost", "lost", "dropped", "refused", "unreachable", "throttled"])
+LAGS = st.sampled_from([0.0, SETTLE_S * 0.5, SETTLE_S * 0.9])
+LABELS = st.integers(0, 7)  # one key each, and a key that is queued has no more to tell
 
 
 class World(RuleBasedStateMachine):
@@ -55,13 +56,14 @@ class World(RuleBasedStateMachine):
         with self.ledger.write() as connection:
             connection.execute(sa.update(jobs).values({name: jobs.c[name] - seconds for name in CLOCKS}))
 
-    @rule(who=st.integers(0, 1), label=LABELS, word=WORDS, lag=st.floats(0, SETTLE_S * 0.9))
-    def submit(self, who: int, label: int, word: str, lag: float) -> None:
+    @rule(who=st.integers(0, 1), label=LABELS, word=WORDS, lag=LAGS, ticks=st.integers(0, 3))
+    def submit(self, who: int, label: int, word: str, lag: float, ticks: int) -> None:
         self.vendor.script, self.vendor.lag_s = [word], lag
         self.keys |= {job.key for job in self.submitters[who].submit(self.vendor, [self.intent(label)])}
         self.vendor.script = []
+        self.tick(1 - who, ticks)  # the other process does not wait until it is told
 
-    @rule(label=LABELS, is_accepted=st.booleans(), lag=st.floats(0, SETTLE_S * 0.9))
+    @rule(label=LABELS, is_accepted=st.booleans(), lag=LAGS)
     def die_while_submitting(self, label: int, is_accepted: bool, lag: float) -> None:
         self.vendor.lag_s = lag
         (job,) = intents.prepare(self.ledger, [self.intent(label)])
@@ -69,7 +71,7 @@ class World(RuleBasedStateMachine):
         if claims.claim(self.ledger, job.key, lease_s=LEASE_S, account="acct") and is_accepted:
             self.vendor.accept(job.key)
 
-    @rule(label=LABELS, seconds=st.sampled_from([1.0, LEASE_S + 1]), lag=st.floats(0, SETTLE_S * 0.9), data=st.data())
+    @rule(label=LABELS, seconds=st.sampled_from([1.0, LEASE_S + 1]), lag=LAGS, data=st.data())
     def answer_slowly(self, label: int, seconds: float, lag: float, data: Any) -> None:
         """The vendor has accepted; before the answer arrives time passes and others look, adopt and submit."""
 
@@ -78,7 +80,7 @@ class World(RuleBasedStateMachine):
             for who in data.draw(st.lists(st.integers(0, 1), max_size=2)):
                 self.settle(who)
             if data.draw(st.booleans()):
-                self.submit(1, label, data.draw(WORDS), lag)
+                self.submit(1, label, data.draw(WORDS), lag, 1)
 
         self.vendor.lag_s = lag
         self.vendor.before_answering = meanwhile
@@ -88,6 +90,13 @@ class World(RuleBasedStateMachine):
     @rule(who=st.integers(0, 1))
     def settle(self, who: int) -> None:
         self.submitters[who].settle(self.vendor, self.keys)
+
+    @rule(who=st.integers(0, 1), times=st.integers(1, 3))
+    def tick(self, who: int, times: int) -> None:
+        """What a waiting process does all the time: look, and send what is free."""
+        for _ in range(times):
+            self.settle(who)
+            self.send_what_is_free(who)
 
     @rule(who=st.integers(0, 1))
     def settle_while_lists_fail(self, who: int) -> None:

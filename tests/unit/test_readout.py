@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qflows.errors import Unreadable
@@ -86,6 +86,7 @@ def test_outcomes_that_share_a_key_are_added() -> None:
     assert merge({0b00: 1, 0b01: 2, 0b10: 4, 0b11: 8}, layout.from_qubits) == {"0": 3, "1": 12}
 
 
+@settings(deadline=None)  # the first call imports numpy
 @given(st.dictionaries(st.text("01", min_size=3, max_size=3), st.floats(1e-6, 1), min_size=1), st.integers(1, 500))
 def test_sampling_gives_every_shot_and_repeats_with_its_seed(weights: dict[str, float], shots: int) -> None:
     counts, memory = sample(weights, shots, 7)
