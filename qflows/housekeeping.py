@@ -18,8 +18,6 @@ from uuid import UUID
 import httpx
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.filters import (
-    FlowFilter,
-    FlowFilterId,
     FlowRunFilter,
     FlowRunFilterDeploymentId,
     FlowRunFilterEndTime,
@@ -29,8 +27,8 @@ from prefect.client.schemas.filters import (
 )
 from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.client.schemas.responses import SetStateStatus
-from prefect.client.schemas.sorting import FlowRunSort, FlowSort
-from prefect.exceptions import PrefectException
+from prefect.client.schemas.sorting import FlowRunSort
+from prefect.exceptions import ObjectNotFound, PrefectException
 from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 from prefect.states import AwaitingRetry
 
@@ -275,7 +273,7 @@ class _Runs:
         self._runs |= _read(self._api, ids)
         self._asked |= ids
         gone = {one.flow_id for one in attempts if one.flow_id and one.root_id not in self._runs} - set(self._flows)
-        self._flows |= _known_flows(self._api, gone)
+        self._flows |= {flow_id: _knows_flow(self._api, flow_id) for flow_id in gone}
 
     def is_ended(self, one: Attempt) -> bool:
         """True when the run, or the run whose process it shares, was cancelled or deleted.
@@ -327,14 +325,12 @@ def _read(api: SyncPrefectClient, ids: Collection[str]) -> dict[str, FlowRun]:
     return found
 
 
-def _known_flows(api: SyncPrefectClient, ids: Collection[str]) -> dict[str, bool]:
-    known: dict[str, bool] = dict.fromkeys(ids, False)
-    wanted = [UUID(one) for one in sorted(ids)]
-    for start in range(0, len(wanted), _PAGE):
-        part = FlowFilter(id=FlowFilterId(any_=wanted[start : start + _PAGE]))
-        page = api.read_flows(flow_filter=part, sort=FlowSort.NAME_ASC, limit=_PAGE)
-        known |= {str(flow.id): True for flow in page}
-    return known
+def _knows_flow(api: SyncPrefectClient, flow_id: str) -> bool:
+    try:
+        api.read_flow(UUID(flow_id))
+    except ObjectNotFound:
+        return False
+    return True
 
 
 def _crashed(api: SyncPrefectClient, *, after: datetime) -> Iterator[FlowRun]:

@@ -185,7 +185,7 @@ def claim_retry(
         before = connection.execute(others).scalar_one()
         if before >= budget:
             return False, before
-        if connection.execute(ledger.insert(_retry_insert), values).rowcount == 1:
+        if connection.execute(ledger.insert(_retry_insert), values).scalar() is not None:
             return True, before
         again = (
             sa.update(crash_retries)
@@ -199,4 +199,5 @@ def claim_retry(
 
 def _retry_insert(insert: Callable[[sa.Table], Any]) -> Any:
     names = {name: sa.bindparam(name) for name in ("flow_run_id", "state_id")}
-    return insert(crash_retries).values(**names, claimed_at=ledger_now()).on_conflict_do_nothing()
+    made = insert(crash_retries).values(**names, claimed_at=ledger_now()).on_conflict_do_nothing()
+    return made.returning(crash_retries.c.state_id)

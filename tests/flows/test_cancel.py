@@ -1,0 +1,166 @@
+"""Runs that somebody ended: their jobs are cancelled at the vendor, whatever the run was doing. Counted there."""
+
+from __future__ import annotations
+
+from uuid import uuid4
+
+import pytest
+import sqlalchemy as sa
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.objects import FlowRun
+from prefect.states import Cancelling, Crashed, Running, State
+from prefect_records import flow_run, until
+from waiting_flows import deploy, execute, new_run
+
+import qflows
+from qflows.housekeeping import Housekeeper, Kept
+from qflows.ledger import reads
+from qflows.ledger import sessions as ledger_sessions
+from qflows.ledger.tables import attempts
+from qflows.sandbox import Admin
+from qflows.scopes import client
+
+pytestmark = [pytest.mark.server, pytest.mark.usefixtures("prefect_api")]
+
+JOBS = 3
+
+
+def sweep(**settings: float) -> Kept:
+    """One tick of the whole sweeper on the test's ledger."""
+    return Housekeeper(client(), **settings).sweep()[1]  # pyright: ignore
+
+
+def set_state(run: FlowRun, state: State, *, force: bool = False) -> None:
+    """What the UI and the command line do."""
+    with get_client(sync_client=True) as api:
+        api.set_flow_run_state(run.id, state, force=force)
+
+
+def suspended(ionq: Admin, **parameters: object) -> FlowRun:
+    """A run that waits without a process for three queued jobs."""
+    ionq.clock("frozen")
+    run = new_run(deploy("patient"), **parameters)
+    assert execute(run).name == "Suspended"
+    assert ionq.count_jobs("ionq") == JOBS
+    return run
+
+
+def cancelled_at_the_vendor(ionq: Admin) -> int:
+    """Jobs that the vendor knows as cancelled."""
+    ionq.clock("instant")  # what was not cancelled would be done now
+    return sum(job["phase"] == "cancelled" for job in ionq.jobs("ionq"))
+
+
+def assert_all_cancelled(ionq: Admin) -> None:
+    """The vendor and, by the next tick, the ledger say so; nothing more was bought."""
+    assert cancelled_at_the_vendor(ionq) == JOBS
+    until(lambda: sweep() and not reads.all_live(client().ledger))
+    assert {job.status.value for job in reads.listing(client().ledger)} == {"CANCELLED"}
+    assert ionq.count_jobs("ionq") == JOBS
+
+
+def test_suspended_run_that_is_cancelled_has_its_jobs_cancelled_in_one_sweep(ionq: Admin) -> None:
+    run = suspended(ionq)
+    set_state(run, Cancelling())
+    assert flow_run(run.id).state.name == "Cancelled"  # no process, so no hook
+    assert len(sweep().cancelled_jobs) == JOBS
+    assert_all_cancelled(ionq)
+    assert sweep().cancelled_jobs == []
+    assert sweep().woken == []
+
+
+def test_crashed_run_that_waits_for_its_retry_is_cancelled(ionq: Admin) -> None:
+    run = suspended(ionq)
+    set_state(run, Crashed(), force=True)
+    assert str(run.id) in sweep(crash_grace_s=0.0).retried
+    assert flow_run(run.id).state.name == "AwaitingRetry"
+    set_state(run, Cancelling())
+    sweep()
+    assert_all_cancelled(ionq)
+
+
+def test_run_whose_process_goes_on_unaware_is_cancelled(ionq: Admin) -> None:
+    run = suspended(ionq)
+    # a worker that died leaves a run in this state for five minutes
+    set_state(run, Running(), force=True)
+    set_state(run, Cancelling())
+    assert flow_run(run.id).state.name == "Cancelling"
+    sweep()
+    assert_all_cancelled(ionq)
+
+
+def test_run_that_was_deleted_has_its_jobs_cancelled(ionq: Admin) -> None:
+    run = suspended(ionq)
+    with get_client(sync_client=True) as api:
+        api.delete_flow_run(run.id)
+    sweep()
+    assert_all_cancelled(ionq)
+
+
+def test_cancelled_parent_ends_what_its_subflow_bought(ionq: Admin) -> None:
+    ionq.clock("frozen")
+    run = new_run(deploy("parent-of-patient"))
+    assert execute(run).name == "Suspended"
+    set_state(run, Cancelling())
+    assert len(sweep().cancelled_jobs) == 2
+    assert cancelled_at_the_vendor(ionq) == 2
+
+
+def test_hook_reaches_the_vendor_without_a_sweeper(ionq: Admin) -> None:
+    from qflows.housekeeping import cancel_jobs
+
+    run = suspended(ionq)
+    set_state(run, Cancelling())
+    cancel_jobs(None, flow_run(run.id), None)
+    assert {job.status.value for job in reads.listing(client().ledger)} == {"CANCELLED"}
+    assert cancelled_at_the_vendor(ionq) == JOBS
+
+
+def test_job_that_another_live_run_shares_is_kept(ionq: Admin) -> None:
+    one = suspended(ionq, run_key="shared")
+    two = suspended(ionq, run_key="shared")
+    set_state(one, Cancelling())
+    assert sweep().cancelled_jobs == []
+    set_state(two, Cancelling())
+    assert len(sweep().cancelled_jobs) == JOBS
+    assert_all_cancelled(ionq)
+
+
+def test_script_that_goes_on_under_the_key_of_a_cancelled_run_keeps_its_jobs(ionq: Admin) -> None:
+    from deployed_flows import BELL
+
+    run = suspended(ionq, run_key="continued")
+    set_state(run, Cancelling())
+    sweep()
+    assert_all_cancelled(ionq)
+    ionq.clock("frozen")
+    job = qflows.submit(BELL, device="ionq-simulator", shots=70, run_key="continued")
+    assert sweep().cancelled_jobs == []
+    assert not reads.job(client().ledger, job.key).is_terminal
+
+
+def test_run_of_another_server_keeps_its_jobs(ionq: Admin) -> None:
+    # an empty server must not look like one from which everything was deleted; its flows tell them apart
+    suspended(ionq)
+    with client().ledger.write() as connection:
+        connection.execute(sa.update(attempts).values(flow_run_id=str(uuid4()), root_id=str(uuid4())))
+        flows = list(connection.execute(sa.select(attempts.c.flow_id)).scalars())
+        connection.execute(sa.update(attempts).values(flow_id=str(uuid4())))
+    assert sweep().cancelled_jobs == []
+    with client().ledger.write() as connection:
+        connection.execute(sa.update(attempts).values(flow_id=flows[0]))
+    assert len(sweep().cancelled_jobs) == JOBS
+
+
+def test_session_of_a_cancelled_run_is_closed(ionq: Admin) -> None:
+    ionq.clock("frozen")
+    run = new_run(deploy("holder"))
+    execute(run)  # this process lives, so the session's owner does
+    (record,) = ledger_sessions.listing(client().ledger, only_live=True)
+    set_state(run, Running(), force=True)
+    set_state(run, Cancelling())
+    sweep()
+    assert ledger_sessions.listing(client().ledger, only_live=True) == []
+    assert ionq.requests("ionq.session_end") >= 1
+    info = client().provider_named(record.device, record.provider).session(record.vendor_id)  # pyright: ignore
+    assert not info.is_open
