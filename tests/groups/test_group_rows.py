@@ -78,10 +78,14 @@ def test_racing_end_and_purchases_leave_no_job_outside(ledger: Ledger, end: Call
     with ThreadPoolExecutor(9) as pool:
         bought = [pool.submit(buy, worker) for worker in range(8)]
         start.wait(20)
+        while len(groups.members(ledger, id_)) < 8:
+            assert not all(one.done() for one in bought)
         assert end(ledger, id_, groups.ASKED)
+        at_the_end = [job.key for job in groups.members(ledger, id_)]
         n_bought = sum(one.result(30) for one in bought)
     members = [job.key for job in groups.members(ledger, id_)]
-    assert len(members) == n_bought
+    assert members == at_the_end  # nobody slipped in behind the end
+    assert 8 <= len(members) == n_bought
     assert sorted(members) == sorted(job.key for job in reads.all_live(ledger))
 
 
