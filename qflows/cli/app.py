@@ -7,7 +7,23 @@ from typing import Annotated
 import typer
 
 from qflows import __version__
-from qflows.cli import apply, batches, demo, devices, examples, groups, jobs, ledger, run, sandbox, sessions, sweep, vqe
+from qflows.cli import (
+    apply,
+    batches,
+    benchmark,
+    demo,
+    devices,
+    examples,
+    groups,
+    jobs,
+    ledger,
+    run,
+    sandbox,
+    sessions,
+    sweep,
+    up,
+    vqe,
+)
 
 _HELP = """Paid quantum experiments on Prefect: every job bought once, none lost, any vendor.
 
@@ -22,6 +38,7 @@ app = typer.Typer(
 )
 app.command("run")(run.run)
 app.command("vqe")(vqe.vqe)
+app.command("benchmark")(benchmark.benchmark)
 app.command("devices")(devices.devices)
 app.command("apply")(apply.apply)
 app.command("demo")(demo.demo)
@@ -30,6 +47,7 @@ app.add_typer(batches.app, name="batch")
 app.add_typer(groups.app, name="group")
 app.add_typer(sessions.app, name="session")
 app.command("sweep")(sweep.sweep)
+app.command("up")(up.up)
 app.add_typer(ledger.app, name="ledger")
 app.add_typer(sandbox.app, name="sandbox")
 examples.add_to(app)

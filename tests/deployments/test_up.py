@@ -1,0 +1,113 @@
+"""`qflows up`, and what it makes possible: waits without a process, cancels that reach the vendor, going on."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import fastapi
+import pytest
+from prefect.states import Cancelling
+from running_stack import Stack, deploy, is_gone, processes_of, until
+
+from qflows.flows import run_circuits, sweep
+
+pytestmark = [pytest.mark.server, pytest.mark.slow]
+
+BELL = 'OPENQASM 2.0; include "qelib1.inc"; qreg q[2]; creg c[2]; h q[0]; cx q[0],q[1]; measure q -> c;'
+ROOT = Path(__file__).parents[2]
+
+
+def state(api: Any, run: Any) -> str:
+    """The run's state by name."""
+    return api.read_flow_run(run.id).state.name
+
+
+def test_deployed_run_waits_without_a_process_and_is_woken(stack: Stack, api: Any) -> None:
+    stack.admin.clock("frozen")
+    deployment = deploy(api, sweep, "qflows.flows.sweeping.sweep")
+    what = {"circuits": [BELL, BELL], "device": "ionq-simulator", "shots": 50, "as_batch": False, "detach_after": 0}
+    run = api.create_flow_run_from_deployment(deployment, parameters=what)
+    until(lambda: state(api, run) == "Suspended")
+    until(lambda: not processes_of(run.id))
+    stack.admin.clock("instant")
+    until(lambda: state(api, run) == "Completed")
+    assert stack.admin.count_jobs("ionq") == 2
+
+
+def test_running_run_that_is_cancelled_has_its_jobs_cancelled_at_the_vendor(stack: Stack, api: Any) -> None:
+    stack.admin.clock("frozen")
+    deployment = deploy(api, run_circuits, "qflows.flows.circuits.run_circuits")
+    what = {"circuits": [BELL, BELL, BELL], "device": "ionq-simulator", "shots": 50}
+    run = api.create_flow_run_from_deployment(deployment, parameters=what)
+    until(lambda: stack.admin.count_jobs("ionq") == 3)
+    api.set_flow_run_state(run.id, Cancelling())
+    until(lambda: [job["phase"] for job in stack.admin.jobs("ionq")] == ["cancelled"] * 3)
+    until(lambda: state(api, run) == "Cancelled")
+    assert not processes_of(run.id)
+    assert stack.admin.count_jobs("ionq") == 3
+
+
+def test_second_up_on_one_home_is_refused_with_the_pid_of_the_first(stack: Stack) -> None:
+    assert stack.process is not None
+    env = os.environ | {"QFLOWS_HOME": str(stack.home)}
+    second = subprocess.run(
+        [sys.executable, "-m", "qflows.cli", "up", "--port", "0"], env=env, capture_output=True, text=True, timeout=120
+    )
+    assert second.returncode == 2
+    assert f"pid {stack.process.pid}" in second.stderr
+    assert stack.process.poll() is None
+
+
+def test_child_that_dies_is_started_again(stack: Stack) -> None:
+    before = stack.child("sweeper")
+    os.kill(before, signal.SIGKILL)
+    until(lambda: "sweeper runs again" in stack.said)
+    assert "sweeper died (signal 9)" in stack.said
+    assert stack.child("sweeper") != before
+
+
+@pytest.mark.skipif(
+    tuple(map(int, fastapi.__version__.split(".")[:2])) >= (0, 151),
+    reason="from FastAPI 0.151 on Prefect's server refuses the nulls that its own command line sends",
+)
+@pytest.mark.parametrize(("document", "n_deployments"), [("prefect.yaml", 3), ("sandbox.yaml", 4)])
+def test_documents_are_deployed_by_prefect_itself(
+    stack: Stack, api: Any, document: str, n_deployments: int, tmp_path: Path
+) -> None:
+    command = [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all", "--prefect-file"]
+    done = subprocess.run(
+        [*command, str(ROOT / "deployments" / document)],
+        env=os.environ | stack.env,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=180,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.count("successfully") == n_deployments
+
+
+def test_killed_stack_goes_on_where_it_was_and_stops_cleanly(stack: Stack, api: Any) -> None:
+    stack.admin.clock("frozen")
+    deployment = deploy(api, sweep, "qflows.flows.sweeping.sweep")
+    what = {"circuits": [BELL], "device": "ionq-simulator", "shots": 50, "detach_after": 0}
+    run = api.create_flow_run_from_deployment(deployment, parameters=what)
+    until(lambda: state(api, run) == "Suspended")
+    url = stack.env["PREFECT_API_URL"]
+    orphans = [stack.child(name) for name in ("server", "worker", "sweeper", "sandbox")]
+    stack.stop(signal.SIGKILL)
+    stack.start()
+    assert all(is_gone(pid) for pid in orphans)
+    assert stack.env["PREFECT_API_URL"] == url
+    stack.admin.clock("instant")
+    until(lambda: state(api, run) == "Completed")
+    assert stack.admin.count_jobs("ionq") == 1
+    children = [stack.child(name) for name in ("server", "worker", "sweeper", "sandbox")]
+    assert stack.stop(signal.SIGTERM) == 0
+    assert all(is_gone(pid) for pid in children)
+    assert "goes on where it was" in stack.said
