@@ -48,7 +48,7 @@ def campaign_jobs(device: str) -> list[str]:
 def campaign(device: str = "ionq-simulator") -> list[str]:
     """Buys five jobs and waits for them."""
     keys = campaign_jobs(device)
-    qflows.wait(keys, timeout=60)
+    qflows.wait(keys, timeout=300)
     return keys
 
 
@@ -57,7 +57,7 @@ def deferred(device: str = "ionq-simulator") -> list[str]:
     """Buys, leaves the process, and asks for the results when it is executed again."""
     keys = campaign_jobs(device)
     suspend_flow_run(timeout=600, key="queue")
-    qflows.wait(keys, timeout=60)
+    qflows.wait(keys, timeout=300)
     return keys
 
 
@@ -74,7 +74,8 @@ def execute(name: str, flow_run_id: str) -> None:
     """One execution of an existing flow run by Prefect's engine, in this process."""
     with get_client(sync_client=True) as api:
         # a worker proposes Pending before it starts a process
-        propose_state_sync(api, Pending(), flow_run_id=UUID(flow_run_id))
+        if not api.read_flow_run(UUID(flow_run_id)).state.is_pending():
+            propose_state_sync(api, Pending(), flow_run_id=UUID(flow_run_id))
         flow_run = api.read_flow_run(UUID(flow_run_id))
     run_flow(FLOWS[name], flow_run=flow_run, return_type="state")
 
@@ -84,6 +85,4 @@ if __name__ == "__main__":
     if verb == "execute":
         execute(*words)
     else:
-        FLOWS[words[0]].serve(
-            name=words[1], interval=int(words[2]), query_seconds=1, limit=1, print_starting_message=False
-        )
+        FLOWS[words[0]].serve(name=words[1], interval=int(words[2]), limit=1, print_starting_message=False)

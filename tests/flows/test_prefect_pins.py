@@ -35,7 +35,7 @@ def test_interval_schedule_makes_runs_that_finish(
     with (tmp_path / "serve.log").open("wb") as log:
         server = subprocess.Popen(
             command,
-            env=child_env | prefect_api.env,
+            env=child_env | prefect_api.env | {"PREFECT_RUNNER_POLL_FREQUENCY": "1"},
             cwd=tmp_path,
             stdout=log,
             stderr=subprocess.STDOUT,
