@@ -14,6 +14,7 @@ from prefect.runtime import flow_run
 from qflows import artifacts, benchmarks, characterize, tasks
 from qflows.benchmarks import Bench, BenchmarkResult, Row, Suite
 from qflows.errors import JobFailed, LedgerError, QflowsError
+from qflows.housekeeping import cancel_jobs
 
 
 def _flow_run_name() -> str:
@@ -42,7 +43,7 @@ def submit_suite(device: str, batch_id: str) -> int:
     return sum(job.vendor_id is not None for job in batch.sub_jobs())
 
 
-@flow(name="benchmark", flow_run_name=_flow_run_name, validate_parameters=False)
+@flow(name="benchmark", flow_run_name=_flow_run_name, validate_parameters=False, on_cancellation=[cancel_jobs])
 def benchmark(
     devices: Any,
     shots: int = 1000,
