@@ -14,6 +14,7 @@ from qflows.errors import Ambiguous, CredentialsMissing, NotSent, Refused, Throt
 _REFUSED_POST = frozenset({400, 401, 403, 404, 413, 422})
 _NEVER_LEFT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol)
 _BODY_CAP = 4_000
+_SHORTEST_SECRET = 12  # shorter ones are placeholders of a test or a sandbox, and may be ordinary words
 _LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 
 Params = Sequence[tuple[str, str]]
@@ -28,6 +29,7 @@ class IonQHttp:
             raise CredentialsMissing(f"the IonQ address {base_url} is not https; an API key must not travel in clear")
         self.base_url = base_url
         self._origin = f"{parts.scheme}://{parts.netloc}"
+        self._secret = api_key.encode()
         self._client = httpx.Client(
             headers={"Authorization": f"apiKey {api_key}", "User-Agent": "qflows"},
             timeout=timeout_s,
@@ -70,7 +72,7 @@ class IonQHttp:
         Raises Refused when nothing was accepted, NotSent when nothing was sent, Ambiguous in all other cases.
         """
         try:
-            answer = self._client.post(self.base_url + path, json=dict(body))
+            answer = self._send(self._client.build_request("POST", self.base_url + path, json=dict(body)))
         # from None: frames of the transport hold the key in their locals, and some loggers print locals
         except _NEVER_LEFT as error:
             raise NotSent(f"ionq cannot be reached: {error}", provider="ionq") from None
@@ -91,9 +93,18 @@ class IonQHttp:
             body=answer.text[:_BODY_CAP],
         )
 
+    def _send(self, request: httpx.Request) -> httpx.Response:
+        """One request. A key that the vendor quotes in its answer is taken out: messages end in ledgers and logs."""
+        answer = self._client.send(request)
+        if len(self._secret) < _SHORTEST_SECRET or self._secret not in answer.content:
+            return answer
+        headers = {name: value for name, value in answer.headers.items() if name == "retry-after"}
+        content = answer.content.replace(self._secret, b"[API key]")
+        return httpx.Response(answer.status_code, headers=headers, content=content, request=request)
+
     def _read(self, request: httpx.Request) -> Any:
         try:
-            answer = self._client.send(request)
+            answer = self._send(request)
         except _NEVER_LEFT as error:
             raise NotSent(f"ionq cannot be reached: {error}", provider="ionq") from None
         except httpx.HTTPError:
