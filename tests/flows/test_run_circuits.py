@@ -55,10 +55,8 @@ def test_failed_circuit_fails_the_flow_with_the_vendors_reason(ionq: Admin) -> N
     assert isinstance(error, JobFailed)
     assert "the second is broken" in str(error)
     assert error.vendor_id == ionq.jobs("ionq")[1]["id"]
-    assert {one.type for one in artifacts(run_id(state))} == {
-        "table",
-        "markdown",
-    }  # what there was is shown all the same
+    # what there was is shown all the same
+    assert {one.key for one in artifacts(run_id(state))} >= {f"jobs-{DEVICE}", f"counts-{DEVICE}"}
 
 
 def test_partial_puts_the_error_in_the_place_of_the_failed_circuit(ionq: Admin) -> None:
