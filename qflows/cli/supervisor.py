@@ -98,13 +98,15 @@ class Supervisor:
         except (OSError, ValueError):
             return
         pids = [pid for pid in (pid_if_running(owner) for owner in left.values()) if pid is not None]
+        if not pids:
+            return
+        self.say(f"ending {len(pids)} process(es) that an earlier, killed `qflows up` left")
         for with_signal in (signal.SIGINT, signal.SIGKILL):
             pids = [pid for pid in pids if _send(pid, with_signal)]
             deadline = time.monotonic() + _STOP_S / 2
             while pids and time.monotonic() < deadline:
                 time.sleep(_LOOK_EVERY_S)
                 pids = [pid for pid in pids if _send(pid, 0)]
-        self.say(f"ended {len(left)} process(es) that an earlier, killed `qflows up` had left")
 
     def start(self, child: Child, *, timeout_s: float = 180.0) -> None:
         """Starts a child and waits until it is ready. Raises DidNotStart."""
