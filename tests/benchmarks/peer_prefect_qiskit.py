@@ -17,7 +17,7 @@ import tempfile
 import textwrap
 from pathlib import Path
 
-PEER = ["prefect-qiskit==0.2.1", "prefect>=3.8,<3.9", "fastapi>=0.139,<0.155", "sqlalchemy>=2.0,<2.1", "setuptools<81"]
+PEER = ["prefect-qiskit==0.2.1", "prefect>=3.8,<3.9", "fastapi>=0.139,<0.151", "sqlalchemy>=2.0,<2.1", "setuptools<81"]
 
 FAULTS: list[tuple[str, dict]] = [
     ("none", {}),

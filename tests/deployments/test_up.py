@@ -9,7 +9,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import fastapi
 import pytest
 from prefect.states import Cancelling
 from running_stack import Stack, deploy, is_gone, processes_of, until
@@ -71,10 +70,6 @@ def test_child_that_dies_is_started_again(stack: Stack) -> None:
     assert stack.child("sweeper") != before
 
 
-@pytest.mark.skipif(
-    tuple(map(int, fastapi.__version__.split(".")[:2])) >= (0, 151),
-    reason="from FastAPI 0.151 on Prefect's server refuses the nulls that its own command line sends",
-)
 @pytest.mark.parametrize(("document", "n_deployments"), [("prefect.yaml", 3), ("sandbox.yaml", 4)])
 def test_documents_are_deployed_by_prefect_itself(
     stack: Stack, api: Any, document: str, n_deployments: int, tmp_path: Path

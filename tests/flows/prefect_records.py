@@ -1,8 +1,4 @@
-"""What the Prefect server has on record, read through its API; it records a moment after the fact.
-
-Sort and limit are always said: the client's defaults for them (null) are refused with a 422 by the server of Prefect
-3.8.8 with fastapi 0.154.
-"""
+"""What the Prefect server has on record, read through its API; it records a moment after the fact."""
 
 from __future__ import annotations
 
@@ -78,7 +74,7 @@ def task_runs(flow_run_id: UUID | str, *, timeout_s: float = 60.0) -> list[TaskR
 
 
 def artifacts(flow_run_id: UUID | str) -> list[Artifact]:
-    """Artifacts that the flow run created. The client's own `read_artifacts` cannot be used at all: see above."""
+    """Artifacts that the flow run created."""
     wanted = {"artifacts": {"flow_run_id": {"any_": [str(flow_run_id)]}}, "limit": _MOST}
     with get_client(sync_client=True) as api:
         return [Artifact.model_validate(one) for one in api._client.post("/artifacts/filter", json=wanted).json()]
