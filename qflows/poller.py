@@ -12,10 +12,10 @@ import time
 import uuid
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from qflows.errors import InDoubt, ProviderError, Refused, ResultsHeld, UnknownJob, WaitTimeout
+from qflows.errors import InDoubt, ProviderError, Refused, ResultsHeld, UnknownJob, Unreadable, WaitTimeout
 from qflows.ledger import lanes, outcomes, reads
 from qflows.model import Job
 from qflows.protocol import Lookup, Observation, Phase, Provider
@@ -27,6 +27,7 @@ log = logging.getLogger("qflows.poller")
 _READ_EVERY_S = 0.25  # how often a waiter without the lane reads the ledger
 _LANE_LEASE_S = 60.0
 _REFUSALS = 3  # polls refused in a row (credentials revoked) before the waiter is told
+_UNREADABLE = 3  # answers in a row that fit no document before a result is left alone: one may be a cut-off download
 _STORED_AT_ONCE = 32
 _NOT_LISTED = "(not listed)"
 _GONE = Observation(
@@ -51,6 +52,7 @@ class Poller:
     poll_min_s: float | None = None
     _waiter: str = field(default_factory=lambda: uuid.uuid4().hex[:8], repr=False)
     _refusals: int = 0
+    _unreadable: dict[str, int] = field(default_factory=dict, repr=False)
 
     def wait(
         self, keys: Collection[str], *, timeout: float | None = None, on_change: OnChange | None = None
@@ -59,12 +61,14 @@ class Poller:
 
         One deadline for all: after `timeout` seconds raises WaitTimeout naming the pending ones, which go on at the
         vendor. Raises InDoubt when only a person can tell where a job is, Refused when the vendor keeps refusing to
-        be polled (credentials), ResultsHeld when it finished all that is left and withholds the results, UnknownJob
-        for a key the ledger does not have.
+        be polled (credentials), ResultsHeld when it finished all that is left and withholds the results or answers
+        with something that cannot be read as such, UnknownJob for a key the ledger does not have.
         """
         deadline = time.monotonic() + timeout if timeout is not None else None
         handles: dict[str, Job] = {}
         outcomes.forget_held(self.submitter.ledger, keys)  # whoever waits again wants the vendor asked again
+        for key in keys:
+            self._unreadable.pop(key, None)
         while True:
             fresh = reads.by_keys(self.submitter.ledger, keys)
             missing = set(keys) - set(fresh)
@@ -81,8 +85,8 @@ class Poller:
                 return handles
             if all(job.is_held for job in pending):
                 raise ResultsHeld(
-                    f"{pending[0].provider} finished {len(pending)} job(s) and withholds their results: "
-                    f"{pending[0].queue_note or pending[0].word}; put the account in order, then wait again",
+                    f"{pending[0].provider} finished {len(pending)} job(s), but their results cannot be had: "
+                    f"{pending[0].queue_note or pending[0].word}; put that in order, then wait again",
                     pending=tuple(job.key for job in pending),
                 )
             if deadline is not None and time.monotonic() >= deadline:
@@ -200,7 +204,7 @@ class Poller:
         if not at_vendor:
             return False
         statuses = provider.poll([job.vendor_id for job in at_vendor if job.vendor_id])
-        seen = [(job, _look_of(statuses, job)) for job in at_vendor]
+        seen = [(job, self._if_readable(job, _look_of(statuses, job))) for job in at_vendor]
         seen = self._without_vanished(provider, seen)
         partly = [(j, look) for j, look in seen if look.phase is Phase.FAILED and j.n_programs > 1 and look != _GONE]
         done = [(job, look) for job, look in seen if look.phase is Phase.DONE]
@@ -222,6 +226,13 @@ class Poller:
             vanished = ages.get(job.key, -1.0) >= settle_s and self._is_gone(provider, job)
             looks.append((job, _GONE if vanished else look))
         return looks
+
+    def _if_readable(self, job: Job, look: Observation) -> Observation:
+        """A result that came in no documented shape several times in a row is left where it is, and a person told."""
+        if look.phase is not Phase.DONE or self._unreadable.get(job.key, 0) < _UNREADABLE:
+            return look
+        note = f"its answer fits no document (`qflows jobs show {job.key[:12]}` has the text)"
+        return replace(look, phase=Phase.HELD, queue_note=note)
 
     def _is_gone(self, provider: Provider, job: Job) -> bool:
         assert job.vendor_id is not None
@@ -251,8 +262,13 @@ class Poller:
             if look.phase is Phase.DONE or isinstance(error, Refused):
                 # done, but not here yet; or failed without partial results
                 outcomes.observe(self.submitter.ledger, [(job, look)])
+            if isinstance(error, Unreadable):
+                self._unreadable[job.key] = self._unreadable.get(job.key, 0) + 1
+                if self._unreadable[job.key] == _UNREADABLE:
+                    outcomes.keep_unreadable(self.submitter.ledger, job, error)
             log.warning("the result of job %s could not be read: %s", job.key[:12], error)
             return None
+        self._unreadable.pop(job.key, None)
         provenance = {"vendor": dict(result.metadata)} | versions()
         return outcomes.Outcome(job, result, provenance, look if look.phase is Phase.FAILED else None)
 

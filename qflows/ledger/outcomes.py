@@ -10,7 +10,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from qflows.errors import IllegalTransition
+from qflows.errors import IllegalTransition, Unreadable
 from qflows.ledger.claims import cancel_unsent, chunks
 from qflows.ledger.rows import CODE_CAP, MESSAGE_CAP, body_of, vendor_text
 from qflows.ledger.store import Ledger, utc_now
@@ -57,6 +57,19 @@ def forget_held(ledger: Ledger, keys: Collection[str]) -> None:
         with ledger.write() as connection:
             for part in chunks(held):
                 connection.execute(sa.update(jobs).where(jobs.c.key.in_(part)).values(is_held=False))
+
+
+def keep_unreadable(ledger: Ledger, job: Job, error: Unreadable) -> None:
+    """Keeps what the vendor sent instead of a result, capped, as an event of the job; its counts may yet come."""
+    with ledger.write() as connection:
+        ledger.record_event(
+            connection,
+            "unreadable-result",
+            job.key,
+            message=vendor_text(str(error), MESSAGE_CAP),
+            body=vendor_text(error.body or "", MESSAGE_CAP),
+        )
+    ledger.tell("unreadable-result", job.key)
 
 
 def missed(ledger: Ledger, absent: Collection[Job]) -> dict[str, float]:

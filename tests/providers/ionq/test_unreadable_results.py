@@ -1,0 +1,57 @@
+"""A result that fits no document: looked at a few times, kept, told to the waiter; never a purchase, never a guess."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from conformance import bell, spec_of
+from probes import Target
+
+from qflows.errors import ResultsHeld
+from qflows.ledger import Ledger, reads
+from qflows.ledger.intents import Intent, Want
+from qflows.poller import Poller
+from qflows.providers.ionq.adapter import IonQProvider
+from qflows.sandbox import Sandbox
+from qflows.submit import Submitter
+from qflows.transitions import JobStatus
+
+NONSENSE = json.dumps({"0": "half", "3": ["half"]})
+
+
+def test_result_that_fits_no_document_is_kept_and_told_and_can_be_asked_for_again(
+    provider: IonQProvider, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    ledger = Ledger.open(f"sqlite:///{tmp_path / 'ledger.db'}")
+    submitter = Submitter(ledger)
+    spec = spec_of(provider, Target("simulator"), bell(), shots=10)
+    (job,) = submitter.submit(provider, [Intent(spec, Want("run", "a", "h"), "ionq-simulator", provider.account)])
+    poller = Poller(submitter, lambda _: provider, poll_min_s=0.0)
+    fault = sandbox.admin.fault("status", "ionq.results", status=200, body=NONSENSE, times=None)
+    with pytest.raises(ResultsHeld, match="jobs show"):
+        poller.wait([job.key], timeout=20)
+    assert sandbox.admin.requests("ionq.results") == 3
+    kept = [event for event in reads.history(ledger, job.key) if event["kind"] == "unreadable-result"]
+    assert len(kept) == 1
+    assert "half" in str(kept[0]["detail"])
+    assert reads.job(ledger, job.key).status is JobStatus.RUNNING
+    sandbox.admin.clear_faults(fault["id"])
+    assert poller.wait([job.key], timeout=20)[job.key].status is JobStatus.COMPLETED
+    assert sandbox.admin.count_jobs("ionq") == 1
+    ledger.close()
+
+
+def test_result_that_is_cut_off_once_is_simply_asked_for_again(
+    provider: IonQProvider, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    ledger = Ledger.open(f"sqlite:///{tmp_path / 'ledger.db'}")
+    submitter = Submitter(ledger)
+    spec = spec_of(provider, Target("simulator"), bell(), shots=10)
+    (job,) = submitter.submit(provider, [Intent(spec, Want("run", "a", "h"), "ionq-simulator", provider.account)])
+    sandbox.admin.fault("status", "ionq.results", status=200, body=NONSENSE, times=2)
+    done = Poller(submitter, lambda _: provider, poll_min_s=0.0).wait([job.key], timeout=20)
+    assert done[job.key].status is JobStatus.COMPLETED
+    assert not [event for event in reads.history(ledger, job.key) if event["kind"] == "unreadable-result"]
+    ledger.close()
