@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from qflows.sandbox.errors import WorkError
-from qflows.sandbox.statevector import Array, Op, apply, sample
+from qflows.sandbox.statevector import Array, Op, apply, compact, probabilities, sample, spread
 
 # 4**8 entries take about a millisecond a gate; beyond that, trajectories are cheaper than the density matrix
 MAX_DENSITY_QUBITS = 8
@@ -26,6 +27,30 @@ class Rates:
     def of(self, op: Op) -> float:
         """The rate of a gate."""
         return self.one_qubit if len(op.qubits) == 1 else self.more_qubits
+
+
+def drawn(
+    ops: Sequence[Op], rates: Rates | None, *, read: Collection[int], limit: int, shots: int, seed: int
+) -> dict[int, int]:
+    """Sampled outcomes on the original qubits, of which `read` are measured; ideal without `rates`.
+
+    Raises WorkError for more than `limit` qubits with gates, or a gate too wide for the trajectory method.
+    """
+    narrow, active = compact(ops, limit=limit)
+    if rates is None:
+        return spread(sample(probabilities(narrow, len(active)), shots, seed), active)
+    histogram = noisy_histogram(narrow, len(active), rates, shots=shots, seed=seed)
+    # a qubit without gates is read wrongly as well, and one flip needs no simulation
+    return _misread(spread(histogram, active), sorted(set(read) - set(active)), rates.readout, seed)
+
+
+def _misread(histogram: Mapping[int, int], qubits: Iterable[int], rate: float, seed: int) -> dict[int, int]:
+    random = np.random.default_rng([seed, 1])  # not the stream that drew the histogram
+    outcomes = [outcome for outcome, count in histogram.items() for _ in range(count)]
+    for qubit in qubits:
+        for shot in random.choice(len(outcomes), random.binomial(len(outcomes), rate), replace=False).tolist():
+            outcomes[shot] ^= 1 << qubit
+    return dict(Counter(outcomes))
 
 
 def noisy_histogram(ops: Sequence[Op], n_qubits: int, rates: Rates, *, shots: int, seed: int) -> dict[int, int]:

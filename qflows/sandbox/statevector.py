@@ -101,13 +101,19 @@ def sample(weights: Array, shots: int, seed: int) -> dict[int, int]:
 
 
 def spread(values: Mapping[int, Any], active: Sequence[int]) -> dict[int, Any]:
-    """Outcomes of compacted qubits as outcomes of the original ones; unused qubits read 0."""
+    """Outcomes of compacted qubits as outcomes of the original ones; unused qubits read 0.
+
+    Every outcome must be below 2**len(active): two of them would fall together otherwise.
+    """
     word = np.int64 if max(active, default=0) <= WORD_QUBITS else object
     found = np.array(list(values), dtype=word)
     moved = np.zeros(len(found), dtype=word)
     for place, qubit in enumerate(active):
         moved |= (found >> place & 1) << qubit
-    return dict(zip(moved.tolist(), values.values(), strict=True))
+    outcomes = dict(zip(moved.tolist(), values.values(), strict=True))
+    if len(outcomes) < len(values):
+        raise ValueError(f"{len(values)} outcomes became {len(outcomes)} on qubits {list(active)[:10]}")
+    return outcomes
 
 
 def nonzero(weights: Array) -> dict[int, float]:

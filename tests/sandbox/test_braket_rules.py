@@ -244,6 +244,22 @@ def test_expired_or_ignored_token_buys_again(client, sandbox):
     assert sandbox.admin.count_jobs("braket") == 3
 
 
+# -- program sets --------------------------------------------------------------------------------------------------
+
+
+def test_program_set_member_without_gates_keeps_every_shot_and_is_misread(north, clients, sandbox):
+    members = [program(""), program("x q[0];"), program("x q[0];", qubits=2)]
+    action = {"braketSchemaHeader": {"name": "braket.ir.openqasm.program_set", "version": "1"}, "programs": members}
+    arn = north.create_quantum_task(**task(deviceArn=GARNET, shots=3000, action=json.dumps(action)))["quantumTaskArn"]
+    place = north.get_quantum_task(quantumTaskArn=arn)["outputS3Directory"]
+    body = clients["s3", "us-east-1"].get_object(Bucket=BUCKET, Key=f"{place}/results.json")["Body"].read()
+    rows = [entry["executableResults"][0]["measurements"] for entry in json.loads(body)["programResults"]]
+    assert [len(each) for each in rows] == [1000, 1000, 1000]
+    # two bits in a hundred are misread on this device; the last qubit of the last program has no gate
+    assert 0 < sum(row[0] for row in rows[0]) < 60
+    assert 0 < sum(row[1] for row in rows[2]) < 60
+
+
 # -- search and tags -----------------------------------------------------------------------------------------------
 
 

@@ -15,8 +15,8 @@ from qiskit.quantum_info import SparsePauliOp, Statevector
 from qflows.sandbox.errors import WorkError
 from qflows.sandbox.ionq.execute import run_json, run_qasm3
 from qflows.sandbox.ionq.gates import Dialect, lower
-from qflows.sandbox.noise import MAX_DENSITY_QUBITS, Rates, noisy_histogram
-from qflows.sandbox.statevector import compact, evolve, probabilities
+from qflows.sandbox.noise import MAX_DENSITY_QUBITS, Rates, drawn, noisy_histogram
+from qflows.sandbox.statevector import Op, compact, evolve, probabilities, spread
 
 NO_NOISE = Rates(0.0, 0.0, 0.0)
 NOISE = Rates(one_qubit=0.02, more_qubits=0.08, readout=0.01)
@@ -219,3 +219,43 @@ def test_bad_openqasm_fails_only_its_job(text, code):
     with pytest.raises(WorkError) as failure:
         run_qasm3(qasm(text + "\n"))
     assert failure.value.code == code
+
+
+MISREAD = Rates(0.0, 0.0, 0.1)
+X = Op(np.array([[0, 1], [1, 0]], dtype=complex), (5,))
+
+
+def drawn_shots(ops: list[Op], read: tuple[int, ...], shots: int = 10_000) -> dict[int, int]:
+    """Outcomes of a device that only misreads, one bit in ten."""
+    return drawn(ops, MISREAD, read=read, limit=20, shots=shots, seed=7)
+
+
+def test_measured_qubits_without_gates_are_misread_too():
+    outcomes = drawn_shots([], (0, 3))
+    assert sum(outcomes.values()) == 10_000
+    assert set(outcomes) == {0, 1, 8, 9}
+    for qubit in (0, 3):
+        flipped = sum(count for outcome, count in outcomes.items() if outcome >> qubit & 1)
+        assert 900 < flipped < 1100
+
+
+def test_idle_qubit_is_misread_beside_a_busy_one():
+    outcomes = drawn_shots([X], (2, 5))
+    assert sum(outcomes.values()) == 10_000
+    assert set(outcomes) == {0, 4, 32, 36}
+    assert 900 < sum(count for outcome, count in outcomes.items() if outcome & 4) < 1100
+
+
+def test_idle_qubits_of_a_wide_device_keep_every_shot():
+    outcomes = drawn_shots([], tuple(range(82)), shots=500)
+    assert sum(outcomes.values()) == 500
+    assert max(outcomes) > 1 << 62
+
+
+def test_unmeasured_idle_qubit_stays_zero():
+    assert drawn_shots([], ()) == {0: 10_000}
+
+
+def test_outcomes_that_would_fall_together_are_an_error():
+    with pytest.raises(ValueError, match="2 outcomes became 1"):
+        spread({0: 3, 1: 4}, [])

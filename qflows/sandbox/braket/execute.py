@@ -8,8 +8,7 @@ from typing import Any
 
 from qflows.sandbox.braket.gates import operation
 from qflows.sandbox.errors import WorkError
-from qflows.sandbox.noise import Rates, noisy_histogram
-from qflows.sandbox.statevector import compact, probabilities, sample, spread
+from qflows.sandbox.noise import Rates, drawn
 
 
 def run(payload: dict[str, Any]) -> dict[str, Any]:
@@ -32,14 +31,11 @@ def run(payload: dict[str, Any]) -> dict[str, Any]:
 def _one(executable: dict[str, Any], payload: dict[str, Any], seed: int) -> dict[str, Any]:
     if "gates" not in executable:
         return _interpreted(executable, payload["shots"], payload["simulator"])
-    ops, active = compact([operation(*gate) for gate in executable["gates"]], limit=payload["limit"])
-    width = max(1, len(active))
-    if payload["rates"] is None:
-        histogram = sample(probabilities(ops, width), payload["shots"], seed)
-    else:
-        histogram = noisy_histogram(ops, width, Rates(*payload["rates"]), shots=payload["shots"], seed=seed)
-    found = spread(histogram, active)
-    return {"measured": executable["measured"], "histogram": {str(key): found[key] for key in sorted(found)}}
+    ops = [operation(*gate) for gate in executable["gates"]]
+    rates = None if payload["rates"] is None else Rates(*payload["rates"])
+    measured = executable["measured"]
+    found = drawn(ops, rates, read=measured, limit=payload["limit"], shots=payload["shots"], seed=seed)
+    return {"measured": measured, "histogram": {str(key): found[key] for key in sorted(found)}}
 
 
 def _interpreted(executable: dict[str, Any], shots: int, simulator: str) -> dict[str, Any]:

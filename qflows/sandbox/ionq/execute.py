@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from qflows.sandbox.errors import WorkError
 from qflows.sandbox.ionq.gates import Dialect, lower
-from qflows.sandbox.noise import Rates, noisy_histogram
-from qflows.sandbox.statevector import compact, nonzero, probabilities, sample, spread
+from qflows.sandbox.noise import Rates, drawn
+from qflows.sandbox.statevector import compact, nonzero, probabilities, spread
 
 if TYPE_CHECKING:
     from qiskit import QuantumCircuit
@@ -18,17 +18,15 @@ def run_json(payload: dict[str, Any]) -> dict[str, Any]:
     """Execute JSON gates. Returns `probabilities` (exact) or `histogram` (sampled); keys: decimal, qubit 0 lowest."""
     dialect = Dialect(**payload.get("dialect", {}))
     ops = lower(payload["circuit"], payload["gateset"], payload["qubits"], dialect)
-    ops, active = compact(ops, limit=payload["limit"])
+    narrow, active = compact(ops, limit=payload["limit"])
     if payload["dry_run"]:
         return {}
-    width = max(1, len(active))
     if payload["is_exact"]:
-        return {"probabilities": _named(spread(nonzero(probabilities(ops, width)), active))}
-    if payload["rates"] is None:
-        histogram = sample(probabilities(ops, width), payload["shots"], payload["seed"])
-    else:
-        histogram = noisy_histogram(ops, width, Rates(**payload["rates"]), shots=payload["shots"], seed=payload["seed"])
-    return {"histogram": _named(spread(histogram, active))}
+        return {"probabilities": _named(spread(nonzero(probabilities(narrow, len(active))), active))}
+    rates = None if payload["rates"] is None else Rates(**payload["rates"])
+    read = range(payload["qubits"])  # IonQ measures every qubit of the circuit
+    histogram = drawn(ops, rates, read=read, limit=payload["limit"], shots=payload["shots"], seed=payload["seed"])
+    return {"histogram": _named(histogram)}
 
 
 def _named(values: dict[int, Any]) -> dict[str, Any]:

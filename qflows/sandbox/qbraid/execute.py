@@ -8,8 +8,8 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from qflows.sandbox.errors import WorkError
-from qflows.sandbox.noise import Rates, noisy_histogram
-from qflows.sandbox.statevector import Op, compact, probabilities, sample, spread
+from qflows.sandbox.noise import Rates, drawn
+from qflows.sandbox.statevector import Op
 
 if TYPE_CHECKING:
     from qiskit import QuantumCircuit
@@ -45,13 +45,10 @@ def _counts(program: Mapping[str, Any], payload: Mapping[str, Any], seed: int) -
     for step in circuit.data:
         if step.operation.name not in ("barrier", "delay", "measure"):
             ops.append(Op(_matrix(step.operation), tuple(circuit.find_bit(qubit).index for qubit in step.qubits)))
-    narrow, active = compact(ops, limit=payload["limit"])
-    width, seed = max(1, len(active)), seed % 2**31
-    if payload["rates"] is None:
-        drawn = sample(probabilities(narrow, width), payload["shots"], seed)
-    else:
-        drawn = noisy_histogram(narrow, width, Rates(*payload["rates"]), shots=payload["shots"], seed=seed)
-    histogram = spread(drawn, active)
+    rates = None if payload["rates"] is None else Rates(*payload["rates"])
+    histogram = drawn(
+        ops, rates, read=set(place.values()), limit=payload["limit"], shots=payload["shots"], seed=seed % 2**31
+    )
     counts: Counter[str] = Counter()
     for outcome, count in histogram.items():
         memory = sum((outcome >> qubit & 1) << clbit for clbit, qubit in place.items())
