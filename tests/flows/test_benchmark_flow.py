@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import PrefectServer
 from prefect_records import artifacts, flow_runs_named, task_runs
+from prefect_server import PrefectServer
 from typer.testing import CliRunner
 
 from qflows import benchmarks

@@ -17,13 +17,13 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
-from conftest import PrefectServer
 from prefect import flow, get_run_logger
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import BlockDocumentCreate, BlockDocumentUpdate
 from prefect.runtime import flow_run as running
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect_records import flow_run, task_runs, until
+from prefect_server import PrefectServer
 from typer.testing import CliRunner
 
 import qflows

@@ -8,9 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import PrefectServer
 from deployed_flows import BELL
 from prefect_records import flow_runs_of_flow
+from prefect_server import PrefectServer
 
 from qflows.sandbox import Admin
 

@@ -18,7 +18,6 @@ from uuid import UUID
 import deployed_flows
 import pytest
 import sqlalchemy as sa
-from conftest import PrefectServer
 from deployed_flows import FLOWS, LOGICAL_JOBS
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import DeploymentScheduleCreate
@@ -27,6 +26,7 @@ from prefect.client.schemas.schedules import IntervalSchedule
 from prefect.exceptions import Pause
 from prefect.states import AwaitingRetry, Crashed, Pending
 from prefect_records import flow_run, flow_runs_of, until
+from prefect_server import PrefectServer
 
 from qflows.sandbox import Admin
 

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import deployed_flows
 import pytest
-from conftest import PrefectServer, stop_with_parent
 from prefect_records import flow_runs_of_flow, until
+from prefect_server import PrefectServer, stop_with_parent
 
 import qflows
 from qflows.sandbox import Admin

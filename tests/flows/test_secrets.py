@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from conftest import PrefectServer
 from deployed_flows import BELL
 from prefect import flow
 from prefect.logging.handlers import APILogWorker
 from prefect_records import artifacts, flow_run, task_runs
+from prefect_server import PrefectServer
 
 import qflows
 from qflows.flows import run_circuits
