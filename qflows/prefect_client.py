@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Any
 
 from prefect.blocks.core import Block
@@ -13,6 +14,8 @@ from prefect.settings import PREFECT_API_URL
 from qflows.client import Client
 from qflows.device_block import saved_profile
 from qflows.errors import CredentialsMissing, NotSent
+from qflows.job_events import JobEvents
+from qflows.ledger.store import Ledger
 from qflows.profiles import DeviceProfile
 from qflows.settings import Settings
 
@@ -20,11 +23,18 @@ _FRESH_S = 60.0
 
 
 class PrefectClient(Client):
-    """A client that looks for saved blocks first."""
+    """A client that looks for saved blocks first, and tells Prefect of every change of a job's state."""
 
     def __init__(self, settings: Settings | None = None) -> None:
         super().__init__(settings)
         self._saved: dict[tuple[str | None, str], tuple[DeviceProfile | None, float]] = {}
+
+    @cached_property
+    def ledger(self) -> Ledger:
+        """The ledger, opened on first use."""
+        opened = super().ledger
+        opened.listeners.append(JobEvents(opened))
+        return opened
 
     def find_profile(self, name: str) -> DeviceProfile | None:
         """The profile saved in Prefect under this name, else the shipped one.

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from qflows import client
 from qflows.cli.mode import prefect_api
 from qflows.client import Client
+from qflows.ledger.store import Ledger
 from qflows.profiles import DeviceProfile
 
 if TYPE_CHECKING:
@@ -21,6 +22,19 @@ if TYPE_CHECKING:
 
 class CommandClient(Client):
     """A client that imports Prefect at the first device it is asked for, and only if there is an API."""
+
+    @cached_property
+    def ledger(self) -> Ledger:
+        """The ledger, opened on first use; changes made by a command reach Prefect's event feed too."""
+        opened = super().ledger
+        if prefect_api():
+            opened.listeners.append(self._tell_prefect)
+        return opened
+
+    def _tell_prefect(self, kind: str, key: str, detail: Mapping[str, Any]) -> None:
+        from qflows.job_events import JobEvents
+
+        JobEvents(self.ledger)(kind, key, detail)
 
     @cached_property
     def _saved_blocks(self) -> PrefectClient:

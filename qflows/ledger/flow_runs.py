@@ -86,6 +86,16 @@ def _by_root(flow_run_id: str) -> sa.ColumnElement[bool]:
     return sa.or_(attempts.c.root_id == flow_run_id, attempts.c.flow_run_id == flow_run_id)
 
 
+def flow_run_of(ledger: Ledger, job_key: str) -> str | None:
+    """The flow run whose attempt was the newest to want this job; None where no flow run stands behind it."""
+    ours = sa.and_(attempts.c.attempt == jobs.c.attempt, attempts.c.run_key == jobs.c.run_key)
+    with ledger.read() as connection:
+        found = connection.execute(
+            sa.select(attempts.c.flow_run_id).select_from(jobs).join(attempts, ours).where(jobs.c.key == job_key)
+        ).scalar()
+    return found or None
+
+
 def wanted_by(ledger: Ledger, found: Collection[Attempt]) -> list[str]:
     """Keys of live jobs that one of these attempts was the newest to want, and that nobody wants cancelled yet."""
     query = sa.select(jobs.c.key, jobs.c.run_key, jobs.c.attempt)
