@@ -7,7 +7,8 @@ Here every gate is one of the dialect's built-in gates; everything else is compi
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from threading import Lock
@@ -15,9 +16,13 @@ from typing import TYPE_CHECKING, Any
 
 from qflows.errors import ProgramRejected
 from qflows.programs import Program
+from qflows.programs.gates import STANDARD
+from qflows.programs.program import seal
 
 if TYPE_CHECKING:
     from qiskit import QuantumCircuit
+
+Angle = Callable[[Any], str]
 
 
 @dataclass(frozen=True)
@@ -59,36 +64,129 @@ def to_openqasm(program: Program, dialect: Dialect, *, mid_circuit: bool = False
     the dialect cannot say.
     """
     if program.has_mid_circuit and not mid_circuit:
-        raise ProgramRejected(f"{program.name}: {dialect.name} OpenQASM takes measurements at the end only")
-    compiled = _compiled(program, dialect)
-    width = program.n_clbits if mid_circuit else len(program.measured)
-    lines = [f"OPENQASM 3.0;\n{dialect.header}bit[{max(width, 1)}] b;\nqubit[{max(program.n_qubits, 1)}] q;"]
-    index = {bit: i for i, bit in enumerate(compiled.qubits)}
-    clbit = {bit: i for i, bit in enumerate(compiled.clbits)}
-    for step in compiled.data:
+        raise _measured_too_early(program, dialect)
+    head = _head(program, dialect, program.n_clbits if mid_circuit else len(program.measured))
+    steps = _steps(_compiled(program.circuit(), program, dialect), dialect, _literal, measures=mid_circuit)
+    return "\n".join([head, *steps, *([] if mid_circuit else _final_measures(program))]) + "\n"
+
+
+def to_openqasm_with_inputs(program: Program, dialect: Dialect) -> tuple[str, dict[str, float]]:
+    """As `to_openqasm`, every angle an `input float`; returns the source and the inputs' values in radians.
+
+    Programs that differ in nothing but angles give the same source and the same input names: a compiled shape is kept,
+    so all points of a sweep are compiled once.
+    """
+    if program.has_mid_circuit:
+        raise _measured_too_early(program, dialect)
+    shape, angles = angles_apart(program)
+    template = _template(shape, dialect.name, dialect.header, tuple(sorted(dialect.gates.items())))
+    given = dict(zip(template.parameters, angles, strict=True))
+    return template.source, {name: _value(expression, given) for name, expression in template.inputs.items()}
+
+
+@lru_cache(maxsize=4096)
+def angles_apart(program: Program) -> tuple[Program, tuple[float, ...]]:
+    """The program with all angles of named gates at zero, and the angles in order. Global phase is dropped."""
+    ops, angles = json.loads(program.text)["ops"], []
+    for op in ops:
+        if op[0] in STANDARD:
+            angles += op[1]
+            op[1] = [0.0] * len(op[1])
+    shape = seal(
+        n_qubits=program.n_qubits,
+        n_clbits=program.n_clbits,
+        registers=[(register.name, register.bits) for register in program.registers],
+        phase=0.0,
+        ops=ops,
+        name=program.name,
+    )
+    return shape, tuple(angles)
+
+
+@dataclass(frozen=True)
+class _Template:
+    """A compiled shape: `inputs` are qiskit expressions of `parameters`, which stand for the shape's angles."""
+
+    source: str
+    inputs: Mapping[str, Any]
+    parameters: tuple[Any, ...]
+
+
+@lru_cache(maxsize=512)
+def _template(shape: Program, name: str, header: str, gates: tuple[tuple[str, str], ...]) -> _Template:
+    from qiskit.circuit import Parameter, ParameterExpression
+
+    dialect = Dialect(name, header, dict(gates))
+    circuit, parameters = shape.circuit(), []
+    open_circuit = circuit.copy_empty_like()
+    for step in circuit.data:
+        operation = step.operation
+        if operation.name in STANDARD and operation.params:
+            own = [Parameter(f"angle_{len(parameters) + k}") for k in range(len(operation.params))]
+            parameters += own
+            operation = operation.base_class(*own)
+        open_circuit.append(operation, step.qubits, step.clbits, copy=False)
+    names: dict[Any, str] = {}
+
+    def angle(value: Any) -> str:
+        is_open = isinstance(value, ParameterExpression) and value.parameters
+        return names.setdefault(value, f"theta_{len(names)}") if is_open else _literal(value)
+
+    lines = _steps(_compiled(open_circuit, shape, dialect), dialect, angle, measures=False)
+    head = _head(shape, dialect, len(shape.measured), names.values())
+    source = "\n".join([head, *lines, *_final_measures(shape)]) + "\n"
+    return _Template(source, {name: value for value, name in names.items()}, tuple(parameters))
+
+
+def _value(expression: Any, given: Mapping[Any, float]) -> float:
+    if expression in given:
+        return given[expression]
+    return float(expression.bind({parameter: given[parameter] for parameter in expression.parameters}))
+
+
+def _measured_too_early(program: Program, dialect: Dialect) -> ProgramRejected:
+    return ProgramRejected(f"{program.name}: {dialect.name} OpenQASM takes measurements at the end only")
+
+
+def _head(program: Program, dialect: Dialect, width: int, inputs: Iterable[str] = ()) -> str:
+    declared = "".join(f"input float {name};\n" for name in inputs)
+    registers = f"bit[{max(width, 1)}] b;\nqubit[{max(program.n_qubits, 1)}] q;"
+    return f"OPENQASM 3.0;\n{dialect.header}{declared}{registers}"
+
+
+def _steps(circuit: QuantumCircuit, dialect: Dialect, angle: Angle, *, measures: bool) -> list[str]:
+    lines = []
+    index = {bit: i for i, bit in enumerate(circuit.qubits)}
+    clbit = {bit: i for i, bit in enumerate(circuit.clbits)}
+    for step in circuit.data:
         name, on = step.operation.name, [index[q] for q in step.qubits]
         if name == "measure":
-            if mid_circuit:
+            if measures:
                 lines.append(f"b[{clbit[step.clbits[0]]}] = measure q[{on[0]}];")
         elif name == "reset":
             lines.append(f"reset q[{on[0]}];")
         elif name not in ("barrier", "delay"):  # neither changes an ideal outcome, and Braket takes no delay
-            lines.append(_gate(dialect, name, step.operation.params, on))
-    if not mid_circuit:
-        lines += [f"b[{k}] = measure q[{qubit}];" for k, (qubit, _) in enumerate(program.measured)]
-    return "\n".join(lines) + "\n"
+            lines.append(_gate(dialect, name, [angle(p) for p in step.operation.params], on))
+    return lines
 
 
-def _gate(dialect: Dialect, name: str, params: list[Any], on: list[int]) -> str:
+def _final_measures(program: Program) -> list[str]:
+    return [f"b[{k}] = measure q[{qubit}];" for k, (qubit, _) in enumerate(program.measured)]
+
+
+def _literal(value: Any) -> str:
+    return repr(float(value))
+
+
+def _gate(dialect: Dialect, name: str, angles: list[str], on: list[int]) -> str:
     if name not in dialect.gates:
         raise ProgramRejected(f"gate {name} has no form in {dialect.name} OpenQASM; write it with standard gates")
-    angles = f"({', '.join(repr(float(p)) for p in params)})" if params else ""
-    return f"{dialect.gates[name]}{angles} {', '.join(f'q[{i}]' for i in on)};"
+    given = f"({', '.join(angles)})" if angles else ""
+    return f"{dialect.gates[name]}{given} {', '.join(f'q[{i}]' for i in on)};"
 
 
-def _compiled(program: Program, dialect: Dialect) -> QuantumCircuit:
+def _compiled(circuit: QuantumCircuit, program: Program, dialect: Dialect) -> QuantumCircuit:
     used = {step.name for step in program.instructions} - {"measure", "reset", "delay"}
-    circuit = program.circuit()
     if used <= dialect.gates.keys():
         return circuit
     opaque = sorted(name for name in used if name.startswith("opaque:"))

@@ -12,7 +12,7 @@ from qiskit.circuit.library import get_standard_gate_name_mapping
 from qiskit.quantum_info import Statevector, random_unitary
 
 from qflows.errors import ProgramRejected
-from qflows.openqasm import BRAKET, STDGATES, Dialect, to_openqasm
+from qflows.openqasm import BRAKET, STDGATES, Dialect, to_openqasm, to_openqasm_with_inputs
 from qflows.programs import Program, to_program
 from qflows.programs.gates import STANDARD
 
@@ -51,7 +51,7 @@ def assert_same_distribution(found: np.ndarray, circuit: QuantumCircuit) -> None
     assert np.abs(found - Statevector(circuit).probabilities()).max() < 1e-9, circuit.name
 
 
-def on_braket(source: str, n_qubits: int) -> np.ndarray:
+def on_braket(source: str, n_qubits: int, inputs: dict[str, float] | None = None) -> np.ndarray:
     """Probabilities by Braket's simulator; index bit k is qubit k."""
     from braket.devices import LocalSimulator
     from braket.ir.openqasm import Program as OpenQasm
@@ -59,7 +59,7 @@ def on_braket(source: str, n_qubits: int) -> np.ndarray:
     lines = [line for line in source.splitlines() if "measure" not in line and not line.startswith("bit")]
     # every qubit is named once more, so that idle ones are not left out
     text = "\n".join([*lines, *(f"i q[{k}];" for k in range(n_qubits)), "#pragma braket result probability"])
-    asked: Any = OpenQasm(source=text, inputs=None)
+    asked: Any = OpenQasm(source=text, inputs=inputs)
     result: Any = LocalSimulator("braket_sv").run(asked, shots=0).result()
     # Braket's first qubit is the leading digit
     return np.asarray(result.values[0]).reshape([2] * n_qubits).transpose(range(n_qubits)[::-1]).reshape(-1)
@@ -75,6 +75,14 @@ def test_braket_dialect_runs_as_the_state_vector_says() -> None:
     for seed in range(CIRCUITS):
         circuit = random_circuit(seed)
         assert_same_distribution(on_braket(to_openqasm(measured(circuit), BRAKET), circuit.num_qubits), circuit)
+
+
+def test_braket_dialect_with_inputs_runs_as_the_state_vector_says() -> None:
+    for seed in range(60):
+        circuit = random_circuit(seed + 30_000)
+        source, inputs = to_openqasm_with_inputs(measured(circuit), BRAKET)
+        assert source.count("input float") == len(inputs)
+        assert_same_distribution(on_braket(source, circuit.num_qubits, inputs), circuit)
 
 
 def test_stdgates_dialect_reads_back_as_the_state_vector_says() -> None:

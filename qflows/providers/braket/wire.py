@@ -17,20 +17,24 @@ from typing import Any
 
 from qflows.errors import ProgramRejected, Unreadable
 from qflows.model import Counts, ItemError, ItemResult
-from qflows.openqasm import BRAKET, Dialect, to_openqasm
+from qflows.openqasm import BRAKET, Dialect, angles_apart, to_openqasm, to_openqasm_with_inputs
 from qflows.programs import Program
 from qflows.programs.gates import OPAQUE
 from qflows.protocol import JobSpec, Observation, Phase
 from qflows.readout import check_total, merge, readout
 
 KEY = "qflows:key"
+NAME = "qflows:name"
 OPENQASM = "braket.ir.openqasm.program"
 PROGRAM_SET = "braket.ir.openqasm.program_set"
-OPTIONS = frozenset({"verbatim", "disable_qubit_rewiring", "error_mitigation", "reservation_arn", "memory"})
+# literal_angles writes angles into the text, for a device that takes no inputs: capabilities do not tell which do
+OPTIONS = frozenset(
+    {"verbatim", "literal_angles", "disable_qubit_rewiring", "error_mitigation", "reservation_arn", "memory"}
+)
 MITIGATIONS = frozenset({"debias"})
 MIN_MITIGATED_SHOTS = 2_500  # docs.aws.amazon.com/braket, IonQ error mitigation (stored copy, 2026)
 _MESSAGE_CAP = 2_000
-_MAX_TAGS = 48  # AWS-wide 50 a resource; two are ours
+MAX_TAGS = 48  # AWS-wide 50 a resource; two are ours
 
 # botocore 1.44.5, QuantumTaskStatus; CANCELLING is not final, the task may still complete
 STATUS: dict[str, Phase] = {
@@ -86,7 +90,7 @@ def request(spec: JobSpec, key: str, *, gates: Dialect, bucket: str, prefix: str
         "outputS3Bucket": bucket,
         "outputS3KeyPrefix": f"{prefix}/{key}",
         "action": json.dumps(action(spec, gates), separators=(",", ":")),
-        "tags": _tags(spec, key),
+        "tags": label_tags(spec.name, spec.tags, key),
     }
     if len(spec.programs) == 1:
         body["deviceParameters"] = json.dumps(_device_parameters(spec), separators=(",", ":"))
@@ -96,31 +100,62 @@ def request(spec: JobSpec, key: str, *, gates: Dialect, bucket: str, prefix: str
 
 
 def action(spec: JobSpec, gates: Dialect) -> dict[str, Any]:
-    """One OpenQASM program, or a program set with one executable per program, in order."""
-    programs = [
-        {"braketSchemaHeader": {"name": OPENQASM, "version": "1"}, "source": source_of(program, spec, gates)}
-        for program in spec.programs
-    ]
-    if len(programs) == 1:
-        return programs[0] | {"inputs": {}}
-    return {"braketSchemaHeader": {"name": PROGRAM_SET, "version": "1"}, "programs": programs}
+    """One OpenQASM program, or a program set: one program per shape, whose inputs list the angles of its executables.
+
+    Inputs: docs.aws.amazon.com/braket, "What OpenQASM features does Braket support"; lists: amazon-braket-schemas
+    1.32.1, `ProgramSet`.
+    """
+    members = []
+    for group in layout(spec):
+        written = [source_of(spec.programs[index], spec, gates) for index in group]
+        source, inputs = written[0]
+        lists = {name: [values[name] for _, values in written] for name in inputs}
+        members.append(
+            {
+                "braketSchemaHeader": {"name": OPENQASM, "version": "1"},
+                "source": source,
+                "inputs": lists if len(spec.programs) > 1 else inputs,
+            }
+        )
+    if len(spec.programs) == 1:
+        return members[0]
+    return {"braketSchemaHeader": {"name": PROGRAM_SET, "version": "1"}, "programs": members}
 
 
-def source_of(program: Program, spec: JobSpec, gates: Dialect) -> str:
-    """OpenQASM of one program, measured last in ascending clbit order."""
+def layout(spec: JobSpec) -> list[list[int]]:
+    """Which programs travel together: entry p of a set is executed once for each index in `layout(spec)[p]`, in order.
+
+    Programs without angles are never put together, since a set has no other way to say "twice".
+    """
+    groups: dict[str | int, list[int]] = {}
+    for index, program in enumerate(spec.programs):
+        shape, angles = (program, ()) if _has_literal_angles(spec) else angles_apart(program)
+        groups.setdefault(shape.digest if angles else index, []).append(index)
+    return list(groups.values())
+
+
+def _has_literal_angles(spec: JobSpec) -> bool:
+    return bool(spec.options.get("verbatim") or spec.options.get("literal_angles"))
+
+
+def source_of(program: Program, spec: JobSpec, gates: Dialect) -> tuple[str, dict[str, float]]:
+    """OpenQASM of one program, measured last in ascending clbit order, and its inputs in radians."""
     if not program.measured:
         raise ProgramRejected(f"{program.name} measures nothing; Braket would then measure every qubit")
     if spec.options.get("verbatim"):
-        return _verbatim(program)
-    return _exported(program, tuple(sorted(gates.gates.items())))
+        return _verbatim(program), {}
+    return _exported(program, tuple(sorted(gates.gates.items())), has_inputs=not _has_literal_angles(spec))
 
 
 @lru_cache(maxsize=512)
-def _exported(program: Program, gates: tuple[tuple[str, str], ...]) -> str:
+def _exported(
+    program: Program, gates: tuple[tuple[str, str], ...], *, has_inputs: bool
+) -> tuple[str, dict[str, float]]:
     from qiskit.exceptions import QiskitError
 
+    dialect = Dialect("braket", "", dict(gates))
     try:
-        return to_openqasm(program, Dialect("braket", "", dict(gates)))
+        return to_openqasm_with_inputs(program, dialect) if has_inputs else (to_openqasm(program, dialect), {})
     except QiskitError as error:
         names = ", ".join(theirs for _, theirs in gates)
         raise ProgramRejected(f"{program.name} cannot be written with the device's gates ({names}): {error}") from error
@@ -162,16 +197,21 @@ def _device_parameters(spec: JobSpec) -> dict[str, Any]:
     return body
 
 
-def _tags(spec: JobSpec, key: str) -> dict[str, str]:
+def label_tags(name: str, labels: Mapping[str, str], key: str) -> dict[str, str]:
     """The user's tags as AWS takes them, and ours. AWS tag rules: letters, digits, space and + - = . _ : / @."""
     tags = {
-        _tag_text(name, 128): _tag_text(value, 256)
-        for name, value in list(spec.tags.items())[:_MAX_TAGS]
-        if not name.lower().startswith(("aws:", "qflows:"))
+        tag_name(label): _tag_text(value, 256)
+        for label, value in list(labels.items())[:MAX_TAGS]
+        if not label.lower().startswith(("aws:", "qflows:"))
     }
-    if spec.name:
-        tags["qflows:name"] = _tag_text(spec.name, 256)
+    if name:
+        tags[NAME] = _tag_text(name, 256)
     return tags | {KEY: key}
+
+
+def tag_name(label: str) -> str:
+    """A label's name as AWS takes it."""
+    return _tag_text(label, 128)
 
 
 def _tag_text(text: Any, longest: int) -> str:
@@ -216,10 +256,7 @@ def items(spec: JobSpec, document: Any) -> tuple[ItemResult, ...]:
     try:
         if len(spec.programs) == 1:
             return (_single(spec.programs[0], document, spec),)
-        results = document["programResults"]
-        if len(results) != len(spec.programs):
-            raise Unreadable(f"braket: {len(results)} programs in a result where {len(spec.programs)} were sent")
-        return tuple(_member(program, entry, spec) for program, entry in zip(spec.programs, results, strict=True))
+        return _members(spec, document["programResults"])
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
         raise Unreadable(
             f"braket: the result is not in the documented shape: {error!r}",
@@ -228,8 +265,21 @@ def items(spec: JobSpec, document: Any) -> tuple[ItemResult, ...]:
         ) from error
 
 
-def _member(program: Program, entry: Mapping[str, Any], spec: JobSpec) -> ItemResult:
-    (executable,) = entry["executableResults"]
+def _members(spec: JobSpec, results: Sequence[Mapping[str, Any]]) -> tuple[ItemResult, ...]:
+    groups = layout(spec)
+    if len(results) != len(groups):
+        raise Unreadable(f"braket: {len(results)} programs in a result where {len(groups)} were sent")
+    found: dict[int, ItemResult] = {}
+    for group, entry in zip(groups, results, strict=True):
+        executed = {int(executable["inputsIndex"]): executable for executable in entry["executableResults"]}
+        if len(executed) != len(entry["executableResults"]) or executed.keys() != set(range(len(group))):
+            raise Unreadable(f"braket: executables {sorted(executed)} in a result where {len(group)} were sent")
+        for place, index in enumerate(group):
+            found[index] = _member(spec.programs[index], executed[place], spec)
+    return tuple(found[index] for index in range(len(spec.programs)))
+
+
+def _member(program: Program, executable: Mapping[str, Any], spec: JobSpec) -> ItemResult:
     failure = executable.get("failureMetadata")
     if failure is None:
         return _single(program, executable, spec)
