@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from qflows.grouping import Group, attach, group
     from qflows.model import Counts, Job, Result
     from qflows.programs import Program
-    from qflows.tasks import Session, batch, cancel, result, run, session, submit, wait
+    from qflows.tagging import Tagged
+    from qflows.tasks import Session, batch, cancel, result, run, session, submit, tag, wait
     from qflows.transitions import JobStatus
 
 __version__ = "0.1.0"
@@ -33,6 +34,8 @@ _HOME = {
     "result": "tasks",
     "run": "tasks",
     "cancel": "tasks",
+    "tag": "tasks",
+    "Tagged": "tagging",
     "attach": "grouping",
     "group": "grouping",
     "Group": "grouping",
@@ -63,6 +66,7 @@ __all__ = [
     "QflowsError",
     "Result",
     "Session",
+    "Tagged",
     "attach",
     "batch",
     "cancel",
@@ -73,6 +77,7 @@ __all__ = [
     "run",
     "session",
     "submit",
+    "tag",
     "wait",
     "wait_or_suspend",
 ]

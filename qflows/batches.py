@@ -12,12 +12,13 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
+from qflows import tagging
 from qflows.batch_plan import Planned, span
 from qflows.batch_results import BatchResult, CircuitError, by_circuit, owner_of_circuits, total_cost
 from qflows.errors import JobFailed
 from qflows.keys import digest
 from qflows.ledger import batches as ledger_batches
-from qflows.ledger import outcomes, reads
+from qflows.ledger import labels, outcomes, reads
 from qflows.ledger.batches import BatchRecord, PartRecord
 from qflows.ledger.intents import Intent, Want, put_into_session
 from qflows.ledger.store import utc_now
@@ -26,6 +27,7 @@ from qflows.poller import OnChange, Poller
 from qflows.programs import Program
 from qflows.protocol import JobSpec, Provider
 from qflows.submit import Submitter
+from qflows.tagging import Tagged
 from qflows.transitions import AT_VENDOR, LIVE, JobStatus
 
 # any part in an earlier status decides the status of the whole (qiskit-ibm-provider's composite job)
@@ -385,10 +387,21 @@ class Batch:
         handles = self._poller().wait(list(keys), timeout=timeout)
         return {keys[key]: job.status for key, job in handles.items()}
 
-    def update(self, *, name: str | None = None, tags: Mapping[str, str] | None = None) -> None:
-        """Changes name or tags in the ledger. Jobs at the vendor keep theirs: the key tag must not be lost."""
+    def update(self, *, name: str | None = None, tags: Mapping[str, str] | None = None) -> list[Tagged]:
+        """Gives the batch a name, or other tags in place of its present ones; returns what became of each job.
+
+        Tags go to every job, in the ledger and at the vendor where it lets us; jobs keep names of their own, which
+        say what they hold. Raises ProgramRejected before anything is written or sent.
+        """
+        new, gone = dict(tags or {}), () if tags is None else sorted(set(self.tags) - set(tags))
+        jobs = self.sub_jobs() if new or gone else []
+        for job in jobs:
+            tagging.check(self._provider, job, name=None, tags=new, remove=gone, at_vendor=True)
+        for job in jobs:  # before the batch's own row: a repetition after a crash must still know what goes
+            labels.change(self._ledger, job.key, name=None, tags=new, remove=gone)
         ledger_batches.update(self._ledger, self.id, name=name, tags=tags)
         self.record = ledger_batches.find(self._ledger, self.id)
+        return [tagging.copy_or_note(self._ledger, self._provider, job.key) for job in jobs]
 
     # -- telling people
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
-from qflows import estimation, profiles, providers, sessions
+from qflows import estimation, profiles, providers, sessions, tagging
 from qflows.batch_plan import Planned, job_limits, plan, refuse_composite, span
 from qflows.batch_results import total_cost
 from qflows.batches import Batch
@@ -37,6 +37,7 @@ from qflows.sessions import SessionHold
 from qflows.settings import Settings
 from qflows.submit import Submitter
 from qflows.sweeper import Sweeper
+from qflows.tagging import Tagged
 from qflows.transitions import JobStatus
 
 _PROGRAM_CAP = 4 * 1024 * 1024  # bytes of canonical text
@@ -424,6 +425,19 @@ class Client:
         """
         outcomes.request_cancel(self.ledger, keys)
         return self.wait(keys, timeout=timeout)
+
+    def tag(
+        self,
+        name: str,
+        tags: Mapping[str, str] | None = None,
+        *,
+        title: str | None = None,
+        remove: Collection[str] = (),
+        at_vendor: bool = True,
+    ) -> Tagged:
+        """Changes the labels of a job given as in `find`; `title` is its new name. See `tagging.change`."""
+        job, chosen = self.find(name), {"name": title, "tags": tags, "remove": remove, "at_vendor": at_vendor}
+        return tagging.change(self.ledger, self._provider_of(job), job.key, **chosen)
 
     def find(self, name: str) -> Job:
         """A job by key, unique beginning of it, or vendor id. Raises UnknownJob."""

@@ -46,6 +46,7 @@ class Capabilities:
     summed over its programs. `estimator`: expectation values are computed by the device itself. `repeats_posts`: the
     vendor's client repeats submissions by itself, so a look for extras is due after an apparent success.
     `native_groups`: the vendor keeps groups itself (`native_groups.GroupProvider`); a job's `session_id` names one.
+    `retags`: name and tags can be changed at the vendor after the submission (`TagProvider`).
     """
 
     lookup: Lookup
@@ -60,6 +61,7 @@ class Capabilities:
     repeats_posts: bool = False
     sessions: frozenset[str] = frozenset()
     native_groups: bool = False
+    retags: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,6 +248,24 @@ class Provider(Protocol):
 
     def estimate(self, spec: JobSpec) -> Cost | None:
         """What the job would cost, or None where the vendor does not say."""
+        ...
+
+
+class TagProvider(Provider, Protocol):
+    """A provider whose `capabilities.retags` is true."""
+
+    def check_tags(self, *, name: str, tags: Mapping[str, str]) -> None:
+        """Raises ProgramRejected for labels that the vendor cannot hold. No I/O."""
+        ...
+
+    def retag(
+        self, vendor_id: str, key: str, *, name: str, tags: Mapping[str, str], ours: Collection[str]
+    ) -> Sequence[str]:
+        """Makes these the name and tags of a job, and returns all it bears afterwards, read back from the vendor.
+
+        Tags named in `ours` that are not in `tags` go; tags that others put there stay; so does the key, at every
+        moment. Safe to repeat.
+        """
         ...
 
 

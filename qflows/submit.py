@@ -10,7 +10,7 @@ import logging
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from threading import Lock
 from typing import Any
@@ -85,7 +85,8 @@ class Submitter:
 
     def send(self, provider: Provider, batch: Sequence[Job]) -> None:
         """One claim and one POST for each job that is free to be sent. Outcomes are in the ledger, not raised."""
-        specs = {job.key: self.spec(job.key) for job in batch}
+        # labels may have changed since the spec was remembered
+        specs = {job.key: replace(self.spec(job.key), name=job.name, tags=job.tags) for job in batch}
         mine = claims.claim_several(self.ledger, list(specs), lease_s=self.lease_s, account=provider.account)
         unsent = list(mine.values())
         try:

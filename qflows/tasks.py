@@ -7,7 +7,7 @@ straight to the core and creates no task run.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Literal, ParamSpec, TypeVar
 
 from prefect import Task
@@ -21,6 +21,7 @@ from qflows.model import Job, Result
 from qflows.protocol import SessionInfo
 from qflows.scopes import client, scope
 from qflows.sessions import SessionHold, seconds
+from qflows.tagging import Tagged
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -163,6 +164,24 @@ def cancel(job: Job | str | Sequence[Job | str], *, timeout: float = 60.0) -> li
     keys = [_key(one) for one in wanted]
     handles = client().cancel(keys, timeout=timeout)
     return [handles[key] for key in keys]
+
+
+@_core_task(name="qflows-tag", run_name=_keys_name("tag"), retries=8, retry_if=_is_passing)
+def tag(
+    job: Job | str,
+    tags: Mapping[str, str] | None = None,
+    *,
+    name: str | None = None,
+    remove: Collection[str] = (),
+    at_vendor: bool = True,
+) -> Tagged:
+    """Adds or overwrites tags of a job, renames it, takes tags away: in the ledger, and at the vendor where it can be.
+
+    Returns what both hold now. IBM takes 5 tags beside the name, of 86 characters with their value; Braket 48; IonQ
+    and qBraid keep what was submitted. `at_vendor=False` changes the ledger alone.
+    Raises ProgramRejected before anything is written or sent.
+    """
+    return client().tag(_key(job), tags, title=name, remove=remove, at_vendor=at_vendor)
 
 
 @_core_task(name="qflows-run", run_name=_submit_name, retries=8, retry_if=_is_passing)

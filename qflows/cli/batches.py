@@ -15,6 +15,7 @@ import typer
 
 from qflows.batches import Batch
 from qflows.cli.connection import default_client
+from qflows.cli.jobs import read_labels, tagged_row
 from qflows.cli.run import read_options
 from qflows.cli.screen import errors_as_exit_codes, print_json, print_rows, progress_line
 from qflows.client import script_scope
@@ -149,6 +150,34 @@ def cancel(batch: Id, timeout: Annotated[float, typer.Option(help="Seconds to wa
         found = default_client().batch(batch)
         for part, status in sorted(found.cancel(timeout).items()):
             typer.echo(f"part {part}: {status.value}")
+
+
+@app.command("tag")
+def tag(
+    batch: Id,
+    labels: Annotated[
+        list[str] | None,
+        typer.Argument(help="TAG=VALUE adds or overwrites; name=TEXT renames.", metavar="TAG=VALUE..."),
+    ] = None,
+    remove: Annotated[list[str] | None, typer.Option(help="Take this tag away; may be repeated.")] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Change tags and name of a batch; its tags go to every job, also at the vendor where it can be told.
+
+    The exit code is 0 also when a vendor could not be told: the notes say so, and repeating the command is harmless.
+    """
+    with errors_as_exit_codes():
+        tags, name = read_labels(labels)
+        found = default_client().batch(batch)
+        kept = {tag: value for tag, value in found.tags.items() if tag not in (remove or ())}
+        changed = found.update(name=name, tags=kept | tags if tags or remove else None)
+        rows = [tagged_row(one) for one in changed]
+        if as_json:
+            print_json({"id": found.id, "name": found.name, "tags": dict(found.tags), "jobs": rows})
+            return
+        typer.echo(f"batch {found.id[:12]} ({found.name}): {dict(found.tags)}")
+        shown = [{"job": row["job"][:12], "vendor": " ".join(row["vendor"] or ()), "note": row["note"]} for row in rows]
+        print_rows(shown, ("job", "vendor", "note"), as_json=False, empty="its jobs were not changed")
 
 
 @app.command("export")

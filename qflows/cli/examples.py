@@ -21,6 +21,10 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "up": ("qflows up --sandbox",),
     "jobs ls": ("qflows jobs ls --status queued --device ionq-simulator",),
     "jobs show": ("qflows jobs show 3f9c01ab",),
+    "jobs tag": (
+        'qflows jobs tag 3f9c01ab study=h2 name="night run"',
+        "qflows jobs tag 3f9c01ab --remove study --ledger-only",
+    ),
     "jobs cancel": ("qflows jobs cancel 3f9c01ab 77d0e2c4",),
     "jobs resolve": (
         "qflows jobs resolve 3f9c01ab --submitted 0190c2f5-8d4e-7cc0-a1b2-3c4d5e6f7081",
@@ -34,6 +38,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "batch show": ("qflows batch show 9b1d44e0",),
     "batch report": ("qflows batch report 9b1d44e0 --json",),
     "batch rerun": ("qflows batch rerun 9b1d44e0",),
+    "batch tag": ("qflows batch tag 9b1d44e0 study=h2 name=night",),
     "batch cancel": ("qflows batch cancel 9b1d44e0",),
     "batch export": ("qflows batch export 9b1d44e0 counts.csv",),
     "group ls": ("qflows group ls --live",),

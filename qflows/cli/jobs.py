@@ -13,6 +13,7 @@ from qflows.client import Client
 from qflows.errors import ProgramRejected
 from qflows.ledger import reads
 from qflows.model import Job
+from qflows.tagging import Tagged
 
 app = typer.Typer(help="Jobs in the ledger.", no_args_is_help=True, rich_markup_mode=None)
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
@@ -71,6 +72,32 @@ def cancel(
             typer.echo(f"{len(late)} had finished already: too late to cancel, the counts are in the ledger")
 
 
+@app.command("tag")
+def tag(
+    job: Name,
+    labels: Annotated[
+        list[str] | None,
+        typer.Argument(help="TAG=VALUE adds or overwrites; name=TEXT renames.", metavar="TAG=VALUE..."),
+    ] = None,
+    remove: Annotated[list[str] | None, typer.Option(help="Take this tag away; may be repeated.")] = None,
+    ledger_only: Annotated[bool, typer.Option("--ledger-only", help="Do not tell the vendor.")] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Change tags and name of a job, in the ledger and at the vendor where it can be; shows what both hold then.
+
+    IBM and Braket can be told after the submission, also of finished jobs; IonQ and qBraid keep what was submitted.
+    The key by which qflows finds the job again is never touched. Repeating the command is harmless, and mends a vendor
+    that was not told because a connection or a process broke.
+    """
+    with errors_as_exit_codes():
+        tags, name = read_labels(labels)
+        changed = default_client().tag(job, tags, title=name, remove=remove or (), at_vendor=not ledger_only)
+        if as_json:
+            print_json(tagged_row(changed))
+            return
+        typer.echo("\n".join(f"{what:>10}  {text}" for what, text in tagged_row(changed).items() if text))
+
+
 @app.command("resolve")
 def resolve(
     job: Name,
@@ -90,6 +117,29 @@ def resolve(
             raise ProgramRejected("say one of --submitted VENDOR_ID and --absent")
         found = default_client().resolve(job, vendor_id=submitted)
         typer.echo(f"job {found.key[:12]} is {found.status}" + (f" as {found.vendor_id}" if found.vendor_id else ""))
+
+
+def read_labels(texts: list[str] | None) -> tuple[dict[str, str], str | None]:
+    """(tags, name) from words of the form TAG=VALUE. Raises ProgramRejected."""
+    found: dict[str, str] = {}
+    for text in texts or ():
+        label, equals, value = text.partition("=")
+        if not equals or not label:
+            raise ProgramRejected(f"{text!r} is not of the form TAG=VALUE")
+        found[label] = value
+    name = found.pop("name", None)
+    return found, name
+
+
+def tagged_row(changed: Tagged) -> dict[str, Any]:
+    """What ledger and vendor hold, for print."""
+    return {
+        "job": changed.job.key,
+        "name": changed.job.name,
+        "ledger": dict(changed.job.tags),
+        "vendor": None if changed.vendor_tags is None else list(changed.vendor_tags),
+        "note": changed.note,
+    }
 
 
 def _full(job: Job) -> dict[str, Any]:

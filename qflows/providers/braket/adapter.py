@@ -34,13 +34,14 @@ from qflows.providers.braket import bulk, wire
 from qflows.providers.braket.account import Account
 from qflows.providers.braket.aws import Aws
 from qflows.providers.braket.devices import Device
+from qflows.providers.braket.tags import Tags
 
 _SEEN = 50_000
 # where QPUs are (device pages, stored copy 2026); the caller's own region comes first
 _REGIONS = ("us-east-1", "us-west-1", "eu-north-1")
 
 
-class BraketProvider:
+class BraketProvider(Tags):
     """One AWS account's Braket. Safe for use from several threads."""
 
     name = "braket"
@@ -50,6 +51,7 @@ class BraketProvider:
         poll_page=bulk.PAGE,
         pace=Pace(first_s=1.0, factor=1.5, max_s=30.0),
         max_programs=100,  # per device in `limits`: only some take program sets
+        retags=True,
     )
 
     def __init__(self, aws: Aws, account: Account) -> None:

@@ -36,6 +36,7 @@ from qflows.providers.ibm.access import Access, find_access
 from qflows.providers.ibm.listing import PAGE, Listing
 from qflows.providers.ibm.runtime import Runtime
 from qflows.providers.ibm.sessions import Sessions
+from qflows.providers.ibm.tags import Tags
 
 if TYPE_CHECKING:
     from qflows.providers.ibm.compile import Compiled, Compiler
@@ -53,10 +54,11 @@ _CAPABILITIES = Capabilities(
     estimator=True,
     repeats_posts=False,  # http.py sends each POST once, whatever the client asks for
     sessions=frozenset({"dedicated", "batch"}),
+    retags=True,
 )
 
 
-class IBMProvider(Sessions):
+class IBMProvider(Sessions, Tags):
     """One instance of an IBM Quantum account. Safe for use from several threads. Makes no request until used."""
 
     name = "ibm"

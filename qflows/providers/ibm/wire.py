@@ -11,7 +11,7 @@ import json
 import math
 import zlib
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -58,10 +58,20 @@ def key_tag(key: str) -> str:
 
 def tags(spec: JobSpec, key: str) -> list[str]:
     """Mark, key, then name and tags of the caller as far as IBM's limits allow; the ledger has them all."""
-    wanted = [f"name={spec.name}"] if spec.name else []
-    wanted += [f"{name}={value}" for name, value in spec.tags.items()]
-    fitting = [text for text in wanted if len(text) <= MAX_TAG]
-    return [MARK, key_tag(key), *dict.fromkeys(fitting)][:MAX_TAGS]
+    fitting = [text for text in label_tags(spec.name, spec.tags) if len(text) <= MAX_TAG]
+    return [MARK, key_tag(key), *fitting][:MAX_TAGS]
+
+
+def label_tags(name: str, labels: Mapping[str, str]) -> list[str]:
+    """Name and tags of the caller as IBM's tags, which are plain texts."""
+    wanted = [f"name={name}"] if name else []
+    wanted += [f"{label}={value}" for label, value in labels.items()]
+    return list(dict.fromkeys(wanted))
+
+
+def is_label(tag: str, labels: Collection[str]) -> bool:
+    """True if a tag at IBM is the name, or the value of one of these labels."""
+    return any(tag.startswith(f"{label}=") for label in ("name", *labels))
 
 
 def phase_of(word: str) -> Phase:
