@@ -34,6 +34,7 @@ from qflows.providers.braket import bulk, wire
 from qflows.providers.braket.account import Account
 from qflows.providers.braket.aws import Aws
 from qflows.providers.braket.devices import Device
+from qflows.providers.braket.queue import Places
 from qflows.providers.braket.tags import Tags
 
 _SEEN = 50_000
@@ -59,6 +60,7 @@ class BraketProvider(Tags):
         self._account = account
         self.account = account.name
         self._bulk = bulk.Bulk(self._search)
+        self._places = Places(lambda arn: wire.observation(self._get(arn)))
         self._devices: dict[str, Device] = {}
         self._seen: OrderedDict[str, Mapping[str, Any]] = OrderedDict()
         self._lock = Lock()
@@ -198,7 +200,8 @@ class BraketProvider(Tags):
     def poll(self, vendor_ids: Sequence[str]) -> Mapping[str, Observation]:
         """SearchQuantumTasks, 100 tasks a request where it can be.
 
-        One GetQuantumTask more per failed task, for its reason, and for up to ten tasks that no search shows.
+        One GetQuantumTask more per failed task, for its reason, for up to ten tasks that no search shows, and for a
+        few queued ones, for their place (`queue.ASKED`).
         """
         looks: dict[str, Observation] = {}
         summaries = self._bulk.tasks(vendor_ids)
@@ -215,7 +218,7 @@ class BraketProvider(Tags):
             looks[arn] = wire.observation(task)
             if looks[arn].phase in (Phase.DONE, Phase.FAILED):
                 self._remember(arn, task)
-        return looks
+        return self._places.added(looks)
 
     def _get(self, arn: str) -> Mapping[str, Any]:
         if not wire.is_task(arn):

@@ -28,8 +28,10 @@ _USER_AGENT = "qflows BraketSchemas/1.32.1"
 QUOTAS: dict[str, tuple[float, int]] = {
     "CreateQuantumTask": (20, 40),
     "SearchQuantumTasks": (5, 50),
+    "GetQuantumTask": (100, 500),
     "CancelQuantumTask": (2, 20),
     "GetDevice": (5, 50),
+    "SearchDevices": (5, 50),
 }
 
 _HINTS = {

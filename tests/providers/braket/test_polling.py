@@ -12,7 +12,8 @@ from conformance import bell, key_of
 
 from qflows import providers
 from qflows.errors import Ambiguous
-from qflows.protocol import JobSpec, Phase
+from qflows.protocol import JobSpec, Observation, Phase
+from qflows.providers.braket import queue
 from qflows.providers.braket.adapter import BraketProvider
 from qflows.providers.braket.aws import QUOTAS, Pacer
 from qflows.providers.braket.bulk import BY_ARN, PAGE
@@ -206,3 +207,61 @@ def test_pacer_lets_a_burst_pass_and_then_keeps_its_rate() -> None:
     waits = [pacer.wait_s() for _ in range(7)]
     assert waits[:3] == [0.0, 0.0, 0.0]
     assert waits[6] == pytest.approx(1.0, abs=0.1)
+
+
+# -- places in the queue -------------------------------------------------------------------------------------------
+
+
+def test_queued_task_has_its_place_and_the_time_it_was_heard(provider: BraketProvider, sandbox: Sandbox) -> None:
+    sandbox.admin.clock("frozen")
+    ids = bought(provider, 3)
+    looks = provider.poll(ids)
+    assert [looks[arn].queue_position for arn in ids] == [1, 2, 3]
+    assert all(" UTC" in (looks[arn].queue_note or "") for arn in ids)
+
+
+def test_places_of_a_thousand_tasks_cost_a_handful_of_requests(provider: BraketProvider, sandbox: Sandbox) -> None:
+    sandbox.admin.clock("frozen")
+    ids = bought(provider, 1000)
+    searches, reads = Requests(sandbox), Requests(sandbox, "braket.get")
+    for _ in range(3):
+        looks = provider.poll(ids)
+    assert (searches.new(), reads.new()) == (3 * 1000 // PAGE, queue.ASKED)
+    placed = [look for look in looks.values() if look.queue_position is not None]
+    assert len(placed) == queue.ASKED
+    assert {look.queue_note for look in looks.values() if look.queue_position is None} == {queue.NOT_ASKED}
+
+
+def test_place_is_asked_for_again_in_turn_and_never_more_often_than_the_window_allows() -> None:
+    asked: list[str] = []
+    now = [100.0]
+
+    def get(arn: str) -> Observation:
+        asked.append(arn)
+        return Observation(Phase.QUEUED, "QUEUED", queue_position=len(asked))
+
+    places = queue.Places(get, clock=lambda: now[0])
+    looks = {f"task {i}": Observation(Phase.QUEUED, "QUEUED") for i in range(7)}
+    for moment in (100.0, 110.0, 129.9):
+        now[0] = moment
+        places.added(looks)
+    assert asked == [f"task {i}" for i in range(5)]
+    now[0] = 130.0
+    assert [look.queue_position for look in places.added(looks).values()] == [8, 9, 10, 4, 5, 6, 7]
+    assert asked[5:] == ["task 5", "task 6", "task 0", "task 1", "task 2"]
+
+
+def test_task_that_runs_has_no_place_and_costs_no_request(provider: BraketProvider, sandbox: Sandbox) -> None:
+    ids = bought(provider, 3)
+    reads = Requests(sandbox, "braket.get")
+    looks = provider.poll(ids)
+    assert reads.new() == 0
+    assert {(look.queue_position, look.queue_note) for look in looks.values()} == {(None, None)}
+
+
+def test_place_that_cannot_be_read_spoils_no_poll(provider: BraketProvider, sandbox: Sandbox) -> None:
+    sandbox.admin.clock("frozen")
+    ids = bought(provider, 2)
+    sandbox.admin.fault("status", "braket.get", status=429, times=None)
+    looks = provider.poll(ids)
+    assert {(look.phase, look.queue_note) for look in looks.values()} == {(Phase.QUEUED, queue.NOT_ASKED)}
