@@ -23,8 +23,6 @@ from qflows.programs import to_program
 from qflows.programs.gates import STANDARD
 from qflows.transitions import LIVE
 
-LABEL = "benchmark"
-
 
 class Outcome(StrEnum):
     """Whether a row has a value."""
@@ -54,6 +52,7 @@ class Row:
     shots: int
     is_headline: bool
     job_ids: tuple[str, ...]
+    job_keys: tuple[str, ...]
     at: datetime | None
     note: str
 
@@ -61,6 +60,7 @@ class Row:
         """Plain JSON; the time in ISO 8601."""
         return asdict(self) | {
             "job_ids": list(self.job_ids),
+            "job_keys": list(self.job_keys),
             "unit": "1",
             "at": self.at.isoformat() if self.at else None,
         }
@@ -130,6 +130,7 @@ class Suite:
     mirror_layers: int = 8
     seed: int | None = None  # None: from the run key
     options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    name: str = "benchmark"  # label and tag of the jobs; kept beside the values
 
     def seed_in(self, run_key: str) -> int:
         """The seed of the random circuits; a run key always gives the same."""
@@ -181,8 +182,8 @@ def prepare(core: Client, scope: Scope, devices: Sequence[str], suite: Suite) ->
 def _prepare(core: Client, scope: Scope, device: str, suite: Suite, seed: int, blocks: list[Block]) -> Bench:
     bench = Bench(device, blocks)
     arguments: dict[str, Any] = {
-        "device": device, "shots": suite.shots, "options": suite.options.get(device), "label": LABEL,
-        "tags": {"suite": LABEL},
+        "device": device, "shots": suite.shots, "options": suite.options.get(device), "label": suite.name,
+        "tags": {"suite": suite.name},
     }  # fmt: skip
     try:
         bench.blocks = suite.blocks(seed, core.device(device).limits.max_qubits)
@@ -194,7 +195,7 @@ def _prepare(core: Client, scope: Scope, device: str, suite: Suite, seed: int, b
         circuits = [circuit for block in _kept(bench) for circuit in block.circuits]
         if circuits:
             planned = core.plan_batch(circuits, **arguments)
-            bench.batch = core.create_batch(planned, device=device, scope=scope, name=f"benchmark of {device}")
+            bench.batch = core.create_batch(planned, device=device, scope=scope, name=f"{suite.name} of {device}")
     except LedgerError:
         raise
     except QflowsError as error:
@@ -288,20 +289,25 @@ def _rows(bench: Bench) -> list[Row]:
 
 
 def _blank(device: str, block: Block, outcome: Outcome, note: str, jobs: Sequence[Job]) -> Row:
-    ids = tuple(job.vendor_id for job in jobs if job.vendor_id)
     return Row(
-        device, block.metric, block.family, outcome, None, None, None, None, block.n, 0, True, ids, _ended(jobs), note
-    )
+        device, block.metric, block.family, outcome, None, None, None, None, block.n, 0, True, *_named(jobs),
+        _ended(jobs), note,
+    )  # fmt: skip
+
+
+def _named(jobs: Sequence[Job]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Vendors' ids and our keys."""
+    return tuple(job.vendor_id for job in jobs if job.vendor_id), tuple(job.key for job in jobs)
 
 
 def _measured(device: str, block: Block, items: Sequence[ItemResult], jobs: Sequence[Job]) -> list[Row]:
-    ids = tuple(job.vendor_id for job in jobs if job.vendor_id)
+    ids, keys = _named(jobs)
     at = _ended(jobs)
     shortened = _shortened(block, items) if block.family == "mirror" else ""
     return [
         Row(
             device, one.metric, block.family, Outcome.MEASURED, one.value, one.std_error, one.threshold,
-            None if shortened else one.passed, one.n, one.shots, one.is_headline, ids, at,
+            None if shortened else one.passed, one.n, one.shots, one.is_headline, ids, keys, at,
             "; ".join(note for note in (shortened, one.note) if note),
         )
         for one in block.read([Counts(item.counts or {}) for item in items])

@@ -49,6 +49,14 @@ METHODS: Mapping[str, tuple[str, str]] = {
     ),
 }
 
+UNCERTAINTIES: Mapping[str, str] = {
+    "bit order": "u² = q(1-q)/(N+3), q = (k+1)/(N+2): k hits of N shots, the posterior's variance with a flat prior",
+    "readout": "from the spread of wrong bits per shot: u² = (var0 + var1) / (4 N n²), never less than counting gives",
+    "ghz": "u² = (u(P)² + sum_k (2/(n+1) cos(n phi_k))² u(M_k)²) / 4, shares and parities as under bit order",
+    "mirror": "standard deviation over the circuits / sqrt(circuits), never less than their shot noise",
+    "vqe": "of the energy as the device or the estimator gives it: shot noise of each term, added in squares",
+}
+
 # the single-qubit Clifford group is these six words times the four Paulis
 _CLIFFORD_WORDS = ((), ("h",), ("s",), ("h", "s"), ("s", "h"), ("h", "s", "h"))
 _PAULIS = ((), ("x",), ("y",), ("z",))
@@ -107,17 +115,19 @@ def suite(
     """All blocks, also those too wide for the device: whoever runs them says what was left out.
 
     `sizes`: widths of the GHZ states and mirror circuits. Readout has the widest of them, or `max_qubits`.
+    `mirror_circuits`: of each size; 0 leaves this family out.
     `mirror_layers`: two-qubit layers of a mirror circuit, both halves together, so an even number.
     Equal arguments make equal circuits. Raises ProgramRejected for numbers that make no suite.
     """
     if not sizes or any(n < 2 for n in sizes) or len(set(sizes)) != len(sizes):
         raise ProgramRejected(f"sizes are different whole numbers of at least 2, not {list(sizes)}")
-    if mirror_circuits < 2 or mirror_layers < 2 or mirror_layers % 2:
-        raise ProgramRejected("mirror circuits: at least 2 of them, with an even number of layers, at least 2")
+    if mirror_circuits == 1 or mirror_circuits < 0 or mirror_layers < 2 or mirror_layers % 2:
+        raise ProgramRejected("mirror circuits: none or at least 2, with an even number of layers, at least 2")
     blocks = [_probe(name, circuit, expected) for name, circuit, expected in _probes()]
     blocks.append(_readout(min(max(sizes), max_qubits or max(sizes))))
     blocks += [_ghz(n) for n in sizes]
-    blocks += [_mirror(n, seed, mirror_circuits, mirror_layers) for n in sizes]
+    if mirror_circuits:
+        blocks += [_mirror(n, seed, mirror_circuits, mirror_layers) for n in sizes]
     return blocks
 
 

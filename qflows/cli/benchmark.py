@@ -67,15 +67,18 @@ def benchmark(
 
 
 def _straight(devices: list[str], suite: Suite, timeout: float | None, key: str) -> BenchmarkResult:
-    from qflows import benchmarks
+    from qflows import benchmarks, measuring
     from qflows.client import default_client, script_scope
 
+    core = default_client()
     show = progress_line()
     show(f"running the suite on {len(devices)} device(s); run key {key}")
     try:
-        return benchmarks.run(default_client(), script_scope(key), devices, suite, timeout)
+        found = benchmarks.run(core, script_scope(key), devices, suite, timeout)
     finally:
         show("")
+    measuring.keep_benchmark(core, found, suite)
+    return found
 
 
 def _show(found: BenchmarkResult, plot: Path | None) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 from qflows import artifacts
 from qflows.cli.connection import default_client
 from qflows.client import script_scope
+from qflows.measuring import keep_energy
 from qflows.sessions import SessionHold, seconds
 from qflows.vqe import VqeResult, VqeStep, solve, to_problem
 
@@ -56,6 +57,7 @@ def straight(arguments: Arguments, run_key: str, show: Callable[[str], None]) ->
         on_step=on_step,
     )
     show("")
+    keep_energy(core, found, arguments.device)
     return found
 
 

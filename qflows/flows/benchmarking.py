@@ -15,6 +15,7 @@ from qflows import artifacts, benchmarks, characterize, tasks
 from qflows.benchmarks import Bench, BenchmarkResult, Row, Suite
 from qflows.errors import JobFailed, LedgerError, QflowsError
 from qflows.housekeeping import cancel_jobs
+from qflows.measuring import keep_benchmark
 
 
 def _flow_run_name() -> str:
@@ -60,17 +61,24 @@ def benchmark(
     `devices`: a list of names. `shots`: for each of the suite's circuits (26 with the other defaults). `seed`: of the
     mirror circuits; default from the run key, so give one to run the same circuits every night. `options`: device →
     vendor options. What a device cannot run is skipped, and said so; a device that fails has that in its rows. Raises
-    JobFailed only when no device gave any value. Started again with the same run key it buys nothing twice.
+    JobFailed only when no device gave any value. Started again with the same run key it buys nothing twice. Every
+    value is kept in the ledger; `qflows report` compares it with the last 30.
     """
+    suite = Suite(shots, tuple(sizes), mirror_circuits, mirror_layers, seed, options or {})
+    return measure(devices, suite, timeout, run_key)
+
+
+def measure(devices: Any, suite: Suite, timeout: float | None, run_key: str | None) -> BenchmarkResult:
+    """The body of the flows that measure devices: buys, waits, keeps every value in the ledger, shows them."""
     log = get_run_logger()
     core = tasks.client()
     here = tasks.scope(run_key)
-    suite = Suite(shots, tuple(sizes), mirror_circuits, mirror_layers, seed, options or {})
     benches = benchmarks.prepare(core, here, [devices] if isinstance(devices, str) else list(devices), suite)
     _submit(benches)
     benchmarks.wait(core, benches, timeout)
     result = benchmarks.collect(here, benches, suite)
-    publish(result)
+    keep_benchmark(core, result, suite)
+    publish(result, suite.name)
     for device, text in result.failed_devices.items():
         log.error("%s: %s", device, text)
     for device, text in result.wrong_bit_order.items():
@@ -96,12 +104,12 @@ def _submit(benches: Sequence[Bench]) -> None:
             bench.error = str(error)
 
 
-def publish(result: BenchmarkResult) -> None:
+def publish(result: BenchmarkResult, name: str = "benchmark") -> None:
     """A table (devices × metrics) and a page with plot, table and methods as artifacts of the running flow."""
     lines, columns = benchmarks.table(result)
     escaped = [{name: artifacts.escape(line.get(name, "")) for name in columns} for line in lines]
-    title = f"benchmark of {len(result.devices)} device(s), {result.shots} shots a circuit"
-    create_table_artifact(table=escaped, key=artifacts.key_name("benchmark-table"), description=title)
+    title = f"{name} of {len(result.devices)} device(s), {result.shots} shots a circuit"
+    create_table_artifact(table=escaped, key=artifacts.key_name(f"{name}-table"), description=title)
     groups, series = benchmarks.points(result)
     page = [
         f"# {artifacts.escape(title)}",
@@ -113,11 +121,12 @@ def publish(result: BenchmarkResult) -> None:
         artifacts.markdown_table([_detail(row) for row in result.rows], _DETAILS),
         "## Methods",
         *(
-            f"- **{artifacts.escape(name)}**: {artifacts.escape(how)}; {artifacts.escape(source)}"
-            for name, (how, source) in characterize.METHODS.items()
+            f"- **{artifacts.escape(family)}**: {artifacts.escape(how)}; {artifacts.escape(source)}"
+            for family, (how, source) in characterize.METHODS.items()
+            if family in {row.family for row in result.rows}
         ),
     ]
-    artifacts.publish_markdown("benchmark", "\n\n".join(page), title)
+    artifacts.publish_markdown(name, "\n\n".join(page), title)
 
 
 _DETAILS = ("device", "metric", "value", "shots", "jobs", "at", "note")

@@ -11,6 +11,7 @@ from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
 
 from qflows import artifacts, tasks
+from qflows.measuring import keep_energy
 from qflows.problems import Problem
 from qflows.sessions import SessionHold, seconds
 from qflows.vqe import VqeResult, VqeStep, solve, to_problem
@@ -74,6 +75,7 @@ def vqe(
         on_step=screen.step,
         on_iteration=lambda it: log.info("iteration %d: %.9f (%d evaluations)", it.index, it.value, it.n_evaluations),
     )
+    keep_energy(core, found, device)
     publish(found, device)
     screen.done()
     log.info("%s: %.9f ± %.2g %s; %s", found.problem, found.energy, found.std_error, found.unit, found.message)

@@ -16,7 +16,7 @@ metadata = sa.MetaData(
 )
 
 # The newest migration; a test compares it with Alembic's own head.
-HEAD = "0001"
+HEAD = "0002"
 
 
 class UtcDateTime(sa.types.TypeDecorator[datetime]):
@@ -130,6 +130,9 @@ jobs = sa.Table(
     sa.Column("submission", sa.JSON),  # what the adapter noted when it sent: compiled circuit, calibration snapshot
     sa.Column("provenance", sa.JSON, nullable=False),
     sa.Index("ix_jobs_run_key", "run_key"),
+    # the report reads a night, however many nights there were before
+    sa.Index("ix_jobs_created_at", "created_at"),
+    sa.Index("ix_jobs_finished_at", "finished_at"),
     # one vendor id belongs to one job: two rows can never adopt the same purchase
     sa.Index(
         "uq_jobs_vendor_id",
@@ -331,4 +334,46 @@ crash_retries = sa.Table(  # one row per crash that was answered with a retry
     sa.Column("flow_run_id", sa.String(64), primary_key=True),
     sa.Column("state_id", sa.String(64), primary_key=True),  # the Crashed state
     sa.Column("claimed_at", sa.Float, nullable=False),  # by the database's clock
+)
+
+measurements = sa.Table(  # what runs found out about devices, to be compared with later nights
+    "measurements",
+    metadata,
+    sa.Column("run_key", sa.String(512), primary_key=True),
+    sa.Column("device", sa.String(255), primary_key=True),
+    sa.Column("name", sa.String(128), primary_key=True),
+    sa.Column("family", sa.String(32), nullable=False),
+    sa.Column("setup", sa.String(64), nullable=False),  # digest of how it was measured: only equal ones are compared
+    sa.Column("suite", sa.String(32), nullable=False),
+    sa.Column("value", sa.Float, nullable=False),
+    sa.Column("std_error", sa.Float, nullable=False),
+    sa.Column("unit", sa.String(32), nullable=False),
+    sa.Column("n_qubits", sa.Integer, nullable=False),
+    sa.Column("shots", sa.Integer, nullable=False),
+    sa.Column("is_headline", sa.Boolean, nullable=False),
+    sa.Column("at", UtcDateTime, nullable=False),  # when the last of its jobs ended
+    sa.Column("job_keys", sa.JSON, nullable=False),
+    sa.Column("calibration", sa.String(64)),  # null: the vendor said nothing
+    sa.Index("ix_measurements_series", "device", "name", "setup", "at"),
+    sa.Index("ix_measurements_at", "at"),
+)
+
+calibrations = sa.Table(  # snapshots as vendors gave them, once each
+    "calibrations",
+    metadata,
+    sa.Column("digest", sa.String(64), primary_key=True),
+    sa.Column("body", sa.JSON, nullable=False),
+)
+
+slots = sa.Table(  # schedule slots that a policy for missed ones looked at, and what it decided, once
+    "slots",
+    metadata,
+    sa.Column("key", sa.String(64), primary_key=True),  # deployment, slot and parameters: twin runs share it
+    sa.Column("deployment_id", sa.String(64), nullable=False),
+    sa.Column("slot", UtcDateTime, nullable=False),
+    sa.Column("flow_name", sa.String(255), nullable=False),
+    sa.Column("flow_run_id", sa.String(64), nullable=False),  # whose start decided
+    sa.Column("started_at", UtcDateTime, nullable=False),
+    sa.Column("skipped", sa.Text),  # why; null: it ran
+    sa.Index("ix_slots_started_at", "started_at"),
 )

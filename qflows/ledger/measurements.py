@@ -1,0 +1,130 @@
+"""Measured values in the ledger: written once per run, device and quantity, read as series."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import fields
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from qflows.drift import SCAN, Measurement
+from qflows.ledger.claims import chunks
+from qflows.ledger.store import Ledger
+from qflows.ledger.tables import calibrations, jobs, measurements
+
+_FIELDS = tuple(one.name for one in fields(Measurement))
+_COLUMNS = [measurements.c[name] for name in _FIELDS]
+
+
+def record(ledger: Ledger, found: Sequence[Measurement], snapshots: Mapping[str, Mapping[str, Any]]) -> int:
+    """Writes values and the calibration snapshots they name; returns how many were new.
+
+    The first value of a run, device and quantity stays: a replay writes nothing, and cannot change what was read.
+    """
+    named = {one.calibration for one in found if one.calibration}
+    rows = [{name: getattr(one, name) for name in _FIELDS} | {"job_keys": list(one.job_keys)} for one in found]
+    # in one order everywhere, so that two writers never wait for each other's rows
+    rows.sort(key=lambda row: (row["run_key"], row["device"], row["name"]))
+
+    def work(connection: sa.Connection) -> int:
+        for digest in sorted(named):
+            connection.execute(ledger.insert(_calibration_insert), {"digest": digest, "body": snapshots[digest]})
+        new = (connection.execute(ledger.insert(_measurement_insert), row).scalar() for row in rows)
+        return sum(one is not None for one in new)
+
+    return ledger.transact(work)
+
+
+def _measurement_insert(insert: Callable[[sa.Table], Any]) -> Any:
+    row = {name: sa.bindparam(name, type_=measurements.c[name].type) for name in _FIELDS}
+    made = insert(measurements).values(row).on_conflict_do_nothing()
+    return made.returning(measurements.c.run_key)
+
+
+def _calibration_insert(insert: Callable[[sa.Table], Any]) -> Any:
+    row = {name: sa.bindparam(name, type_=calibrations.c[name].type) for name in ("digest", "body")}
+    return insert(calibrations).values(row).on_conflict_do_nothing()
+
+
+def _measurement(row: Any) -> Measurement:
+    return Measurement(**{**row._mapping, "job_keys": tuple(row.job_keys)})
+
+
+def between(ledger: Ledger, since: datetime, until: datetime) -> list[Measurement]:
+    """Values of `since` <= at < `until`, oldest first."""
+    query = (
+        sa.select(*_COLUMNS)
+        .where(measurements.c.at >= since, measurements.c.at < until)
+        .order_by(measurements.c.at, measurements.c.device, measurements.c.name)
+    )
+    with ledger.read() as connection:
+        return [_measurement(row) for row in connection.execute(query)]
+
+
+def of_run(ledger: Ledger, run_key: str) -> list[Measurement]:
+    """What one run measured."""
+    query = sa.select(*_COLUMNS).where(measurements.c.run_key == run_key).order_by(measurements.c.name)
+    with ledger.read() as connection:
+        return [_measurement(row) for row in connection.execute(query)]
+
+
+def series(
+    ledger: Ledger, device: str, name: str, setup: str, *, until: datetime | None = None, limit: int = SCAN
+) -> list[Measurement]:
+    """The newest values of one device, quantity and set-up, oldest of them first; before `until` if given."""
+    newest_first = (
+        sa.select(*_COLUMNS)
+        .where(measurements.c.device == device, measurements.c.name == name, measurements.c.setup == setup)
+        .order_by(measurements.c.at.desc(), measurements.c.run_key.desc())
+        .limit(limit)
+    )
+    if until is not None:
+        newest_first = newest_first.where(measurements.c.at < until)
+    with ledger.read() as connection:
+        return [_measurement(row) for row in connection.execute(newest_first)][::-1]
+
+
+def newest_of_each(ledger: Ledger, *, until: datetime) -> list[Measurement]:
+    """The newest headline value of every device, quantity and set-up before `until`."""
+    place = (measurements.c.device, measurements.c.name, measurements.c.setup)
+    ranked = (
+        sa.select(
+            *_COLUMNS, sa.func.row_number().over(partition_by=place, order_by=measurements.c.at.desc()).label("k")
+        )
+        .where(measurements.c.is_headline, measurements.c.at < until)
+        .subquery()
+    )
+    query = sa.select(*(ranked.c[name] for name in _FIELDS)).where(ranked.c.k == 1)
+    with ledger.read() as connection:
+        found = [_measurement(row) for row in connection.execute(query)]
+    return sorted(found, key=lambda one: one.series)
+
+
+def snapshots(ledger: Ledger, digests: Collection[str]) -> dict[str, Mapping[str, Any]]:
+    """Calibration snapshots by digest."""
+    with ledger.read() as connection:
+        query = sa.select(calibrations.c.digest, calibrations.c.body)
+        return {
+            digest: body
+            for part in chunks(sorted(set(digests)))
+            for digest, body in connection.execute(query.where(calibrations.c.digest.in_(part)))
+        }
+
+
+def circumstances(ledger: Ledger, job_keys: Collection[str]) -> dict[str, tuple[str, Mapping[str, Any], Any]]:
+    """Of each job: the vendor's device id, the options it was bought with, and the calibration snapshot or None."""
+    query = sa.select(jobs.c.key, jobs.c.device_id, jobs.c.options, jobs.c.provenance, jobs.c.submission)
+    with ledger.read() as connection:
+        return {
+            row.key: (row.device_id, row.options, _snapshot(row.provenance, row.submission))
+            for part in chunks(sorted(set(job_keys)))
+            for row in connection.execute(query.where(jobs.c.key.in_(part)))
+        }
+
+
+def _snapshot(provenance: Mapping[str, Any], submission: Mapping[str, Any] | None) -> Any:
+    """By convention adapters put it under `target`, in what comes with the result or in what they note when sending."""
+    vendor = provenance.get("vendor") or {}
+    return vendor.get("target") or (submission or {}).get("target")

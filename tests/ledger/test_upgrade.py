@@ -1,0 +1,99 @@
+"""Ledgers of an older version: refused as they are, upgraded with everything that was in them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import sqlalchemy as sa
+from alembic import command
+
+from qflows.errors import LedgerVersionError
+from qflows.ledger import Ledger, migrate, reads, tables
+from qflows.ledger.engine import engine_for, version_of
+from qflows.ledger.migrate import _config, _exclusive
+from qflows.transitions import JobStatus
+
+from .conftest import MakeIntent, drive
+
+JOBS = 5
+
+
+def back_to_first(url: str) -> None:
+    """Makes a ledger what version 0001 left: its tables and indexes alone, with their rows."""
+    engine = sa.create_engine(url)
+    with engine.begin() as connection:
+        for table in ("measurements", "calibrations", "slots"):
+            connection.exec_driver_sql(f"drop table {table}")
+        for index in ("ix_jobs_created_at", "ix_jobs_finished_at"):
+            connection.exec_driver_sql(f"drop index {index}")
+        connection.exec_driver_sql("update qflows_version set version_num = '0001'")
+    engine.dispose()
+
+
+@pytest.fixture
+def first_version(ledger_url: str, make_intent: MakeIntent) -> str:
+    """URL of a ledger of version 0001 with finished and live jobs in it."""
+    from qflows.ledger import intents
+
+    ledger = Ledger.open(ledger_url)
+    made = intents.prepare(ledger, [make_intent(str(n)) for n in range(JOBS)])
+    for job, status in zip(made, [JobStatus.COMPLETED, JobStatus.QUEUED, JobStatus.IN_DOUBT], strict=False):
+        drive(ledger, job.key, status)
+    ledger.close()
+    back_to_first(ledger_url)
+    return ledger_url
+
+
+def test_older_ledger_is_refused_then_upgraded_with_its_rows(
+    first_version: str, open_ledger: Callable[[str], Ledger]
+) -> None:
+    with pytest.raises(LedgerVersionError, match="qflows ledger upgrade"):
+        Ledger.open(first_version)
+    engine = engine_for(first_version)
+    before = rows_of(engine)
+    assert migrate.upgrade(engine) == tables.HEAD
+    assert rows_of(engine) == before
+    engine.dispose()
+    found = reads.listing(open_ledger(first_version))
+    assert sorted(job.status for job in found) == ["COMPLETED", "IN_DOUBT", "PREPARED", "PREPARED", "QUEUED"]
+    assert len(reads.items(open_ledger(first_version), next(j.key for j in found if j.status == "COMPLETED"))) == 1
+
+
+def rows_of(engine: sa.Engine) -> dict[str, list[tuple[object, ...]]]:
+    """All rows of the tables that version 0001 had, as the driver gives them."""
+    old = [name for name in tables.metadata.tables if name not in ("measurements", "calibrations", "slots")]
+    with engine.connect() as connection:
+        return {
+            name: sorted((tuple(row) for row in connection.exec_driver_sql(f"select * from {name}")), key=repr)
+            for name in old
+        }
+
+
+def test_upgraded_schema_is_the_schema_of_a_new_ledger(first_version: str, sqlite_url: str, ledger_url: str) -> None:
+    engine = engine_for(first_version)
+    migrate.upgrade(engine)
+    with engine.connect() as connection:
+        inspector = sa.inspect(connection)
+        assert set(tables.metadata.tables) <= set(inspector.get_table_names())
+        indexes = {
+            index["name"] for table in ("jobs", "measurements", "slots") for index in inspector.get_indexes(table)
+        }
+    engine.dispose()
+    wanted = {
+        index.name for name in ("jobs", "measurements", "slots") for index in tables.metadata.tables[name].indexes
+    }
+    assert indexes == wanted
+
+
+def test_revision_0001_of_the_migrations_makes_a_ledger_that_0002_upgrades(ledger_url: str) -> None:
+    engine = engine_for(ledger_url)
+    with _exclusive(engine) as connection:
+        command.upgrade(_config(connection), "0001")
+    assert version_of(engine) == "0001"
+    with engine.connect() as connection:
+        assert not sa.inspect(connection).has_table("measurements")
+    migrate.upgrade(engine)
+    assert version_of(engine) == tables.HEAD
+    engine.dispose()
+    Ledger.open(ledger_url).close()
