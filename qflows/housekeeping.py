@@ -2,12 +2,14 @@
 
 Every tick compares the ledger with the Prefect server from scratch and remembers nothing, so that it may be killed at
 any moment and run twice at a time. Requests to the server: one per 200 flow runs that have live jobs, one per 200 that
-can be woken, one for the crashed ones; a run that waits suspended costs nothing else.
+can be woken, one for the crashed ones, and every nine seconds some for runs that may be dead; a run that waits
+suspended costs nothing else.
 """
 
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -30,8 +32,9 @@ from prefect.client.schemas.responses import SetStateStatus
 from prefect.client.schemas.sorting import FlowRunSort
 from prefect.exceptions import ObjectNotFound, PrefectException
 from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
-from prefect.states import AwaitingRetry
+from prefect.states import AwaitingRetry, Crashed
 
+from qflows import lifesigns
 from qflows.client import Client
 from qflows.errors import QflowsError, WaitTimeout
 from qflows.ledger import flow_runs, outcomes
@@ -44,10 +47,11 @@ from qflows.sweeper import Swept
 
 log = logging.getLogger("qflows.housekeeping")
 
-ZOMBIES = "qflows: crash runs without heartbeat"
 TAG = "qflows"  # on a deployment: its runs are retried after a crash even before they asked qflows for anything
 CRASH_BUDGET = 3
 CRASH_GRACE_S = 20.0  # a second, stale report of one crash comes up to 15 s after the first (Prefect 3.8.8)
+DEAD_AFTER_S = 90.0  # three heartbeats of 30 s, Prefect's shortest
+PENDING_AFTER_S = 300.0  # elsewhere a container may have to be fetched first; Pending gives no sign of life at all
 CRASH_WINDOW = timedelta(days=1)  # older crashes are history: a server may have had them before qflows came
 _PAGE = 200  # the server's own limit
 _REQUEST_S = 15.0
@@ -61,6 +65,7 @@ class Kept:
 
     woken: list[str] = field(default_factory=list)
     cancelled_jobs: list[str] = field(default_factory=list)
+    found_dead: list[str] = field(default_factory=list)
     retried: list[str] = field(default_factory=list)
     given_up: list[str] = field(default_factory=list)
     trouble: str = ""
@@ -69,6 +74,7 @@ class Kept:
         told = {
             "woke {} run(s)": self.woken,
             "cancelling {} job(s) of ended runs": self.cancelled_jobs,
+            "found {} run(s) without a process": self.found_dead,
             "retried {} crashed run(s)": self.retried,
             "{} run(s) crashed too often": self.given_up,
         }
@@ -78,11 +84,18 @@ class Kept:
 
 @dataclass
 class Housekeeper:
-    """Moves flow runs on. `crash_budget`: retries per flow run, 0 for none; `crash_grace_s`: rest before each."""
+    """Moves flow runs on. `crash_budget`: retries per flow run, 0 for none; `crash_grace_s`: rest before each.
+
+    `dead_after_s`: a run that says Running is dead after so many seconds without a heartbeat, and must be three
+    heartbeats of the slowest worker. `pending_after_s`: the like for one that never got so far.
+    """
 
     core: Client
     crash_budget: int = CRASH_BUDGET
     crash_grace_s: float = CRASH_GRACE_S
+    dead_after_s: float = DEAD_AFTER_S
+    pending_after_s: float = PENDING_AFTER_S
+    _look_at: float = field(default=0.0, init=False)
 
     def sweep(self) -> tuple[Swept, Kept]:
         """One tick of everything: ends first, then vendors, then runs, so that one tick carries each all the way.
@@ -95,7 +108,11 @@ class Housekeeper:
         swept = self.core.sweeper().sweep()
         with _prefect_troubles(kept):
             self.wake(kept)
+            self.end_dead(kept)
             self.retry_crashed(kept)
+        if kept.trouble:
+            # heartbeats of its absence are lost; a live run is heard of again within a third of this
+            self._look_at = max(self._look_at, time.monotonic() + self.dead_after_s / 2)
         return swept, kept
 
     # -- ended runs
@@ -173,6 +190,37 @@ class Housekeeper:
                             log.info("woke flow run %s: its jobs are done", run.name)
         flow_runs.end_waits(self.core.ledger, over)
 
+    # -- runs whose processes all died
+
+    def end_dead(self, kept: Kept) -> None:
+        """Turns runs without a sign of life into Crashed: those of deployments, that used qflows or bear its tag.
+
+        Nobody else does: where the worker died with the run, no process is left to tell.
+        """
+        if time.monotonic() < self._look_at:
+            return
+        self._look_at = time.monotonic() + self.dead_after_s / 10
+        with _api() as api:
+            suspected = lifesigns.suspects(api, running_s=self.dead_after_s, pending_s=self.pending_after_s)
+            ours = flow_runs.known(self.core.ledger, {str(run.id) for run in suspected})
+            suspected = [run for run in suspected if str(run.id) in ours or TAG in run.tags]
+            running = [run for run in suspected if run.state and run.state.is_running()]
+            heard = lifesigns.heard_of(api, running, within_s=self.dead_after_s, every_s=self.dead_after_s / 3)
+            for run in suspected:
+                if run.id not in heard:
+                    with _prefect_troubles(kept):
+                        self._crash(api, run, kept)
+
+    def _crash(self, api: SyncPrefectClient, run: FlowRun, kept: Kept) -> None:
+        state = api.read_flow_run(run.id).state
+        if state is None or run.state is None or state.id != run.state.id:
+            return  # it moved since, so it lives
+        api.set_flow_run_state(
+            run.id, Crashed(message=f"no sign of life since it was {state.name}: its process is gone")
+        )
+        kept.found_dead.append(str(run.id))
+        log.warning("flow run %s has no process any more", run.name)
+
     # -- crashed runs
 
     def retry_crashed(self, kept: Kept) -> None:
@@ -215,43 +263,6 @@ class Housekeeper:
         api.set_flow_run_state(run.id, state)
         kept.retried.append(str(run.id))
         log.info("flow run %s crashed; retry %d of %d", run.name, before + 1, self.crash_budget)
-
-
-# -- runs whose processes all died
-
-
-def ensure_zombie_automation(*, within: timedelta = timedelta(seconds=90)) -> bool:
-    """Creates the automation that crashes runs of our work pool without heartbeats; False if it is there.
-
-    `within` must be three times the heartbeat of the workers. Only the wildcard form leaves suspended runs alone
-    (Prefect 3.8.8: an explicit list of events without Suspended crashed one after 91 s).
-    """
-    from prefect.automations import Automation, ChangeFlowRunState, EventTrigger, Posture
-
-    try:
-        Automation.read(name=ZOMBIES)  # pyright: ignore[reportUnusedCoroutine] - sync where no loop runs
-        return False
-    except ValueError:
-        pass
-    Automation(
-        name=ZOMBIES,
-        description="A run without a heartbeat has no process any more; the sweeper then retries it.",
-        trigger=EventTrigger(
-            after={"prefect.flow-run.heartbeat"},
-            expect={"prefect.flow-run.*"},
-            match={"prefect.resource.id": ["prefect.flow-run.*"]},
-            for_each={"prefect.resource.id"},
-            posture=Posture.Proactive,
-            threshold=1,
-            within=within,
-        ),
-        actions=[
-            ChangeFlowRunState(
-                name=None, state=StateType.CRASHED, message="no heartbeat: its process is gone", force=False
-            )
-        ],
-    ).create()
-    return True
 
 
 # -- the server's view

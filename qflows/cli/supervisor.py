@@ -119,19 +119,6 @@ class Supervisor:
                 raise DidNotStart(f"{child.name} did not start; the end of {child.log}:\n{child.tail()}")
             time.sleep(_LOOK_EVERY_S)
 
-    def run_once(self, child: Child, *, timeout_s: float = 180.0) -> None:
-        """Runs a child to its end; one that fails is told, and changes nothing else."""
-        child.start()
-        deadline = time.monotonic() + timeout_s
-        while child.is_running and time.monotonic() < deadline and not self.is_stopping:
-            time.sleep(_LOOK_EVERY_S)
-        assert child.process is not None
-        if child.is_running:
-            child.process.kill()
-        code = child.process.wait()
-        if code and not self.is_stopping:
-            self.say(f"{child.name} failed ({_how(code)}); its log is {child.log}")
-
     def run(self) -> None:
         """Keeps the children alive until somebody asks to stop."""
         while not self.is_stopping:

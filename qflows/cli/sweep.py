@@ -21,15 +21,23 @@ def sweep(
     crash_retries: Annotated[
         int, typer.Option(help="How often a crashed flow run of a deployment is retried; 0: never.")
     ] = 3,
+    dead_after: Annotated[
+        float,
+        typer.Option(help="Seconds without a heartbeat after which a run counts as crashed; three heartbeats.", min=60),
+    ] = 90.0,
+    pending_after: Annotated[
+        float, typer.Option(help="Seconds after which a run that a worker took and never started counts as crashed.")
+    ] = 300.0,
 ) -> None:
     """Move the world on: settle doubts, poll what is queued, pass cancels on, close sessions whose owner died.
 
     Where a Prefect API is configured, also: wake flow runs whose jobs are done, cancel the jobs of runs that were
-    cancelled or deleted, retry runs that crashed. Harmless at any moment, as often as you like, and from several
-    places at once. Run it from cron, with --every beside your flows, or let `qflows up` do it.
+    cancelled or deleted, find runs whose process is gone, retry runs that crashed. Harmless at any moment, as often as
+    you like, and from several places at once. Run it from cron, with --every beside your flows, or let `qflows up` do
+    it.
     """
     with errors_as_exit_codes():
-        tick = _tick(crash_retries)
+        tick = _tick(crash_retries, dead_after, pending_after)
         last = ""
         while True:
             try:
@@ -46,15 +54,19 @@ def sweep(
             time.sleep(every)
 
 
-def _tick(crash_retries: int) -> Callable[[], str]:
+def _tick(crash_retries: int, dead_after_s: float, pending_after_s: float) -> Callable[[], str]:
     """One sweep as a sentence; with Prefect's half where an API is configured."""
     if prefect_api() is None:
         return lambda: str(default_client().sweeper().sweep())
     from qflows.housekeeping import Housekeeper  # not above: it imports Prefect, which takes seconds
     from qflows.scopes import client
 
+    housekeeper = Housekeeper(
+        client(), crash_budget=crash_retries, dead_after_s=dead_after_s, pending_after_s=pending_after_s
+    )
+
     def both() -> str:
-        swept, kept = Housekeeper(client(), crash_budget=crash_retries).sweep()
+        swept, kept = housekeeper.sweep()
         return ", ".join(filter(None, (str(swept), str(kept))))
 
     return both

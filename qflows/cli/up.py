@@ -31,12 +31,14 @@ _SETTINGS = {
     "PREFECT_SERVER_SERVICES_EVENT_PERSISTER_BATCH_SIZE": "500",
     "PREFECT_SERVER_SERVICES_EVENT_PERSISTER_READ_BATCH_SIZE": "200",
     "PREFECT_SERVER_SERVICES_TRIGGERS_READ_BATCH_SIZE": "200",
-    # the automation that finds dead runs waits for three heartbeats
+    # the sweeper calls a run dead after three heartbeats
     "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",
     "PREFECT_WORKER_QUERY_SECONDS": "2",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    # in memory, a killed server forgets who holds a deployment's concurrency slot: no run of it starts for ever after,
+    # and one that was just starting is cancelled (Prefect 3.8.8)
+    "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
 }
-_CODE = "from qflows.housekeeping import ensure_zombie_automation; ensure_zombie_automation()"
 
 
 def up(
@@ -48,6 +50,9 @@ def up(
     limit: Annotated[int, typer.Option(help="Flow runs at a time; suspended ones do not count.")] = 10,
     every: Annotated[float, typer.Option(help="Seconds between two sweeps.")] = 2.0,
     crash_retries: Annotated[int, typer.Option(help="How often a crashed flow run is retried; 0: never.")] = 3,
+    dead_after: Annotated[
+        float, typer.Option(help="Seconds without a heartbeat after which a flow run counts as crashed.", min=60)
+    ] = 90.0,
 ) -> None:
     """Start everything that flows need on this machine, and keep it running until Ctrl-C.
 
@@ -62,7 +67,11 @@ def up(
             supervisor.take_signals()
             supervisor.end_orphans()
             try:
-                env, lines = _start_all(supervisor, home, port, clock if sandbox else None, limit, every, crash_retries)
+                sweeper = [sys.executable, "-m", "qflows.cli", "sweep", "--every", f"{every:g}"]
+                sweeper += ["--crash-retries", str(crash_retries), "--dead-after", f"{dead_after:g}"]
+                # runs are processes of this machine: one that does not start in that time never will
+                sweeper += ["--pending-after", f"{dead_after:g}"]
+                env, lines = _start_all(supervisor, home, port, clock if sandbox else None, limit, sweeper)
                 if not supervisor.is_stopping:
                     _greet(home, env, lines)
                 supervisor.run()
@@ -99,7 +108,7 @@ def _only_one(home: Path) -> Iterator[None]:
 
 
 def _start_all(
-    supervisor: Supervisor, home: Path, port: int, clock: str | None, limit: int, every: float, crash_retries: int
+    supervisor: Supervisor, home: Path, port: int, clock: str | None, limit: int, sweeper: list[str]
 ) -> tuple[dict[str, str], list[str]]:
     """Starts the children in order; returns what to export to use them, and what to tell about them."""
     ports = _ports(home, port, with_sandbox=clock is not None)
@@ -117,8 +126,6 @@ def _start_all(
         supervisor.start(_server(home, ports["server"], env))
     prefect = [sys.executable, "-m", "prefect"]
     worker = [*prefect, "worker", "start", "--pool", POOL, "--type", "process", "--limit", str(limit)]
-    sweeper = [sys.executable, "-m", "qflows.cli", "sweep", "--every", str(every)]
-    sweeper += ["--crash-retries", str(crash_retries)]
     # a worker is ready when its pool is there: only then can anything be deployed to it
     pool = f"{api}/work_pools/{POOL}"
     for child in (
@@ -127,9 +134,6 @@ def _start_all(
     ):
         if not supervisor.is_stopping:
             supervisor.start(child)
-    if not supervisor.is_stopping:
-        # a child of its own: this process stays small, Prefect is a hundred megabytes
-        supervisor.run_once(Child("automation", [sys.executable, "-c", _CODE], env, _log(home, "automation")))
     return exports, lines
 
 

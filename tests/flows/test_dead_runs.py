@@ -1,0 +1,102 @@
+"""Runs whose processes are gone and whom no worker reports: the sweeper finds them by their silence, ours only."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.objects import FlowRun
+from prefect.events import emit_event
+from prefect.events.filters import EventFilter, EventNameFilter, EventResourceFilter
+from prefect.states import Pending, Running, State
+from prefect_records import flow_run, until
+from waiting_flows import deploy, new_run
+
+from qflows.housekeeping import TAG, Housekeeper, Kept
+from qflows.lifesigns import HEARTBEAT
+from qflows.sandbox import Admin
+from qflows.scopes import client
+
+pytestmark = [pytest.mark.server, pytest.mark.usefixtures("prefect_api")]
+
+SILENCE_S = 3.0
+
+
+@pytest.fixture
+def runs() -> Iterator[list[FlowRun]]:
+    """Runs of the test; removed after it, so that no other test finds them dead."""
+    made: list[FlowRun] = []
+    yield made
+    with get_client(sync_client=True) as api:
+        for run in made:
+            api.delete_flow_run(run.id)
+
+
+def put(runs: list[FlowRun], *states: State, tags: tuple[str, ...] = (TAG,)) -> FlowRun:
+    """A run that a worker took; nobody executes it."""
+    run = new_run(deploy("patient", tags=list(tags)))
+    runs.append(run)
+    with get_client(sync_client=True) as api:
+        for state in states:
+            api.set_flow_run_state(run.id, state)
+    return run
+
+
+def beat(run: FlowRun) -> None:
+    """What a living run's process sends every half minute; returns when the server has it on record."""
+    resource = f"prefect.flow-run.{run.id}"
+    emit_event(HEARTBEAT, resource={"prefect.resource.id": resource})
+    which = EventFilter(event=EventNameFilter(name=[HEARTBEAT]), resource=EventResourceFilter(id=[resource]))
+    with get_client(sync_client=True) as api:
+        until(lambda: api.read_events(which, limit=1).events)
+
+
+def silent_for(run: FlowRun, seconds: float) -> None:
+    """Returns when the run has been in its state for so long."""
+    until(lambda: datetime.now(UTC) - flow_run(run.id).state.timestamp > timedelta(seconds=seconds))
+
+
+def look(**settings: Any) -> Kept:
+    """The part of a tick that looks for the dead."""
+    kept = Kept()
+    Housekeeper(client(), **({"dead_after_s": SILENCE_S, "pending_after_s": 3600.0} | settings)).end_dead(kept)
+    return kept
+
+
+def test_run_whose_worker_died_before_it_started_is_crashed_and_retried(ionq: Admin, runs: list[FlowRun]) -> None:
+    run = put(runs, Pending())
+    assert str(run.id) not in look().found_dead
+    assert str(run.id) in look(pending_after_s=0.0).found_dead
+    assert flow_run(run.id).state.is_crashed()
+    kept = Kept()
+    Housekeeper(client(), crash_grace_s=0.0).retry_crashed(kept)
+    assert str(run.id) in kept.retried
+
+
+def test_running_run_without_heartbeat_is_crashed_and_one_with_heartbeat_is_not(
+    ionq: Admin, runs: list[FlowRun]
+) -> None:
+    dead, alive = put(runs, Pending(), Running()), put(runs, Pending(), Running())
+    assert not {str(dead.id), str(alive.id)} & set(look().found_dead)  # both have just begun
+    silent_for(alive, SILENCE_S)
+    beat(alive)
+    found = look().found_dead
+    assert str(dead.id) in found
+    assert str(alive.id) not in found
+    assert flow_run(alive.id).state.is_running()
+
+
+def test_heartbeat_of_long_ago_is_no_sign_of_life(ionq: Admin, runs: list[FlowRun]) -> None:
+    run = put(runs, Pending(), Running())
+    beat(run)
+    silent_for(run, 2 * SILENCE_S)
+    assert str(run.id) in look().found_dead
+
+
+def test_silent_run_that_is_none_of_ours_is_left_alone(ionq: Admin, runs: list[FlowRun]) -> None:
+    foreign = put(runs, Pending(), tags=())
+    assert str(foreign.id) not in look(pending_after_s=0.0).found_dead
+    assert flow_run(foreign.id).state.is_pending()
