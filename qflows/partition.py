@@ -72,8 +72,8 @@ def partition(programs: Sequence[Program], shots: Sequence[int | None], limits: 
 
 
 def _gates(program: Program) -> int:
-    # counting the opening of each step in the text is much cheaper than parsing it, and steps are what limits count
-    return program.text.count('["')
+    # counting the opening of each step in the text is much cheaper than parsing it; registers open in the same way
+    return program.text.count('["') - len(program.registers) - program.text.count('["measure"')
 
 
 def _over(value: int, limit: int | None) -> bool:

@@ -111,6 +111,31 @@ def test_a_circuit_too_large_for_any_job_is_refused_by_its_index() -> None:
         partition(programs([1, 500]), [1, 1], JobLimits(10, gates=100))
 
 
+def test_a_list_above_ionq_s_gates_a_job_is_split_and_every_part_is_taken(core: Client, sandbox: Sandbox) -> None:
+    planned = core.plan_batch(programs([60_000]) * 3, device=DEVICE, shots=1)
+    assert [indices for indices, _ in planned.specs] == [(0, 1), (2,)]
+    core.submit_batch(core.create_batch(planned, device=DEVICE, scope=Scope("gates", "a", "f")))
+    assert sandbox.admin.count_jobs("ionq") == 2
+    assert "ionq.submit 400" not in sandbox.admin.counts()["statuses"]
+
+
+def test_gates_that_grow_beyond_a_job_when_compiled_are_refused_before_the_purchase(
+    core: Client, sandbox: Sandbox
+) -> None:
+    circuit = QuantumCircuit(2, 2)
+    for _ in range(500):
+        circuit.dcx(0, 1)
+        circuit.ch(0, 1)
+    circuit.measure([0, 1], [0, 1])
+    with pytest.raises(ProgramRejected, match="in its own gates.*max_circuits"):
+        core.plan_batch([to_program(circuit)] * 100, device=DEVICE, shots=1)
+    assert sandbox.admin.count_jobs("ionq") == 0
+
+
+def test_measurements_and_registers_are_no_gates_to_the_planner() -> None:
+    assert len(partition(programs([4, 4]), [1, 1], JobLimits(10, gates=8))) == 1
+
+
 def test_a_bad_circuit_is_named_before_anything_is_bought(core: Client, sandbox: Sandbox) -> None:
     circuits = numbered(3)
     circuits[1].remove_final_measurements()

@@ -260,6 +260,12 @@ def test_program_set_member_without_gates_keeps_every_shot_and_is_misread(north,
     assert 0 < sum(row[1] for row in rows[2]) < 60
 
 
+def test_program_set_with_more_shots_than_all_executables_may_have_is_refused(north):
+    action = {"braketSchemaHeader": {"name": "braket.ir.openqasm.program_set", "version": "1"}}
+    parameters = task(deviceArn=GARNET, shots=51 * 20_000, action=json.dumps(action | {"programs": [program()] * 51}))
+    assert "1000000" in refused(north.create_quantum_task, "ValidationException", 400, **parameters)
+
+
 # -- search and tags -----------------------------------------------------------------------------------------------
 
 

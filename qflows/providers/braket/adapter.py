@@ -52,6 +52,7 @@ class BraketProvider(Tags):
         poll_page=bulk.PAGE,
         pace=Pace(first_s=1.0, factor=1.5, max_s=30.0),
         max_programs=100,  # per device in `limits`: only some take program sets
+        max_job_shots=wire.MAX_SET_SHOTS,
         retags=True,
     )
 
@@ -63,7 +64,7 @@ class BraketProvider(Tags):
         self._places = Places(lambda arn: wire.observation(self._get(arn)))
         self._devices: dict[str, Device] = {}
         self._seen: OrderedDict[str, Mapping[str, Any]] = OrderedDict()
-        self._lock = Lock()
+        self._lock, self._describing = Lock(), Lock()
 
     def read(self, source: Any) -> Program | None:
         """Braket's OpenQASM program object (`braket.ir.openqasm.Program`) as a program."""
@@ -104,9 +105,10 @@ class BraketProvider(Tags):
 
     def _device(self, arn: str) -> Device:
         """As of the first look: gates and prices do not change under a running process."""
-        with self._lock:
-            known = self._devices.get(arn)
-        return known or self._fetch_device(arn)
+        with self._describing:  # many threads start with the same device
+            with self._lock:
+                known = self._devices.get(arn)
+            return known or self._fetch_device(arn)
 
     def _region(self, device_id: str) -> str:
         return wire.region_of(device_id) or self._account.region
@@ -155,12 +157,8 @@ class BraketProvider(Tags):
             ) from error
         except Unreadable as error:
             raise Refused(f"{error}; nothing was sent", provider="braket", body=error.body) from error
-        if len(spec.programs) > device.max_executables:
-            raise Refused(
-                f"{device.name} takes {device.max_executables} program(s) a task, not {len(spec.programs)}; "
-                "submit them as single jobs",
-                provider="braket",
-            )
+        if refusal := device.refusal(len(spec.programs), spec.shots or 0):
+            raise Refused(refusal, provider="braket")
         try:
             request = wire.request(spec, key, gates=device.gates, bucket=bucket, prefix=prefix)
         except ProgramRejected as error:  # only now are the device's gates known; nothing was sent

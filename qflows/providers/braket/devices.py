@@ -30,6 +30,7 @@ class Device:
     shots: tuple[int, int]
     gates: Dialect
     max_executables: int  # 1: no program sets
+    max_set_shots: int  # of all executables together
     price: float | None
     price_unit: str
     queue: str | None = None
@@ -59,6 +60,7 @@ class Device:
             shots=(int(low), int(high)),
             gates=wire.dialect((action.get(wire.OPENQASM) or {}).get("supportedOperations") or ()),
             max_executables=int(sets.get("maximumExecutables") or 100) if sets else 1,
+            max_set_shots=int(sets.get("maximumTotalShots") or wire.MAX_SET_SHOTS),
             price=cost.get("price"),
             price_unit=str(cost.get("unit")),
             queue=next((str(q["queueSize"]) for q in queues if q.get("queue") == "QUANTUM_TASKS_QUEUE"), None),
@@ -72,6 +74,18 @@ class Device:
             min_shots=max(self.shots[0], 1),
             max_programs=self.max_executables,
         )
+
+    def refusal(self, programs: int, shots: int) -> str | None:
+        """Why one task cannot carry so many programs with so many shots each; None if it can."""
+        if programs > self.max_executables:
+            most = self.max_executables
+            return f"{self.name} takes {most} program(s) a task, not {programs}; submit them as single jobs"
+        if programs > 1 and programs * shots > self.max_set_shots:
+            return (
+                f"{self.name} takes {self.max_set_shots} shots a program set, not {programs} x {shots}; lower "
+                f"max_circuits to {max(self.max_set_shots // shots, 1)}"
+            )
+        return None
 
     def info(self) -> DeviceInfo:
         """As a list of devices shows it. A queue is a number, or a text such as ">4000" and then a note."""

@@ -33,6 +33,8 @@ OPTIONS = frozenset(
 )
 MITIGATIONS = frozenset({"debias"})
 MIN_MITIGATED_SHOTS = 2_500  # docs.aws.amazon.com/braket, IonQ error mitigation (stored copy, 2026)
+# of a program set, all executables together; `maximumTotalShots` of a device counts where it says less
+MAX_SET_SHOTS = 1_000_000
 _MESSAGE_CAP = 2_000
 MAX_TAGS = 48  # AWS-wide 50 a resource; two are ours
 

@@ -55,7 +55,9 @@ class IonQProvider:
         settle_s=15.0,  # visibility delay after a POST is not documented; two looks this far apart
         poll_page=_PAGE,
         pace=Pace(first_s=1.0, factor=1.5, max_s=30.0),
-        max_programs=5_000,
+        max_programs=wire.MAX_CIRCUITS,
+        max_job_bytes=wire.MAX_BYTES,
+        max_job_gates=wire.MAX_GATES,
         sessions=frozenset({"dedicated"}),
     )
 
@@ -80,13 +82,11 @@ class IonQProvider:
         n_qubits, shots = _LIMITS.get(device_id, (None, 10_000))
         return Limits(
             max_qubits=entry["qubits"] if type(entry.get("qubits")) is int else n_qubits,
-            max_shots=shots,
-            max_programs=5_000,
-            mid_circuit=True,
-        )
+            max_shots=shots, max_programs=wire.MAX_CIRCUITS, mid_circuit=True,
+        )  # fmt: skip
 
     def check(self, spec: JobSpec) -> None:
-        """Refuses unknown options, missing shots, and circuits that IonQ's formats cannot carry."""
+        """Refuses unknown options, missing shots, and circuits that IonQ's formats or a job's limits cannot carry."""
         unknown = set(spec.options) - wire.OPTIONS
         if unknown:
             raise ProgramRejected(
@@ -111,7 +111,7 @@ class IonQProvider:
                 )
         if any(spec.observables):
             raise ProgramRejected("ionq samples; observables are measured by qflows in grouped circuits")
-        wire.payload(spec, "0" * 64)
+        wire.check_size(wire.payload(spec, "0" * 64))
 
     def submit(self, spec: JobSpec, key: str) -> Accepted:
         """POST /jobs, once. 400 401 403 404 413: Refused; never connected: NotSent; all else: Ambiguous."""

@@ -63,6 +63,11 @@ GATES = frozenset(BASIS)
 _SILENT = frozenset({"measure", "delay"})  # every qubit is measured, and there is no delay
 _SPOKEN = _PLAIN.keys() | _ROTATIONS.keys() | _CONTROLLED_X | {"id"}
 _compiling = Lock()  # passes keep state while they run
+# one job: docs.ionq.com, multi-circuit jobs (API v0.4, stored copy 2026); 413 beyond the bytes
+MAX_CIRCUITS = 5_000
+MAX_GATES = 150_000
+MAX_BYTES = 10_000_000
+_FEW_GATES = 30_000  # take 6 MB at most, and need not be written out to be weighed
 
 
 def payload(spec: JobSpec, key: str) -> dict[str, Any]:
@@ -94,6 +99,23 @@ def payload(spec: JobSpec, key: str) -> dict[str, Any]:
     if spec.options.get("dry_run"):
         body["dry_run"] = True
     return body
+
+
+def check_size(body: Mapping[str, Any]) -> None:
+    """Raises ProgramRejected for a job above IonQ's limits, after compilation: a plan goes by the circuits as given."""
+    inside = body["input"]
+    circuits = [one["circuit"] for one in inside["circuits"]] if "circuits" in inside else [inside.get("circuit", ())]
+    gates = sum(map(len, circuits))
+    n_bytes = len(json.dumps(body)) if gates > _FEW_GATES or "data" in inside else 0
+    limits = [("circuits", len(circuits), MAX_CIRCUITS), ("bytes", n_bytes, MAX_BYTES)]
+    if len(circuits) > 1:  # documented for jobs of several circuits only
+        limits.append(("gates", gates, MAX_GATES))
+    for what, value, most in limits:
+        if value > most:
+            raise ProgramRejected(
+                f"one IonQ job takes {most} {what}, in its own gates these are {value}; lower max_circuits, or "
+                "simplify (qiskit.transpile with optimization_level=2)"
+            )
 
 
 def _circuit_part(spec: JobSpec) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from qflows.sandbox.braket.devices import MAX_EXECUTABLES, OPENQASM, PROGRAM_SET, Device
+from qflows.sandbox.braket.devices import MAX_EXECUTABLES, MAX_SET_SHOTS, OPENQASM, PROGRAM_SET, Device
 from qflows.sandbox.braket.flat import Flat, read
 from qflows.sandbox.errors import Refusal
 
@@ -79,6 +79,8 @@ def _program_set(
     count = len(action.executables)
     if count > MAX_EXECUTABLES:
         raise bad(f"{count} executables; the maximum is {MAX_EXECUTABLES}")
+    if shots > MAX_SET_SHOTS:
+        raise bad(f"{shots} shots; the maximum of a program set is {MAX_SET_SHOTS}")
     if shots % count and switch("program_set_shots") == "refuse":
         raise bad(f"{shots} shots cannot be divided among {count} executables")
     action.shots_each = shots // count

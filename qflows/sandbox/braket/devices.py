@@ -19,6 +19,7 @@ OPENQASM = "braket.ir.openqasm.program"
 PROGRAM_SET = "braket.ir.openqasm.program_set"
 TASK_FEE_USD = 0.30
 MAX_EXECUTABLES = 100
+MAX_SET_SHOTS = 1_000_000  # all executables together
 SIMULATOR_REGIONS = ("us-east-1", "us-west-1", "us-west-2", "eu-west-2", "eu-north-1")
 
 _CLIFFORD_AND_T = ("h", "i", "s", "si", "t", "ti", "x", "y", "z", "rx", "ry", "rz")
@@ -120,7 +121,7 @@ def capabilities(device: Device, *, takes_sets: bool, weekdays_only: bool) -> st
     action: dict[str, Any] = {OPENQASM: program}
     if takes_sets:
         sets = {"actionType": PROGRAM_SET, "version": ["1"], "maximumExecutables": MAX_EXECUTABLES}
-        action[PROGRAM_SET] = sets | {"maximumTotalShots": MAX_EXECUTABLES * device.shots[1]}
+        action[PROGRAM_SET] = sets | {"maximumTotalShots": MAX_SET_SHOTS}
     service = {
         "braketSchemaHeader": _header("braket.device_schema.device_service_properties"),
         "shotsRange": list(device.shots),

@@ -14,6 +14,7 @@ from conformance import bell, key_of, run, wait
 from qiskit import QuantumCircuit
 from qiskit.circuit import Gate
 
+from qflows.batch_plan import job_limits, plan
 from qflows.errors import Ambiguous, NotSent, ProgramRejected, Refused, Unreadable
 from qflows.ledger import Ledger, reads
 from qflows.ledger.intents import Intent, Want
@@ -100,6 +101,20 @@ def test_program_set_on_a_device_without_them_is_refused_before_it_is_sent(
     with pytest.raises(Refused, match="single jobs"):
         provider.submit(spec(bell(), bell()), key_of("no set"))
     assert sandbox.admin.requests("braket.submit") == 0
+
+
+def test_program_sets_are_split_below_a_device_s_shots_and_executables(
+    provider: BraketProvider, sandbox: Sandbox
+) -> None:
+    limits = job_limits(provider, provider.limits(GARNET).max_programs, as_batch=None, max_circuits=None)
+    base = spec(device=GARNET)
+    planned = plan(base, [bell()] * 120, [20_000] * 120, limits)
+    assert [len(indices) for indices, _ in planned.specs] == [50, 50, 20]
+    assert [len(indices) for indices, _ in plan(base, [bell()] * 120, [10] * 120, limits).specs] == [100, 20]
+    assert provider.submit(planned.specs[0][1], key_of("largest set")).vendor_id
+    with pytest.raises(Refused, match="lower max_circuits to 50"):
+        provider.submit(spec(*[bell()] * 51, device=GARNET, shots=20_000), key_of("too many shots"))
+    assert sandbox.admin.requests("braket.submit") == 1
 
 
 # -- gates and options -----------------------------------------------------------------------------------------------
