@@ -10,13 +10,15 @@ import base64
 import io
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
+from uuid import UUID
 
 from qflows.characterize import Point
 from qflows.model import Counts, Job
 
 _BARS = 32  # more outcomes than this cannot be read on a plot
 _TEXT_CAP = 400
+_MARKUP = re.compile(r"([\]<!`\\]|:(?=//))")
 _ACTIVE = re.compile(r"([\\`*_{}\[\]<>()#+!|~])")
 
 
@@ -24,6 +26,14 @@ def escape(text: Any) -> str:
     """Text that markdown shows as it is, on one line, bounded."""
     flat = " ".join(str(text).split())
     return _ACTIVE.sub(r"\\\1", flat if len(flat) <= _TEXT_CAP else flat[: _TEXT_CAP - 1] + "…")
+
+
+def cell(text: Any) -> str:
+    """Text for a table artifact. V1 reads cells as markdown and V2 shows them as they are (Prefect 3.8.8), so nothing
+    is escaped; what would become a link, an image or a tag is broken up by invisible spaces instead."""
+    flat = " ".join(str(text).split())
+    short = flat if len(flat) <= _TEXT_CAP else flat[: _TEXT_CAP - 1] + "…"
+    return _MARKUP.sub("\\1\u200b", short)
 
 
 def key_name(*parts: str) -> str:
@@ -174,8 +184,8 @@ def job_row(job: Job) -> dict[str, str]:
 
 
 def job_table(jobs: Sequence[Job]) -> list[dict[str, str]]:
-    """Rows for a table artifact, every cell escaped."""
-    return [{column: escape(value) for column, value in job_row(job).items()} for job in jobs]
+    """Rows for a table artifact."""
+    return [{column: cell(value) for column, value in job_row(job).items()} for job in jobs]
 
 
 def markdown_table(rows: Sequence[Mapping[str, str]], columns: Sequence[str]) -> str:
@@ -190,6 +200,29 @@ def publish_markdown(key: str, markdown: str, description: str) -> None:
     from prefect.artifacts import create_markdown_artifact
 
     create_markdown_artifact(markdown=markdown, key=key_name(key), description=description)
+
+
+def progress(key: str, description: str) -> UUID:
+    """The progress artifact of this name in the running flow: the one there is, when the run was suspended or
+    retried, else a new one at 0 %."""
+    from prefect.artifacts import create_progress_artifact
+    from prefect.client.orchestration import get_client
+    from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId, ArtifactFilterKey
+    from prefect.client.schemas.sorting import ArtifactSort
+    from prefect.context import FlowRunContext
+
+    here = FlowRunContext.get()
+    name = key_name(key)
+    if here is not None and here.flow_run is not None:
+        mine = ArtifactFilter(
+            key=ArtifactFilterKey(any_=[name]), flow_run_id=ArtifactFilterFlowRunId(any_=[here.flow_run.id])
+        )
+        with get_client(sync_client=True) as api:
+            found = api.read_artifacts(artifact_filter=mine, sort=ArtifactSort.CREATED_DESC, limit=20)
+        for one in found:
+            if one.type == "progress":
+                return one.id
+    return cast(UUID, create_progress_artifact(0.0, key=name, description=description))
 
 
 def publish_jobs(key: str, jobs: Sequence[Job], description: str) -> None:

@@ -10,7 +10,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
 
-from qflows import artifacts, tasks
+from qflows import artifacts, run_report, tasks
 from qflows.client import Scope, raise_unless_completed
 from qflows.detached import wait_or_suspend
 from qflows.errors import JobFailed, ProgramRejected
@@ -20,7 +20,6 @@ from qflows.model import Job, Result
 from qflows.programs import Program, to_program
 
 _PART = 50  # circuits bought by one task run: a task run costs the server about as much as 10 submissions
-_PLOTS = 12
 
 
 def _flow_run_name() -> str:
@@ -92,7 +91,7 @@ def run_circuits(
         finished = wait_or_suspend(jobs, detach_after=detach_after, timeout=timeout)
     _say_what_was_left(here)
     results = [_outcome(job) for job in finished]
-    _publish(device, finished, results)
+    _publish(device, finished, results, here)
     failed = [one for one in results if isinstance(one, JobFailed)]
     if failed and not partial:
         raise failed[0]
@@ -119,16 +118,19 @@ def _say_what_was_left(here: Scope) -> None:
         )
 
 
-def _publish(device: str, jobs: Sequence[Job], results: Sequence[Result | JobFailed]) -> None:
+def _publish(device: str, jobs: Sequence[Job], results: Sequence[Result | JobFailed], here: Scope) -> None:
     artifacts.publish_jobs(f"jobs-{device}", jobs, f"{len(jobs)} jobs on {device}")
-    page = [f"# {len(jobs)} circuits on {artifacts.escape(device)}"]
-    for job, one in list(zip(jobs, results, strict=True))[:_PLOTS]:
-        title = f"{job.name} × {job.shots if job.shots is not None else 'exact'}"
-        if isinstance(one, JobFailed):
-            page.append(f"**{artifacts.escape(title)}**: {artifacts.escape(one)}")
-        else:
-            counts = one.items[0].counts if one.items[0].counts is not None else one.items[0].probabilities
-            page.append(artifacts.image(artifacts.histogram_png(counts or {"": 0}, title), title))
-    if len(jobs) > _PLOTS:
-        page.append(f"… and {len(jobs) - _PLOTS} more; the table lists all.")
-    artifacts.publish_markdown(f"counts-{device}", "\n\n".join(page), f"Histograms from {device}")
+    page = [f"# {len(jobs)} circuit{'s' if len(jobs) != 1 else ''} on {artifacts.escape(device)}"]
+    page += [run_report.summary(jobs), f"run key `{artifacts.escape(here.run_key)}`"]
+    page += run_report.next_steps(jobs)
+    page += run_report.histogram_section(
+        [
+            (f"{job.name} × {job.shots if job.shots is not None else 'exact'}", one.items[0].counts or {})
+            if one.items[0].counts is not None
+            else (f"{job.name} × exact", one.items[0].probabilities or {})
+            for job, one in zip(jobs, results, strict=True)
+            if not isinstance(one, JobFailed)
+        ]
+    )
+    page += run_report.job_section(jobs)
+    artifacts.publish_markdown(f"counts-{device}", "\n\n".join(page), f"{len(jobs)} circuits on {device}")

@@ -11,12 +11,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 from prefect import flow, task, unmapped
-from prefect.artifacts import create_progress_artifact, create_table_artifact, update_progress_artifact
+from prefect.artifacts import create_table_artifact, update_progress_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
 
-from qflows import artifacts, tasks
+from qflows import artifacts, run_report, tasks
 from qflows.batch_results import BatchResult
 from qflows.batches import Batch
 from qflows.detached import wait_or_suspend
@@ -25,6 +25,7 @@ from qflows.model import Job
 
 _BUNDLES = 200  # task runs at most
 _SCREEN_EVERY_S = 2.0
+_ERRORS = 20
 
 
 def _flow_run_name() -> str:
@@ -115,9 +116,7 @@ def _wait(batch: Batch, timeout: float | None, detach_after: float | None) -> No
     total = len(batch.parts)
     ended: set[str] = set()
     shown = began
-    progress: Any = create_progress_artifact(
-        0.0, key=artifacts.key_name("batch", batch.id[:12]), description=batch.name
-    )
+    progress = artifacts.progress(f"batch-{batch.id[:12]}", f"{batch.name or 'batch'}: {total} parts")
 
     def on_change(job: Job) -> None:
         nonlocal shown
@@ -139,17 +138,27 @@ def _wait(batch: Batch, timeout: float | None, detach_after: float | None) -> No
 
 
 def publish(batch: Batch) -> None:
-    """The table of parts and a page of the first errors as artifacts of the running flow."""
-    rows = [{name: artifacts.escape(value) for name, value in row.items()} for row in batch.report_table()]
+    """The table of parts, and a page: what ran, what it cost, what failed and what to do, the first histograms."""
+    rows = [{name: artifacts.cell(value) for name, value in row.items()} for row in batch.report_table()]
     create_table_artifact(
         table=rows, key=artifacts.key_name("parts", batch.id[:12]), description=f"{batch.name} on {batch.device}"
     )
-    errors = batch.errors
-    counts = ", ".join(f"{n} {status.value.lower()}" for status, n in sorted(batch.status_counts.items()))
+    jobs, errors, outcome = batch.sub_jobs(), batch.errors, batch.stored()
+    title = f"{batch.name or 'batch'} on {batch.device}"
+    got = batch.n_circuits - len(errors)
     page = [
-        f"# {artifacts.escape(batch.name)}",
-        f"{batch.n_circuits} circuits on {artifacts.escape(batch.device)}; {counts}",
+        f"# {artifacts.escape(title)}",
+        f"**{got} of {batch.n_circuits} circuits have results** · batch `{batch.id}`",
     ]
-    for index in sorted(errors)[:20]:
-        page.append(f"- circuit {index}: {artifacts.escape(errors[index].message)}")
-    artifacts.publish_markdown(f"batch-{batch.id[:12]}", "\n\n".join(page), f"{batch.name} on {batch.device}")
+    page.append(run_report.summary(jobs))
+    page += run_report.next_steps(jobs, rerun=f"qflows batch rerun {batch.id[:12]}" if errors else "")
+    if errors:
+        page.append(
+            "\n".join(f"- circuit {i}: {artifacts.escape(errors[i].message)}" for i in sorted(errors)[:_ERRORS])
+        )
+    shown = [(index, item) for index, item in enumerate(outcome.results) if item is not None][: run_report.PLOTS]
+    page += run_report.histogram_section(
+        [(f"circuit {index}", item.counts or item.probabilities or {}) for index, item in shown], of=got
+    )
+    page += run_report.job_section(jobs)
+    artifacts.publish_markdown(f"batch-{batch.id[:12]}", "\n\n".join(page), title)

@@ -1,0 +1,61 @@
+"""The pages that flow runs leave: what happened and what to do next, and no markup of a vendor's making."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import pytest
+from prefect import State, flow
+from prefect_records import artifacts
+
+from qflows import artifacts as made
+from qflows.flows import run_circuits, sweep
+from qflows.sandbox import Admin
+
+pytestmark = [pytest.mark.server, pytest.mark.usefixtures("prefect_api")]
+
+DEVICE = "ionq-simulator"
+HOSTILE = "broken [here](javascript:alert(1)) <script>x</script> ![i](http://evil.test/x.png)"
+ONE = 'OPENQASM 2.0; include "qelib1.inc"; qreg q[1]; creg c[1]; x q[0]; measure q -> c;'
+ZERO = ONE.replace("x q[0]", "id q[0]")
+
+
+def left_by(state: State) -> dict[str, Any]:
+    """Artifacts by type; the newest of each."""
+    return {one.type: one.data for one in artifacts(str(state.state_details.flow_run_id))}
+
+
+def test_page_of_a_sweep_says_what_is_missing_and_how_to_buy_only_that(ionq: Admin) -> None:
+    ionq.fault("fail_job", "ionq.submit", skip=1, code="InvalidInput", message=HOSTILE)
+    state = sweep([ONE, ZERO], DEVICE, 20, as_batch=False, partial=True, return_state=True)
+    shown = left_by(state)
+    page = shown["markdown"]
+    assert "**1 of 2 circuits have results**" in page
+    assert "`qflows batch rerun " in page
+    assert "1 completed, 1 failed" in page
+    assert page.count("](data:image/png;base64,iVBOR") == 1
+    for text in (page, *json.loads(shown["table"])[1].values()):
+        assert "](javascript" not in text
+        assert not re.search(r"(?<!\\)<script", text)
+        assert "](http://evil" not in text
+
+
+def test_page_of_circuits_sums_up_jobs_cost_and_times(ionq: Admin) -> None:
+    state = run_circuits([ONE, ZERO, ONE], DEVICE, 20, return_state=True)
+    page = left_by(state)["markdown"]
+    assert "**3 jobs**: 3 completed" in page
+    assert "0 usd" in page
+    assert "queued " in page
+    assert "## To do" not in page
+
+
+def test_progress_of_a_batch_is_one_artifact_however_often_the_run_starts_over(ionq: Admin) -> None:
+    @flow
+    def shows_twice() -> tuple[str, str, str]:
+        first, again = (str(made.progress("batch-abc", "parts")) for _ in range(2))
+        return first, again, str(made.progress("batch-xyz", "other parts"))
+
+    first, again, other = shows_twice()
+    assert first == again != other
