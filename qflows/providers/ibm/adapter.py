@@ -1,8 +1,9 @@
 """IBM Quantum behind the provider protocol: the real client's REST layer, every request sent once.
 
 A job bears the tag `qflows:<key>` and is found again by it. The client's own repeats of POSTs are switched off, and a
-lost answer is settled by look-up. PUBs are built as by the client's SamplerV2 and EstimatorV2 (`program_id` sampler
-and estimator): programs that IBM executes and post-processes itself.
+lost answer is settled by look-up. Jobs are built as by the client's SamplerV2 and EstimatorV2 (`program_id` sampler
+and estimator: IBM prepares and post-processes), or, with the option `primitives: executor`, as by its executor_sampler
+and executor_estimator (`program_id` executor: the client does). Points of a sweep travel as one PUB.
 """
 
 from __future__ import annotations
@@ -31,8 +32,9 @@ from qflows.protocol import (
     Pace,
     VendorResult,
 )
-from qflows.providers.ibm import wire
+from qflows.providers.ibm import layout, wire
 from qflows.providers.ibm.access import Access, find_access
+from qflows.providers.ibm.layout import Sheet
 from qflows.providers.ibm.listing import PAGE, Listing
 from qflows.providers.ibm.runtime import Runtime
 from qflows.providers.ibm.sessions import Sessions
@@ -120,9 +122,9 @@ class IBMProvider(Sessions, Tags):
         if wait_s > 0:
             raise Throttled("ibm's rate limit was hit; nothing was sent", provider="ibm", retry_after_s=wait_s)
         backend = self._runtime.backend(spec.device_id, fractional=bool(spec.options.get("use_fractional_gates")))
-        compiled = self._compile(spec, backend)
-        request = self._request(spec, key, compiled)
-        record = self._record(spec, backend, compiled)
+        sheets, compiled = self._compile(spec, backend)
+        request = self._request(spec, key, backend, sheets, compiled)
+        record = self._record(backend, sheets, compiled)
         if time.monotonic() - began > _COMPILE_S:
             raise NotSent("compiling took long; the job is sent at the next try", provider="ibm", retry_after_s=0.0)
         try:
@@ -138,16 +140,22 @@ class IBMProvider(Sessions, Tags):
         self._remember(vendor_id, record)
         return Accepted(vendor_id, record)
 
-    def _request(self, spec: JobSpec, key: str, compiled: Sequence[Compiled]) -> dict[str, Any]:
+    def _request(
+        self, spec: JobSpec, key: str, backend: Any, sheets: Sequence[Sheet], compiled: Sequence[Compiled]
+    ) -> dict[str, Any]:
         from qflows.providers.ibm import pubs
 
-        is_estimate = any(spec.observables)
         try:
-            params, environment = pubs.inputs(spec, compiled, is_estimate=is_estimate)
+            if wire.is_executor(spec):
+                from qflows.providers.ibm import executor
+
+                params, environment = executor.inputs(spec, sheets, compiled, backend)
+            else:
+                params, environment = pubs.inputs(spec, sheets, compiled)
         except (ValueError, TypeError) as error:
             raise Refused(f"the IBM client refuses the options: {str(error)[:500]}", provider="ibm") from None
         return {
-            "program_id": "estimator" if is_estimate else "sampler",
+            "program_id": _program_id(spec),
             "backend_name": spec.device_id,
             "params": params,
             "image": None,
@@ -158,19 +166,26 @@ class IBMProvider(Sessions, Tags):
             "private": bool(spec.options.get("private", False)),
         }
 
-    def _compile(self, spec: JobSpec, backend: Any) -> list[Compiled]:
+    def _compile(self, spec: JobSpec, backend: Any) -> tuple[list[Sheet], list[Compiled]]:
         from qflows.providers.ibm.compile import Compiler
 
         with self._lock:
             compiler = self._compiler = self._compiler or Compiler()
         is_counted = not any(spec.observables)
-        return [compiler.compile(program, backend, spec.options, measured=is_counted) for program in spec.programs]
+        planned = layout.sheets(spec)
+        compiled = [compiler.compile(sheet, backend, spec.options, measured=is_counted) for sheet in planned]
+        if all(sheet.values is None or one.circuit.parameters for sheet, one in zip(planned, compiled, strict=True)):
+            return planned, compiled
+        # the compiler found a sweep without effect, and a PUB without parameters has no points
+        planned = layout.singles(spec)
+        return planned, [compiler.compile(sheet, backend, spec.options, measured=is_counted) for sheet in planned]
 
-    def _record(self, spec: JobSpec, backend: Any, compiled: list[Compiled]) -> Mapping[str, Any]:
+    def _record(self, backend: Any, sheets: Sequence[Sheet], compiled: list[Compiled]) -> Mapping[str, Any]:
         from qflows.providers.ibm import compile as compiling
 
         return {
             "compiled": [one.summary for one in compiled],
+            "programs": [list(sheet.indices) for sheet in sheets],
             "target": compiling.snapshot(backend, compiled),
         }
 
@@ -197,11 +212,11 @@ class IBMProvider(Sessions, Tags):
             raise Unreadable(
                 f"ibm has no result of job {vendor_id} yet (204); it is asked again", provider="ibm", http_status=204
             )
-        items = self._items(wire.pub_results(text, len(spec.programs)), spec)
+        sheets, items = self._items(text, spec)
         metrics = metrics if isinstance(metrics, dict) else {}
-        compiled = record.get("compiled") or []
-        for item, summary in zip(items, compiled, strict=False):
-            item.metadata["compiled"] = summary  # pyright: ignore[reportIndexIssue]
+        for sheet, summary in zip(sheets, record.get("compiled") or [], strict=False):
+            for index in sheet.indices:
+                items[index].metadata["compiled"] = summary  # pyright: ignore[reportIndexIssue]
         times, usage = _member(metrics, "timestamps"), _member(metrics, "usage")
         qpu_s = usage.get("qpu_charge_time_seconds")
         qpu_s = float(qpu_s) if isinstance(qpu_s, int | float) else None
@@ -214,12 +229,28 @@ class IBMProvider(Sessions, Tags):
             metadata={"target": record.get("target"), "metrics": metrics, "program": _program_id(spec)},
         )
 
-    def _items(self, pubs: Sequence[Mapping[str, Any]], spec: JobSpec) -> list[ItemResult]:
-        if any(spec.observables):
-            return [wire.expectations_item(pub, len(spec.observables_of(i))) for i, pub in enumerate(pubs)]
-        memory = bool(spec.options.get("memory", True))
-        pairs = zip(spec.programs, pubs, strict=True)
-        return [wire.counts_item(program, pub, shots=spec.shots, with_memory=memory) for program, pub in pairs]
+    def _items(self, text: str, spec: JobSpec) -> tuple[list[Sheet], list[ItemResult]]:
+        """Sheets as they were sent, and items by program."""
+        pubs = self._pub_results(text)
+        sheets = next((one for one in (layout.sheets(spec), layout.singles(spec)) if len(one) == len(pubs)), None)
+        if sheets is None:
+            raise Unreadable(
+                f"ibm returned {len(pubs)} results where {len(spec.programs)} programs were sent",
+                provider="ibm",
+                body=text[:4000],
+            )
+        found: dict[int, ItemResult] = {}
+        for sheet, fields in zip(sheets, pubs, strict=True):
+            found |= zip(sheet.indices, _items_of(sheet, fields, spec), strict=True)
+        return sheets, [found[index] for index in range(len(spec.programs))]
+
+    def _pub_results(self, text: str) -> list[Mapping[str, Any]]:
+        # by its form, not by the options: what the default was at the submission does not matter
+        if '"semantic_role"' not in text:
+            return wire.pub_results(text)
+        from qflows.providers.ibm import executor
+
+        return executor.pub_results(text)
 
     def _remember(self, vendor_id: str, record: Mapping[str, Any]) -> None:
         with self._lock:
@@ -274,7 +305,22 @@ def _member(body: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
+def _items_of(sheet: Sheet, fields: Mapping[str, Any], spec: JobSpec) -> list[ItemResult]:
+    if any(spec.observables):
+        n_observables = len(spec.observables_of(sheet.indices[0]))
+        return wire.expectations_items(fields, len(sheet.indices), n_observables)
+    return wire.counts_items(
+        [spec.programs[index] for index in sheet.indices],
+        fields,
+        shots=spec.shots,
+        with_memory=bool(spec.options.get("memory", True)),
+        is_twirled=wire.is_twirled(spec),
+    )
+
+
 def _program_id(spec: JobSpec) -> str:
+    if wire.is_executor(spec):
+        return "executor"
     return "estimator" if any(spec.observables) else "sampler"
 
 

@@ -9,13 +9,16 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from qiskit import ClassicalRegister, QuantumCircuit
+from qiskit.circuit import Parameter
 from qiskit.transpiler import TranspilerError
 from qiskit.transpiler.preset_passmanagers import generate_preset_pass_manager
 
 from qflows.errors import Refused
 from qflows.keys import digest
-from qflows.programs import Program
+from qflows.programs.gates import STANDARD
+from qflows.providers.ibm.layout import Angle, Sheet
 from qflows.providers.ibm.wire import REGISTER
 
 if TYPE_CHECKING:
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
 
 SEED = 20_260_415  # compiling the same program twice must give the same circuit
 _KEPT = 2_048
+_PARAMETER = "theta_"
 _TEXT_STEPS, _TEXT_CAP = 500, 16_384
 
 
@@ -34,6 +38,12 @@ class Compiled:
 
     circuit: QuantumCircuit
     layout: tuple[int, ...]
+
+    def values_of(self, sheet: Sheet) -> np.ndarray[Any, Any] | None:
+        """The sheet's values in the order of the circuit's parameters, shape (programs, parameters); None without."""
+        if sheet.values is None:
+            return None
+        return sheet.values[:, [int(parameter.name[len(_PARAMETER) :]) for parameter in self.circuit.parameters]]
 
     @cached_property
     def summary(self) -> dict[str, Any]:
@@ -60,17 +70,20 @@ class Compiler:
         self._managers: dict[str, Any] = {}
         self._kept: OrderedDict[str, Compiled] = OrderedDict()
 
-    def compile(self, program: Program, backend: Any, options: Mapping[str, Any], *, measured: bool) -> Compiled:
-        """The program for `backend`; without its measurements unless `measured`. Raises Refused if it does not fit."""
+    def compile(self, sheet: Sheet, backend: Any, options: Mapping[str, Any], *, measured: bool) -> Compiled:
+        """The sheet's circuit for `backend`; without its measurements unless `measured`.
+
+        Raises Refused if it does not fit.
+        """
         level = int(options.get("optimization_level", 2))
         seed = int(options.get("seed_transpiler", SEED))
-        place = digest(program.digest, backend.name, level, seed, options.get("initial_layout"), measured)
+        place = digest(sheet.digest, backend.name, level, seed, options.get("initial_layout"), measured)
         fractional = bool(options.get("use_fractional_gates", False))
         with self._lock:
             found = self._kept.get(f"{place}/{fractional}")
             if found is None:
                 manager = self._manager(backend, level, seed, options.get("initial_layout"), fractional=fractional)
-                found = _compiled(program, manager, backend.name, measured=measured)
+                found = _compiled(sheet, manager, backend.name, measured=measured)
                 self._kept[f"{place}/{fractional}"] = found
                 while len(self._kept) > _KEPT:
                     self._kept.popitem(last=False)
@@ -87,14 +100,39 @@ class Compiler:
         return self._managers[name]
 
 
-def _compiled(program: Program, manager: Any, device: str, *, measured: bool) -> Compiled:
-    circuit = flat(program.circuit()) if measured else program.circuit().remove_final_measurements(inplace=False)
+def _compiled(sheet: Sheet, manager: Any, device: str, *, measured: bool) -> Compiled:
+    program, circuit = sheet.shape, opened(sheet)
+    circuit = flat(circuit) if measured else circuit.remove_final_measurements(inplace=False)
     try:
         isa = manager.run(circuit)
     except (TranspilerError, ValueError) as error:
         raise Refused(f"{program.name} cannot be compiled for {device}: {str(error)[:300]}", provider="ibm") from None
     layout = tuple(isa.layout.final_index_layout()) if isa.layout is not None else tuple(range(program.n_qubits))
     return Compiled(isa, layout)
+
+
+def opened(sheet: Sheet) -> QuantumCircuit:
+    """The sheet's circuit with its fixed angles in place and parameters `theta_<number>` for the others."""
+    circuit = sheet.shape.circuit()
+    if sheet.angles is None:
+        return circuit
+    parameters: dict[int, Any] = {}
+    angles = iter(sheet.angles)
+    made = circuit.copy_empty_like()
+    for step in circuit.data:
+        operation = step.operation
+        if operation.name in STANDARD and operation.params:
+            own = [_angle(next(angles), parameters) for _ in operation.params]
+            operation = operation.base_class(*own)
+        made.append(operation, step.qubits, step.clbits, copy=False)
+    return made
+
+
+def _angle(angle: Angle, parameters: dict[int, Any]) -> Any:
+    """The fixed angle, or the parameter of that number, made at its first use."""
+    if isinstance(angle, int):
+        return parameters.setdefault(angle, Parameter(f"{_PARAMETER}{angle}"))
+    return angle
 
 
 def flat(circuit: QuantumCircuit) -> QuantumCircuit:

@@ -230,6 +230,9 @@ def _refusal(answer: requests.Response, what: str) -> Refused:
     own = _own_error(answer) or {}
     text = str(own.get("message") or answer.text[:200])
     hint = {
+        404: "; if IBM serves this program no more, set the option primitives='executor'"
+        if "submission" in what
+        else "",
         401: "; check QISKIT_IBM_TOKEN",
         403: "; the API key may not use this instance or device (QISKIT_IBM_INSTANCE)",
         409: "; the session is closed, or the instance's usage limit is reached" if "submission" in what else "",

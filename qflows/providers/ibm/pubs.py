@@ -1,4 +1,4 @@
-"""The params of a job, built with the client's own option classes and Qiskit's PUB classes. Imports both."""
+"""PUBs and options of a job, built with Qiskit's PUB classes and the client's own option classes. Imports both."""
 
 from __future__ import annotations
 
@@ -14,23 +14,43 @@ from qiskit_ibm_runtime.options import EstimatorOptions, SamplerOptions
 from qflows.protocol import JobSpec
 from qflows.providers.ibm import wire
 from qflows.providers.ibm.compile import Compiled, on_device
+from qflows.providers.ibm.layout import Sheet
 
 
-def inputs(spec: JobSpec, compiled: Sequence[Compiled], *, is_estimate: bool) -> tuple[dict[str, Any], dict[str, Any]]:
-    """(params of the job, runtime options such as the time limit). Raises ValueError or TypeError for bad options.
+def sampler_pubs(spec: JobSpec, sheets: Sequence[Sheet], compiled: Sequence[Compiled]) -> list[SamplerPub]:
+    """One PUB a sheet, of shape (programs,), or () for a single program."""
+    pairs = zip(sheets, compiled, strict=True)
+    return [SamplerPub.coerce(_with_values(one.circuit, one.values_of(sheet)), spec.shots) for sheet, one in pairs]
 
-    For expectation values, `shots` becomes the precision 1 / sqrt(shots), which is how IBM's estimator counts.
+
+def estimator_pubs(spec: JobSpec, sheets: Sequence[Sheet], compiled: Sequence[Compiled]) -> list[EstimatorPub]:
+    """One PUB a sheet, of shape (programs, observables), or (observables,) for a single program.
+
+    `shots` becomes the precision 1 / sqrt(shots), which is how IBM's estimators count.
     """
     assert spec.shots is not None
+    precision = 1 / math.sqrt(spec.shots)
+    made = []
+    for sheet, one in zip(sheets, compiled, strict=True):
+        observables = [on_device(observable, one) for observable in spec.observables_of(sheet.indices[0])]
+        values = one.values_of(sheet)
+        # every program with every observable
+        pub: Any = (one.circuit, observables) if values is None else (one.circuit, observables, values[:, None, :])
+        made.append(EstimatorPub.coerce(pub, precision))
+    return made
+
+
+def _with_values(circuit: Any, values: Any) -> Any:
+    return (circuit,) if values is None else (circuit, values)
+
+
+def inputs(
+    spec: JobSpec, sheets: Sequence[Sheet], compiled: Sequence[Compiled]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """(params of the job, runtime options such as the time limit). Raises ValueError or TypeError for bad options."""
+    is_estimate = any(spec.observables)
     kind: Any = EstimatorOptions if is_estimate else SamplerOptions
     names = wire.ESTIMATOR_OPTIONS if is_estimate else wire.SAMPLER_OPTIONS
     options = asdict(kind(**wire.chosen(spec.options, names)))
-    if is_estimate:
-        precision = 1 / math.sqrt(spec.shots)
-        pubs: list[Any] = [
-            EstimatorPub.coerce((one.circuit, [on_device(o, one) for o in spec.observables_of(i)]), precision)
-            for i, one in enumerate(compiled)
-        ]
-    else:
-        pubs = [SamplerPub.coerce((one.circuit,), spec.shots) for one in compiled]
+    pubs: list[Any] = [*(estimator_pubs if is_estimate else sampler_pubs)(spec, sheets, compiled)]
     return {"pubs": pubs} | kind._get_program_inputs(options), kind._get_runtime_options(options)

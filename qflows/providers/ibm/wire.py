@@ -33,10 +33,22 @@ _BODY_CAP = 4_000
 
 # our own options, and those handed to the client's option classes as they are
 OWN_OPTIONS = frozenset(
-    {"optimization_level", "initial_layout", "seed_transpiler", "use_fractional_gates", "memory", "private"}
+    {
+        "optimization_level",
+        "initial_layout",
+        "seed_transpiler",
+        "use_fractional_gates",
+        "literal_angles",  # no parameter arrays: every program is a PUB of its own
+        "memory",
+        "private",
+        "primitives",
+    }
 )
+PRIMITIVES = ("server", "executor")  # who prepares and reads: IBM's sampler and estimator, or the client (ADR 7)
 SAMPLER_OPTIONS = frozenset({"dynamical_decoupling", "twirling", "execution", "max_execution_time", "experimental"})
 ESTIMATOR_OPTIONS = SAMPLER_OPTIONS | {"resilience_level", "resilience", "seed_estimator"}
+EXECUTOR_SAMPLER_OPTIONS = SAMPLER_OPTIONS
+EXECUTOR_ESTIMATOR_OPTIONS = SAMPLER_OPTIONS | {"resilience_level", "resilience"}
 
 # `state.status`, any case. OpenAPI 0.45.3, JobState; the client reads nothing else
 STATUS = {
@@ -164,22 +176,15 @@ def _seconds(value: Any) -> float | None:
 # -- results -------------------------------------------------------------------------------------------------------
 
 
-def pub_results(text: str, n_programs: int) -> list[Mapping[str, Any]]:
+def pub_results(text: str) -> list[Mapping[str, Any]]:
     """`{field: value}` per PUB of a primitive's result text, arrays decoded. Raises Unreadable, keeping the text."""
     try:
         body = json.loads(text, object_hook=_typed)
-        pubs = [_fields(pub) for pub in body["pub_results"]]
+        return [_fields(pub) for pub in body["pub_results"]]
     except (ValueError, KeyError, TypeError, AttributeError, EOFError, zlib.error) as error:
         raise Unreadable(
             f"ibm: a result that cannot be read ({type(error).__name__})", provider="ibm", body=text[:_BODY_CAP]
         ) from None
-    if len(pubs) != n_programs:
-        raise Unreadable(
-            f"ibm returned {len(pubs)} results where {n_programs} programs were sent",
-            provider="ibm",
-            body=text[:_BODY_CAP],
-        )
-    return pubs
 
 
 def _fields(pub: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -207,46 +212,65 @@ def _array(value: Any) -> np.ndarray[Any, Any]:
     return np.load(io.BytesIO(data), allow_pickle=False)
 
 
-def counts_item(program: Program, fields: Mapping[str, Any], *, shots: int | None, with_memory: bool) -> ItemResult:
-    """Counts of one sampler PUB. Its one register `c` holds all clbits of the program.
+def counts_items(
+    programs: Sequence[Program], fields: Mapping[str, Any], *, shots: int | None, with_memory: bool, is_twirled: bool
+) -> list[ItemResult]:
+    """Counts of one sampler PUB, program by program. Its one register `c` holds all clbits of a program.
 
-    `array` is uint8 of shape (shots, bytes), big-endian: clbit 0 is the lowest bit of the LAST byte
-    (qiskit-ibm-runtime 0.51.0, BitArray). Raises Unreadable if the shots do not add up.
+    `array` is uint8 of shape (programs, shots, bytes), without the first axis for a single program; big-endian: clbit
+    0 is the lowest bit of the LAST byte (qiskit-ibm-runtime 0.51.0, BitArray). Raises Unreadable if the shots do not
+    add up; twirled ones are at least as many as wanted.
     """
     found = fields.get(REGISTER)
     try:
         array, n_bits = np.asarray(found["array"]), int(found["num_bits"])  # pyright: ignore[reportOptionalSubscript]
     except (KeyError, TypeError, ValueError):
         raise Unreadable(f"ibm: a sampler result without register {REGISTER}", provider="ibm") from None
-    if n_bits != program.n_clbits or array.ndim != 2 or array.shape[1] != (n_bits + 7) // 8 or array.dtype != np.uint8:
+    array = array[None] if array.ndim == 2 else array
+    is_whole = array.ndim == 3 and array.shape[0] == len(programs) and array.shape[2] == (n_bits + 7) // 8
+    if n_bits != programs[0].n_clbits or not is_whole or array.dtype != np.uint8:
         raise Unreadable(
-            f"ibm: a register of {n_bits} bits, shape {array.shape}, where {program.n_clbits} bits were measured",
+            f"ibm: a register of {n_bits} bits, shape {array.shape}, where {programs[0].n_clbits} bits of "
+            f"{len(programs)} program(s) were measured",
             provider="ibm",
         )
+    if is_twirled and shots is not None:
+        shots = max(shots, array.shape[1])
+    metadata = _plain(fields["metadata"])
+    pairs = zip(programs, array, strict=True)
+    return [_counts_item(program, rows, shots, metadata, with_memory=with_memory) for program, rows in pairs]
+
+
+def _counts_item(
+    program: Program, array: np.ndarray[Any, Any], shots: int | None, metadata: dict[str, Any], *, with_memory: bool
+) -> ItemResult:
     layout = readout(program)
     rows = [row.tobytes() for row in array]
     key_of = {row: layout.from_clbits(int.from_bytes(row, "big")) for row in set(rows)}
     counts = Counts(sorted((key_of[row], n) for row, n in Counter(rows).items()))
     check_total(counts, shots, "ibm")
     memory = tuple(key_of[row] for row in rows) if with_memory else None
-    return ItemResult(counts=counts, memory=memory, metadata=_plain(fields["metadata"]))
+    return ItemResult(counts=counts, memory=memory, metadata=dict(metadata))
 
 
-def expectations_item(fields: Mapping[str, Any], n_observables: int) -> ItemResult:
-    """Values and standard errors of one estimator PUB, in the order of its observables."""
+def expectations_items(fields: Mapping[str, Any], n_programs: int, n_observables: int) -> list[ItemResult]:
+    """Values and standard errors of one estimator PUB, program by program, in the order of its observables.
+
+    `evs` and `stds` have shape (programs, observables), without the first axis for a single program.
+    """
     try:
-        values = np.atleast_1d(np.asarray(fields["evs"], dtype=float)).reshape(-1)
-        errors = np.atleast_1d(np.asarray(fields["stds"], dtype=float)).reshape(-1)
+        values, errors = (np.asarray(fields[name], dtype=float) for name in ("evs", "stds"))
     except (KeyError, TypeError, ValueError):
         raise Unreadable("ibm: an estimator result without evs and stds", provider="ibm") from None
+    wanted = n_programs * n_observables
     are_finite = bool(np.all(np.isfinite(values)) and np.all(np.isfinite(errors)))
-    if len(values) != n_observables or len(errors) != n_observables or not are_finite:
+    if values.size != wanted or errors.size != wanted or not are_finite:
         raise Unreadable(
-            f"ibm returned {len(values)} expectation values, {n_observables} finite ones were asked for", provider="ibm"
+            f"ibm returned {values.size} expectation values, {wanted} finite ones were asked for", provider="ibm"
         )
-    pairs = zip(values, errors, strict=True)
-    found = tuple(Expectation(float(value), float(error)) for value, error in pairs)
-    return ItemResult(expectations=found, metadata=_plain(fields["metadata"]))
+    metadata = _plain(fields["metadata"])
+    pairs = zip(values.reshape(n_programs, -1).tolist(), errors.reshape(n_programs, -1).tolist(), strict=True)
+    return [ItemResult(expectations=tuple(map(Expectation, *pair)), metadata=dict(metadata)) for pair in pairs]
 
 
 def _plain(metadata: Mapping[str, Any]) -> dict[str, Any]:
@@ -259,7 +283,7 @@ def _plain(metadata: Mapping[str, Any]) -> dict[str, Any]:
 
 def check_options(spec: JobSpec) -> None:
     """Raises ProgramRejected for options that nobody reads, or that fit only the other primitive."""
-    theirs = ESTIMATOR_OPTIONS if any(spec.observables) else SAMPLER_OPTIONS
+    theirs = options_of(spec)
     unknown = sorted(set(spec.options) - OWN_OPTIONS - theirs)
     if unknown:
         known = ", ".join(sorted(OWN_OPTIONS | theirs))
@@ -267,9 +291,29 @@ def check_options(spec: JobSpec) -> None:
     level = spec.options.get("optimization_level", 2)
     if level not in (0, 1, 2, 3) or isinstance(level, bool):
         raise ProgramRejected(f"optimization_level is 0, 1, 2 or 3, not {level!r}")
-    for name in ("use_fractional_gates", "memory", "private"):
+    if spec.options.get("primitives", PRIMITIVES[0]) not in PRIMITIVES:
+        raise ProgramRejected(f"primitives is {' or '.join(PRIMITIVES)}, not {spec.options['primitives']!r}")
+    for name in ("use_fractional_gates", "literal_angles", "memory", "private"):
         if not isinstance(spec.options.get(name, False), bool):
             raise ProgramRejected(f"{name} is true or false")
+
+
+def is_executor(spec: JobSpec) -> bool:
+    """True if the client prepares the job and `executor` runs it."""
+    return spec.options.get("primitives") == "executor"
+
+
+def options_of(spec: JobSpec) -> frozenset[str]:
+    """Names of the client's options that this job may have."""
+    if any(spec.observables):
+        return EXECUTOR_ESTIMATOR_OPTIONS if is_executor(spec) else ESTIMATOR_OPTIONS
+    return EXECUTOR_SAMPLER_OPTIONS if is_executor(spec) else SAMPLER_OPTIONS
+
+
+def is_twirled(spec: JobSpec) -> bool:
+    """True if shots are split over randomisations, which rounds their number up."""
+    twirling = spec.options.get("twirling")
+    return isinstance(twirling, dict) and bool(twirling.get("enable_gates") or twirling.get("enable_measure"))
 
 
 def chosen(options: Mapping[str, Any], names: Sequence[str] | frozenset[str]) -> dict[str, Any]:

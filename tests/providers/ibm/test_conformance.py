@@ -16,8 +16,12 @@ from qflows.sandbox import Sandbox
 
 
 class TestIBM(RemoteConformance):
-    # five qubits on a line, and 133 on a heavy hexagon
-    sampling = (Target("ibm_manila", max_qubits=5), Target("ibm_torino"))
+    # five qubits on a line, and 133 on a heavy hexagon; jobs that IBM prepares, and jobs that the client does
+    sampling = (
+        Target("ibm_manila", max_qubits=5),
+        Target("ibm_torino"),
+        Target("ibm_manila", {"primitives": "executor"}, max_qubits=5),
+    )
     routes_submit, routes_poll, routes_result = "ibm.submit", "ibm.list", "ibm.results"
     unknown_id = "d0000000000000000000"
     poll_sizes = (1, 1.5)
@@ -45,6 +49,7 @@ class TestIBM(RemoteConformance):
             JobSpec(one.provider, one.device_id, one.programs, 10, options={"resilience_level": 1}),
             JobSpec(one.provider, one.device_id, one.programs, 10, options={"optimization_level": 9}),
             JobSpec(one.provider, one.device_id, one.programs, 10, options={"memory": "yes"}),
+            JobSpec(one.provider, one.device_id, one.programs, 10, options={"primitives": "both"}),
         ]
 
     @pytest.fixture

@@ -204,10 +204,10 @@ def test_program_wider_than_the_device_is_refused_before_it_is_sent(sandbox: San
     assert sandbox.admin.requests("ibm.submit") == 0
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"a": 1}', '{"pub_results": [{}]}', '{"pub_results": []}'])
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"a": 1}', '{"pub_results": [{}]}', '{"pub_results": 7}'])
 def test_text_that_is_no_result_is_unreadable(text: str) -> None:
     with pytest.raises(Unreadable) as caught:
-        wire.pub_results(text, 1)
+        wire.pub_results(text)
     assert caught.value.body == text
 
 
@@ -216,7 +216,7 @@ def test_bits_of_a_recorded_array_are_read_from_the_last_byte() -> None:
     circuit = QuantumCircuit(1, 10)
     circuit.measure(0, 0)
     fields = {"c": {"array": np.array([[0, 1], [2, 0]], dtype=np.uint8), "num_bits": 10}, "metadata": {}}
-    item = wire.counts_item(to_program(circuit), fields, shots=2, with_memory=True)
+    [item] = wire.counts_items([to_program(circuit)], fields, shots=2, with_memory=True, is_twirled=False)
     assert item.counts == Counts({"0000000001": 1, "1000000000": 1})
     assert item.memory == ("0000000001", "1000000000")
 
@@ -226,7 +226,7 @@ def test_shots_that_do_not_add_up_are_unreadable() -> None:
     circuit.measure(0, 0)
     fields = {"c": {"array": np.array([[0]], dtype=np.uint8), "num_bits": 1}, "metadata": {}}
     with pytest.raises(Unreadable):
-        wire.counts_item(to_program(circuit), fields, shots=2, with_memory=False)
+        wire.counts_items([to_program(circuit)], fields, shots=2, with_memory=False, is_twirled=False)
 
 
 def test_tags_bear_the_key_and_stay_within_the_limits() -> None:
