@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from qflows.errors import QflowsError
     from qflows.group_results import GroupResult
     from qflows.grouping import Group, attach, group
+    from qflows.missed import missed_slot
     from qflows.model import Counts, Job, Result
     from qflows.programs import Program
     from qflows.tagging import Tagged
@@ -39,6 +40,7 @@ _HOME = {
     "attach": "grouping",
     "group": "grouping",
     "Group": "grouping",
+    "missed_slot": "missed",
     "GroupResult": "group_results",
     "session": "tasks",
     "batch": "tasks",
@@ -73,6 +75,7 @@ __all__ = [
     "errors",
     "flows",
     "group",
+    "missed_slot",
     "result",
     "run",
     "session",

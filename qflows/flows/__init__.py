@@ -9,12 +9,19 @@ if TYPE_CHECKING:
     from qflows.flows.benchmarking import benchmark
     from qflows.flows.circuits import run_circuits
     from qflows.flows.eigensolver import vqe
+    from qflows.flows.probing import probe
     from qflows.flows.sweeping import sweep
 
 # modules bear other names than their flows: a submodule of the same name would shadow the flow once imported
-_HOME = {"benchmark": "benchmarking", "run_circuits": "circuits", "vqe": "eigensolver", "sweep": "sweeping"}
+_HOME = {
+    "benchmark": "benchmarking",
+    "run_circuits": "circuits",
+    "vqe": "eigensolver",
+    "sweep": "sweeping",
+    "probe": "probing",
+}
 
-__all__ = ["benchmark", "run_circuits", "sweep", "vqe"]
+__all__ = ["benchmark", "probe", "run_circuits", "sweep", "vqe"]
 
 
 def __getattr__(name: str) -> object:

@@ -16,14 +16,18 @@ from qflows.benchmarks import Bench, BenchmarkResult, Row, Suite
 from qflows.errors import JobFailed, LedgerError, QflowsError
 from qflows.housekeeping import cancel_jobs
 from qflows.measuring import keep_benchmark
+from qflows.missed import missed_slot
 
 
 def _flow_run_name() -> str:
     parameters = flow_run.parameters
-    devices = parameters.get("devices")
+    return f"benchmark of {devices_named(parameters.get('devices'))} × {parameters.get('shots')}"
+
+
+def devices_named(devices: Any) -> str:
+    """The first three of a list of devices, for the name of a run."""
     listed = [devices] if isinstance(devices, str) else list(devices or ())
-    named = ", ".join(str(device) for device in listed[:3]) + (f" and {len(listed) - 3} more" if listed[3:] else "")
-    return f"benchmark of {named} × {parameters.get('shots')}"
+    return ", ".join(str(device) for device in listed[:3]) + (f" and {len(listed) - 3} more" if listed[3:] else "")
 
 
 def _submit_name(parameters: Mapping[str, Any]) -> str:
@@ -54,6 +58,7 @@ def benchmark(
     seed: int | None = None,
     options: dict[str, dict[str, Any]] | None = None,
     timeout: float | None = None,
+    missed: str = "all",
     run_key: str | None = None,
 ) -> BenchmarkResult:
     """Bit order, readout, GHZ fidelity and mirror circuits on every device, with standard errors.
@@ -62,8 +67,11 @@ def benchmark(
     mirror circuits; default from the run key, so give one to run the same circuits every night. `options`: device →
     vendor options. What a device cannot run is skipped, and said so; a device that fails has that in its rows. Raises
     JobFailed only when no device gave any value. Started again with the same run key it buys nothing twice. Every
-    value is kept in the ledger; `qflows report` compares it with the last 30.
+    value is kept in the ledger; `qflows report` compares it with the last 30. `missed`: what to do with a schedule
+    slot that was not run in time, see `qflows.missed_slot`.
     """
+    if skipped := missed_slot(missed):
+        return skipped
     suite = Suite(shots, tuple(sizes), mirror_circuits, mirror_layers, seed, options or {})
     return measure(devices, suite, timeout, run_key)
 

@@ -16,6 +16,7 @@ from qflows.detached import wait_or_suspend
 from qflows.errors import JobFailed, ProgramRejected
 from qflows.housekeeping import cancel_jobs
 from qflows.ledger import reads
+from qflows.missed import missed_slot
 from qflows.model import Job, Result
 from qflows.programs import Program, to_program
 
@@ -59,6 +60,7 @@ def run_circuits(
     options: dict[str, Any] | None = None,
     timeout: float | None = None,
     partial: bool = False,
+    missed: str = "all",
     run_key: str | None = None,
     detach_after: float | None = None,
 ) -> list[Result | JobFailed]:
@@ -68,7 +70,10 @@ def run_circuits(
     All are checked before the first is bought. With `partial` a failed circuit's place holds its JobFailed instead
     of failing the flow. `detach_after`: seconds to wait in this process; then the run suspends itself until its jobs
     are done, if it has a deployment. `timeout` counts from the start of the run then.
+    `missed`: what to do with a schedule slot that was not run in time, see `qflows.missed_slot`.
     """
+    if skipped := missed_slot(missed):
+        return skipped
     log = get_run_logger()
     wanted = list(circuits) if isinstance(circuits, list) else [circuits]
     if not wanted:

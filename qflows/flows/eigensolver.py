@@ -12,6 +12,7 @@ from prefect.runtime import flow_run
 
 from qflows import artifacts, tasks
 from qflows.measuring import keep_energy
+from qflows.missed import missed_slot
 from qflows.problems import Problem
 from qflows.sessions import SessionHold, seconds
 from qflows.vqe import VqeResult, VqeStep, solve, to_problem
@@ -41,6 +42,7 @@ def vqe(
     options: dict[str, Any] | None = None,
     mode: Literal["job", "session"] = "job",
     max_time: str | float | None = None,
+    missed: str = "all",
     run_key: str | None = None,
 ) -> VqeResult:
     """Ground-state energy of `problem` on `device`.
@@ -49,7 +51,11 @@ def vqe(
     where the device has them. `optimizer`: SLSQP by default when exact, SPSA with shots. Started again with the same
     `run_key` it continues where it was and buys nothing twice. `mode="session"` holds the device for the loop, for
     `max_time` at most ("30m", "2h", or seconds); a run that is continued goes on in its session while that lives.
+    An energy with shot noise is kept in the ledger for `qflows report`. `missed`: what to do with a schedule slot that
+    was not run in time, see `qflows.missed_slot`.
     """
+    if skipped := missed_slot(missed):
+        return skipped
     log = get_run_logger()
     chosen = to_problem(problem)
     here = tasks.scope(run_key)

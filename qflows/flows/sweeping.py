@@ -21,6 +21,7 @@ from qflows.batch_results import BatchResult
 from qflows.batches import Batch
 from qflows.detached import wait_or_suspend
 from qflows.housekeeping import cancel_jobs
+from qflows.missed import missed_slot
 from qflows.model import Job
 
 _BUNDLES = 200  # task runs at most
@@ -66,6 +67,7 @@ def sweep(
     rerun: int = 0,
     timeout: float | None = None,
     partial: bool = False,
+    missed: str = "all",
     run_key: str | None = None,
     detach_after: float | None = None,
 ) -> BatchResult:
@@ -75,7 +77,10 @@ def sweep(
     what the device can. `rerun`: how often holes are bought again by themselves. Killed and started again with the
     same run key it goes on where it was. `detach_after`: seconds to wait in this process; then the run suspends
     itself until its jobs are done, if it has a deployment. `timeout` counts from the start of the run then.
+    `missed`: what to do with a schedule slot that was not run in time, see `qflows.missed_slot`.
     """
+    if skipped := missed_slot(missed):
+        return skipped
     log = get_run_logger()
     core = tasks.client()
     here = tasks.scope(run_key)
