@@ -33,6 +33,7 @@ class Admin:
             ("GET", "/info", self.info),
             ("GET", "/jobs", self.list_jobs),
             ("GET", "/jobs/{job_id:path}", self.show_job),
+            ("POST", "/jobs/forget", self.forget_jobs),
             ("GET", "/journal", self.show_journal),
             ("GET", "/counts", self.counts),
             ("GET", "/faults", self.list_faults),
@@ -73,6 +74,13 @@ class Admin:
         if job is None:
             raise Refusal(404, "no such job")
         return job.summary() | {"phase": self.world.phase(job), "request": job.request, "result": job.result}
+
+    async def forget_jobs(self, request: Request, body: dict[str, Any]) -> Any:
+        """Let the jobs in `ids` vanish at the vendor."""
+        ids = body.get("ids")
+        if not isinstance(ids, list) or not all(isinstance(job_id, str) for job_id in ids):
+            raise ValueError("ids must be a list of job ids")
+        return {"forgotten": self.world.forget(ids)}
 
     async def show_journal(self, request: Request, body: dict[str, Any]) -> Any:
         """Requests in order; `after` and `limit` page through them."""

@@ -90,6 +90,10 @@ class Admin:
         """One job with its request and result."""
         return self.call("GET", f"/jobs/{urllib.parse.quote(job_id, safe='')}")
 
+    def forget(self, ids: Iterable[str]) -> int:
+        """Let jobs vanish, as if the vendor had lost them; they stay counted. Returns how many."""
+        return self.call("POST", "/jobs/forget", {"ids": list(ids)})["forgotten"]
+
     def count_jobs(self, vendor: str | None = None) -> int:
         """How many purchases were accepted; children of a composite do not count."""
         counts = self.counts()["jobs"]

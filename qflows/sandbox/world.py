@@ -283,6 +283,18 @@ class World:
             self.remember(job)
         return len(chosen)
 
+    def forget(self, ids: Iterable[str]) -> int:
+        """Let jobs vanish, as if the vendor had lost them: no list shows them, no read finds them. Returns how many.
+
+        What was accepted stays counted. Unknown ids are left out.
+        """
+        gone = [job for job in map(self.jobs.get, dict.fromkeys(ids)) if job is not None and not job.deleted]
+        for root in gone:
+            for job in (root, *self.jobs.children(root)):
+                job.deleted = True
+                self.remember(job)
+        return len(gone)
+
     def describe_switches(self) -> dict[str, dict[str, Any]]:
         """Switches by vendor: value, default, choices and note."""
         return {

@@ -263,11 +263,7 @@ def test_a_job_the_vendor_lost_is_a_hole_that_can_be_bought_again(core: Client, 
     sandbox.admin.clock("frozen")
     batch = bought(core, 8, max_circuits=4)
     lost = batch.parts[1]
-    provider = core.provider("ionq")
-    vendor_id = batch.sub_job(4).vendor_id
-    provider._http._read(  # pyright: ignore[reportAttributeAccessIssue]
-        provider._http._client.build_request("DELETE", f"{provider._http.base_url}/jobs/{vendor_id}")  # pyright: ignore[reportAttributeAccessIssue]
-    )
+    sandbox.admin.forget([batch.sub_job(4).vendor_id or ""])
     sandbox.admin.clock("instant")
     result = batch.result(timeout=30, partial=True)
     assert sorted(result.errors) == list(lost.indices)

@@ -55,6 +55,7 @@ def test_jobs_can_be_found_by_the_callers_key(sandbox, ionq, bell):
         ("/switches", {"ionq": {"list_children": 1}}),
         ("/switches", {"acme": {}}),
         ("/held/release", {"verdict": "maybe"}),
+        ("/jobs/forget", {"ids": "all"}),
     ],
 )
 def test_bad_admin_call_is_refused_and_changes_nothing(sandbox, path, body):
@@ -62,6 +63,16 @@ def test_bad_admin_call_is_refused_and_changes_nothing(sandbox, path, body):
     with pytest.raises(AdminError, match="400"):
         sandbox.admin.call("POST", path, body)
     assert (sandbox.admin.clock()["pace"], sandbox.admin.switches()) == before
+
+
+def test_forgotten_job_is_nowhere_at_the_vendor_and_stays_counted(sandbox, ionq, bell, pair):
+    lost, kept = submit(ionq, pair), submit(ionq, bell)
+    assert sandbox.admin.forget([lost, "unknown"]) == 1
+    assert ionq.get(f"/jobs/{lost}").status_code == 404
+    assert [job["id"] for job in ionq.get("/jobs", params={"ids": [lost, kept]}).json()["jobs"]] == [kept]
+    assert [job["id"] for job in ionq.get("/jobs").json()["jobs"]] == [kept]
+    assert sandbox.admin.count_jobs("ionq") == 2
+    assert sandbox.admin.forget([lost]) == 0
 
 
 def test_admin_refuses_foreign_host_names(sandbox):

@@ -313,6 +313,17 @@ def test_lagging_search_and_get_show_a_task_later(client, sandbox):
     assert len(client.search_quantum_tasks(filters=[])["quantumTasks"]) == 1
 
 
+def test_forgotten_task_is_found_by_no_call(client, clients, sandbox):
+    arn = client.create_quantum_task(**task())["quantumTaskArn"]
+    place = client.get_quantum_task(quantumTaskArn=arn)["outputS3Directory"]
+    sandbox.admin.forget([arn])
+    refused(client.get_quantum_task, "ResourceNotFoundException", 404, quantumTaskArn=arn)
+    for filters in ([], [{"name": "quantumTaskArn", "operator": "EQUAL", "values": [arn]}]):
+        assert client.search_quantum_tasks(filters=filters)["quantumTasks"] == []
+    s3 = clients["s3", "us-east-1"]
+    refused(s3.get_object, "NoSuchKey", 404, Bucket=BUCKET, Key=f"{place}/results.json")
+
+
 def test_tags_are_kept_shown_and_changed(client):
     arn = client.create_quantum_task(**task(tags={"a": "1"}))["quantumTaskArn"]
     client.tag_resource(resourceArn=arn, tags={"b": "2"})

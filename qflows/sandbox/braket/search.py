@@ -67,7 +67,8 @@ def _candidates(call: Call, filters: list[dict[str, Any]], *, oldest_first: bool
     else:
         pool = jobs.all("braket") if oldest_first else jobs.newest_first("braket")
     for job in pool:
-        if job.vendor == "braket" and job.facts["region"] == region and job.created_at <= visible_before:
+        is_known = job.vendor == "braket" and job.facts["region"] == region and not job.deleted
+        if is_known and job.created_at <= visible_before:
             yield job
 
 

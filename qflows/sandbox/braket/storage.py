@@ -114,7 +114,7 @@ class Storage:
         directory, _, name = key.rpartition("/")
         arn = call.world.shelf("braket", "results").get(f"{bucket}/{directory}", {}).get("arn", "")
         job = call.world.jobs.get(arn)
-        if name != _RESULT or job is None:
+        if name != _RESULT or job is None or job.deleted:
             return None
         await call.world.observe([job])
         if not _is_written(call, job):

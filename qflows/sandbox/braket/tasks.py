@@ -178,7 +178,7 @@ class Tasks:
 def find(call: Call, arn: str) -> Job:
     """The task of an ARN, if its region is the caller's. Raises Refusal(404)."""
     job = call.world.jobs.get(arn)
-    if job is None or job.vendor != "braket" or job.facts["region"] != region_of(call):
+    if job is None or job.deleted or job.vendor != "braket" or job.facts["region"] != region_of(call):
         raise Refusal(404, f"no quantum task {arn}", code="ResourceNotFoundException")
     if call.world.clock.now() < job.created_at + call.switch("get_lag_s"):
         raise Refusal(404, f"no quantum task {arn}", code="ResourceNotFoundException")
