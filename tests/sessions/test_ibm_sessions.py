@@ -35,8 +35,6 @@ def ibm(ibm_process: Sandbox, monkeypatch: pytest.MonkeyPatch) -> Sandbox:
     ibm_process.admin.switches("ibm", noise=False)
     for name, value in ibm_process.env.items():
         monkeypatch.setenv(name, value)
-    # the real client walks the call stack on every request, which is deep under a test runner
-    monkeypatch.setenv("USAGE_DATA_OPT_OUT", "True")
     return ibm_process
 
 

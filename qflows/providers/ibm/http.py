@@ -2,11 +2,13 @@
 
 qiskit-ibm-runtime 0.51.0 repeats POSTs on eight 5xx codes and on TLS errors (up to six times), gives GETs no read
 timeout, and sends the raw API key to the runtime host when IAM fails. A transport adapter of requests and an auth
-object, both put on the client's session, end all of that.
+object, both put on the client's session, end all of that. The session's own class walks the whole call stack for every
+request, to say which library asks, which costs more than the request; ours says qflows.
 """
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator, Mapping
 from threading import Lock
@@ -15,7 +17,9 @@ from urllib.parse import urlsplit
 
 import requests
 from ibm_cloud_sdk_core import ApiException
-from qiskit_ibm_runtime.exceptions import IBMError
+from qiskit_ibm_runtime.api.exceptions import RequestsApiError
+from qiskit_ibm_runtime.api.session import CLIENT_APPLICATION, QISKIT_FUNCTIONS_IDENTIFIER, RetrySession
+from qiskit_ibm_runtime.exceptions import IBMError, IBMNotAuthorizedError
 from requests.adapters import HTTPAdapter
 from requests.auth import AuthBase
 from urllib3.exceptions import ConnectTimeoutError, MaxRetryError, NameResolutionError, NewConnectionError
@@ -55,6 +59,36 @@ class OnceAdapter(HTTPAdapter):
         if self._access.is_sandbox:
             named["proxies"] = {}
         return super().send(request, **named)
+
+
+class DirectSession(RetrySession):
+    """The client's session without its walk of the call stack; errors are those that the client expects.
+
+    The client's own way to switch the walk off is a variable of the whole process (USAGE_DATA_OPT_OUT), which is the
+    user's to set; where it is set, no versions are sent either.
+    """
+
+    def request(self, method: str, url: str, bare: bool = False, **kwargs: Any) -> requests.Response:  # noqa: FBT001, FBT002
+        """As the client's own. Raises RequestsApiError, or IBMNotAuthorizedError for 401."""
+        if bare:
+            return super().request(method, url, bare=True, **kwargs)
+        headers = {**self.headers, **(kwargs.pop("headers", None) or {}), **_who_asks(self.custom_header)}
+        kwargs.setdefault("timeout", self._timeout)
+        try:
+            answer = requests.Session.request(self, method, self.base_url + url, headers=headers, **kwargs)
+            answer.raise_for_status()
+        except requests.RequestException as error:
+            status = error.response.status_code if error.response is not None else -1
+            if status == 401:
+                raise IBMNotAuthorizedError(str(error)) from error
+            raise RequestsApiError(str(error), status) from error
+        return answer
+
+
+def _who_asks(custom_header: str | None) -> dict[str, str]:
+    named = {"X-Qx-Client-Application": "/".join([CLIENT_APPLICATION, "qflows", *filter(None, [custom_header])])}
+    function = os.environ.get(QISKIT_FUNCTIONS_IDENTIFIER)
+    return named | ({"IBM-API-Function-Id": function} if function else {})
 
 
 class TokenAuth(AuthBase):
@@ -109,8 +143,9 @@ def token_error(error: Exception) -> ProviderError:
     return NotSent(f"no IAM token ({status or kind}); nothing was sent to IBM Quantum", provider="ibm")
 
 
-def tame(session: requests.Session, access: Access, auth: AuthBase, timeout_s: float) -> None:
-    """Puts our transport on a session of the client: no repeats, deadlines, no redirects, our auth."""
+def tame(session: RetrySession, access: Access, auth: AuthBase, timeout_s: float) -> None:
+    """Puts our transport on a session of the client: no repeats, deadlines, no redirects, our auth, no stack walk."""
+    session.__class__ = DirectSession  # the client makes its sessions itself and holds them in several places
     adapter = OnceAdapter(access, timeout_s)
     session.mount("http://", adapter)
     session.mount("https://", adapter)

@@ -25,8 +25,6 @@ def no_ibm_settings(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(f"QISKIT_IBM_{name}", raising=False)
     for name in ("IAM_URL", "GLOBAL_SEARCH_URL", "GLOBAL_CATALOG_URL"):
         monkeypatch.delenv(name, raising=False)
-    # the client walks the stack for every request to say who calls, which is slow below pytest
-    monkeypatch.setenv("USAGE_DATA_OPT_OUT", "True")
 
 
 @pytest.fixture

@@ -110,6 +110,8 @@ def own_client(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> Any:
     """The vendor's service, by environment alone."""
     for name, value in sandbox.env.items():
         monkeypatch.setenv(name, value)
+    # the client walks the stack for every request to say who calls, which is slow below pytest
+    monkeypatch.setenv("USAGE_DATA_OPT_OUT", "True")
     from qiskit_ibm_runtime import QiskitRuntimeService
 
     return QiskitRuntimeService()
