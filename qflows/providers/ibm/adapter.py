@@ -43,7 +43,12 @@ from qflows.providers.ibm.tags import Tags
 if TYPE_CHECKING:
     from qflows.providers.ibm.compile import Compiled, Compiler
 
-_MAX_PUBS = 300  # `max_experiments` of the device configurations
+# `max_experiments` of the device configurations; IBM does not enforce it any more (guide "Job limits", read 2026-11),
+# but a job of more would be hours of one device
+_MAX_PUBS = 300
+# IBM takes 26.8 million control-system instructions a qubit (the same guide, weights 1 to 50); one of our gates becomes
+# some fifty of them on one qubit at worst. IBM's limit on two-qubit gates depends on options and is not published
+_MAX_GATES = 500_000
 _COMPILE_S = 40.0  # a claim lives longer than this plus a POST; beyond it, the compiled circuits wait for the next try
 _HOLD_S = 12.0  # after a 429 without Retry-After: 5 submissions a minute (OpenAPI 0.45.3, create_job)
 _REMEMBERED = 2_000
@@ -53,6 +58,8 @@ _CAPABILITIES = Capabilities(
     poll_page=PAGE,
     pace=Pace(first_s=1.0, factor=1.5, max_s=30.0),
     max_programs=_MAX_PUBS,
+    max_job_gates=_MAX_GATES,
+    max_job_shots=wire.MAX_EXECUTIONS,
     estimator=True,
     repeats_posts=False,  # http.py sends each POST once, whatever the client asks for
     sessions=frozenset({"dedicated", "batch"}),
