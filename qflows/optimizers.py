@@ -2,8 +2,8 @@
 
 The sequence of points is a pure function of (method, start, seed, limits, values returned so far). A run that was
 killed and is replayed with the recorded values therefore asks for the same points bit for bit, and buys nothing
-again. This holds for one build of numpy and scipy on one kind of processor; elsewhere the last bits of a point may
-differ, and a point that differs is a new job.
+again. Bit for bit holds for one build of numpy and scipy on one kind of processor; elsewhere the last bits of a point
+may differ, which `qflows.vqe` makes good by keeping the points.
 """
 
 from __future__ import annotations

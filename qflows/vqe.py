@@ -2,11 +2,13 @@
 
 Every evaluation is a ledger job. A loop that is killed at evaluation k and run again with the same run key asks for
 the same points, finds the first k answers in the ledger, and goes on: the optimizer is a pure function of its seed
-and the values it got (Peruzzo et al., Nature Communications 5, 4213 (2014), for the method).
+and the values it got (Peruzzo et al., Nature Communications 5, 4213 (2014), for the method). Pure up to the last bits,
+that is: those depend on the processor, so the points are kept in the ledger as well.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
@@ -15,6 +17,7 @@ from typing import Any
 from qflows.client import Client, Scope
 from qflows.errors import JobFailed, QflowsError
 from qflows.keys import digest, seed_of
+from qflows.ledger import points
 from qflows.ledger.intents import Intent
 from qflows.model import Expectation, Job
 from qflows.observables import observable
@@ -23,7 +26,13 @@ from qflows.problems import Problem, ansatz, initial_point, problem_from_operato
 from qflows.problems import problem as named_problem
 from qflows.sessions import SessionHold
 
+log = logging.getLogger("qflows.vqe")
+
 _SESSIONS_AN_EVALUATION = 5
+# radians; far above what rounding does to a point, far below what an angle means to a device
+_SAME = 1e-6
+
+Point = tuple[float, ...]
 
 
 @dataclass(frozen=True)
@@ -84,6 +93,8 @@ class Evaluator:
 
     def __post_init__(self) -> None:
         self.trace: list[VqeStep] = []
+        self.asked: list[Point] = []  # as the optimizer put them; equal to the trace's but for rounding
+        self._trail: dict[int, Point] = {}
         self._refused_in = -1  # length of the trace when a session refused last
         self._hamiltonian = observable(list(self.problem.hamiltonian))
 
@@ -92,9 +103,10 @@ class Evaluator:
         return ansatz(self.problem)
 
     def __call__(self, point: Any) -> float:
-        """The energy at `point`; bought once, however often this run is started again."""
-        values = tuple(float(x) for x in point)
+        """The energy at `point`; bought once, however often and wherever this run is started again."""
         index = len(self.trace) + 1
+        asked = tuple(float(x) for x in point)
+        values = self._as_before(index, asked)
         specs = self.core.specs(
             (self._ansatz, values),
             device=self.device,
@@ -107,11 +119,31 @@ class Evaluator:
         )
         intents = self.core.intents(specs, device=self.device, scope=self.scope)
         jobs, found = self._value(intents)
+        if index == 1:
+            # the start does not depend on the processor, so every life of the loop meets the same first job
+            self._trail = points.trail(self.core.ledger, jobs[0].key)
         energy = found.value + self.problem.offset
         step = VqeStep(index, energy, found.std_error, jobs[0].key, values)
         self.trace.append(step)
+        self.asked.append(asked)
         self.on_step(step)
         return energy
+
+    def _as_before(self, index: int, asked: Point) -> Point:
+        """The point of this evaluation in an earlier life of the run, if it is the same but for rounding.
+
+        Another kind of processor has another BLAS, whose sums differ in the last bits; so would the angles, and every
+        evaluation from there on would be a new job.
+        """
+        if index == 1:
+            return asked
+        before = self._trail.get(index)
+        if before is not None and len(before) == len(asked):
+            if all(abs(old - new) <= _SAME for old, new in zip(before, asked, strict=True)):
+                return before
+            log.warning("evaluation %d is elsewhere than in the run's earlier life; it is bought anew", index)
+        points.keep(self.core.ledger, self.trace[0].job, index, asked)
+        return asked
 
     def _value(self, intents: Sequence[Intent]) -> tuple[list[Job], Expectation]:
         """Buys and waits. Jobs that a session took down with it are bought again in a new one, as their next epoch."""
@@ -183,7 +215,8 @@ def solve(
             max_evaluations=max_evaluations,
             callback=on_iteration,
         )
-        at_end = [step for step in evaluate.trace if step.point == tuple(float(x) for x in found.x)]
+        end = tuple(float(x) for x in found.x)
+        at_end = [step for step, asked in zip(evaluate.trace, evaluate.asked, strict=True) if asked == end]
         # some methods end at a point they did not evaluate; its energy is then bought like any other
         last = at_end[-1] if at_end else _evaluated(evaluate, found.x)
     finally:

@@ -16,7 +16,7 @@ metadata = sa.MetaData(
 )
 
 # The newest migration; a test compares it with Alembic's own head.
-HEAD = "0002"
+HEAD = "0003"
 
 
 class UtcDateTime(sa.types.TypeDecorator[datetime]):
@@ -376,4 +376,12 @@ slots = sa.Table(  # schedule slots that a policy for missed ones looked at, and
     sa.Column("started_at", UtcDateTime, nullable=False),
     sa.Column("skipped", sa.Text),  # why; null: it ran
     sa.Index("ix_slots_started_at", "started_at"),
+)
+
+points = sa.Table(  # where optimisation loops asked, see qflows.vqe
+    "points",
+    metadata,
+    sa.Column("loop", sa.String(64), primary_key=True),  # key of the job of its first evaluation
+    sa.Column("idx", sa.Integer, primary_key=True),  # number of the evaluation, from 1
+    sa.Column("point", sa.JSON, nullable=False),
 )

@@ -1,0 +1,17 @@
+"""The points an optimisation asked for, so that another processor's rounding asks for the same again."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0003"
+down_revision = "0002"
+
+
+def upgrade() -> None:
+    op.create_table(
+        "points",
+        sa.Column("loop", sa.String(64), nullable=False),
+        sa.Column("idx", sa.Integer(), nullable=False),
+        sa.Column("point", sa.JSON(), nullable=False),
+        sa.PrimaryKeyConstraint("loop", "idx"),
+    )

@@ -1,0 +1,32 @@
+"""Where an optimisation asked, evaluation by evaluation, durable before the job that answers it is bought."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import sqlalchemy as sa
+
+from qflows.ledger.store import Ledger
+from qflows.ledger.tables import points
+
+Point = tuple[float, ...]
+
+
+def trail(ledger: Ledger, loop: str) -> dict[int, Point]:
+    """All points of a loop by the number of the evaluation, as they were asked last; floats bit for bit."""
+    with ledger.read() as connection:
+        rows = connection.execute(sa.select(points.c.idx, points.c.point).where(points.c.loop == loop))
+        return {row.idx: tuple(row.point) for row in rows}
+
+
+def keep(ledger: Ledger, loop: str, index: int, point: Point) -> None:
+    """Notes a point, in place of an earlier one of the same number."""
+    with ledger.write() as connection:
+        connection.execute(ledger.insert(_insert), {"loop": loop, "idx": index, "point": list(point)})
+
+
+def _insert(insert: Callable[[sa.Table], Any]) -> Any:
+    row = {name: sa.bindparam(name, type_=points.c[name].type) for name in ("loop", "idx", "point")}
+    made = insert(points).values(row)
+    return made.on_conflict_do_update(index_elements=["loop", "idx"], set_={"point": made.excluded.point})
