@@ -18,11 +18,13 @@ from qflows.batch_results import BatchResult, CircuitError, by_circuit, owner_of
 from qflows.errors import JobFailed
 from qflows.keys import digest
 from qflows.ledger import batches as ledger_batches
+from qflows.ledger import groups as ledger_groups
 from qflows.ledger import labels, outcomes, reads
 from qflows.ledger.batches import BatchRecord, PartRecord
 from qflows.ledger.intents import Intent, Want, put_into_session
 from qflows.ledger.store import utc_now
 from qflows.model import Job, Timeline
+from qflows.point_estimates import by_point
 from qflows.poller import OnChange, Poller
 from qflows.programs import Program
 from qflows.protocol import JobSpec, Provider
@@ -41,6 +43,7 @@ _PRECEDENCE = (
     JobStatus.CANCELLED,
     JobStatus.COMPLETED,
 )
+Joined = Callable[[str], str | None]  # run key → the group in which purchases of this context are members
 _ENDED_BADLY = frozenset({JobStatus.FAILED, JobStatus.CANCELLED})
 
 
@@ -48,12 +51,19 @@ class Batch:
     """A handle on a batch; any process can make one from its id. Reading never blocks; `wait` and `result` do."""
 
     def __init__(
-        self, submitter: Submitter, provider: Provider, poller: Callable[[], Poller], record: BatchRecord
+        self,
+        submitter: Submitter,
+        provider: Provider,
+        poller: Callable[[], Poller],
+        record: BatchRecord,
+        *,
+        joined: Joined = lambda run_key: None,
     ) -> None:
         self._submitter = submitter
         self._ledger = submitter.ledger
         self._provider = provider
         self._poller = poller
+        self._joined = joined
         self.record = record
 
     @classmethod
@@ -68,13 +78,14 @@ class Batch:
         device: str,
         name: str,
         tags: Mapping[str, str],
+        joined: Joined = lambda run_key: None,
     ) -> Batch:
         """Makes the batch and all its jobs durable; sends nothing. A replay gets the batch that stands.
 
         The stored plan counts, not the one given: a planner that would split otherwise today changes nothing.
         """
         specs = [spec for _, spec in planned.specs]
-        content = _content(specs, planned.n_circuits)
+        content = _content(specs, planned.n_circuits, planned.sweep)
         first = specs[0]
         wanted = want(content)
         id_ = ledger_batches.batch_id(submitter.ledger, wanted, content)
@@ -88,11 +99,11 @@ class Batch:
             device_id=first.device_id,
             n_circuits=planned.n_circuits,
             options=first.options,
-            details={"limits": planned.limits.to_json(), "attempt": wanted.attempt},
+            details={"limits": planned.limits.to_json(), "attempt": wanted.attempt, "sweep": dict(planned.sweep)},
             created_at=utc_now(),
         )
         ledger_batches.create(submitter.ledger, record)
-        batch = cls(submitter, provider, poller, ledger_batches.find(submitter.ledger, id_))
+        batch = cls(submitter, provider, poller, ledger_batches.find(submitter.ledger, id_), joined=joined)
         if sum(len(part.indices) for part in batch.parts if part.generation == 0) < planned.n_circuits:
             batch._add(planned.specs, generation=0, attempt=wanted.attempt, group=wanted.group)
         return batch
@@ -334,17 +345,21 @@ class Batch:
         """What the ledger has now, without waiting."""
         pairs = self._current()
         items = {part.part: reads.items(self._ledger, job.key) for part, job in pairs if job.is_terminal}
-        found = by_circuit(pairs, items)
+        sweep = self.record.details.get("sweep") or {}
+        found, names = by_point(by_circuit(pairs, items), self._names(), sweep)
         jobs = [job for _, job in self._parts_and_jobs()]
+        shape, observable_shape = sweep.get("shape"), sweep.get("observable_shape")
         return BatchResult(
             batch_id=self.id,
             device=self.device,
             device_id=self.record.device_id,
             job_ids=tuple(job.vendor_id or "" for _, job in pairs),
-            names=tuple(self._names()),
-            results=tuple(found[i][0] for i in range(self.n_circuits)),
+            names=tuple(names),
+            results=tuple(found[i][0] for i in range(len(found))),
             errors={i: error for i, (_, error) in found.items() if error is not None},
             cost=total_cost(jobs),
+            shape=None if shape is None else tuple(shape),
+            observable_shape=None if observable_shape is None else tuple(observable_shape),
         )
 
     def _names(self) -> list[str]:
@@ -358,7 +373,8 @@ class Batch:
         """Buys again exactly the circuits that ended without counts; returns their indices.
 
         Parts that are alive, done or in doubt are never touched. Calling it twice before the re-run ended adds
-        nothing: the holes belong to the re-run then.
+        nothing: the holes belong to the re-run then. The new jobs are members of the group of this context, else of
+        the batch's own while that is open; the failed ones stay members. Raises GroupClosed in a group that ended.
         """
         pairs = self._current()
         items = {part.part: reads.items(self._ledger, job.key) for part, job in pairs if job.is_terminal}
@@ -374,8 +390,12 @@ class Batch:
             spec = self._submitter.spec(owner[mine[0]].job_key)
             place = {i: k for k, i in enumerate(owner[mine[0]].indices)}
             chosen = tuple(spec.programs[place[i]] for i in mine)
-            specs.append((mine, replace(spec, programs=chosen, name=f"holes {span(mine)}"[:255])))
-        self._add(specs, generation=generation, attempt=attempt)
+            wanted = tuple(spec.observables_of(place[i]) for i in mine) if spec.observables else ()
+            name = f"holes {span(mine)}"[:255]
+            specs.append((mine, replace(spec, programs=chosen, observables=wanted, name=name)))
+        keys = [part.job_key for part, _ in pairs]
+        group = self._joined(self.record.run_key) or ledger_groups.open_group_of(self._ledger, keys)
+        self._add(specs, generation=generation, attempt=attempt, group=group)
         new = [part.part for part in self.parts if part.generation == generation]
         self.submit_parts(new)
         return holes
@@ -442,9 +462,12 @@ class Batch:
         return rows
 
 
-def _content(specs: Sequence[JobSpec], n_circuits: int) -> str:
+def _content(specs: Sequence[JobSpec], n_circuits: int, sweep: Mapping[str, Any]) -> str:
     # per circuit, not per part: a planner that splits otherwise must still find the batch
     first = specs[0]
     circuits = [[program.digest, spec.shots] for spec in specs for program in spec.programs]
-    what = [first.provider, first.device_id, dict(first.options), first.label]
+    what: list[Any] = [first.provider, first.device_id, dict(first.options), first.label]
+    wanted = [[o.to_json() for o in group] for spec in specs for group in spec.observables]
+    if wanted or sweep:
+        what += [dict(sweep), wanted]
     return digest("batch-content/1", *what, n_circuits, circuits)

@@ -12,6 +12,7 @@ import sqlalchemy as sa
 
 from qflows.errors import GroupClosed, UnknownJob
 from qflows.keys import digest
+from qflows.ledger.claims import chunks
 from qflows.ledger.owner import is_dead, me
 from qflows.ledger.rows import JOB_COLUMNS, job_of
 from qflows.ledger.store import Ledger, utc_now
@@ -302,6 +303,19 @@ def members(ledger: Ledger, id_: str) -> list[Job]:
     )
     with ledger.read() as connection:
         return [job_of(row) for row in connection.execute(query)]
+
+
+def open_group_of(ledger: Ledger, keys: Collection[str]) -> str | None:
+    """The group, the one opened last, that has one of these jobs as a member and still takes jobs."""
+    refresh(ledger)
+    query = sa.select(groups.c.id).join(group_members, group_members.c.group_id == groups.c.id)
+    query = query.where(groups.c.state == GroupState.OPEN.value).order_by(groups.c.created_at.desc())
+    with ledger.read() as connection:
+        for part in chunks(sorted(keys)):
+            found = connection.execute(query.where(group_members.c.job_key.in_(part)).limit(1)).scalar()
+            if found is not None:
+                return str(found)
+    return None
 
 
 def sizes(ledger: Ledger, ids: Collection[str]) -> dict[str, int]:

@@ -8,8 +8,10 @@ import pytest
 from group_desk import BELL, RUN, buy, group
 
 import qflows
-from qflows.errors import JobCancelled, JobFailed, WaitTimeout
+from qflows.errors import GroupClosed, JobCancelled, JobFailed, WaitTimeout
+from qflows.ledger.groups import ASKED
 from qflows.sandbox import Sandbox
+from qflows.tasks import client
 from qflows.transitions import GroupState
 
 
@@ -85,6 +87,58 @@ def test_all_failed_batch_has_one_outcome_per_circuit(desk: Sandbox) -> None:
     errors = made.stored().errors
     assert sorted(errors) == [0, 1, 2]
     assert all("nothing ran" in error.message for error in errors.values())
+
+
+def failing_batch(desk: Sandbox) -> qflows.Batch:
+    """Two jobs, of which the second failed."""
+    desk.admin.fault("fail_job", "ionq.submit", skip=1, code="InternalError", message="boom")
+    made = qflows.batch([BELL] * 4, device="ionq-simulator", shots=20, max_circuits=2, run_key=RUN)
+    made.wait(30)
+    return made
+
+
+def test_re_run_of_a_batch_inside_its_group_is_a_member(desk: Sandbox) -> None:
+    with group() as g:
+        made = failing_batch(desk)
+        assert made.rerun_failed() == [2, 3]
+    assert [job.key for job in g.jobs] == [part.job_key for part in made.parts]
+    found = g.results(timeout=30)
+    assert [len(found.successful()), len(found.failed())] == [2, 1]
+    assert found.state is GroupState.FAILED  # the job that failed stays a member
+
+
+def test_re_run_from_elsewhere_joins_the_batch_s_group_while_it_is_open(desk: Sandbox) -> None:
+    g = group(ambient=False)
+    with g:
+        with g.inside():
+            made = failing_batch(desk)
+        again = qflows.attach(made.id, qflows.Batch)
+        assert again.rerun_failed() == [2, 3]
+        assert [job.key for job in g.jobs] == [part.job_key for part in made.parts]
+
+
+def test_re_run_inside_another_group_is_a_member_there(desk: Sandbox) -> None:
+    made = failing_batch(desk)
+    with group() as g:
+        made.rerun_failed()
+    assert [job.key for job in g.jobs] == [made.parts[-1].job_key]
+
+
+def test_re_run_after_the_group_was_closed_is_bought_and_no_member(desk: Sandbox) -> None:
+    with group() as g:
+        made = failing_batch(desk)
+    assert made.rerun_failed() == [2, 3]
+    assert len(g.jobs) == 2
+    assert made.result(timeout=30).success
+
+
+def test_re_run_inside_a_group_that_was_closed_meanwhile_buys_nothing(desk: Sandbox) -> None:
+    with group() as g:
+        made = failing_batch(desk)
+        client().group(g.id or "").close(ASKED)  # as its time to live or another process would
+        with pytest.raises(GroupClosed):
+            made.rerun_failed()
+    assert desk.admin.count_jobs("ionq") == 2
 
 
 def test_one_deadline_for_all_keeps_what_is_there_and_names_the_rest(desk: Sandbox) -> None:
