@@ -54,13 +54,13 @@ class JobEvents:
         here = FlowRunContext.get()
         mine = here is not None and here.flow_run is not None and str(here.flow_run.id) == flow_run_id
         context = contextvars.copy_context()
-        if not mine:  # Prefect adds the run it is called in, which only polls for another one here
+        if not mine:  # Prefect adds the run it is called in, by name; here that one only polls for another
             context.run(_leave_runs)
         context.run(
             emit_event,
             event=name,
             resource=_resource(job),
-            related=_related(job, flow_run_id),
+            related=_related(job, None if mine else flow_run_id),
             payload=_payload(job) | {name: str(value)[:_TEXT_CAP] for name, value in detail.items()},
         )
 

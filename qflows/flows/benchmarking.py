@@ -117,7 +117,8 @@ def publish(result: BenchmarkResult, name: str = "benchmark") -> None:
     lines, columns = benchmarks.table(result)
     escaped = [{name: artifacts.escape(line.get(name, "")) for name in columns} for line in lines]
     title = f"{name} of {len(result.devices)} device(s), {result.shots} shots a circuit"
-    create_table_artifact(table=escaped, key=artifacts.key_name(f"{name}-table"), description=title)
+    cells = [{name: artifacts.cell(line.get(name, "")) for name in columns} for line in lines]
+    create_table_artifact(table=cells, key=artifacts.key_name(f"{name}-table"), description=title)
     groups, series = benchmarks.points(result)
     page = [
         f"# {artifacts.escape(title)}",

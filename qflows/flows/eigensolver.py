@@ -6,7 +6,7 @@ import time
 from typing import Any, Literal
 
 from prefect import flow
-from prefect.artifacts import create_progress_artifact, update_progress_artifact
+from prefect.artifacts import update_progress_artifact
 from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
 
@@ -94,7 +94,7 @@ class _Screen:
     def __init__(self, problem: Problem, max_evaluations: int | None) -> None:
         self._most = max_evaluations
         self._last = time.monotonic()
-        self._id: Any = create_progress_artifact(0.0, key=artifacts.key_name("vqe", problem.name), description="VQE")
+        self._id = artifacts.progress(f"vqe-{problem.name}", "VQE")
 
     def step(self, step: VqeStep) -> None:
         if time.monotonic() - self._last < _SCREEN_EVERY_S:
