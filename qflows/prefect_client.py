@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 from typing import Any
+from urllib.parse import quote
 
 from prefect.blocks.core import Block
 from prefect.settings import PREFECT_API_URL
@@ -16,6 +17,7 @@ from qflows.device_block import saved_profile
 from qflows.errors import CredentialsMissing, NotSent
 from qflows.job_events import JobEvents
 from qflows.ledger.store import Ledger
+from qflows.model import Job
 from qflows.profiles import DeviceProfile
 from qflows.settings import Settings
 
@@ -52,6 +54,15 @@ class PrefectClient(Client):
                     raise
             self._saved[place] = (found, time.monotonic())
         return found or super().find_profile(name)
+
+    def job_pages(self, jobs: Iterable[Job]) -> dict[str, str]:
+        """Addresses in the vendors' consoles by job key; only of jobs that have one."""
+        pages: dict[str, str] = {}
+        for job in jobs:
+            page = self.provider_named(job.device, job.provider).job_page
+            if page and job.vendor_id:
+                pages[job.key] = page.replace("{id}", quote(job.vendor_id, safe=""))
+        return pages
 
     def load_credentials(self, block: str) -> Mapping[str, Any]:
         """Fields of a saved block by `slug/name`; secrets stay SecretStr. Raises CredentialsMissing."""

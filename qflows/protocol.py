@@ -204,6 +204,12 @@ class Provider(Protocol):
         """What this vendor's API offers."""
         ...
 
+    @property
+    def job_page(self) -> str | None:
+        """Where a person looks at a job in the vendor's console, `{id}` standing for its id; None where there is no
+        such page, and for an emulator."""
+        ...
+
     def read(self, source: Any) -> Program | None:
         """`source` as a program if it is of this vendor's own form, else None."""
         ...

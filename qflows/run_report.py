@@ -45,10 +45,15 @@ def costs(jobs: Iterable[Job]) -> str:
     return " + ".join(told)
 
 
-def job_section(jobs: Sequence[Job]) -> list[str]:
-    """The jobs that need a look first, then the others; at most twenty rows."""
+def job_section(jobs: Sequence[Job], pages: Mapping[str, str] | None = None) -> list[str]:
+    """The jobs that need a look first, then the others; at most twenty rows. `pages`: where to look, by job key."""
     order = sorted(jobs, key=lambda job: (job.status is JobStatus.COMPLETED, not job.is_terminal))
-    rows = [{name: escape(text) for name, text in job_row(job).items()} for job in order[:_ROWS]]
+    rows = []
+    for job in order[:_ROWS]:
+        row = {name: escape(text) for name, text in job_row(job).items()}
+        if pages and job.key in pages:
+            row["vendor id"] = f"[{row['vendor id']}]({pages[job.key]})"
+        rows.append(row)
     shown = [markdown_table(rows, JOB_COLUMNS)]
     if len(jobs) > _ROWS:
         shown.append(f"… and {len(jobs) - _ROWS} more; the table artifact lists all.")

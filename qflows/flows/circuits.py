@@ -137,5 +137,5 @@ def _publish(device: str, jobs: Sequence[Job], results: Sequence[Result | JobFai
             if not isinstance(one, JobFailed)
         ]
     )
-    page += run_report.job_section(jobs)
+    page += run_report.job_section(jobs, tasks.client().job_pages(jobs))
     artifacts.publish_markdown(f"counts-{device}", "\n\n".join(page), f"{len(jobs)} circuits on {device}")

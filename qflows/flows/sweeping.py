@@ -60,6 +60,7 @@ def sweep(
     circuits: Any,
     device: str = "local-aer",
     shots: Any = 1000,
+    observables: Any = None,
     name: str = "",
     options: dict[str, Any] | None = None,
     max_circuits: int | None = None,
@@ -73,6 +74,8 @@ def sweep(
 ) -> BatchResult:
     """Runs a list of circuits as one batch; index i of the result is circuit i.
 
+    `circuits` may be one `(circuit, values)` with values of shape (..., parameters), and `observables` an array of
+    Pauli sums: see `qflows.batch`.
     `shots`: one number, or one per circuit. `as_batch`: True wants composite jobs, False one circuit a job, None
     what the device can. `rerun`: how often holes are bought again by themselves. Killed and started again with the
     same run key it goes on where it was. `detach_after`: seconds to wait in this process; then the run suspends
@@ -85,7 +88,13 @@ def sweep(
     core = tasks.client()
     here = tasks.scope(run_key)
     planned = core.plan_batch(
-        circuits, device=device, shots=shots, options=options, max_circuits=max_circuits, as_batch=as_batch
+        circuits,
+        device=device,
+        shots=shots,
+        observables=observables,
+        options=options,
+        max_circuits=max_circuits,
+        as_batch=as_batch,
     )
     batch = core.create_batch(planned, device=device, scope=here, name=name)
     log.info(
@@ -165,5 +174,5 @@ def publish(batch: Batch) -> None:
     page += run_report.histogram_section(
         [(f"circuit {index}", item.counts or item.probabilities or {}) for index, item in shown], of=got
     )
-    page += run_report.job_section(jobs)
+    page += run_report.job_section(jobs, tasks.client().job_pages(jobs))
     artifacts.publish_markdown(f"batch-{batch.id[:12]}", "\n\n".join(page), title)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -11,8 +12,11 @@ from prefect import State, flow
 from prefect_records import artifacts
 
 from qflows import artifacts as made
+from qflows import providers, run_report
 from qflows.flows import run_circuits, sweep
+from qflows.model import Job
 from qflows.sandbox import Admin
+from qflows.transitions import JobStatus
 
 pytestmark = [pytest.mark.server, pytest.mark.usefixtures("prefect_api")]
 
@@ -20,6 +24,13 @@ DEVICE = "ionq-simulator"
 HOSTILE = "broken [here](javascript:alert(1)) <script>x</script> ![i](http://evil.test/x.png)"
 ONE = 'OPENQASM 2.0; include "qelib1.inc"; qreg q[1]; creg c[1]; x q[0]; measure q -> c;'
 ZERO = ONE.replace("x q[0]", "id q[0]")
+
+
+JOB = Job(
+    key="k" * 64, run_key="r", label="", provider="ibm", account="a", device="ibm-fez", device_id="ibm_fez", shots=10,
+    status=JobStatus.QUEUED, vendor_id="v)([x]", fence=1, epoch=0, ordinal=0, name="bell", tags={}, n_programs=1,
+    created_at=datetime.now(UTC),
+)  # fmt: skip
 
 
 def left_by(state: State) -> dict[str, Any]:
@@ -59,3 +70,18 @@ def test_progress_of_a_batch_is_one_artifact_however_often_the_run_starts_over(i
 
     first, again, other = shows_twice()
     assert first == again != other
+
+
+def test_vendors_own_page_of_a_job_is_linked_but_never_for_an_emulator(monkeypatch: pytest.MonkeyPatch) -> None:
+    secrets = {"token": "x", "instance": "crn:v1:bluemix:public:quantum-computing:us-east:a/1:2::"}
+    for name in ("QISKIT_IBM_URL", "IAM_URL", "GLOBAL_SEARCH_URL", "GLOBAL_CATALOG_URL"):
+        monkeypatch.delenv(name, raising=False)
+    real = providers.connect("ibm", secrets, timeout_s=5)
+    assert real.job_page == "https://quantum.cloud.ibm.com/workloads?search={id}"
+    assert providers.connect("ionq", {"api_key": "k"}, timeout_s=5).job_page
+    assert (
+        providers.connect("ionq", {"api_key": "k", "api_url": "http://127.0.0.1:9/v0.4"}, timeout_s=5).job_page is None
+    )
+    assert providers.connect("ibm", secrets | {"url": "http://127.0.0.1:9"}, timeout_s=5).job_page is None
+    (row,) = run_report.job_section([JOB], {JOB.key: "https://console.test/?search=a%29b"})[0].splitlines()[2:]
+    assert "[v\\)\\(\\[x\\]](https://console.test/?search=a%29b)" in row

@@ -60,6 +60,7 @@ class FakeVendor:
 
     name = "acme"
     account = "acct"
+    job_page = None
 
     @property
     def capabilities(self) -> Capabilities:

@@ -38,6 +38,11 @@ class Account:
     _default_buckets: dict[str, str] = field(default_factory=dict, repr=False)
     _lock: Lock = field(default_factory=Lock, repr=False)
 
+    @property
+    def is_amazon(self) -> bool:
+        """True unless the address of Braket was set to another one."""
+        return not (self.endpoint_url or _other_address())
+
     @staticmethod
     def of(given: Mapping[str, Any]) -> tuple[Account, Any]:
         """The account and its boto3 session. Raises CredentialsMissing when boto3 finds no credentials."""
@@ -156,5 +161,9 @@ def _name(given: Mapping[str, Any], credentials: Any, profile: str, endpoint: st
         who = credentials.access_key
     else:
         who = f"{credentials.method}:{profile}"
-    address = endpoint or os.environ.get("AWS_ENDPOINT_URL_BRAKET") or os.environ.get("AWS_ENDPOINT_URL") or ""
+    address = endpoint or _other_address()
     return hashlib.sha256(f"{address}|{who}".encode()).hexdigest()[:16]
+
+
+def _other_address() -> str:
+    return os.environ.get("AWS_ENDPOINT_URL_BRAKET") or os.environ.get("AWS_ENDPOINT_URL") or ""

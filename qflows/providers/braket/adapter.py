@@ -60,6 +60,7 @@ class BraketProvider(Tags):
         self._aws = aws
         self._account = account
         self.account = account.name
+        self.job_page = "https://console.aws.amazon.com/braket/home#/tasks" if account.is_amazon else None
         self._bulk = bulk.Bulk(self._search)
         self._places = Places(lambda arn: wire.observation(self._get(arn)))
         self._devices: dict[str, Device] = {}

@@ -75,6 +75,7 @@ class IBMProvider(Sessions, Tags):
 
     def __init__(self, access: Access, *, timeout_s: float) -> None:
         self.account = access.account
+        self.job_page = "https://quantum.cloud.ibm.com/workloads?search={id}" if access.base_url is None else None
         self._runtime = Runtime(access, timeout_s=timeout_s)
         self._listing = Listing(self._runtime)
         self._compiler: Compiler | None = None

@@ -64,6 +64,8 @@ class IonQProvider:
     def __init__(self, *, base_url: str, api_key: str, timeout_s: float) -> None:
         self._http = IonQHttp(base_url=base_url, api_key=api_key, timeout_s=timeout_s)
         self.account = hashlib.sha256(f"{base_url}|{api_key}".encode()).hexdigest()[:16]
+        # the console's list; whether it takes an id in the address is documented nowhere
+        self.job_page = "https://cloud.ionq.com/jobs" if base_url == PRODUCTION else None
         self._seen: OrderedDict[str, Mapping[str, Any]] = OrderedDict()
         self._lock = Lock()
 

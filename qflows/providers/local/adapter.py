@@ -41,6 +41,7 @@ class LocalProvider:
 
     name = "local"
     account = "here"
+    job_page = None
     capabilities = Capabilities(
         lookup=Lookup.LOCAL,
         settle_s=0.0,

@@ -65,6 +65,7 @@ class QbraidProvider:
         self._http = QbraidHttp(base_url=base_url, headers=headers, timeout_s=timeout_s)
         self._groups = GroupCalls(self._http)
         self.account = account
+        self.job_page: str | None = None  # no page for a single job is documented
         self._lock = Lock()
         self._session = uuid.uuid4().hex[:12]
         self._sent = 0
