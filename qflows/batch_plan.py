@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
 
+from qflows.observables import Observable
 from qflows.partition import JobLimits, partition
 from qflows.programs import Program
 from qflows.protocol import JobSpec, Provider
@@ -41,11 +43,15 @@ def refuse_composite(device: str, provider: Provider, max_programs: int | None) 
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """A batch before anything is bought: parts as (circuit indices, spec), and the limits that shaped them."""
+    """A batch before anything is bought: parts as (circuit indices, spec), and the limits that shaped them.
+
+    `sweep`: the shape of its points, and how circuits become points, as JSON; empty for a plain list.
+    """
 
     specs: tuple[tuple[tuple[int, ...], JobSpec], ...]
     n_circuits: int
     limits: JobLimits
+    sweep: Mapping[str, Any] = field(default_factory=dict)
 
     def rows(self) -> list[dict[str, str]]:
         """The plan as a table, for a dry run."""
@@ -61,13 +67,20 @@ class Planned:
         ]
 
 
-def plan(base: JobSpec, programs: Sequence[Program], shots: Sequence[int | None], limits: JobLimits) -> Planned:
-    """Splits and packs `programs` into specs like `base`."""
+def plan(
+    base: JobSpec,
+    programs: Sequence[Program],
+    shots: Sequence[int | None],
+    limits: JobLimits,
+    observables: Sequence[tuple[Observable, ...]] = (),
+) -> Planned:
+    """Splits and packs `programs` into specs like `base`; `observables`: of each program, for the device to measure."""
     made = []
     for part in partition(programs, shots, limits):
         chosen = programs[part.start : part.stop]
         label = f"{chosen[0].name} … {chosen[-1].name}" if len(chosen) > 1 else chosen[0].name
-        spec = replace(base, programs=tuple(chosen), shots=part.shots, name=label[:255])
+        wanted = tuple(observables[part.start : part.stop])
+        spec = replace(base, programs=tuple(chosen), shots=part.shots, name=label[:255], observables=wanted)
         made.append((tuple(range(part.start, part.stop)), spec))
     return Planned(tuple(made), len(programs), limits)
 

@@ -6,9 +6,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from qflows.errors import JobFailed, QflowsError
 from qflows.ledger.batches import PartRecord
 from qflows.model import Cost, Counts, ItemError, ItemResult, Job
+from qflows.sweeps import pairing
 from qflows.transitions import JobStatus
 
 
@@ -59,6 +62,38 @@ class BatchResult:
     results: tuple[ItemResult | None, ...]
     errors: Mapping[int, CircuitError]
     cost: Cost | None
+    shape: tuple[int, ...] | None = None  # of a sweep's points; `results` are in C order of it
+    observable_shape: tuple[int, ...] | None = None
+
+    @property
+    def grid(self) -> np.ndarray[Any, Any]:
+        """Results as an array of the sweep's shape: `grid[1, 2].counts`. Points without a result are None."""
+        made = np.empty(len(self.results), dtype=object)
+        made[:] = self.results
+        return made.reshape(self.shape if self.shape is not None else (len(self.results),))
+
+    @property
+    def expectation_values(self) -> np.ndarray[Any, Any]:
+        """Expectation values, in the shape to which points and observables broadcast; nan for a point without."""
+        return self._expectations("value")
+
+    @property
+    def standard_errors(self) -> np.ndarray[Any, Any]:
+        """Standard errors of `expectation_values`, in the same shape; 0.0 where they were computed exactly."""
+        return self._expectations("std_error")
+
+    def _expectations(self, what: str) -> np.ndarray[Any, Any]:
+        if self.shape is None or self.observable_shape is None:
+            raise QflowsError("no observables were asked for; pass observables= to qflows.batch")
+        pairs, needs = pairing(self.shape, self.observable_shape)
+        place_of = [{wanted: place for place, wanted in enumerate(sorted(need))} for need in needs]
+        made = np.full(pairs.shape[:-1], np.nan)
+        for at in np.ndindex(made.shape):
+            point, wanted = pairs[at].tolist()
+            item = self.results[point]
+            if item is not None and item.expectations is not None:
+                made[at] = getattr(item.expectations[place_of[point][wanted]], what)
+        return made
 
     @property
     def num_circuits(self) -> int:
@@ -110,7 +145,9 @@ class BatchResult:
         flat = []
         for index, (name, item) in enumerate(zip(self.names, self.results, strict=True)):
             error = self.errors.get(index)
-            outcomes_ = (item.counts or item.probabilities or {}) if item else {}
+            outcomes_: Mapping[str, float] = (item.counts or item.probabilities or {}) if item else {}
+            if item is not None and item.expectations is not None:
+                outcomes_ = {f"<{place}>": one.value for place, one in enumerate(item.expectations)}
             for outcome, value in outcomes_.items():
                 flat.append({"index": index, "name": name, "outcome": outcome, "value": value, "error": ""})
             if not outcomes_:

@@ -24,6 +24,7 @@ from qflows.ledger.batches import BatchRecord, PartRecord
 from qflows.ledger.intents import Intent, Want, put_into_session
 from qflows.ledger.store import utc_now
 from qflows.model import Job, Timeline
+from qflows.point_estimates import by_point
 from qflows.poller import OnChange, Poller
 from qflows.programs import Program
 from qflows.protocol import JobSpec, Provider
@@ -84,7 +85,7 @@ class Batch:
         The stored plan counts, not the one given: a planner that would split otherwise today changes nothing.
         """
         specs = [spec for _, spec in planned.specs]
-        content = _content(specs, planned.n_circuits)
+        content = _content(specs, planned.n_circuits, planned.sweep)
         first = specs[0]
         wanted = want(content)
         id_ = ledger_batches.batch_id(submitter.ledger, wanted, content)
@@ -98,7 +99,7 @@ class Batch:
             device_id=first.device_id,
             n_circuits=planned.n_circuits,
             options=first.options,
-            details={"limits": planned.limits.to_json(), "attempt": wanted.attempt},
+            details={"limits": planned.limits.to_json(), "attempt": wanted.attempt, "sweep": dict(planned.sweep)},
             created_at=utc_now(),
         )
         ledger_batches.create(submitter.ledger, record)
@@ -344,17 +345,21 @@ class Batch:
         """What the ledger has now, without waiting."""
         pairs = self._current()
         items = {part.part: reads.items(self._ledger, job.key) for part, job in pairs if job.is_terminal}
-        found = by_circuit(pairs, items)
+        sweep = self.record.details.get("sweep") or {}
+        found, names = by_point(by_circuit(pairs, items), self._names(), sweep)
         jobs = [job for _, job in self._parts_and_jobs()]
+        shape, observable_shape = sweep.get("shape"), sweep.get("observable_shape")
         return BatchResult(
             batch_id=self.id,
             device=self.device,
             device_id=self.record.device_id,
             job_ids=tuple(job.vendor_id or "" for _, job in pairs),
-            names=tuple(self._names()),
-            results=tuple(found[i][0] for i in range(self.n_circuits)),
+            names=tuple(names),
+            results=tuple(found[i][0] for i in range(len(found))),
             errors={i: error for i, (_, error) in found.items() if error is not None},
             cost=total_cost(jobs),
+            shape=None if shape is None else tuple(shape),
+            observable_shape=None if observable_shape is None else tuple(observable_shape),
         )
 
     def _names(self) -> list[str]:
@@ -385,7 +390,9 @@ class Batch:
             spec = self._submitter.spec(owner[mine[0]].job_key)
             place = {i: k for k, i in enumerate(owner[mine[0]].indices)}
             chosen = tuple(spec.programs[place[i]] for i in mine)
-            specs.append((mine, replace(spec, programs=chosen, name=f"holes {span(mine)}"[:255])))
+            wanted = tuple(spec.observables_of(place[i]) for i in mine) if spec.observables else ()
+            name = f"holes {span(mine)}"[:255]
+            specs.append((mine, replace(spec, programs=chosen, observables=wanted, name=name)))
         keys = [part.job_key for part, _ in pairs]
         group = self._joined(self.record.run_key) or ledger_groups.open_group_of(self._ledger, keys)
         self._add(specs, generation=generation, attempt=attempt, group=group)
@@ -455,9 +462,12 @@ class Batch:
         return rows
 
 
-def _content(specs: Sequence[JobSpec], n_circuits: int) -> str:
+def _content(specs: Sequence[JobSpec], n_circuits: int, sweep: Mapping[str, Any]) -> str:
     # per circuit, not per part: a planner that splits otherwise must still find the batch
     first = specs[0]
     circuits = [[program.digest, spec.shots] for spec in specs for program in spec.programs]
-    what = [first.provider, first.device_id, dict(first.options), first.label]
+    what: list[Any] = [first.provider, first.device_id, dict(first.options), first.label]
+    wanted = [[o.to_json() for o in group] for spec in specs for group in spec.observables]
+    if wanted or sweep:
+        what += [dict(sweep), wanted]
     return digest("batch-content/1", *what, n_circuits, circuits)

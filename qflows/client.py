@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
-from qflows import estimation, groups, profiles, providers, sessions, tagging
+from qflows import estimation, groups, point_estimates, profiles, providers, sessions, sweeps, tagging
 from qflows.batch_plan import Planned, job_limits, plan, refuse_composite, span
 from qflows.batch_results import total_cost
 from qflows.batches import Batch
@@ -29,6 +29,7 @@ from qflows.ledger.store import Ledger
 from qflows.model import Job, Result
 from qflows.native_groups import into_native, open_native
 from qflows.observables import Observable, observable
+from qflows.partition import JobLimits
 from qflows.poller import OnChange, Poller
 from qflows.profiles import DeviceProfile
 from qflows.programs import Program, check_program, to_program
@@ -37,6 +38,7 @@ from qflows.sessions import SessionHold
 from qflows.settings import Settings
 from qflows.submit import Submitter
 from qflows.sweeper import Sweeper
+from qflows.sweeps import Sweep
 from qflows.tagging import Tagged
 from qflows.transitions import JobStatus
 
@@ -252,20 +254,21 @@ class Client:
         *,
         device: str,
         shots: int | Sequence[int] | None,
+        observables: Any = None,
         options: Mapping[str, Any] | None = None,
         label: str = "",
         tags: Mapping[str, str] | None = None,
         max_circuits: int | None = None,
         as_batch: bool | None = None,
     ) -> Planned:
-        """How a list of programs becomes jobs on `device`; nothing is recorded or sent.
+        """How a list of programs, or a sweep, becomes jobs on `device`; nothing is recorded or sent.
 
-        `shots`: one number for all, or one per program. Every program is checked. Raises ProgramRejected naming the
-        circuit, ValueError for `as_batch=True` on a device that takes one circuit a job.
+        `sources` and `observables`: see `sweeps.read`. `shots`: one number for all, or one per program. Every program
+        is checked. Raises ProgramRejected naming the circuit, ValueError for `as_batch=True` on a device that takes one
+        circuit a job.
         """
         target = self.device(device)
-        if isinstance(sources, str) or not isinstance(sources, list | tuple) or not sources:
-            raise ProgramRejected("a batch needs a list of programs with at least one in it")
+        sources, sweep = sweeps.read(sources, observables)
         if as_batch:
             refuse_composite(device, target.provider, target.limits.max_programs)
         each: list[int | None] = [*shots] if isinstance(shots, Sequence) else [shots] * len(sources)
@@ -275,10 +278,10 @@ class Client:
         for index, (source, number) in enumerate(zip(sources, each, strict=True)):
             try:
                 program = self._program(source, None, None, target)
-                _check(program, target, number, has_observables=False)
+                _check(program, target, number, has_observables=observables is not None)
             except ProgramRejected as error:
                 raise ProgramRejected(f"circuit {index}: {error}") from error
-            programs.append(program)
+            programs.append(replace(program, name=program.name + sweep.label(index)) if sweep else program)
         base = JobSpec(
             provider=target.provider.name,
             device_id=target.profile.device,
@@ -289,7 +292,7 @@ class Client:
             label=label,
         )
         limits = job_limits(target.provider, target.limits.max_programs, as_batch=as_batch, max_circuits=max_circuits)
-        planned = plan(base, programs, each, limits)
+        planned = _planned(base, programs, each, limits, sweep, target)
         for indices, spec in planned.specs:
             try:
                 target.provider.check(spec)
@@ -453,6 +456,29 @@ class Client:
         else:
             claims.resolve_submitted(self.ledger, job.key, vendor_id)
         return reads.job(self.ledger, job.key)
+
+
+def _planned(
+    base: JobSpec,
+    programs: list[Program],
+    shots: list[int | None],
+    limits: JobLimits,
+    sweep: Sweep | None,
+    target: Device,
+) -> Planned:
+    """The plan, observables included: measured by the device itself where it can, else by circuits of our own."""
+    if sweep is None:
+        return plan(base, programs, shots, limits)
+    wanted = sweep.wanted()
+    if sweep.observable_shape is None:
+        return replace(plan(base, programs, shots, limits), sweep=point_estimates.noted(sweep, None))
+    if target.provider.capabilities.estimator and (None not in shots or not target.limits.exact):
+        native = plan(base, programs, shots, limits, wanted)
+        if all(_accepts(target.provider, spec) for _, spec in native.specs):
+            return replace(native, sweep=point_estimates.noted(sweep, None))
+    measured, estimates = point_estimates.expand(programs, wanted)
+    each = [number for number, (_, n) in zip(shots, estimates["points"], strict=True) for _ in range(n)]
+    return replace(plan(base, measured, each, limits), sweep=point_estimates.noted(sweep, estimates))
 
 
 def raise_unless_completed(job: Job) -> None:

@@ -228,6 +228,7 @@ def batch(
     *,
     device: str,
     shots: int | Sequence[int] | None,
+    observables: Any = None,
     name: str = "",
     tags: Mapping[str, str] | None = None,
     label: str = "",
@@ -238,15 +239,20 @@ def batch(
 ) -> Batch:
     """Buys a list of programs for one device, split and packed into jobs, and returns a handle at once.
 
-    Index i of its result is program i. `as_batch`: True wants composite jobs (ValueError where the device takes one
-    circuit a job), False one circuit a job, None what the device can. To see it move in the UI, use the flow
-    `qflows.flows.sweep`.
+    Index i of its result is program i. Instead of a list, `(circuit, values)` with values of shape (..., parameters)
+    is a sweep: index i is point i in C order, and the result has `.grid` in the sweep's shape. `observables`: one
+    Pauli sum or an array of them, broadcast with the points as Qiskit does for PUBs; the result then has
+    `.expectation_values` and `.standard_errors` in the common shape.
+
+    `as_batch`: True wants composite jobs (ValueError where the device takes one circuit a job), False one circuit a
+    job, None what the device can. To see it move in the UI, use the flow `qflows.flows.sweep`.
     """
     core = client()
     planned = core.plan_batch(
-        list(programs),
+        programs if isinstance(programs, tuple | str) else list(programs),  # a tuple may be (circuit, values)
         device=device,
         shots=shots,
+        observables=observables,
         options=options,
         label=label,
         tags=tags,
