@@ -17,6 +17,7 @@ from qflows.cli import (
     groups,
     jobs,
     ledger,
+    report,
     run,
     sandbox,
     sessions,
@@ -39,6 +40,7 @@ app = typer.Typer(
 app.command("run")(run.run)
 app.command("vqe")(vqe.vqe)
 app.command("benchmark")(benchmark.benchmark)
+app.command("report")(report.report)
 app.command("devices")(devices.devices)
 app.command("apply")(apply.apply)
 app.command("demo")(demo.demo)

@@ -14,6 +14,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "qflows vqe tfim-4 --device ionq-simulator --shots 500 --max-evaluations 60 --run-key ising",
     ),
     "benchmark": ("qflows benchmark --device local-noisy --device ionq-simulator --shots 500 --plot devices.png",),
+    "report": ("qflows report", "qflows report --since 7d --out reports"),
     "devices": ("qflows devices", "qflows devices --live ionq"),
     "apply": ("qflows apply blocks/ --dry-run", "IONQ_API_KEY=... qflows apply blocks/credentials/ionq.yaml"),
     "demo": ("qflows demo --folder demo-output",),

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from qflows.flows.circuits import run_circuits
     from qflows.flows.eigensolver import vqe
     from qflows.flows.probing import probe
+    from qflows.flows.reporting import report
     from qflows.flows.sweeping import sweep
 
 # modules bear other names than their flows: a submodule of the same name would shadow the flow once imported
@@ -19,9 +20,10 @@ _HOME = {
     "vqe": "eigensolver",
     "sweep": "sweeping",
     "probe": "probing",
+    "report": "reporting",
 }
 
-__all__ = ["benchmark", "probe", "run_circuits", "sweep", "vqe"]
+__all__ = ["benchmark", "probe", "report", "run_circuits", "sweep", "vqe"]
 
 
 def __getattr__(name: str) -> object:

@@ -1,0 +1,46 @@
+"""`qflows report`: the night in one minute."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from qflows.cli.mode import prefect_api
+from qflows.cli.screen import errors_as_exit_codes, print_json
+
+
+def report(
+    since: Annotated[str, typer.Option(help="How far back: 24h, 90m, 7d.")] = "24h",
+    out: Annotated[
+        Path | None, typer.Option(help="Write report.html, report.md and report.json to this folder.", metavar="DIR")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON for programs.")] = False,
+) -> None:
+    """Tell what ran, what failed, what waits for you, what it cost, and whether devices drifted.
+
+    Reads the ledger, and buys nothing. With a Prefect API it also lists flow runs that failed or crashed.
+    """
+    with errors_as_exit_codes():
+        from datetime import UTC, datetime
+
+        from qflows.cli.connection import default_client
+        from qflows.report import compose, gather, length, to_text, write
+
+        until = datetime.now(UTC)
+        begin = until - length(since)
+        runs = []
+        if prefect_api() is not None:
+            from qflows.flows.reporting import failed_runs
+
+            runs = failed_runs(begin, until)
+        found = gather(default_client().ledger, begin, until, runs)
+        paths = write(found, out) if out else []
+        if as_json:
+            print_json(found.to_json())
+            return
+        sys.stdout.write(to_text(compose(found)))
+        for path in paths:
+            sys.stdout.write(f"{path}\n")

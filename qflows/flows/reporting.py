@@ -1,0 +1,73 @@
+"""The morning report as a flow: one markdown page with plots in the Prefect UI, and files where they are wanted."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import httpx
+from prefect import flow
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import (
+    FlowRunFilter,
+    FlowRunFilterEndTime,
+    FlowRunFilterState,
+    FlowRunFilterStateType,
+)
+from prefect.client.schemas.objects import StateType
+from prefect.client.schemas.sorting import FlowRunSort
+from prefect.exceptions import PrefectException
+from prefect.logging import get_logger
+
+from qflows import artifacts, tasks
+from qflows.missed import missed_slot
+from qflows.report import RunTrouble, compose, gather, length, to_markdown, write
+
+log = get_logger("qflows")
+
+_PAGE = 200  # the server's own limit
+_BAD = [StateType.FAILED, StateType.CRASHED]
+
+
+@flow(name="report", flow_run_name="report of the last {since}", validate_parameters=False)
+def report(since: str = "24h", folder: str | None = None, missed: str = "all") -> dict[str, Any]:
+    """What ran, what failed, what waits for a person, what it cost, and whether devices drifted.
+
+    `since`: how far back, e.g. "24h" or "7d". `folder`: also write report.md, report.html and report.json there, on the
+    machine of the worker. `missed`: what to do with a schedule slot that was not run in time, see
+    `qflows.missed_slot`. Reads the ledger and Prefect's records; buys nothing. Returns the report as plain JSON.
+    """
+    if skipped := missed_slot(missed):
+        return skipped
+    until = datetime.now(UTC)
+    begin = until - length(since)
+    found = gather(tasks.client().ledger, begin, until, failed_runs(begin, until))
+    page = compose(found)
+    artifacts.publish_markdown("morning-report", to_markdown(page), f"{page.verdict} {page.covers}")
+    if folder:
+        write(found, Path(folder))
+    return found.to_json()
+
+
+def failed_runs(since: datetime, until: datetime) -> list[RunTrouble]:
+    """Flow runs that failed or crashed in this time, newest first; none, with a warning, where Prefect is silent.
+
+    A run that crashed and was started again has another state by now and is not among them. Subflows are left out:
+    their parents tell.
+    """
+    which = FlowRunFilter(
+        state=FlowRunFilterState(type=FlowRunFilterStateType(any_=_BAD)),
+        end_time=FlowRunFilterEndTime(after_=since, before_=until),  # pyright: ignore[reportArgumentType]
+    )
+    try:
+        with get_client(sync_client=True) as api:
+            runs = api.read_flow_runs(flow_run_filter=which, sort=FlowRunSort.END_TIME_DESC, limit=_PAGE)
+    except (httpx.HTTPError, PrefectException, RuntimeError) as error:
+        log.warning("the Prefect server did not tell which flow runs failed: %s", error)
+        return []
+    return [
+        RunTrouble(run.name, run.state.name or "", run.state.message or "", run.end_time)
+        for run in runs
+        if run.state is not None and run.end_time is not None and run.parent_task_run_id is None
+    ]

@@ -1,0 +1,99 @@
+"""What a report is made of: plain values that `render` turns into markdown, HTML or text. Nothing is escaped here."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from qflows.model import Job
+
+ROWS = 12  # of a table; the rest is said to exist
+
+
+class Tone(StrEnum):
+    """How much a section wants to be looked at."""
+
+    ALARM = "alarm"
+    WORK = "work"
+    CALM = "calm"
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A sentence, and a command to type, if there is one."""
+
+    text: str
+    command: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Cells as text, in the order of `columns`; those whose name is in `figures` are numbers."""
+
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    figures: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A PNG and what it shows."""
+
+    png: bytes
+    alt: str
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """A heading with what stands below it."""
+
+    title: str
+    tone: Tone
+    content: tuple[Line | Table | Picture, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """The whole report: title, the time it covers, one sentence that says it all, and a few numbers."""
+
+    title: str
+    covers: str
+    verdict: str
+    tone: Tone
+    numbers: tuple[tuple[str, str], ...]
+    sections: tuple[Section, ...]
+
+
+def with_error(value: float, error: float) -> str:
+    """`0.9812 ± 0.0031`: the uncertainty with two digits, the value with as many places."""
+    if not error or not math.isfinite(error):
+        return f"{value:.6g}"
+    places = min(max(1 - math.floor(math.log10(error)), 0), 12)
+    return f"{value:.{places}f} ± {error:.{places}f}"
+
+
+def unit_text(unit: str) -> str:
+    return "" if unit == "1" else f" {unit}"
+
+
+def job_text(job: Job) -> str:
+    return f"Job {job.key[:12]} ({job.name} on {job.device})"
+
+
+def moment(at: datetime) -> str:
+    """To the minute, UTC."""
+    return f"{at:%Y-%m-%d %H:%M}"
+
+
+def span(seconds: float) -> str:
+    """`3 min`, `2.5 h`, `4 d`."""
+    if seconds < 3600:
+        return f"{max(seconds / 60, 1):.0f} min"
+    return f"{seconds / 3600:.1f} h" if seconds < 172800 else f"{seconds / 86400:.0f} d"
+
+
+def plural(n: int, one: str, many: str = "") -> str:
+    """`1 job`, `2 jobs`."""
+    return f"{n} {one if n == 1 else many or one + 's'}"
