@@ -17,7 +17,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any
 
 from qflows.errors import ProgramRejected
@@ -77,13 +77,10 @@ class Program:
 
         return read_text(text, name)
 
-    @cached_property
+    @property
     def instructions(self) -> tuple[Instruction, ...]:
         """The steps in circuit order."""
-        return tuple(
-            Instruction(op[0], tuple(op[1]), tuple(op[2]), tuple(op[3]), op[4] if len(op) > 4 else None)
-            for op in json.loads(self.text)["ops"]
-        )
+        return _instructions(self.text)
 
     @property
     def global_phase(self) -> float:
@@ -132,18 +129,28 @@ class Program:
 
         Always rebuilt from the text, never the user's object, so that a replay in another process compiles the same.
         """
-        return self._rebuilt.copy()
-
-    @cached_property
-    def _rebuilt(self) -> QuantumCircuit:
-        from qflows.programs.rebuild import build_circuit
-
-        return build_circuit(self)
+        return _rebuilt(self).copy()
 
     def __reduce__(self) -> tuple[Any, ...]:
         # caches stay behind: a program crosses process borders with every task
         fields = (self.text, self.digest, self.n_qubits, self.n_clbits, self.registers, self.measured, self.name)
         return Program, fields
+
+
+# kept for the latest programs only: kept with each of 20,000 programs, steps and circuits were 1 GB
+@lru_cache(maxsize=32)
+def _instructions(text: str) -> tuple[Instruction, ...]:
+    return tuple(
+        Instruction(op[0], tuple(op[1]), tuple(op[2]), tuple(op[3]), op[4] if len(op) > 4 else None)
+        for op in json.loads(text)["ops"]
+    )
+
+
+@lru_cache(maxsize=32)
+def _rebuilt(program: Program) -> QuantumCircuit:
+    from qflows.programs.rebuild import build_circuit
+
+    return build_circuit(program)
 
 
 def seal(
