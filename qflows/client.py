@@ -246,6 +246,7 @@ class Client:
             max_time_s=max_time_s,
             options=options,
             name=name,
+            settle_s=self.settings.settle_s,
         )
 
     def plan_batch(

@@ -18,7 +18,7 @@ from typing import Any, TypeGuard
 
 from qflows.errors import NotSent, ProgramRejected, ProviderError, Refused, StaleClaim
 from qflows.ledger import sessions as ledger_sessions
-from qflows.ledger.store import Ledger
+from qflows.ledger.store import Ledger, utc_now
 from qflows.model import SessionRecord
 from qflows.protocol import Provider, SessionInfo, SessionProvider
 from qflows.transitions import SessionState
@@ -118,9 +118,11 @@ def open_session(
     options: Mapping[str, Any] | None = None,
     name: str = "",
     lease_s: float = LEASE_S,
+    settle_s: float | None = None,
 ) -> SessionHold:
     """The run's session: the one of an earlier attempt while it is alive, else a new one.
 
+    `settle_s`: how long a list of sessions may lag before absence counts; the vendor's own unless given.
     Where the vendor has none of this mode, says so in the log and returns a hold without a session. Raises Refused
     when the vendor says no, NotSent or Ambiguous when it could not be settled now; calling again goes on.
     """
@@ -142,13 +144,16 @@ def open_session(
             max_time_s=max_time_s,
             options=options or {},
         )
-        ready = _advance(ledger, provider, record, lease_s)
+        wait_s = provider.capabilities.settle_s if settle_s is None else settle_s
+        ready = _advance(ledger, provider, record, lease_s, wait_s)
         if ready is not None:
             ledger_sessions.hold(ledger, ready.key, lease_s=lease_s)
             return SessionHold(ledger, provider, ready, lease_s)
 
 
-def _advance(ledger: Ledger, provider: SessionProvider, record: SessionRecord, lease_s: float) -> SessionRecord | None:
+def _advance(
+    ledger: Ledger, provider: SessionProvider, record: SessionRecord, lease_s: float, settle_s: float
+) -> SessionRecord | None:
     """Brings a record to OPEN at the vendor; None when it is over and a new one is due."""
     if record.state is SessionState.OPEN:
         assert record.vendor_id is not None
@@ -161,14 +166,14 @@ def _advance(ledger: Ledger, provider: SessionProvider, record: SessionRecord, l
         time.sleep(_OPENING_ELSEWHERE_S)  # another process of this run opens it right now
         return None
     if record.state in (SessionState.OPENING, SessionState.IN_DOUBT):
-        return _settle(ledger, provider, record)
+        return _settle(ledger, provider, record, settle_s)
     claimed = ledger_sessions.claim(ledger, record, lease_s=lease_s)
     if claimed is None:
         return None  # another process was faster; look again
-    return _send(ledger, provider, claimed)
+    return _send(ledger, provider, claimed, settle_s)
 
 
-def _send(ledger: Ledger, provider: SessionProvider, claimed: SessionRecord) -> SessionRecord | None:
+def _send(ledger: Ledger, provider: SessionProvider, claimed: SessionRecord, settle_s: float) -> SessionRecord | None:
     try:
         vendor_id = provider.open_session(
             claimed.device_id, mode=claimed.mode, max_time_s=claimed.max_time_s, options=claimed.options
@@ -182,15 +187,21 @@ def _send(ledger: Ledger, provider: SessionProvider, claimed: SessionRecord) -> 
             raise
         ledger_sessions.doubted(ledger, claimed)
         log.warning("session %s is in doubt: %s", claimed.key[:12], error)
-        return _settle(ledger, provider, claimed)
+        return _settle(ledger, provider, claimed, settle_s)
     record = ledger_sessions.opened(ledger, claimed, vendor_id)
     _close_extras(ledger, provider, record)
     return record
 
 
-def _settle(ledger: Ledger, provider: SessionProvider, record: SessionRecord) -> SessionRecord | None:
-    """Finds a session whose opening was never answered, by its mark; without one it is free to be opened."""
+def _settle(ledger: Ledger, provider: SessionProvider, record: SessionRecord, settle_s: float) -> SessionRecord | None:
+    """Finds a session whose opening was never answered, by its mark; without one it is free to be opened.
+
+    Absence takes two looks that are `settle_s` apart: lists may lag.
+    """
     twins = _twins(ledger, provider, record)
+    if not twins:
+        time.sleep(settle_s)
+        twins = _twins(ledger, provider, record)
     try:
         if not twins:
             ledger_sessions.not_sent(ledger, record)
@@ -240,17 +251,27 @@ def _close_extras(ledger: Ledger, provider: SessionProvider, record: SessionReco
             ledger.record_event(connection, "extra-session", record.key, vendor_id=info.session_id)
 
 
-def reap(ledger: Ledger, connect: Callable[[SessionRecord], Provider]) -> list[SessionRecord]:
-    """Closes every session whose owner died or let its lease run out; returns those that were closed."""
+def reap(
+    ledger: Ledger, connect: Callable[[SessionRecord], Provider], *, settle_s: float | None = None
+) -> list[SessionRecord]:
+    """Closes every session whose owner died or let its lease run out; returns those that were closed.
+
+    One whose opening was never answered is looked for in the vendor's list; while that may lag, it is left to a later
+    sweep. `settle_s` as for `open_session`.
+    """
     reaped = []
     for record in ledger_sessions.abandoned(ledger):
         provider = connect(record)
         if not has_sessions(provider, record.mode):
             continue
+        wait_s = provider.capabilities.settle_s if settle_s is None else settle_s
         try:
             if record.vendor_id is None:
-                for info in _twins(ledger, provider, record):
+                twins = _twins(ledger, provider, record)
+                for info in twins:
                     provider.close_session(info.session_id)
+                if not twins and _age_s(record) < wait_s:
+                    continue
             end(ledger, provider, record, verb="close", reason="its owner died")
         except ProviderError as error:
             log.warning("session %s could not be closed: %s", record.key[:12], error)
@@ -258,6 +279,11 @@ def reap(ledger: Ledger, connect: Callable[[SessionRecord], Provider]) -> list[S
         log.info("closed session %s, whose owner died", record.vendor_id or record.key[:12])
         reaped.append(record)
     return reaped
+
+
+def _age_s(record: SessionRecord) -> float:
+    """Seconds since the opening was sent, by this machine's clock."""
+    return (utc_now() - (record.claimed_at or record.created_at)).total_seconds()
 
 
 def seconds(text: str | float | None) -> float | None:

@@ -76,9 +76,9 @@ class Sweeper:
             done.finished += job.is_terminal
             done.in_doubt += job.status.value == "IN_DOUBT"
         try:
-            done.sessions_closed = [
-                record.vendor_id or record.key for record in sessions.reap(self.ledger, self.provider_of_session)
-            ]
+            settle_s = self.poller.submitter.settle_s
+            reaped = sessions.reap(self.ledger, self.provider_of_session, settle_s=settle_s)
+            done.sessions_closed = [record.vendor_id or record.key for record in reaped]
         except QflowsError as error:
             done.unreachable["sessions"] = str(error)
             log.warning("sessions: %s", error)

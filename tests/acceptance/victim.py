@@ -6,7 +6,8 @@ terminal, and writes what happened to `report`; a process that was killed leaves
 
 Order: `url` ledger, `api` IonQ address, `run_key`, `jobs` (basis states to prepare, one job each), `report`,
 `lease_s`, `settle_s`, `timeout_s`, `workers`, `vendor` and `device` (IonQ's simulator when absent; other vendors are
-connected by this process's environment), and `kill`, one of
+connected by this process's environment), `session` (a mode: open one and leave it open, instead of jobs), and `kill`,
+one of
 `{"event": kind, "n": n}` right after the n-th such fact is durable,
 `{"commit": k, "when": "before" | "after"}` at the k-th commit that this process makes,
 `{"after_s": seconds}` wherever it is by then.
@@ -39,6 +40,7 @@ from qflows.programs import Program
 from qflows.protocol import JobSpec
 from qflows.providers import connect
 from qflows.providers.ionq.adapter import IonQProvider
+from qflows.sessions import open_session
 from qflows.submit import Submitter
 
 WIDTH = int(os.environ.get("VICTIM_WIDTH", "6"))
@@ -127,11 +129,28 @@ def work(order: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def hold_session(order: Mapping[str, Any]) -> dict[str, Any]:
+    """Open the run's session, or find it again, and leave it open: its owner ends here."""
+    ledger = Ledger.open(order["url"])
+    arm(ledger, order.get("kill") or {})
+    hold = open_session(
+        ledger,
+        connect(order["vendor"], timeout_s=10.0),
+        order["run_key"],
+        device=order["device"],
+        device_id=order["device"],
+        mode=order["session"],
+        max_time_s=1800,
+        settle_s=order["settle_s"],
+    )
+    return {"session": hold.vendor_id}
+
+
 def serve_one(order: Mapping[str, Any]) -> None:
     """The life of one fork; never returns."""
     code = 0
     try:
-        outcome = work(order)
+        outcome = hold_session(order) if "session" in order else work(order)
     except BaseException:
         outcome, code = {"error": traceback.format_exc()}, 1
     path = Path(order["report"])

@@ -265,8 +265,13 @@ class Jobs:
 
     async def _session_rows(self, call: Call) -> list[dict[str, Any]]:
         rows = []
+        lags = [fault for fault in call.faults if fault.kind == "list_lag"]
         for session in list(call.world.shelf("ibm", "sessions").values()):
             if session["crn"] != call.headers.get("service-crn"):
+                continue
+            lists = session["lists"] = session.get("lists", 0) + len(lags[:1])
+            age_s = call.world.clock.now() - session["created_at"]
+            if any(lists <= lag.calls or age_s < lag.seconds for lag in lags):
                 continue
             shown = await self._sessions.render(call, session)
             status = {"open": "pending", "closed": "completed"}.get(shown["state"], "in_progress")
