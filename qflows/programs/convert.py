@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from qflows.errors import ProgramRejected
+from qflows.programs.loading import load_qiskit
 from qflows.programs.program import Program
 
 
@@ -31,12 +32,14 @@ def to_program(obj: Any, values: Any = None, name: str | None = None) -> Program
     if isinstance(obj, str | Path):
         from qflows.programs.from_qasm import read_qasm
 
+        load_qiskit()
         circuit, label = read_qasm(obj)
         return _from_qiskit(circuit, values, name or label)
     kind = type(obj)
     if any(base.__module__.startswith("braket.") for base in kind.__mro__):
         from qflows.programs.from_braket import read_braket
 
+        load_qiskit()
         return _from_qiskit(read_braket(obj, values), None, name or "braket-circuit")
     # an object can be a QuantumCircuit only if somebody has imported qiskit: do not pay the import to say no
     if "qiskit" in sys.modules:

@@ -6,6 +6,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from qflows.programs.gates import OPAQUE, STANDARD
+from qflows.programs.loading import load_qiskit
 from qflows.programs.program import Instruction, Program
 
 if TYPE_CHECKING:
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
 def build_circuit(program: Program) -> QuantumCircuit:
     """qiskit circuit with the program's qubits, clbits, registers, steps and global phase. Qubits form register q."""
+    load_qiskit()
     from qiskit import QuantumCircuit
     from qiskit.circuit import ClassicalRegister, Clbit, QuantumRegister
 

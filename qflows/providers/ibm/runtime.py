@@ -16,6 +16,7 @@ from queue import Empty, LifoQueue
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from qflows.errors import NotSent, ProviderError, Refused
+from qflows.programs.loading import load_qiskit
 from qflows.providers.ibm.access import SERVICE_VARIABLES, Access, is_loopback
 
 if TYPE_CHECKING:
@@ -122,6 +123,7 @@ class Runtime:
         """The service; made by the first caller. Raises Refused or NotSent: nothing has been sent that buys."""
         with self._lock:
             if self._service is None:
+                load_qiskit()  # the thread of the discovery, which would load it, ends
                 service = self._within_deadline()
                 self._adopt(service)
                 self._service = service
