@@ -23,7 +23,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Annotated, Any
 
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import (
@@ -36,6 +36,7 @@ from prefect.client.schemas.sorting import FlowRunSort
 from prefect.context import FlowRunContext
 from prefect.logging import get_logger
 from prefect.states import Completed
+from pydantic import Field
 
 from qflows.errors import ProgramRejected
 from qflows.keys import digest
@@ -45,6 +46,9 @@ from qflows.scopes import client, run_key_of
 from qflows.sessions import seconds
 
 log = get_logger("qflows")
+
+# a form field: Prefect's server refuses other words before there is a run
+Missed = Annotated[str, Field(pattern=r"^(all|latest|skip after .*\d.*)$")]
 
 SKIPPED = "Skipped"  # the name of the state
 _LATER = 50  # slots looked at; the newest come first

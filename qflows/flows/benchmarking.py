@@ -16,7 +16,7 @@ from qflows.benchmarks import Bench, BenchmarkResult, Row, Suite
 from qflows.errors import JobFailed, LedgerError, QflowsError
 from qflows.housekeeping import cancel_jobs
 from qflows.measuring import keep_benchmark
-from qflows.missed import missed_slot
+from qflows.missed import Missed, missed_slot
 
 
 def _flow_run_name() -> str:
@@ -50,7 +50,7 @@ def submit_suite(device: str, batch_id: str) -> int:
 
 @flow(name="benchmark", flow_run_name=_flow_run_name, validate_parameters=False, on_cancellation=[cancel_jobs])
 def benchmark(
-    devices: Any,
+    devices: list[str],
     shots: int = 1000,
     sizes: Sequence[int] = (3, 5),
     mirror_circuits: int = 4,
@@ -58,17 +58,26 @@ def benchmark(
     seed: int | None = None,
     options: dict[str, dict[str, Any]] | None = None,
     timeout: float | None = None,
-    missed: str = "all",
+    missed: Missed = "all",
     run_key: str | None = None,
 ) -> BenchmarkResult:
     """Bit order, readout, GHZ fidelity and mirror circuits on every device, with standard errors.
 
-    `devices`: a list of names. `shots`: for each of the suite's circuits (26 with the other defaults). `seed`: of the
-    mirror circuits; default from the run key, so give one to run the same circuits every night. `options`: device →
-    vendor options. What a device cannot run is skipped, and said so; a device that fails has that in its rows. Raises
-    JobFailed only when no device gave any value. Started again with the same run key it buys nothing twice. Every
-    value is kept in the ledger; `qflows report` compares it with the last 30. `missed`: what to do with a schedule
-    slot that was not run in time, see `qflows.missed_slot`.
+    What a device cannot run is skipped, and said so; a device that fails has that in its rows. Raises JobFailed only
+    when no device gave any value. Started again with the same run key it buys nothing twice. Every value is kept in
+    the ledger; `qflows report` compares it with the last 30.
+
+    Args:
+        devices: Names of devices, from `qflows devices`.
+        shots: For each of the suite's circuits: 26 with the other defaults.
+        sizes: Widths of the GHZ states and mirror circuits, in qubits.
+        mirror_circuits: Random circuits of each width; 0 leaves them out.
+        mirror_layers: Two-qubit layers of a mirror circuit; an even number.
+        seed: Of the mirror circuits. Give one to run the same circuits every night; default from the run key.
+        options: Device name to vendor options.
+        timeout: Seconds to wait; the jobs go on afterwards.
+        missed: Slots of the schedule that were not run in time: "all", "latest", or e.g. "skip after 2h".
+        run_key: Names the run; the same one again continues it.
     """
     if skipped := missed_slot(missed):
         return skipped

@@ -16,7 +16,7 @@ from qflows.detached import wait_or_suspend
 from qflows.errors import JobFailed, ProgramRejected
 from qflows.housekeeping import cancel_jobs
 from qflows.ledger import reads
-from qflows.missed import missed_slot
+from qflows.missed import Missed, missed_slot
 from qflows.model import Job, Result
 from qflows.programs import Program, to_program
 
@@ -60,7 +60,7 @@ def run_circuits(
     options: dict[str, Any] | None = None,
     timeout: float | None = None,
     partial: bool = False,
-    missed: str = "all",
+    missed: Missed = "all",
     run_key: str | None = None,
     detach_after: float | None = None,
 ) -> list[Result | JobFailed]:

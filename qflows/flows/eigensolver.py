@@ -12,7 +12,7 @@ from prefect.runtime import flow_run
 
 from qflows import artifacts, tasks
 from qflows.measuring import keep_energy
-from qflows.missed import missed_slot
+from qflows.missed import Missed, missed_slot
 from qflows.problems import Problem
 from qflows.sessions import SessionHold, seconds
 from qflows.vqe import VqeResult, VqeStep, solve, to_problem
@@ -42,7 +42,7 @@ def vqe(
     options: dict[str, Any] | None = None,
     mode: Literal["job", "session"] = "job",
     max_time: str | float | None = None,
-    missed: str = "all",
+    missed: Missed = "all",
     run_key: str | None = None,
 ) -> VqeResult:
     """Ground-state energy of `problem` on `device`.

@@ -10,7 +10,7 @@ from prefect.runtime import flow_run
 from qflows.benchmarks import BenchmarkResult, Suite
 from qflows.flows.benchmarking import devices_named, measure
 from qflows.housekeeping import cancel_jobs
-from qflows.missed import missed_slot
+from qflows.missed import Missed, missed_slot
 
 
 def _flow_run_name() -> str:
@@ -20,18 +20,25 @@ def _flow_run_name() -> str:
 
 @flow(name="probe", flow_run_name=_flow_run_name, validate_parameters=False, on_cancellation=[cancel_jobs])
 def probe(
-    devices: Any,
+    devices: list[str],
     shots: int = 200,
     options: dict[str, dict[str, Any]] | None = None,
     timeout: float | None = None,
-    missed: str = "all",
+    missed: Missed = "all",
     run_key: str | None = None,
 ) -> BenchmarkResult:
     """Bit order, readout errors and GHZ-3 fidelity on every device: 11 circuits of `shots` shots each.
 
     Circuits and values are those of `benchmark` with `sizes` of 3, and continue its series: `qflows report` compares
-    each with the last 30 of either. `missed`: what to do with a schedule slot that was not run in time, see
-    `qflows.missed_slot`. Raises JobFailed only when no device gave any value.
+    each with the last 30 of either. Raises JobFailed only when no device gave any value.
+
+    Args:
+        devices: Names of devices, from `qflows devices`.
+        shots: For each of the 11 circuits.
+        options: Device name to vendor options.
+        timeout: Seconds to wait; the jobs go on afterwards.
+        missed: Slots of the schedule that were not run in time: "all", "latest", or e.g. "skip after 20m".
+        run_key: Names the run; the same one again continues it.
     """
     if skipped := missed_slot(missed):
         return skipped

@@ -21,7 +21,7 @@ from prefect.exceptions import PrefectException
 from prefect.logging import get_logger
 
 from qflows import artifacts, tasks
-from qflows.missed import missed_slot
+from qflows.missed import Missed, missed_slot
 from qflows.report import RunTrouble, compose, gather, length, to_markdown, write
 
 log = get_logger("qflows")
@@ -31,12 +31,15 @@ _BAD = [StateType.FAILED, StateType.CRASHED]
 
 
 @flow(name="report", flow_run_name="report of the last {since}", validate_parameters=False)
-def report(since: str = "24h", folder: str | None = None, missed: str = "all") -> dict[str, Any]:
+def report(since: str = "24h", folder: str | None = None, missed: Missed = "all") -> dict[str, Any]:
     """What ran, what failed, what waits for a person, what it cost, and whether devices drifted.
 
-    `since`: how far back, e.g. "24h" or "7d". `folder`: also write report.md, report.html and report.json there, on the
-    machine of the worker. `missed`: what to do with a schedule slot that was not run in time, see
-    `qflows.missed_slot`. Reads the ledger and Prefect's records; buys nothing. Returns the report as plain JSON.
+    Reads the ledger and Prefect's records; buys nothing. Returns the report as plain JSON.
+
+    Args:
+        since: How far back, e.g. "24h" or "7d".
+        folder: Also write report.html, report.md and report.json there, on the machine of the worker.
+        missed: Slots of the schedule that were not run in time: "all", "latest", or e.g. "skip after 2h".
     """
     if skipped := missed_slot(missed):
         return skipped

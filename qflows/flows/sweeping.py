@@ -21,7 +21,7 @@ from qflows.batch_results import BatchResult
 from qflows.batches import Batch
 from qflows.detached import wait_or_suspend
 from qflows.housekeeping import cancel_jobs
-from qflows.missed import missed_slot
+from qflows.missed import Missed, missed_slot
 from qflows.model import Job
 
 _BUNDLES = 200  # task runs at most
@@ -68,7 +68,7 @@ def sweep(
     rerun: int = 0,
     timeout: float | None = None,
     partial: bool = False,
-    missed: str = "all",
+    missed: Missed = "all",
     run_key: str | None = None,
     detach_after: float | None = None,
 ) -> BatchResult:

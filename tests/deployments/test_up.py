@@ -70,7 +70,7 @@ def test_child_that_dies_is_started_again(stack: Stack) -> None:
     assert stack.child("sweeper") != before
 
 
-@pytest.mark.parametrize(("document", "n_deployments"), [("prefect.yaml", 3), ("sandbox.yaml", 4)])
+@pytest.mark.parametrize(("document", "n_deployments"), [("prefect.yaml", 5), ("sandbox.yaml", 6)])
 def test_documents_are_deployed_by_prefect_itself(
     stack: Stack, api: Any, document: str, n_deployments: int, tmp_path: Path
 ) -> None:
