@@ -15,33 +15,23 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from uuid import UUID
 
 import httpx
-from prefect.client.orchestration import SyncPrefectClient, get_client
-from prefect.client.schemas.filters import (
-    FlowRunFilter,
-    FlowRunFilterDeploymentId,
-    FlowRunFilterEndTime,
-    FlowRunFilterId,
-    FlowRunFilterState,
-    FlowRunFilterStateType,
-)
-from prefect.client.schemas.objects import FlowRun, StateType
+from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.schemas.objects import FlowRun
 from prefect.client.schemas.responses import SetStateStatus
-from prefect.client.schemas.sorting import FlowRunSort
-from prefect.exceptions import ObjectNotFound, PrefectException
-from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
+from prefect.exceptions import PrefectException
 from prefect.states import AwaitingRetry, Crashed
 
-from qflows import lifesigns
+from qflows import cancel_report, lifesigns
 from qflows.client import Client
 from qflows.errors import QflowsError, WaitTimeout
-from qflows.ledger import flow_runs, outcomes
+from qflows.ledger import flow_runs, outcomes, reads
 from qflows.ledger import groups as ledger_groups
 from qflows.ledger import sessions as ledger_sessions
 from qflows.ledger.flow_runs import Attempt
 from qflows.scopes import client
+from qflows.server_runs import Runs, crashed_runs, has_moved, prefect_api, read_runs
 from qflows.sessions import end, has_sessions
 from qflows.sweeper import Swept
 
@@ -53,10 +43,6 @@ CRASH_GRACE_S = 20.0  # a second, stale report of one crash comes up to 15 s aft
 DEAD_AFTER_S = 90.0  # three heartbeats of 30 s, Prefect's shortest
 PENDING_AFTER_S = 300.0  # elsewhere a container may have to be fetched first; Pending gives no sign of life at all
 CRASH_WINDOW = timedelta(days=1)  # older crashes are history: a server may have had them before qflows came
-_PAGE = 200  # the server's own limit
-_REQUEST_S = 15.0
-_CANCELLED = {StateType.CANCELLED, StateType.CANCELLING}
-_ALIVE = {StateType.SCHEDULED, StateType.PENDING, StateType.RUNNING, StateType.PAUSED}
 
 
 @dataclass
@@ -65,6 +51,7 @@ class Kept:
 
     woken: list[str] = field(default_factory=list)
     cancelled_jobs: list[str] = field(default_factory=list)
+    ended: dict[str, set[str]] = field(default_factory=dict)  # run keys by flow run whose jobs are being cancelled
     found_dead: list[str] = field(default_factory=list)
     retried: list[str] = field(default_factory=list)
     given_up: list[str] = field(default_factory=list)
@@ -107,6 +94,7 @@ class Housekeeper:
             self.end_jobs_of_ended_runs(kept)
         swept = self.core.sweeper().sweep()
         with _prefect_troubles(kept):
+            self.tell_what_was_paid(kept)
             self.wake(kept)
             self.end_dead(kept)
             self.retry_crashed(kept)
@@ -123,8 +111,8 @@ class Housekeeper:
         working = flow_runs.at_work(ledger)
         if not working:
             return
-        with _api() as api:
-            seen = _Runs(api, working)
+        with prefect_api() as api:
+            seen = Runs(api, working)
             suspects = {one.run_key for one in working if seen.is_ended(one)}
             if not suspects:
                 return
@@ -132,9 +120,22 @@ class Housekeeper:
             seen.look_at(everyone)
         shared = {one.run_key for one in everyone if seen.is_alive(one)}
         ended = {one for one in everyone if one.run_key not in shared and seen.is_ended(one)}
-        kept.cancelled_jobs += self._end(ended)
+        wished = self._end(ended)
+        kept.cancelled_jobs += wished
+        bought = {job.run_key for job in reads.by_keys(ledger, wished).values()}
+        for one in ended:
+            if one.run_key in bought and seen.is_there(one):
+                kept.ended.setdefault(one.root_id, set()).add(one.run_key)
         newest = {one.run_key: one for one in sorted(everyone, key=lambda one: one.at)}
         self._let_go({key for key, one in newest.items() if one in ended})
+
+    def tell_what_was_paid(self, kept: Kept) -> None:
+        """A page for each run whose jobs were cancelled in this tick; after the vendors' half, which verifies that."""
+        if not kept.ended:
+            return
+        with prefect_api() as api:
+            for flow_run_id, run_keys in kept.ended.items():
+                cancel_report.publish(api, self.core.ledger, flow_run_id, run_keys)
 
     def _end(self, ended: Collection[Attempt]) -> list[str]:
         wished = outcomes.request_cancel(self.core.ledger, flow_runs.wanted_by(self.core.ledger, ended))
@@ -174,8 +175,8 @@ class Housekeeper:
         due = flow_runs.due_waits(self.core.ledger)
         if not due:
             return
-        with _api() as api:
-            found = _read(api, {wait.flow_run_id for wait in due})
+        with prefect_api() as api:
+            found = read_runs(api, {wait.flow_run_id for wait in due})
             over = []
             for wait in due:
                 run = found.get(wait.flow_run_id)
@@ -200,7 +201,7 @@ class Housekeeper:
         if time.monotonic() < self._look_at:
             return
         self._look_at = time.monotonic() + self.dead_after_s / 10
-        with _api() as api:
+        with prefect_api() as api:
             suspected = lifesigns.suspects(api, running_s=self.dead_after_s, pending_s=self.pending_after_s)
             ours = flow_runs.known(self.core.ledger, {str(run.id) for run in suspected})
             suspected = [run for run in suspected if str(run.id) in ours or TAG in run.tags]
@@ -212,12 +213,11 @@ class Housekeeper:
                         self._crash(api, run, kept)
 
     def _crash(self, api: SyncPrefectClient, run: FlowRun, kept: Kept) -> None:
-        state = api.read_flow_run(run.id).state
-        if state is None or run.state is None or state.id != run.state.id:
-            return  # it moved since, so it lives
-        api.set_flow_run_state(
-            run.id, Crashed(message=f"no sign of life since it was {state.name}: its process is gone")
-        )
+        assert run.state is not None
+        if has_moved(api, run):
+            return  # so it lives
+        state = Crashed(message=f"no sign of life since it was {run.state.name}: its process is gone")
+        api.set_flow_run_state(run.id, state)
         kept.found_dead.append(str(run.id))
         log.warning("flow run %s has no process any more", run.name)
 
@@ -232,10 +232,10 @@ class Housekeeper:
             return
         now = datetime.now(UTC)
         calm_since = now - timedelta(seconds=self.crash_grace_s)
-        with _api() as api:
+        with prefect_api() as api:
             crashed = [
                 run
-                for run in _crashed(api, after=now - CRASH_WINDOW)
+                for run in crashed_runs(api, after=now - CRASH_WINDOW)
                 if run.parent_task_run_id is None and run.state and run.state.timestamp <= calm_since
             ]
             ours = flow_runs.known(self.core.ledger, {str(run.id) for run in crashed})
@@ -260,61 +260,11 @@ class Housekeeper:
         state = AwaitingRetry(
             message=f"crashed; retry {before + 1} of {self.crash_budget}", scheduled_time=datetime.now(UTC)
         )
+        if has_moved(api, run):
+            return  # somebody cancelled it, say: that must stand
         api.set_flow_run_state(run.id, state)
         kept.retried.append(str(run.id))
         log.info("flow run %s crashed; retry %d of %d", run.name, before + 1, self.crash_budget)
-
-
-# -- the server's view
-
-
-class _Runs:
-    """Flow runs as the server has them now, and what that says about attempts."""
-
-    def __init__(self, api: SyncPrefectClient, attempts: Collection[Attempt]) -> None:
-        self._api = api
-        self._runs: dict[str, FlowRun] = {}
-        self._asked: set[str] = set()
-        self._flows: dict[str, bool] = {}
-        self.look_at(attempts)
-
-    def look_at(self, attempts: Collection[Attempt]) -> None:
-        """Reads what was not read yet."""
-        ids = {id_ for one in attempts for id_ in (one.flow_run_id, one.root_id) if id_} - self._asked
-        self._runs |= _read(self._api, ids)
-        self._asked |= ids
-        gone = {one.flow_id for one in attempts if one.flow_id and one.root_id not in self._runs} - set(self._flows)
-        self._flows |= {flow_id: _knows_flow(self._api, flow_id) for flow_id in gone}
-
-    def is_ended(self, one: Attempt) -> bool:
-        """True when the run, or the run whose process it shares, was cancelled or deleted.
-
-        A missing run counts as deleted only where its flow is known: an empty or another server knows neither, and
-        must not cost anybody their jobs.
-        """
-        if not one.root_id:
-            return False
-        states = [self._runs[id_].state for id_ in (one.flow_run_id, one.root_id) if id_ in self._runs]
-        if any(state is not None and state.type in _CANCELLED for state in states):
-            return True
-        return one.root_id not in self._runs and self._flows.get(one.flow_id, False)
-
-    def is_alive(self, one: Attempt) -> bool:
-        """True when the run may still want its jobs."""
-        if not one.root_id or self.is_ended(one):
-            return False
-        root = self._runs.get(one.root_id)
-        return root is not None and root.state is not None and root.state.type in _ALIVE
-
-
-@contextmanager
-def _api() -> Iterator[SyncPrefectClient]:
-    """A client that gives up soon: the next tick asks again."""
-    with (
-        temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}),
-        get_client(httpx_settings={"timeout": httpx.Timeout(_REQUEST_S)}, sync_client=True) as api,
-    ):
-        yield api
 
 
 @contextmanager
@@ -324,39 +274,6 @@ def _prefect_troubles(kept: Kept) -> Iterator[None]:
     except (httpx.HTTPError, PrefectException, RuntimeError) as error:  # RuntimeError: what Prefect makes of some
         kept.trouble = f"{type(error).__name__}: {error}"[:300]
         log.warning("the Prefect server did not answer as expected: %s", kept.trouble)
-
-
-def _read(api: SyncPrefectClient, ids: Collection[str]) -> dict[str, FlowRun]:
-    found: dict[str, FlowRun] = {}
-    wanted = [UUID(one) for one in sorted(ids)]
-    for start in range(0, len(wanted), _PAGE):
-        part = FlowRunFilter(id=FlowRunFilterId(any_=wanted[start : start + _PAGE]))
-        page = api.read_flow_runs(flow_run_filter=part, sort=FlowRunSort.ID_DESC, limit=_PAGE)
-        found |= {str(run.id): run for run in page}
-    return found
-
-
-def _knows_flow(api: SyncPrefectClient, flow_id: str) -> bool:
-    try:
-        api.read_flow(UUID(flow_id))
-    except ObjectNotFound:
-        return False
-    return True
-
-
-def _crashed(api: SyncPrefectClient, *, after: datetime) -> Iterator[FlowRun]:
-    which = FlowRunFilter(
-        state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.CRASHED])),
-        deployment_id=FlowRunFilterDeploymentId(is_null_=False),
-        end_time=FlowRunFilterEndTime(after_=after),  # pyright: ignore[reportArgumentType]
-    )
-    offset = 0
-    while True:
-        page = api.read_flow_runs(flow_run_filter=which, sort=FlowRunSort.ID_DESC, limit=_PAGE, offset=offset)
-        yield from page
-        if len(page) < _PAGE:
-            return
-        offset += _PAGE
 
 
 # -- hooks
@@ -370,10 +287,13 @@ def cancel_jobs(flow: Any, flow_run: FlowRun, state: Any) -> None:
     core = client()
     wished = flow_runs.wanted_by(core.ledger, flow_runs.of_root(core.ledger, str(flow_run.id)))
     kept = Kept()
+    housekeeper = Housekeeper(core)
     with _prefect_troubles(kept):
-        Housekeeper(core).end_jobs_of_ended_runs(kept)
+        housekeeper.end_jobs_of_ended_runs(kept)
     if wished:
         try:
             core.wait(wished, timeout=20.0)
         except QflowsError as error:
             log.warning("jobs of cancelled flow run %s: %s", flow_run.name, error)
+    with _prefect_troubles(kept):
+        housekeeper.tell_what_was_paid(kept)

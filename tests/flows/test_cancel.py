@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 import pytest
 import sqlalchemy as sa
 from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import LogFilter, LogFilterFlowRunId
 from prefect.client.schemas.objects import FlowRun
-from prefect.states import Cancelling, Crashed, Running, State
-from prefect_records import flow_run, until
+from prefect.exceptions import Abort
+from prefect.states import Cancelled, Cancelling, Crashed, Pending, Running, Scheduled, State
+from prefect.utilities.engine import propose_state_sync
+from prefect_records import artifacts, flow_run, until
 from waiting_flows import deploy, execute, new_run
 
 import qflows
+from qflows.cancel_report import KEY
 from qflows.housekeeping import Housekeeper, Kept
 from qflows.ledger import reads
 from qflows.ledger import sessions as ledger_sessions
@@ -77,6 +82,53 @@ def test_crashed_run_that_waits_for_its_retry_is_cancelled(ionq: Admin) -> None:
     set_state(run, Cancelling())
     sweep()
     assert_all_cancelled(ionq)
+
+
+def test_crashed_run_that_is_set_to_cancelled_is_not_retried_and_its_jobs_are_cancelled(ionq: Admin) -> None:
+    run = suspended(ionq)
+    set_state(run, Crashed(), force=True)
+    set_state(run, Cancelled())  # the UI's way: from Crashed, Prefect refuses Cancelling
+    kept = sweep(crash_grace_s=0.0)
+    assert len(kept.cancelled_jobs) == JOBS
+    assert str(run.id) not in kept.retried
+    assert_all_cancelled(ionq)
+    assert str(run.id) not in sweep(crash_grace_s=0.0).retried
+
+
+def test_pending_run_that_is_cancelled_has_the_jobs_of_its_earlier_attempt_cancelled(ionq: Admin) -> None:
+    run = suspended(ionq)
+    set_state(run, Pending(), force=True)
+    set_state(run, Cancelling())
+    assert len(sweep().cancelled_jobs) == JOBS
+    assert_all_cancelled(ionq)
+
+
+def test_scheduled_run_that_is_cancelled_never_buys(ionq: Admin) -> None:
+    run = new_run(deploy("patient"))
+    set_state(run, Scheduled(scheduled_time=datetime.now(UTC) + timedelta(hours=1)))
+    set_state(run, Cancelling())
+    assert flow_run(run.id).state.name == "Cancelled"
+    assert sweep().cancelled_jobs == []
+    with get_client(sync_client=True) as api, pytest.raises(Abort):
+        propose_state_sync(api, Pending(), flow_run_id=run.id)  # a worker had fetched it a moment before
+    assert ionq.count_jobs("ionq") == 0
+
+
+def test_woken_run_that_is_cancelled_before_it_starts_again_says_what_was_paid(ionq: Admin) -> None:
+    run = suspended(ionq)
+    ionq.release(1)
+    until(lambda: any(job.is_terminal for job in (sweep() and reads.listing(client().ledger))))
+    set_state(run, Scheduled(name="Resuming"), force=True)
+    set_state(run, Cancelling())
+    assert len(sweep().cancelled_jobs) == JOBS - 1
+    assert cancelled_at_the_vendor(ionq) == JOBS - 1
+    (page,) = [one for one in artifacts(run.id) if one.key == KEY]
+    assert "1 completed" in str(page.data)
+    assert f"{JOBS - 1} cancelled" in str(page.data)
+    with get_client(sync_client=True) as api:
+        mine = LogFilter(flow_run_id=LogFilterFlowRunId(any_=[run.id]))
+        told = [line.message for line in api.read_logs(mine)]
+    assert any(f"of its {JOBS} job(s) {JOBS} have ended, paid: " in line for line in told)
 
 
 def test_run_whose_process_goes_on_unaware_is_cancelled(ionq: Admin) -> None:
