@@ -72,7 +72,7 @@ def bind(circuit: QuantumCircuit, values: Any, label: str) -> QuantumCircuit:
     except (TypeError, ValueError) as error:
         raise ProgramRejected(
             f"program {label!r}: values must be one flat sequence of real numbers or a mapping, not "
-            f"{type(values).__name__} ({error}); for many sets of values make one program of each"
+            f"{type(values).__name__} ({error}); many sets of values at once: qflows.batch((circuit, values), ...)"
         ) from error
     _require_finite(numbers, label)
     if len(numbers) != circuit.num_parameters:

@@ -46,6 +46,17 @@ def read_array(value: Any) -> np.ndarray[Any, Any]:
     return np.asarray([] if value is None else value, dtype=float)
 
 
+def array_shape(value: Any) -> tuple[int, ...]:
+    """Shape of an array in its typed form, read from the beginning of the packed bytes."""
+    inner: Any = value.get("__value__") if isinstance(value, dict) and value.get("__type__") == "ndarray" else value
+    if not isinstance(inner, str):
+        return np.asarray([] if inner is None else inner).shape
+    head = io.BytesIO(zlib.decompressobj().decompress(base64.b64decode(inner), 4096))
+    version = np.lib.format.read_magic(head)
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    return read(head)[0]
+
+
 def write_array(array: np.ndarray[Any, Any]) -> dict[str, Any]:
     """The typed form of an array."""
     buffer = io.BytesIO()

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from qflows.sandbox.errors import Refusal
-from qflows.sandbox.ibm import catalog
+from qflows.sandbox.ibm import catalog, codec
 
 MAX_COST_S = 10_800  # 3 h, service maximum per job (IBM docs, maximum execution time)
 MAX_EXECUTIONS = 10_000_000  # circuits x shots per job (IBM docs, job limits)
@@ -63,7 +64,7 @@ def read_submission(document: Any, switch: Callable[[str], Any]) -> Submission:
     if isinstance(cost, bool) or not isinstance(cost, int) or cost < 1:
         raise Refusal(400, "cost is a whole number of seconds, from 1")
     shots = executor_shots(params) if program_id == "executor" else primitive_shots(params, program_id)
-    executions = sum(shots)
+    executions = sum(each * points for each, points in zip(shots, _points(params, program_id), strict=True))
     if program_id == "sampler" and executions > MAX_EXECUTIONS:
         raise Refusal(400, f"{executions} executions; a job has at most {MAX_EXECUTIONS}")
     most = int(catalog.configuration(backend)["max_shots"])
@@ -104,6 +105,27 @@ def primitive_shots(params: dict[str, Any], program_id: str) -> list[int]:
     if program_id == "estimator":
         return [_precision_shots(pub[3] if len(pub) > 3 else None, options) for pub in pubs]
     return [int((pub[2] if len(pub) > 2 else None) or default or DEFAULT_SHOTS) for pub in pubs]
+
+
+def _points(params: dict[str, Any], program_id: str) -> list[int]:
+    """How many circuits each PUB or item becomes when its parameters are broadcast (IBM docs, job limits)."""
+    if program_id == "executor":
+        items = params["quantum_program"]["items"]
+        return [_n_rows((item if isinstance(item, dict) else {}).get("circuit_arguments") or {}) for item in items]
+    place = 2 if program_id == "estimator" else 1
+    return [_n_rows(pub[place] if len(pub) > place else None) for pub in params["pubs"]]
+
+
+def _n_rows(values: Any) -> int:
+    """Rows of an array of shape (..., parameters), from its header alone where it is packed; 1 for none."""
+    if isinstance(values, dict) and isinstance(values.get("shape"), list):
+        shape: Any = values["shape"]
+    else:
+        try:
+            shape = codec.array_shape(values)
+        except Exception:  # noqa: BLE001  (parser edge: what cannot be read fails in the worker, by its own reason)
+            return 1
+    return max(math.prod(int(length) for length in shape[:-1]), 1) if len(shape) and shape[-1] else 1
 
 
 def _precision_shots(precision: Any, options: Any) -> int:

@@ -76,9 +76,9 @@ def ledger(tmp_path: Path) -> Iterator[Ledger]:
     ledger.close()
 
 
-def finish(ledger: Ledger, provider: Provider, *, n_programs: int = 1) -> str:
+def finish(ledger: Ledger, provider: Provider, *, n_programs: int = 1, **options: str) -> str:
     """Submits and waits, as a flow does. Returns the key of the completed job."""
-    spec = JobSpec("ibm", "ibm_manila", tuple(bell(f"b{i}") for i in range(n_programs)), 50)
+    spec = JobSpec("ibm", "ibm_manila", tuple(bell(f"b{i}") for i in range(n_programs)), 50, options=options)
     submitter = Submitter(ledger, settle_s=SETTLE_S)
     (job,) = submitter.submit(provider, [Intent(spec, Want("run", "a", "h"), "ibm:ibm_manila", provider.account)])
     done = Poller(submitter, lambda _: provider, poll_min_s=0.0).wait([job.key], timeout=20)
@@ -99,6 +99,18 @@ def test_submission_under_a_fault_leaves_one_job_and_its_counts(
         sandbox.admin.fault(**scripted)
     key = finish(ledger, provider, n_programs=n_programs)
     assert [job["key"] for job in sandbox.admin.jobs("ibm")] == [key]
+
+
+@pytest.mark.parametrize("fault", ["none", *BATCHED, "502 always", "listing lag", "429 before"])
+def test_jobs_that_the_client_prepares_have_the_same_guards(
+    sandbox: Sandbox, provider: Provider, ledger: Ledger, fault: str
+) -> None:
+    for scripted in FAULTS[fault]:
+        sandbox.admin.fault(**scripted)
+    key = finish(ledger, provider, primitives="executor")
+    [job] = sandbox.admin.jobs("ibm")
+    assert job["key"] == key
+    assert sandbox.admin.job(job["id"])["request"]["program_id"] == "executor"
 
 
 def fields(sandbox: Sandbox) -> dict[str, str]:

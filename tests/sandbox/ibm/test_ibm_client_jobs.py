@@ -5,8 +5,11 @@ from __future__ import annotations
 import warnings
 from datetime import datetime, timedelta
 
+import numpy as np
 import pytest
 from ibm_client import SUBMIT, flip, isa, sampler
+from qiskit import QuantumCircuit
+from qiskit.circuit import Parameter
 from qiskit_ibm_runtime import QiskitRuntimeService
 from qiskit_ibm_runtime.exceptions import (
     IBMNotAuthorizedError,
@@ -161,3 +164,16 @@ def test_lost_answer_is_bought_twice_unless_the_server_deduplicates(ibm, backend
     ibm.admin.fault("status", SUBMIT, status=502, accepted=True)
     assert sampler(backend).run([isa(flip(1), backend)], shots=1).job_id()
     assert (ibm.admin.requests(SUBMIT), ibm.admin.count_jobs("ibm")) == (2, jobs)
+
+
+def test_points_of_a_sweep_count_as_executions(ibm, backend):
+    angle = Parameter("t")
+    circuit = QuantumCircuit(1, 1)
+    circuit.rz(angle, 0)
+    circuit.measure(0, 0)
+    compiled = isa(circuit, backend)
+    with pytest.raises(IBMRuntimeError, match="10100000 executions"):
+        sampler(backend).run([(compiled, np.zeros((101, 1)))], shots=100_000)
+    ibm.admin.clock("frozen")
+    sampler(backend).run([(compiled, np.zeros((100, 1)))], shots=100_000)
+    assert ibm.admin.count_jobs("ibm") == 1
