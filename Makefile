@@ -2,12 +2,13 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help demo test check lint types imports bench newest-braket clean
+.PHONY: help demo test check lint types imports bench story newest-braket clean
 help:
 	@echo "make demo     install into .venv, run the H2 VQE and a small circuit, print what came out"
 	@echo "make test     install and run the test suite"
 	@echo "make check    lint, types and import contracts"
 	@echo "make bench    the budgets, measured against raw clients and loops in the same run"
+	@echo "make story    a nightly run while server, worker, sweeper and flow are killed 20 times; SQLite, then PostgreSQL"
 	@echo "make newest-braket   the Braket tests with the newest SDK, in an environment of its own"
 
 .venv/.user: pyproject.toml
@@ -43,6 +44,10 @@ imports: .venv/.test
 
 bench: .venv/.test
 	@$(BIN)/python tests/benchmarks/run.py
+
+# STORY='--sqlite --kills 4 --seed 3' for less
+story: .venv/.test
+	@$(BIN)/python tests/acceptance/story/story.py $(STORY)
 
 # the newest SDK pins cloudpickle==2.2.1, which Prefect cannot use: the pin is overridden, as the README says
 newest-braket: .venv/.test

@@ -1,0 +1,28 @@
+"""The short form of `make story`: one night on three emulated vendors, four kills of parts of a real stack."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SCRIPT = Path(__file__).parent / "story" / "story.py"
+
+
+@pytest.mark.slow
+@pytest.mark.server
+def test_nightly_run_survives_kills_of_the_stack_with_one_job_and_one_result_an_intent(tmp_path: Path) -> None:
+    # a file, not a pipe: what the script leaves running would hold it open
+    with (tmp_path / "told").open("w+") as told:
+        code = subprocess.run(
+            [sys.executable, str(SCRIPT), "--sqlite", "--kills", "4", "--seed", "3", "--clock", "time:3,1"],
+            stdout=told,
+            stderr=subprocess.STDOUT,
+            timeout=900,
+        ).returncode
+        told.seek(0)
+        text = told.read()
+    assert code == 0, text
+    assert "every intent has one job and one result" in text
