@@ -8,14 +8,15 @@ from typing import Any
 import numpy as np
 import pytest
 from conformance import counts_of, key_of, run
-from probes import total_variation, variation_bound
+from probes import random_body, total_variation, variation_bound
 from qiskit import QuantumCircuit
 from qiskit.circuit import Parameter
-from qiskit.quantum_info import SparsePauliOp, Statevector
+from qiskit.quantum_info import Operator, SparsePauliOp, Statevector
 
 from qflows.observables import observable
 from qflows.programs import Program, to_program
 from qflows.protocol import JobSpec, Provider
+from qflows.providers.ibm import compile as compiling
 from qflows.providers.ibm import layout
 from qflows.sandbox import Sandbox
 
@@ -186,3 +187,20 @@ def test_an_executor_result_that_cannot_be_read_is_unreadable(provider: Any, tex
     spec = JobSpec("ibm", "ibm_manila", points(measured(ansatz())), 100, options=PATHS["executor"])
     with pytest.raises(Unreadable):
         provider._items(text, spec)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_a_sheet_with_its_values_in_place_is_each_of_its_programs(seed: int) -> None:
+    circuit, values = random_body(seed, 3, steps=25)
+    rng = np.random.default_rng(seed)
+    rows = [values, *(rng.uniform(-4, 4, (2, len(values))).tolist())]
+    programs = tuple(to_program(circuit, row) for row in rows)
+    found = layout.sheets(JobSpec("ibm", "d", programs, 1))
+    assert sorted(index for sheet in found for index in sheet.indices) == [0, 1, 2]
+    for sheet in found:
+        made = compiling.opened(sheet)
+        for row, index in enumerate(sheet.indices):
+            if sheet.values is not None:
+                given = {p: sheet.values[row, int(p.name.removeprefix("theta_"))] for p in made.parameters}
+            bound = made.assign_parameters(given) if sheet.values is not None else made
+            assert Operator(bound).equiv(Operator(programs[index].circuit()))
