@@ -8,16 +8,16 @@ Here every gate is one of the dialect's built-in gates; everything else is compi
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache, partial
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from qflows.errors import ProgramRejected
-from qflows.programs import Program
-from qflows.programs.gates import STANDARD
-from qflows.programs.program import seal
+from qflows.programs import Instruction, Program
+from qflows.programs.gates import OPAQUE, STANDARD
+from qflows.programs.program import NOT_GATES, seal
 
 if TYPE_CHECKING:
     from qiskit import QuantumCircuit
@@ -66,7 +66,7 @@ def to_openqasm(program: Program, dialect: Dialect, *, mid_circuit: bool = False
     if program.has_mid_circuit and not mid_circuit:
         raise _measured_too_early(program, dialect)
     head = _head(program, dialect, program.n_clbits if mid_circuit else len(program.measured))
-    steps = _steps(_compiled(program.circuit(), program, dialect), dialect, _literal, measures=mid_circuit)
+    steps = _steps(_compiled(program, dialect), dialect, _literal, measures=mid_circuit)
     return "\n".join([head, *steps, *([] if mid_circuit else _final_measures(program))]) + "\n"
 
 
@@ -80,8 +80,7 @@ def to_openqasm_with_inputs(program: Program, dialect: Dialect) -> tuple[str, di
         raise _measured_too_early(program, dialect)
     shape, angles = angles_apart(program)
     template = _template(shape, dialect.name, dialect.header, tuple(sorted(dialect.gates.items())))
-    given = dict(zip(template.parameters, angles, strict=True))
-    return template.source, {name: _value(expression, given) for name, expression in template.inputs.items()}
+    return template.source, {name: of_angles(angles) for name, of_angles in template.inputs.items()}
 
 
 @lru_cache(maxsize=4096)
@@ -105,47 +104,121 @@ def angles_apart(program: Program) -> tuple[Program, tuple[float, ...]]:
 
 @dataclass(frozen=True)
 class _Template:
-    """A compiled shape: `inputs` are qiskit expressions of `parameters`, which stand for the shape's angles."""
+    """A compiled shape. `inputs` compute an input's value from the angles of a program of this shape, in order."""
 
     source: str
-    inputs: Mapping[str, Any]
-    parameters: tuple[Any, ...]
+    inputs: Mapping[str, Callable[[Sequence[float]], float]]
 
 
 @lru_cache(maxsize=512)
 def _template(shape: Program, name: str, header: str, gates: tuple[tuple[str, str], ...]) -> _Template:
-    from qiskit.circuit import Parameter, ParameterExpression
-
     dialect = Dialect(name, header, dict(gates))
-    circuit, parameters = shape.circuit(), []
-    open_circuit = circuit.copy_empty_like()
+    lines: list[str] = []
+    inputs: dict[str, Callable[[Sequence[float]], float]] = {}
+    first = 0  # of the step's own angles
+    for step, placed in zip(shape.instructions, shape.circuit().data, strict=True):
+        if step.name in NOT_GATES:
+            lines += [f"reset q[{step.qubits[0]}];"] * (step.name == "reset")
+            continue
+        known: dict[_Angle, str] = {}
+        for gate in _spelled(shape, placed.operation, step, tuple(dialect.gates)):
+            texts = []
+            for angle in gate.angles:
+                if not isinstance(angle, _Angle):
+                    texts.append(_literal(angle))
+                    continue
+                if angle not in known:
+                    known[angle] = f"theta_{len(inputs)}"
+                    inputs[known[angle]] = partial(angle.of, first=first)
+                texts.append(known[angle])
+            lines.append(_gate(dialect, gate.name, texts, [step.qubits[at] for at in gate.qubits]))
+        first += len(step.params) if step.name in STANDARD else 0
+    source = "\n".join([_head(shape, dialect, len(shape.measured), inputs), *lines, *_final_measures(shape)]) + "\n"
+    return _Template(source, inputs)
+
+
+@dataclass(frozen=True, eq=False)
+class _Angle:
+    """An input as a function of the angles of one gate, which are few."""
+
+    expression: Any
+    own: tuple[Any, ...]
+
+    def of(self, angles: Sequence[float], *, first: int) -> float:
+        """Its value when the gate's angles begin at `first` in those of the program."""
+        if (offset_and_slopes := self._linear) is None:
+            given = {p: angles[first + k] for k, p in enumerate(self.own) if p in self.expression.parameters}
+            return float(self.expression.bind(given))
+        offset, slopes = offset_and_slopes
+        return sum((slope * angles[first + k] for k, slope in enumerate(slopes) if slope), offset)
+
+    @cached_property
+    def _linear(self) -> tuple[float, list[float]] | None:
+        """Nearly all decompositions are linear in the angles, and then no symbols are needed."""
+        slopes = [self.expression.gradient(p) if p in self.expression.parameters else 0.0 for p in self.own]
+        if not all(isinstance(slope, int | float) for slope in slopes):
+            return None
+        return float(self.expression.bind(dict.fromkeys(self.expression.parameters, 0.0))), [float(x) for x in slopes]
+
+
+@dataclass(frozen=True)
+class _Spelled:
+    """A gate of a dialect inside a step: `qubits` are places among the step's."""
+
+    name: str
+    angles: tuple[float | _Angle, ...]
+    qubits: tuple[int, ...]
+
+
+def _spelled(shape: Program, operation: Any, step: Instruction, gates: tuple[str, ...]) -> tuple[_Spelled, ...]:
+    """One step in the dialect's gates.
+
+    Step by step: the global phase of a whole circuit with open angles sums them all up, and 20 gates took minutes.
+    """
+    if step.name in STANDARD:
+        return _spelled_gate(operation.base_class, *STANDARD[step.name], gates)
+    if step.name.startswith(OPAQUE):
+        raise _native_elsewhere(shape, step.name)
+    return _spelled_circuit(operation, len(step.qubits), gates, ())
+
+
+@lru_cache(maxsize=1024)
+def _spelled_gate(kind: Any, width: int, n_angles: int, gates: tuple[str, ...]) -> tuple[_Spelled, ...]:
+    from qiskit.circuit import Parameter
+
+    own = tuple(Parameter(f"angle_{k}") for k in range(n_angles))
+    return _spelled_circuit(kind(*own), width, gates, own)
+
+
+def _spelled_circuit(operation: Any, width: int, gates: tuple[str, ...], own: tuple[Any, ...]) -> tuple[_Spelled, ...]:
+    from qiskit import QuantumCircuit
+
+    circuit = QuantumCircuit(width)
+    circuit.append(operation, range(width))
+    if operation.name not in gates:
+        with _compiling:
+            circuit = _compiler(gates).run(circuit)
+    known: dict[Any, _Angle] = {}
+    found = []
     for step in circuit.data:
-        operation = step.operation
-        if operation.name in STANDARD and operation.params:
-            own = [Parameter(f"angle_{len(parameters) + k}") for k in range(len(operation.params))]
-            parameters += own
-            operation = operation.base_class(*own)
-        open_circuit.append(operation, step.qubits, step.clbits, copy=False)
-    names: dict[Any, str] = {}
-
-    def angle(value: Any) -> str:
-        is_open = isinstance(value, ParameterExpression) and value.parameters
-        return names.setdefault(value, f"theta_{len(names)}") if is_open else _literal(value)
-
-    lines = _steps(_compiled(open_circuit, shape, dialect), dialect, angle, measures=False)
-    head = _head(shape, dialect, len(shape.measured), names.values())
-    source = "\n".join([head, *lines, *_final_measures(shape)]) + "\n"
-    return _Template(source, {name: value for value, name in names.items()}, tuple(parameters))
+        angles = tuple(_angle(value, own, known) for value in step.operation.params)
+        found.append(_Spelled(step.operation.name, angles, tuple(circuit.find_bit(q).index for q in step.qubits)))
+    return tuple(found)
 
 
-def _value(expression: Any, given: Mapping[Any, float]) -> float:
-    if expression in given:
-        return given[expression]
-    return float(expression.bind({parameter: given[parameter] for parameter in expression.parameters}))
+def _angle(value: Any, own: tuple[Any, ...], known: dict[Any, _Angle]) -> float | _Angle:
+    if not getattr(value, "parameters", None):
+        return float(value)
+    return known.setdefault(value, _Angle(value, own))
 
 
 def _measured_too_early(program: Program, dialect: Dialect) -> ProgramRejected:
     return ProgramRejected(f"{program.name}: {dialect.name} OpenQASM takes measurements at the end only")
+
+
+def _native_elsewhere(program: Program, name: str) -> ProgramRejected:
+    gate = name.removeprefix(OPAQUE)
+    return ProgramRejected(f"{program.name}: {gate} is native to one vendor and has no OpenQASM form")
 
 
 def _head(program: Program, dialect: Dialect, width: int, inputs: Iterable[str] = ()) -> str:
@@ -185,13 +258,13 @@ def _gate(dialect: Dialect, name: str, angles: list[str], on: list[int]) -> str:
     return f"{dialect.gates[name]}{given} {', '.join(f'q[{i}]' for i in on)};"
 
 
-def _compiled(circuit: QuantumCircuit, program: Program, dialect: Dialect) -> QuantumCircuit:
+def _compiled(program: Program, dialect: Dialect) -> QuantumCircuit:
     used = {step.name for step in program.instructions} - {"measure", "reset", "delay"}
+    circuit = program.circuit()
     if used <= dialect.gates.keys():
         return circuit
-    opaque = sorted(name for name in used if name.startswith("opaque:"))
-    if opaque:
-        raise ProgramRejected(f"{program.name}: {opaque[0][7:]} is native to one vendor and has no OpenQASM form")
+    if opaque := sorted(name for name in used if name.startswith(OPAQUE)):
+        raise _native_elsewhere(program, opaque[0])
     with _compiling:
         return _compiler(tuple(dialect.gates)).run(circuit)
 

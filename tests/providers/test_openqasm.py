@@ -59,7 +59,7 @@ def on_braket(source: str, n_qubits: int, inputs: dict[str, float] | None = None
     lines = [line for line in source.splitlines() if "measure" not in line and not line.startswith("bit")]
     # every qubit is named once more, so that idle ones are not left out
     text = "\n".join([*lines, *(f"i q[{k}];" for k in range(n_qubits)), "#pragma braket result probability"])
-    asked: Any = OpenQasm(source=text, inputs=inputs)
+    asked: Any = OpenQasm.parse_obj({"source": text, "inputs": inputs})
     result: Any = LocalSimulator("braket_sv").run(asked, shots=0).result()
     # Braket's first qubit is the leading digit
     return np.asarray(result.values[0]).reshape([2] * n_qubits).transpose(range(n_qubits)[::-1]).reshape(-1)
@@ -83,6 +83,15 @@ def test_braket_dialect_with_inputs_runs_as_the_state_vector_says() -> None:
         source, inputs = to_openqasm_with_inputs(measured(circuit), BRAKET)
         assert source.count("input float") == len(inputs)
         assert_same_distribution(on_braket(source, circuit.num_qubits, inputs), circuit)
+
+
+def test_long_circuit_of_open_angles_is_compiled_step_by_step() -> None:
+    # compiled as a whole, 20 of these gates took minutes: their phases add up to one expression
+    circuit = QuantumCircuit(3, 3)
+    for k in range(60):
+        circuit.cu(0.1 * k, 0.2, -0.3 * k, 0.4, k % 3, (k + 1) % 3)
+    source, inputs = to_openqasm_with_inputs(measured(circuit), BRAKET)
+    assert_same_distribution(on_braket(source, 3, inputs), circuit)
 
 
 def test_stdgates_dialect_reads_back_as_the_state_vector_says() -> None:
