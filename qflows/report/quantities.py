@@ -46,9 +46,16 @@ def _flag_line(trend: Trend) -> Line:
     text = (
         f"{one.device}: {one.name} is {with_error(one.value, one.std_error)}{unit_text(one.unit)}, "
         f"{worst.sigmas:+.1f}σ from the mean {mean} of {worst.n} earlier values{times} at {moment(one.at)}. "
-        f"{_calibration_text(trend)}"
+        f"{_calibration_text(trend)}{_since_text(trend)}"
     )
     return Line(text)
+
+
+def _since_text(trend: Trend) -> str:
+    """For a flag that is over: a night has many values of an hourly probe."""
+    last = trend.verdicts.index(trend.flagged[-1]) if trend.flagged[-1] in trend.verdicts else -1
+    after = len(trend.verdicts) - 1 - last
+    return f" The {plural(after, 'value')} since then {'is' if after == 1 else 'are'} within 3σ." if after else ""
 
 
 def _calibration_text(trend: Trend) -> str:

@@ -13,7 +13,6 @@ from qflows import artifacts
 from qflows.report.page import Line, Page, Picture, Section, Table, Tone
 
 _CAP = 600
-_MARKS = {Tone.ALARM: "🔴", Tone.WORK: "🟠", Tone.CALM: "🟢"}
 
 
 def _short(text: str) -> str:
@@ -28,7 +27,7 @@ def to_markdown(page: Page, *, heading: str = "#") -> str:
     """Markdown that both versions of Prefect's UI show; plots carry their own bytes."""
     numbers = " · ".join(f"**{_escaped(value)}** {_escaped(name)}" for name, value in page.numbers)
     parts = [
-        f"{heading} {_MARKS[page.tone]} {_escaped(page.verdict)}",
+        f"{heading} {_escaped(page.verdict)}",
         f"{_escaped(page.title)}, {_escaped(page.covers)}",
         numbers,
     ]
