@@ -46,7 +46,19 @@ def show(job: Name, as_json: JsonFlag = False) -> None:
         if as_json:
             print_json(body)
             return
-        for name in ("key", "run_key", "name", "device", "shots", "status", "vendor_id", "error", "cost", "times"):
+        for name in (
+            "key",
+            "run_key",
+            "name",
+            "tags",
+            "device",
+            "shots",
+            "status",
+            "vendor_id",
+            "error",
+            "cost",
+            "times",
+        ):
             if body[name] not in (None, {}, ""):
                 typer.echo(f"{name:>10}  {body[name]}")
         for event in body["history"]:

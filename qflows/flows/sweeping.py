@@ -31,10 +31,16 @@ _ERRORS = 20
 
 def _flow_run_name() -> str:
     parameters = flow_run.parameters
-    circuits = parameters.get("circuits")
-    n = len(circuits) if isinstance(circuits, list | tuple) else 1
     shots = parameters.get("shots")
-    return f"sweep of {n} on {parameters.get('device')} × {shots if isinstance(shots, int) else 'exact or mixed'}"
+    size = _size(parameters.get("circuits"))
+    return f"sweep of {size} on {parameters.get('device')} × {shots if isinstance(shots, int) else 'exact or mixed'}"
+
+
+def _size(circuits: Any) -> str:
+    """How many circuits, or the shape of one circuit's values without the axis of its parameters."""
+    if isinstance(circuits, tuple) and len(circuits) == 2 and hasattr(circuits[1], "shape"):
+        return " x ".join(map(str, circuits[1].shape[:-1])) or "1"
+    return str(len(circuits)) if isinstance(circuits, list | tuple) else "1"
 
 
 def _bundle_name(parameters: Mapping[str, Any]) -> str:

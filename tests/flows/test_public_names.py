@@ -10,7 +10,7 @@ import sys
 for module in {modules!r}:
     __import__(module)
 import qflows
-for name in ("submit", "wait", "result", "run", "cancel"):
+for name in ("submit", "wait", "result", "run", "cancel", "tag"):
     for _ in range(2):
         assert type(getattr(qflows, name)).__name__ == "CoreTask", (name, getattr(qflows, name))
 for name in ("run_circuits", "vqe"):

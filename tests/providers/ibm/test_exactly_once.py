@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from conformance import bell
 
-from qflows.errors import Ambiguous, Throttled
+from qflows.errors import Ambiguous, Refused, Throttled
 from qflows.ledger import Ledger, reads
 from qflows.ledger.intents import Intent, Want
 from qflows.poller import Poller
@@ -111,6 +111,14 @@ def test_jobs_that_the_client_prepares_have_the_same_guards(
     [job] = sandbox.admin.jobs("ibm")
     assert job["key"] == key
     assert sandbox.admin.job(job["id"])["request"]["program_id"] == "executor"
+
+
+def test_a_program_that_ibm_serves_no_more_is_refused_with_the_option_that_helps(
+    sandbox: Sandbox, provider: Provider
+) -> None:
+    sandbox.admin.fault("status", SUBMIT, status=404, accepted=False)
+    with pytest.raises(Refused, match="primitives='executor'"):
+        provider.submit(JobSpec("ibm", "ibm_manila", (bell(),), 10), "a" * 64)
 
 
 def fields(sandbox: Sandbox) -> dict[str, str]:
