@@ -86,14 +86,14 @@ def series(
         return [_measurement(row) for row in connection.execute(newest_first)][::-1]
 
 
-def newest_of_each(ledger: Ledger, *, until: datetime) -> list[Measurement]:
-    """The newest headline value of every device, quantity and set-up before `until`."""
+def newest_of_each(ledger: Ledger, *, since: datetime, until: datetime) -> list[Measurement]:
+    """The newest headline value of every device, quantity and set-up, of `since` <= at < `until`."""
     place = (measurements.c.device, measurements.c.name, measurements.c.setup)
     ranked = (
         sa.select(
             *_COLUMNS, sa.func.row_number().over(partition_by=place, order_by=measurements.c.at.desc()).label("k")
         )
-        .where(measurements.c.is_headline, measurements.c.at < until)
+        .where(measurements.c.is_headline, measurements.c.at >= since, measurements.c.at < until)
         .subquery()
     )
     query = sa.select(*(ranked.c[name] for name in _FIELDS)).where(ranked.c.k == 1)

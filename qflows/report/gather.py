@@ -156,7 +156,7 @@ def gather(ledger: Ledger, since: datetime, until: datetime, runs: Sequence[RunT
 def _trends(ledger: Ledger, since: datetime, until: datetime) -> tuple[tuple[Trend, ...], int]:
     """Series with a headline value of the last month, or a flag in this time; and how many values were judged."""
     fresh = measurements.between(ledger, since, until)
-    wanted = [one for one in measurements.newest_of_each(ledger, until=until) if one.at >= until - STALE]
+    wanted = measurements.newest_of_each(ledger, since=until - STALE, until=until)
     places = dict.fromkeys([one.series for one in wanted] + [one.series for one in fresh])
     in_time = defaultdict(int)
     for one in fresh:

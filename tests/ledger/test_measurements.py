@@ -72,9 +72,10 @@ def test_newest_headline_value_of_each_quantity_is_found(ledger: Ledger) -> None
     details = value(7, name="p(1|0) q0", is_headline=False)
     other = value(0, setup="t", run_key="run t")
     measurements.record(ledger, [value(0), value(1), other, details], SNAPSHOT)
-    newest = measurements.newest_of_each(ledger, until=NOON + timedelta(days=9))
+    newest = measurements.newest_of_each(ledger, since=NOON, until=NOON + timedelta(days=9))
     assert newest == [value(1), other]
-    assert measurements.newest_of_each(ledger, until=NOON + timedelta(hours=1)) == [value(0), other]
+    assert measurements.newest_of_each(ledger, since=NOON, until=NOON + timedelta(hours=1)) == [value(0), other]
+    assert measurements.newest_of_each(ledger, since=value(1).at, until=NOON + timedelta(days=9)) == [value(1)]
 
 
 @pytest.mark.parametrize("later", [None, "another reason"])
@@ -86,3 +87,22 @@ def test_first_decision_about_a_slot_stands(ledger: Ledger, later: str | None) -
     assert slots.decided(ledger, "k") == first
     assert slots.skipped_between(ledger, NOON, NOON + timedelta(days=1)) == [first]
     assert slots.skipped_between(ledger, NOON, NOON + timedelta(hours=1)) == []
+
+
+def test_deciders_that_race_agree(ledger_url: str, open_ledger: Callable[[str], Ledger]) -> None:
+    ledgers = [open_ledger(ledger_url) for _ in range(6)]
+    gate = threading.Barrier(6)
+    stands: list[SlotDecision] = []
+
+    def decide(place: int) -> None:
+        wanted = SlotDecision("k", "d", NOON, "benchmark", f"r{place}", NOON, "late" if place % 2 else None)
+        gate.wait()
+        stands.append(slots.decide(ledgers[place], wanted))
+
+    threads = [threading.Thread(target=decide, args=(place,)) for place in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(stands) == 6
+    assert len({one.flow_run_id for one in stands}) == 1
