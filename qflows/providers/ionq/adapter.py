@@ -91,9 +91,7 @@ class IonQProvider:
         """Refuses unknown options, missing shots, and circuits that IonQ's formats or a job's limits cannot carry."""
         unknown = set(spec.options) - wire.OPTIONS
         if unknown:
-            raise ProgramRejected(
-                f"ionq has no option {sorted(unknown)[0]!r}; there are {', '.join(sorted(wire.OPTIONS))}"
-            )
+            raise ProgramRejected(f"ionq has no option {min(unknown)!r}; there are {', '.join(sorted(wire.OPTIONS))}")
         model = spec.options.get("noise_model")
         if model is not None and (model not in wire.NOISE_MODELS or spec.device_id != "simulator"):
             raise ProgramRejected(
@@ -203,7 +201,7 @@ class IonQProvider:
         if spec.options.get("memory") and (shots_url or "ionq.result.shots.json.v1" in results):
             memory = self._http.get_linked(shots_url, path("jobs", job_id, "results", "shots"), [])
         exact = spec.device_id == "simulator" and spec.options.get("noise_model", wire.IDEAL) == wire.IDEAL
-        return wire.item_result(program, states, shots=spec.shots, seed=seed, is_exact=exact, memory=memory)
+        return wire.item_result(program, states, spec=spec, seed=seed, is_exact=exact, memory=memory)
 
     def _children(self, job: Mapping[str, Any], vendor_id: str, spec: JobSpec, key: str) -> list[ItemResult]:
         """One aggregate request when every child is in it, else the children that are missing one by one."""
@@ -226,7 +224,7 @@ class IonQProvider:
         for index, (child, program) in enumerate(zip(ids, spec.programs, strict=True)):
             seed = wire.item_seed(spec, key, index)
             if child in aggregate:
-                items.append(wire.item_result(program, aggregate[child], shots=spec.shots, seed=seed, is_exact=exact))
+                items.append(wire.item_result(program, aggregate[child], spec=spec, seed=seed, is_exact=exact))
                 continue
             one = singles.get(child) or self._http.get_object(path("jobs", child))
             finished = one.get("status") == "completed"

@@ -132,7 +132,7 @@ def _circuit_part(spec: JobSpec) -> dict[str, Any]:
     if len(gatesets) > 1:
         raise ProgramRejected("one multi-circuit job cannot mix native and abstract gates; submit them separately")
     circuits = [
-        {"name": program.name[:64], "circuit": circuit}
+        {"name": program.name[:64], "qubits": program.n_qubits, "circuit": circuit}
         for program, (_, circuit) in zip(spec.programs, written, strict=True)
     ]
     return {
@@ -270,20 +270,28 @@ def moment(text: Any) -> datetime | None:
 
 
 def item_result(
-    program: Program, states: Any, *, shots: int | None, seed: int, is_exact: bool, memory: Any = None
+    program: Program,
+    states: Any,
+    *,
+    spec: JobSpec,
+    seed: int,
+    is_exact: bool,
+    memory: Any = None,
 ) -> ItemResult:
     """Counts from a probabilities body `{"<decimal state>": p}`; qubit 0 is the least significant bit.
 
     Exact probabilities (ideal simulator) are sampled here with `seed`; measured ones become counts by the largest
-    remainder, so that they sum to `shots`. Raises Unreadable unless they are probabilities that sum to 1.
+    remainder, so that they sum to the shots. Qubits that other circuits of the job have and this one has not may have
+    been measured, and misread. Raises Unreadable unless they are probabilities that sum to 1.
     """
-    layout = readout(program)
-    weights = _probabilities(states, program.n_qubits)
+    layout, shots = readout(program), spec.shots
+    width = max(one.n_qubits for one in spec.programs)
+    weights = _probabilities(states, width)
     probabilities = merge(weights, layout.from_qubits)
     if memory is not None:
         if not isinstance(memory, list):
             raise Unreadable(f"ionq: expected a list of shots, got {str(memory)[:200]!r}", provider="ionq")
-        rows = tuple(layout.from_qubits(_state(value, program.n_qubits)) for value in memory)
+        rows = tuple(layout.from_qubits(_state(value, width)) for value in memory)
         check_total(Counter(rows), shots, "ionq")
         return ItemResult(counts=_tally(rows), probabilities=probabilities, memory=rows)
     if shots is None:

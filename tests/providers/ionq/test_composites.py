@@ -14,7 +14,8 @@ from qflows.ledger import Ledger, reads
 from qflows.ledger.intents import Intent, Want
 from qflows.poller import Poller
 from qflows.programs import Program, to_program
-from qflows.protocol import Phase, Provider
+from qflows.protocol import JobSpec, Phase, Provider
+from qflows.providers.ionq import wire
 from qflows.sandbox import Sandbox
 from qflows.submit import Submitter
 from qflows.transitions import JobStatus
@@ -158,3 +159,13 @@ def test_mixed_gate_sets_in_one_job_are_refused(provider: Provider) -> None:
     assert native is not None
     with pytest.raises(ProgramRejected, match="cannot mix"):
         provider.check(spec_of(provider, SIMULATOR, native, bell(), shots=5))
+
+
+def test_bits_of_qubits_that_only_other_circuits_have_are_left_out() -> None:
+    narrow, wide = to_program(PROBES[0].circuit), flip(0)
+    assert (narrow.n_qubits, wide.n_qubits) == (2, 3)
+    spec = JobSpec("ionq", "qpu.forte-1", (narrow, wide), 10)
+    found = wire.item_result(narrow, {"1": 0.7, "5": 0.3}, spec=spec, seed=1, is_exact=False)
+    assert found.counts == {"01": 10}
+    with pytest.raises(Unreadable):
+        wire.item_result(narrow, {"1": 0.7, "9": 0.3}, spec=spec, seed=1, is_exact=False)

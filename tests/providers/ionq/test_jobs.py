@@ -13,7 +13,7 @@ from qiskit.quantum_info import Statevector
 
 from qflows.errors import NotSent, ProgramRejected, Refused, Unreadable
 from qflows.programs import to_program
-from qflows.protocol import Phase, Provider
+from qflows.protocol import JobSpec, Phase, Provider
 from qflows.providers.ionq import wire
 from qflows.providers.ionq.adapter import IonQProvider
 from qflows.sandbox import Sandbox
@@ -321,7 +321,7 @@ def test_queued_qpu_job_tells_the_predicted_wait(provider: Provider, sandbox: Sa
 )
 def test_a_body_that_is_no_distribution_is_unreadable(body: object) -> None:
     with pytest.raises(Unreadable):
-        wire.item_result(bell(), body, shots=10, seed=1, is_exact=True)
+        wire.item_result(bell(), body, spec=JobSpec("ionq", "simulator", (bell(),), 10), seed=1, is_exact=True)
 
 
 def test_links_to_other_hosts_are_not_followed(provider: Provider, sandbox: Sandbox) -> None:
