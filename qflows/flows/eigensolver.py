@@ -11,6 +11,7 @@ from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
 
 from qflows import artifacts, tasks
+from qflows.housekeeping import cancel_jobs
 from qflows.measuring import keep_energy
 from qflows.missed import Missed, missed_slot
 from qflows.problems import Problem
@@ -29,7 +30,7 @@ def _flow_run_name() -> str:
     return f"VQE {what} on {parameters.get('device')} × {shots if shots is not None else 'exact'}"
 
 
-@flow(name="vqe", flow_run_name=_flow_run_name, validate_parameters=False)
+@flow(name="vqe", flow_run_name=_flow_run_name, validate_parameters=False, on_cancellation=[cancel_jobs])
 def vqe(
     problem: Any = "h2-0.735",
     device: str = "local-exact",

@@ -17,6 +17,7 @@ from prefect_records import artifacts, flow_run, until
 from waiting_flows import deploy, execute, new_run
 
 import qflows
+from qflows import flows
 from qflows.cancel_report import KEY
 from qflows.housekeeping import Housekeeper, Kept
 from qflows.ledger import reads
@@ -166,6 +167,11 @@ def test_hook_reaches_the_vendor_without_a_sweeper(ionq: Admin) -> None:
     cancel_jobs(None, flow_run(run.id), None)
     assert {job.status.value for job in reads.listing(client().ledger)} == {"CANCELLED"}
     assert cancelled_at_the_vendor(ionq) == JOBS
+
+
+@pytest.mark.parametrize("name", [name for name in flows.__all__ if name != "report"])
+def test_every_shipped_flow_that_buys_has_the_hook(name: str) -> None:
+    assert "cancel_jobs" in {hook.__name__ for hook in getattr(flows, name).on_cancellation_hooks}
 
 
 def test_job_that_another_live_run_shares_is_kept(ionq: Admin) -> None:
