@@ -60,6 +60,14 @@ def test_counted_shares_near_the_edge_are_flagged_no_more_often(share: float, sh
     assert sum(verdict.is_flagged for verdict in judge(series)) <= 14
 
 
+def test_nights_that_counted_few_errors_by_luck_do_not_pull_the_mean_down() -> None:
+    random = np.random.default_rng(2)
+    hits = [int(random.binomial(200, 0.02)) for _ in range(2000)]
+    verdicts = judge([night(place, *proportion(k, 200), shots=200) for place, k in enumerate(hits)])
+    means = [verdict.mean for verdict in verdicts[30:] if verdict.mean is not None]
+    assert np.mean(means) == pytest.approx(0.02, rel=0.05)  # weighed by their own uncertainties: 0.017
+
+
 @pytest.mark.parametrize("side", [1, -1])
 @pytest.mark.parametrize("scatter", [0.0, 0.03])
 def test_jump_of_five_sigma_is_flagged_at_once(side: int, scatter: float) -> None:
