@@ -141,6 +141,7 @@ def compare(jobs: int, server: PrefectServer, pids: set[int], sandbox: Sandbox) 
     """All rows, each a flow of its own on the same server."""
     from prefect import flow, task, unmapped
     from prefect.cache_policies import NO_CACHE
+    from prefect.task_runners import ThreadPoolTaskRunner
 
     import qflows
     from qflows import flows, tasks
@@ -157,12 +158,13 @@ def compare(jobs: int, server: PrefectServer, pids: set[int], sandbox: Sandbox) 
     def fetch(job: Any) -> Any:
         return tasks.client().stored([job])
 
-    @flow
+    # a thousand threads at once wait longer for the ledger's 15 connections than it lets them
+    @flow(task_runner=ThreadPoolTaskRunner(max_workers=16))
     def one_task_per_job(run_key: str) -> None:
         bought = buy.map(circuits, unmapped(run_key)).result()
         qflows.wait(bought)
 
-    @flow
+    @flow(task_runner=ThreadPoolTaskRunner(max_workers=16))
     def two_tasks_per_job(run_key: str) -> None:
         bought = buy.map(circuits, unmapped(run_key)).result()
         fetch.map(qflows.wait(bought)).result()
