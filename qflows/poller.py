@@ -259,13 +259,15 @@ class Poller:
         try:
             result = provider.result(job.vendor_id, self.submitter.spec(job.key), job.key)
         except ProviderError as error:
-            if look.phase is Phase.DONE or isinstance(error, Refused):
-                # done, but not here yet; or failed without partial results
-                outcomes.observe(self.submitter.ledger, [(job, look)])
+            given_up = False
             if isinstance(error, Unreadable):
                 self._unreadable[job.key] = self._unreadable.get(job.key, 0) + 1
+                given_up = self._unreadable[job.key] >= _UNREADABLE
                 if self._unreadable[job.key] == _UNREADABLE:
                     outcomes.keep_unreadable(self.submitter.ledger, job, error)
+            if look.phase is Phase.DONE or isinstance(error, Refused) or given_up:
+                # done, but not here yet; or failed without partial results
+                outcomes.observe(self.submitter.ledger, [(job, look)])
             log.warning("the result of job %s could not be read: %s", job.key[:12], error)
             return None
         self._unreadable.pop(job.key, None)
