@@ -219,7 +219,8 @@ class Batch(BatchView):
             chosen = tuple(spec.programs[place[i]] for i in mine)
             wanted = tuple(spec.observables_of(place[i]) for i in mine) if spec.observables else ()
             name = f"holes {span(mine)}"[:255]
-            specs.append((mine, replace(spec, programs=chosen, observables=wanted, name=name)))
+            # the batch mode of the first plan was closed when it had been sent
+            specs.append((mine, replace(spec, programs=chosen, observables=wanted, name=name, session_id=None)))
         keys = [part.job_key for part, _ in pairs]
         group = self._joined(self.record.run_key) or ledger_groups.open_group_of(self._ledger, keys)
         self._add(specs, generation=generation, attempt=attempt, group=group)
