@@ -17,6 +17,7 @@ from qflows.characterize import Point
 from qflows.model import Counts, Job
 
 _BARS = 32  # more outcomes than this cannot be read on a plot
+_SMALL_BARS = 10
 _TEXT_CAP = 400
 _MARKUP = re.compile(r"([\]<!`\\]|:(?=//))")
 _ACTIVE = re.compile(r"([\\`*_{}\[\]<>()#+!|~])")
@@ -76,6 +77,28 @@ def histogram_png(counts: Mapping[str, float], title: str) -> bytes:
     axes.set_ylabel("shots" if isinstance(counts, Counts) else "probability")
     axes.set_title(title[:80], fontsize=10)
     axes.spines[["top", "right"]].set_visible(False)
+    return _png(figure)
+
+
+def histograms_png(histograms: Sequence[tuple[str, Mapping[str, float]]]) -> bytes:
+    """Small histograms, three in a row, each with its ten most frequent outcomes in order of their bit strings."""
+    columns = min(3, len(histograms))
+    rows = -(-len(histograms) // columns)
+    figure = _figure(max(4.6, 3.1 * columns), 2.1 * rows + 0.2)
+    panels = list(figure.subplots(rows, columns, squeeze=False).flat)
+    for axes, (title, counts) in zip(panels, histograms, strict=False):
+        shown = dict(sorted(sorted(counts.items(), key=lambda pair: -pair[1])[:_SMALL_BARS]))
+        rest = sum(counts.values()) - sum(shown.values())
+        if rest > 1e-9:
+            shown["…"] = rest
+        axes.bar(range(len(shown)), list(shown.values()), color="#2f6fde")
+        is_short = max(map(len, shown)) * len(shown) < 28
+        axes.set_xticks(range(len(shown)), list(shown), rotation=0 if is_short else 70, fontsize=7)
+        axes.tick_params(axis="y", labelsize=7)
+        axes.set_title(title if len(title) <= 40 else title[:39] + "…", fontsize=8)
+        axes.spines[["top", "right"]].set_visible(False)
+    for axes in panels[len(histograms) :]:
+        axes.set_visible(False)
     return _png(figure)
 
 

@@ -10,11 +10,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from statistics import median
 
-from qflows.artifacts import JOB_COLUMNS, escape, histogram_png, image, job_row, markdown_table
-from qflows.model import Job
+from qflows.artifacts import JOB_COLUMNS, escape, histogram_png, histograms_png, image, job_row, markdown_table
+from qflows.model import Expectation, Job
 from qflows.transitions import JobStatus
 
 _ROWS = 20
+_VALUES = 8  # of one program
+_UNITS = {"qpu_s": "QPU seconds", "usd": "USD"}
 PLOTS = 12  # on a page
 
 Histogram = tuple[str, Mapping[str, float]]  # title, counts or probabilities by bit string
@@ -39,7 +41,10 @@ def costs(jobs: Iterable[Job]) -> str:
             sums[job.cost.unit, job.cost.is_estimate] += job.cost.amount
         elif job.vendor_id is not None:
             silent += 1
-    told = [f"{'~' if estimate else ''}{amount:.6g} {unit}" for (unit, estimate), amount in sorted(sums.items())]
+    told = [
+        f"{'~' if estimate else ''}{amount:.6g} {_UNITS.get(unit, unit)}"
+        for (unit, estimate), amount in sorted(sums.items())
+    ]
     if silent:
         told.append(f"cost of {_plural(silent, 'job')} not known")
     return " + ".join(told)
@@ -78,11 +83,22 @@ def next_steps(jobs: Sequence[Job], *, rerun: str = "") -> list[str]:
 
 
 def histogram_section(histograms: Sequence[Histogram], *, of: int | None = None) -> list[str]:
-    """A plot per program, twelve at most; `of`: how many there are when not all are handed over."""
+    """One plot of the first twelve programs; `of`: how many there are when not all are handed over."""
     shown = [(title, values) for title, values in histograms[:PLOTS] if values]
-    page = [image(histogram_png(values, title), title) for title, values in shown]
+    drawn = histogram_png(shown[0][1], shown[0][0]) if len(shown) == 1 else histograms_png(shown) if shown else None
+    page = [image(drawn, ", ".join(title for title, _ in shown))] if drawn else []
     more = (len(histograms) if of is None else of) - min(len(histograms), PLOTS)
     return [*page, f"… and {more} more without a plot."] if more > 0 else page
+
+
+def value_section(values: Sequence[tuple[str, Sequence[Expectation]]]) -> list[str]:
+    """Expectation values with their standard errors, one line a program, twenty at most; empty when there are none."""
+    lines = [
+        f"- {escape(title)}: " + ", ".join(f"{one.value:.6g} ± {one.std_error:.2g}" for one in found[:_VALUES])
+        for title, found in values[:_ROWS]
+        if found
+    ]
+    return ["\n".join(lines)] if lines else []
 
 
 def _plural(n: int, noun: str) -> str:
@@ -90,7 +106,9 @@ def _plural(n: int, noun: str) -> str:
 
 
 def _qpu(jobs: Iterable[Job]) -> str:
-    seconds = [job.timeline.qpu_s for job in jobs if job.timeline.qpu_s is not None]
+    # where the vendor bills these seconds they stand under cost already
+    times = [job.timeline.qpu_s for job in jobs if not (job.cost and job.cost.unit == "qpu_s")]
+    seconds = [one for one in times if one is not None]
     return f"{sum(seconds):.3g} QPU seconds" if seconds else ""
 
 
@@ -102,7 +120,8 @@ def _spans(jobs: Sequence[Job]) -> str:
 
 
 def _span(found: Sequence[float]) -> str:
-    return f"{median(found):.1f} s" if len(found) == 1 else f"{median(found):.1f} s (longest {max(found):.1f} s)"
+    middle, longest = f"{median(found):.1f} s", f"{max(found):.1f} s"
+    return middle if middle == longest else f"{middle} (longest {longest})"
 
 
 def _last_end(jobs: Iterable[Job]) -> str:

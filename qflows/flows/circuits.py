@@ -127,7 +127,7 @@ def _publish(device: str, jobs: Sequence[Job], results: Sequence[Result | JobFai
     artifacts.publish_jobs(f"jobs-{device}", jobs, f"{len(jobs)} jobs on {device}")
     page = [f"# {len(jobs)} circuit{'s' if len(jobs) != 1 else ''} on {artifacts.escape(device)}"]
     page += [run_report.summary(jobs), f"run key `{artifacts.escape(here.run_key)}`"]
-    page += run_report.next_steps(jobs)
+    page += [*run_report.next_steps(jobs), "## Results"]
     page += run_report.histogram_section(
         [
             (f"{job.name} × {job.shots if job.shots is not None else 'exact'}", one.items[0].counts or {})
@@ -137,5 +137,5 @@ def _publish(device: str, jobs: Sequence[Job], results: Sequence[Result | JobFai
             if not isinstance(one, JobFailed)
         ]
     )
-    page += run_report.job_section(jobs, tasks.client().job_pages(jobs))
+    page += ["## Jobs", *run_report.job_section(jobs, tasks.client().job_pages(jobs))]
     artifacts.publish_markdown(f"counts-{device}", "\n\n".join(page), f"{len(jobs)} circuits on {device}")

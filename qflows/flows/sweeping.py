@@ -177,8 +177,10 @@ def publish(batch: Batch) -> None:
             "\n".join(f"- circuit {i}: {artifacts.escape(errors[i].message)}" for i in sorted(errors)[:_ERRORS])
         )
     shown = [(index, item) for index, item in enumerate(outcome.results) if item is not None][: run_report.PLOTS]
+    page.append("## Results")
     page += run_report.histogram_section(
         [(f"circuit {index}", item.counts or item.probabilities or {}) for index, item in shown], of=got
     )
-    page += run_report.job_section(jobs, tasks.client().job_pages(jobs))
+    page += run_report.value_section([(f"circuit {index}", item.expectations or ()) for index, item in shown])
+    page += ["## Jobs", *run_report.job_section(jobs, tasks.client().job_pages(jobs))]
     artifacts.publish_markdown(f"batch-{batch.id[:12]}", "\n\n".join(page), title)

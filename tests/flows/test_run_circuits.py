@@ -45,7 +45,7 @@ def test_results_are_shown_as_a_table_and_as_plots(ionq: Admin) -> None:
     for job in ionq.jobs("ionq"):
         assert job["id"] in table
     page = str(shown[f"counts-{DEVICE}"].data)
-    assert page.count("](data:image/png;base64,iVBOR") == 2
+    assert page.count("](data:image/png;base64,iVBOR") == 1
 
 
 def test_failed_circuit_fails_the_flow_with_the_vendors_reason(ionq: Admin) -> None:
