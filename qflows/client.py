@@ -6,7 +6,7 @@ import os
 import threading
 import uuid
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -276,11 +276,11 @@ class Client:
             open_native(self.ledger, self.device(native).provider, handle.record, device=native)
         return handle
 
-    def sweeper(self) -> Sweeper:
-        """The housekeeper for this client's ledger and credentials."""
+    def sweeper(self, on_stored: Callable[[], None] | None = None) -> Sweeper:
+        """The housekeeper for this client's ledger and credentials. `on_stored`: see `Poller`."""
         return Sweeper(
             self.ledger,
-            self.poller(),
+            replace(self.poller(), on_stored=on_stored),
             lambda record: self.provider_named(record.device, record.provider),
             self._group,
         )

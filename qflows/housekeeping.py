@@ -92,7 +92,8 @@ class Housekeeper:
         kept = Kept()
         with _prefect_troubles(kept):
             self.end_jobs_of_ended_runs(kept)
-        swept = self.core.sweeper().sweep()
+        # a tick that brings in thousands of results must not keep the first run waiting for the last of them
+        swept = self.core.sweeper(on_stored=lambda: self._wake_early(kept)).sweep()
         with _prefect_troubles(kept):
             self.tell_what_was_paid(kept)
             self.wake(kept)
@@ -190,6 +191,11 @@ class Housekeeper:
                             kept.woken.append(str(run.id))
                             log.info("woke flow run %s: its jobs are done", run.name)
         flow_runs.end_waits(self.core.ledger, over)
+
+    def _wake_early(self, kept: Kept) -> None:
+        if not kept.trouble:  # an unreachable Prefect must not hold up the vendors' half again and again
+            with _prefect_troubles(kept):
+                self.wake(kept)
 
     # -- runs whose processes all died
 

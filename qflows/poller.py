@@ -50,6 +50,7 @@ class Poller:
     connect: Connect
     fetchers: int = 4  # result downloads under way at once
     poll_min_s: float | None = None
+    on_stored: Callable[[], None] | None = None  # called when some results of a round are durable, others still to come
     _waiter: str = field(default_factory=lambda: uuid.uuid4().hex[:8], repr=False)
     _refusals: int = 0
     _unreadable: dict[str, int] = field(default_factory=dict, repr=False)
@@ -252,6 +253,8 @@ class Poller:
                 if fetched:
                     for key, status in outcomes.store_all(self.submitter.ledger, fetched).items():
                         log.warning("job %s is %s; its counts came too late to be stored", key[:12], status)
+                    if self.on_stored:
+                        self.on_stored()
 
     def _fetch(self, provider: Provider, job: Job, look: Observation) -> outcomes.Outcome | None:
         """Downloads one result. A failed download leaves the job RUNNING and is free to repeat."""

@@ -16,7 +16,7 @@ from threading import Lock
 from typing import Any
 
 from qflows.errors import LedgerError, LedgerUnavailable, NotSent, ProviderError, Refused, StaleClaim
-from qflows.ledger import claims, intents, reads
+from qflows.ledger import claims, intents, reads, sessions
 from qflows.ledger.claims import Doubt
 from qflows.ledger.intents import Intent
 from qflows.ledger.store import Ledger
@@ -87,6 +87,10 @@ class Submitter:
         """One claim and one POST for each job that is free to be sent. Outcomes are in the ledger, not raised."""
         # labels may have changed since the spec was remembered
         specs = {job.key: replace(self.spec(job.key), name=job.name, tags=job.tags) for job in batch}
+        in_session = [key for key, spec in specs.items() if spec.session_id is not None]
+        for key in sessions.leave_closed_batches(self.ledger, in_session) if in_session else ():
+            specs[key] = replace(specs[key], session_id=None)
+            self.remember(key, specs[key])
         mine = claims.claim_several(self.ledger, list(specs), lease_s=self.lease_s, account=provider.account)
         unsent = list(mine.values())
         try:

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import sqlalchemy as sa
 
 from qflows.errors import StaleClaim
 from qflows.keys import digest, job_key, sample_key
+from qflows.ledger.claims import chunks
 from qflows.ledger.owner import is_dead, me
 from qflows.ledger.store import Ledger, utc_now
-from qflows.ledger.tables import ledger_now, sessions
+from qflows.ledger.tables import jobs, ledger_now, sessions
 from qflows.model import SessionRecord
-from qflows.transitions import SessionState, session_sources
+from qflows.transitions import JobStatus, SessionState, session_sources
 
 _COLUMNS = [column for column in sessions.columns if column.name not in ("sample", "lease_until", "doubt_since")]
 
@@ -209,3 +210,28 @@ def known_vendor_ids(ledger: Ledger, provider: str) -> set[str]:
     query = sa.select(sessions.c.vendor_id).where(sessions.c.provider == provider, sessions.c.vendor_id.is_not(None))
     with ledger.read() as connection:
         return set(connection.execute(query).scalars())
+
+
+def leave_closed_batches(ledger: Ledger, keys: Collection[str]) -> set[str]:
+    """Takes unsent jobs out of batch modes that are closed by now; returns their keys.
+
+    A batch mode only groups jobs for the vendor, so a part whose submission ended in doubt and is sent late can go
+    without it. A dedicated session means what it says: its jobs stay in it, and are refused.
+    """
+    closed = sa.select(sessions.c.vendor_id).where(
+        sessions.c.mode == "batch",
+        sessions.c.state == SessionState.CLOSED.value,
+        sessions.c.provider == jobs.c.provider,
+        sessions.c.vendor_id == jobs.c.session_id,
+    )
+    with ledger.write() as connection:
+        return {
+            row.key
+            for part in chunks(sorted(keys))
+            for row in connection.execute(
+                sa.update(jobs)
+                .where(jobs.c.key.in_(part), jobs.c.status == JobStatus.PREPARED.value, sa.exists(closed))
+                .values(session_id=None)
+                .returning(jobs.c.key)
+            )
+        }
