@@ -66,6 +66,8 @@ class Story:
     ledger_url: str
     kills: int
     seed: int
+    pause_s: float = 25.0
+    parts: frozenset[str] = frozenset(part for way in WAYS for part in way)
     patience_s: float = 1200.0
     began: float = field(default_factory=time.monotonic)
     nights: list[UUID] = field(default_factory=list)
@@ -83,7 +85,7 @@ class Story:
             # kills must meet starts, purchases and waits alike, on a slow machine as well
             if chance.random() < 0.7:
                 self._live_until_it_answers()
-                self._live_on(chance.uniform(0, 25))
+                self._live_on(chance.uniform(0, self.pause_s))
             else:
                 self._live_on(chance.uniform(1, 10))
             hit = self._kill(chance)
@@ -162,7 +164,7 @@ class Story:
         """Kills something that is there; waits for something to be there if nothing is."""
         while True:
             there = set(self.stack.pids())
-            ways = [way for way in WAYS if there.intersection(way)]
+            ways = [way for way in WAYS if there.intersection(way) and self.parts.issuperset(way)]
             if ways:
                 way = chance.choices(ways, [WAYS[one] for one in ways])[0]
                 return ", ".join(self.stack.kill(way)) or "gone by itself"
@@ -245,23 +247,28 @@ def databases(kind: str, home: Path) -> Iterator[tuple[str, dict[str, str]]]:
         yield ledger, {"QFLOWS_LEDGER_URL": ledger, "PREFECT_API_DATABASE_CONNECTION_URL": prefect}
 
 
-def tell(kind: str, kills: int, seed: int, clock: str, *, keep: bool) -> bool:
+def tell(kind: str, seed: int, chosen: argparse.Namespace) -> bool:
     """One story on one kind of database, in a temporary home."""
     home = Path(tempfile.mkdtemp(prefix="qf-story-"))
     workers = 2 if kind == "postgres" else 1
-    print(f"\n{kind}, {workers} worker(s), {kills} kills, seed {seed}, clock {clock}, home {home}", flush=True)
+    print(
+        f"\n{kind}, {workers} worker(s), {chosen.kills} kills, seed {seed}, clock {chosen.clock}, home {home}",
+        flush=True,
+    )
     is_good = False
-    with Sandbox(VENDORS, clock=clock) as sandbox, databases(kind, home) as (ledger_url, env):
+    with Sandbox(VENDORS, clock=chosen.clock) as sandbox, databases(kind, home) as (ledger_url, env):
         # emulators list what they accepted at once, so doubts need no minutes to settle
         env |= sandbox.env | {"QFLOWS_HOME": str(home), "QFLOWS_SETTLE_S": "2"}
         stack = Stack(home, env, ("--crash-retries", str(BUDGET)), second_worker=workers == 2)
-        story = Story(stack, sandbox, ledger_url, kills, seed)
+        story = Story(stack, sandbox, ledger_url, chosen.kills, seed, chosen.pause)
+        if chosen.parts:
+            story.parts = frozenset(chosen.parts.split(","))
         try:
             is_good = story.play()
         finally:
             stack.stop()
     print(f"{kind}: {'every intent has one job and one result' if is_good else 'NOT AS IT SHOULD BE'}", flush=True)
-    if is_good and not keep:
+    if is_good and not chosen.keep:
         shutil.rmtree(home, ignore_errors=True)
     else:
         print(f"logs are in {home}", flush=True)
@@ -277,11 +284,13 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=None)
     parser.add_argument("--clock", default="time:8,1", help="the vendors' queue and run seconds")
     parser.add_argument("--keep", action="store_true", help="keep the home of a good story too")
+    parser.add_argument("--pause", type=float, default=25.0, help="longest quiet between two kills, seconds")
+    parser.add_argument("--parts", default="", help="kill only these, e.g. flow,server,sweeper; default: anything")
     chosen = parser.parse_args()
     seed = chosen.seed if chosen.seed is not None else int.from_bytes(os.urandom(3), "big")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # the stack is stopped then, too
     kinds = [kind for kind in ("sqlite", "postgres") if getattr(chosen, kind)] or ["sqlite", "postgres"]
-    told = [tell(kind, chosen.kills, seed, chosen.clock, keep=chosen.keep) for kind in kinds]
+    told = [tell(kind, seed, chosen) for kind in kinds]
     return 0 if all(told) else 1
 
 
