@@ -23,6 +23,7 @@ from qflows.ledger.batches import BatchRecord
 from qflows.ledger.intents import Intent, Want, put_into_session
 from qflows.ledger.store import utc_now
 from qflows.model import Job
+from qflows.native_groups import into_native
 from qflows.point_estimates import by_point
 from qflows.poller import OnChange, Poller
 from qflows.protocol import JobSpec, Provider
@@ -101,6 +102,9 @@ class Batch(BatchView):
         attempt: str,
         group: str | None = None,
     ) -> None:
+        if group:
+            enrolled = into_native(self._ledger, group, self._provider, [spec for _, spec in specs])
+            specs = [(indices, spec) for (indices, _), spec in zip(specs, enrolled, strict=True)]
         wanted = [(indices, self._intent(indices, spec, generation, attempt, group)) for indices, spec in specs]
         ledger_batches.add_parts(self._ledger, self.id, generation, wanted)
 

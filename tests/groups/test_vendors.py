@@ -101,6 +101,13 @@ def test_native_group_holds_the_members_of_its_account(desk: Sandbox) -> None:
     assert native(g).state == "COMPLETED"
 
 
+def test_parts_of_a_batch_are_enrolled_in_the_native_group(desk: Sandbox) -> None:
+    with group(native="qbraid-qir-sv") as g:
+        qflows.batch([BELL, BELL, BELL], device="qbraid-qir-sv", shots=10, as_batch=False, run_key=RUN)
+        assert native(g).n_jobs == 3
+    assert g.results(timeout=20).state is GroupState.COMPLETED
+
+
 @pytest.mark.parametrize(
     "fault", [{"kind": "drop_after"}, {"kind": "status", "status": 502, "accepted": True}], ids=lambda f: f["kind"]
 )
