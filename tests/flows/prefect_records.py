@@ -21,6 +21,7 @@ from prefect.client.schemas.sorting import FlowRunSort, TaskRunSort
 
 T = TypeVar("T")
 _MOST = 200
+_QUIET_S = 1.5
 
 
 def until(look: Callable[[], T], *, timeout_s: float = 60.0) -> T:
@@ -61,14 +62,22 @@ def flow_runs_of_flow(name: str) -> list[FlowRun]:
 
 
 def task_runs(flow_run_id: UUID | str, *, timeout_s: float = 60.0) -> list[TaskRun]:
-    """Task runs of a finished flow run, all of them, once the server has recorded the end of each."""
+    """Task runs of a finished flow run, all of them, once the server has recorded the end of each.
+
+    The server writes in batches, every second: a task run that it has not heard of yet is waited for, too.
+    """
     wanted = FlowRunFilter(id=FlowRunFilterId(any_=[UUID(str(flow_run_id))]))
 
+    known, since = 0, time.monotonic()
+
     def complete() -> list[TaskRun]:
+        nonlocal known, since
         with get_client(sync_client=True) as api:
             found = api.read_task_runs(flow_run_filter=wanted, sort=TaskRunSort.END_TIME_DESC, limit=_MOST)
         ended = all(one.state is not None and one.state.is_final() for one in found)
-        return found if found and ended else []
+        if len(found) != known:
+            known, since = len(found), time.monotonic()
+        return found if found and ended and time.monotonic() - since > _QUIET_S else []
 
     return until(complete, timeout_s=timeout_s)
 
