@@ -6,8 +6,8 @@ Needs the vendor's API in the sandbox. Subclass `RemoteConformance` instead of `
 from __future__ import annotations
 
 import math
-import time
 import pickle
+import time
 import traceback
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
