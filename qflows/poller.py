@@ -229,8 +229,11 @@ class Poller:
         return looks
 
     def _if_readable(self, job: Job, look: Observation) -> Observation:
-        """A result that came in no documented shape several times in a row is left where it is, and a person told."""
-        if look.phase is not Phase.DONE or self._unreadable.get(job.key, 0) < _UNREADABLE:
+        """A result that came in no documented shape several times in a row is left where it is, and a person told.
+
+        That of a failed job too: it may hold the counts of its good circuits, which are paid.
+        """
+        if look.phase not in (Phase.DONE, Phase.FAILED) or self._unreadable.get(job.key, 0) < _UNREADABLE:
             return look
         note = f"its answer fits no document (`qflows jobs show {job.key[:12]}` has the text)"
         return replace(look, phase=Phase.HELD, queue_note=note)
@@ -262,13 +265,11 @@ class Poller:
         try:
             result = provider.result(job.vendor_id, self.submitter.spec(job.key), job.key)
         except ProviderError as error:
-            given_up = False
             if isinstance(error, Unreadable):
                 self._unreadable[job.key] = self._unreadable.get(job.key, 0) + 1
-                given_up = self._unreadable[job.key] >= _UNREADABLE
                 if self._unreadable[job.key] == _UNREADABLE:
                     outcomes.keep_unreadable(self.submitter.ledger, job, error)
-            if look.phase is Phase.DONE or isinstance(error, Refused) or given_up:
+            if look.phase is Phase.DONE or isinstance(error, Refused):
                 # done, but not here yet; or failed without partial results
                 outcomes.observe(self.submitter.ledger, [(job, look)])
             log.warning("the result of job %s could not be read: %s", job.key[:12], error)

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import math
 import pickle
-import time
 import traceback
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import ClassVar
 
 import pytest
@@ -27,8 +27,13 @@ from qflows.errors import (
     Throttled,
     Unreadable,
 )
+from qflows.ledger import Ledger
+from qflows.ledger.intents import Intent, Want
+from qflows.poller import Poller
 from qflows.protocol import JobSpec, Phase, Provider
 from qflows.sandbox import Sandbox
+from qflows.submit import Submitter
+from qflows.transitions import JobStatus
 
 CANARY = "canary-4f1d-secret-0c9e"
 """Connect with this as the secret; the suite looks for it in everything an error shows."""
@@ -83,16 +88,30 @@ class RemoteConformance(ProviderConformance):
         sizes = [math.ceil(page * factor) for factor in self.poll_sizes]
         spec = self._spec(provider)
         ids: list[str] = []
-        for i in range(max(sizes)):
-            if i in sizes:
-                time.sleep(0.01)  # a list by time of creation cannot tell jobs of the same millisecond apart
-            ids.append(provider.submit(spec, key_of("bulk", i)).vendor_id)
-        for size in sizes:
+        for size in sorted(sizes):
+            ids += [provider.submit(spec, key_of("bulk", i)).vendor_id for i in range(len(ids), size)]
             before = sandbox.admin.requests(self.routes_poll)
             looks = provider.poll(ids[:size])
             assert sandbox.admin.requests(self.routes_poll) - before == math.ceil(size / page)
             assert set(looks) == set(ids[:size])
             assert {look.phase for look in looks.values()} == {Phase.QUEUED}
+
+    def test_composite_that_failed_as_a_whole_comes_to_its_end(
+        self, provider: Provider, sandbox: Sandbox, tmp_path: Path
+    ) -> None:
+        target = self.sampling[0]
+        if (provider.limits(target.device_id).max_programs or provider.capabilities.max_programs) < 2:
+            pytest.skip("the device takes one circuit a job")
+        sandbox.admin.fault("fail_job", self.routes_submit, code="InternalError", message="lost")
+        ledger = Ledger.open(f"sqlite:///{tmp_path / 'ledger.db'}")
+        submitter = Submitter(ledger)
+        wanted = Intent(
+            spec_of(provider, target, bell("a"), bell("b"), shots=100), Want("run", "a", "h"), "x", provider.account
+        )
+        (job,) = submitter.submit(provider, [wanted])
+        ended = Poller(submitter, lambda _: provider, poll_min_s=0.0).wait([job.key], timeout=30)[job.key]
+        ledger.close()
+        assert ended.status is JobStatus.FAILED
 
     def test_unknown_id_is_absent_and_not_finished(self, provider: Provider) -> None:
         vendor_id = provider.submit(self._spec(provider), key_of("unknown")).vendor_id

@@ -30,6 +30,7 @@ from qflows.protocol import (
     Lookup,
     Observation,
     Pace,
+    Phase,
     VendorResult,
 )
 from qflows.providers.ibm import layout, wire
@@ -208,7 +209,9 @@ class IBMProvider(Sessions, Tags):
         return self._listing.states(vendor_ids)
 
     def result(self, vendor_id: str, spec: JobSpec, key: str) -> VendorResult:
-        """Counts or expectation values per PUB, with times and QPU seconds. Raises Unreadable for an empty result.
+        """Counts or expectation values per PUB, with times and QPU seconds.
+
+        Raises Throttled while IBM has no result of a finished job yet, Refused for a job that failed.
 
         A private job's result can be read once at IBM; do not throw away what this returns.
         """
@@ -217,10 +220,14 @@ class IBMProvider(Sessions, Tags):
         record = self._recall(vendor_id)
         text = self._runtime.read(f"the result of {vendor_id}", lambda client: client.job_results(vendor_id))
         if not text:
-            raise Unreadable(
+            raise Throttled(
                 f"ibm has no result of job {vendor_id} yet (204); it is asked again", provider="ibm", http_status=204
             )
-        sheets, items = self._items(text, spec)
+        try:
+            sheets, items = self._items(text, spec)
+        except Unreadable:
+            self._refuse_if_failed(vendor_id)
+            raise
         metrics = metrics if isinstance(metrics, dict) else {}
         for sheet, summary in zip(sheets, record.get("compiled") or [], strict=False):
             for index in sheet.indices:
@@ -236,6 +243,16 @@ class IBMProvider(Sessions, Tags):
             qpu_s=qpu_s,
             metadata={"target": record.get("target"), "metrics": metrics, "program": _program_id(spec)},
         )
+
+    def _refuse_if_failed(self, vendor_id: str) -> None:
+        """IBM sends the error text of a failed job where its results would be (runtime_job_v2.py, client 0.51.0)."""
+        try:
+            job = self._runtime.read(f"job {vendor_id}", lambda client: client.job_get(vendor_id))
+        except ProviderError:
+            return  # what could not be read is the better story
+        look = wire.observation(job if isinstance(job, dict) else {})
+        if look.phase in (Phase.FAILED, Phase.CANCELLED):
+            raise Refused(f"ibm job {vendor_id} has no results: it {look.phase}", provider="ibm", vendor_code=look.word)
 
     def _items(self, text: str, spec: JobSpec) -> tuple[list[Sheet], list[ItemResult]]:
         """Sheets as they were sent, and items by program."""

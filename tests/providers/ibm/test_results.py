@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,13 +12,18 @@ import pytest
 from conformance import bell, counts_of, key_of, run, wait
 from qiskit import QuantumCircuit
 
-from qflows.errors import ProgramRejected, Refused, Unreadable
+from qflows.errors import ProgramRejected, Refused, Throttled, Unreadable
+from qflows.ledger import Ledger
+from qflows.ledger.intents import Intent, Want
 from qflows.model import Counts
 from qflows.observables import observable
+from qflows.poller import Poller
 from qflows.programs import Program, to_program
 from qflows.protocol import JobSpec, Phase, Provider
 from qflows.providers.ibm import wire
 from qflows.sandbox import Sandbox
+from qflows.submit import Submitter
+from qflows.transitions import JobStatus
 
 
 def spec(*programs: Program, shots: int = 200, device: str = "ibm_manila", **options: Any) -> JobSpec:
@@ -164,9 +170,19 @@ def test_counts_and_expectations_do_not_mix(provider: Provider) -> None:
 def test_empty_result_is_never_none_and_is_asked_again(sandbox: Sandbox, provider: Provider) -> None:
     sandbox.admin.switches("ibm", results_204_reads=1)
     vendor_id = done(provider, spec())
-    with pytest.raises(Unreadable, match="204"):
+    with pytest.raises(Throttled, match="204"):
         provider.result(vendor_id, spec(), key_of("k"))
     assert counts_of(provider.result(vendor_id, spec(), key_of("k")).items[0]).shots == 200
+
+
+def test_result_that_is_long_in_coming_is_waited_for(sandbox: Sandbox, provider: Provider, tmp_path: Path) -> None:
+    sandbox.admin.switches("ibm", results_204_reads=9)
+    ledger = Ledger.open(f"sqlite:///{tmp_path / 'ledger.db'}")
+    submitter = Submitter(ledger)
+    (job,) = submitter.submit(provider, [Intent(spec(), Want("run", "a", "h"), "torino", provider.account)])
+    done = Poller(submitter, lambda _: provider, poll_min_s=0.0).wait([job.key], timeout=30)
+    ledger.close()
+    assert done[job.key].status is JobStatus.COMPLETED
 
 
 def test_private_result_is_read_last_and_once(sandbox: Sandbox, provider: Provider) -> None:

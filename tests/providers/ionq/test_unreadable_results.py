@@ -43,6 +43,28 @@ def test_result_that_fits_no_document_is_kept_and_told_and_can_be_asked_for_agai
     ledger.close()
 
 
+def test_good_counts_of_a_failed_job_are_not_given_up_because_they_cannot_be_read(
+    provider: IonQProvider, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    sandbox.admin.switches("ionq", partial_failure="parent_failed")
+    sandbox.admin.fault("fail_job", "ionq.submit", children=[0])
+    ledger = Ledger.open(f"sqlite:///{tmp_path / 'ledger.db'}")
+    submitter = Submitter(ledger)
+    spec = spec_of(provider, Target("simulator"), bell("a"), bell("b"), shots=10)
+    (job,) = submitter.submit(provider, [Intent(spec, Want("run", "a", "h"), "ionq-simulator", provider.account)])
+    poller = Poller(submitter, lambda _: provider, poll_min_s=0.0)
+    fault = sandbox.admin.fault("status", "ionq.results", status=200, body=NONSENSE, times=None)
+    with pytest.raises(ResultsHeld):
+        poller.wait([job.key], timeout=20)
+    sandbox.admin.clear_faults(fault["id"])
+    assert poller.wait([job.key], timeout=20)[job.key].status is JobStatus.FAILED
+    first, second = reads.items(ledger, job.key)
+    assert first.error
+    assert second.counts is not None
+    assert second.counts.shots == 10
+    ledger.close()
+
+
 def test_result_that_is_cut_off_once_is_simply_asked_for_again(
     provider: IonQProvider, sandbox: Sandbox, tmp_path: Path
 ) -> None:
