@@ -20,8 +20,9 @@ from prefect.client.schemas.filters import (
     FlowRunFilterStateType,
 )
 from prefect.client.schemas.objects import FlowRun, StateType
-from prefect.client.schemas.sorting import FlowRunSort
 from prefect.events.filters import EventFilter, EventNameFilter, EventOccurredFilter, EventResourceFilter
+
+from qflows.server_runs import every_run
 
 HEARTBEAT = "prefect.flow-run.heartbeat"
 _PAGE = 200  # the server's own limit
@@ -46,13 +47,7 @@ def _in_process(api: SyncPrefectClient) -> Iterator[FlowRun]:
         deployment_id=FlowRunFilterDeploymentId(is_null_=False),
         parent_task_run_id=FlowRunFilterParentTaskRunId(is_null_=True),
     )
-    offset = 0
-    while True:
-        page = api.read_flow_runs(flow_run_filter=which, sort=FlowRunSort.ID_DESC, limit=_PAGE, offset=offset)
-        yield from page
-        if len(page) < _PAGE:
-            return
-        offset += _PAGE
+    yield from every_run(api, which)
 
 
 def heard_of(api: SyncPrefectClient, runs: Collection[FlowRun], *, within_s: float, every_s: float) -> set[UUID]:

@@ -113,6 +113,11 @@ def crashed_runs(api: SyncPrefectClient, *, after: datetime) -> Iterator[FlowRun
         deployment_id=FlowRunFilterDeploymentId(is_null_=False),
         end_time=FlowRunFilterEndTime(after_=after),  # pyright: ignore[reportArgumentType]
     )
+    yield from every_run(api, which)
+
+
+def every_run(api: SyncPrefectClient, which: FlowRunFilter) -> Iterator[FlowRun]:
+    """All flow runs that pass a filter, page by page."""
     offset = 0
     while True:
         page = api.read_flow_runs(flow_run_filter=which, sort=FlowRunSort.ID_DESC, limit=_PAGE, offset=offset)

@@ -2,41 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 from qiskit import QuantumCircuit
 
 from qflows.batches import Batch
 from qflows.client import Client, Scope
 from qflows.sandbox import Sandbox
-from qflows.settings import Settings
 from qflows.transitions import JobStatus
 
 DEVICE = "ibm-sandbox"
-
-
-@pytest.fixture(scope="module")
-def ibm_process() -> Iterator[Sandbox]:
-    with Sandbox(vendors=("ibm",)) as running:
-        yield running
-
-
-@pytest.fixture
-def ibm(ibm_process: Sandbox, monkeypatch: pytest.MonkeyPatch) -> Sandbox:
-    ibm_process.admin.reset()
-    ibm_process.admin.switches("ibm", noise=False)
-    for name, value in ibm_process.env.items():
-        monkeypatch.setenv(name, value)
-    return ibm_process
-
-
-@pytest.fixture
-def core(ibm: Sandbox, tmp_path: Path) -> Iterator[Client]:
-    made = Client(Settings(home=tmp_path, settle_s=0.3, poll_min_s=0.01))
-    yield made
-    made.ledger.close()
 
 
 def prepares(value: int) -> QuantumCircuit:
