@@ -12,47 +12,48 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from qflows import errors, flows
-    from qflows.batch_results import BatchResult
-    from qflows.batches import Batch
-    from qflows.client import Client
-    from qflows.detached import wait_or_suspend
+    from qflows.core.batches.batch import Batch
+    from qflows.core.batches.results import BatchResult
+    from qflows.core.client import Client
+    from qflows.core.groups.results import GroupResult
+    from qflows.core.tagging import Tagged
     from qflows.errors import QflowsError
-    from qflows.group_results import GroupResult
-    from qflows.grouping import Group, attach, group
-    from qflows.missed import missed_slot
     from qflows.model import Counts, Job, Result
+    from qflows.prefect.attach import attach
+    from qflows.prefect.groups import Group, group
+    from qflows.prefect.slots import missed_slot
+    from qflows.prefect.suspend import wait_or_suspend
+    from qflows.prefect.tasks import Session, batch, cancel, result, run, session, submit, tag, wait
     from qflows.programs import Program
-    from qflows.tagging import Tagged
-    from qflows.tasks import Session, batch, cancel, result, run, session, submit, tag, wait
-    from qflows.transitions import JobStatus
+    from qflows.states import JobStatus
 
 __version__ = "0.1.0"
 
 _HOME = {
-    "submit": "tasks",
-    "wait": "tasks",
-    "wait_or_suspend": "detached",
-    "result": "tasks",
-    "run": "tasks",
-    "cancel": "tasks",
-    "tag": "tasks",
-    "Tagged": "tagging",
-    "attach": "grouping",
-    "group": "grouping",
-    "Group": "grouping",
-    "missed_slot": "missed",
-    "GroupResult": "group_results",
-    "session": "tasks",
-    "batch": "tasks",
-    "Batch": "batches",
-    "BatchResult": "batch_results",
-    "Session": "tasks",
-    "Client": "client",
+    "submit": "prefect.tasks",
+    "wait": "prefect.tasks",
+    "wait_or_suspend": "prefect.suspend",
+    "result": "prefect.tasks",
+    "run": "prefect.tasks",
+    "cancel": "prefect.tasks",
+    "tag": "prefect.tasks",
+    "Tagged": "core.tagging",
+    "attach": "prefect.attach",
+    "group": "prefect.groups",
+    "Group": "prefect.groups",
+    "missed_slot": "prefect.slots",
+    "GroupResult": "core.groups.results",
+    "session": "prefect.tasks",
+    "batch": "prefect.tasks",
+    "Batch": "core.batches.batch",
+    "BatchResult": "core.batches.results",
+    "Session": "prefect.tasks",
+    "Client": "core.client",
     "Job": "model",
     "Result": "model",
     "Counts": "model",
     "Program": "programs",
-    "JobStatus": "transitions",
+    "JobStatus": "states",
     "QflowsError": "errors",
 }
 __all__ = [
@@ -93,7 +94,7 @@ def __getattr__(name: str) -> object:
     if name in ("errors", "flows"):
         return import_module(f"qflows.{name}")
     if name[:1].isupper() and name in _block_types():  # modules are lower case and must not end up here
-        return getattr(import_module("qflows.collection"), name)
+        return getattr(import_module("qflows.prefect.blocks.collection"), name)
     raise AttributeError(f"qflows has no {name!r}; public names: {', '.join(__all__)}")
 
 
@@ -116,7 +117,7 @@ def _block_types() -> list[str]:
     """Names of the block classes; none while Prefect, which is slow to import, is not there to ask for them."""
     if "prefect.blocks.core" not in sys.modules:
         return []
-    return [block.__name__ for block in import_module("qflows.collection").BLOCK_TYPES.values()]
+    return [block.__name__ for block in import_module("qflows.prefect.blocks.collection").BLOCK_TYPES.values()]
 
 
 def __dir__() -> list[str]:

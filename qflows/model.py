@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import Any
 
 from qflows.errors import QflowsError
-from qflows.transitions import TERMINAL, JobStatus, SessionState
+from qflows.states import TERMINAL, JobStatus, SessionState
 
 
 class Counts(dict[str, int]):

@@ -10,12 +10,29 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
+
+from pydantic import BaseModel, ConfigDict
 
 from qflows.keys import content_digest, digest
 from qflows.model import Cost, ItemResult
-from qflows.observables import Observable
 from qflows.programs import Program
+from qflows.programs.observables import Observable
+
+
+class VendorCredentials(BaseModel):
+    """Base of a vendor's credentials: its fields are what the entry point's `connect` is given.
+
+    A subclass named in `<vendor folder>/credentials.py` becomes a Prefect block type; secrets are `SecretStr`. Import
+    no vendor SDK there, because Prefect loads block types when it starts.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    vendor: ClassVar[str]
+    title: ClassVar[str]
+    logo_url: ClassVar[str]
+    documentation_url: ClassVar[str]
 
 
 class Lookup(StrEnum):
@@ -45,7 +62,7 @@ class Capabilities:
     composite jobs); `max_job_bytes`, `max_job_gates`, `max_job_shots` bound a composite job as a whole, shots
     summed over its programs. `estimator`: expectation values are computed by the device itself. `repeats_posts`: the
     vendor's client repeats submissions by itself, so a look for extras is due after an apparent success.
-    `native_groups`: the vendor keeps groups itself (`native_groups.GroupProvider`); a job's `session_id` names one.
+    `native_groups`: the vendor keeps groups itself (`core/native_groups.py`); a job's `session_id` names one.
     `retags`: name and tags can be changed at the vendor after the submission (`TagProvider`).
     """
 

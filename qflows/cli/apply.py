@@ -29,7 +29,7 @@ def apply(
     Exit code 2 if any document failed; the others are saved all the same.
     """
     with errors_as_exit_codes():
-        from qflows import apply as documents  # not above: it imports Prefect, which takes seconds
+        from qflows.prefect.blocks import apply as documents  # not above: it imports Prefect, which takes seconds
 
         go = documents.check if dry_run else documents.apply
         outcomes = go(paths, os.environ)

@@ -13,12 +13,12 @@ from typing import Annotated, Any
 
 import typer
 
-from qflows.batches import Batch
 from qflows.cli.connection import default_client
 from qflows.cli.jobs import read_labels, tagged_row
 from qflows.cli.run import read_options
 from qflows.cli.screen import errors_as_exit_codes, print_json, print_rows, progress_line
-from qflows.client import script_scope
+from qflows.core.batches.batch import Batch
+from qflows.core.scope import script_scope
 from qflows.errors import ProgramRejected
 from qflows.ledger import batches as ledger_batches
 from qflows.model import Job

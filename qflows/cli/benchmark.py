@@ -14,7 +14,7 @@ from qflows.cli.mode import NO_API_HINT, as_flow
 from qflows.cli.screen import Exit, errors_as_exit_codes, print_json, print_rows, progress_line
 
 if TYPE_CHECKING:
-    from qflows.benchmarks import BenchmarkResult, Suite
+    from qflows.characterization.benchmarks import BenchmarkResult, Suite
 
 
 def benchmark(
@@ -38,8 +38,8 @@ def benchmark(
     below its threshold is a result and no failure.
     """
     with errors_as_exit_codes():
-        from qflows import benchmarks  # not above: it imports numerics
-        from qflows.artifacts import benchmark_png
+        from qflows.characterization import benchmarks  # not above: it imports numerics
+        from qflows.pages.plots import benchmark_png
 
         key = run_key or f"benchmark-{time.strftime('%Y%m%d-%H%M%S')}-{uuid.uuid4().hex[:6]}"
         suite = benchmarks.Suite(shots=shots, sizes=tuple(size or (3, 5)), seed=seed)
@@ -67,8 +67,9 @@ def benchmark(
 
 
 def _straight(devices: list[str], suite: Suite, timeout: float | None, key: str) -> BenchmarkResult:
-    from qflows import benchmarks, measuring
-    from qflows.client import default_client, script_scope
+    from qflows.characterization import benchmarks, history
+    from qflows.core.client import default_client
+    from qflows.core.scope import script_scope
 
     core = default_client()
     show = progress_line()
@@ -77,13 +78,13 @@ def _straight(devices: list[str], suite: Suite, timeout: float | None, key: str)
         found = benchmarks.run(core, script_scope(key), devices, suite, timeout)
     finally:
         show("")
-    measuring.keep_benchmark(core, found, suite)
+    history.keep_benchmark(core, found, suite)
     return found
 
 
 def _show(found: BenchmarkResult, plot: Path | None) -> None:
     """One column a device: with many metrics that is the table that fits a terminal."""
-    from qflows import benchmarks
+    from qflows.characterization import benchmarks
 
     lines, columns = benchmarks.table(found)
     metrics = [name for name in columns if name not in ("device", "note")]

@@ -10,14 +10,14 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from qflows import client
 from qflows.cli.mode import prefect_api
-from qflows.client import Client
+from qflows.core import client
+from qflows.core.client import Client
+from qflows.core.profiles import DeviceProfile
 from qflows.ledger.store import Ledger
-from qflows.profiles import DeviceProfile
 
 if TYPE_CHECKING:
-    from qflows.prefect_client import PrefectClient
+    from qflows.prefect.client import PrefectClient
 
 
 class CommandClient(Client):
@@ -32,13 +32,13 @@ class CommandClient(Client):
         return opened
 
     def _tell_prefect(self, kind: str, key: str, detail: Mapping[str, Any]) -> None:
-        from qflows.job_events import JobEvents
+        from qflows.prefect.events import JobEvents
 
         JobEvents(self.ledger)(kind, key, detail)
 
     @cached_property
     def _saved_blocks(self) -> PrefectClient:
-        from qflows.prefect_client import PrefectClient
+        from qflows.prefect.client import PrefectClient
 
         return PrefectClient(self.settings)
 

@@ -13,9 +13,9 @@ from typing import Annotated
 
 import typer
 
-from qflows.artifacts import JOB_COLUMNS, job_row
 from qflows.cli.mode import prefect_api
 from qflows.cli.screen import errors_as_exit_codes, print_counts, print_rows
+from qflows.pages.text import JOB_COLUMNS, job_row
 
 # GHZ-like but not symmetric: a wrong bit order would show
 _QASM = """OPENQASM 2.0;
@@ -87,7 +87,8 @@ def _energy(folder: Path, key: str) -> None:
 
 
 def _circuit(folder: Path, key: str) -> None:
-    from qflows.client import Client, script_scope
+    from qflows.core.client import Client
+    from qflows.core.scope import script_scope
     from qflows.sandbox import Sandbox
     from qflows.settings import Settings
 

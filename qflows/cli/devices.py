@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from qflows import profiles
 from qflows.cli.screen import errors_as_exit_codes, print_rows
+from qflows.core import profiles
 
 _COLUMNS = ("device", "vendor", "vendor's name", "qubits", "max shots", "state", "queue", "about")
 

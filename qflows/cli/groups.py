@@ -8,9 +8,9 @@ import typer
 
 from qflows.cli.connection import default_client
 from qflows.cli.screen import Exit, errors_as_exit_codes, print_json, print_rows
+from qflows.core.groups.callbacks import resolve
+from qflows.core.groups.results import GroupResult
 from qflows.errors import GroupError
-from qflows.group_callbacks import resolve
-from qflows.group_results import GroupResult
 from qflows.ledger import callbacks as ledger_callbacks
 from qflows.ledger import groups as ledger_groups
 from qflows.ledger.groups import GroupRecord

@@ -6,14 +6,14 @@ from typing import Annotated, Any
 
 import typer
 
-from qflows.artifacts import JOB_COLUMNS, job_row
 from qflows.cli.connection import default_client
 from qflows.cli.screen import errors_as_exit_codes, print_json, print_rows
-from qflows.client import Client
+from qflows.core.client import Client
+from qflows.core.tagging import Tagged
 from qflows.errors import ProgramRejected
 from qflows.ledger import reads
 from qflows.model import Job
-from qflows.tagging import Tagged
+from qflows.pages.text import JOB_COLUMNS, job_row
 
 app = typer.Typer(help="Jobs in the ledger.", no_args_is_help=True, rich_markup_mode=None)
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]

@@ -27,7 +27,7 @@ def report(
         from datetime import UTC, datetime
 
         from qflows.cli.connection import default_client
-        from qflows.report import compose, gather, length, to_text, write
+        from qflows.pages.morning import compose, gather, length, to_text, write
 
         until = datetime.now(UTC)
         begin = until - length(since)

@@ -11,11 +11,11 @@ from typing import Annotated, Any
 
 import typer
 
-from qflows.artifacts import JOB_COLUMNS, job_row
 from qflows.cli.mode import NO_API_HINT, as_flow
 from qflows.cli.screen import errors_as_exit_codes, print_counts, print_json, print_rows, progress_line
 from qflows.errors import ProgramRejected
 from qflows.model import Job, Result
+from qflows.pages.text import JOB_COLUMNS, job_row
 
 
 def read_options(pairs: list[str] | None) -> dict[str, Any]:
@@ -72,7 +72,7 @@ def _straight(
     files: list[Path], device: str, shots: int | None, options: dict[str, Any], timeout: float | None, key: str
 ) -> list[Result]:
     from qflows.cli.connection import default_client
-    from qflows.client import script_scope
+    from qflows.core.scope import script_scope
 
     core = default_client()
     specs = [spec for path in files for spec in core.specs(path, device=device, shots=shots, options=options)]

@@ -8,10 +8,10 @@ import typer
 
 from qflows.cli.connection import default_client
 from qflows.cli.screen import errors_as_exit_codes, print_json, print_rows
+from qflows.core.sessions import end, has_sessions
 from qflows.errors import UnknownJob
 from qflows.ledger import sessions as ledger_sessions
 from qflows.model import SessionRecord
-from qflows.sessions import end, has_sessions
 
 app = typer.Typer(help="Sessions: devices held for ordered jobs.", no_args_is_help=True, rich_markup_mode=None)
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]

@@ -6,12 +6,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from qflows import artifacts
+from qflows.algorithms.vqe import VqeResult, VqeStep, solve, to_problem
+from qflows.characterization.history import keep_energy
 from qflows.cli.connection import default_client
-from qflows.client import script_scope
-from qflows.measuring import keep_energy
-from qflows.sessions import SessionHold, seconds
-from qflows.vqe import VqeResult, VqeStep, solve, to_problem
+from qflows.core.scope import script_scope
+from qflows.core.sessions import SessionHold
+from qflows.durations import seconds
+from qflows.pages.plots import convergence_png
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,7 @@ def as_flow(arguments: Arguments, run_key: str) -> VqeResult:
 
 def plot(found: VqeResult, device: str) -> bytes:
     """The convergence plot, PNG."""
-    return artifacts.convergence_png(
+    return convergence_png(
         [step.energy for step in found.trace],
         [step.std_error for step in found.trace],
         reference=found.reference,

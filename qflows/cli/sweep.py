@@ -10,7 +10,7 @@ import typer
 
 from qflows.cli.mode import prefect_api
 from qflows.cli.screen import errors_as_exit_codes
-from qflows.client import default_client
+from qflows.core.client import default_client
 from qflows.errors import LedgerUnavailable, NotSent
 
 
@@ -58,8 +58,8 @@ def _tick(crash_retries: int, dead_after_s: float, pending_after_s: float) -> Ca
     """One sweep as a sentence; with Prefect's half where an API is configured."""
     if prefect_api() is None:
         return lambda: str(default_client().sweeper().sweep())
-    from qflows.housekeeping import Housekeeper  # not above: it imports Prefect, which takes seconds
-    from qflows.scopes import client
+    from qflows.prefect.housekeeper import Housekeeper  # not above: it imports Prefect, which takes seconds
+    from qflows.prefect.scope import client
 
     housekeeper = Housekeeper(
         client(), crash_budget=crash_retries, dead_after_s=dead_after_s, pending_after_s=pending_after_s

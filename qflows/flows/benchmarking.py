@@ -11,12 +11,15 @@ from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
 
-from qflows import artifacts, benchmarks, characterize, tasks
-from qflows.benchmarks import Bench, BenchmarkResult, Row, Suite
+from qflows.characterization import benchmarks, characterize
+from qflows.characterization.benchmarks import Bench, BenchmarkResult, Row, Suite
+from qflows.characterization.history import keep_benchmark
 from qflows.errors import JobFailed, LedgerError, QflowsError
-from qflows.housekeeping import cancel_jobs
-from qflows.measuring import keep_benchmark
-from qflows.missed import Missed, missed_slot
+from qflows.pages.plots import benchmark_png
+from qflows.pages.text import cell, escape, image, markdown_table
+from qflows.prefect import artifacts, tasks
+from qflows.prefect.housekeeper import cancel_jobs
+from qflows.prefect.slots import Missed, missed_slot
 
 
 def _flow_run_name() -> str:
@@ -124,22 +127,22 @@ def _submit(benches: Sequence[Bench]) -> None:
 def publish(result: BenchmarkResult, name: str = "benchmark") -> None:
     """A table (devices × metrics) and a page with plot, table and methods as artifacts of the running flow."""
     lines, columns = benchmarks.table(result)
-    escaped = [{name: artifacts.escape(line.get(name, "")) for name in columns} for line in lines]
+    escaped = [{name: escape(line.get(name, "")) for name in columns} for line in lines]
     title = f"{name} of {len(result.devices)} device(s), {result.shots} shots a circuit"
-    cells = [{name: artifacts.cell(line.get(name, "")) for name in columns} for line in lines]
+    cells = [{name: cell(line.get(name, "")) for name in columns} for line in lines]
     create_table_artifact(table=cells, key=artifacts.key_name(f"{name}-table"), description=title)
     groups, series = benchmarks.points(result)
     page = [
-        f"# {artifacts.escape(title)}",
-        f"run key `{artifacts.escape(result.run_key)}`, seed {result.seed}; errors are one standard error, and a value "
+        f"# {escape(title)}",
+        f"run key `{escape(result.run_key)}`, seed {result.seed}; errors are one standard error, and a value "
         f"passes when it is above its threshold by {characterize.SIGMAS:g} of them",
-        artifacts.image(artifacts.benchmark_png(groups, series, title), title),
-        artifacts.markdown_table(escaped, columns),
+        image(benchmark_png(groups, series, title), title),
+        markdown_table(escaped, columns),
         "## Details",
-        artifacts.markdown_table([_detail(row) for row in result.rows], _DETAILS),
+        markdown_table([_detail(row) for row in result.rows], _DETAILS),
         "## Methods",
         *(
-            f"- **{artifacts.escape(family)}**: {artifacts.escape(how)}; {artifacts.escape(source)}"
+            f"- **{escape(family)}**: {escape(how)}; {escape(source)}"
             for family, (how, source) in characterize.METHODS.items()
             if family in {row.family for row in result.rows}
         ),
@@ -160,4 +163,4 @@ def _detail(row: Row) -> dict[str, str]:
         "at": f"{row.at:%Y-%m-%d %H:%M:%S}" if row.at else "",
         "note": row.note,
     }
-    return {name: artifacts.escape(text) for name, text in cells.items()}
+    return {name: escape(text) for name, text in cells.items()}

@@ -10,14 +10,17 @@ from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
 
-from qflows import artifacts, run_report, tasks
-from qflows.client import Scope, raise_unless_completed
-from qflows.detached import wait_or_suspend
+from qflows.core.client import raise_unless_completed
+from qflows.core.scope import Scope
 from qflows.errors import JobFailed, ProgramRejected
-from qflows.housekeeping import cancel_jobs
 from qflows.ledger import reads
-from qflows.missed import Missed, missed_slot
 from qflows.model import Job, Result
+from qflows.pages import run_page
+from qflows.pages.text import escape
+from qflows.prefect import artifacts, tasks
+from qflows.prefect.housekeeper import cancel_jobs
+from qflows.prefect.slots import Missed, missed_slot
+from qflows.prefect.suspend import wait_or_suspend
 from qflows.programs import Program, to_program
 
 _PART = 50  # circuits bought by one task run: a task run costs the server about as much as 10 submissions
@@ -125,10 +128,10 @@ def _say_what_was_left(here: Scope) -> None:
 
 def _publish(device: str, jobs: Sequence[Job], results: Sequence[Result | JobFailed], here: Scope) -> None:
     artifacts.publish_jobs(f"jobs-{device}", jobs, f"{len(jobs)} jobs on {device}")
-    page = [f"# {len(jobs)} circuit{'s' if len(jobs) != 1 else ''} on {artifacts.escape(device)}"]
-    page += [run_report.summary(jobs), f"run key `{artifacts.escape(here.run_key)}`"]
-    page += [*run_report.next_steps(jobs), "## Results"]
-    page += run_report.histogram_section(
+    page = [f"# {len(jobs)} circuit{'s' if len(jobs) != 1 else ''} on {escape(device)}"]
+    page += [run_page.summary(jobs), f"run key `{escape(here.run_key)}`"]
+    page += [*run_page.next_steps(jobs), "## Results"]
+    page += run_page.histogram_section(
         [
             (f"{job.name} × {job.shots if job.shots is not None else 'exact'}", one.items[0].counts or {})
             if one.items[0].counts is not None
@@ -137,5 +140,5 @@ def _publish(device: str, jobs: Sequence[Job], results: Sequence[Result | JobFai
             if not isinstance(one, JobFailed)
         ]
     )
-    page += ["## Jobs", *run_report.job_section(jobs, tasks.client().job_pages(jobs))]
+    page += ["## Jobs", *run_page.job_section(jobs, tasks.client().job_pages(jobs))]
     artifacts.publish_markdown(f"counts-{device}", "\n\n".join(page), f"{len(jobs)} circuits on {device}")

@@ -1,4 +1,4 @@
-"""VQE as a Prefect flow: the loop of `qflows.vqe` with a progress artifact, a convergence plot and a table."""
+"""VQE as a Prefect flow: `qflows.algorithms.vqe` with a progress artifact, a convergence plot and a table."""
 
 from __future__ import annotations
 
@@ -10,13 +10,16 @@ from prefect.artifacts import update_progress_artifact
 from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
 
-from qflows import artifacts, tasks
-from qflows.housekeeping import cancel_jobs
-from qflows.measuring import keep_energy
-from qflows.missed import Missed, missed_slot
-from qflows.problems import Problem
-from qflows.sessions import SessionHold, seconds
-from qflows.vqe import VqeResult, VqeStep, solve, to_problem
+from qflows.algorithms.problems import Problem
+from qflows.algorithms.vqe import VqeResult, VqeStep, solve, to_problem
+from qflows.characterization.history import keep_energy
+from qflows.core.sessions import SessionHold
+from qflows.durations import seconds
+from qflows.pages.plots import convergence_png
+from qflows.pages.text import escape, image, markdown_table
+from qflows.prefect import artifacts, tasks
+from qflows.prefect.housekeeper import cancel_jobs
+from qflows.prefect.slots import Missed, missed_slot
 
 _SCREEN_EVERY_S = 2.0
 _TABLE_ROWS = 200
@@ -114,7 +117,7 @@ class _Screen:
 def publish(found: VqeResult, device: str) -> None:
     """Convergence plot and evaluation table as artifacts of the running flow."""
     title = f"VQE {found.problem} on {device}, {found.optimizer}"
-    png = artifacts.convergence_png(
+    png = convergence_png(
         [step.energy for step in found.trace],
         [step.std_error for step in found.trace],
         reference=found.reference,
@@ -132,10 +135,10 @@ def publish(found: VqeResult, device: str) -> None:
     ]
     reference = f"reference {found.reference:.9f}, error {found.error:+.2e}" if found.reference is not None else ""
     page = [
-        f"# {artifacts.escape(title)}",
-        f"**{found.energy:.9f} ± {found.std_error:.2g} {artifacts.escape(found.unit)}**, {reference}, "
-        f"{found.n_evaluations} evaluations; run key `{artifacts.escape(found.run_key)}`",
-        artifacts.image(png, title),
-        artifacts.markdown_table(rows, ("#", "energy", "± std error", "job")),
+        f"# {escape(title)}",
+        f"**{found.energy:.9f} ± {found.std_error:.2g} {escape(found.unit)}**, {reference}, "
+        f"{found.n_evaluations} evaluations; run key `{escape(found.run_key)}`",
+        image(png, title),
+        markdown_table(rows, ("#", "energy", "± std error", "job")),
     ]
     artifacts.publish_markdown(f"vqe-{found.problem}-{device}", "\n\n".join(page), title)

@@ -7,10 +7,10 @@ from typing import Any
 from prefect import flow
 from prefect.runtime import flow_run
 
-from qflows.benchmarks import BenchmarkResult, Suite
+from qflows.characterization.benchmarks import BenchmarkResult, Suite
 from qflows.flows.benchmarking import devices_named, measure
-from qflows.housekeeping import cancel_jobs
-from qflows.missed import Missed, missed_slot
+from qflows.prefect.housekeeper import cancel_jobs
+from qflows.prefect.slots import Missed, missed_slot
 
 
 def _flow_run_name() -> str:

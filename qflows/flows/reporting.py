@@ -20,9 +20,9 @@ from prefect.client.schemas.sorting import FlowRunSort
 from prefect.exceptions import PrefectException
 from prefect.logging import get_logger
 
-from qflows import artifacts, tasks
-from qflows.missed import Missed, missed_slot
-from qflows.report import RunTrouble, compose, gather, length, to_markdown, write
+from qflows.pages.morning import RunTrouble, compose, gather, length, to_markdown, write
+from qflows.prefect import artifacts, tasks
+from qflows.prefect.slots import Missed, missed_slot
 
 log = get_logger("qflows")
 

@@ -16,13 +16,15 @@ from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
 
-from qflows import artifacts, run_report, tasks
-from qflows.batch_results import BatchResult
-from qflows.batches import Batch
-from qflows.detached import wait_or_suspend
-from qflows.housekeeping import cancel_jobs
-from qflows.missed import Missed, missed_slot
+from qflows.core.batches.batch import Batch
+from qflows.core.batches.results import BatchResult
 from qflows.model import Job
+from qflows.pages import run_page
+from qflows.pages.text import cell, escape
+from qflows.prefect import artifacts, tasks
+from qflows.prefect.housekeeper import cancel_jobs
+from qflows.prefect.slots import Missed, missed_slot
+from qflows.prefect.suspend import wait_or_suspend
 
 _BUNDLES = 200  # task runs at most
 _SCREEN_EVERY_S = 2.0
@@ -159,7 +161,7 @@ def _wait(batch: Batch, timeout: float | None, detach_after: float | None) -> No
 
 def publish(batch: Batch) -> None:
     """The table of parts, and a page: what ran, what it cost, what failed and what to do, the first histograms."""
-    rows = [{name: artifacts.cell(value) for name, value in row.items()} for row in batch.report_table()]
+    rows = [{name: cell(value) for name, value in row.items()} for row in batch.report_table()]
     create_table_artifact(
         table=rows, key=artifacts.key_name("parts", batch.id[:12]), description=f"{batch.name} on {batch.device}"
     )
@@ -167,20 +169,18 @@ def publish(batch: Batch) -> None:
     title = f"{batch.name or 'batch'} on {batch.device}"
     got = batch.n_circuits - len(errors)
     page = [
-        f"# {artifacts.escape(title)}",
+        f"# {escape(title)}",
         f"**{got} of {batch.n_circuits} circuits have results** · batch `{batch.id}`",
     ]
-    page.append(run_report.summary(jobs))
-    page += run_report.next_steps(jobs, rerun=f"qflows batch rerun {batch.id[:12]}" if errors else "")
+    page.append(run_page.summary(jobs))
+    page += run_page.next_steps(jobs, rerun=f"qflows batch rerun {batch.id[:12]}" if errors else "")
     if errors:
-        page.append(
-            "\n".join(f"- circuit {i}: {artifacts.escape(errors[i].message)}" for i in sorted(errors)[:_ERRORS])
-        )
-    shown = [(index, item) for index, item in enumerate(outcome.results) if item is not None][: run_report.PLOTS]
+        page.append("\n".join(f"- circuit {i}: {escape(errors[i].message)}" for i in sorted(errors)[:_ERRORS]))
+    shown = [(index, item) for index, item in enumerate(outcome.results) if item is not None][: run_page.PLOTS]
     page.append("## Results")
-    page += run_report.histogram_section(
+    page += run_page.histogram_section(
         [(f"circuit {index}", item.counts or item.probabilities or {}) for index, item in shown], of=got
     )
-    page += run_report.value_section([(f"circuit {index}", item.expectations or ()) for index, item in shown])
-    page += ["## Jobs", *run_report.job_section(jobs, tasks.client().job_pages(jobs))]
+    page += run_page.value_section([(f"circuit {index}", item.expectations or ()) for index, item in shown])
+    page += ["## Jobs", *run_page.job_section(jobs, tasks.client().job_pages(jobs))]
     artifacts.publish_markdown(f"batch-{batch.id[:12]}", "\n\n".join(page), title)

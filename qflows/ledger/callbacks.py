@@ -15,7 +15,7 @@ from qflows.ledger.owner import me
 from qflows.ledger.rows import MESSAGE_CAP, vendor_text
 from qflows.ledger.store import Ledger, utc_now
 from qflows.ledger.tables import group_members, groups, jobs
-from qflows.transitions import LIVE, CallbackState, GroupState, callback_sources
+from qflows.states import LIVE, CallbackState, GroupState, callback_sources
 
 _READY = [state.value for state in (GroupState.CLOSED, GroupState.COMPLETED, GroupState.FAILED)]
 

@@ -17,7 +17,7 @@ from qflows.ledger.rows import CODE_CAP, JOB_COLUMNS, MESSAGE_CAP, job_of, vendo
 from qflows.ledger.store import Ledger, utc_now
 from qflows.ledger.tables import jobs, ledger_now
 from qflows.model import Job
-from qflows.transitions import JobStatus, sources
+from qflows.states import JobStatus, sources
 
 _CHUNK = 500  # bound parameters a statement; SQLite allows 32766, PostgreSQL plans long IN lists slowly
 

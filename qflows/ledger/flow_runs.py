@@ -13,7 +13,7 @@ from qflows.ledger.claims import chunks
 from qflows.ledger.reads import LIVE_JOBS
 from qflows.ledger.store import Ledger, utc_now
 from qflows.ledger.tables import attempts, crash_retries, groups, jobs, ledger_now, sessions, wait_jobs, waits
-from qflows.transitions import GroupState, SessionState
+from qflows.states import GroupState, SessionState
 
 
 @dataclass(frozen=True, slots=True)

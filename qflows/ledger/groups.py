@@ -18,7 +18,7 @@ from qflows.ledger.rows import JOB_COLUMNS, job_of
 from qflows.ledger.store import Ledger, utc_now
 from qflows.ledger.tables import group_members, groups, jobs, ledger_now
 from qflows.model import Job
-from qflows.transitions import LIVE, CallbackState, GroupState, JobStatus, group_sources
+from qflows.states import LIVE, CallbackState, GroupState, JobStatus, group_sources
 
 ASKED, EXCEPTION, TTL = "asked", "exception", "ttl"
 _LIVE = [status.value for status in LIVE]

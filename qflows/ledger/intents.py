@@ -17,7 +17,7 @@ from qflows.ledger.store import Ledger, utc_now
 from qflows.ledger.tables import jobs, programs, runs, samples
 from qflows.model import Job
 from qflows.protocol import JobSpec
-from qflows.transitions import JobStatus
+from qflows.states import JobStatus
 
 
 @dataclass(frozen=True, slots=True)

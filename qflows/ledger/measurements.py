@@ -3,16 +3,52 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import fields
+from dataclasses import asdict, dataclass, fields
 from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
 
-from qflows.drift import SCAN, Measurement
 from qflows.ledger.claims import chunks
 from qflows.ledger.store import Ledger
 from qflows.ledger.tables import calibrations, jobs, measurements
+
+SCAN = 120  # how far back a series is read: four windows of drift, so that flags of long ago are known today
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """One value with its standard uncertainty, in `unit` ("1": none).
+
+    `setup`: digest of how it was measured; values of different set-ups are different quantities. `at`: when the last
+    of its jobs ended, UTC. `calibration`: digest of the vendor's snapshot, None where the vendor gives none.
+    """
+
+    run_key: str
+    device: str
+    name: str
+    family: str
+    setup: str
+    suite: str
+    value: float
+    std_error: float
+    unit: str
+    n_qubits: int
+    shots: int
+    is_headline: bool
+    at: datetime
+    job_keys: tuple[str, ...]
+    calibration: str | None
+
+    @property
+    def series(self) -> tuple[str, str, str]:
+        """Device, quantity and set-up: what it may be compared with."""
+        return self.device, self.name, self.setup
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON; the time in ISO 8601."""
+        return asdict(self) | {"job_keys": list(self.job_keys), "at": self.at.isoformat()}
+
 
 _FIELDS = tuple(one.name for one in fields(Measurement))
 _COLUMNS = [measurements.c[name] for name in _FIELDS]

@@ -17,7 +17,7 @@ from qflows.ledger.store import Ledger, utc_now
 from qflows.ledger.tables import jobs, ledger_now, results
 from qflows.model import ItemResult, Job
 from qflows.protocol import Observation, Phase, VendorResult
-from qflows.transitions import AT_VENDOR, LIVE, JobStatus, sources
+from qflows.states import AT_VENDOR, LIVE, JobStatus, sources
 
 log = logging.getLogger("qflows.ledger")
 

@@ -13,10 +13,10 @@ from qflows.ledger.rows import JOB_COLUMNS, item_of, job_of
 from qflows.ledger.store import Ledger
 from qflows.ledger.tables import events, jobs, ledger_now, programs, results, runs
 from qflows.model import ItemResult, Job
-from qflows.observables import Observable
 from qflows.programs import Program
+from qflows.programs.observables import Observable
 from qflows.protocol import JobSpec
-from qflows.transitions import LIVE, JobStatus
+from qflows.states import LIVE, JobStatus
 
 # literal statuses, so that the partial index is used on both databases
 LIVE_JOBS = sa.text("status in (" + ", ".join(f"'{status.value}'" for status in JobStatus if status in LIVE) + ")")

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from qflows.ledger.tables import jobs
 from qflows.model import Cost, Counts, Expectation, ItemError, ItemResult, Job, Timeline
 from qflows.protocol import JobSpec
-from qflows.transitions import JobStatus
+from qflows.states import JobStatus
 
 # everything but the (possibly long) list of programs
 JOB_COLUMNS = [column for column in jobs.columns if column.name not in ("items", "options", "submission", "provenance")]

@@ -14,7 +14,7 @@ from qflows.ledger.owner import is_dead, me
 from qflows.ledger.store import Ledger, utc_now
 from qflows.ledger.tables import jobs, ledger_now, sessions
 from qflows.model import SessionRecord
-from qflows.transitions import JobStatus, SessionState, session_sources
+from qflows.states import JobStatus, SessionState, session_sources
 
 _COLUMNS = [column for column in sessions.columns if column.name not in ("sample", "lease_until", "doubt_since")]
 

@@ -13,7 +13,7 @@ from qflows.ledger.rows import JOB_COLUMNS, job_of
 from qflows.ledger.store import Ledger
 from qflows.ledger.tables import crash_retries, groups, jobs, ledger_now, runs
 from qflows.model import Job
-from qflows.transitions import LIVE, CallbackState, JobStatus
+from qflows.states import LIVE, CallbackState, JobStatus
 
 _MOST = 2000  # ended jobs whose reasons are read
 

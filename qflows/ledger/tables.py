@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
-from qflows.transitions import LIVE, JobStatus
+from qflows.states import LIVE, JobStatus
 
 metadata = sa.MetaData(
     naming_convention={"ix": "ix_%(table_name)s_%(column_0_N_name)s", "uq": "uq_%(table_name)s_%(column_0_N_name)s"}
@@ -378,7 +378,7 @@ slots = sa.Table(  # schedule slots that a policy for missed ones looked at, and
     sa.Index("ix_slots_started_at", "started_at"),
 )
 
-points = sa.Table(  # where optimisation loops asked, see qflows.vqe
+points = sa.Table(  # where optimisation loops asked, see qflows.algorithms.vqe
     "points",
     metadata,
     sa.Column("loop", sa.String(64), primary_key=True),  # key of the job of its first evaluation

@@ -15,16 +15,16 @@ import pytest
 from qiskit import QuantumCircuit
 
 from qflows import providers
+from qflows.core.poller import Poller
+from qflows.core.submit import Submitter
 from qflows.ledger import Ledger, reads
 from qflows.ledger.intents import Intent, Want
-from qflows.poller import Poller
 from qflows.programs import Program, to_program
 from qflows.protocol import JobSpec
 from qflows.providers.braket.bulk import PAGE
 from qflows.providers.braket.queue import ASKED, WINDOW_S
 from qflows.sandbox import Sandbox
-from qflows.submit import Submitter
-from qflows.transitions import JobStatus
+from qflows.states import JobStatus
 
 SV1 = "arn:aws:braket:::device/quantum-simulator/amazon/sv1"
 TASKS, TICKS, WIDTH = 1000, 8, 10

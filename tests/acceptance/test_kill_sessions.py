@@ -16,9 +16,9 @@ from typing import Any
 import pytest
 
 from qflows import providers
+from qflows.core.sessions import reap
 from qflows.ledger import Ledger
 from qflows.sandbox import Sandbox
-from qflows.sessions import reap
 
 from .conftest import Forge
 

@@ -12,8 +12,9 @@ import pytest
 LIFE = """
 import sys
 import sqlalchemy as sa
-from qflows import vqe
-from qflows.client import Client, script_scope
+from qflows.algorithms import vqe
+from qflows.core.client import Client
+from qflows.core.scope import script_scope
 core = Client()
 problem = vqe.to_problem("tfim-4")
 found = vqe.solve(core, script_scope("r"), problem, device="local-exact", shots=None, optimizer="COBYLA",

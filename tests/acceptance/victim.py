@@ -33,15 +33,15 @@ from typing import Any
 import psycopg  # noqa: F401 - loaded before the fork, not in every fork
 import sqlalchemy as sa
 
+from qflows.core.poller import Poller
+from qflows.core.sessions import open_session
+from qflows.core.submit import Submitter
 from qflows.ledger import Ledger, reads
 from qflows.ledger.intents import Intent, Want
-from qflows.poller import Poller
 from qflows.programs import Program
 from qflows.protocol import JobSpec
 from qflows.providers import connect
 from qflows.providers.ionq.adapter import IonQProvider
-from qflows.sessions import open_session
-from qflows.submit import Submitter
 
 WIDTH = int(os.environ.get("VICTIM_WIDTH", "6"))
 SHOTS = 100

@@ -13,14 +13,15 @@ from pathlib import Path
 import pytest
 from qiskit import QuantumCircuit
 
-from qflows.batches import Batch
-from qflows.client import Client, Scope
+from qflows.core.batches.batch import Batch
+from qflows.core.batches.planning import JobLimits, partition
+from qflows.core.client import Client
+from qflows.core.scope import Scope
 from qflows.errors import JobFailed, ProgramRejected, WaitTimeout
-from qflows.partition import JobLimits, partition
 from qflows.programs import Program, to_program
 from qflows.sandbox import Sandbox
 from qflows.settings import Settings
-from qflows.transitions import JobStatus
+from qflows.states import JobStatus
 
 DEVICE = "ionq-simulator"
 WIDTH = 5
@@ -317,7 +318,7 @@ _CLIENT = textwrap.dedent(
     """
     import os, signal, sys
     from pathlib import Path
-    from qflows.client import Client, Scope
+    from qflows.core.client import Client, Scope
     from qflows.programs import Program
     from qflows.settings import Settings
     home, n, size, die = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])

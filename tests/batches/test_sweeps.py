@@ -13,8 +13,9 @@ from qiskit import QuantumCircuit
 from qiskit.circuit import Parameter
 from qiskit.quantum_info import SparsePauliOp, Statevector
 
-from qflows.batches import Batch
-from qflows.client import Client, Scope
+from qflows.core.batches.batch import Batch
+from qflows.core.client import Client
+from qflows.core.scope import Scope
 from qflows.errors import JobFailed, ProgramRejected
 from qflows.sandbox import Sandbox
 from qflows.settings import Settings

@@ -24,7 +24,8 @@ from typing import Any
 
 from qiskit import QuantumCircuit, transpile
 
-from qflows.client import Client, script_scope
+from qflows.core.client import Client
+from qflows.core.scope import script_scope
 from qflows.sandbox import Sandbox
 from qflows.settings import Settings
 

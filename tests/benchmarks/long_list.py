@@ -33,7 +33,8 @@ CLIENT = textwrap.dedent(
     """
     import json, os, resource, signal, sys, time
     from pathlib import Path
-    from qflows.client import Client, Scope
+    from qflows.core.client import Client
+    from qflows.core.scope import Scope
     from qflows.programs import Program
     from qflows.settings import Settings
     home, device, size, die = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), int(sys.argv[4])

@@ -181,13 +181,13 @@ def _programs(n: int) -> list:
 def thousand_jobs(n: int) -> None:
     """One-circuit jobs on the IonQ sandbox: bare httpx doing the same requests, then qflows; requests counted."""
     from qflows import providers
+    from qflows.core.poller import Poller
+    from qflows.core.submit import Submitter
     from qflows.ledger import Ledger
     from qflows.ledger.intents import Intent, Want
-    from qflows.poller import Poller
     from qflows.protocol import JobSpec
     from qflows.providers.ionq import wire
     from qflows.sandbox import Sandbox
-    from qflows.submit import Submitter
 
     specs = [JobSpec("ionq", "simulator", (program,), shots=100) for program in _programs(n)]
     with Sandbox(vendors=("ionq",)) as sandbox, tempfile.TemporaryDirectory() as folder:
@@ -249,9 +249,9 @@ from qflows import providers
 from qflows.ledger import Ledger, reads
 from qflows.ledger.intents import Intent, Want
 from qflows.ledger.tables import jobs, lanes
-from qflows.poller import Poller
+from qflows.core.poller import Poller
 from qflows.protocol import JobSpec
-from qflows.submit import Submitter
+from qflows.core.submit import Submitter
 from qflows.programs import Program
 import sqlalchemy as sa
 ledger = Ledger.open(sys.argv[1])
@@ -266,11 +266,11 @@ t = time.process_time(); poller.tick(pending)
 print(time.process_time() - t, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 """
     from qflows import providers
+    from qflows.core.submit import Submitter
     from qflows.ledger import Ledger
     from qflows.ledger.intents import Intent, Want
     from qflows.protocol import JobSpec
     from qflows.sandbox import Sandbox
-    from qflows.submit import Submitter
 
     (program,) = _programs(1)
     with Sandbox(vendors=("ionq",), clock="frozen") as sandbox, tempfile.TemporaryDirectory() as folder:
@@ -303,12 +303,13 @@ def vqe() -> None:
     import numpy as np
     from qiskit.quantum_info import Statevector
 
-    from qflows.client import Client, Scope
-    from qflows.observables import expectation_exact, observable
-    from qflows.optimizers import minimize
-    from qflows.problems import ansatz, initial_point, problem
+    from qflows.algorithms.optimizers import minimize
+    from qflows.algorithms.problems import ansatz, initial_point, problem
+    from qflows.algorithms.vqe import solve
+    from qflows.core.client import Client
+    from qflows.core.scope import Scope
+    from qflows.programs.observables import expectation_exact, observable
     from qflows.settings import Settings
-    from qflows.vqe import solve
 
     chosen = problem("tfim-4")
     circuit, hamiltonian = ansatz(chosen), observable(list(chosen.hamiltonian))

@@ -144,7 +144,8 @@ def compare(jobs: int, server: PrefectServer, pids: set[int], sandbox: Sandbox) 
     from prefect.task_runners import ThreadPoolTaskRunner
 
     import qflows
-    from qflows import flows, tasks
+    from qflows import flows
+    from qflows.prefect import tasks
 
     circuits = [BELL] * jobs
 

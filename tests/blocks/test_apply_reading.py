@@ -11,10 +11,10 @@ import pytest
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from typer.testing import CliRunner
 
-from qflows import apply
-from qflows.apply import Action
 from qflows.cli.app import app
 from qflows.errors import DocumentError, PrefectMissing
+from qflows.prefect.blocks import apply
+from qflows.prefect.blocks.apply import Action
 
 Write = Callable[..., Path]
 CANARY = "canary-7f3a-not-to-be-seen"

@@ -12,8 +12,10 @@ from prefect.blocks.abstract import CredentialsBlock
 from prefect.blocks.core import Block
 from prefect.testing.standard_test_suites import BlockStandardTestSuite
 
-from qflows import collection, profiles, providers
-from qflows.device_block import DeviceProfileBlock
+from qflows import providers
+from qflows.core import profiles
+from qflows.prefect.blocks import collection
+from qflows.prefect.blocks.device import DeviceProfileBlock
 
 TYPES = collection.BLOCK_TYPES
 
@@ -81,7 +83,7 @@ def test_prefect_finds_the_types_and_still_no_vendor_is_loaded() -> None:
         "print([m for m in ('qiskit', 'qiskit_ibm_runtime', 'boto3', 'braket', 'qbraid') if m in sys.modules])\n"
     )
     module, names, heavy = run_python(code).splitlines()[-3:]
-    assert module == "qflows.providers.ionq.credentials"
+    assert module == "qflows.prefect.blocks.collection"
     for kind in TYPES.values():
         assert f"'{kind.__name__}'" in names
     assert heavy == "[]"
@@ -104,19 +106,22 @@ def test_another_packages_vendor_brings_its_block_and_a_broken_one_takes_none_aw
     _install(
         tmp_path,
         "acme",
-        "from prefect.blocks.abstract import CredentialsBlock\n"
-        "class AcmeCredentials(CredentialsBlock):\n"
-        "    _block_type_slug = 'acme-credentials'\n"
-        "    key: str\n"
-        "    def get_client(self): ...\n",
+        "from qflows.protocol import VendorCredentials\n"
+        "class AcmeCredentials(VendorCredentials):\n"
+        "    'An account at Acme.'\n"
+        "    vendor = 'acme'\n"
+        "    title = 'Acme Credentials'\n"
+        "    logo_url = 'https://acme.example/logo.png'\n"
+        "    documentation_url = 'https://acme.example'\n"
+        "    key: str\n",
     )
     _install(tmp_path, "broken", "import a_package_that_is_not_there\n")
     printed = run_python(
         "from prefect.blocks.core import Block\n"
-        "print(Block.get_block_class_from_key('acme-credentials'))\n"
+        "print(Block.get_block_class_from_key('qflows-acme-credentials'))\n"
         "print(Block.get_block_class_from_key('qflows-ionq-credentials'))\n",
         path=tmp_path,
     )
-    assert "acme_qflows.credentials.AcmeCredentials" in printed
+    assert "collection.AcmeCredentials" in printed
     assert "IonQCredentials" in printed
     assert "credentials block of broken cannot be imported" in printed

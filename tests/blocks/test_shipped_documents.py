@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from qflows import apply, documents, profiles, providers
-from qflows.client import Client
+from qflows import providers
+from qflows.core import documents, profiles
+from qflows.core.client import Client
 from qflows.errors import CredentialsMissing
+from qflows.prefect.blocks import apply
 
 FOLDER = profiles.documents_folder()
 DEVICES = sorted(FOLDER.rglob("devices/*.yaml"))

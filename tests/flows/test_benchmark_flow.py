@@ -15,14 +15,15 @@ from prefect_records import artifacts, flow_runs_named, task_runs
 from prefect_server import PrefectServer
 from typer.testing import CliRunner
 
-from qflows import benchmarks
-from qflows.benchmarks import BenchmarkResult, Outcome, Suite
+from qflows.characterization import benchmarks
+from qflows.characterization.benchmarks import BenchmarkResult, Outcome, Suite
 from qflows.cli.app import app
-from qflows.client import Client, Scope
+from qflows.core.client import Client
+from qflows.core.profiles import DeviceProfile
+from qflows.core.scope import Scope
 from qflows.errors import JobFailed, NotSent, ProgramRejected, Refused
 from qflows.flows import benchmark
 from qflows.model import Counts, ItemResult
-from qflows.profiles import DeviceProfile
 from qflows.protocol import Accepted, JobSpec, Observation, VendorResult
 from qflows.providers.local.adapter import LocalProvider
 from qflows.providers.local.simulate import snapshot

@@ -27,14 +27,17 @@ from prefect_server import PrefectServer
 from typer.testing import CliRunner
 
 import qflows
-from qflows import apply, device_block, prefect_client, profiles
-from qflows.apply import Action, Outcome
 from qflows.cli.app import app
-from qflows.client import Client
-from qflows.device_block import DeviceProfileBlock
+from qflows.core import profiles
+from qflows.core.client import Client
 from qflows.errors import CredentialsMissing, DocumentError, NotSent, QflowsError
-from qflows.prefect_client import PrefectClient
-from qflows.providers.ionq.credentials import IonQCredentials
+from qflows.prefect import client as prefect_client
+from qflows.prefect.blocks import apply
+from qflows.prefect.blocks import device as device_block
+from qflows.prefect.blocks.apply import Action, Outcome
+from qflows.prefect.blocks.collection import IonQCredentials
+from qflows.prefect.blocks.device import DeviceProfileBlock
+from qflows.prefect.client import PrefectClient
 from qflows.sandbox import Sandbox
 
 pytestmark = [pytest.mark.server, pytest.mark.usefixtures("prefect_api", "own_ledger")]
@@ -177,7 +180,7 @@ def test_fresh_process_loads_any_block_by_its_slug_and_registers_every_type(
     env = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")} | prefect_api.env
     done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, timeout=120)
     printed = done.stdout + done.stderr
-    assert f"qflows.providers.ionq.credentials {len(CANARY)}" in printed
+    assert f"qflows.prefect.blocks.collection {len(CANARY)}" in printed
     assert "Successfully registered 5 blocks" in printed
     assert CANARY not in printed
 

@@ -18,13 +18,13 @@ from waiting_flows import deploy, execute, new_run
 
 import qflows
 from qflows import flows
-from qflows.cancel_report import KEY
-from qflows.housekeeping import Housekeeper, Kept
 from qflows.ledger import reads
 from qflows.ledger import sessions as ledger_sessions
 from qflows.ledger.tables import attempts
+from qflows.prefect.cancelled_page import KEY
+from qflows.prefect.housekeeper import Housekeeper, Kept
+from qflows.prefect.scope import client
 from qflows.sandbox import Admin
-from qflows.scopes import client
 
 pytestmark = [pytest.mark.server, pytest.mark.usefixtures("prefect_api")]
 
@@ -160,7 +160,7 @@ def test_cancelled_parent_ends_what_its_subflow_bought(ionq: Admin) -> None:
 
 
 def test_hook_reaches_the_vendor_without_a_sweeper(ionq: Admin) -> None:
-    from qflows.housekeeping import cancel_jobs
+    from qflows.prefect.housekeeper import cancel_jobs
 
     run = suspended(ionq)
     set_state(run, Cancelling())

@@ -14,10 +14,10 @@ from prefect.states import Crashed, Pending
 from prefect_records import flow_run, until
 from waiting_flows import deploy, execute, new_run
 
-from qflows.housekeeping import TAG, Housekeeper, Kept
 from qflows.ledger import flow_runs
+from qflows.prefect.housekeeper import TAG, Housekeeper, Kept
+from qflows.prefect.scope import client
 from qflows.sandbox import Admin
-from qflows.scopes import client
 
 pytestmark = [pytest.mark.server, pytest.mark.usefixtures("prefect_api")]
 

@@ -15,10 +15,10 @@ from prefect.states import Pending, Running, State
 from prefect_records import flow_run, until
 from waiting_flows import deploy, new_run
 
-from qflows.housekeeping import TAG, Housekeeper, Kept
-from qflows.lifesigns import HEARTBEAT
+from qflows.prefect.housekeeper import TAG, Housekeeper, Kept
+from qflows.prefect.lifesigns import HEARTBEAT
+from qflows.prefect.scope import client
 from qflows.sandbox import Admin
-from qflows.scopes import client
 
 pytestmark = [pytest.mark.server, pytest.mark.usefixtures("prefect_api")]
 

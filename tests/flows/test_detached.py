@@ -16,10 +16,10 @@ from prefect.client.schemas.objects import State
 from prefect_records import flow_run, until
 from waiting_flows import deploy, execute, new_run, patient
 
-import qflows.detached
-from qflows.housekeeping import Housekeeper, Kept
+import qflows.prefect.suspend
+from qflows.prefect.housekeeper import Housekeeper, Kept
+from qflows.prefect.scope import client
 from qflows.sandbox import Admin
-from qflows.scopes import client
 
 pytestmark = [pytest.mark.server, pytest.mark.usefixtures("prefect_api")]
 
@@ -66,7 +66,7 @@ def test_run_that_is_woken_too_early_suspends_again(ionq: Admin) -> None:
 
 
 def test_wake_up_before_the_run_suspended_is_not_lost(ionq: Admin, monkeypatch: pytest.MonkeyPatch) -> None:
-    suspend = qflows.detached.suspend_flow_run
+    suspend = qflows.prefect.suspend.suspend_flow_run
     early: list[str] = []
 
     def finish_and_sweep_first(**arguments: object) -> None:
@@ -74,7 +74,7 @@ def test_wake_up_before_the_run_suspended_is_not_lost(ionq: Admin, monkeypatch: 
         early.extend(sweep().woken)
         suspend(**arguments)  # pyright: ignore
 
-    monkeypatch.setattr(qflows.detached, "suspend_flow_run", finish_and_sweep_first)
+    monkeypatch.setattr(qflows.prefect.suspend, "suspend_flow_run", finish_and_sweep_first)
     ionq.clock("frozen")
     run = new_run(deploy("patient"))
     assert execute(run).name == "Suspended"

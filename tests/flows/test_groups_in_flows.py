@@ -16,7 +16,7 @@ from prefect_records import task_runs
 import qflows
 from qflows.errors import CallbackFailed, GroupClosed
 from qflows.sandbox import Admin
-from qflows.transitions import GroupState
+from qflows.states import GroupState
 
 pytestmark = [pytest.mark.server, pytest.mark.usefixtures("prefect_api")]
 

@@ -10,9 +10,9 @@ from prefect.client.orchestration import get_client
 from prefect_records import until
 
 import qflows
-from qflows.client import Client
+from qflows.core.client import Client
+from qflows.prefect.scope import client
 from qflows.sandbox import Admin
-from qflows.scopes import client
 
 pytestmark = [pytest.mark.server, pytest.mark.usefixtures("prefect_api")]
 

@@ -9,16 +9,17 @@ from typing import Any
 
 import pytest
 
-from qflows import benchmarks, measuring
-from qflows.benchmarks import BenchmarkResult, Suite
-from qflows.client import Client, Scope, script_scope
-from qflows.drift import Measurement
+from qflows.algorithms.vqe import solve, to_problem
+from qflows.characterization import benchmarks, history
+from qflows.characterization.benchmarks import BenchmarkResult, Suite
+from qflows.core.client import Client
+from qflows.core.profiles import DeviceProfile
+from qflows.core.scope import Scope, script_scope
 from qflows.ledger import measurements, reads
-from qflows.profiles import DeviceProfile
+from qflows.ledger.measurements import Measurement
 from qflows.protocol import JobSpec, VendorResult
 from qflows.providers.local.adapter import LocalProvider
 from qflows.settings import Settings
-from qflows.vqe import solve, to_problem
 
 SMALL = Suite(shots=100, sizes=(3,), mirror_circuits=2)
 
@@ -64,7 +65,7 @@ def desk(tmp_path: Path) -> Iterator[Desk]:
 
 def measured(core: Client, *devices: str, run_key: str, suite: Suite = SMALL) -> BenchmarkResult:
     found = benchmarks.run(core, Scope(run_key, run_key, "test"), devices, suite, None)
-    measuring.keep_benchmark(core, found, suite)
+    history.keep_benchmark(core, found, suite)
     return found
 
 
@@ -87,7 +88,7 @@ def test_every_value_of_a_benchmark_is_kept_with_its_jobs(desk: Desk) -> None:
 def test_replay_of_the_run_writes_nothing_twice(desk: Desk) -> None:
     result = measured(desk, "local-aer", run_key="night")
     before = named(desk, "night")
-    assert measuring.keep_benchmark(desk, result, SMALL) == 0
+    assert history.keep_benchmark(desk, result, SMALL) == 0
     measured(desk, "local-aer", run_key="night")
     assert named(desk, "night") == before
 
@@ -136,7 +137,7 @@ def energy(core: Client, run_key: str, shots: int | None) -> Sequence[Measuremen
         core, script_scope(run_key), to_problem("h2-0.735"), device="local-aer" if shots else "local-exact",
         shots=shots, max_evaluations=4, seed=1,
     )  # fmt: skip
-    measuring.keep_energy(core, found, "local-aer" if shots else "local-exact")
+    history.keep_energy(core, found, "local-aer" if shots else "local-exact")
     kept = measurements.of_run(core.ledger, run_key)
     if kept:
         assert (kept[0].value, kept[0].std_error) == (found.energy, found.std_error)

@@ -23,9 +23,9 @@ from prefect_records import flow_run, flow_runs_of, until
 import qflows
 from qflows.errors import ProgramRejected
 from qflows.ledger import slots
-from qflows.missed import MissedSlots
+from qflows.prefect.scope import client
+from qflows.prefect.slots import MissedSlots
 from qflows.sandbox import Admin
-from qflows.scopes import client
 
 BELL = 'OPENQASM 2.0; include "qelib1.inc"; qreg q[2]; creg c[2]; h q[0]; cx q[0],q[1]; measure q -> c;'
 HOUR = timedelta(hours=1)

@@ -11,8 +11,8 @@ from prefect_server import PrefectServer
 
 from qflows.flows import probe
 from qflows.ledger import measurements
+from qflows.prefect.scope import client
 from qflows.sandbox import Admin
-from qflows.scopes import client
 
 
 @pytest.mark.server

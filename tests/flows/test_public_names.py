@@ -23,7 +23,7 @@ assert cloudpickle.loads(cloudpickle.dumps(qflows)) is qflows, "a flow that name
 
 def test_imported_submodules_do_not_shadow_tasks_and_flows() -> None:
     # a fresh interpreter: this one has imported everything in an order of its own
-    modules = ["qflows.client", "qflows.poller", "qflows.submit", "qflows.vqe"]
+    modules = ["qflows.core.client", "qflows.core.poller", "qflows.core.submit", "qflows.algorithms.vqe"]
     done = subprocess.run(
         [sys.executable, "-c", ORDERS.format(modules=modules)], capture_output=True, text=True, timeout=120
     )

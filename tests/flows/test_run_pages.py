@@ -11,12 +11,13 @@ import pytest
 from prefect import State, flow
 from prefect_records import artifacts
 
-from qflows import artifacts as made
-from qflows import providers, run_report
+from qflows import providers
 from qflows.flows import run_circuits, sweep
 from qflows.model import Job
+from qflows.pages import run_page
+from qflows.prefect import artifacts as made
 from qflows.sandbox import Admin
-from qflows.transitions import JobStatus
+from qflows.states import JobStatus
 
 pytestmark = [pytest.mark.server, pytest.mark.usefixtures("prefect_api")]
 
@@ -83,5 +84,5 @@ def test_vendors_own_page_of_a_job_is_linked_but_never_for_an_emulator(monkeypat
         providers.connect("ionq", {"api_key": "k", "api_url": "http://127.0.0.1:9/v0.4"}, timeout_s=5).job_page is None
     )
     assert providers.connect("ibm", secrets | {"url": "http://127.0.0.1:9"}, timeout_s=5).job_page is None
-    (row,) = run_report.job_section([JOB], {JOB.key: "https://console.test/?search=a%29b"})[0].splitlines()[2:]
+    (row,) = run_page.job_section([JOB], {JOB.key: "https://console.test/?search=a%29b"})[0].splitlines()[2:]
     assert "[v\\)\\(\\[x\\]](https://console.test/?search=a%29b)" in row

@@ -11,10 +11,11 @@ import pytest
 import sqlalchemy as sa
 from prefect_records import artifacts, flow_run, task_runs, until
 
-from qflows.client import default_client, script_scope
+from qflows.algorithms.vqe import VqeResult, solve, to_problem
+from qflows.core.client import default_client
+from qflows.core.scope import script_scope
 from qflows.flows import vqe
 from qflows.sandbox import Admin
-from qflows.vqe import VqeResult, solve, to_problem
 
 H2 = -1.137306036  # hartree, 0.735 Å, STO-3G, full configuration interaction
 

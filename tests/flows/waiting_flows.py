@@ -14,7 +14,7 @@ from prefect.exceptions import Pause
 from prefect.flow_engine import run_flow
 
 import qflows
-from qflows.housekeeping import cancel_jobs
+from qflows.prefect.housekeeper import cancel_jobs
 
 
 @flow(name="patient")

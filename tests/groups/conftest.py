@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from qflows import groups
+from qflows.core.groups import ambient
 from qflows.ledger import Ledger
 from qflows.sandbox import Sandbox
 
@@ -48,10 +48,10 @@ def desk(vendors: Sandbox, empty_ledger: Path, monkeypatch: pytest.MonkeyPatch, 
     own = {"QFLOWS_HOME": str(tmp_path), "QFLOWS_SETTLE_S": "0.2", "QFLOWS_POLL_MIN_S": "0.02"}
     for name, value in (vendors.env | own).items():
         monkeypatch.setenv(name, value)
-    before = groups.ACTIVE.set(None)
+    before = ambient.ACTIVE.set(None)
     yield vendors
-    groups.ACTIVE.reset(before)
-    groups._in_process.clear()
+    ambient.ACTIVE.reset(before)
+    ambient._in_process.clear()
 
 
 @pytest.fixture
@@ -59,8 +59,8 @@ def next_attempt(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     """From here on this process is another attempt of the run, as a script is that was started again."""
 
     def begin() -> None:
-        monkeypatch.setattr("qflows.client._PROCESS_ATTEMPT", uuid.uuid4().hex)
-        monkeypatch.setattr("qflows.client._calls", Counter())
+        monkeypatch.setattr("qflows.core.scope._PROCESS_ATTEMPT", uuid.uuid4().hex)
+        monkeypatch.setattr("qflows.core.scope._calls", Counter())
 
     return begin
 

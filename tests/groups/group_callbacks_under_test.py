@@ -6,7 +6,7 @@ import os
 import signal
 from pathlib import Path
 
-from qflows.group_results import GroupResult
+from qflows.core.groups.results import GroupResult
 
 
 def note(found: GroupResult) -> None:

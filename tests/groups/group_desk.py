@@ -8,7 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 
 import qflows
-from qflows.client import default_client
+from qflows.core.client import default_client
 from qflows.ledger.tables import groups
 
 BELL = 'OPENQASM 2.0; include "qelib1.inc"; qreg q[2]; creg c[2]; h q[0]; cx q[0],q[1]; measure q -> c;'

@@ -15,8 +15,8 @@ import uuid
 import group_desk
 
 import qflows
-import qflows.client
-import qflows.grouping
+import qflows.core.client
+import qflows.prefect.groups
 import qflows.providers.ionq.adapter
 import qflows.providers.local.adapter
 import qflows.providers.qbraid.adapter
@@ -28,7 +28,7 @@ def work(order: dict) -> None:
     os.environ.clear()
     os.environ.update(order["env"])
     # a fork is another process of the run: scripts started anew have an attempt of their own
-    qflows.client._PROCESS_ATTEMPT = uuid.uuid4().hex
+    qflows.core.scope._PROCESS_ATTEMPT = uuid.uuid4().hex
     for stream, name in ((1, "out"), (2, "err")):
         os.dup2(os.open(order[name], os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), stream)
     sys.argv = ["script", *order["arguments"]]

@@ -13,9 +13,9 @@ import pytest
 from group_desk import buy, group, leave_by_error
 
 import qflows
-from qflows.client import default_client
+from qflows.core.client import default_client
+from qflows.core.groups.results import GroupResult
 from qflows.errors import CallbackFailed, GroupError
-from qflows.group_results import GroupResult
 from qflows.ledger import callbacks as ledger_callbacks
 from qflows.sandbox import Sandbox
 

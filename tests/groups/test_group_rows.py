@@ -14,7 +14,7 @@ from qflows.ledger import Ledger, callbacks, groups, outcomes, reads
 from qflows.ledger.intents import Intent, Want, prepare
 from qflows.programs import Program
 from qflows.protocol import JobSpec
-from qflows.transitions import GROUP_TRANSITIONS, GroupState
+from qflows.states import GROUP_TRANSITIONS, GroupState
 
 _BODY = {"schema": "qflows.program/1", "qubits": 1, "clbits": 1, "registers": [["c", [0]]], "phase": 0.0}
 PROGRAM = Program.from_text(json.dumps(_BODY | {"ops": [["measure", [], [0], [0]]]}, separators=(",", ":")), name="one")

@@ -14,10 +14,10 @@ import pytest
 from group_desk import BELL, RUN, buy, group, leave_by_error
 
 import qflows
-from qflows import groups
+from qflows.core.groups import ambient
 from qflows.errors import GroupClosed, GroupError, LedgerUnavailable, ProgramRejected
 from qflows.sandbox import Sandbox
-from qflows.transitions import (
+from qflows.states import (
     CALLBACK_TRANSITIONS,
     GROUP_TRANSITIONS,
     CallbackState,
@@ -44,7 +44,7 @@ def test_open_gives_live_group() -> None:
         g = group()
         same = g.open() if by_hand else g.__enter__()
         assert same is g
-        assert g.id == groups.ACTIVE.get()
+        assert g.id == ambient.ACTIVE.get()
         assert g.status() is GroupState.OPEN
         g.close()
 
@@ -53,7 +53,7 @@ def test_close_ends_membership() -> None:
     with group() as g:
         buy()
     assert g.status() in (GroupState.CLOSED, GroupState.COMPLETED)
-    assert groups.ACTIVE.get() is None
+    assert ambient.ACTIVE.get() is None
     buy()
     assert len(g.jobs) == 1
 
@@ -121,7 +121,7 @@ def test_every_job_enrolled_in_order_whatever_the_device() -> None:
 def test_exit_does_not_mask(tmp_path: Path) -> None:
     with pytest.raises(KeyError, match="mine"):
         leave_by_error(group(), lambda: _break_ledger(tmp_path))
-    assert groups.ACTIVE.get() is None
+    assert ambient.ACTIVE.get() is None
 
 
 def test_failing_close_is_raised_where_it_masks_nothing(tmp_path: Path) -> None:
@@ -141,7 +141,7 @@ def test_user_error_passes_through_and_jobs_run_on(desk: Sandbox) -> None:
     g = group()
     with pytest.raises(KeyError, match="mine"):
         leave_by_error(g, buy)
-    assert groups.ACTIVE.get() is None
+    assert ambient.ACTIVE.get() is None
     assert g.status() is GroupState.CLOSED
     assert g.details()["close_reason"] == "exception"
     desk.admin.release()
@@ -174,13 +174,13 @@ def test_cancel_reaches_the_vendor_and_a_second_one_does_not_and_a_new_group_can
 
 
 def test_scope_only_inside() -> None:
-    assert groups.ACTIVE.get() is None
+    assert ambient.ACTIVE.get() is None
     with group() as g:
-        assert groups.ACTIVE.get() == g.id
-    assert groups.ACTIVE.get() is None
+        assert ambient.ACTIVE.get() == g.id
+    assert ambient.ACTIVE.get() is None
     with pytest.raises(ValueError), group("other"):
         raise ValueError
-    assert groups.ACTIVE.get() is None
+    assert ambient.ACTIVE.get() is None
 
 
 def test_scope_per_context() -> None:
@@ -190,7 +190,7 @@ def test_scope_per_context() -> None:
     def work(name: str) -> None:
         with group(name) as g:
             both_open.wait(10)
-            seen[name] = (g.id, groups.ACTIVE.get(), buy("local-exact", None).key, [job.key for job in g.jobs])
+            seen[name] = (g.id, ambient.ACTIVE.get(), buy("local-exact", None).key, [job.key for job in g.jobs])
             both_open.wait(10)
 
     threads = [threading.Thread(target=work, args=(name,)) for name in ("a", "b")]
@@ -215,7 +215,7 @@ def test_status_is_read_anew_by_every_handle() -> None:
 def test_ttl_out_of_bounds_is_refused(ttl: Any) -> None:
     with pytest.raises(ProgramRejected):
         group(max_ttl=ttl).open()
-    assert groups.ACTIVE.get() is None
+    assert ambient.ACTIVE.get() is None
 
 
 @pytest.mark.parametrize(("ttl", "value"), [(1, 1), (86_400, 86_400), ("30m", 1800)])
@@ -271,7 +271,7 @@ def test_group_closed_from_another_thread_refuses_its_opener_before_anything_is_
         with pytest.raises(GroupClosed, match="takes no more jobs.*nothing was bought"):
             buy()
     assert desk.admin.count_jobs() == 1
-    assert groups.ACTIVE.get() is None
+    assert ambient.ACTIVE.get() is None
 
 
 def test_many_threads_may_close_and_cancel_at_once() -> None:

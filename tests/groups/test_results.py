@@ -10,9 +10,9 @@ from group_desk import BELL, RUN, buy, group
 import qflows
 from qflows.errors import GroupClosed, JobCancelled, JobFailed, WaitTimeout
 from qflows.ledger.groups import ASKED
+from qflows.prefect.tasks import client
 from qflows.sandbox import Sandbox
-from qflows.tasks import client
-from qflows.transitions import GroupState
+from qflows.states import GroupState
 
 
 def test_results_wait_for_all_and_each_member_has_its_own(desk: Sandbox) -> None:

@@ -13,10 +13,10 @@ import pytest
 from group_desk import BELL, RUN, buy, group, let_an_hour_pass
 
 import qflows
-from qflows.client import default_client
+from qflows.core.client import default_client
 from qflows.errors import GroupClosed, GroupError, RunKeyMissing, UnknownJob
 from qflows.sandbox import Sandbox
-from qflows.transitions import GroupState
+from qflows.states import GroupState
 
 Run = Callable[..., Any]
 

@@ -12,12 +12,12 @@ from group_desk import BELL, RUN, buy, group
 from typer.testing import CliRunner
 
 import qflows
-from qflows import groups
 from qflows.cli.app import app
-from qflows.client import default_client
+from qflows.core.client import default_client
+from qflows.core.groups import ambient
 from qflows.errors import ProgramRejected, ProviderError
 from qflows.sandbox import Sandbox
-from qflows.transitions import GroupState
+from qflows.states import GroupState
 
 DEVICES = ("ionq-simulator", "braket-sv1", "ibm-sandbox", "qbraid-qir-sv", "local-aer")
 
@@ -124,7 +124,7 @@ def test_replay_goes_on_in_the_same_native_group(desk: Sandbox, next_attempt: Ca
     g = group(native="qbraid-qir-sv").open()
     buy("qbraid-qir-sv", 10)
     next_attempt()
-    groups.ACTIVE.set(None)  # as in a process of its own
+    ambient.ACTIVE.set(None)  # as in a process of its own
     again = group(native="qbraid-qir-sv").open()
     buy("qbraid-qir-sv", 10)
     buy("qbraid-qir-sv", 20)
@@ -147,7 +147,7 @@ def test_cancel_reaches_the_native_group_once(desk: Sandbox) -> None:
 def test_vendor_without_groups_is_refused_before_anything_is_bought(desk: Sandbox) -> None:
     with pytest.raises(ProgramRejected, match="has no groups of its own"):
         group(native="ionq-simulator").open()
-    assert groups.ACTIVE.get() is None
+    assert ambient.ACTIVE.get() is None
 
 
 def test_native_group_that_cannot_be_made_now_leaves_nothing_active(desk: Sandbox) -> None:

@@ -16,7 +16,7 @@ from qflows.ledger.tables import jobs
 from qflows.model import Counts, ItemResult, Job
 from qflows.programs import Program
 from qflows.protocol import JobSpec, Observation, Phase, VendorResult
-from qflows.transitions import JobStatus
+from qflows.states import JobStatus
 
 ACCOUNT, LEASE_S = "acct", 120.0
 

@@ -13,7 +13,7 @@ import pytest
 from qflows.errors import IllegalTransition, StaleClaim, UnknownJob
 from qflows.ledger import Ledger, claims, outcomes, owner, reads
 from qflows.ledger.claims import Claim
-from qflows.transitions import JobStatus
+from qflows.states import JobStatus
 
 from .conftest import ACCOUNT, LEASE_S, MakeJob
 

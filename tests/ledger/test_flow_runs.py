@@ -10,7 +10,7 @@ from qflows.ledger import Ledger, flow_runs, outcomes
 from qflows.ledger.flow_runs import Attempt, Wait
 from qflows.ledger.store import utc_now
 from qflows.model import Job
-from qflows.transitions import JobStatus
+from qflows.states import JobStatus
 
 MakeJob = Callable[..., Job]
 

@@ -16,7 +16,7 @@ from qflows.ledger.claims import Claim
 from qflows.ledger.tables import jobs
 from qflows.model import Job
 from qflows.protocol import Observation, Phase
-from qflows.transitions import TRANSITIONS, JobStatus
+from qflows.states import TRANSITIONS, JobStatus
 
 from .conftest import ACCOUNT, LEASE_S, MakeJob, result_of
 

@@ -9,8 +9,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from qflows.drift import Measurement
 from qflows.ledger import Ledger, measurements, slots
+from qflows.ledger.measurements import Measurement
 from qflows.ledger.slots import SlotDecision
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)

@@ -17,13 +17,13 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
+from qflows.core.submit import Submitter
 from qflows.errors import StaleClaim
 from qflows.ledger import Ledger, claims, intents, outcomes, reads
 from qflows.ledger.intents import Intent, Want
 from qflows.ledger.tables import jobs
 from qflows.protocol import JobSpec
-from qflows.submit import Submitter
-from qflows.transitions import JobStatus
+from qflows.states import JobStatus
 
 from .conftest import flip
 from .fake_vendor import SETTLE_S, FakeVendor

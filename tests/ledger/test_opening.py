@@ -14,9 +14,9 @@ import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
+from qflows.core.submit import Submitter
 from qflows.errors import LedgerUnavailable, LedgerVersionError
 from qflows.ledger import Ledger, migrate, reads, tables
-from qflows.submit import Submitter
 
 from .conftest import MakeIntent
 from .fake_vendor import FakeVendor

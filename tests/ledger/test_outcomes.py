@@ -15,7 +15,7 @@ from qflows.ledger.outcomes import Outcome
 from qflows.ledger.tables import results
 from qflows.model import Cost, Counts, Expectation, ItemError, ItemResult
 from qflows.protocol import Observation, Phase, VendorResult
-from qflows.transitions import JobStatus
+from qflows.states import JobStatus
 
 from .conftest import MakeJob, result_of
 

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from qflows.ledger import Ledger, intents, reads
 from qflows.ledger.tables import events, jobs, programs
-from qflows.transitions import JobStatus
+from qflows.states import JobStatus
 
 from .conftest import MakeIntent, flip
 

@@ -13,7 +13,7 @@ from qflows.ledger import Ledger, claims, intents, outcomes, reads
 from qflows.ledger.intents import Intent
 from qflows.model import Job
 from qflows.protocol import Observation, Phase
-from qflows.transitions import JobStatus
+from qflows.states import JobStatus
 
 from .conftest import MakeIntent, MakeJob, drive
 

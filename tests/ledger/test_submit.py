@@ -9,14 +9,14 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import sqlalchemy as sa
 
+from qflows.core.poller import Poller
+from qflows.core.submit import Submitter
 from qflows.errors import InDoubt, LedgerUnavailable, ProgramRejected
 from qflows.ledger import Ledger, claims, outcomes, reads
 from qflows.ledger.tables import jobs
 from qflows.model import Job
-from qflows.poller import Poller
 from qflows.protocol import JobSpec, Lookup
-from qflows.submit import Submitter
-from qflows.transitions import JobStatus
+from qflows.states import JobStatus
 
 from .conftest import MakeIntent
 from .fake_vendor import SETTLE_S, FakeVendor

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from qflows.ledger import Ledger, claims, summaries
 from qflows.ledger.intents import touch_run
 from qflows.ledger.tables import crash_retries, groups
-from qflows.transitions import JobStatus
+from qflows.states import JobStatus
 
 from .conftest import LEASE_S, MakeJob
 

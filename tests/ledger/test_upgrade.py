@@ -12,7 +12,7 @@ from qflows.errors import LedgerVersionError
 from qflows.ledger import Ledger, migrate, reads, tables
 from qflows.ledger.engine import engine_for, version_of
 from qflows.ledger.migrate import _config, _exclusive
-from qflows.transitions import JobStatus
+from qflows.states import JobStatus
 
 from .conftest import MakeIntent, drive
 

@@ -18,6 +18,8 @@ import pytest
 from conformance import ProviderConformance, bell, counts_of, key_of, spec_of, wait
 from probes import Target
 
+from qflows.core.poller import Poller
+from qflows.core.submit import Submitter
 from qflows.errors import (
     Ambiguous,
     NotSent,
@@ -29,11 +31,9 @@ from qflows.errors import (
 )
 from qflows.ledger import Ledger
 from qflows.ledger.intents import Intent, Want
-from qflows.poller import Poller
 from qflows.protocol import JobSpec, Phase, Provider
 from qflows.sandbox import Sandbox
-from qflows.submit import Submitter
-from qflows.transitions import JobStatus
+from qflows.states import JobStatus
 
 CANARY = "canary-4f1d-secret-0c9e"
 """Connect with this as the secret; the suite looks for it in everything an error shows."""

@@ -12,9 +12,9 @@ from qiskit.circuit.library import get_standard_gate_name_mapping
 from qiskit.quantum_info import Statevector, random_unitary
 
 from qflows.errors import ProgramRejected
-from qflows.openqasm import BRAKET, STDGATES, Dialect, to_openqasm, to_openqasm_with_inputs
 from qflows.programs import Program, to_program
 from qflows.programs.gates import STANDARD
+from qflows.programs.to_openqasm import BRAKET, STDGATES, Dialect, to_openqasm, to_openqasm_with_inputs
 
 CIRCUITS = 120  # per dialect
 NAMES = sorted(STANDARD.keys() - {"mcx"})

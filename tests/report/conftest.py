@@ -8,9 +8,9 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import pytest
 
-from qflows.drift import Measurement
 from qflows.ledger import Ledger, measurements
-from qflows.report import Report, gather
+from qflows.ledger.measurements import Measurement
+from qflows.pages.morning import Report, gather
 
 UNTIL = datetime(2026, 6, 15, 6, tzinfo=UTC)
 NIGHT = timedelta(hours=24)

@@ -12,12 +12,13 @@ from pathlib import Path
 
 import pytest
 
-from qflows.client import Client, script_scope
+from qflows.core.client import Client
+from qflows.core.scope import script_scope
 from qflows.errors import ProgramRejected, QflowsError
 from qflows.ledger import Ledger, claims, slots
 from qflows.ledger.slots import SlotDecision
-from qflows.report import Report, RunTrouble, compose, gather, length, to_html, to_markdown, to_text, write
-from qflows.report.page import Picture, Table, Tone, with_error
+from qflows.pages.morning import Report, RunTrouble, compose, gather, length, to_html, to_markdown, to_text, write
+from qflows.pages.morning.page import Picture, Table, Tone, with_error
 from qflows.sandbox import Admin, Sandbox
 from qflows.settings import Settings
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from qflows.client import Client
+from qflows.core.client import Client
 from qflows.sandbox import Sandbox
 from qflows.settings import Settings
 

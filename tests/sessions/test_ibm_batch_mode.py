@@ -5,10 +5,11 @@ from __future__ import annotations
 import pytest
 from qiskit import QuantumCircuit
 
-from qflows.batches import Batch
-from qflows.client import Client, Scope
+from qflows.core.batches.batch import Batch
+from qflows.core.client import Client
+from qflows.core.scope import Scope
 from qflows.sandbox import Sandbox
-from qflows.transitions import JobStatus
+from qflows.states import JobStatus
 
 DEVICE = "ibm-sandbox"
 

@@ -11,12 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from qflows.client import Client, Scope
+from qflows.algorithms.problems import problem
+from qflows.algorithms.vqe import solve
+from qflows.core.client import Client
+from qflows.core.scope import Scope
 from qflows.ledger import sessions as ledger_sessions
-from qflows.problems import problem
 from qflows.sandbox import Sandbox
-from qflows.transitions import SessionState
-from qflows.vqe import solve
+from qflows.states import SessionState
 
 DEVICE = "ibm-sandbox"
 
@@ -69,10 +70,10 @@ _OWNER = textwrap.dedent(
     """
     import os, signal, sys
     from pathlib import Path
-    from qflows.client import Client, Scope
-    from qflows.problems import problem
+    from qflows.core.client import Client, Scope
+    from qflows.algorithms.problems import problem
     from qflows.settings import Settings
-    from qflows.vqe import solve
+    from qflows.algorithms.vqe import solve
     core = Client(Settings(home=Path(sys.argv[1]), settle_s=0.3, poll_min_s=0.01))
     def step(one):
         print(one.index, one.energy.hex(), one.job, flush=True)

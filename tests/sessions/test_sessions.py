@@ -13,15 +13,16 @@ from pathlib import Path
 import pytest
 from qiskit import QuantumCircuit
 
-from qflows import sessions
-from qflows.client import Client, Scope
+from qflows.algorithms.problems import problem
+from qflows.algorithms.vqe import solve
+from qflows.core.client import Client
+from qflows.core.scope import Scope
+from qflows.durations import seconds
 from qflows.errors import ProgramRejected
 from qflows.ledger import sessions as ledger_sessions
-from qflows.problems import problem
 from qflows.sandbox import Sandbox
 from qflows.settings import Settings
-from qflows.transitions import SESSION_TRANSITIONS, SessionState
-from qflows.vqe import solve
+from qflows.states import SESSION_TRANSITIONS, SessionState
 
 DEVICE = "ionq-forte-1"
 
@@ -155,22 +156,22 @@ def test_a_device_without_sessions_says_so_and_runs_on(core: Client, caplog: pyt
 
 @pytest.mark.parametrize(("text", "value"), [("30m", 1800), ("2h 30m", 9000), ("90s", 90), (5, 5.0), (None, None)])
 def test_durations_are_read(text: str | float | None, value: float | None) -> None:
-    assert sessions.seconds(text) == value
+    assert seconds(text) == value
 
 
 @pytest.mark.parametrize("text", ["", "soon", "30", "1h soon"])
 def test_a_text_that_is_no_duration_is_refused(text: str) -> None:
     with pytest.raises(ProgramRejected, match="no duration"):
-        sessions.seconds(text)
+        seconds(text)
 
 
 _OWNER = textwrap.dedent(
     """
     import os, signal, sys
-    from qflows.client import Client, Scope
-    from qflows.problems import problem
+    from qflows.core.client import Client, Scope
+    from qflows.algorithms.problems import problem
     from qflows.settings import Settings
-    from qflows.vqe import solve
+    from qflows.algorithms.vqe import solve
     from pathlib import Path
     core = Client(Settings(home=Path(sys.argv[1]), settle_s=0.2, poll_min_s=0.01))
     def step(one):

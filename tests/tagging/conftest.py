@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from qiskit import QuantumCircuit
 
-from qflows.client import Client, Scope
+from qflows.core.client import Client
+from qflows.core.scope import Scope
 from qflows.model import Job
 from qflows.protocol import JobSpec
 from qflows.sandbox import Sandbox

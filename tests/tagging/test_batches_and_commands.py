@@ -10,9 +10,10 @@ import pytest
 from qiskit import QuantumCircuit
 from typer.testing import CliRunner
 
-from qflows.batches import Batch
 from qflows.cli.app import app
-from qflows.client import Client, Scope
+from qflows.core.batches.batch import Batch
+from qflows.core.client import Client
+from qflows.core.scope import Scope
 from qflows.errors import ProgramRejected
 from qflows.model import Job
 from qflows.sandbox import Sandbox

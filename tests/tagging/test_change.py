@@ -15,7 +15,8 @@ from typing import Any
 
 import pytest
 
-from qflows.client import Client, Scope
+from qflows.core.client import Client
+from qflows.core.scope import Scope
 from qflows.errors import ProgramRejected, ProviderError, Refused
 from qflows.ledger import intents
 from qflows.model import Job
@@ -202,7 +203,7 @@ _OWNER = textwrap.dedent(
     """
     import sys
     from pathlib import Path
-    from qflows.client import Client
+    from qflows.core.client import Client
     from qflows.settings import Settings
     Client(Settings(home=Path(sys.argv[1]))).tag(sys.argv[2], {"study": "b"}, remove=["shift"])
     """

@@ -13,7 +13,7 @@ from qiskit import QuantumCircuit, transpile
 from qiskit.quantum_info import DensityMatrix, Operator, random_density_matrix
 from qiskit.transpiler import CouplingMap
 
-from qflows.characterize import (
+from qflows.characterization.characterize import (
     MIRROR_THRESHOLD,
     Block,
     Reading,

@@ -9,8 +9,9 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import pytest
 
-from qflows.characterize import proportion
-from qflows.drift import MIN_HISTORY, SETTLED, Measurement, Verdict, as_normal, calibration_changes, judge
+from qflows.characterization.characterize import proportion
+from qflows.characterization.drift import MIN_HISTORY, SETTLED, Verdict, as_normal, calibration_changes, judge
+from qflows.ledger.measurements import Measurement
 
 FIRST = datetime(2026, 1, 1, 1, 30, tzinfo=UTC)
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from qflows.errors import QflowsError
 from qflows.model import Counts, Expectation, ItemError, ItemResult, Job, Result, Timeline
-from qflows.transitions import TERMINAL, JobStatus
+from qflows.states import TERMINAL, JobStatus
 
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
 

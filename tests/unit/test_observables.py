@@ -15,7 +15,7 @@ from qiskit import QuantumCircuit
 from qiskit.quantum_info import Pauli, SparseObservable, SparsePauliOp, Statevector, random_statevector
 
 from qflows.errors import ProgramRejected
-from qflows.observables import (
+from qflows.programs.observables import (
     Observable,
     basis_rotations,
     estimate_each_from_counts,
@@ -153,7 +153,7 @@ def test_h2_shaped_operator_needs_two_settings():
 
 def test_groups_do_not_depend_on_hash_seed():
     code = (
-        "from qflows.observables import group_qubitwise as g\n"
+        "from qflows.programs.observables import group_qubitwise as g\n"
         "print([(x.basis, x.members) for x in g({'XX':1.,'ZZ':1.,'YI':1.,'IY':1.,'ZX':1.,'II':2.})])"
     )
     runs = {

@@ -9,8 +9,8 @@ import sys
 import numpy as np
 import pytest
 
+from qflows.algorithms.optimizers import OPTIMIZERS, check_method, default_method, minimize
 from qflows.errors import ProgramRejected
-from qflows.optimizers import OPTIMIZERS, check_method, default_method, minimize
 
 START = [0.7, -0.4, 0.2]
 

@@ -10,10 +10,18 @@ import pytest
 from qiskit.quantum_info import SparsePauliOp, Statevector
 from scipy.linalg import expm
 
+from qflows.algorithms.optimizers import minimize
+from qflows.algorithms.problems import (
+    PROBLEMS,
+    Problem,
+    Rotation,
+    ansatz,
+    initial_point,
+    problem,
+    problem_from_operator,
+)
 from qflows.errors import ProgramRejected
-from qflows.observables import expectation_exact, observable
-from qflows.optimizers import minimize
-from qflows.problems import PROBLEMS, Problem, Rotation, ansatz, initial_point, problem, problem_from_operator
+from qflows.programs.observables import expectation_exact, observable
 
 REFERENCES = {  # hartree, of the literature values that the frozen lists must give back
     "h2-0.735": -1.137306036,
@@ -161,7 +169,7 @@ def test_rotation_defaults_to_the_plain_angle():
 
 def test_importing_the_numerics_loads_no_qiskit():
     code = (
-        "import sys, qflows.problems, qflows.observables, qflows.optimizers\n"
+        "import sys, qflows.algorithms.problems, qflows.programs.observables, qflows.algorithms.optimizers\n"
         "print([name for name in ('qiskit', 'scipy', 'prefect') if name in sys.modules])"
     )
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

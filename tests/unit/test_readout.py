@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from qflows.errors import Unreadable
 from qflows.programs import Program
-from qflows.readout import check_total, merge, readout, sample
+from qflows.programs.readout import check_total, merge, readout, sample
 
 
 def program(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from qflows.transitions import AT_VENDOR, LIVE, TERMINAL, TRANSITIONS, JobStatus, sources
+from qflows.states import AT_VENDOR, LIVE, TERMINAL, TRANSITIONS, JobStatus, sources
 
 S = JobStatus
 

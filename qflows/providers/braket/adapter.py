@@ -15,8 +15,8 @@ from typing import Any
 
 from qflows.errors import Ambiguous, NotSent, ProgramRejected, Refused, Unreadable
 from qflows.model import Cost
-from qflows.openqasm import BRAKET
 from qflows.programs import Program, to_program
+from qflows.programs.to_openqasm import BRAKET
 from qflows.protocol import (
     Accepted,
     Capabilities,

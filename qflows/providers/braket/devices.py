@@ -9,7 +9,7 @@ from typing import Any
 
 from qflows.errors import Unreadable
 from qflows.model import Cost
-from qflows.openqasm import Dialect
+from qflows.programs.to_openqasm import Dialect
 from qflows.protocol import DeviceInfo, Limits
 from qflows.providers.braket import wire
 

@@ -17,11 +17,11 @@ from typing import Any
 
 from qflows.errors import ProgramRejected, Unreadable
 from qflows.model import Counts, ItemError, ItemResult
-from qflows.openqasm import BRAKET, Dialect, angles_apart, to_openqasm, to_openqasm_with_inputs
 from qflows.programs import Program
 from qflows.programs.gates import OPAQUE
+from qflows.programs.readout import check_total, merge, readout
+from qflows.programs.to_openqasm import BRAKET, Dialect, angles_apart, to_openqasm, to_openqasm_with_inputs
 from qflows.protocol import JobSpec, Observation, Phase
-from qflows.readout import check_total, merge, readout
 
 KEY = "qflows:key"
 NAME = "qflows:name"

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 from qflows.errors import Ambiguous, NotSent, ProgramRejected, ProviderError, Refused, Throttled, Unreadable
 from qflows.model import Cost, ItemResult
-from qflows.observables import group_qubitwise
 from qflows.programs import Program
+from qflows.programs.observables import group_qubitwise
 from qflows.protocol import (
     Accepted,
     Capabilities,

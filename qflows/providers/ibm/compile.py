@@ -24,7 +24,7 @@ from qflows.providers.ibm.wire import REGISTER
 if TYPE_CHECKING:
     from qiskit.quantum_info import SparsePauliOp
 
-    from qflows.observables import Observable
+    from qflows.programs.observables import Observable
 
 SEED = 20_260_415  # compiling the same program twice must give the same circuit
 _KEPT = 2_048

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from qflows.keys import digest
-from qflows.openqasm import angles_apart
 from qflows.programs import Program
+from qflows.programs.to_openqasm import angles_apart
 from qflows.protocol import JobSpec
 
 Angle = float | int  # a fixed value in radians, or the number of a parameter

@@ -20,8 +20,8 @@ import numpy as np
 from qflows.errors import ProgramRejected, Unreadable
 from qflows.model import Counts, Expectation, ItemResult
 from qflows.programs import Program
+from qflows.programs.readout import check_total, readout
 from qflows.protocol import JobSpec, Observation, Phase, SessionInfo
-from qflows.readout import check_total, readout
 
 MARK = "qflows"  # every job of ours bears it, so that one list shows them all
 PREFIX = "qflows:"

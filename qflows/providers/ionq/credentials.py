@@ -1,33 +1,21 @@
-"""A place in Prefect for an IonQ API key. Imports no vendor code: Prefect loads it when it starts."""
+"""What it takes to speak to IonQ."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import ClassVar
 
-from prefect.blocks.abstract import CredentialsBlock
 from pydantic import Field, SecretStr
 
-if TYPE_CHECKING:
-    from qflows.protocol import Provider
+from qflows.protocol import VendorCredentials
 
 
-class IonQCredentials(CredentialsBlock):
-    """An API key of an IonQ project, for running circuits through qflows.
+class IonQCredentials(VendorCredentials):
+    """An API key of an IonQ project, for running circuits through qflows."""
 
-    Example:
-        Load IonQ credentials:
-
-        ```python
-        from qflows.providers.ionq.credentials import IonQCredentials
-
-        credentials = IonQCredentials.load("BLOCK_NAME")
-        ```
-    """
-
-    _block_type_name = "qflows IonQ Credentials"
-    _block_type_slug = "qflows-ionq-credentials"
-    _logo_url = "https://avatars.githubusercontent.com/ionq?s=200"  # pyright: ignore[reportAssignmentType]
-    _documentation_url = "https://docs.ionq.com"  # pyright: ignore[reportAssignmentType]
+    vendor: ClassVar[str] = "ionq"
+    title: ClassVar[str] = "qflows IonQ Credentials"
+    logo_url: ClassVar[str] = "https://avatars.githubusercontent.com/ionq?s=200"
+    documentation_url: ClassVar[str] = "https://docs.ionq.com"
 
     api_key: SecretStr = Field(title="API key", description="API key, as on the keys page of the IonQ console.")
     api_url: str | None = Field(
@@ -36,9 +24,3 @@ class IonQCredentials(CredentialsBlock):
         description="Address of the API, ending in /v0.4; leave empty for IonQ itself.",
     )
     timeout_s: float = Field(default=30.0, gt=0, title="Timeout (s)", description="Seconds to wait for one answer.")
-
-    def get_client(self) -> Provider:
-        """The IonQ provider. Makes no request."""
-        from qflows.providers import connect
-
-        return connect("ionq", {"api_key": self.api_key, "api_url": self.api_url}, timeout_s=self.timeout_s)

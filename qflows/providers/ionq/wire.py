@@ -20,10 +20,10 @@ from typing import Any
 from qflows.errors import ProgramRejected, Unreadable
 from qflows.keys import digest, seed_of
 from qflows.model import Counts, ItemError, ItemResult
-from qflows.openqasm import STDGATES, to_openqasm
 from qflows.programs import Program, to_program
+from qflows.programs.readout import check_total, merge, readout, sample
+from qflows.programs.to_openqasm import STDGATES, to_openqasm
 from qflows.protocol import JobSpec, Observation, Phase
-from qflows.readout import check_total, merge, readout, sample
 
 KEY = "qflows_key"
 IDEAL = "ideal"

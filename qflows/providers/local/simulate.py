@@ -13,13 +13,13 @@ import numpy as np
 from qflows.errors import Refused
 from qflows.keys import digest, seed_of
 from qflows.model import Counts, Expectation, ItemResult
-from qflows.observables import Observable, expectation_exact
-from qflows.openqasm import BRAKET, to_openqasm
 from qflows.programs import Program
+from qflows.programs.observables import Observable, expectation_exact
+from qflows.programs.readout import merge, readout, sample
+from qflows.programs.to_openqasm import BRAKET, to_openqasm
 from qflows.protocol import JobSpec
 from qflows.providers.local.compact import compacted
 from qflows.providers.local.statevector import state_vector
-from qflows.readout import merge, readout, sample
 
 WIDTHS = {"exact": 20, "aer": 29, "braket": 26}  # what fits the memory of an ordinary machine
 _NUMERICAL_ZERO = 1e-14  # smaller probabilities are rounding dust of the simulator

@@ -16,10 +16,10 @@ from typing import Any
 
 from qflows.errors import ProgramRejected, Unreadable
 from qflows.model import Cost, Counts, ItemError, ItemResult
-from qflows.openqasm import STDGATES, to_openqasm
 from qflows.programs import Program, to_program
+from qflows.programs.readout import check_total, merge, readout
+from qflows.programs.to_openqasm import STDGATES, to_openqasm
 from qflows.protocol import DeviceInfo, JobSpec, Limits, Observation, Phase
-from qflows.readout import check_total, merge, readout
 
 KEY = "qflows_key"  # one logical submission
 LOT = "qflows_lot"  # up to a page of submissions of one process, so that one request reads them all

@@ -9,7 +9,7 @@ from prefect.artifacts import create_table_artifact
 from prefect.logging import get_run_logger
 
 import qflows
-from qflows.housekeeping import cancel_jobs
+from qflows.prefect.housekeeper import cancel_jobs
 
 HEAD = 'OPENQASM 2.0; include "qelib1.inc"; '
 PROGRAMS = {

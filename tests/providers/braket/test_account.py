@@ -14,8 +14,8 @@ from remote_conformance import CANARY, shown_by
 
 from qflows import providers
 from qflows.errors import CredentialsMissing, NotSent, ProgramRejected, Refused
+from qflows.prefect.blocks.collection import BraketCredentials
 from qflows.protocol import JobSpec
-from qflows.providers.braket.credentials import BraketCredentials
 from qflows.sandbox import Sandbox
 
 

@@ -13,13 +13,13 @@ from braket_devices import BUCKET, GARNET, SV1
 from conformance import bell
 
 from qflows import providers
+from qflows.core.poller import Poller
+from qflows.core.submit import Submitter
 from qflows.ledger import Ledger, reads
 from qflows.ledger.intents import Intent, Want
-from qflows.poller import Poller
 from qflows.protocol import JobSpec
 from qflows.sandbox import Sandbox
-from qflows.submit import Submitter
-from qflows.transitions import JobStatus
+from qflows.states import JobStatus
 
 SUBMIT, LIST = "braket.submit", "braket.search"
 LAG_S, SETTLE_S = 0.06, 0.15

@@ -15,8 +15,8 @@ from qiskit import QuantumCircuit
 from qiskit.circuit import Parameter
 
 from qflows.errors import Unreadable
-from qflows.openqasm import BRAKET, Dialect
 from qflows.programs import Program, to_program
+from qflows.programs.to_openqasm import BRAKET, Dialect
 from qflows.protocol import JobSpec
 from qflows.providers.braket import wire
 from qflows.providers.braket.adapter import BraketProvider

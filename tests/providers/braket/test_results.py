@@ -14,18 +14,18 @@ from conformance import bell, key_of, run, wait
 from qiskit import QuantumCircuit
 from qiskit.circuit import Gate
 
-from qflows.batch_plan import job_limits, plan
+from qflows.core.batches.planning import job_limits, plan
+from qflows.core.poller import Poller
+from qflows.core.submit import Submitter
 from qflows.errors import Ambiguous, NotSent, ProgramRejected, Refused, Unreadable
 from qflows.ledger import Ledger, reads
 from qflows.ledger.intents import Intent, Want
-from qflows.poller import Poller
 from qflows.programs import Program, to_program
 from qflows.protocol import JobSpec, Phase
 from qflows.providers.braket import wire
 from qflows.providers.braket.adapter import BraketProvider
 from qflows.sandbox import Sandbox
-from qflows.submit import Submitter
-from qflows.transitions import JobStatus
+from qflows.states import JobStatus
 
 RESERVATION = "arn:aws:braket:eu-north-1:123456789012:reservation/a1b2"
 

@@ -154,7 +154,7 @@ def test_iam_out_of_order_means_nothing_was_sent_and_heals(sandbox: Sandbox, pro
 def test_credentials_block_gives_a_provider_and_hides_the_key(sandbox: Sandbox) -> None:
     from pydantic import SecretStr
 
-    from qflows.providers.ibm.credentials import IBMCredentials
+    from qflows.prefect.blocks.collection import IBMCredentials
 
     instance = sandbox.env["QISKIT_IBM_INSTANCE"]
     block = IBMCredentials(token=SecretStr(CANARY), instance=instance, url=sandbox.url)

@@ -9,7 +9,7 @@ from conformance import bell, spec_of
 from probes import Target
 from remote_conformance import RemoteConformance
 
-from qflows.observables import observable
+from qflows.programs.observables import observable
 from qflows.protocol import JobSpec, Phase, Provider
 from qflows.providers.ibm import wire
 from qflows.sandbox import Sandbox

@@ -14,14 +14,14 @@ from typing import Any
 import pytest
 from conformance import bell
 
+from qflows.core.poller import Poller
+from qflows.core.submit import Submitter
 from qflows.errors import Ambiguous, Refused, Throttled
 from qflows.ledger import Ledger, reads
 from qflows.ledger.intents import Intent, Want
-from qflows.poller import Poller
 from qflows.protocol import JobSpec, Provider
 from qflows.sandbox import Sandbox
-from qflows.submit import Submitter
-from qflows.transitions import JobStatus
+from qflows.states import JobStatus
 
 SUBMIT, LIST = "ibm.submit", "ibm.list"
 LAG_S, SETTLE_S = 0.06, 0.15
@@ -199,7 +199,7 @@ from qflows.ledger import Ledger
 from qflows.ledger.intents import Intent, Want
 from qflows.programs import to_program
 from qflows.protocol import JobSpec
-from qflows.submit import Submitter
+from qflows.core.submit import Submitter
 
 url, fields = json.loads(sys.argv[1])
 circuit = QuantumCircuit(2, 2)

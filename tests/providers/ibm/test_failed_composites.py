@@ -6,13 +6,13 @@ from pathlib import Path
 
 from conformance import bell
 
+from qflows.core.poller import Poller
+from qflows.core.submit import Submitter
 from qflows.ledger import Ledger
 from qflows.ledger.intents import Intent, Want
-from qflows.poller import Poller
 from qflows.protocol import JobSpec, Provider
 from qflows.sandbox import Sandbox
-from qflows.submit import Submitter
-from qflows.transitions import JobStatus
+from qflows.states import JobStatus
 
 
 def test_failed_job_of_several_circuits_ends_with_the_vendor_s_words(

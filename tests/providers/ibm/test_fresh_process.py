@@ -17,7 +17,7 @@ for shots in (100, 101, 102):
 """
 SWEEP = """
 import time
-from qflows.client import default_client
+from qflows.core.client import default_client
 deadline = time.monotonic() + 60
 while (swept := default_client().sweeper().sweep()).finished < swept.live and time.monotonic() < deadline:
     time.sleep(0.1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from conformance import bell
 
-from qflows.batch_plan import job_limits, plan
+from qflows.core.batches.planning import job_limits, plan
 from qflows.errors import ProgramRejected
 from qflows.protocol import JobSpec, Provider
 

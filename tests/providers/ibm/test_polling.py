@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 from conformance import bell, wait
 
+from qflows.core.poller import Poller
+from qflows.core.submit import Submitter
 from qflows.errors import Ambiguous, Throttled, Unreadable
 from qflows.ledger import Ledger
 from qflows.ledger.intents import Intent, Want
-from qflows.poller import Poller
 from qflows.protocol import JobSpec, Phase, Provider
 from qflows.sandbox import Sandbox
-from qflows.submit import Submitter
 
 LIST, GET = "ibm.list", "ibm.get"
 

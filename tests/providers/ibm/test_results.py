@@ -12,18 +12,18 @@ import pytest
 from conformance import bell, counts_of, key_of, run, wait
 from qiskit import QuantumCircuit
 
+from qflows.core.poller import Poller
+from qflows.core.submit import Submitter
 from qflows.errors import ProgramRejected, Refused, Throttled, Unreadable
 from qflows.ledger import Ledger
 from qflows.ledger.intents import Intent, Want
 from qflows.model import Counts
-from qflows.observables import observable
-from qflows.poller import Poller
 from qflows.programs import Program, to_program
+from qflows.programs.observables import observable
 from qflows.protocol import JobSpec, Phase, Provider
 from qflows.providers.ibm import wire
 from qflows.sandbox import Sandbox
-from qflows.submit import Submitter
-from qflows.transitions import JobStatus
+from qflows.states import JobStatus
 
 
 def spec(*programs: Program, shots: int = 200, device: str = "ibm_manila", **options: Any) -> JobSpec:

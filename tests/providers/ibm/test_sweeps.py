@@ -13,8 +13,8 @@ from qiskit import QuantumCircuit
 from qiskit.circuit import Parameter
 from qiskit.quantum_info import Operator, SparsePauliOp, Statevector
 
-from qflows.observables import observable
 from qflows.programs import Program, to_program
+from qflows.programs.observables import observable
 from qflows.protocol import JobSpec, Provider
 from qflows.providers.ibm import compile as compiling
 from qflows.providers.ibm import layout

@@ -9,16 +9,16 @@ from conformance import bell, counts_of, key_of, run, spec_of, wait
 from probes import PROBES, Target
 from qiskit import QuantumCircuit
 
+from qflows.core.poller import Poller
+from qflows.core.submit import Submitter
 from qflows.errors import ProgramRejected, Unreadable
 from qflows.ledger import Ledger, reads
 from qflows.ledger.intents import Intent, Want
-from qflows.poller import Poller
 from qflows.programs import Program, to_program
 from qflows.protocol import JobSpec, Phase, Provider
 from qflows.providers.ionq import wire
 from qflows.sandbox import Sandbox
-from qflows.submit import Submitter
-from qflows.transitions import JobStatus
+from qflows.states import JobStatus
 
 SIMULATOR = Target("simulator")
 VARIANTS = ["parent_failed", "parent_completed"]

@@ -14,9 +14,9 @@ from remote_conformance import CANARY
 
 from qflows import providers
 from qflows.errors import CredentialsMissing, ProviderError
+from qflows.prefect.blocks.collection import IonQCredentials
 from qflows.providers.ionq import credentials
 from qflows.providers.ionq.adapter import PRODUCTION, IonQProvider
-from qflows.providers.ionq.credentials import IonQCredentials
 from qflows.sandbox import Sandbox
 
 

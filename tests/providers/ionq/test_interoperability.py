@@ -12,14 +12,14 @@ from conformance import bell, counts_of, key_of, run, spec_of, wait
 from probes import PROBES, Target, total_variation, variation_bound
 from qiskit import QuantumCircuit
 
+from qflows.core.poller import Poller
+from qflows.core.submit import Submitter
 from qflows.ledger import Ledger
 from qflows.ledger.intents import Intent, Want
-from qflows.poller import Poller
 from qflows.programs import to_program
 from qflows.protocol import Provider
 from qflows.sandbox import Sandbox
-from qflows.submit import Submitter
-from qflows.transitions import JobStatus
+from qflows.states import JobStatus
 
 qiskit_ionq = pytest.importorskip("qiskit_ionq")
 

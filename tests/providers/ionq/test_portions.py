@@ -8,19 +8,19 @@ import pytest
 from conformance import bell, spec_of
 from probes import Target
 
-import qflows.poller
+import qflows.core.poller
+from qflows.core.poller import Poller
+from qflows.core.submit import Submitter
 from qflows.ledger import Ledger, reads
 from qflows.ledger.intents import Intent, Want
-from qflows.poller import Poller
 from qflows.providers.ionq.adapter import IonQProvider
-from qflows.submit import Submitter
-from qflows.transitions import JobStatus
+from qflows.states import JobStatus
 
 
 def test_waiter_is_told_after_each_portion_and_not_only_at_the_end(
     provider: IonQProvider, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(qflows.poller, "_STORED_AT_ONCE", 2)
+    monkeypatch.setattr(qflows.core.poller, "_STORED_AT_ONCE", 2)
     ledger = Ledger.open(f"sqlite:///{tmp_path / 'ledger.db'}")
     submitter = Submitter(ledger)
     spec = spec_of(provider, Target("simulator"), bell(), shots=10)

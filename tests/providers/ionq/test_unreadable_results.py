@@ -9,14 +9,14 @@ import pytest
 from conformance import bell, spec_of
 from probes import Target
 
+from qflows.core.poller import Poller
+from qflows.core.submit import Submitter
 from qflows.errors import ResultsHeld
 from qflows.ledger import Ledger, reads
 from qflows.ledger.intents import Intent, Want
-from qflows.poller import Poller
 from qflows.providers.ionq.adapter import IonQProvider
 from qflows.sandbox import Sandbox
-from qflows.submit import Submitter
-from qflows.transitions import JobStatus
+from qflows.states import JobStatus
 
 NONSENSE = json.dumps({"0": "half", "3": ["half"]})
 

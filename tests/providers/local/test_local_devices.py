@@ -16,9 +16,9 @@ from qiskit.quantum_info import SparsePauliOp, Statevector, random_unitary
 
 from qflows import providers
 from qflows.errors import ProgramRejected, Refused
-from qflows.observables import observable
 from qflows.programs import Program, to_program
 from qflows.programs.gates import STANDARD
+from qflows.programs.observables import observable
 from qflows.protocol import JobSpec, Provider
 from qflows.providers.local.compact import compacted
 from qflows.providers.local.statevector import state_vector

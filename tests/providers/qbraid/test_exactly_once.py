@@ -14,14 +14,14 @@ import pytest
 from conformance import bell
 
 from qflows import providers
+from qflows.core.poller import Poller
+from qflows.core.submit import Submitter
 from qflows.errors import Ambiguous
 from qflows.ledger import Ledger, reads
 from qflows.ledger.intents import Intent, Want
-from qflows.poller import Poller
 from qflows.protocol import JobSpec
 from qflows.sandbox import Sandbox
-from qflows.submit import Submitter
-from qflows.transitions import JobStatus
+from qflows.states import JobStatus
 
 SIMULATOR = "qbraid:qbraid:sim:qir-sv"
 SUBMIT, LIST = "qbraid.submit", "qbraid.list"

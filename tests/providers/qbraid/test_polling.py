@@ -11,14 +11,14 @@ from typing import Any
 import pytest
 from conformance import bell, key_of
 
+from qflows.core.poller import Poller
+from qflows.core.submit import Submitter
 from qflows.errors import ResultsHeld
 from qflows.ledger import Ledger, reads
 from qflows.ledger.intents import Intent, Want
-from qflows.poller import Poller
 from qflows.protocol import JobSpec, Phase, Provider
 from qflows.sandbox import Sandbox
-from qflows.submit import Submitter
-from qflows.transitions import JobStatus
+from qflows.states import JobStatus
 
 SIMULATOR, QPU = "qbraid:qbraid:sim:qir-sv", "aws:iqm:qpu:garnet"
 N = 210

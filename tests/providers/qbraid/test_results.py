@@ -11,17 +11,17 @@ from conformance import bell, counts_of, key_of, run, wait
 from probes import PROBES
 from qiskit import ClassicalRegister, QuantumCircuit, QuantumRegister
 
+from qflows.core.poller import Poller
+from qflows.core.submit import Submitter
 from qflows.errors import ProgramRejected, Refused, Unreadable
 from qflows.ledger import Ledger, reads
 from qflows.ledger.intents import Intent, Want
 from qflows.model import Cost
-from qflows.poller import Poller
 from qflows.programs import Program, to_program
 from qflows.protocol import JobSpec, Phase, Provider
 from qflows.providers.qbraid import wire
 from qflows.sandbox import Sandbox
-from qflows.submit import Submitter
-from qflows.transitions import JobStatus
+from qflows.states import JobStatus
 
 SIMULATOR, QPU, NO_BATCH = "qbraid:qbraid:sim:qir-sv", "aws:rigetti:qpu:ankaa-3", "aws:aws:sim:sv1"
 # bodies as recorded from a server that qbraid-core 0.6.37 accepted

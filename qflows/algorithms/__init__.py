@@ -1,0 +1,1 @@
+"""Loops that can be resumed, the problems they solve and the optimizers they use. Knows no Prefect."""

@@ -1,0 +1,172 @@
+"""Whether a device is what it was: each value against the last thirty of the same quantity. Pure.
+
+The statistic
+-------------
+A value x is compared with the n <= 30 values before it, of the same device, quantity and set-up:
+
+    t = (x - m) / sqrt(u^2 + tau^2 + 1 / sum(w)),    m = sum(w x_i) / sum(w),    w_i = 1 / (u_i^2 + tau^2)
+
+u: standard uncertainties from shots. They are pooled: shots times variance is averaged over the history, because the
+uncertainty of a single value near 0 or 1 depends on that very value, and would weigh lucky nights more. The one of x
+is the larger of its own and the pooled one. tau: the scatter from night to night beyond shot noise (DerSimonian and
+Laird, Controlled Clinical Trials 7, 177 (1986)). 1 / sum(w): the uncertainty of the mean.
+
+`sigmas` is t on the scale of a normal distribution: where tau is estimated from the same n values, t is read off
+Student's distribution with n - 1 degrees of freedom; where there is shot noise only, t is normal as it is. So "beyond
+3" means p < 0.27 % for a short history as for a long one. Fewer than `MIN_HISTORY` values judge nothing.
+
+A flagged value stays out of the history, so that neither a bad night nor a jump that stays hides what comes after it.
+When `SETTLED` values in a row were flagged on the same side, they are the new level, and the comparison starts again
+from them. A drift that is slow against the scatter of 30 values is not flagged; it is seen on the plot.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+from scipy import stats
+
+from qflows.ledger.measurements import Measurement
+
+WINDOW = 30
+MIN_HISTORY = 7  # with fewer, the scatter is a guess: flags would come by chance, and real jumps would not
+SETTLED = 5  # flagged nights in a row, on one side, that make a new level
+SIGMAS = 3.0
+_Number = int | float
+
+_FARTHEST = 37.0
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """One value against the ones before it; see the module's docstring.
+
+    `mean`, `scatter` (tau) and `spread` (the denominator of t) are in the value's unit, None when `n` is too small.
+    `level_since`: when the level it is compared with began, if that was a jump.
+    """
+
+    measurement: Measurement
+    n: int
+    mean: float | None
+    scatter: float | None
+    spread: float | None
+    sigmas: float | None
+    level_since: datetime | None
+
+    @property
+    def is_flagged(self) -> bool:
+        """True beyond three sigmas."""
+        return self.sigmas is not None and abs(self.sigmas) > SIGMAS
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON; values that are not judged have null in `sigmas`."""
+        return self.measurement.to_json() | {
+            "compared_with": self.n,
+            "mean": self.mean,
+            "scatter": self.scatter,
+            "spread": self.spread,
+            "sigmas": self.sigmas,
+            "is_flagged": self.is_flagged,
+            "level_since": self.level_since.isoformat() if self.level_since else None,
+        }
+
+
+def judge(series: Sequence[Measurement]) -> list[Verdict]:
+    """A verdict for each value of one series, oldest first. Raises ValueError if the values are of several series."""
+    if len({one.series for one in series}) > 1:
+        raise ValueError("values of different devices, quantities or set-ups are not compared")
+    history: list[Measurement] = []
+    astray: list[Measurement] = []
+    since: datetime | None = None
+    verdicts = []
+    for one in sorted(series, key=lambda one: one.at):
+        verdict = _compare(one, history[-WINDOW:], since)
+        verdicts.append(verdict)
+        if not verdict.is_flagged:
+            history.append(one)
+            astray = []
+            continue
+        assert verdict.mean is not None
+        is_higher = one.value > verdict.mean
+        astray = [old for old in astray if (old.value > verdict.mean) == is_higher] + [one]
+        if len(astray) >= SETTLED:
+            history, since, astray = astray, astray[0].at, []
+    return verdicts
+
+
+def _compare(one: Measurement, history: Sequence[Measurement], since: datetime | None) -> Verdict:
+    n = len(history)
+    if n < MIN_HISTORY:
+        return Verdict(one, n, None, None, None, None, since)
+    values = np.array([old.value for old in history])
+    pooled = _pooled_variances([*history, one], n)
+    tau2 = _scatter2(values, pooled[:n])
+    weights = 1 / (pooled[:n] + tau2)
+    mean = float(np.sum(weights * values) / np.sum(weights))
+    spread = math.sqrt(max(one.std_error**2, float(pooled[n])) + tau2 + 1 / float(np.sum(weights)))
+    t = (one.value - mean) / spread
+    return Verdict(one, n, mean, math.sqrt(tau2), spread, as_normal(t, n - 1) if tau2 > 0 else t, since)
+
+
+def _pooled_variances(values: Sequence[Measurement], n: int) -> np.ndarray:
+    """Variances from shots with the first n's mean variance of a single shot. Without shots: as they were given."""
+    if any(one.shots <= 0 for one in values):
+        return np.array([one.std_error**2 for one in values])
+    single = float(np.mean([one.shots * one.std_error**2 for one in values[:n]]))
+    return np.array([single / one.shots for one in values])
+
+
+def _scatter2(values: np.ndarray, variances: np.ndarray) -> float:
+    """The variance between nights beyond shot noise, by the method of moments; 0 when shot noise explains it all."""
+    weights = 1 / variances
+    total = float(np.sum(weights))
+    mean = float(np.sum(weights * values)) / total
+    excess = float(np.sum(weights * (values - mean) ** 2)) - (len(values) - 1)
+    return max(0.0, excess / (total - float(np.sum(weights**2)) / total))
+
+
+def as_normal(t: float, degrees: int) -> float:
+    """The normal deviate with the two-sided tail of Student's t; its sign is kept. At most 37, where tails vanish."""
+    tail = float(stats.t.sf(abs(t), degrees))
+    return math.copysign(min(float(stats.norm.isf(tail)), _FARTHEST), t)
+
+
+def calibration_changes(
+    before: Mapping[str, Any] | None, after: Mapping[str, Any] | None, *, most: int = 5
+) -> list[str]:
+    """What differs between two calibration snapshots, the largest relative changes of numbers first.
+
+    Text of a vendor goes in as it is: escape what comes out.
+    """
+    if before is None or after is None:
+        return []
+    old, new = dict(_leaves(before)), dict(_leaves(after))
+    changed: list[tuple[float, str]] = []
+    for name in sorted(old.keys() | new.keys()):
+        was, now = old.get(name), new.get(name)
+        if was == now:
+            continue
+        if isinstance(was, _Number) and isinstance(now, _Number):
+            size = abs(now - was) / max(abs(was), abs(now))
+            changed.append((size, f"{name} {was:.4g} → {now:.4g}"))
+        else:
+            # a moment or a version: what is new by name comes before what is new by a little
+            changed.append((math.inf, f"{name} {was} → {now}"))
+    changed.sort(key=lambda pair: (-pair[0], pair[1]))
+    more = [f"and {len(changed) - most} more"] if len(changed) > most else []
+    return [text for _, text in changed[:most]] + more
+
+
+def _leaves(body: Any, path: str = "") -> Iterable[tuple[str, Any]]:
+    if isinstance(body, Mapping):
+        for name in body:
+            yield from _leaves(body[name], f"{path}.{name}" if path else str(name))
+    elif isinstance(body, list):
+        yield path, ", ".join(str(one) for one in body)
+    else:
+        yield path, body

@@ -1,0 +1,114 @@
+"""Keeps what runs found out about devices, to be compared with later nights; the calibration beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from qflows.algorithms.vqe import VqeResult
+from qflows.characterization.benchmarks import BenchmarkResult, Row, Suite
+from qflows.core.client import Client
+from qflows.keys import digest
+from qflows.ledger import measurements, reads
+from qflows.ledger.measurements import Measurement, circumstances
+from qflows.ledger.store import utc_now
+
+NAME_CAP = 128
+
+
+def keep_benchmark(core: Client, result: BenchmarkResult, suite: Suite) -> int:
+    """Writes every value of the result to the ledger; returns how many were new.
+
+    Repeating it writes nothing twice: the first value of a run, device and quantity stays.
+    """
+    rows = [row for row in result.rows if row.value is not None and row.std_error]
+    known = circumstances(core.ledger, {key for row in rows for key in row.job_keys})
+    width = {row.device: row.n for row in rows if row.metric == "readout error"}
+    snapshots: dict[str, Mapping[str, Any]] = {}
+    found = []
+    for row in rows:
+        assert row.value is not None
+        assert row.std_error is not None
+        means = _means(row, suite, width.get(row.device, row.n))
+        found.append(
+            Measurement(
+                run_key=result.run_key,
+                device=row.device,
+                name=row.metric[:NAME_CAP],
+                family=row.family,
+                setup=_setup(known, row.job_keys, means),
+                suite=suite.name,
+                value=row.value,
+                std_error=row.std_error,
+                unit="1",
+                n_qubits=row.n,
+                shots=row.shots,
+                is_headline=row.is_headline,
+                at=row.at or utc_now(),
+                job_keys=row.job_keys,
+                calibration=_calibration(known, row.job_keys, snapshots),
+            )
+        )
+    return measurements.record(core.ledger, found, snapshots) if found else 0
+
+
+def _means(row: Row, suite: Suite, width: int) -> list[Any]:
+    """What of the suite makes this quantity another one. Not the shots, which the uncertainty tells; not the seed."""
+    if row.family == "readout":
+        return [row.family, width]  # neighbours that are read at the same time matter
+    if row.family == "mirror":
+        is_shortened = row.note.startswith("not judged")
+        return [row.family, row.n, suite.mirror_circuits, suite.mirror_layers, is_shortened]
+    return [row.family, row.n]
+
+
+def keep_energy(core: Client, found: VqeResult, device: str) -> int:
+    """Writes the energy of a loop to the ledger if it has shot noise: an exact one tells nothing of a device."""
+    if not found.std_error or not found.trace:
+        return 0
+    final = next(step for step in reversed(found.trace) if step.point == found.point)
+    job = reads.job(core.ledger, final.job)
+    known = circumstances(core.ledger, [job.key])
+    snapshots: dict[str, Mapping[str, Any]] = {}
+    one = Measurement(
+        run_key=found.run_key,
+        device=device,
+        name=f"energy {found.problem}"[:NAME_CAP],
+        family="vqe",
+        setup=_setup(known, [job.key], ["vqe", found.problem, found.optimizer]),
+        suite="vqe",
+        value=found.energy,
+        std_error=found.std_error,
+        unit=found.unit[:32] or "1",
+        n_qubits=0,
+        shots=job.shots or 0,
+        is_headline=True,
+        at=job.timeline.finished or utc_now(),
+        job_keys=(job.key,),
+        calibration=_calibration(known, [job.key], snapshots),
+    )
+    return measurements.record(core.ledger, [one], snapshots)
+
+
+_Known = Mapping[str, tuple[str, Mapping[str, Any], Any]]
+
+
+def _setup(known: _Known, job_keys: Collection[str], means: list[Any]) -> str:
+    """A digest of how a value was measured: the circuits, the vendor's device and the options it was bought with."""
+    bought = sorted({digest(known[key][0], dict(known[key][1])) for key in job_keys if key in known})
+    return digest("setup/1", means, bought)
+
+
+def _calibration(known: _Known, job_keys: Collection[str], snapshots: dict[str, Mapping[str, Any]]) -> str | None:
+    """The digest of the vendor's snapshot, which is put among `snapshots`; several jobs: of all of theirs."""
+    given = [known[key][2] for key in job_keys if key in known and isinstance(known[key][2], Mapping)]
+    different = {digest(one): one for one in given}
+    if not different:
+        return None
+    if len(different) == 1:
+        ((name, body),) = different.items()
+    else:
+        body = {f"job {place}": different[name] for place, name in enumerate(sorted(different), start=1)}
+        name = digest(body)
+    snapshots[name] = body
+    return name

@@ -1,0 +1,267 @@
+"""Batches: many programs for one device, split and packed into jobs, and behaving like one.
+
+Index i is circuit i for ever: parts name their circuits, and a re-run of holes is a part of a later generation that
+names only the holes. Every part is durable, with its programs, before the first one is sent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from qflows.core import tagging
+from qflows.core.batches.planning import Planned, span
+from qflows.core.batches.points import by_point
+from qflows.core.batches.results import BatchResult, by_circuit, total_cost
+from qflows.core.batches.view import BatchView
+from qflows.core.native_groups import into_native
+from qflows.core.poller import OnChange, Poller
+from qflows.core.submit import Submitter
+from qflows.core.tagging import Tagged
+from qflows.errors import JobFailed
+from qflows.keys import digest
+from qflows.ledger import batches as ledger_batches
+from qflows.ledger import groups as ledger_groups
+from qflows.ledger import labels, outcomes, reads
+from qflows.ledger.batches import BatchRecord
+from qflows.ledger.intents import Intent, Want, put_into_session
+from qflows.ledger.store import utc_now
+from qflows.model import Job
+from qflows.protocol import JobSpec, Provider
+from qflows.states import LIVE, JobStatus
+
+Joined = Callable[[str], str | None]  # run key → the group in which purchases of this context are members
+_ENDED_BADLY = frozenset({JobStatus.FAILED, JobStatus.CANCELLED})
+
+
+class Batch(BatchView):
+    """A handle on a batch; any process can make one from its id. Reading never blocks; `wait` and `result` do."""
+
+    def __init__(
+        self,
+        submitter: Submitter,
+        provider: Provider,
+        poller: Callable[[], Poller],
+        record: BatchRecord,
+        *,
+        joined: Joined = lambda run_key: None,
+    ) -> None:
+        super().__init__(submitter, record)
+        self._provider = provider
+        self._poller = poller
+        self._joined = joined
+
+    @classmethod
+    def create(
+        cls,
+        submitter: Submitter,
+        provider: Provider,
+        poller: Callable[[], Poller],
+        planned: Planned,
+        want: Callable[[str], Want],
+        *,
+        device: str,
+        name: str,
+        tags: Mapping[str, str],
+        joined: Joined = lambda run_key: None,
+    ) -> Batch:
+        """Makes the batch and all its jobs durable; sends nothing. A replay gets the batch that stands.
+
+        The stored plan counts, not the one given: a planner that would split otherwise today changes nothing.
+        """
+        specs = [spec for _, spec in planned.specs]
+        content = _content(specs, planned.n_circuits, planned.sweep)
+        first = specs[0]
+        wanted = want(content)
+        id_ = ledger_batches.batch_id(submitter.ledger, wanted, content)
+        record = BatchRecord(
+            id=id_,
+            run_key=wanted.run_key,
+            name=name[:255],
+            tags=tags,
+            provider=provider.name,
+            device=device,
+            device_id=first.device_id,
+            n_circuits=planned.n_circuits,
+            options=first.options,
+            details={"limits": planned.limits.to_json(), "attempt": wanted.attempt, "sweep": dict(planned.sweep)},
+            created_at=utc_now(),
+        )
+        ledger_batches.create(submitter.ledger, record)
+        batch = cls(submitter, provider, poller, ledger_batches.find(submitter.ledger, id_), joined=joined)
+        if sum(len(part.indices) for part in batch.parts if part.generation == 0) < planned.n_circuits:
+            batch._add(planned.specs, generation=0, attempt=wanted.attempt, group=wanted.group)
+        return batch
+
+    def _add(
+        self,
+        specs: Sequence[tuple[tuple[int, ...], JobSpec]],
+        *,
+        generation: int,
+        attempt: str,
+        group: str | None = None,
+    ) -> None:
+        if group:
+            enrolled = into_native(self._ledger, group, self._provider, [spec for _, spec in specs])
+            specs = [(indices, spec) for (indices, _), spec in zip(specs, enrolled, strict=True)]
+        wanted = [(indices, self._intent(indices, spec, generation, attempt, group)) for indices, spec in specs]
+        ledger_batches.add_parts(self._ledger, self.id, generation, wanted)
+
+    def _intent(
+        self, indices: Sequence[int], spec: JobSpec, generation: int, attempt: str, group: str | None
+    ) -> Intent:
+        # the label names the place, so equal circuits at two places are two samples, and a replay finds each again
+        labelled = replace(spec, label=f"batch:{self.id[:16]}:{generation}:{indices[0]}")
+        holder = f"batch:{generation}:{indices[0]}"
+        want = Want(self.record.run_key, attempt, holder, group)
+        return Intent(labelled, want, self.device, self._provider.account)
+
+    # -- moving it on
+
+    def submit(self, *, session_id: str | None = None) -> None:
+        """Sends every part that nobody sent before, several at once. Repeating it buys nothing again."""
+        self.submit_parts([part.part for part in self.parts], session_id=session_id)
+
+    def submit_parts(self, numbers: Sequence[int], *, session_id: str | None = None) -> list[Job]:
+        """Sends some of the parts, by number; the piece of work of one mapped task."""
+        chosen = set(numbers)
+        keys = [part.job_key for part in self.parts if part.part in chosen]
+        if session_id is not None:
+            put_into_session(self._ledger, keys, session_id)
+        known = reads.by_keys(self._ledger, keys)
+        waiting = [known[key] for key in keys if known[key].status is JobStatus.PREPARED]
+        for job in waiting:
+            if job.session_id is not None:
+                spec = replace(self._submitter.spec(job.key), session_id=job.session_id)
+                self._submitter.remember(job.key, spec)
+        self._submitter.send_all(self._provider, waiting)
+        sent = reads.by_keys(self._ledger, keys)
+        return [sent[key] for key in keys]
+
+    def wait_submitted(self, timeout: float | None = None) -> None:
+        """Blocks until every part has a vendor id or has ended."""
+        self._poller().wait_until(
+            [part.job_key for part in self.parts],
+            lambda job: job.vendor_id is not None or job.is_terminal,
+            timeout=timeout,
+        )
+
+    def wait(self, timeout: float | None = None, on_change: OnChange | None = None) -> JobStatus:
+        """Blocks until every part has ended, one deadline for all. Raises WaitTimeout; the parts go on."""
+        self._poller().wait([part.job_key for part in self.parts], timeout=timeout, on_change=on_change)
+        return self.status
+
+    def result(self, timeout: float | None = None, *, partial: bool = False) -> BatchResult:
+        """Waits, then gives every circuit at its own index.
+
+        With `partial`, circuits without counts are None and their errors are in `errors`; without, the first of them
+        raises JobFailed. Results are in the ledger: read them again for ever.
+        """
+        self.wait(timeout)
+        found = self.stored()
+        if found.errors and not partial:
+            error = found.errors[min(found.errors)]
+            raise JobFailed(
+                f"{len(found.errors)} of {found.num_circuits} circuits have no counts; first: circuit {error.index} "
+                f"[{error.code or error.status}] {error.message}. result(partial=True) gives the others, "
+                "rerun_failed() buys only the holes",
+                reason=error.message,
+                vendor_code=error.code,
+                provider=error.provider,
+            )
+        return found
+
+    def stored(self) -> BatchResult:
+        """What the ledger has now, without waiting."""
+        pairs = self._current()
+        items = {part.part: reads.items(self._ledger, job.key) for part, job in pairs if job.is_terminal}
+        sweep = self.record.details.get("sweep") or {}
+        found, names = by_point(by_circuit(pairs, items), self._names(), sweep)
+        jobs = [job for _, job in self._parts_and_jobs()]
+        shape, observable_shape = sweep.get("shape"), sweep.get("observable_shape")
+        return BatchResult(
+            batch_id=self.id,
+            device=self.device,
+            device_id=self.record.device_id,
+            job_ids=tuple(job.vendor_id or "" for _, job in pairs),
+            names=tuple(names),
+            results=tuple(found[i][0] for i in range(len(found))),
+            errors={i: error for i, (_, error) in found.items() if error is not None},
+            cost=total_cost(jobs),
+            shape=None if shape is None else tuple(shape),
+            observable_shape=None if observable_shape is None else tuple(observable_shape),
+        )
+
+    def _names(self) -> list[str]:
+        names: dict[int, str] = {}
+        for part in self.parts:
+            if part.generation == 0:
+                names |= dict(zip(part.indices, reads.program_names(self._ledger, part.job_key), strict=True))
+        return [names.get(index, "") for index in range(self.n_circuits)]
+
+    def rerun_failed(self, *, attempt: str = "rerun") -> list[int]:
+        """Buys again exactly the circuits that ended without counts; returns their indices.
+
+        Parts that are alive, done or in doubt are never touched. Calling it twice before the re-run ended adds
+        nothing: the holes belong to the re-run then. The new jobs are members of the group of this context, else of
+        the batch's own while that is open; the failed ones stay members. Raises GroupClosed in a group that ended.
+        """
+        pairs = self._current()
+        items = {part.part: reads.items(self._ledger, job.key) for part, job in pairs if job.is_terminal}
+        found = by_circuit(pairs, items)
+        owner = {i: part for part, _ in pairs for i in part.indices}
+        holes = sorted(i for i, (_, e) in found.items() if e is not None and e.status not in LIVE)
+        if not holes:
+            return []
+        generation = 1 + max(part.generation for part, _ in pairs)
+        specs = []
+        for part_number in sorted({owner[i].part for i in holes}):
+            mine = tuple(i for i in holes if owner[i].part == part_number)
+            spec = self._submitter.spec(owner[mine[0]].job_key)
+            place = {i: k for k, i in enumerate(owner[mine[0]].indices)}
+            chosen = tuple(spec.programs[place[i]] for i in mine)
+            wanted = tuple(spec.observables_of(place[i]) for i in mine) if spec.observables else ()
+            name = f"holes {span(mine)}"[:255]
+            # the batch mode of the first plan was closed when it had been sent
+            specs.append((mine, replace(spec, programs=chosen, observables=wanted, name=name, session_id=None)))
+        keys = [part.job_key for part, _ in pairs]
+        group = self._joined(self.record.run_key) or ledger_groups.open_group_of(self._ledger, keys)
+        self._add(specs, generation=generation, attempt=attempt, group=group)
+        new = [part.part for part in self.parts if part.generation == generation]
+        self.submit_parts(new)
+        return holes
+
+    def cancel(self, timeout: float = 60.0) -> dict[int, JobStatus]:
+        """Cancels every live part and verifies; part number → how it ended (COMPLETED: too late)."""
+        keys = {part.job_key: part.part for part in self.parts}
+        outcomes.request_cancel(self._ledger, list(keys))
+        handles = self._poller().wait(list(keys), timeout=timeout)
+        return {keys[key]: job.status for key, job in handles.items()}
+
+    def update(self, *, name: str | None = None, tags: Mapping[str, str] | None = None) -> list[Tagged]:
+        """Gives the batch a name, or other tags in place of its present ones; returns what became of each job.
+
+        Tags go to every job, in the ledger and at the vendor where it lets us; jobs keep names of their own, which
+        say what they hold. Raises ProgramRejected before anything is written or sent.
+        """
+        new, gone = dict(tags or {}), () if tags is None else sorted(set(self.tags) - set(tags))
+        jobs = self.sub_jobs() if new or gone else []
+        for job in jobs:
+            tagging.check(self._provider, job, name=None, tags=new, remove=gone, at_vendor=True)
+        for job in jobs:  # before the batch's own row: a repetition after a crash must still know what goes
+            labels.change(self._ledger, job.key, name=None, tags=new, remove=gone)
+        ledger_batches.update(self._ledger, self.id, name=name, tags=tags)
+        self.record = ledger_batches.find(self._ledger, self.id)
+        return [tagging.copy_or_note(self._ledger, self._provider, job.key) for job in jobs]
+
+
+def _content(specs: Sequence[JobSpec], n_circuits: int, sweep: Mapping[str, Any]) -> str:
+    # per circuit, not per part: a planner that splits otherwise must still find the batch
+    first = specs[0]
+    circuits = [[program.digest, spec.shots] for spec in specs for program in spec.programs]
+    what: list[Any] = [first.provider, first.device_id, dict(first.options), first.label]
+    wanted = [[o.to_json() for o in group] for spec in specs for group in spec.observables]
+    if wanted or sweep:
+        what += [dict(sweep), wanted]
+    return digest("batch-content/1", *what, n_circuits, circuits)

@@ -1,0 +1,178 @@
+"""From a list of programs to the jobs that will carry them; data, shown by a dry run before anything is bought.
+
+Splitting a long list of programs into jobs: contiguous runs, each below every limit of the device.
+
+Contiguous, so that a part is named by its index range and a person can say which circuits it holds. Greedy, which is
+optimal for contiguous runs under limits that only grow with the run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+from qflows.errors import ProgramRejected
+from qflows.programs import Program
+from qflows.programs.observables import Observable
+from qflows.protocol import JobSpec, Provider
+
+# a vendor's JSON spells a gate with two to three times the characters of our canonical text (measured on IonQ's)
+_WIRE_FACTOR = 3
+
+
+@dataclass(frozen=True, slots=True)
+class JobLimits:
+    """What one job may hold. None: no limit known. Bytes are of the request body, shots summed over programs."""
+
+    circuits: int
+    bytes: int | None = None
+    gates: int | None = None
+    shots: int | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain numbers, to be kept with the plan."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Programs `start` to `stop` (exclusive) of the list, with their common number of shots."""
+
+    start: int
+    stop: int
+    shots: int | None
+
+    def __len__(self) -> int:
+        return self.stop - self.start
+
+
+def partition(programs: Sequence[Program], shots: Sequence[int | None], limits: JobLimits) -> list[Part]:
+    """The parts, in order, covering every program once. A part holds one number of shots.
+
+    Raises ProgramRejected for a program that is too large for any job of its own.
+    """
+    parts: list[Part] = []
+    start, used_bytes, used_gates = 0, 0, 0
+    for index, program in enumerate(programs):
+        size, gates = len(program.text) * _WIRE_FACTOR, _gates(program)
+        _check_alone(program, index, size, gates, limits)
+        count = index - start
+        full = count > 0 and (
+            shots[index] != shots[start]
+            or count + 1 > limits.circuits
+            or _over(used_bytes + size, limits.bytes)
+            or _over(used_gates + gates, limits.gates)
+            or _over((count + 1) * (shots[index] or 0), limits.shots)
+        )
+        if full:
+            parts.append(Part(start, index, shots[start]))
+            start, used_bytes, used_gates = index, 0, 0
+        used_bytes += size
+        used_gates += gates
+    if programs:
+        parts.append(Part(start, len(programs), shots[start]))
+    return parts
+
+
+def _gates(program: Program) -> int:
+    # counting the opening of each step in the text is much cheaper than parsing it; registers open in the same way
+    return program.text.count('["') - len(program.registers) - program.text.count('["measure"')
+
+
+def _over(value: int, limit: int | None) -> bool:
+    return limit is not None and value > limit
+
+
+def _check_alone(program: Program, index: int, size: int, gates: int, limits: JobLimits) -> None:
+    for what, value, limit in (("bytes", size, limits.bytes), ("gates", gates, limits.gates)):
+        if _over(value, limit):
+            raise ProgramRejected(
+                f"circuit {index} ({program.name}) has about {value} {what}, one job takes {limit}; simplify it "
+                "(qiskit.transpile with optimization_level=2) or cut it"
+            )
+
+
+def job_limits(
+    provider: Provider, max_programs: int | None, *, as_batch: bool | None, max_circuits: int | None
+) -> JobLimits:
+    """What one job of this device may hold.
+
+    `as_batch`: True wants composite jobs, False one circuit a job, None whatever the device can. Raises ValueError
+    for `as_batch=True` on a device that takes one circuit a job.
+    """
+    can = provider.capabilities
+    most = min(can.max_programs, max_programs if max_programs is not None else can.max_programs)
+    if as_batch is False:
+        most = 1
+    if max_circuits is not None:
+        if max_circuits < 1:
+            raise ValueError(f"max_circuits must be at least 1, not {max_circuits}")
+        most = min(most, max_circuits)
+    return JobLimits(most, can.max_job_bytes, can.max_job_gates, can.max_job_shots)
+
+
+def refuse_composite(device: str, provider: Provider, max_programs: int | None) -> None:
+    """Raises ValueError naming device and reason when the device takes one circuit a job."""
+    most = min(provider.capabilities.max_programs, max_programs or provider.capabilities.max_programs)
+    if most <= 1:
+        raise ValueError(
+            f"device {device!r} ({provider.name}) takes one circuit a job, so as_batch=True cannot be; "
+            "leave as_batch out to submit the circuits as parallel jobs"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """A batch before anything is bought: parts as (circuit indices, spec), and the limits that shaped them.
+
+    `sweep`: the shape of its points, and how circuits become points, as JSON; empty for a plain list.
+    """
+
+    specs: tuple[tuple[tuple[int, ...], JobSpec], ...]
+    n_circuits: int
+    limits: JobLimits
+    sweep: Mapping[str, Any] = field(default_factory=dict)
+
+    def rows(self) -> list[dict[str, str]]:
+        """The plan as a table, for a dry run."""
+        return [
+            {
+                "part": str(part),
+                "circuits": span(indices),
+                "number": str(len(indices)),
+                "shots": "exact" if spec.shots is None else str(spec.shots),
+                "bytes": str(sum(len(program.text) for program in spec.programs)),
+            }
+            for part, (indices, spec) in enumerate(self.specs)
+        ]
+
+
+def plan(
+    base: JobSpec,
+    programs: Sequence[Program],
+    shots: Sequence[int | None],
+    limits: JobLimits,
+    observables: Sequence[tuple[Observable, ...]] = (),
+) -> Planned:
+    """Splits and packs `programs` into specs like `base`; `observables`: of each program, for the device to measure."""
+    made = []
+    for part in partition(programs, shots, limits):
+        chosen = programs[part.start : part.stop]
+        label = f"{chosen[0].name} … {chosen[-1].name}" if len(chosen) > 1 else chosen[0].name
+        wanted = tuple(observables[part.start : part.stop])
+        spec = replace(base, programs=tuple(chosen), shots=part.shots, name=label[:255], observables=wanted)
+        made.append((tuple(range(part.start, part.stop)), spec))
+    return Planned(tuple(made), len(programs), limits)
+
+
+def span(indices: Sequence[int]) -> str:
+    """`0-299`, `7`, `3-5, 9`."""
+    ranges: list[list[int]] = []
+    for index in indices:
+        if ranges and ranges[-1][1] == index - 1:
+            ranges[-1][1] = index
+        else:
+            ranges.append([index, index])
+    shown = ", ".join(str(a) if a == b else f"{a}-{b}" for a, b in ranges[:6])
+    return shown + (", …" if len(ranges) > 6 else "")

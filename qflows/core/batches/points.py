@@ -1,0 +1,71 @@
+"""Expectation values of many points at once, on devices that only sample: measurement circuits out, points back.
+
+What became of which point is written down with the batch, so that any later version combines as it was planned.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from qflows.core.batches.results import CircuitError
+from qflows.model import ItemResult
+from qflows.programs import Program, estimation
+from qflows.programs.grid import Sweep
+from qflows.programs.observables import Observable
+
+Outcome = tuple[ItemResult | None, CircuitError | None]
+
+
+def expand(programs: Sequence[Program], wanted: Sequence[Sequence[Observable]]) -> tuple[list[Program], dict[str, Any]]:
+    """Measurement programs of all points, and which belong to which, as JSON. Raises ProgramRejected."""
+    measured: list[Program] = []
+    plans: dict[str, int] = {}
+    points: list[list[int]] = []
+    for program, observables in zip(programs, wanted, strict=True):
+        circuits, text = estimation.plan(program, tuple(observables))
+        points.append([plans.setdefault(text, len(plans)), len(circuits)])
+        measured += circuits
+    return measured, {"plans": list(plans), "points": points}
+
+
+def noted(sweep: Sweep, estimates: Mapping[str, Any] | None) -> dict[str, Any]:
+    """What a batch must remember of its sweep, as JSON."""
+    shape = sweep.observable_shape
+    return {
+        "shape": list(sweep.shape),
+        "observable_shape": None if shape is None else list(shape),
+        "estimates": dict(estimates) if estimates else None,
+    }
+
+
+def by_point(found: Mapping[int, Outcome], names: Sequence[str], note: Mapping[str, Any]) -> tuple[
+    dict[int, Outcome], list[str]
+]:  # fmt: skip
+    """Outcomes and names of points from those of circuits: the same where a point is one circuit.
+
+    A point without all of its circuits has the error of the first that is missing.
+    """
+    estimates = note.get("estimates")
+    if not estimates:
+        return dict(found), list(names)
+    points: dict[int, Outcome] = {}
+    labels: list[str] = []
+    start = 0
+    for point, (plan, n_circuits) in enumerate(estimates["points"]):
+        parts = [found[start + k] for k in range(n_circuits)]
+        labels.append(names[start].rpartition("[")[0])
+        start += n_circuits
+        errors = [error for _, error in parts if error is not None]
+        items = [item for item, _ in parts if item is not None]
+        if errors:
+            points[point] = None, replace(errors[0], index=point)
+        else:
+            points[point] = _estimate(estimates["plans"][plan], items), None
+    return points, labels
+
+
+def _estimate(plan: str, items: Sequence[ItemResult]) -> ItemResult:
+    counts = items[0].counts
+    return estimation.combine(plan, items, counts.shots if counts is not None else None)

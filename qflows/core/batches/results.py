@@ -1,0 +1,199 @@
+"""What a batch gave: every circuit at its own index, errors as values, in shapes that notebooks read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from qflows.errors import JobFailed, QflowsError
+from qflows.ledger.batches import PartRecord
+from qflows.model import Cost, Counts, ItemError, ItemResult, Job
+from qflows.programs.grid import pairing
+from qflows.states import JobStatus
+
+
+@dataclass(frozen=True, slots=True)
+class CircuitError:
+    """Why circuit `index` has no counts: what the vendor said, and where the job stands."""
+
+    index: int
+    part: int
+    status: JobStatus
+    provider: str
+    code: str | None
+    message: str
+
+
+class BatchData:
+    """The results of a batch in the shape that qBraid's `BatchResult.data` has."""
+
+    def __init__(self, results: Sequence[ItemResult | None]) -> None:
+        self._results = results
+
+    def get_counts(self) -> list[dict[str, int]]:
+        """One histogram per circuit in input order; empty where a circuit has none. Widths are each circuit's own."""
+        return [dict(item.counts) if item and item.counts else {} for item in self._results]
+
+    def get_probabilities(self) -> list[dict[str, float]]:
+        """One distribution per circuit: exact where the device gives it, else relative frequencies."""
+        return [_probabilities(item) for item in self._results]
+
+
+def _probabilities(item: ItemResult | None) -> dict[str, float]:
+    if item is None:
+        return {}
+    if item.probabilities is not None:
+        return item.probabilities
+    return item.counts.probabilities() if item.counts else {}
+
+
+@dataclass(frozen=True)
+class BatchResult:
+    """All circuits in input order. `results[i]` is circuit i, or None where it has no counts: then see `errors[i]`."""
+
+    batch_id: str
+    device: str
+    device_id: str
+    job_ids: tuple[str, ...]
+    names: tuple[str, ...]
+    results: tuple[ItemResult | None, ...]
+    errors: Mapping[int, CircuitError]
+    cost: Cost | None
+    shape: tuple[int, ...] | None = None  # of a sweep's points; `results` are in C order of it
+    observable_shape: tuple[int, ...] | None = None
+
+    @property
+    def grid(self) -> np.ndarray[Any, Any]:
+        """Results as an array of the sweep's shape: `grid[1, 2].counts`. Points without a result are None."""
+        made = np.empty(len(self.results), dtype=object)
+        made[:] = self.results
+        return made.reshape(self.shape if self.shape is not None else (len(self.results),))
+
+    @property
+    def expectation_values(self) -> np.ndarray[Any, Any]:
+        """Expectation values, in the shape to which points and observables broadcast; nan for a point without."""
+        return self._expectations("value")
+
+    @property
+    def standard_errors(self) -> np.ndarray[Any, Any]:
+        """Standard errors of `expectation_values`, in the same shape; 0.0 where they were computed exactly."""
+        return self._expectations("std_error")
+
+    def _expectations(self, what: str) -> np.ndarray[Any, Any]:
+        if self.shape is None or self.observable_shape is None:
+            raise QflowsError("no observables were asked for; pass observables= to qflows.batch")
+        pairs, needs = pairing(self.shape, self.observable_shape)
+        place_of = [{wanted: place for place, wanted in enumerate(sorted(need))} for need in needs]
+        made = np.full(pairs.shape[:-1], np.nan)
+        for at in np.ndindex(made.shape):
+            point, wanted = pairs[at].tolist()
+            item = self.results[point]
+            if item is not None and item.expectations is not None:
+                made[at] = getattr(item.expectations[place_of[point][wanted]], what)
+        return made
+
+    @property
+    def num_circuits(self) -> int:
+        """How many circuits were asked for."""
+        return len(self.results)
+
+    @property
+    def success(self) -> bool:
+        """True when every circuit has a result."""
+        return not self.errors
+
+    @property
+    def data(self) -> BatchData:
+        """`data.get_counts()`: a list of histograms."""
+        return BatchData(self.results)
+
+    @property
+    def details(self) -> list[dict[str, Any]]:
+        """Per circuit: index, name, and the error's status, code and message if there is one."""
+        rows = []
+        for index, name in enumerate(self.names):
+            error = self.errors.get(index)
+            problem = {"status": error.status, "code": error.code, "statusMsg": error.message} if error else {}
+            rows.append({"index": index, "name": name, **problem})
+        return rows
+
+    def counts(self, index: int) -> Counts:
+        """Histogram of one circuit. Raises JobFailed with the vendor's reason where there is none."""
+        item = self[index]
+        if item.counts is None:
+            raise QflowsError(f"circuit {index} ran without shots; read results[{index}].probabilities")
+        return item.counts
+
+    def __getitem__(self, index: int) -> ItemResult:
+        item = self.results[index]
+        if item is None:
+            error = self.errors[index % len(self.results)]
+            raise JobFailed(f"circuit {index} has no result: {error.message}", reason=error.message)
+        return item
+
+    def __len__(self) -> int:
+        return len(self.results)
+
+    def __iter__(self) -> Iterator[ItemResult | None]:
+        return iter(self.results)
+
+    def rows(self) -> list[dict[str, Any]]:
+        """One flat row per circuit and outcome, for CSV, Parquet or a data frame."""
+        flat = []
+        for index, (name, item) in enumerate(zip(self.names, self.results, strict=True)):
+            error = self.errors.get(index)
+            outcomes_: Mapping[str, float] = (item.counts or item.probabilities or {}) if item else {}
+            if item is not None and item.expectations is not None:
+                outcomes_ = {f"<{place}>": one.value for place, one in enumerate(item.expectations)}
+            for outcome, value in outcomes_.items():
+                flat.append({"index": index, "name": name, "outcome": outcome, "value": value, "error": ""})
+            if not outcomes_:
+                message = error.message if error else ""
+                flat.append({"index": index, "name": name, "outcome": "", "value": None, "error": message})
+        return flat
+
+
+def owner_of_circuits(parts: Sequence[PartRecord]) -> dict[int, PartRecord]:
+    """Circuit index → the part that decides it: the newest generation that holds it."""
+    owner: dict[int, PartRecord] = {}
+    for part in sorted(parts, key=lambda part: part.generation):
+        for index in part.indices:
+            owner[index] = part
+    return owner
+
+
+def by_circuit(
+    pairs: Sequence[tuple[PartRecord, Job]], items: Mapping[int, Sequence[ItemResult]]
+) -> dict[int, tuple[ItemResult | None, CircuitError | None]]:
+    """Circuit index → (result, error); exactly one of them is there."""
+    owner = owner_of_circuits([part for part, _ in pairs])
+    found: dict[int, tuple[ItemResult | None, CircuitError | None]] = {}
+    for part, job in pairs:
+        stored = items.get(part.part, ())
+        for place, index in enumerate(part.indices):
+            if owner[index].part == part.part:
+                item = stored[place] if place < len(stored) else None
+                found[index] = _outcome(index, part, job, item)
+    return found
+
+
+def _outcome(
+    index: int, part: PartRecord, job: Job, item: ItemResult | None
+) -> tuple[ItemResult | None, CircuitError | None]:
+    if item is not None and item.error is None:
+        return item, None
+    error = item.error if item is not None else None
+    told = error or ItemError(job.error_code, job.error_message or f"the job is {job.status.value.lower()}")
+    status = JobStatus.FAILED if item is not None else job.status
+    return None, CircuitError(index, part.part, status, job.provider, told.code, told.message)
+
+
+def total_cost(jobs: Sequence[Job]) -> Cost | None:
+    """The sum over jobs with a known cost, None when none is known or units differ."""
+    costs = [job.cost for job in jobs if job.cost is not None]
+    if not costs or len({cost.unit for cost in costs}) != 1:
+        return None
+    return Cost(sum(cost.amount for cost in costs), costs[0].unit, any(cost.is_estimate for cost in costs))

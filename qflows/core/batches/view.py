@@ -1,0 +1,235 @@
+"""What a batch is and where it stands, read from the ledger: nothing here waits or sends."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from qflows.core.batches.planning import span
+from qflows.core.batches.results import CircuitError, by_circuit, owner_of_circuits
+from qflows.core.submit import Submitter
+from qflows.ledger import batches as ledger_batches
+from qflows.ledger import reads
+from qflows.ledger.batches import BatchRecord, PartRecord
+from qflows.model import Job, Timeline
+from qflows.programs import Program
+from qflows.states import AT_VENDOR, LIVE, JobStatus
+
+# any part in an earlier status decides the status of the whole (qiskit-ibm-provider's composite job)
+_PRECEDENCE = (
+    JobStatus.IN_DOUBT,
+    JobStatus.PREPARED,
+    JobStatus.SUBMITTING,
+    JobStatus.QUEUED,
+    JobStatus.RUNNING,
+    JobStatus.FAILED,
+    JobStatus.CANCELLED,
+    JobStatus.COMPLETED,
+)
+
+
+class BatchView:
+    """The reading half of a batch's handle."""
+
+    def __init__(self, submitter: Submitter, record: BatchRecord) -> None:
+        self._submitter = submitter
+        self._ledger = submitter.ledger
+        self.record = record
+
+    # -- what it is
+
+    @property
+    def id(self) -> str:
+        """The batch's id; `qflows.attach(id)` finds it from anywhere."""
+        return self.record.id
+
+    @property
+    def name(self) -> str:
+        """The name given, or made of the first circuit's."""
+        return self.record.name
+
+    @property
+    def tags(self) -> Mapping[str, str]:
+        """Tags in the ledger."""
+        return self.record.tags
+
+    @property
+    def device(self) -> str:
+        """The device's profile name."""
+        return self.record.device
+
+    @property
+    def options(self) -> Mapping[str, Any]:
+        """Vendor options of all jobs."""
+        return self.record.options
+
+    @property
+    def metadata(self) -> Mapping[str, Any]:
+        """Limits that shaped the plan."""
+        return self.record.details
+
+    @property
+    def created_at(self) -> datetime:
+        """UTC."""
+        return self.record.created_at
+
+    @property
+    def n_circuits(self) -> int:
+        """How many circuits were asked for."""
+        return self.record.n_circuits
+
+    @property
+    def parts(self) -> list[PartRecord]:
+        """Every job with the circuits it carries, first plan first, then re-runs."""
+        return ledger_batches.parts(self._ledger, self.id)
+
+    @property
+    def programs(self) -> list[Program]:
+        """All circuits in input order, from the ledger."""
+        found: dict[int, Program] = {}
+        for part in self.parts:
+            if part.generation == 0:
+                found |= dict(zip(part.indices, self._submitter.spec(part.job_key).programs, strict=True))
+        return [found[index] for index in sorted(found)]
+
+    # -- where it is
+
+    def _parts_and_jobs(self) -> list[tuple[PartRecord, Job]]:
+        parts = self.parts
+        jobs = reads.by_keys(self._ledger, [part.job_key for part in parts])
+        return [(part, jobs[part.job_key]) for part in parts]
+
+    def _current(self) -> list[tuple[PartRecord, Job]]:
+        """Parts that decide: one whose every circuit is covered by a later generation does not."""
+        pairs = self._parts_and_jobs()
+        newest = owner_of_circuits([part for part, _ in pairs])
+        deciding = {part.part for part in newest.values()}
+        return [(part, job) for part, job in pairs if part.part in deciding]
+
+    @property
+    def status_by_part(self) -> dict[int, JobStatus]:
+        """Part number → status: an error never hides behind "queued"."""
+        pairs = self._current()
+        owner = owner_of_circuits([part for part, _ in pairs])
+        return {part.part: self._part_status(part, job, owner) for part, job in pairs}
+
+    def _part_status(self, part: PartRecord, job: Job, owner: Mapping[int, PartRecord]) -> JobStatus:
+        """The job's status, but by its own circuits: FAILED with a hole, COMPLETED once its holes are re-run."""
+        if not job.is_terminal or (job.status is JobStatus.COMPLETED and not job.n_errors):
+            return job.status
+        items = reads.items(self._ledger, job.key)
+        mine = [place for place, index in enumerate(part.indices) if owner[index].part == part.part]
+        if all(place < len(items) and items[place].error is None for place in mine):
+            return JobStatus.COMPLETED
+        return JobStatus.FAILED if job.status is JobStatus.COMPLETED else job.status
+
+    @property
+    def status(self) -> JobStatus:
+        """The earliest status of any part decides; see `status_by_part` and `status_counts` for all."""
+        present = set(self.status_by_part.values())
+        return next(status for status in _PRECEDENCE if status in present)
+
+    @property
+    def status_counts(self) -> dict[JobStatus, int]:
+        """How many parts are in each status."""
+        return dict(Counter(self.status_by_part.values()))
+
+    @property
+    def done(self) -> bool:
+        """True when every part completed."""
+        return set(self.status_by_part.values()) == {JobStatus.COMPLETED}
+
+    @property
+    def running(self) -> bool:
+        """True while some part runs."""
+        return JobStatus.RUNNING in self.status_by_part.values()
+
+    @property
+    def cancelled(self) -> bool:
+        """True when the whole is cancelled: nothing is live and some part was cancelled, none failed."""
+        return self.status is JobStatus.CANCELLED
+
+    @property
+    def in_final_state(self) -> bool:
+        """True when nothing can change any more without a re-run."""
+        return not any(status in LIVE for status in self.status_by_part.values())
+
+    def sub_job(self, index: int) -> Job:
+        """The job that holds circuit `index` now. Raises IndexError naming the range."""
+        if not 0 <= index < self.n_circuits:
+            raise IndexError(f"circuit {index} is out of range; the batch has circuits 0 to {self.n_circuits - 1}")
+        part = owner_of_circuits(self.parts)[index]
+        return reads.job(self._ledger, part.job_key)
+
+    def sub_jobs(self) -> list[Job]:
+        """All jobs, first plan first. Never blocks: a part without a vendor id is visible as such."""
+        return [job for _, job in self._parts_and_jobs()]
+
+    @property
+    def errors(self) -> dict[int, CircuitError]:
+        """Circuit index → why it has no counts, as soon as it is known."""
+        pairs = self._current()
+        items = {part.part: reads.items(self._ledger, job.key) for part, job in pairs if job.is_terminal}
+        return {i: e for i, (_, e) in by_circuit(pairs, items).items() if e is not None and e.status not in LIVE}
+
+    @property
+    def queue(self) -> tuple[int | None, str]:
+        """Position of the part that is last in the queue, and a note; None with the reason where there is none."""
+        waiting = [job for _, job in self._current() if job.status in AT_VENDOR]
+        if not waiting:
+            return None, "no part is queued"
+        last = max(waiting, key=lambda job: (job.queue_position or 0, job.created_at))
+        return last.queue_position, last.queue_note or f"{last.provider} tells no queue position"
+
+    @property
+    def timeline(self) -> Timeline:
+        """First creation, first submission, first start, last end; QPU seconds summed."""
+        times = [job.timeline for _, job in self._parts_and_jobs()]
+        known = [t.qpu_s for t in times if t.qpu_s is not None]
+        return Timeline(
+            self.created_at,
+            min((t.submitted for t in times if t.submitted), default=None),
+            min((t.started for t in times if t.started), default=None),
+            max((t.finished for t in times if t.finished), default=None) if self.in_final_state else None,
+            sum(known) if known else None,
+        )
+
+    # -- telling people
+
+    def report(self, *, detailed: bool = True) -> str:
+        """A text: the summary, and with `detailed` one line a part."""
+        counts = ", ".join(f"{n} {status.value.lower()}" for status, n in sorted(self.status_counts.items()))
+        lines = [
+            f"batch {self.id[:12]} ({self.name}) on {self.device}: {self.status.value}",
+            f"  {self.n_circuits} circuits in {len(self.status_by_part)} parts: {counts}",
+        ]
+        errors = self.errors
+        if errors:
+            first = errors[min(errors)]
+            lines.append(f"  {len(errors)} circuits without counts; first: circuit {first.index}: {first.message}")
+        if detailed:
+            for row in self.report_table():
+                lines.append("  " + "  ".join(f"{value}" for value in row.values() if value))
+        return "\n".join(lines)
+
+    def report_table(self) -> list[dict[str, str]]:
+        """One row a part: circuits, vendor id, status, times, cost, error."""
+        rows = []
+        for part, job in self._parts_and_jobs():
+            times = job.timeline
+            rows.append(
+                {
+                    "part": str(part.part) + (f" (re-run {part.generation})" if part.generation else ""),
+                    "circuits": span(part.indices),
+                    "job": job.key[:12],
+                    "vendor id": job.vendor_id or "",
+                    "status": job.status.value,
+                    "queue s": f"{times.queue_s:.1f}" if times.queue_s is not None else "",
+                    "run s": f"{times.execution_s:.1f}" if times.execution_s is not None else "",
+                    "cost": f"{job.cost.amount:g} {job.cost.unit}" if job.cost else "",
+                    "note": job.error_message or job.queue_note or "",
+                }
+            )
+        return rows

@@ -1,0 +1,1 @@
+"""Groups: a named set of jobs on any devices of any vendors."""

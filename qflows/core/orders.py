@@ -1,0 +1,196 @@
+"""What callers ask for, as checked jobs: sources read, limits compared, lists and observables laid out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from qflows.core.batches import points
+from qflows.core.batches.planning import JobLimits, Planned, job_limits, plan, refuse_composite, span
+from qflows.core.devices import Device
+from qflows.errors import ProgramRejected
+from qflows.programs import Program, check_program, estimation, grid, to_program
+from qflows.programs.grid import Sweep
+from qflows.programs.observables import Observable, observable
+from qflows.protocol import JobSpec, Provider
+
+_PROGRAM_CAP = 4 * 1024 * 1024  # bytes of canonical text
+_OPTIONS_CAP = 64 * 1024
+
+
+def job_specs(
+    target: Device,
+    source: Any,
+    *,
+    shots: int | None,
+    values: Any = None,
+    observables: Any = None,
+    options: Mapping[str, Any] | None = None,
+    name: str | None = None,
+    label: str = "",
+    tags: Mapping[str, str] | None = None,
+    session_id: str | None = None,
+) -> list[JobSpec]:
+    """The jobs that `source` makes on a device, checked against its limits; nothing is sent or recorded.
+
+    One job, unless observables need several circuits and the device takes one circuit a job.
+    Raises ProgramRejected with the reason and the remedy.
+    """
+    program = _program(source, values, name, target)
+    wanted = _observables(observables)
+    _check(program, target, shots, has_observables=bool(wanted))
+    base = JobSpec(
+        provider=target.provider.name,
+        device_id=target.profile.device,
+        programs=(program,),
+        shots=shots,
+        options=_options(target.profile.options, options),
+        name=(name or program.name)[:255],
+        tags={str(k): str(v) for k, v in (tags or {}).items()},
+        label=label,
+        session_id=session_id,
+    )
+    if not wanted:
+        return [base]
+    if target.provider.capabilities.estimator and (shots is None or not target.limits.exact):
+        native = replace(base, observables=(wanted,))
+        if _accepts(target.provider, native):
+            return [native]
+    measured, plan = estimation.plan(program, wanted)
+    most = min(target.provider.capabilities.max_programs, target.limits.max_programs or len(measured))
+    if len(measured) <= most:
+        return [replace(base, programs=measured, estimate=plan)]
+    return [replace(base, programs=(one,), options=base.options, estimate=plan) for one in measured]
+
+
+def batch_plan(
+    target: Device,
+    sources: Sequence[Any],
+    *,
+    shots: int | Sequence[int] | None,
+    observables: Any = None,
+    options: Mapping[str, Any] | None = None,
+    label: str = "",
+    tags: Mapping[str, str] | None = None,
+    max_circuits: int | None = None,
+    as_batch: bool | None = None,
+) -> Planned:
+    """How a list of programs, or a sweep, becomes jobs on a device; nothing is recorded or sent.
+
+    `sources` and `observables`: see `grid.read`. `shots`: one number for all, or one per program. Every program
+    is checked. Raises ProgramRejected naming the circuit, ValueError for `as_batch=True` on a device that takes one
+    circuit a job.
+    """
+    sources, sweep = grid.read(sources, observables)
+    if as_batch:
+        refuse_composite(target.profile.name, target.provider, target.limits.max_programs)
+    each: list[int | None] = [*shots] if isinstance(shots, Sequence) else [shots] * len(sources)
+    if len(each) != len(sources):
+        raise ProgramRejected(f"{len(each)} numbers of shots for {len(sources)} programs; give one, or one each")
+    programs = []
+    for index, (source, number) in enumerate(zip(sources, each, strict=True)):
+        try:
+            program = _program(source, None, None, target)
+            _check(program, target, number, has_observables=observables is not None)
+        except ProgramRejected as error:
+            raise ProgramRejected(f"circuit {index}: {error}") from error
+        programs.append(replace(program, name=program.name + sweep.label(index)) if sweep else program)
+    base = JobSpec(
+        provider=target.provider.name,
+        device_id=target.profile.device,
+        programs=(),
+        shots=None,
+        options=_options(target.profile.options, options),
+        tags={str(k): str(v) for k, v in (tags or {}).items()},
+        label=label,
+    )
+    limits = job_limits(target.provider, target.limits.max_programs, as_batch=as_batch, max_circuits=max_circuits)
+    planned = _planned(base, programs, each, limits, sweep, target)
+    for indices, spec in planned.specs:
+        try:
+            target.provider.check(spec)
+        except ProgramRejected as error:
+            raise ProgramRejected(f"circuits {span(indices)}: {error}") from error
+    return planned
+
+
+def _program(source: Any, values: Any, name: str | None, target: Device) -> Program:
+    own = target.provider.read(source)
+    if own is not None:
+        return replace(own, name=name) if name else own
+    return to_program(source, values, name)
+
+
+def _planned(
+    base: JobSpec,
+    programs: list[Program],
+    shots: list[int | None],
+    limits: JobLimits,
+    sweep: Sweep | None,
+    target: Device,
+) -> Planned:
+    """The plan, observables included: measured by the device itself where it can, else by circuits of our own."""
+    if sweep is None:
+        return plan(base, programs, shots, limits)
+    wanted = sweep.wanted()
+    if sweep.observable_shape is None:
+        return replace(plan(base, programs, shots, limits), sweep=points.noted(sweep, None))
+    if target.provider.capabilities.estimator and (None not in shots or not target.limits.exact):
+        native = plan(base, programs, shots, limits, wanted)
+        if all(_accepts(target.provider, spec) for _, spec in native.specs):
+            return replace(native, sweep=points.noted(sweep, None))
+    measured, estimates = points.expand(programs, wanted)
+    each = [number for number, (_, n) in zip(shots, estimates["points"], strict=True) for _ in range(n)]
+    return replace(plan(base, measured, each, limits), sweep=points.noted(sweep, estimates))
+
+
+def _observables(source: Any) -> tuple[Observable, ...]:
+    if source is None:
+        return ()
+    if isinstance(source, list | tuple) and source and not (isinstance(source[0], tuple | list)):
+        return tuple(observable(one) for one in source)
+    return (observable(source),)
+
+
+def _options(defaults: Mapping[str, Any], given: Mapping[str, Any] | None) -> dict[str, Any]:
+    options = {**defaults, **(given or {})}
+    try:
+        text = json.dumps(options, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise ProgramRejected(f"options must be plain JSON values: {error}") from error
+    if len(text) > _OPTIONS_CAP:
+        raise ProgramRejected(f"options are {len(text)} characters of JSON; the limit is {_OPTIONS_CAP}")
+    return json.loads(text)
+
+
+def _check(program: Program, target: Device, shots: int | None, *, has_observables: bool) -> None:
+    limits = target.limits
+    check_program(
+        program,
+        max_qubits=limits.max_qubits,
+        gates=limits.gates,
+        max_bytes=_PROGRAM_CAP,
+        allow_mid_circuit=limits.mid_circuit,
+        device=target.profile.name,
+        require_measurement=not has_observables,
+    )
+    if shots is None:
+        if not limits.exact:
+            raise ProgramRejected(f"{target.profile.name} needs shots; pass shots=1000, or use local-exact without")
+        return
+    if isinstance(shots, bool) or not isinstance(shots, int) or shots < limits.min_shots:
+        raise ProgramRejected(f"shots must be a whole number of at least {limits.min_shots}, not {shots!r}")
+    if limits.max_shots is not None and shots > limits.max_shots:
+        raise ProgramRejected(
+            f"{target.profile.name} takes at most {limits.max_shots} shots, not {shots}; split them over several jobs"
+        )
+
+
+def _accepts(provider: Provider, spec: JobSpec) -> bool:
+    try:
+        provider.check(spec)
+    except ProgramRejected:
+        return False
+    return True

@@ -1,0 +1,142 @@
+"""Device profiles: what a name such as `local-aer` stands for, and what its device accepts."""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from qflows.core import documents
+from qflows.core.documents import Document
+from qflows.errors import UnknownDevice
+from qflows.protocol import Limits
+from qflows.providers import names as vendor_names
+
+_VENDOR_DEVICE = re.compile(r"([a-z0-9_]+):(\S+)")
+
+
+class Price(BaseModel):
+    """What the vendor asks; labelled with where it was read and when."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    per_job: float = Field(default=0.0, ge=0, description="For each job, whatever it holds.")
+    per_shot: float = Field(default=0.0, ge=0, description="For each shot of each program.")
+    per_minute: float = Field(default=0.0, ge=0, description="For each minute of device time.")
+    unit: str = Field(default="usd", description="usd, or the vendor's own unit such as credits.")
+    source: str | None = Field(default=None, description="Where the price was read.")
+    # text, because a page may be known to the year only
+    date: Annotated[str | None, BeforeValidator(lambda value: None if value is None else str(value))] = Field(
+        default=None, pattern=r"^\d{4}(-\d\d(-\d\d)?)?$", description="When it was read: year, month, day."
+    )
+
+
+class DeviceFields(BaseModel):
+    """What is known of a device, whatever name it goes by. Limits that are None are left to the vendor to check."""
+
+    description: str = Field(default="", description="One line for listings.")
+    provider: str = Field(description="Vendor, as in `qflows devices`: local, ionq, ibm, braket, qbraid or another.")
+    device: str = Field(description="The vendor's own name of the device.")
+    qubits: int | None = Field(default=None, gt=0, description="Widest circuit.")
+    max_shots: int | None = Field(default=None, gt=0, description="Most shots of one program.")
+    min_shots: int = Field(default=1, gt=0, description="Fewest shots of one program.")
+    max_programs: int | None = Field(
+        default=None, gt=0, description="Most programs in one job; 1 where the device takes one circuit a job."
+    )
+    exact: bool = Field(default=False, description="May run without shots.")
+    mid_circuit: bool = Field(default=False, description="Takes reset, and gates after a measurement.")
+    gates: tuple[str, ...] | None = Field(
+        default=None, description="Accepted gates, where neither the vendor nor qflows compiles."
+    )
+    simulator: bool | None = Field(default=None, description="True if no quantum hardware is involved.")
+    credentials: str | None = Field(
+        default=None,
+        pattern=r"^[a-z0-9-]+/[a-z0-9-]+$",
+        description="Credentials block as type/name, such as qflows-ionq-credentials/prod; empty takes the "
+        "vendor's environment variables.",
+    )
+    options: dict[str, Any] = Field(
+        default_factory=dict, description="Options of every job on this device, such as a noise model."
+    )
+    price: Price | None = Field(default=None, description="What the vendor asks, with source and date.")
+
+    def limits(self) -> Limits:
+        """The limits as the core checks them."""
+        return Limits(
+            max_qubits=self.qubits,
+            max_shots=self.max_shots,
+            min_shots=self.min_shots,
+            gates=frozenset(self.gates) if self.gates is not None else None,
+            max_programs=self.max_programs,
+            exact=self.exact,
+            mid_circuit=self.mid_circuit,
+        )
+
+
+class DeviceProfile(DeviceFields):
+    """A device by name."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    kind: Literal["device"] = "device"
+    name: str
+
+
+def documents_folder() -> Path:
+    """Where the shipped documents are: inside the wheel, or beside the package in a checkout."""
+    here = Path(__file__).parent.parent
+    return here / "_documents" if (here / "_documents").is_dir() else here.parent / "blocks"
+
+
+@cache
+def shipped() -> dict[str, DeviceProfile]:
+    """The device profiles that come with qflows, by name."""
+    return {profile.name: profile for profile in map(read, sorted(documents_folder().glob("devices/*.yaml")))}
+
+
+def read(path: Path) -> DeviceProfile:
+    """A device profile from a YAML document. Raises DocumentError naming file, line and key."""
+    return from_document(documents.load(path))
+
+
+def from_document(document: Document) -> DeviceProfile:
+    """A device profile. Raises DocumentError naming file, line and key of the first mistake."""
+    try:
+        return DeviceProfile.model_validate(dict(document.body))
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+    place: list[str | int] = [*first["loc"]]
+    if first["type"] == "extra_forbidden":
+        known = Price.model_fields if len(place) > 1 else DeviceProfile.model_fields
+        raise document.error(place, documents.unknown_key(str(place[-1]), known))
+    raise document.error(place, first["msg"])
+
+
+def find(name: str) -> DeviceProfile | None:
+    """The shipped profile of this name, or a bare one for `vendor:device-id`, whose limits are the vendor's to say.
+
+    None when the name is neither. A vendor device without profile has no limits here.
+    """
+    known = shipped().get(name)
+    if known is not None:
+        return known
+    vendor = _VENDOR_DEVICE.fullmatch(name)
+    if vendor and vendor[1] in vendor_names():
+        return DeviceProfile(name=name, provider=vendor[1], device=vendor[2])
+    return None
+
+
+def is_bare(profile: DeviceProfile) -> bool:
+    """True for `vendor:device-id`: the vendor must be asked for the limits."""
+    return profile.name == f"{profile.provider}:{profile.device}" and profile.name not in shipped()
+
+
+def unknown(name: str) -> UnknownDevice:
+    """The error for a name that is no device, with what there is."""
+    return UnknownDevice(
+        f"no device {name!r}; there are {', '.join(shipped())}, or write vendor:device-id with one of the vendors "
+        f"{', '.join(vendor_names())}"
+    )

@@ -1,0 +1,55 @@
+"""Where calls come from: the logical run, the attempt, and the caller inside it."""
+
+from __future__ import annotations
+
+import os
+import threading
+import uuid
+from collections import Counter
+from dataclasses import dataclass
+
+from qflows.errors import RunKeyMissing
+from qflows.keys import MAX_RUN_KEY
+from qflows.ledger.intents import Want
+
+_PROCESS_ATTEMPT = uuid.uuid4().hex
+
+_calls: Counter[tuple[str, ...]] = Counter()
+_calls_lock = threading.Lock()
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """Where calls come from: the logical run, the attempt, and the caller inside it.
+
+    `caller` is a task run, or the flow itself; `tries` counts its retries, so that a retried task starts counting
+    its equal calls anew and meets its own samples. `group`: everything bought becomes a member of it.
+    """
+
+    run_key: str
+    attempt: str
+    caller: str
+    tries: int = 0
+    group: str | None = None
+
+    def want(self, content: str) -> Want:
+        """The next call for `content` by this caller."""
+        place = (self.run_key, self.attempt, self.caller, str(self.tries), content)
+        with _calls_lock:
+            n = _calls[place]
+            _calls[place] += 1
+        return Want(self.run_key, self.attempt, f"{self.caller}:{n}", self.group)
+
+
+def script_scope(run_key: str | None) -> Scope:
+    """Scope outside any flow: the run key must be given, and this process is the attempt.
+
+    Raises RunKeyMissing. Forked workers share the attempt, so their equal calls are different samples.
+    """
+    if not run_key:
+        raise RunKeyMissing(
+            "outside a flow nothing names the run: pass run_key='some-name'. The same name later continues the same run"
+        )
+    if len(run_key) > MAX_RUN_KEY:
+        raise RunKeyMissing(f"a run key has at most {MAX_RUN_KEY} characters")
+    return Scope(run_key, _PROCESS_ATTEMPT, f"pid{os.getpid()}")

@@ -1,0 +1,17 @@
+"""Durations as people write them."""
+
+from __future__ import annotations
+
+import re
+
+from qflows.errors import ProgramRejected
+
+
+def seconds(text: str | float | None) -> float | None:
+    """`"2h 30m"`, `"90s"`, `1800` as seconds; None stays None. Raises ProgramRejected for anything else."""
+    if text is None or isinstance(text, int | float):
+        return float(text) if text is not None else None
+    parts = re.findall(r"(\d+(?:\.\d+)?)\s*([hms])", text)
+    if not parts or re.sub(r"(\d+(?:\.\d+)?)\s*([hms])|[\s,]", "", text):
+        raise ProgramRejected(f"{text!r} is no duration; write e.g. '30m', '2h 30m', '90s' or seconds")
+    return sum(float(number) * {"h": 3600, "m": 60, "s": 1}[unit] for number, unit in parts)

@@ -1,0 +1,43 @@
+"""How far back a report looks, and the files it leaves."""
+
+from __future__ import annotations
+
+import json
+import re
+from datetime import timedelta
+from pathlib import Path
+
+from qflows.durations import seconds
+from qflows.errors import ProgramRejected
+from qflows.pages.morning.compose import compose
+from qflows.pages.morning.gather import Report
+from qflows.pages.morning.render import to_html, to_markdown
+
+
+def length(since: str) -> timedelta:
+    """`24h`, `90m`, `7d` as a length of time. Raises ProgramRejected for nothing, or for what cannot be read."""
+    in_hours = re.sub(r"(\d+(?:\.\d+)?)\s*d", lambda found: f"{24 * float(found[1])}h", since)
+    try:
+        found = seconds(in_hours) or 0.0
+    except ProgramRejected:
+        found = 0.0
+    if not 0 < found < 100 * 365 * 86400:
+        raise ProgramRejected(f"{since!r} is no time to look back; write e.g. '24h', '90m' or '7d'")
+    return timedelta(seconds=found)
+
+
+def write(found: Report, folder: Path) -> list[Path]:
+    """Writes report.html, report.md and report.json; returns their paths. Raises ProgramRejected where it cannot."""
+    page = compose(found)
+    texts = {
+        "report.html": to_html(page),
+        "report.md": to_markdown(page),
+        "report.json": json.dumps(found.to_json(), indent=2) + "\n",
+    }
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, text in texts.items():
+            (folder / name).write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise ProgramRejected(f"the report cannot be written to {folder}: {error}") from error
+    return [folder / name for name in texts]

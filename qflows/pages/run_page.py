@@ -1,0 +1,130 @@
+"""The page a flow run leaves behind: what ran, what it cost, what failed and what to do, read in one minute.
+
+Markdown for Prefect artifacts; both UI versions show tables, links and `data:` images in it (Prefect 3.8.8).
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from statistics import median
+
+from qflows.model import Expectation, Job
+from qflows.pages.plots import histogram_png, histograms_png
+from qflows.pages.text import JOB_COLUMNS, escape, image, job_row, markdown_table
+from qflows.states import JobStatus
+
+_ROWS = 20
+_VALUES = 8  # of one program
+_UNITS = {"qpu_s": "QPU seconds", "usd": "USD"}
+PLOTS = 12  # on a page
+
+Histogram = tuple[str, Mapping[str, float]]  # title, counts or probabilities by bit string
+
+
+def summary(jobs: Sequence[Job]) -> str:
+    """One line: jobs by status, cost by unit, QPU seconds, waiting and running times, the last end."""
+    states = Counter(job.status for job in jobs)
+    told = [
+        f"**{_plural(len(jobs), 'job')}**: " + ", ".join(f"{n} {s.value.lower()}" for s, n in sorted(states.items()))
+    ]
+    told += filter(None, [costs(jobs), _qpu(jobs), _spans(jobs), _last_end(jobs)])
+    return " · ".join(told)
+
+
+def costs(jobs: Iterable[Job]) -> str:
+    """What was paid, by unit; `~` where the vendor has not billed yet, and how many jobs say nothing."""
+    sums: defaultdict[tuple[str, bool], float] = defaultdict(float)
+    silent = 0
+    for job in jobs:
+        if job.cost is not None:
+            sums[job.cost.unit, job.cost.is_estimate] += job.cost.amount
+        elif job.vendor_id is not None:
+            silent += 1
+    told = [
+        f"{'~' if estimate else ''}{amount:.6g} {_UNITS.get(unit, unit)}"
+        for (unit, estimate), amount in sorted(sums.items())
+    ]
+    if silent:
+        told.append(f"cost of {_plural(silent, 'job')} not known")
+    return " + ".join(told)
+
+
+def job_section(jobs: Sequence[Job], pages: Mapping[str, str] | None = None) -> list[str]:
+    """The jobs that need a look first, then the others; at most twenty rows. `pages`: where to look, by job key."""
+    order = sorted(jobs, key=lambda job: (job.status is JobStatus.COMPLETED, not job.is_terminal))
+    rows = []
+    for job in order[:_ROWS]:
+        row = {name: escape(text) for name, text in job_row(job).items()}
+        if pages and job.key in pages:
+            row["vendor id"] = f"[{row['vendor id']}]({pages[job.key]})"
+        rows.append(row)
+    shown = [markdown_table(rows, JOB_COLUMNS)]
+    if len(jobs) > _ROWS:
+        shown.append(f"… and {len(jobs) - _ROWS} more; the table artifact lists all.")
+    return shown
+
+
+def next_steps(jobs: Sequence[Job], *, rerun: str = "") -> list[str]:
+    """What a person can do about jobs that have no counts; empty when there is nothing to do. `rerun`: a command."""
+    doubtful = [job for job in jobs if job.status is JobStatus.IN_DOUBT]
+    failed = [job for job in jobs if job.status is JobStatus.FAILED]
+    held = [job for job in jobs if job.is_held and not job.is_terminal]
+    steps = [f"- job `{job.key[:12]}` is in doubt: `qflows jobs resolve {job.key[:12]} …`" for job in doubtful[:5]]
+    steps += [
+        f"- job `{job.key[:12]}` is finished, its results cannot be had: {escape(job.queue_note or job.word or '')}"
+        for job in held[:5]
+    ]
+    for reason, n in Counter((job.error_code or "", job.error_message or "") for job in failed).most_common(5):
+        steps.append(f"- {_plural(n, 'job')} failed: {escape(': '.join(filter(None, reason)) or 'no reason given')}")
+    if failed and rerun:
+        steps.append(f"- to buy the holes again, and only those: `{rerun}`")
+    return ["## To do", "\n".join(steps)] if steps else []
+
+
+def histogram_section(histograms: Sequence[Histogram], *, of: int | None = None) -> list[str]:
+    """One plot of the first twelve programs; `of`: how many there are when not all are handed over."""
+    shown = [(title, values) for title, values in histograms[:PLOTS] if values]
+    drawn = histogram_png(shown[0][1], shown[0][0]) if len(shown) == 1 else histograms_png(shown) if shown else None
+    page = [image(drawn, ", ".join(title for title, _ in shown))] if drawn else []
+    more = (len(histograms) if of is None else of) - min(len(histograms), PLOTS)
+    return [*page, f"… and {more} more without a plot."] if more > 0 else page
+
+
+def value_section(values: Sequence[tuple[str, Sequence[Expectation]]]) -> list[str]:
+    """Expectation values with their standard errors, one line a program, twenty at most; empty when there are none."""
+    lines = [
+        f"- {escape(title)}: " + ", ".join(f"{one.value:.6g} ± {one.std_error:.2g}" for one in found[:_VALUES])
+        for title, found in values[:_ROWS]
+        if found
+    ]
+    return ["\n".join(lines)] if lines else []
+
+
+def _plural(n: int, noun: str) -> str:
+    return f"{n} {noun}{'s' if n != 1 else ''}"
+
+
+def _qpu(jobs: Iterable[Job]) -> str:
+    # where the vendor bills these seconds they stand under cost already
+    times = [job.timeline.qpu_s for job in jobs if not (job.cost and job.cost.unit == "qpu_s")]
+    seconds = [one for one in times if one is not None]
+    return f"{sum(seconds):.3g} QPU seconds" if seconds else ""
+
+
+def _spans(jobs: Sequence[Job]) -> str:
+    queued = [job.timeline.queue_s for job in jobs if job.timeline.queue_s is not None]
+    ran = [job.timeline.execution_s for job in jobs if job.timeline.execution_s is not None]
+    told = [f"{verb} {_span(found)}" for verb, found in (("queued", queued), ("ran", ran)) if found]
+    return ", ".join(told)
+
+
+def _span(found: Sequence[float]) -> str:
+    middle, longest = f"{median(found):.1f} s", f"{max(found):.1f} s"
+    return middle if middle == longest else f"{middle} (longest {longest})"
+
+
+def _last_end(jobs: Iterable[Job]) -> str:
+    ends: list[datetime] = [job.timeline.finished for job in jobs if job.timeline.finished is not None]
+    return f"last end {max(ends):%Y-%m-%d %H:%M:%S} UTC" if ends else ""

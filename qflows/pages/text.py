@@ -1,0 +1,66 @@
+"""Text and tables on a page: escaped and capped, because vendor text is data."""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from qflows.model import Job
+
+_TEXT_CAP = 400
+_MARKUP = re.compile(r"([\]<!`\\]|:(?=//))")
+_ACTIVE = re.compile(r"([\\`*_{}\[\]<>()#+!|~])")
+
+
+def escape(text: Any) -> str:
+    """Text that markdown shows as it is, on one line, bounded."""
+    flat = " ".join(str(text).split())
+    return _ACTIVE.sub(r"\\\1", flat if len(flat) <= _TEXT_CAP else flat[: _TEXT_CAP - 1] + "…")
+
+
+def cell(text: Any) -> str:
+    """Text for a table artifact. V1 reads cells as markdown and V2 shows them as they are (Prefect 3.8.8), so nothing
+    is escaped; what would become a link, an image or a tag is broken up by invisible spaces instead."""
+    flat = " ".join(str(text).split())
+    short = flat if len(flat) <= _TEXT_CAP else flat[: _TEXT_CAP - 1] + "…"
+    return _MARKUP.sub("\\1\u200b", short)
+
+
+def image(png: bytes, alt: str) -> str:
+    """A markdown image that carries its own bytes."""
+    return f"![{escape(alt)}](data:image/png;base64,{base64.b64encode(png).decode('ascii')})"
+
+
+JOB_COLUMNS = ("job", "name", "device", "shots", "status", "vendor id", "queue s", "run s", "cost", "note")
+
+
+def job_row(job: Job) -> dict[str, str]:
+    """One line of a job table; the same on a terminal, in the UI and as JSON."""
+    times = job.timeline
+    cost = job.cost
+    return {
+        "job": job.key[:12],
+        "name": job.name,
+        "device": job.device,
+        "shots": "exact" if job.shots is None else str(job.shots),
+        "status": job.status.value,
+        "vendor id": job.vendor_id or "",
+        "queue s": f"{times.queue_s:.1f}" if times.queue_s is not None else "",
+        "run s": f"{times.execution_s:.1f}" if times.execution_s is not None else "",
+        "cost": f"{'~' if cost.is_estimate else ''}{cost.amount:g} {cost.unit}" if cost else "",
+        "note": job.error_message or job.queue_note or "",
+    }
+
+
+def job_table(jobs: Sequence[Job]) -> list[dict[str, str]]:
+    """Rows for a table artifact."""
+    return [{column: cell(value) for column, value in job_row(job).items()} for job in jobs]
+
+
+def markdown_table(rows: Sequence[Mapping[str, str]], columns: Sequence[str]) -> str:
+    """A markdown table; cells must be escaped already."""
+    lines = [" | ".join(columns), " | ".join("---" for _ in columns)]
+    lines += [" | ".join(str(row.get(column, "")) for column in columns) for row in rows]
+    return "\n".join(f"| {line} |" for line in lines)

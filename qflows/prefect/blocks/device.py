@@ -1,0 +1,79 @@
+"""Device profiles as Prefect blocks: the type, and the look-up of a saved one by a device's name."""
+
+from __future__ import annotations
+
+import re
+
+import httpx
+from prefect.blocks.core import Block
+from prefect.client.orchestration import get_client
+from prefect.exceptions import ObjectNotFound
+from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
+from pydantic import ValidationError
+
+from qflows.core.profiles import DeviceFields, DeviceProfile
+from qflows.errors import DocumentError, NotSent
+
+BLOCK_NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")  # what Prefect accepts as the name of a block document
+# a server that hangs must not hold every first use of a device for Prefect's own six minutes
+_LOOK_UP_S = 5.0
+
+
+# both are pydantic models; Prefect narrows three signatures of the base class
+class DeviceProfileBlock(Block, DeviceFields):  # pyright: ignore[reportIncompatibleMethodOverride]
+    """A device that circuits can be sent to: vendor, limits, defaults, price, and the credentials it is used with.
+
+    The name of the block is what flows pass as `device=`. It wins over a profile of the same name that ships with
+    qflows.
+
+    Example:
+        Load a device profile:
+
+        ```python
+        from qflows.prefect.blocks.device import DeviceProfileBlock
+
+        device = DeviceProfileBlock.load("BLOCK_NAME")
+        ```
+    """
+
+    _block_type_name = "qflows Device Profile"
+    _block_type_slug = "qflows-device-profile"
+    _logo_url = "https://avatars.githubusercontent.com/PrefectHQ?s=200"  # pyright: ignore[reportAssignmentType]
+    _documentation_url = "https://docs.prefect.io/v3/concepts/blocks"  # pyright: ignore[reportAssignmentType]
+
+
+def saved_profile(name: str) -> DeviceProfile | None:
+    """The profile saved in Prefect under this name; None if there is none, or no API is configured.
+
+    One request. Raises NotSent when the configured API does not answer, because the shipped profile of that name may
+    mean another device or account; DocumentError for a saved document that is no profile.
+    """
+    url = PREFECT_API_URL.value()
+    if not url or not BLOCK_NAME.fullmatch(name):
+        return None
+    try:
+        with (
+            temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}),
+            get_client(httpx_settings={"timeout": httpx.Timeout(_LOOK_UP_S)}, sync_client=True) as api,
+        ):
+            document = api.read_block_document_by_name(
+                name, DeviceProfileBlock.get_block_type_slug(), include_secrets=False
+            )
+    except ObjectNotFound:
+        return None
+    except (httpx.HTTPError, RuntimeError, ValueError) as error:
+        # RuntimeError: what Prefect makes of some of these; ValueError: an answer that is not Prefect's
+        raise NotSent(
+            f"the Prefect API at {url} did not say whether a device {name!r} is saved there "
+            f"({type(error).__name__}); nothing was sent. Start it, or unset PREFECT_API_URL "
+            "to use the devices that ship with qflows",
+            provider="prefect",
+        ) from None
+    try:
+        return DeviceProfile.model_validate({**document.data, "name": name})
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+    raise DocumentError(
+        f"block {DeviceProfileBlock.get_block_type_slug()}/{name}, key {'.'.join(map(str, first['loc']))!r}: "
+        f"{first['msg']}; correct it in the UI or with `qflows apply`"
+    )

@@ -1,0 +1,92 @@
+"""Expectation values on devices that only sample: measurement circuits out, one estimate back.
+
+The grouping is written down with the job, so that counts are combined the way they were planned, also by a later
+version that would group otherwise.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
+
+from qflows.errors import ProgramRejected
+from qflows.model import Expectation, ItemResult
+from qflows.programs import Program
+from qflows.programs.observables import (
+    Group,
+    Member,
+    Observable,
+    basis_rotations,
+    estimate_each_from_counts,
+    group_qubitwise,
+)
+from qflows.programs.program import seal
+
+_REGISTER = "m"
+
+
+def plan(program: Program, observables: Sequence[Observable]) -> tuple[tuple[Program, ...], str]:
+    """Measurement programs, one per qubit-wise commuting group, and the plan as canonical JSON.
+
+    Every program measures all qubits into one register. Raises ProgramRejected when widths differ, or when nothing
+    needs measuring.
+    """
+    for observable in observables:
+        if observable.n_qubits != program.n_qubits:
+            raise ProgramRejected(
+                f"{program.name} has {program.n_qubits} qubits, an observable acts on {observable.n_qubits}; pad with I"
+            )
+    text = _plan_text(tuple(observables))
+    bases = [group.basis for group in read_plan(text) if group.needs_measurement]
+    if not bases:
+        raise ProgramRejected("the observables are multiples of the identity; their value needs no job")
+    return tuple(measured_in(program, basis) for basis in bases), text
+
+
+@lru_cache(maxsize=64)
+def _plan_text(observables: tuple[Observable, ...]) -> str:
+    groups = [
+        [group.basis, [[m.label, m.coeff.hex(), m.observable] for m in group.members]]
+        for group in group_qubitwise(list(observables))
+    ]
+    return json.dumps(groups, separators=(",", ":"))
+
+
+@lru_cache(maxsize=64)
+def read_plan(text: str) -> tuple[Group, ...]:
+    """The groups of a plan."""
+    return tuple(
+        Group(basis, tuple(Member(label, float.fromhex(coeff), place) for label, coeff, place in members))
+        for basis, members in json.loads(text)
+    )
+
+
+def measured_in(program: Program, basis: str) -> Program:
+    """`program` with its final measurements replaced by one of every qubit in `basis`, qubit i into bit i."""
+    if program.has_mid_circuit:
+        raise ProgramRejected(f"{program.name}: observables need a circuit without mid-circuit measurement or reset")
+    body = json.loads(program.text)
+    ops: list[Any] = [op for op in body["ops"] if op[0] != "measure"]
+    ops += [[gate, [], [qubit], []] for gate, qubit in basis_rotations(basis)]
+    ops += [["measure", [], [qubit], [qubit]] for qubit in range(program.n_qubits)]
+    return seal(
+        n_qubits=program.n_qubits,
+        n_clbits=program.n_qubits,
+        registers=[(_REGISTER, list(range(program.n_qubits)))],
+        phase=body["phase"],
+        ops=ops,
+        name=f"{program.name}[{basis}]",
+    )
+
+
+def combine(text: str, items: Sequence[ItemResult], shots: int | None) -> ItemResult:
+    """One item with `expectations` from the counts (or exact probabilities) of all measurement programs."""
+    exact = shots is None
+    histograms = [dict((item.probabilities if exact else item.counts) or {}) for item in items]
+    values = estimate_each_from_counts(read_plan(text), histograms, shots)
+    return ItemResult(
+        expectations=tuple(Expectation(value.value, value.std_error) for value in values),
+        metadata={"groups": len(items), "shots_per_group": shots},
+    )
