@@ -57,7 +57,7 @@ newest-braket: .venv/.test
 	@echo 'cloudpickle>=3.1.1' > .venv-newest/override.txt
 	@$(BIN)/uv pip install --quiet --python .venv-newest/bin/python --override .venv-newest/override.txt \
 	  'amazon-braket-sdk>=1.127' -e '.[test]'
-	.venv-newest/bin/python -m pytest -q tests/providers/braket tests/unit/test_programs_braket.py \
+	.venv-newest/bin/python -m pytest -q tests/providers/braket tests/programs/test_programs_braket.py \
 	  tests/providers/local tests/sandbox/test_braket_client_conformance.py
 
 clean:

@@ -40,7 +40,7 @@ if __name__ == "__main__":
 
 def inside() -> int:
     """With Prefect, Ray and qflows at hand: two lives of one run against an emulated IonQ."""
-    sys.path.insert(0, str(ROOT / "tests" / "flows"))
+    sys.path.insert(0, str(ROOT / "tests" / "prefect"))
     from prefect_server import running
 
     from qflows.sandbox import Sandbox

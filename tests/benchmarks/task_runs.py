@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "flows"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "prefect"))
 
 import httpx  # noqa: E402
 from prefect_server import SERVER_SETTINGS, PrefectServer, running  # noqa: E402
