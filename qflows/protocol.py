@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict
 
 from qflows.keys import content_digest, digest
 from qflows.model import Cost, ItemResult
-from qflows.programs import Program
+from qflows.programs import Feature, Program
 from qflows.programs.observables import Observable
 
 
@@ -33,6 +33,17 @@ class VendorCredentials(BaseModel):
     title: ClassVar[str]
     logo_url: ClassVar[str]
     documentation_url: ClassVar[str]
+
+
+class VendorOptions(BaseModel):
+    """Base of the options a vendor takes for one job; its fields are what `options=` may hold.
+
+    Values are checked strictly, so that "no" is not a true bool; text from a command line goes through `parse`. What
+    was set explicitly is sent, also when it is false. A field whose vendor default costs money says so in
+    `json_schema_extra={"vendor_default": ..., "costs": "why"}`.
+    """
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
 class Lookup(StrEnum):
@@ -132,6 +143,11 @@ class Limits:
     max_programs: int | None = None
     exact: bool = False  # may run without shots
     mid_circuit: bool = False  # reset, or gates after a measurement
+    max_total_shots: int | None = None  # summed over the programs of one job
+    max_unfinished: int | None = None  # jobs of the account at work on the device at once; more are paced, not refused
+    labels: tuple[int, ...] | None = None  # the vendor's numbers of the qubits, where they are not 0 to n-1
+    measures_all: bool = False  # every qubit must be measured; qflows measures the others and drops their columns
+    takes: frozenset[Feature] | None = None  # what programs may hold beyond gates and final measurements
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +178,27 @@ class Found:
 
     vendor_id: str
     created_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A submission that is ready for the wire. `body` is the adapter's own; `note`: what compiling changed."""
+
+    spec: JobSpec
+    key: str
+    body: Any
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RawAnswer:
+    """What a vendor answered for a finished job, as bytes, before anything is read out of it.
+
+    `documents`: bodies by a name that `decode` knows, in the order they were fetched. Kept once and for good, so that
+    a later version can decode again without the vendor.
+    """
+
+    documents: Mapping[str, bytes]
 
 
 class Phase(StrEnum):
@@ -243,6 +280,22 @@ class Provider(Protocol):
         """Raises ProgramRejected for what this vendor's wire format cannot carry. No I/O."""
         ...
 
+    def options_model(self, device_id: str) -> type[VendorOptions]:
+        """The options that jobs on this device take. No I/O."""
+        ...
+
+    def prepare(self, spec: JobSpec, key: str) -> Prepared:
+        """Everything up to the first byte of the submission: compiling, reading targets, building the body.
+
+        Nothing that it raises leaves a doubt: ProgramRejected or Refused for a job that cannot be sent, NotSent when
+        something it needs is out of reach; anything else counts as a rejection, with its text.
+        """
+        ...
+
+    def send(self, prepared: Prepared) -> Accepted:
+        """Sends one prepared job, once. Anything but a clear answer raises Ambiguous."""
+        ...
+
     def submit(self, spec: JobSpec, key: str) -> Accepted:
         """Sends one job that bears `key`, once. Anything but a clear answer raises Ambiguous."""
         ...
@@ -259,6 +312,15 @@ class Provider(Protocol):
 
     def exists(self, vendor_id: str) -> bool:
         """Asks for one job by its id: False only on the vendor's own word that it has no such job."""
+        ...
+
+    def fetch(self, vendor_id: str, spec: JobSpec) -> RawAnswer:
+        """Downloads everything a finished job gave, cost included; safe to repeat. Nothing is interpreted beyond what
+        finding the documents needs."""
+        ...
+
+    def decode(self, raw: RawAnswer, spec: JobSpec, key: str) -> VendorResult:
+        """Reads a downloaded answer. Pure: no I/O, the same answer for the same bytes. Raises Unreadable."""
         ...
 
     def result(self, vendor_id: str, spec: JobSpec, key: str) -> VendorResult:

@@ -58,7 +58,7 @@ def test_document_that_is_no_mapping_is_refused(text: str) -> None:
 
 @pytest.mark.parametrize("text", ["[" * 100_000, "{a: " * 50_000, "a:\n" + " - " * 5_000])
 def test_deep_nesting_is_refused_before_it_is_built(text: str) -> None:
-    with pytest.raises(DocumentError, match=r"f\.yaml, line 1: "):
+    with pytest.raises(DocumentError, match=r"f\.yaml, line \d+: "):
         documents.parse(text, "f.yaml")
 
 
