@@ -55,6 +55,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "ledger upgrade": ("QFLOWS_LEDGER_URL=postgresql+psycopg://me@host/qflows qflows ledger upgrade",),
     "ledger where": ("qflows ledger where",),
     "sandbox start": ("qflows sandbox start --vendors ionq,ibm --clock time:2,1",),
+    "sandbox switches": ("qflows sandbox switches qbraid",),
 }
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-import subprocess
+import json
+import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+
+from qflows.cli.screen import Exit, print_json, print_rows
 
 app = typer.Typer(help="Loopback emulators of the vendors' APIs.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -21,16 +24,68 @@ def start(
     ] = "time:2,1",
     state_dir: Annotated[Path | None, typer.Option(help="Remember jobs here over restarts.")] = None,
 ) -> None:
-    """Start the sandbox in the foreground and print the environment to export; Ctrl-C stops it.
+    """Start the sandbox and print the environment to export.
+
+    It runs in the foreground; Ctrl-C, SIGTERM or the end of the terminal takes it down with its worker process.
 
     The vendors' own clients and qflows then talk to it: export what it prints in another terminal.
     """
     command = [sys.executable, "-m", "qflows.sandbox", "--port", port, "--clock", clock]
     command += ["--vendors", vendors] if vendors else []
     command += ["--state-dir", str(state_dir)] if state_dir else []
-    process = subprocess.Popen(command)
+    sys.stdout.flush()
+    # in place of this process, so that whatever stops this one (SIGTERM of a container, too) stops the sandbox
+    os.execv(sys.executable, command)
+
+
+@app.command("switches")
+def switches(
+    vendor: Annotated[str | None, typer.Argument(help="Only this vendor.")] = None,
+    at: Annotated[
+        str | None, typer.Option(metavar="URL", help="A running sandbox; else the positions at start.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+) -> None:
+    """List every named switch with position and source.
+
+    A switch is a point that a vendor's documents leave open, or trouble to rehearse. Set one in a running sandbox with
+    `POST URL/_sandbox/switches`, or `Sandbox.admin.switches(vendor, name=value)` in Python.
+    """
+    from qflows.sandbox.run import known_vendors, load_vendor
+
+    vendors = known_vendors()
+    if vendor is not None and vendor not in vendors:
+        raise _usage(f"the sandbox has no vendor {vendor!r}; it has {', '.join(vendors)}")
+    now = _positions(at) if at else {}
+    rows = [
+        {
+            "vendor": name,
+            "switch": switch.name,
+            "position": now.get(name, {}).get(switch.name, {}).get("value", switch.default),
+            "default": switch.default,
+            "choices": list(switch.choices),
+            "meaning": switch.note,
+            "source": switch.source,
+        }
+        for name in ([vendor] if vendor else vendors)
+        for switch in load_vendor(name).all_switches()
+    ]
+    if as_json:
+        print_json(rows)
+        return
+    shown = [row | {"position": json.dumps(row["position"])} for row in rows]
+    print_rows(shown, ["vendor", "switch", "position", "meaning", "source"], as_json=False, empty="no switches")
+
+
+def _positions(url: str) -> dict[str, Any]:
+    from qflows.sandbox import Admin, AdminError
+
     try:
-        code = process.wait()
-    except KeyboardInterrupt:
-        code = process.wait()  # Ctrl-C reached the child as well; it stops by itself
-    raise typer.Exit(0 if code in (0, 130, -2) else 1)
+        return Admin(url.rstrip("/")).switches()
+    except (AdminError, OSError, ValueError) as error:
+        raise _usage(f"no sandbox answers at {url}: {error}") from None
+
+
+def _usage(message: str) -> typer.Exit:
+    typer.secho(f"qflows: {message}", err=True, fg="red")
+    return typer.Exit(Exit.USAGE)

@@ -119,6 +119,7 @@ async def serve(options: Options, on_up: Callable[[Running], None]) -> None:
         lifespan="off",
         log_level="warning",
         access_log=False,
+        date_header=False,  # the sandbox has a clock of its own
         # longer than any client keeps a connection, or the close would look like a fault nobody scripted
         timeout_keep_alive=3600,
         timeout_graceful_shutdown=1,

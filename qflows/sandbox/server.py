@@ -7,6 +7,8 @@ import logging
 import time
 import uuid
 from collections.abc import Mapping
+from email.utils import formatdate
+from typing import cast
 
 from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
@@ -18,7 +20,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from qflows.sandbox.admin import Admin
 from qflows.sandbox.errors import Refusal
 from qflows.sandbox.faults import Fault
-from qflows.sandbox.transport import NoAnswer, Truncated
+from qflows.sandbox.transport import NoAnswer, Slow, Truncated
 from qflows.sandbox.vendor import Call, Route, Vendor
 from qflows.sandbox.world import World
 
@@ -87,10 +89,28 @@ class VendorApp:
             logger.exception("%s %s", request.method, request.url.path)
             response = self.vendor.refuse(Refusal(500, "the sandbox failed; see its log"))
         response.headers.setdefault("x-request-id", str(uuid.uuid4()))
+        response = self._as_switched(response)
         status = 0 if isinstance(response, NoAnswer) else response.status_code
         # closed before the answer is sent, so that who has the answer finds it in the journal
         self.world.journal.close(entry, status=status, duration_ms=(time.perf_counter() - began) * 1000)
         await response(scope, receive, send)
+
+    def _as_switched(self, response: Response) -> Response:
+        """Date, Retry-After and body as the switches of every vendor have them."""
+        switches = self.world.switches[self.vendor.name]
+        now = self.world.clock.now() + float(switches["clock_skew_s"])
+        response.headers["date"] = formatdate(now, usegmt=True)
+        if wait_s := response.headers.get("retry-after"):
+            del response.headers["retry-after"]
+            if text := _retry_after(float(wait_s), str(switches["retry_after_form"]), now):
+                response.headers["retry-after"] = text
+        if isinstance(response, NoAnswer | Truncated):
+            return response
+        if padding := int(switches["body_padding"]):
+            response.body = bytes(response.body) + b" " * padding
+            response.headers["content-length"] = str(len(response.body))
+        pace = float(switches["body_bytes_per_s"])
+        return Slow(response, pace) if pace > 0 else response
 
     async def _body(self, request: Request) -> bytes:
         limit = self.vendor.max_body_bytes
@@ -114,6 +134,8 @@ class VendorApp:
         try:
             if not route.is_open:
                 self.vendor.authorise(call)
+            if route.name in str(call.switch("denied_routes")).split(","):
+                raise Refusal(403, "these credentials may not do this")
             response = await route.endpoint(call)
         except Refusal as refusal:
             response = self.vendor.refuse(refusal)
@@ -180,9 +202,24 @@ class VendorApp:
         return self.vendor.refuse(refusal)
 
 
+def _retry_after(seconds: float, form: str, now: float) -> str | None:
+    """`seconds` in one of `switch.RETRY_AFTER_FORMS`."""
+    return {
+        "seconds": f"{seconds:g}",
+        "date": formatdate(now + seconds, usegmt=True),
+        "milliseconds": f"{round(seconds * 1000)}",
+        "fraction": f"{seconds + 0.25:.2f}",
+        "huge": "5000000",
+        "infinite": "inf",
+        "nan": "nan",
+        "negative": f"-{seconds:g}",
+        "absent": None,
+    }[form]
+
+
 def build(world: World, ports: Mapping[int, str]) -> ASGIApp:
     """The application for all listeners: the admin API on every port, and on each port the vendor that owns it."""
-    vendors = {port: VendorApp(world.vendors[name]) for port, name in ports.items()}
+    vendors = {port: VendorApp(cast(Vendor, world.vendors[name])) for port, name in ports.items()}
     admin = Starlette(routes=[Mount("/_sandbox", routes=Admin(world, ports).routes())])
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:

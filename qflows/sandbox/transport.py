@@ -50,3 +50,25 @@ class Truncated(Response):
         await send(half | {"more_body": True})
         scope["state"][STATE_KEY].close()
         await _gone(receive)
+
+
+class Slow(Response):
+    """Sends a response whole, its body at so many bytes a second."""
+
+    def __init__(self, whole: Response, bytes_per_s: float) -> None:
+        super().__init__(whole.body, whole.status_code)
+        self.raw_headers = whole.raw_headers
+        self._bytes_per_s = bytes_per_s
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the head at once, then a piece every twentieth of a second, or a byte where that is too much."""
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        body, size = bytes(self.body), max(1, round(self._bytes_per_s / 20))
+        gone = asyncio.create_task(_gone(receive))
+        for start in range(0, len(body), size):
+            done, _ = await asyncio.wait([gone], timeout=size / self._bytes_per_s)
+            if done:
+                return  # nobody is there any more
+            await send({"type": "http.response.body", "body": body[start : start + size], "more_body": True})
+        gone.cancel()
+        await send({"type": "http.response.body", "body": b""})

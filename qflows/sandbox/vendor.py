@@ -7,7 +7,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from starlette.datastructures import Headers, QueryParams
 from starlette.responses import Response
@@ -16,35 +16,10 @@ from qflows.sandbox.errors import Refusal
 from qflows.sandbox.faults import Fault
 from qflows.sandbox.jobs import Job, Outcome, Work
 from qflows.sandbox.journal import Entry
-
-if TYPE_CHECKING:
-    from qflows.sandbox.world import World
+from qflows.sandbox.switch import COMMON, Switch
+from qflows.sandbox.world import World
 
 MAX_DEPTH = 64
-SwitchValue = str | int | float | bool
-
-
-@dataclass(frozen=True)
-class Switch:
-    """A choice the vendor's documentation leaves open. `choices` is empty for a number or a flag of default's type."""
-
-    name: str
-    default: SwitchValue
-    note: str
-    choices: tuple[SwitchValue, ...] = ()
-
-    def check(self, value: Any) -> SwitchValue:
-        """The value if it is allowed. Raises ValueError that lists what is."""
-        if self.choices:
-            if value not in self.choices or isinstance(value, bool) != isinstance(self.default, bool):
-                raise ValueError(f"{self.name} is one of {', '.join(map(repr, self.choices))}, not {value!r}")
-            return value
-        if isinstance(self.default, bool) != isinstance(value, bool):
-            raise ValueError(f"{self.name} is of type {type(self.default).__name__}, not {value!r}")
-        allowed = (int, float) if isinstance(self.default, float) else (type(self.default),)
-        if not isinstance(value, allowed):
-            raise ValueError(f"{self.name} is of type {type(self.default).__name__}, not {value!r}")
-        return value
 
 
 @dataclass(frozen=True)
@@ -128,6 +103,11 @@ class Vendor(ABC):
 
     def __init__(self, world: World) -> None:
         self.world = world
+
+    @classmethod
+    def all_switches(cls) -> tuple[Switch, ...]:
+        """The vendor's own switches, then those of every vendor."""
+        return (*cls.switches, *COMMON)
 
     @abstractmethod
     def routes(self) -> Sequence[Route]:

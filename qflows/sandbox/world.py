@@ -3,19 +3,38 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Protocol
 
 from qflows.sandbox.clock import Clock, Pace
 from qflows.sandbox.engine import Engine
 from qflows.sandbox.errors import WorkError
 from qflows.sandbox.faults import Fault, Faults, Holds
-from qflows.sandbox.jobs import Job, JobStore
+from qflows.sandbox.jobs import Job, JobStore, Outcome
 from qflows.sandbox.journal import Journal
 from qflows.sandbox.statelog import StateLog
-from qflows.sandbox.vendor import SwitchValue, Vendor
+from qflows.sandbox.switch import Switch, SwitchValue
+
+
+class Plugged(Protocol):
+    """What those who run a world need of a vendor; `vendor.Vendor` is the class to derive from."""
+
+    name: ClassVar[str]
+    preload: ClassVar[tuple[str, ...]]
+
+    def all_switches(self) -> tuple[Switch, ...]:
+        """All choices this vendor has."""
+        ...
+
+    def env(self, url: str) -> dict[str, str]:
+        """Environment that points the vendor's own client at `url`."""
+        ...
+
+    def parent_outcome(self, parent: Job, children: Sequence[Job]) -> Outcome:
+        """How a parent ends once all its children have ended."""
+        ...
 
 
 class Shelf(Mapping[str, dict[str, Any]]):
@@ -71,14 +90,14 @@ class World:
         self.holds = Holds()
         self.jobs = JobStore()
         self.journal = Journal(lambda entry: self._log.append("request", str(entry.n), entry.to_doc))
-        self.vendors: dict[str, Vendor] = {}
+        self.vendors: dict[str, Plugged] = {}
         self.switches: dict[str, dict[str, SwitchValue]] = {}
         self.engine = Engine()
 
-    def add(self, vendor: Vendor) -> None:
+    def add(self, vendor: Plugged) -> None:
         """Plug in a vendor, with its switches at their defaults."""
         self.vendors[vendor.name] = vendor
-        self.switches[vendor.name] = {switch.name: switch.default for switch in vendor.switches}
+        self.switches[vendor.name] = {switch.name: switch.default for switch in vendor.all_switches()}
 
     def shelf(self, vendor: str, kind: str) -> Shelf:
         """The vendor's documents of a kind."""
@@ -116,7 +135,7 @@ class World:
 
     def set_switches(self, vendor: str, values: Mapping[str, Any]) -> None:
         """Change switches, all or none. Raises KeyError for an unknown vendor, ValueError for a bad name or value."""
-        known = {switch.name: switch for switch in self.vendors[vendor].switches}
+        known = {switch.name: switch for switch in self.vendors[vendor].all_switches()}
         if unknown := set(values) - set(known):
             raise ValueError(f"{vendor} has no switch {sorted(unknown)[0]!r}; it has {', '.join(sorted(known))}")
         checked = {name: known[name].check(value) for name, value in values.items()}
@@ -136,7 +155,7 @@ class World:
             shelf.clear()
         self.clock = Clock(self._first_pace)
         for vendor in self.vendors.values():
-            self.switches[vendor.name] = {switch.name: switch.default for switch in vendor.switches}
+            self.switches[vendor.name] = {switch.name: switch.default for switch in vendor.all_switches()}
         self._log.clear()
 
     # -- jobs --------------------------------------------------------------------------------------------------
@@ -296,11 +315,11 @@ class World:
         return len(gone)
 
     def describe_switches(self) -> dict[str, dict[str, Any]]:
-        """Switches by vendor: value, default, choices and note."""
+        """Switches by vendor: value, default, choices, note and source."""
         return {
             vendor.name: {
                 switch.name: asdict(switch) | {"value": self.switches[vendor.name][switch.name]}
-                for switch in vendor.switches
+                for switch in vendor.all_switches()
             }
             for vendor in self.vendors.values()
         }
