@@ -1,0 +1,302 @@
+"""HTTP exchanges that end: one deadline for everything, a size cap per answer, secrets taken out before anybody reads.
+
+An exchange that fails says in its type what that proves: `NotSent` before the first byte of the request, `Unreadable`
+for a body above its cap, `Ambiguous` for all else. Vendor-free; what an answer means is the adapter's business.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable, Iterable, Mapping
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any
+from urllib.parse import quote, quote_plus, urlsplit
+
+import httpcore
+import httpx
+
+from qflows.errors import Ambiguous, CredentialsMissing, NotSent, ProviderError, Unreadable
+
+MAX_RETRY_AFTER_S = 300.0
+"""Longest pause a vendor can ask for: one wrong header must not stop an account's polling for hours."""
+MAX_BYTES = 4_000_000
+"""Size cap of an answer where the route needs no more."""
+BODY_EXCERPT = 4_000
+"""Characters of a body that errors carry."""
+
+_LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
+_SHORTEST_SECRET = 12  # shorter ones are placeholders of a test or a sandbox, and may be ordinary words
+# provably before the first byte; ProxyError is raised while a tunnel is asked for
+_NEVER_LEFT = (
+    httpx.ConnectError,
+    httpx.ConnectTimeout,
+    httpx.PoolTimeout,
+    httpx.UnsupportedProtocol,
+    httpx.LocalProtocolError,
+    httpx.ProxyError,
+)
+_WRITE_CHUNK = 65_536
+_deadline: ContextVar[float | None] = ContextVar("deadline", default=None)
+
+Headers = Mapping[str, str]
+Params = Iterable[tuple[str, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A complete answer. Header names are in lower case; a secret that the vendor quotes is already out of it."""
+
+    status: int
+    headers: Headers
+    content: bytes = field(repr=False)
+
+    @property
+    def is_success(self) -> bool:
+        """2xx."""
+        return 200 <= self.status < 300
+
+    @property
+    def text(self) -> str:
+        """The beginning of the body, for errors and messages."""
+        return self.content[: 4 * BODY_EXCERPT].decode("utf-8", "replace")[:BODY_EXCERPT]
+
+    def json(self) -> Any:
+        """The body as JSON, None where it is none: a page of a gateway, a text, or numbers that are no numbers."""
+        try:
+            return json.loads(self.content, parse_constant=_no_number)
+        except (ValueError, RecursionError):
+            return None
+
+    @property
+    def retry_after_s(self) -> float | None:
+        """The pause the vendor asks for, 0 to MAX_RETRY_AFTER_S seconds; None where it asks for none."""
+        return retry_after_s(self.headers)
+
+    @property
+    def skew_s(self) -> float | None:
+        """Seconds by which the vendor's clock is ahead of ours, from its `Date` header; None without one."""
+        there = _http_date(self.headers.get("date"))
+        return None if there is None else (there - datetime.now(UTC)).total_seconds()
+
+
+def retry_after_s(headers: Headers) -> float | None:
+    """Seconds of a `Retry-After` header, in any of its forms: seconds, decimals, or an HTTP date.
+
+    A date is compared with the answer's own `Date`, so that a wrong clock here changes nothing. At most
+    MAX_RETRY_AFTER_S; None for a header that is absent or says no number.
+    """
+    text = headers.get("retry-after", "").strip()
+    try:
+        seconds = float(text)
+    except ValueError:
+        until = _http_date(text)
+        if until is None:
+            return None
+        seconds = (until - (_http_date(headers.get("date")) or datetime.now(UTC))).total_seconds()
+    return None if math.isnan(seconds) else min(max(seconds, 0.0), MAX_RETRY_AFTER_S)
+
+
+def _http_date(text: str | None) -> datetime | None:
+    """One of the three forms of RFC 9110, section 5.6.7."""
+    try:
+        found = parsedate_to_datetime(text) if text else None
+    except (ValueError, TypeError, OverflowError):
+        return None
+    return found.replace(tzinfo=UTC) if found is not None and found.tzinfo is None else found
+
+
+def _no_number(text: str) -> None:
+    raise ValueError(f"{text} is not JSON")
+
+
+def redactor(secrets: Iterable[str]) -> Callable[[bytes], bytes]:
+    """A function that takes `secrets` out of a body, also where they stand JSON- or URL-escaped."""
+    marks = {
+        form.encode()
+        for secret in secrets
+        if len(secret) >= _SHORTEST_SECRET
+        for form in (secret, json.dumps(secret)[1:-1], quote(secret, safe=""), quote_plus(secret))
+    }
+    ordered = sorted(marks, key=len, reverse=True)
+
+    def redact(content: bytes) -> bytes:
+        for mark in ordered:
+            if mark in content:
+                content = content.replace(mark, b"[secret]")
+        return content
+
+    return redact
+
+
+class BoundedHttp:
+    """Sends requests to one vendor, each once, each within bounds. Safe for several threads. Its repr is the address.
+
+    `timeout_s` bounds a whole exchange: waiting for a connection, sending, and reading the last byte.
+    """
+
+    def __init__(self, *, name: str, base_url: str, headers: Headers, secrets: Iterable[str], timeout_s: float) -> None:
+        parts = urlsplit(base_url)
+        is_loopback = parts.hostname in _LOOPBACK
+        if parts.scheme != "https" and not is_loopback:
+            raise CredentialsMissing(f"the {name} address {base_url} is not https; a key must not travel in clear")
+        self.name = name
+        self.base_url = base_url
+        self.origin = f"{parts.scheme}://{parts.netloc}"
+        self.timeout_s = timeout_s
+        self._redact = redactor(secrets)
+        self.client = httpx.Client(
+            headers={"User-Agent": "qflows", **headers},
+            timeout=timeout_s,
+            follow_redirects=False,
+            trust_env=not is_loopback,  # a proxy of the environment cannot reach our loopback
+            limits=httpx.Limits(max_connections=16, max_keepalive_connections=16),
+        )
+        _bound(self.client)
+
+    def __repr__(self) -> str:
+        return f"BoundedHttp({self.base_url})"
+
+    def exchange(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: Params = (),
+        json_body: Any = None,
+        content: bytes | None = None,
+        headers: Headers | None = None,
+        max_bytes: int = MAX_BYTES,
+    ) -> Answer:
+        """One request and its complete answer, whatever its status. `path` is below `base_url`, or a whole URL.
+
+        Raises NotSent when no byte left, Unreadable for a body above `max_bytes`, Ambiguous when no complete answer
+        came in time. A `path` or body that cannot be written down is NotSent too.
+        """
+        url = path if path.startswith(self.origin + "/") else self.base_url + path
+        where = f"{method} {urlsplit(url).path[:200]}"
+        try:
+            if json_body is not None:
+                content = json.dumps(json_body, separators=(",", ":"), allow_nan=False).encode()
+                headers = {"Content-Type": "application/json", **(headers or {})}
+            request = self.client.build_request(
+                method, url, params=list(params) or None, content=content, headers=headers
+            )
+        # nothing that fails here has left; from None: frames of the transport hold the key in their locals
+        except (httpx.InvalidURL, ValueError, TypeError, RecursionError) as error:
+            raise NotSent(f"{where} to {self.name} cannot be written: {error!s:.300}", provider=self.name) from None
+        token = _deadline.set(time.monotonic() + self.timeout_s)
+        try:
+            answer = self.client.send(request, stream=True)
+            try:
+                content = self._body(answer, where, max_bytes)
+            finally:
+                answer.close()
+        except _NEVER_LEFT as error:
+            raise NotSent(f"{self.name} cannot be reached: {error!s:.300}", provider=self.name) from None
+        except (httpx.HTTPError, httpx.StreamError) as error:
+            raise self._no_answer(where, type(error).__name__) from None
+        finally:
+            _deadline.reset(token)
+        headers_in = {
+            name.lower(): self._redact(value.encode("utf-8", "replace")).decode()
+            for name, value in answer.headers.items()
+        }
+        return Answer(answer.status_code, headers_in, self._redact(content))
+
+    def _body(self, answer: httpx.Response, where: str, max_bytes: int) -> bytes:
+        chunks: list[bytes] = []
+        size = 0
+        for chunk in answer.iter_bytes():
+            chunks.append(chunk)
+            size += len(chunk)
+            if size > max_bytes:
+                raise Unreadable(
+                    f"{self.name} answered {where} with more than {max_bytes} bytes, where no answer is that large; "
+                    "the rest was not read",
+                    provider=self.name,
+                    http_status=answer.status_code,
+                )
+        return b"".join(chunks)
+
+    def _no_answer(self, where: str, reason: str) -> ProviderError:
+        return Ambiguous(
+            f"{self.name} gave no complete answer to {where} within {self.timeout_s:g} s ({reason})",
+            provider=self.name,
+        )
+
+
+def _bound(client: httpx.Client) -> None:
+    """Gives every connection of a client the deadline of the exchange that uses it.
+
+    httpx's timeouts are for each read and write alone, so that one byte a second would never end. Its pools have no
+    public place for a network backend; a test with slow headers and slow bodies fails if this one stops working.
+    """
+    for transport in [client._transport, *client._mounts.values()]:
+        pool: Any = getattr(transport, "_pool", None)
+        if pool is not None:
+            pool._network_backend = _Backend(pool._network_backend)
+
+
+def _remaining_s(timeout: float | None, error: type[Exception]) -> float | None:
+    deadline = _deadline.get()
+    if deadline is None:
+        return timeout
+    left = deadline - time.monotonic()
+    if left <= 0:
+        raise error("the deadline of the exchange has passed")
+    return left if timeout is None else min(left, timeout)
+
+
+class _Backend(httpcore.NetworkBackend):
+    def __init__(self, inner: httpcore.NetworkBackend) -> None:
+        self._inner = inner
+
+    def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
+        socket_options: Any = None,
+    ) -> httpcore.NetworkStream:
+        left = _remaining_s(timeout, httpcore.ConnectTimeout)
+        return _Stream(self._inner.connect_tcp(host, port, left, local_address, socket_options))
+
+    def connect_unix_socket(
+        self, path: str, timeout: float | None = None, socket_options: Any = None
+    ) -> httpcore.NetworkStream:
+        left = _remaining_s(timeout, httpcore.ConnectTimeout)
+        return _Stream(self._inner.connect_unix_socket(path, left, socket_options))
+
+    def sleep(self, seconds: float) -> None:
+        self._inner.sleep(seconds)
+
+
+class _Stream(httpcore.NetworkStream):
+    def __init__(self, inner: httpcore.NetworkStream) -> None:
+        self._inner = inner
+
+    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        return self._inner.read(max_bytes, _remaining_s(timeout, httpcore.ReadTimeout))
+
+    def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        for start in range(0, len(buffer), _WRITE_CHUNK):
+            left = _remaining_s(timeout, httpcore.WriteTimeout)
+            self._inner.write(buffer[start : start + _WRITE_CHUNK], left)
+
+    def close(self) -> None:
+        self._inner.close()
+
+    def start_tls(
+        self, ssl_context: Any, server_hostname: str | None = None, timeout: float | None = None
+    ) -> httpcore.NetworkStream:
+        left = _remaining_s(timeout, httpcore.ConnectTimeout)
+        return _Stream(self._inner.start_tls(ssl_context, server_hostname, left))
+
+    def get_extra_info(self, info: str) -> Any:
+        return self._inner.get_extra_info(info)

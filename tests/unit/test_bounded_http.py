@@ -1,0 +1,176 @@
+"""Exchanges end in time and in size, and say what their failure proves, against real sockets."""
+
+from __future__ import annotations
+
+import gzip
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from functools import partial
+
+import pytest
+
+from qflows.bounded_http import MAX_RETRY_AFTER_S, BoundedHttp, redactor, retry_after_s
+from qflows.errors import Ambiguous, CredentialsMissing, NotSent, Unreadable
+
+KEY = "secret-key-0123456789"
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s"
+
+
+@contextmanager
+def server(answer: Callable[[socket.socket], None]) -> Iterator[str]:
+    """One connection at a time; `answer` writes what it likes after the request's headers were read."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    is_over = threading.Event()
+
+    def serve() -> None:
+        while not is_over.is_set():
+            try:
+                peer, _ = listener.accept()
+            except OSError:
+                return
+            with peer:
+                try:
+                    peer.recv(65_536)
+                    answer(peer)
+                except OSError:
+                    pass
+
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+    finally:
+        is_over.set()
+        listener.shutdown(socket.SHUT_RDWR)
+        listener.close()
+        thread.join(5)
+
+
+def client(url: str, timeout_s: float = 5) -> BoundedHttp:
+    return BoundedHttp(name="acme", base_url=url, headers={"X-Key": KEY}, secrets=[KEY], timeout_s=timeout_s)
+
+
+def _say(text: bytes, peer: socket.socket) -> None:
+    peer.sendall(text)
+
+
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 40\r\n\r\n"
+
+
+@pytest.mark.parametrize("at_once", [0, len(HEAD), len(HEAD) + 1], ids=["headers", "body", "rest"])
+def test_a_byte_now_and_then_does_not_hold_the_caller(at_once: int) -> None:
+    whole = HEAD + b" " * 40
+
+    def answer(peer: socket.socket) -> None:
+        peer.sendall(whole[:at_once])
+        for place in range(at_once, len(whole)):
+            time.sleep(0.05)
+            peer.sendall(whole[place : place + 1])
+
+    with server(answer) as url, pytest.raises(Ambiguous, match="no complete answer"):
+        client(url, timeout_s=0.3).exchange("GET", "/x")
+
+
+@pytest.mark.parametrize("is_packed", [False, True])
+def test_body_above_the_cap_is_unreadable_and_not_kept(is_packed: bool) -> None:
+    body = b"[" + b"1," * 500_000 + b"1]"
+    packed = gzip.compress(body)
+    headers = f"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: {len(packed)}\r\n\r\n".encode()
+    whole = headers + packed if is_packed else OK % (len(body), body)
+    with server(lambda peer: peer.sendall(whole)) as url:
+        with pytest.raises(Unreadable, match="more than 1000 bytes"):
+            client(url).exchange("GET", "/x", max_bytes=1000)
+        assert len(client(url).exchange("GET", "/x", max_bytes=2_000_000).json()) == 500_001
+
+
+def test_what_never_left_is_not_sent() -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{probe.getsockname()[1]}"
+    with pytest.raises(NotSent):
+        client(url).exchange("GET", "/x")
+    with pytest.raises(NotSent):
+        client(url).exchange("GET", "/" + "x" * 100_000)
+    with pytest.raises(NotSent):
+        client(url).exchange("POST", "/x", json_body={"angle": float("nan")})
+    with pytest.raises(NotSent):
+        client(url).exchange("GET", "/x", headers={"a": "b\r\nc: d"})
+
+
+def test_dropped_answer_is_a_doubt() -> None:
+    for beginning in (b"", b"HTTP/1.1 200 OK\r\nContent-Length: 90\r\n\r\n{"):
+        with server(partial(_say, beginning)) as url, pytest.raises(Ambiguous):
+            client(url).exchange("POST", "/x", json_body={})
+
+
+def test_quoted_secret_is_taken_out_of_body_and_headers() -> None:
+    body = f'{{"you sent": "{KEY}"}}'.encode()
+    head = f"HTTP/1.1 403 No\r\nX-Echo: {KEY}\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+    with server(lambda peer: peer.sendall(head + body)) as url:
+        answer = client(url).exchange("GET", "/x")
+    assert answer.json() == {"you sent": "[secret]"}
+    assert KEY not in repr(answer) + str(answer.headers) + answer.text
+
+
+def test_escaped_secrets_are_found_and_short_ones_left() -> None:
+    key = 'sl/ash "quoted" +'
+    redact = redactor([key, "short"])
+    assert redact(b'sl%2Fash%20%22quoted%22%20%2B or "sl/ash \\"quoted\\" +" short') == b'[secret] or "[secret]" short'
+
+
+def test_plain_http_is_for_loopback_only() -> None:
+    with pytest.raises(CredentialsMissing, match="https"):
+        client("http://acme.example")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("7", 7.0),
+        (" 1.5 ", 1.5),
+        ("0", 0.0),
+        ("-3", 0.0),
+        ("5000", MAX_RETRY_AFTER_S),
+        ("1e400", MAX_RETRY_AFTER_S),
+        ("inf", MAX_RETRY_AFTER_S),
+        ("-inf", 0.0),
+        ("nan", None),
+        ("", None),
+        ("soon", None),
+        ("1;2", None),
+        ("Thu, 99 Foo 2026 00:00:00 GMT", None),
+    ],
+)
+def test_retry_after_is_bounded(text: str, expected: float | None) -> None:
+    assert retry_after_s({"retry-after": text}) == expected
+
+
+def test_retry_after_date_is_read_by_the_vendors_clock() -> None:
+    for skew in (timedelta(0), timedelta(hours=-3), timedelta(days=2)):
+        there = datetime.now(UTC).replace(microsecond=0) + skew
+        for later in (
+            format_datetime(there + timedelta(seconds=40), usegmt=True),
+            (there + timedelta(seconds=40)).strftime("%A, %d-%b-%y %H:%M:%S GMT"),
+            (there + timedelta(seconds=40)).strftime("%a %b %d %H:%M:%S %Y"),
+        ):
+            headers = {"retry-after": later, "date": format_datetime(there, usegmt=True)}
+            assert retry_after_s(headers) == 40.0, later
+    past = format_datetime(datetime.now(UTC) - timedelta(hours=1), usegmt=True)
+    far = format_datetime(datetime.now(UTC) + timedelta(days=400), usegmt=True)
+    assert (retry_after_s({"retry-after": past}), retry_after_s({"retry-after": far})) == (0.0, MAX_RETRY_AFTER_S)
+    assert retry_after_s({}) is None
+
+
+def test_clock_of_the_vendor_is_read_from_its_date() -> None:
+    there = format_datetime(datetime.now(UTC) + timedelta(minutes=10), usegmt=True)
+    with server(lambda peer: peer.sendall(f"HTTP/1.1 204 No\r\nDate: {there}\r\n\r\n".encode())) as url:
+        skew = client(url).exchange("GET", "/x").skew_s
+    assert skew is not None
+    assert 590 <= skew <= 610
+    with server(lambda peer: peer.sendall(OK % (2, b"{}"))) as url:
+        assert client(url).exchange("GET", "/x").skew_s is None
