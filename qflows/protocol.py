@@ -225,7 +225,7 @@ class Observation:
     queue_note: str | None = None
     error_code: str | None = None
     error_message: str | None = None
-    is_retryable: bool = False  # the vendor's failure code allows a new purchase to succeed
+    is_retryable: bool | None = None  # whether a new purchase may succeed, by the vendor's documents; None: unknown
 
 
 @dataclass(frozen=True, slots=True)
