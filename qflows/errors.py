@@ -1,11 +1,14 @@
 """The error tree. Whether a call may be repeated is in the type, so nobody has to read a message to decide.
 
-A message says what happened, to which job or device, and what to do next.
+A message says what happened, to which job or device, and what to do next. Secrets and control characters are taken
+out of messages and fields when an error is made, whoever wrote the text.
 """
 
 from __future__ import annotations
 
 from typing import Any
+
+from qflows.redaction import clean
 
 
 class QflowsError(Exception):
@@ -15,14 +18,17 @@ class QflowsError(Exception):
     """
 
     fields: tuple[str, ...] = ()
+    longest: dict[str, int] = {}  # characters kept of the message ("") and of fields
 
     def __init__(self, message: str = "", **fields: Any) -> None:
-        super().__init__(message or (self.__doc__ or type(self).__name__).splitlines()[0])
+        said = message or (self.__doc__ or type(self).__name__).splitlines()[0]
+        super().__init__(clean(said, cap=self.longest.get("")))
         unknown = set(fields) - set(self.fields)
         if unknown:
             raise TypeError(f"{type(self).__name__} has no field {sorted(unknown)}")
         for name in self.fields:
-            setattr(self, name, fields.get(name))
+            value = fields.get(name)
+            setattr(self, name, clean(value, cap=self.longest.get(name)) if isinstance(value, str) else value)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _rebuild, (type(self), self.args[0], {name: getattr(self, name) for name in self.fields})
@@ -56,6 +62,7 @@ class ProviderError(QflowsError):
     """A vendor answered, or failed to answer, in a way that is not a result."""
 
     fields = ("provider", "http_status", "vendor_code", "vendor_message", "retry_after_s", "body")
+    longest = {"": 4_000, "vendor_code": 200, "vendor_message": 2_000, "body": 4_000}
     provider: str | None
     http_status: int | None
     vendor_code: str | None

@@ -12,6 +12,7 @@ from typing import Any
 import typer
 
 from qflows import errors
+from qflows.redaction import clean, redact
 
 
 class Exit(IntEnum):
@@ -43,7 +44,7 @@ def errors_as_exit_codes() -> Iterator[None]:
         yield
     except errors.QflowsError as error:
         code = next(code for kind, code in _CODES if isinstance(error, kind))
-        typer.secho(f"qflows: {error}", err=True, fg="red")
+        typer.secho(f"qflows: {clean(error)}", err=True, fg="red")
         raise typer.Exit(code) from None
     except KeyboardInterrupt:
         typer.secho("qflows: interrupted; jobs at the vendor go on, `qflows jobs ls` shows them", err=True, fg="yellow")
@@ -51,8 +52,8 @@ def errors_as_exit_codes() -> Iterator[None]:
 
 
 def print_json(value: Any) -> None:
-    """One JSON document on stdout."""
-    sys.stdout.write(json.dumps(value, indent=2, default=str) + "\n")
+    """One JSON document on stdout; JSON itself escapes what is not ASCII."""
+    sys.stdout.write(redact(json.dumps(value, indent=2, default=str)) + "\n")
 
 
 def print_rows(rows: Sequence[Mapping[str, str]], columns: Sequence[str], *, as_json: bool, empty: str) -> None:
@@ -74,8 +75,8 @@ def print_rows(rows: Sequence[Mapping[str, str]], columns: Sequence[str], *, as_
             column, overflow="ellipsis" if column == "note" else "fold", no_wrap=column in ("job", "status")
         )
     for row in rows:
-        # vendor text is data: no markup is read from it
-        table.add_row(*(Text(str(row.get(column, ""))) for column in shown))
+        # vendor text is data: no markup and no escape sequence is read from it
+        table.add_row(*(Text(clean(row.get(column, ""))) for column in shown))
     Console(width=None if sys.stdout.isatty() else 140).print(table)
 
 
@@ -86,7 +87,7 @@ def print_counts(counts: Mapping[str, float], *, total: float) -> None:
     for key, value in ranked[:20]:
         bar = "█" * max(1, round(40 * value / total)) if total else ""
         number = f"{value:d}" if isinstance(value, int) else f"{value:.6f}"
-        sys.stdout.write(f"  {key:>{width}}  {number:>9}  {bar}\n")
+        sys.stdout.write(f"  {clean(key):>{width}}  {number:>9}  {bar}\n")
     if len(ranked) > 20:
         sys.stdout.write(f"  … {len(ranked) - 20} more outcomes; --json prints all\n")
 
@@ -97,7 +98,7 @@ def progress_line() -> Callable[[str], None]:
         return lambda text: None
 
     def show(text: str) -> None:
-        sys.stderr.write("\r\x1b[K" + text)
+        sys.stderr.write("\r\x1b[K" + clean(text))
         if not text:
             sys.stderr.write("\r")
         sys.stderr.flush()

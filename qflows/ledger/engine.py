@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from sqlalchemy.engine import make_url
 
 from qflows.errors import LedgerUnavailable, LedgerVersionError
 from qflows.ledger.tables import HEAD
+from qflows.redaction import holds_secret, protect, redact_known
 
 _SQLITE_PRAGMAS = (
     "pragma journal_mode=wal",
@@ -48,6 +50,7 @@ def engine_for(url: str, *, busy_s: float = BUSY_S) -> sa.Engine:
         parsed = make_url(url)
     except exc.ArgumentError as error:
         raise LedgerUnavailable("the ledger URL cannot be parsed; example: sqlite:////path/to/ledger.db") from error
+    protect(parsed.password)
     backend = parsed.get_backend_name()
     if backend not in ("sqlite", "postgresql"):
         raise LedgerUnavailable(f"no ledger on {backend}; use sqlite:///… or postgresql+psycopg://…")
@@ -56,9 +59,40 @@ def engine_for(url: str, *, busy_s: float = BUSY_S) -> sa.Engine:
     if parsed.drivername == "postgresql":
         parsed = parsed.set(drivername="postgresql+psycopg")
     try:
-        return sa.create_engine(parsed, pool_pre_ping=True, pool_size=8, max_overflow=24)
+        engine = sa.create_engine(
+            parsed, pool_pre_ping=True, pool_size=8, max_overflow=24, json_serializer=_json_without_secrets
+        )
     except ImportError as error:
         raise LedgerUnavailable("PostgreSQL needs the extra: pip install 'qflows[postgres]'") from error
+    event.listen(engine, "before_cursor_execute", _without_secrets, retval=True)
+    return engine
+
+
+def _without_secrets(
+    connection: sa.Connection, cursor: Any, statement: str, parameters: Any, context: Any, executemany: Any
+) -> tuple[str, Any]:
+    """Every text on its way into the database is redacted, whichever column it is for."""
+    rows = parameters if executemany else [parameters]
+    if not holds_secret("\0".join(text for row in rows for text in _texts(row))):
+        return statement, parameters
+    redacted = [_redacted(row) for row in rows]
+    return statement, redacted if executemany else redacted[0]
+
+
+def _json_without_secrets(value: Any) -> str:
+    # psycopg takes documents as they are and writes them by itself, later than the hook above
+    return redact_known(json.dumps(value))
+
+
+def _texts(row: Any) -> Iterator[str]:
+    values = row.values() if isinstance(row, Mapping) else row or ()
+    return (value for value in values if isinstance(value, str))
+
+
+def _redacted(row: Any) -> Any:
+    if isinstance(row, Mapping):
+        return {name: redact_known(value) if isinstance(value, str) else value for name, value in row.items()}
+    return tuple(redact_known(value) if isinstance(value, str) else value for value in row)
 
 
 def _sqlite_engine(url: sa.URL, busy_s: float) -> sa.Engine:
@@ -68,7 +102,10 @@ def _sqlite_engine(url: sa.URL, busy_s: float) -> sa.Engine:
         Path(url.database).expanduser().parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise LedgerUnavailable(f"the ledger's folder cannot be made: {error}") from error
-    engine = sa.create_engine(url, connect_args={"timeout": busy_s, "check_same_thread": False})
+    engine = sa.create_engine(
+        url, connect_args={"timeout": busy_s, "check_same_thread": False}, json_serializer=_json_without_secrets
+    )
+    event.listen(engine, "before_cursor_execute", _without_secrets, retval=True)
 
     @event.listens_for(engine, "connect")
     def _prepare(connection: Any, record: Any) -> None:

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
+from qflows.redaction import clean
 from qflows.states import LIVE, JobStatus
 
 metadata = sa.MetaData(
@@ -17,6 +18,8 @@ metadata = sa.MetaData(
 
 # The newest migration; a test compares it with Alembic's own head.
 HEAD = "0003"
+
+_LONGEST_TEXT = 8_000
 
 
 class UtcDateTime(sa.types.TypeDecorator[datetime]):
@@ -30,6 +33,27 @@ class UtcDateTime(sa.types.TypeDecorator[datetime]):
 
     def process_result_value(self, value: datetime | None, dialect: Any) -> datetime | None:
         return value.replace(tzinfo=UTC) if value is not None else None
+
+
+class VendorText(sa.types.TypeDecorator[str]):
+    """Text of a vendor: redacted, without control characters, cut to the column. Also what older versions wrote."""
+
+    impl = sa.String
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Any) -> str | None:
+        length = self.impl_instance.length  # pyright: ignore[reportAttributeAccessIssue]
+        return None if value is None else clean(value, cap=length or _LONGEST_TEXT)
+
+    def process_result_value(self, value: str | None, dialect: Any) -> str | None:
+        return None if value is None else clean(value)
+
+
+class VendorLongText(VendorText):
+    """The same without a length of the column."""
+
+    impl = sa.Text
+    cache_ok = True
 
 
 class ledger_now(FunctionElement[float]):  # a SQL function, spelt like one
@@ -99,7 +123,7 @@ jobs = sa.Table(
     sa.Column("session_id", sa.String(255)),
     sa.Column("status", sa.String(16), nullable=False),
     sa.Column("vendor_id", sa.String(255)),
-    sa.Column("word", sa.String(64)),  # the vendor's own status, as last read
+    sa.Column("word", VendorText(64)),  # the vendor's own status, as last read
     sa.Column("fence", sa.Integer, nullable=False),  # grows with every claim and every expiry
     sa.Column("claim_owner", sa.String(255)),
     sa.Column("lease_until", sa.Float),
@@ -111,12 +135,12 @@ jobs = sa.Table(
     sa.Column("cancel_requested_at", UtcDateTime),
     sa.Column("cancel_sent_at", UtcDateTime),
     sa.Column("error_kind", sa.String(32)),  # refused, failed, cancelled, doubt
-    sa.Column("error_code", sa.String(255)),
-    sa.Column("error_message", sa.Text),
+    sa.Column("error_code", VendorText(255)),
+    sa.Column("error_message", VendorLongText),
     sa.Column("error_retryable", sa.Boolean),
     sa.Column("n_errors", sa.Integer),  # programs of a finished job that have an error instead of counts
     sa.Column("queue_position", sa.Integer),
-    sa.Column("queue_note", sa.String(255)),
+    sa.Column("queue_note", VendorText(255)),
     sa.Column("is_held", sa.Boolean),  # finished at the vendor, who withholds the results
     sa.Column("cost", sa.Float),
     sa.Column("cost_unit", sa.String(16)),
@@ -218,7 +242,7 @@ sessions = sa.Table(
     sa.Column("claimed_at", UtcDateTime),
     sa.Column("opened_at", UtcDateTime),
     sa.Column("closed_at", UtcDateTime),
-    sa.Column("close_reason", sa.String(255)),
+    sa.Column("close_reason", VendorText(255)),
     sa.Index(
         "uq_sessions_vendor_id",
         "vendor_id",
@@ -282,7 +306,7 @@ groups = sa.Table(
     sa.Column("callback_importable", sa.Boolean),
     sa.Column("callback_state", sa.String(16)),  # PENDING, CLAIMED, DONE, FAILED
     sa.Column("callback_owner", sa.String(255)),
-    sa.Column("callback_error", sa.Text),
+    sa.Column("callback_error", VendorLongText),
     sa.Column("callback_at", UtcDateTime),
     sa.Index("ix_groups_run_key", "run_key"),
     sa.Index("ix_groups_state", "state"),
@@ -374,7 +398,7 @@ slots = sa.Table(  # schedule slots that a policy for missed ones looked at, and
     sa.Column("flow_name", sa.String(255), nullable=False),
     sa.Column("flow_run_id", sa.String(64), nullable=False),  # whose start decided
     sa.Column("started_at", UtcDateTime, nullable=False),
-    sa.Column("skipped", sa.Text),  # why; null: it ran
+    sa.Column("skipped", VendorLongText),  # why; null: it ran
     sa.Index("ix_slots_started_at", "started_at"),
 )
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from qflows.model import Job
+from qflows.redaction import clean
 
 _TEXT_CAP = 400
 _MARKUP = re.compile(r"([\]<!`\\]|:(?=//))")
@@ -16,14 +17,14 @@ _ACTIVE = re.compile(r"([\\`*_{}\[\]<>()#+!|~])")
 
 def escape(text: Any) -> str:
     """Text that markdown shows as it is, on one line, bounded."""
-    flat = " ".join(str(text).split())
+    flat = " ".join(clean(text).split())
     return _ACTIVE.sub(r"\\\1", flat if len(flat) <= _TEXT_CAP else flat[: _TEXT_CAP - 1] + "…")
 
 
 def cell(text: Any) -> str:
     """Text for a table artifact. V1 reads cells as markdown and V2 shows them as they are (Prefect 3.8.8), so nothing
     is escaped; what would become a link, an image or a tag is broken up by invisible spaces instead."""
-    flat = " ".join(str(text).split())
+    flat = " ".join(clean(text).split())
     short = flat if len(flat) <= _TEXT_CAP else flat[: _TEXT_CAP - 1] + "…"
     return _MARKUP.sub("\\1\u200b", short)
 

@@ -18,6 +18,7 @@ from qflows.ledger import reads
 from qflows.ledger.flow_runs import flow_run_of
 from qflows.ledger.store import Ledger
 from qflows.model import Job
+from qflows.redaction import clean
 
 # what the ledger tells → the event's name; what is missing here is bookkeeping that nobody waits for
 EVENTS: Mapping[str, str] = {
@@ -61,7 +62,7 @@ class JobEvents:
             event=name,
             resource=_resource(job),
             related=_related(job, None if mine else flow_run_id),
-            payload=_payload(job) | {name: str(value)[:_TEXT_CAP] for name, value in detail.items()},
+            payload=_payload(job) | {name: clean(value, cap=_TEXT_CAP) for name, value in detail.items()},
         )
 
 

@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 
 from qflows.errors import CredentialsMissing, Refused
 from qflows.providers.braket.aws import Aws
+from qflows.redaction import protect
 
 PREFIX = "qflows"
 _DEFAULT_REGION = "us-east-1"
@@ -59,6 +60,8 @@ class Account:
                 "qflows-braket-credentials block and name it in the device profile; without an account, "
                 "`qflows sandbox start` gives a Braket API to try"
             )
+        if credentials.method in _STATIC:  # others are fetched later, and protected when they sign
+            protect(credentials.access_key, credentials.secret_key, credentials.token)
         endpoint = given.get("endpoint_url") or os.environ.get("BRAKET_ENDPOINT") or None
         uri = urlsplit(os.environ.get("AMZN_BRAKET_TASK_RESULTS_S3_URI", ""))
         prefix = given.get("s3_prefix") or uri.path.strip("/") or PREFIX

@@ -16,6 +16,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from qflows.errors import Ambiguous, NotSent, ProviderError, Refused, Throttled, Unreadable
+from qflows.redaction import protect
 
 # Errors CreateQuantumTask declares (botocore 1.44.5) besides throttling and 500; 401, 404, 413: the door itself
 _REFUSED = frozenset({400, 401, 402, 403, 404, 410, 413, 424})
@@ -104,6 +105,7 @@ class Aws:
             s3={"addressing_style": "path"} if self._endpoint_url else None,
         )
         client = self._session.client(service, region_name=region, endpoint_url=self._endpoint_url, config=config)
+        client.meta.events.register("before-send", _protect_sent)
         parts = urlsplit(client.meta.endpoint_url)
         if parts.scheme != "https" and parts.hostname not in _LOOPBACK:
             raise NotSent(
@@ -172,6 +174,18 @@ class Aws:
             raise Unreadable(
                 f"s3 object {bucket}/{key} is not JSON", provider="braket", body=str(text[:_BODY_CAP])
             ) from None
+
+
+def _protect_sent(request: Any, **kwargs: Any) -> None:
+    """What signs a request is known only now where keys are temporary; a server may send it back."""
+    headers = {name: _text(value) for name, value in request.headers.items()}
+    protect(headers.get("X-Amz-Security-Token"))
+    if found := re.search(r"Credential=([^/,\s]+)/", headers.get("Authorization", "")):
+        protect(found[1])
+
+
+def _text(value: Any) -> str:
+    return value.decode("latin-1") if isinstance(value, bytes) else str(value)
 
 
 def _sorted_create(error: Any, operation: str) -> ProviderError:

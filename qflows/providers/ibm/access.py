@@ -17,6 +17,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from qflows.errors import CredentialsMissing
+from qflows.redaction import protect
 
 CHANNELS = ("ibm_quantum_platform", "ibm_cloud")
 REGIONS = ("us-east", "eu-de")
@@ -72,6 +73,7 @@ def find_access(given: Mapping[str, Any] | None) -> Access:
             "qflows-ibm-credentials block and name it in the device profile; without an account, "
             "`qflows sandbox start` gives an IBM Quantum API to try"
         )
+    protect(fields["token"])
     url = fields.get("url") or os.environ.get("QISKIT_IBM_URL") or saved.get("url")
     channel = fields.get("channel") or os.environ.get("QISKIT_IBM_CHANNEL") or saved.get("channel") or CHANNELS[0]
     _check(channel, CHANNELS, "channel")

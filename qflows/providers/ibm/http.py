@@ -26,6 +26,7 @@ from urllib3.exceptions import ConnectTimeoutError, MaxRetryError, NameResolutio
 
 from qflows.errors import Ambiguous, NotSent, ProviderError, Refused, Throttled, Unreadable
 from qflows.providers.ibm.access import Access, is_loopback
+from qflows.redaction import protect
 
 # everything the client is known to raise: its own, IBM Cloud's, transport, and JSON or members it did not expect
 CLIENT_ERRORS = (IBMError, ApiException, requests.RequestException, ProviderError, ValueError, KeyError, TypeError)
@@ -99,6 +100,7 @@ class TokenAuth(AuthBase):
         self._crn = crn
         self._lock = Lock()
         self._got_at = time.monotonic()  # the manager comes with the token of discovery
+        protect(getattr(manager, "access_token", None), getattr(manager, "refresh_token", None))
 
     def __call__(self, r: requests.PreparedRequest) -> requests.PreparedRequest:
         """Adds token and instance. Raises Refused or NotSent when there is no token."""
@@ -118,6 +120,7 @@ class TokenAuth(AuthBase):
                 raise token_error(error) from None
             if token != before:
                 self._got_at = time.monotonic()
+                protect(token, getattr(self._manager, "refresh_token", None))
             return token
 
     def renew(self) -> bool:

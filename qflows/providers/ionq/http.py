@@ -9,6 +9,7 @@ from urllib.parse import quote, urlsplit
 import httpx
 
 from qflows.errors import Ambiguous, CredentialsMissing, NotSent, Refused, Throttled, Unreadable
+from qflows.redaction import protect
 
 # vendors/… recipe: a job cannot exist after these; 429 and 5xx may follow an accepted POST
 _REFUSED_POST = frozenset({400, 401, 403, 404, 413, 422})
@@ -24,6 +25,7 @@ class IonQHttp:
     """A thin client; retries nothing. Its repr shows the address and no secret."""
 
     def __init__(self, *, base_url: str, api_key: str, timeout_s: float) -> None:
+        protect(api_key)
         parts = urlsplit(base_url)
         if parts.scheme != "https" and parts.hostname not in _LOOPBACK:
             raise CredentialsMissing(f"the IonQ address {base_url} is not https; an API key must not travel in clear")

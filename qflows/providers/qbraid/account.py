@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from qflows.errors import CredentialsMissing
+from qflows.redaction import protect
 
 PRODUCTION = "https://api-v2.qbraid.com/api/v1"
 _KEY_WITH_HOST = re.compile(r"[a-z0-9]+_([a-z2-7]{2,405})\.[0-9a-f]{64}")
@@ -49,6 +50,7 @@ def find_account(given: Mapping[str, Any]) -> Account:
     token = _plain(given.get("access_token"))
     if not has_secret:  # a key that was given must not lose to a token lying around
         token = saved.get("access-token") or os.environ.get("QBRAID_ACCESS_TOKEN")
+    protect(key, token)
     url = _plain(given.get("api_url")) or os.environ.get("QBRAID_API_URL")
     url = url or (None if token else _host_in(key)) or saved.get("url") or PRODUCTION
     secret = token or key
