@@ -9,18 +9,19 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
-from urllib.parse import quote, quote_plus, urlsplit
+from urllib.parse import urlsplit
 
 import httpcore
 import httpx
 
 from qflows.errors import Ambiguous, CredentialsMissing, NotSent, ProviderError, Unreadable
+from qflows.redaction import protect, redact_bytes
 
 MAX_RETRY_AFTER_S = 300.0
 """Longest pause a vendor can ask for: one wrong header must not stop an account's polling for hours."""
@@ -30,7 +31,6 @@ BODY_EXCERPT = 4_000
 """Characters of a body that errors carry."""
 
 _LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
-_SHORTEST_SECRET = 12  # shorter ones are placeholders of a test or a sandbox, and may be ordinary words
 # provably before the first byte; ProxyError is raised while a tunnel is asked for
 _NEVER_LEFT = (
     httpx.ConnectError,
@@ -114,25 +114,6 @@ def _no_number(text: str) -> None:
     raise ValueError(f"{text} is not JSON")
 
 
-def redactor(secrets: Iterable[str]) -> Callable[[bytes], bytes]:
-    """A function that takes `secrets` out of a body, also where they stand JSON- or URL-escaped."""
-    marks = {
-        form.encode()
-        for secret in secrets
-        if len(secret) >= _SHORTEST_SECRET
-        for form in (secret, json.dumps(secret)[1:-1], quote(secret, safe=""), quote_plus(secret))
-    }
-    ordered = sorted(marks, key=len, reverse=True)
-
-    def redact(content: bytes) -> bytes:
-        for mark in ordered:
-            if mark in content:
-                content = content.replace(mark, b"[secret]")
-        return content
-
-    return redact
-
-
 class BoundedHttp:
     """Sends requests to one vendor, each once, each within bounds. Safe for several threads. Its repr is the address.
 
@@ -148,7 +129,7 @@ class BoundedHttp:
         self.base_url = base_url
         self.origin = f"{parts.scheme}://{parts.netloc}"
         self.timeout_s = timeout_s
-        self._redact = redactor(secrets)
+        protect(*secrets)
         self.client = httpx.Client(
             headers={"User-Agent": "qflows", **headers},
             timeout=timeout_s,
@@ -203,10 +184,10 @@ class BoundedHttp:
         finally:
             _deadline.reset(token)
         headers_in = {
-            name.lower(): self._redact(value.encode("utf-8", "replace")).decode()
+            name.lower(): redact_bytes(value.encode("utf-8", "replace")).decode()
             for name, value in answer.headers.items()
         }
-        return Answer(answer.status_code, headers_in, self._redact(content))
+        return Answer(answer.status_code, headers_in, redact_bytes(content))
 
     def _body(self, answer: httpx.Response, where: str, max_bytes: int) -> bytes:
         chunks: list[bytes] = []

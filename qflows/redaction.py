@@ -20,7 +20,7 @@ from threading import Lock
 from typing import Any
 from urllib.parse import quote, quote_plus
 
-MARK = "[redacted]"
+MARK = "[secret]"
 SHORTEST = 8  # shorter ones are placeholders of a test or a sandbox, and may be ordinary words
 _CUT_FROM = 16  # a shorter secret is found whole only: half of it may be an ordinary word
 _SHORTEST_CUT = 12

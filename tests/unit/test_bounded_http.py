@@ -14,7 +14,7 @@ from functools import partial
 
 import pytest
 
-from qflows.bounded_http import MAX_RETRY_AFTER_S, BoundedHttp, redactor, retry_after_s
+from qflows.bounded_http import MAX_RETRY_AFTER_S, BoundedHttp, retry_after_s
 from qflows.errors import Ambiguous, CredentialsMissing, NotSent, Unreadable
 
 KEY = "secret-key-0123456789"
@@ -115,12 +115,6 @@ def test_quoted_secret_is_taken_out_of_body_and_headers() -> None:
         answer = client(url).exchange("GET", "/x")
     assert answer.json() == {"you sent": "[secret]"}
     assert KEY not in repr(answer) + str(answer.headers) + answer.text
-
-
-def test_escaped_secrets_are_found_and_short_ones_left() -> None:
-    key = 'sl/ash "quoted" +'
-    redact = redactor([key, "short"])
-    assert redact(b'sl%2Fash%20%22quoted%22%20%2B or "sl/ash \\"quoted\\" +" short') == b'[secret] or "[secret]" short'
 
 
 def test_plain_http_is_for_loopback_only() -> None:

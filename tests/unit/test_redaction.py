@@ -117,7 +117,7 @@ def test_error_keeps_neither_secret_nor_control_character(kind: type[errors.Prov
 
 def test_failed_job_and_other_errors_are_cleaned_too(secret: str) -> None:
     failed = errors.JobFailed(f"job: {secret}", reason=f"\x1b]0;{secret}\x07", key="k", retryable=False)
-    assert failed.reason == "\\x1b]0;[redacted]\\x07"
+    assert failed.reason == "\\x1b]0;[secret]\\x07"
     assert failed.retryable is False
     assert secret not in str(failed)
     assert "\x1b" not in str(errors.UnknownDevice("no device \x1b[2J"))
@@ -136,7 +136,7 @@ def test_log_records_are_cleaned_with_their_tracebacks(secret: str, caplog: pyte
     assert secret not in formatted
     assert secret[3:35] not in formatted
     assert "\x1b" not in formatted
-    assert "ValueError: [redacted] \\x1b[2J" in formatted
+    assert "ValueError: [secret] \\x1b[2J" in formatted
 
 
 def test_nothing_secret_is_written_into_the_ledger(ledger: Ledger, secret: str) -> None:
@@ -149,13 +149,13 @@ def test_nothing_secret_is_written_into_the_ledger(ledger: Ledger, secret: str) 
         texts = connection.execute(sa.select(programs.c.text).order_by(programs.c.digest)).scalars().all()
         detail = connection.execute(sa.select(events.c.detail)).scalar_one()
         bound = connection.execute(sa.select(sa.literal(ANSI, jobs.c.error_message.type))).scalar_one()
-    assert texts == ["// [redacted]", "x"]
-    assert detail["deep"] == [{"x": "[redacted]"}]
-    assert detail["text"].startswith("[redacted] \x1b")
+    assert texts == ["// [secret]", "x"]
+    assert detail["deep"] == [{"x": "[secret]"}]
+    assert detail["text"].startswith("[secret] \x1b")
     assert bound == visible(ANSI)
 
 
 def test_raw_answer_loses_its_secrets_and_nothing_else(secret: str) -> None:
     body = b"\x00\xff" + secret.encode() + b"\xfe\x01"
-    assert redact_bytes(body) == b"\x00\xff[redacted]\xfe\x01"
+    assert redact_bytes(body) == b"\x00\xff[secret]\xfe\x01"
     assert redact_bytes(bytes(range(256))) == bytes(range(256))
