@@ -219,7 +219,7 @@ class ProviderConformance:
         from qiskit.circuit import Gate
 
         circuit = QuantumCircuit(QuantumRegister(1, "q"), ClassicalRegister(1, "c"))
-        circuit.append(Gate("gpi", 1, [0.25]), [0])
+        circuit.append(Gate("odd", 1, [0.25]), [0])
         circuit.h(0)
         circuit.measure(0, 0)
         with pytest.raises(ProgramRejected):

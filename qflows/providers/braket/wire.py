@@ -18,7 +18,8 @@ from typing import Any
 from qflows.errors import ProgramRejected, Unreadable
 from qflows.model import Counts, ItemError, ItemResult
 from qflows.programs import Program
-from qflows.programs.gates import OPAQUE
+from qflows.programs.analysis import plain
+from qflows.programs.gates import in_radians
 from qflows.programs.readout import check_total, merge, readout
 from qflows.programs.to_openqasm import BRAKET, Dialect, angles_apart, to_openqasm, to_openqasm_with_inputs
 from qflows.protocol import JobSpec, Observation, Phase
@@ -52,7 +53,7 @@ LIVE = tuple(word for word, phase in STATUS.items() if phase in (Phase.QUEUED, P
 
 # gates that only a verbatim box may hold besides the named ones; numbers as Braket takes them, angles in radians
 NATIVE = frozenset({"gpi", "gpi2", "ms", "zz", "xy", "pswap", "cphaseshift00", "cphaseshift01", "cphaseshift10"})
-VERBATIM = dict(BRAKET.gates) | {OPAQUE + name: name for name in NATIVE}
+VERBATIM = dict(BRAKET.gates) | {name: name for name in NATIVE}
 
 _PARAMETERS = "braket.device_schema."
 
@@ -167,17 +168,18 @@ def _verbatim(program: Program) -> str:
     """The gates as they are, on physical qubits: qubit i is `$i`. Nothing is compiled, by us or by Braket."""
     if program.has_mid_circuit:
         raise ProgramRejected(f"{program.name}: Braket takes measurements at the end only")
-    lines = ["OPENQASM 3.0;", f"bit[{len(program.measured)}] b;", "#pragma braket verbatim", "box{"]
-    for step in program.instructions:
-        if step.name in ("measure", "delay"):
+    lines = ["OPENQASM 3.0;", f"bit[{len(program.measured_qubits)}] b;", "#pragma braket verbatim", "box{"]
+    for step in plain(program).instructions:
+        if step.name == "measure":
             continue
         if step.name not in VERBATIM:
             raise ProgramRejected(
                 f"{program.name}: {step.name} is no Braket gate; verbatim takes the device's own only"
             )
-        angles = f"({', '.join(repr(value) for value in step.params)})" if step.params else ""
+        values = in_radians(step.name, step.params)
+        angles = f"({', '.join(map(repr, values))})" if values else ""
         lines.append(f"{VERBATIM[step.name]}{angles} {', '.join(f'${qubit}' for qubit in step.qubits)};")
-    lines += ["}", *(f"b[{k}] = measure ${qubit};" for k, (qubit, _) in enumerate(program.measured))]
+    lines += ["}", *(f"b[{k}] = measure ${qubit};" for k, qubit in enumerate(program.measured_qubits))]
     return "\n".join(lines) + "\n"
 
 
@@ -313,7 +315,7 @@ def _reader(program: Program, measured: Sequence[Any]) -> Callable[[str], str]:
     missing = [qubit for qubit, _ in program.measured if qubit not in column]
     if missing or len(column) != len(measured):
         raise Unreadable(f"braket: the result has qubits {list(measured)}, the program measures {program.measured}")
-    columns = [column[qubit] for qubit, _ in program.measured]
+    columns = [column[qubit] for qubit in program.measured_qubits]
     layout = readout(program)
 
     @lru_cache(maxsize=65_536)

@@ -234,7 +234,7 @@ def _keyed(values: Any, program: Program, order: str, kind: type) -> dict[str, A
     if not isinstance(values, dict):
         raise Unreadable(f"qbraid: expected a histogram, got {str(values)[:200]!r}", provider="qbraid")
     layout = readout(program)
-    width = program.n_clbits if program.has_mid_circuit else len(program.measured)
+    width = program.n_clbits if program.has_mid_circuit else len(program.measured_qubits)
 
     def key_of(outcome: str) -> str:
         bits = outcome.replace(" ", "")
