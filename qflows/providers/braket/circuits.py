@@ -9,7 +9,8 @@ from typing import Any
 
 from qflows.errors import ProgramRejected
 from qflows.programs import Program
-from qflows.programs.gates import OPAQUE
+from qflows.programs.analysis import plain
+from qflows.programs.gates import in_radians
 from qflows.programs.program import seal
 from qflows.programs.to_openqasm import BRAKET, Dialect, angles_apart, to_openqasm, to_openqasm_with_inputs
 from qflows.protocol import JobSpec
@@ -17,7 +18,7 @@ from qflows.providers.braket.devices import OPENQASM, PROGRAM_SET, Device
 
 # gates that only a verbatim box may hold besides the named ones; numbers as Braket takes them, angles in radians
 NATIVE = frozenset({"gpi", "gpi2", "ms", "zz", "xy", "pswap", "cphaseshift00", "cphaseshift01", "cphaseshift10"})
-VERBATIM = dict(BRAKET.gates) | {OPAQUE + name: name for name in NATIVE}
+VERBATIM = dict(BRAKET.gates) | {name: name for name in NATIVE}
 
 
 def action(spec: JobSpec, device: Device) -> dict[str, Any]:
@@ -117,7 +118,7 @@ def _spans(numbers: list[int]) -> str:
 def _completed(program: Program) -> Program:
     """The program with every qubit measured: the asked ones first, into bits of their own."""
     ops = [op for op in json.loads(program.text)["ops"] if op[0] != "measure"]
-    asked = list(dict.fromkeys(qubit for qubit, _ in program.measured))
+    asked = list(program.measured_qubits)
     rest = [qubit for qubit in range(program.n_qubits) if qubit not in asked]
     ops += [["measure", [], [qubit], [bit]] for bit, qubit in enumerate(asked + rest)]
     bits = range(program.n_qubits)
@@ -147,8 +148,8 @@ def _exported(
 
 def _verbatim(program: Program, device: Device | None) -> str:
     """The gates as they are, on physical qubits: qubit i is `$i`. Nothing is compiled, by us or by Braket."""
-    lines = ["OPENQASM 3.0;", f"bit[{len(program.measured)}] b;", "#pragma braket verbatim", "box{"]
-    for step in program.instructions:
+    lines = ["OPENQASM 3.0;", f"bit[{len(program.measured_qubits)}] b;", "#pragma braket verbatim", "box{"]
+    for step in plain(program).instructions:
         if step.name == "measure":
             continue
         if step.name not in VERBATIM:
@@ -157,9 +158,10 @@ def _verbatim(program: Program, device: Device | None) -> str:
             )
         if device is not None:
             _check_native(program, VERBATIM[step.name], step.qubits, device)
-        angles = f"({', '.join(repr(value) for value in step.params)})" if step.params else ""
+        values = in_radians(step.name, step.params)
+        angles = f"({', '.join(map(repr, values))})" if values else ""
         lines.append(f"{VERBATIM[step.name]}{angles} {', '.join(f'${qubit}' for qubit in step.qubits)};")
-    lines += ["}", *(f"b[{k}] = measure ${qubit};" for k, (qubit, _) in enumerate(program.measured))]
+    lines += ["}", *(f"b[{k}] = measure ${qubit};" for k, qubit in enumerate(program.measured_qubits))]
     return "\n".join(lines) + "\n"
 
 

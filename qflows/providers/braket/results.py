@@ -201,7 +201,7 @@ def _reader(program: Program, measured: Iterable[Any], spec: JobSpec) -> Callabl
     """A function from a row of outcomes, written as text in the order of `measured`, to a counts key."""
     listed = [int(qubit) for qubit in measured]
     column = {qubit: place for place, qubit in enumerate(listed)}
-    wanted = [circuits.number_of(program, qubit, spec) for qubit, _ in program.measured]
+    wanted = [circuits.number_of(program, qubit, spec) for qubit in program.measured_qubits]
     if not column.keys() >= set(wanted) or len(column) != len(listed):
         raise Unreadable(f"braket: the result has qubits {listed}, the program measures {wanted}")
     columns = [column[qubit] for qubit in wanted]

@@ -8,6 +8,7 @@ and executor_estimator (`program_id` executor: the client does). Points of a swe
 
 from __future__ import annotations
 
+import json
 import math
 import time
 from collections import OrderedDict
@@ -16,8 +17,8 @@ from datetime import datetime
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
-from qflows.errors import Ambiguous, NotSent, ProgramRejected, ProviderError, Refused, Throttled, Unreadable
-from qflows.model import Cost, ItemResult
+from qflows.errors import Ambiguous, NotSent, ProgramRejected, ProviderError, Refused, Throttled
+from qflows.model import Cost
 from qflows.programs import Program
 from qflows.programs.observables import group_qubitwise
 from qflows.protocol import (
@@ -31,18 +32,21 @@ from qflows.protocol import (
     Observation,
     Pace,
     Phase,
+    Prepared,
+    RawAnswer,
+    VendorOptions,
     VendorResult,
 )
-from qflows.providers.ibm import layout, wire
+from qflows.providers.ibm import decoding, options, wire
 from qflows.providers.ibm.access import Access, find_access
-from qflows.providers.ibm.layout import Sheet
 from qflows.providers.ibm.listing import PAGE, Listing
-from qflows.providers.ibm.runtime import Runtime
+from qflows.providers.ibm.options import IBMOptions
+from qflows.providers.ibm.runtime import JOB_ID, Runtime, job_path
 from qflows.providers.ibm.sessions import Sessions
 from qflows.providers.ibm.tags import Tags
 
 if TYPE_CHECKING:
-    from qflows.providers.ibm.compile import Compiled, Compiler
+    from qflows.providers.ibm.compile import Compiler
 
 # `max_experiments` of the device configurations; IBM does not enforce it any more (guide "Job limits", read 2026-11),
 # but a job of more would be hours of one device
@@ -53,6 +57,8 @@ _MAX_GATES = 500_000
 _COMPILE_S = 40.0  # a claim lives longer than this plus a POST; beyond it, the compiled circuits wait for the next try
 _HOLD_S = 12.0  # after a 429 without Retry-After: 5 submissions a minute (OpenAPI 0.45.3, create_job)
 _REMEMBERED = 2_000
+_JSON = {"Content-Type": "application/json"}
+_RESULT_MARKS = (b'"pub_results"', b'"semantic_role"', b'"results"')
 _CAPABILITIES = Capabilities(
     lookup=Lookup.QUERY,
     settle_s=15.0,  # how long lists lag behind a POST is not documented; two looks this far apart
@@ -106,9 +112,14 @@ class IBMProvider(Sessions, Tags):
             mid_circuit=True,
         )
 
+    def options_model(self, device_id: str) -> type[VendorOptions]:
+        """The same for all devices; what one device lacks is refused by `prepare`, which knows its description."""
+        return IBMOptions
+
     def check(self, spec: JobSpec) -> None:
-        """Refuses unknown options, missing shots, too many executions, and gates without a known matrix."""
-        wire.check_options(spec)
+        """Refuses wrong options and labels, missing shots, too many executions, and gates without a known matrix."""
+        chosen = options.read(spec.options)
+        self.check_tags(name=spec.name, tags=spec.tags)
         if spec.shots is None:
             raise ProgramRejected("ibm needs shots; pass shots= (exact evaluation: device='local-exact')")
         if len(spec.programs) > _MAX_PUBS:
@@ -121,82 +132,62 @@ class IBMProvider(Sessions, Tags):
                 f"{spec.shots} shots of {len(spec.programs)} programs; an IBM job has at most "
                 f"{wire.MAX_EXECUTIONS} executions (IBM docs, job limits)"
             )
+        options.check_kind(chosen, is_estimate=any(wants), shots=spec.shots)
         for program, is_estimate in zip(spec.programs, wants, strict=True):
             _check_program(program, is_estimate=is_estimate)
 
-    def submit(self, spec: JobSpec, key: str) -> Accepted:
-        """POST /jobs, once. Raises NotSent when compiling took too long or a rate limit is known to be hit."""
-        began = time.monotonic()
-        wait_s = self._held_until - began
+    def prepare(self, spec: JobSpec, key: str) -> Prepared:
+        """Reads the device's description, compiles and encodes; sends nothing that buys.
+
+        Raises ProgramRejected, Refused for an unknown device, NotSent when its description cannot be read.
+        """
+        self.check(spec)
+        backend = self._backend(spec)
+        from qflows.providers.ibm import preparing
+
+        made = preparing.body(spec, key, backend, self._compile_with())
+        return Prepared(spec, key, made, made.note)
+
+    def send(self, prepared: Prepared) -> Accepted:
+        """POST /jobs, once. Raises Throttled, with nothing sent, while a rate limit is known to be hit."""
+        wait_s = self._held_until - time.monotonic()
         if wait_s > 0:
             raise Throttled("ibm's rate limit was hit; nothing was sent", provider="ibm", retry_after_s=wait_s)
-        backend = self._runtime.backend(spec.device_id, fractional=bool(spec.options.get("use_fractional_gates")))
-        sheets, compiled = self._compile(spec, backend)
-        request = self._request(spec, key, backend, sheets, compiled)
-        record = self._record(backend, sheets, compiled)
-        if time.monotonic() - began > _COMPILE_S:
-            raise NotSent("compiling took long; the job is sent at the next try", provider="ibm", retry_after_s=0.0)
+        made = prepared.body
         try:
-            body = self._runtime.post_once("the submission", lambda client: client.program_run(**request))
+            body = self._runtime.post_once(
+                "the submission",
+                lambda client: client._session.post("/jobs", data=made.content, headers=_JSON).json(),
+            )
         except ProviderError as error:
             if error.http_status == 429:
-                self._held_until = time.monotonic() + (error.retry_after_s or _HOLD_S)
+                told_s = error.retry_after_s
+                self._held_until = time.monotonic() + (_HOLD_S if told_s is None else told_s)
             raise
         vendor_id = body.get("id") if isinstance(body, dict) else None
-        if not isinstance(vendor_id, str) or not vendor_id:
+        if not isinstance(vendor_id, str) or not JOB_ID.fullmatch(vendor_id):
             raise Ambiguous("ibm accepted something but named no job", provider="ibm", body=str(body)[:4000])
         self._listing.submitted(vendor_id)
-        self._remember(vendor_id, record)
-        return Accepted(vendor_id, record)
+        self._remember(vendor_id, made.record)
+        return Accepted(vendor_id, made.record)
 
-    def _request(
-        self, spec: JobSpec, key: str, backend: Any, sheets: Sequence[Sheet], compiled: Sequence[Compiled]
-    ) -> dict[str, Any]:
-        from qflows.providers.ibm import pubs
+    def submit(self, spec: JobSpec, key: str) -> Accepted:
+        """Prepares and sends. Raises NotSent when preparing took too long; what was compiled is kept."""
+        began = time.monotonic()
+        prepared = self.prepare(spec, key)
+        if time.monotonic() - began > _COMPILE_S:
+            raise NotSent("compiling took long; the job is sent at the next try", provider="ibm", retry_after_s=0.0)
+        return self.send(prepared)
 
-        try:
-            if wire.is_executor(spec):
-                from qflows.providers.ibm import executor
+    def _backend(self, spec: JobSpec) -> Any:
+        return self._runtime.backend(spec.device_id, fractional=bool(spec.options.get("use_fractional_gates")))
 
-                params, environment = executor.inputs(spec, sheets, compiled, backend)
-            else:
-                params, environment = pubs.inputs(spec, sheets, compiled)
-        except (ValueError, TypeError) as error:
-            raise Refused(f"the IBM client refuses the options: {str(error)[:500]}", provider="ibm") from None
-        return {
-            "program_id": _program_id(spec),
-            "backend_name": spec.device_id,
-            "params": params,
-            "image": None,
-            "log_level": environment.get("log_level"),
-            "session_id": spec.session_id,
-            "job_tags": wire.tags(spec, key),
-            "max_execution_time": environment.get("max_execution_time"),
-            "private": bool(spec.options.get("private", False)),
-        }
-
-    def _compile(self, spec: JobSpec, backend: Any) -> tuple[list[Sheet], list[Compiled]]:
+    def _compile_with(self) -> Compiler:
         from qflows.providers.ibm.compile import Compiler
 
         with self._lock:
-            compiler = self._compiler = self._compiler or Compiler()
-        is_counted = not any(spec.observables)
-        planned = layout.sheets(spec)
-        compiled = [compiler.compile(sheet, backend, spec.options, measured=is_counted) for sheet in planned]
-        if all(sheet.values is None or one.circuit.parameters for sheet, one in zip(planned, compiled, strict=True)):
-            return planned, compiled
-        # the compiler found a sweep without effect, and a PUB without parameters has no points
-        planned = layout.singles(spec)
-        return planned, [compiler.compile(sheet, backend, spec.options, measured=is_counted) for sheet in planned]
-
-    def _record(self, backend: Any, sheets: Sequence[Sheet], compiled: list[Compiled]) -> Mapping[str, Any]:
-        from qflows.providers.ibm import compile as compiling
-
-        return {
-            "compiled": [one.summary for one in compiled],
-            "programs": [list(sheet.indices) for sheet in sheets],
-            "target": compiling.snapshot(backend, compiled),
-        }
+            self._compiler = self._compiler or Compiler()
+            return self._compiler
 
     def find_submitted(
         self, keys: Collection[str], *, since: datetime, device_ids: Collection[str]
@@ -208,41 +199,34 @@ class IBMProvider(Sessions, Tags):
         """GET /jobs in windows of 200; stragglers one by one."""
         return self._listing.states(vendor_ids)
 
-    def result(self, vendor_id: str, spec: JobSpec, key: str) -> VendorResult:
-        """Counts or expectation values per PUB, with times and QPU seconds.
+    def fetch(self, vendor_id: str, spec: JobSpec) -> RawAnswer:
+        """Metrics, our note of what was compiled, and last the result: a private one can be read once at IBM.
 
         Raises Throttled while IBM has no result of a finished job yet, Refused for a job that failed.
-
-        A private job's result can be read once at IBM; do not throw away what this returns.
         """
-        # before the result: a private job's result is gone once it was read, so nothing may fail after it
-        metrics = self._runtime.read(f"the metrics of {vendor_id}", lambda client: client.job_metadata(vendor_id))
+        metrics = self._runtime.document(f"the metrics of {vendor_id}", job_path(vendor_id, "/metrics"))
         record = self._recall(vendor_id)
-        text = self._runtime.read(f"the result of {vendor_id}", lambda client: client.job_results(vendor_id))
+        text = self._runtime.document(f"the result of {vendor_id}", job_path(vendor_id, "/results"))
         if not text:
             raise Throttled(
                 f"ibm has no result of job {vendor_id} yet (204); it is asked again", provider="ibm", http_status=204
             )
-        try:
-            sheets, items = self._items(text, spec)
-        except Unreadable:
+        if not any(mark in text for mark in _RESULT_MARKS):
             self._refuse_if_failed(vendor_id)
-            raise
-        metrics = metrics if isinstance(metrics, dict) else {}
-        for sheet, summary in zip(sheets, record.get("compiled") or [], strict=False):
-            for index in sheet.indices:
-                items[index].metadata["compiled"] = summary  # pyright: ignore[reportIndexIssue]
-        times, usage = _member(metrics, "timestamps"), _member(metrics, "usage")
-        qpu_s = usage.get("qpu_charge_time_seconds")
-        qpu_s = float(qpu_s) if isinstance(qpu_s, int | float) else None
-        return VendorResult(
-            items=tuple(items),
-            cost=Cost(qpu_s, "qpu_s", usage.get("status") != "complete") if qpu_s is not None else None,
-            started_at=wire.moment(times.get("running")),
-            finished_at=wire.moment(times.get("finished")),
-            qpu_s=qpu_s,
-            metadata={"target": record.get("target"), "metrics": metrics, "program": _program_id(spec)},
-        )
+        documents = {
+            decoding.METRICS: metrics or b"{}",
+            decoding.SUBMISSION: json.dumps(record).encode(),
+            decoding.RESULTS: text,
+        }
+        return RawAnswer(documents)
+
+    def decode(self, raw: RawAnswer, spec: JobSpec, key: str) -> VendorResult:
+        """Counts or expectation values per PUB, with times and QPU seconds."""
+        return decoding.decode(raw, spec)
+
+    def result(self, vendor_id: str, spec: JobSpec, key: str) -> VendorResult:
+        """Fetches and decodes. A private job's result can be read once; do not throw away what this returns."""
+        return self.decode(self.fetch(vendor_id, spec), spec, key)
 
     def _refuse_if_failed(self, vendor_id: str) -> None:
         """IBM sends the error text of a failed job where its results would be (runtime_job_v2.py, client 0.51.0)."""
@@ -253,29 +237,6 @@ class IBMProvider(Sessions, Tags):
         look = wire.observation(job if isinstance(job, dict) else {})
         if look.phase in (Phase.FAILED, Phase.CANCELLED):
             raise Refused(f"ibm job {vendor_id} has no results: it {look.phase}", provider="ibm", vendor_code=look.word)
-
-    def _items(self, text: str, spec: JobSpec) -> tuple[list[Sheet], list[ItemResult]]:
-        """Sheets as they were sent, and items by program."""
-        pubs = self._pub_results(text)
-        sheets = next((one for one in (layout.sheets(spec), layout.singles(spec)) if len(one) == len(pubs)), None)
-        if sheets is None:
-            raise Unreadable(
-                f"ibm returned {len(pubs)} results where {len(spec.programs)} programs were sent",
-                provider="ibm",
-                body=text[:4000],
-            )
-        found: dict[int, ItemResult] = {}
-        for sheet, fields in zip(sheets, pubs, strict=True):
-            found |= zip(sheet.indices, _items_of(sheet, fields, spec), strict=True)
-        return sheets, [found[index] for index in range(len(spec.programs))]
-
-    def _pub_results(self, text: str) -> list[Mapping[str, Any]]:
-        # by its form, not by the options: what the default was at the submission does not matter
-        if '"semantic_role"' not in text:
-            return wire.pub_results(text)
-        from qflows.providers.ibm import executor
-
-        return executor.pub_results(text)
 
     def _remember(self, vendor_id: str, record: Mapping[str, Any]) -> None:
         with self._lock:
@@ -297,17 +258,21 @@ class IBMProvider(Sessions, Tags):
             return {"target": None, "compiled": [], "note": str(error)[:300]}
 
     def exists(self, vendor_id: str) -> bool:
-        """GET /jobs/{id}."""
+        """GET /jobs/{id}: False only for a 404 with an error body of IBM's own, and not of a wrong region."""
         try:
+            job_path(vendor_id)
             self._runtime.read(f"job {vendor_id}", lambda client: client.job_get(vendor_id))
         except Refused as error:
-            if error.http_status == 404:
+            from qflows.providers.ibm.http import is_gone
+
+            if is_gone(error):
                 return False
             raise
         return True
 
     def cancel(self, vendor_id: str) -> None:
         """POST /jobs/{id}/cancel; 409 (ended already) is no error, and a doubt is seen by the next poll."""
+        job_path(vendor_id)
         try:
             self._runtime.read(f"the cancel of {vendor_id}", lambda client: client.job_cancel(vendor_id))
         except Refused as error:
@@ -323,30 +288,6 @@ class IBMProvider(Sessions, Tags):
         wanted = [spec.observables_of(i) for i in range(len(spec.programs))]
         circuits = sum(len(group_qubitwise(observables)) if observables else 1 for observables in wanted)
         return Cost(round(2.0 + 0.00035 * (spec.shots or 0) * circuits, 3), "qpu_s", True)
-
-
-def _member(body: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    found = body.get(name)
-    return found if isinstance(found, dict) else {}
-
-
-def _items_of(sheet: Sheet, fields: Mapping[str, Any], spec: JobSpec) -> list[ItemResult]:
-    if any(spec.observables):
-        n_observables = len(spec.observables_of(sheet.indices[0]))
-        return wire.expectations_items(fields, len(sheet.indices), n_observables)
-    return wire.counts_items(
-        [spec.programs[index] for index in sheet.indices],
-        fields,
-        shots=spec.shots,
-        with_memory=bool(spec.options.get("memory", True)),
-        is_twirled=wire.is_twirled(spec),
-    )
-
-
-def _program_id(spec: JobSpec) -> str:
-    if wire.is_executor(spec):
-        return "executor"
-    return "estimator" if any(spec.observables) else "sampler"
 
 
 def _check_program(program: Program, *, is_estimate: bool) -> None:

@@ -11,14 +11,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from qiskit import ClassicalRegister, QuantumCircuit
-from qiskit.circuit import Parameter
-from qiskit.transpiler import TranspilerError
+from qiskit.circuit import ControlFlowOp, Delay, Parameter
+from qiskit.exceptions import QiskitError
 from qiskit.transpiler.preset_passmanagers import generate_preset_pass_manager
 
-from qflows.errors import Refused
+from qflows.errors import ProgramRejected
 from qflows.keys import digest
 from qflows.programs.gates import STANDARD
+from qflows.providers.ibm import isa
 from qflows.providers.ibm.layout import Angle, Sheet
+from qflows.providers.ibm.options import compile_level
 from qflows.providers.ibm.wire import REGISTER
 
 if TYPE_CHECKING:
@@ -28,16 +30,23 @@ if TYPE_CHECKING:
 
 SEED = 20_260_415  # compiling the same program twice must give the same circuit
 _KEPT = 2_048
+_MANAGERS = 64
+_SECONDS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9, "ps": 1e-12}
 _PARAMETER = "theta_"
 _TEXT_STEPS, _TEXT_CAP = 500, 16_384
 
 
 @dataclass(frozen=True)
 class Compiled:
-    """A circuit in the device's own gates, on its own qubits; `layout[i]` is where program qubit i is measured."""
+    """A circuit in the device's own gates, on its own qubits; `layout[i]` is where program qubit i is measured.
+
+    `notes`: what was changed beyond compiling, such as delays that were rounded; `is_as_written`: nothing was compiled.
+    """
 
     circuit: QuantumCircuit
     layout: tuple[int, ...]
+    notes: tuple[str, ...] = ()
+    is_as_written: bool = False
 
     def values_of(self, sheet: Sheet) -> np.ndarray[Any, Any] | None:
         """The sheet's values in the order of the circuit's parameters, shape (programs, parameters); None without."""
@@ -52,14 +61,53 @@ class Compiled:
             "depth": self.circuit.depth(),
             "gates": {str(name): int(n) for name, n in self.circuit.count_ops().items()},
             "layout": list(self.layout),
+            "as_written": self.is_as_written,
         }
+        if self.notes:
+            found["notes"] = list(self.notes)
         if len(self.circuit.data) <= _TEXT_STEPS:
-            from qiskit import qasm3
-
-            text = qasm3.dumps(self.circuit)
-            if len(text) <= _TEXT_CAP:
+            text = _as_text(self.circuit)
+            if text is not None and len(text) <= _TEXT_CAP:
                 found["openqasm3"] = text
         return found
+
+
+def _as_text(circuit: QuantumCircuit) -> str | None:
+    """OpenQASM 3, or None for a circuit that Qiskit cannot write so."""
+    from qiskit import qasm3
+
+    try:
+        return qasm3.dumps(circuit)
+    except Exception:  # noqa: BLE001  (a record for people; no job fails for it)
+        return None
+
+
+@dataclass(frozen=True)
+class _Wish:
+    """How a circuit is to be compiled; equal wishes give equal circuits."""
+
+    level: str | int  # default, none, or a level of the preset pass managers
+    seed: int
+    layout: tuple[int, ...] | None
+    is_fixed: bool  # the layout is the last word
+    fractional: bool
+    starts_at_zero: bool
+    measured: bool
+
+    @staticmethod
+    def of(options: Mapping[str, Any], *, measured: bool) -> _Wish:
+        fixed = options.get("physical_qubits")
+        layout = fixed if fixed is not None else options.get("initial_layout")
+        seed = options.get("seed_transpiler")
+        return _Wish(
+            level=compile_level(options),
+            seed=SEED if seed is None else int(seed),
+            layout=None if layout is None else tuple(layout),
+            is_fixed=fixed is not None,
+            fractional=bool(options.get("use_fractional_gates")),
+            starts_at_zero=(options.get("execution") or {}).get("init_qubits") is not False,
+            measured=measured,
+        )
 
 
 class Compiler:
@@ -67,48 +115,131 @@ class Compiler:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._managers: dict[str, Any] = {}
+        self._managers: OrderedDict[tuple[Any, ...], tuple[Any, Any]] = OrderedDict()
         self._kept: OrderedDict[str, Compiled] = OrderedDict()
 
     def compile(self, sheet: Sheet, backend: Any, options: Mapping[str, Any], *, measured: bool) -> Compiled:
         """The sheet's circuit for `backend`; without its measurements unless `measured`.
 
-        Raises Refused if it does not fit.
+        Raises ProgramRejected if it does not fit.
         """
-        level = int(options.get("optimization_level", 2))
-        seed = int(options.get("seed_transpiler", SEED))
-        place = digest(sheet.digest, backend.name, level, seed, options.get("initial_layout"), measured)
-        fractional = bool(options.get("use_fractional_gates", False))
+        wish = _Wish.of(options, measured=measured)
+        place = digest(sheet.digest, backend.name, _calibrated_at(backend), repr(wish))
         with self._lock:
-            found = self._kept.get(f"{place}/{fractional}")
+            found = self._kept.get(place)
             if found is None:
-                manager = self._manager(backend, level, seed, options.get("initial_layout"), fractional=fractional)
-                found = _compiled(sheet, manager, backend.name, measured=measured)
-                self._kept[f"{place}/{fractional}"] = found
+                found = self._kept[place] = self._compiled(sheet, backend, wish)
                 while len(self._kept) > _KEPT:
                     self._kept.popitem(last=False)
             return found
 
-    def _manager(self, backend: Any, level: int, seed: int, layout: Any, *, fractional: bool) -> Any:
-        name = f"{backend.name}/{level}/{seed}/{layout}/{fractional}"
-        if name not in self._managers:
-            # rzz angles outside [0, pi/2] are folded by IBM's own translation stage
-            stage: dict[str, Any] = {"translation_method": "ibm_fractional"} if fractional else {}
-            self._managers[name] = generate_preset_pass_manager(
-                optimization_level=level, target=backend.target, seed_transpiler=seed, initial_layout=layout, **stage
+    def _compiled(self, sheet: Sheet, backend: Any, wish: _Wish) -> Compiled:
+        program, target = sheet.shape, backend.target
+        circuit = opened(sheet)
+        circuit = flat(circuit) if wish.measured else _unmeasured(circuit)
+        circuit, notes = rounded_delays(circuit, target)
+        _check_qubits(program.name, circuit, wish, backend)
+        is_free = wish.level == "default" and wish.layout is None
+        if wish.level == "none" or (is_free and _is_written_for(circuit, target)):
+            placed = circuit if wish.layout is None else _placed(circuit, wish.layout, target.num_qubits)
+            stranger = isa.first_stranger(placed, target)
+            if stranger is not None:
+                raise ProgramRejected(
+                    f"{program.name} is not in the gates of {backend.name}: {stranger}; compile it for the device, or "
+                    "leave out compile='none'"
+                )
+            return Compiled(placed, wish.layout or tuple(range(circuit.num_qubits)), notes, is_as_written=True)
+        try:
+            made = self._manager(backend, wish).run(circuit)
+        except (QiskitError, ValueError) as error:
+            raise ProgramRejected(f"{program.name} cannot be compiled for {backend.name}: {str(error)[:300]}") from None
+        layout = tuple(made.layout.final_index_layout()) if made.layout is not None else tuple(range(program.n_qubits))
+        if wish.is_fixed and (layout != wish.layout or (made.num_qubits and _strays(made, wish.layout))):
+            raise ProgramRejected(
+                f"{program.name} does not fit on the physical qubits {list(wish.layout or ())} of {backend.name} "
+                "without moving; choose coupled ones, or initial_layout"
             )
-        return self._managers[name]
+        return Compiled(made, layout, notes)
+
+    def _manager(self, backend: Any, wish: _Wish) -> Any:
+        level = 2 if wish.level == "default" else int(wish.level)
+        name = (backend.name, level, wish.seed, wish.layout, wish.is_fixed, wish.fractional, wish.starts_at_zero)
+        kept = self._managers.get(name)
+        if kept is None or kept[0] is not backend.target:
+            # rzz angles outside [0, pi/2] are folded by IBM's own translation stage
+            stage: dict[str, Any] = {"translation_method": "ibm_fractional"} if wish.fractional else {}
+            stage |= {"routing_method": "none"} if wish.is_fixed else {}
+            stage |= {"initial_layout": list(wish.layout)} if wish.layout is not None else {}
+            manager = generate_preset_pass_manager(
+                optimization_level=level,
+                target=backend.target,
+                seed_transpiler=wish.seed,
+                qubits_initially_zero=wish.starts_at_zero,
+                **stage,
+            )
+            kept = self._managers[name] = (backend.target, manager)
+            while len(self._managers) > _MANAGERS:
+                self._managers.popitem(last=False)
+        return kept[1]
 
 
-def _compiled(sheet: Sheet, manager: Any, device: str, *, measured: bool) -> Compiled:
-    program, circuit = sheet.shape, opened(sheet)
-    circuit = flat(circuit) if measured else circuit.remove_final_measurements(inplace=False)
-    try:
-        isa = manager.run(circuit)
-    except (TranspilerError, ValueError) as error:
-        raise Refused(f"{program.name} cannot be compiled for {device}: {str(error)[:300]}", provider="ibm") from None
-    layout = tuple(isa.layout.final_index_layout()) if isa.layout is not None else tuple(range(program.n_qubits))
-    return Compiled(isa, layout)
+def _unmeasured(circuit: QuantumCircuit) -> QuantumCircuit:
+    made = circuit.remove_final_measurements(inplace=False)
+    assert made is not None
+    return made
+
+
+def _calibrated_at(backend: Any) -> str:
+    return str(getattr(backend.properties(), "last_update_date", None))
+
+
+def _check_qubits(name: str, circuit: QuantumCircuit, wish: _Wish, backend: Any) -> None:
+    width = backend.target.num_qubits
+    if circuit.num_qubits > width:
+        raise ProgramRejected(
+            f"{name} has {circuit.num_qubits} qubits and cannot be compiled for {backend.name}, which has {width}"
+        )
+    if wish.layout is not None and (len(wish.layout) != circuit.num_qubits or max(wish.layout) >= width):
+        raise ProgramRejected(
+            f"{name} has {circuit.num_qubits} qubits; {'physical_qubits' if wish.is_fixed else 'initial_layout'} must "
+            f"name as many of {backend.name}, from 0 to {width - 1}"
+        )
+
+
+def _is_written_for(circuit: QuantumCircuit, target: Any) -> bool:
+    """True for a circuit over all qubits of the device, in its own gates: what compiling for it gives."""
+    return circuit.num_qubits == target.num_qubits and isa.first_stranger(circuit, target) is None
+
+
+def _placed(circuit: QuantumCircuit, layout: tuple[int, ...], width: int) -> QuantumCircuit:
+    wide = QuantumCircuit(width, name=circuit.name, global_phase=circuit.global_phase)
+    for register in circuit.cregs:
+        wide.add_register(register)
+    wide.compose(circuit, list(layout), circuit.clbits, inplace=True)
+    return wide
+
+
+def _strays(circuit: QuantumCircuit, layout: tuple[int, ...] | None) -> bool:
+    return not _touched(circuit) <= set(layout or ())
+
+
+def rounded_delays(circuit: QuantumCircuit, target: Any) -> tuple[QuantumCircuit, tuple[str, ...]]:
+    """Delays as multiples of what the device keeps time in, as IBM's scheduler rounds them; and what was changed."""
+    dt, step = target.dt, max(int(target.granularity or 1), 1)
+    if not dt or "delay" not in circuit.count_ops():
+        return circuit, ()
+    made, notes = circuit.copy_empty_like(), []
+    for one in circuit.data:
+        operation = one.operation
+        if operation.name == "delay" and isinstance(operation.duration, int | float):
+            scale = _SECONDS.get(operation.unit)
+            wanted = operation.duration if scale is None else operation.duration * scale / dt
+            kept = round(wanted / step) * step
+            if abs(kept - wanted) > 1e-6 * max(1.0, abs(wanted)):
+                notes.append(f"delay {operation.duration:g} {operation.unit} runs as {kept * dt * 1e9:g} ns")
+            operation = Delay(kept, "dt")
+        made.append(operation, one.qubits, one.clbits, copy=False)
+    return made, tuple(dict.fromkeys(notes))
 
 
 def opened(sheet: Sheet) -> QuantumCircuit:
@@ -147,6 +278,9 @@ def flat(circuit: QuantumCircuit) -> QuantumCircuit:
     if made.num_qubits != circuit.num_qubits:
         made = QuantumCircuit(circuit.qubits, name=circuit.name, global_phase=circuit.global_phase)
         made.add_register(bits)
+    if any(isinstance(step.operation, ControlFlowOp) for step in circuit.data):
+        made.compose(circuit, made.qubits, list(bits), inplace=True)
+        return made
     for step in circuit.data:
         made.append(step.operation, step.qubits, [place[clbit] for clbit in step.clbits])
     return made

@@ -13,7 +13,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from pydantic import ValidationError
 from qiskit_ibm_runtime.decoders.executor.decoder import ExecutorResultDecoder
 from qiskit_ibm_runtime.decoders.executor_estimator.decoder import ClientSideEstimatorDecoder
 from qiskit_ibm_runtime.decoders.executor_sampler.decoder import ClientSideSamplerResultDecoder
@@ -32,7 +31,6 @@ from qflows.providers.ibm.compile import Compiled
 from qflows.providers.ibm.layout import Sheet
 
 _MAX_UNPACKED = 400_000_000
-_BODY_CAP = 4_000
 
 
 def inputs(
@@ -40,7 +38,7 @@ def inputs(
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """As `pubs.inputs`. Raises ValueError or TypeError for options that the client refuses."""
     is_estimate = any(spec.observables)
-    names = wire.EXECUTOR_ESTIMATOR_OPTIONS if is_estimate else wire.EXECUTOR_SAMPLER_OPTIONS
+    names = wire.EXECUTOR_ESTIMATOR_OPTIONS if is_estimate else wire.SAMPLER_OPTIONS
     given = wire.chosen(spec.options, names)
     try:
         if is_estimate:
@@ -59,31 +57,27 @@ def inputs(
     return model.model_dump(mode="json"), environment
 
 
-def pub_results(text: str) -> list[Mapping[str, Any]]:
-    """`{field: value}` per PUB, in the form of `wire.pub_results`. Raises Unreadable, keeping the text."""
+def pub_results(text: str) -> tuple[list[Mapping[str, Any]], dict[str, Any]]:
+    """`{field: value}` per PUB and what is told of the job, in the form of `wire.pub_results`.
+
+    Raises Unreadable, keeping the text.
+    """
     try:
-        for tensor in _tensors(json.loads(text)["data"]):
+        body = json.loads(text)
+        for tensor in _tensors(body["data"]):
             _check_size(tensor)
         raw: Any = ExecutorResultDecoder.decode(text)
         by_role = (ClientSideSamplerResultDecoder, ClientSideEstimatorDecoder)
         decoder: Any = next((one for one in by_role if one.is_applicable(raw)), None)
         if decoder is None:
             raise ValueError("neither a sampler's nor an estimator's result")
-        return [_fields(pub) for pub in decoder.decode(raw)]
-    except (
-        IBMError,
-        ValidationError,
-        ValueError,
-        KeyError,
-        TypeError,
-        AttributeError,
-        IndexError,
-        zlib.error,
-    ) as error:
+        timing = (body.get("metadata") or {}).get("chunk_timing") or []
+        return [_fields(pub) for pub in decoder.decode(raw)], {"execution_spans": wire.plain(timing)}
+    except Exception as error:  # noqa: BLE001  (decoder edge: any body may come)
         raise Unreadable(
             f"ibm: an executor result that cannot be read ({type(error).__name__})",
             provider="ibm",
-            body=text[:_BODY_CAP],
+            body=text[: wire.BODY_CAP],
         ) from None
 
 

@@ -13,53 +13,28 @@ import time
 from collections.abc import Iterator, Mapping
 from threading import Lock
 from typing import Any
-from urllib.parse import urlsplit
 
 import requests
 from ibm_cloud_sdk_core import ApiException
 from qiskit_ibm_runtime.api.exceptions import RequestsApiError
 from qiskit_ibm_runtime.api.session import CLIENT_APPLICATION, QISKIT_FUNCTIONS_IDENTIFIER, RetrySession
 from qiskit_ibm_runtime.exceptions import IBMError, IBMNotAuthorizedError
-from requests.adapters import HTTPAdapter
 from requests.auth import AuthBase
 from urllib3.exceptions import ConnectTimeoutError, MaxRetryError, NameResolutionError, NewConnectionError
 
 from qflows.errors import Ambiguous, NotSent, ProviderError, Refused, Throttled, Unreadable
-from qflows.providers.ibm.access import Access, is_loopback
+from qflows.providers.ibm.access import Access
+from qflows.providers.ibm.exchange import OnceAdapter, ServerClock, retry_after_s
+from qflows.providers.ibm.failures import WRONG_REGION
 from qflows.redaction import protect
 
 # everything the client is known to raise: its own, IBM Cloud's, transport, and JSON or members it did not expect
 CLIENT_ERRORS = (IBMError, ApiException, requests.RequestException, ProviderError, ValueError, KeyError, TypeError)
 
-_CONNECT_S = 5.0
 _BODY_CAP = 4_000
 _FRESH_S = 60.0  # a token younger than this was not refused for its age
 # after these, with an error body of IBM's own, no job can exist (OpenAPI 0.45.3, create_job: 400 401 403 404 409)
 _REFUSED_POST = frozenset({400, 401, 403, 404, 409, 413, 422})
-
-
-class OnceAdapter(HTTPAdapter):
-    """Sends each request once, with our deadline instead of the caller's (the client asks for 900 s on POST /jobs)."""
-
-    def __init__(self, access: Access, timeout_s: float) -> None:
-        self._access = access
-        self._timeout_s = timeout_s
-        super().__init__(max_retries=0, pool_connections=4, pool_maxsize=4)
-
-    def send(self, request: requests.PreparedRequest, *args: Any, **options: Any) -> requests.Response:
-        """Raises NotSent for a host that is not allowed, or for a request without a bearer token."""
-        url = request.url or ""
-        if self._access.is_sandbox and not is_loopback(url):
-            raise NotSent(f"a sandbox is configured, {urlsplit(url).hostname} is not on this machine", provider="ibm")
-        if not self._access.is_sandbox and urlsplit(url).scheme != "https":
-            raise NotSent("an IBM token must not travel in clear", provider="ibm")
-        if not str(request.headers.get("Authorization", "")).startswith("Bearer "):
-            raise NotSent("no IAM token at hand, and the API key itself is not sent to this host", provider="ibm")
-        named = dict(zip(("stream", "timeout", "verify", "cert", "proxies"), args, strict=False)) | options
-        named["timeout"] = (min(_CONNECT_S, self._timeout_s), self._timeout_s)
-        if self._access.is_sandbox:
-            named["proxies"] = {}
-        return super().send(request, **named)
 
 
 class DirectSession(RetrySession):
@@ -146,10 +121,10 @@ def token_error(error: Exception) -> ProviderError:
     return NotSent(f"no IAM token ({status or kind}); nothing was sent to IBM Quantum", provider="ibm")
 
 
-def tame(session: RetrySession, access: Access, auth: AuthBase, timeout_s: float) -> None:
+def tame(session: RetrySession, access: Access, auth: AuthBase, timeout_s: float, clock: ServerClock) -> None:
     """Puts our transport on a session of the client: no repeats, deadlines, no redirects, our auth, no stack walk."""
     session.__class__ = DirectSession  # the client makes its sessions itself and holds them in several places
-    adapter = OnceAdapter(access, timeout_s)
+    adapter = OnceAdapter(access, timeout_s, clock.see)
     session.mount("http://", adapter)
     session.mount("https://", adapter)
     session.auth = auth
@@ -159,7 +134,7 @@ def tame(session: RetrySession, access: Access, auth: AuthBase, timeout_s: float
 
 
 def read_error(error: Exception, what: str) -> ProviderError:
-    """The verdict on a failed read; every one is safe to repeat, its type says whether it is worth while."""
+    """The verdict on a failed read; every one is safe to repeat, its type says whether that may help."""
     if isinstance(error, ProviderError):
         return error
     answer = _answer(error)
@@ -167,14 +142,17 @@ def read_error(error: Exception, what: str) -> ProviderError:
         return Throttled(
             "ibm asks for fewer requests", provider="ibm", http_status=429, retry_after_s=retry_after_s(answer)
         )
-    if answer is not None and 400 <= answer.status_code < 500:
+    if answer is not None and 400 <= answer.status_code < 500 and _own_error(answer) is not None:
         return _refusal(answer, what)
-    if answer is not None and answer.status_code >= 300:
+    if answer is not None and answer.status_code == 401:
+        return _refusal(answer, what)
+    if answer is not None and answer.status_code >= 300:  # of a gateway too: a page is not IBM's word
         return Ambiguous(
             f"ibm answered {answer.status_code} to {what}",
             provider="ibm",
             http_status=answer.status_code,
             retry_after_s=retry_after_s(answer),
+            body=answer.text[:_BODY_CAP],
         )
     if _never_left(error):
         return NotSent(f"ibm cannot be reached for {what}", provider="ibm")
@@ -185,6 +163,8 @@ def read_error(error: Exception, what: str) -> ProviderError:
 
 def post_error(error: Exception, what: str, auth: TokenAuth) -> ProviderError:
     """The verdict on a POST that buys: Refused and NotSent only where that is proved."""
+    if isinstance(error, Unreadable):
+        return Ambiguous(f"ibm answered {what} with {error}; it may have it", provider="ibm", body=error.body)
     if isinstance(error, ProviderError):
         return error
     if _never_left(error):
@@ -206,12 +186,12 @@ def post_error(error: Exception, what: str, auth: TokenAuth) -> ProviderError:
     )
 
 
-def retry_after_s(answer: requests.Response) -> float | None:
-    """Seconds of a Retry-After header; None for a date or nothing."""
-    try:
-        return max(float(answer.headers.get("Retry-After", "")), 0.0)
-    except ValueError:
-        return None
+def is_gone(error: Refused) -> bool:
+    """True when IBM itself says that it has no such thing: 404 with an error body of its own.
+
+    In a wrong region everything is 404, with code 1279; that says nothing about the job.
+    """
+    return error.http_status == 404 and bool(error.vendor_code) and error.vendor_code != WRONG_REGION
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
@@ -267,6 +247,15 @@ def _code(error: Mapping[str, Any] | None) -> str | None:
 def _refusal(answer: requests.Response, what: str) -> Refused:
     own = _own_error(answer) or {}
     text = str(own.get("message") or answer.text[:200])
+    if _code(own) == WRONG_REGION:
+        return Refused(
+            f"ibm refused {what}: this instance is in another region; set region or url of the credentials",
+            provider="ibm",
+            http_status=answer.status_code,
+            vendor_code=WRONG_REGION,
+            vendor_message=text[:2000],
+            body=answer.text[:_BODY_CAP],
+        )
     hint = {
         404: "; if IBM serves this program no more, set the option primitives='executor'"
         if "submission" in what

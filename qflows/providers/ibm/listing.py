@@ -16,7 +16,7 @@ from typing import Any
 from qflows.errors import Refused, Unreadable
 from qflows.protocol import Found, Observation
 from qflows.providers.ibm import wire
-from qflows.providers.ibm.runtime import Runtime
+from qflows.providers.ibm.runtime import JOB_ID, Runtime
 
 PAGE = 200  # OpenAPI 0.45.3, list_jobs: the maximum; above it the server uses its default
 _REMEMBERED = 50_000
@@ -39,7 +39,7 @@ class Listing:
 
     def submitted(self, vendor_id: str) -> None:
         """Notes a job accepted just now."""
-        now = datetime.now(UTC)
+        now = datetime.now(UTC) + timedelta(seconds=self._runtime.skew_s)
         self._note(vendor_id, now - _CLOCK_SLACK, now + _CLOCK_SLACK)
 
     def states(self, vendor_ids: Collection[str]) -> dict[str, Observation]:
@@ -88,10 +88,14 @@ class Listing:
         return jobs
 
     def _single(self, vendor_id: str) -> Observation | None:
+        from qflows.providers.ibm.http import is_gone
+
+        if not JOB_ID.fullmatch(vendor_id):
+            return None
         try:
             job = self._runtime.read(f"job {vendor_id}", lambda client: client.job_get(vendor_id))
         except Refused as error:
-            if error.http_status == 404:
+            if is_gone(error):
                 return None
             raise
         if not isinstance(job, dict):
@@ -108,24 +112,31 @@ class Listing:
                 self._created.popitem(last=False)
 
     def bearing(self, keys: Collection[str], *, since: datetime) -> dict[str, list[Found]]:
-        """Jobs by key, oldest first. A few keys by their tags, many by reading all of ours since then."""
+        """Jobs by key, oldest first. Each row's own tags are read: a filter that a server ignores lists strangers.
+
+        A key is unique, so its tag is asked for without a date: clocks differ, and a key that is not found is bought
+        again. Many keys are looked for first in the list of ours since then, by IBM's clock.
+        """
         hits: dict[str, list[Found]] = {}
         tag_of = {wire.key_tag(key): key for key in keys}
-        wanted = [[tag] for tag in tag_of] if len(tag_of) <= _FEW else [[wire.MARK]]
-        for tags in wanted:
-            self._scan(tags, since, lambda job: _collect(hits, job, tag_of))
+        if len(tag_of) > _FEW:
+            first = since + timedelta(seconds=min(self._runtime.skew_s, 0.0))
+            self._scan(wire.MARK, lambda job: _collect(hits, job, tag_of), created_after=first)
+        for tag, key in tag_of.items():
+            if key not in hits:
+                self._scan(tag, lambda job: _collect(hits, job, tag_of))
         for found in hits.values():
             found.sort(key=lambda hit: (hit.created_at or datetime.max.replace(tzinfo=UTC), hit.vendor_id))
         return hits
 
-    def _scan(self, tags: list[str], since: datetime, see: Callable[[Mapping[str, Any]], None]) -> None:
+    def _scan(self, tag: str, see: Callable[[Mapping[str, Any]], None], **filters: Any) -> None:
         for number in range(_MAX_PAGES):
-            page = self._page(limit=PAGE, skip=number * PAGE, job_tags=tags, created_after=since, descending=False)
+            page = self._page(limit=PAGE, skip=number * PAGE, job_tags=[tag], descending=False, **filters)
             for job in page:
                 see(job)
             if len(page) < PAGE:
                 return
-        raise Unreadable(f"ibm: more than {_MAX_PAGES} pages of jobs with tag {tags[0]}", provider="ibm")
+        raise Unreadable(f"ibm: more than {_MAX_PAGES} pages of jobs with tag {tag}", provider="ibm")
 
 
 def _collect(hits: dict[str, list[Found]], job: Mapping[str, Any], tag_of: Mapping[str, str]) -> None:

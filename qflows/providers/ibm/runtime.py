@@ -9,23 +9,28 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from queue import Empty, LifoQueue
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from qflows.errors import NotSent, ProviderError, Refused
+from qflows.errors import NotSent, ProgramRejected, ProviderError, Refused
 from qflows.programs.loading import load_qiskit
 from qflows.providers.ibm.access import SERVICE_VARIABLES, Access, is_loopback
 
 if TYPE_CHECKING:
-    from qiskit_ibm_runtime import QiskitRuntimeService
+    from qiskit_ibm_runtime import IBMBackend, QiskitRuntimeService
     from qiskit_ibm_runtime.api.client import RuntimeClient
 
+    from qflows.providers.ibm.exchange import ServerClock
     from qflows.providers.ibm.http import TokenAuth
 
 T = TypeVar("T")
+JOB_ID = re.compile(r"[A-Za-z0-9_-]{1,200}")  # OpenAPI 0.45.3, parameter `id`
+_DESCRIPTION_S = 900.0  # devices are calibrated through the day; a description older than this is read again
 _environment = threading.RLock()
 
 
@@ -39,7 +44,8 @@ class Runtime:
         self._service: QiskitRuntimeService | None = None
         self._auth: TokenAuth | None = None
         self._idle: LifoQueue[RuntimeClient] = LifoQueue()
-        self._backends: dict[tuple[str, bool], Any] = {}
+        self._clock: ServerClock | None = None
+        self._backends: dict[tuple[str, bool], tuple[float, Any]] = {}
 
     def __repr__(self) -> str:
         return f"Runtime({self.access.base_url or 'IBM Quantum'})"
@@ -59,6 +65,11 @@ class Runtime:
                     raise verdict from None
         raise AssertionError("unreachable")
 
+    def document(self, what: str, path: str, **query: str) -> bytes | None:
+        """The body of a GET as it came; None for 204. All errors are typed."""
+        answer = self.read(what, lambda client: client._session.get(path, params=query or None))
+        return None if answer.status_code == 204 else answer.content
+
     def post_once(self, what: str, ask: Callable[[RuntimeClient], T]) -> T:
         """A POST that buys, sent once. Raises Refused, NotSent or Ambiguous by what is proved."""
         service = self._connected()
@@ -74,21 +85,32 @@ class Runtime:
         """The device with its calibrated target, as the client describes it; kept. Raises Refused for none such."""
         service = self._connected()
         from qiskit.providers.exceptions import QiskitBackendNotFoundError
+        from qiskit_ibm_runtime.exceptions import IBMInputValueError
 
-        from qflows.providers.ibm.http import CLIENT_ERRORS, read_error
+        from qflows.providers.ibm.http import CLIENT_ERRORS
 
         with self._lock:
-            found = self._backends.get((name, fractional))
-            if found is None:
+            read_at, found = self._backends.get((name, fractional), (0.0, None))
+            if found is None or time.monotonic() - read_at > _DESCRIPTION_S:
                 try:
-                    found = service.backend(name, use_fractional_gates=fractional)
+                    is_old = found is not None
+                    found = cast("IBMBackend", service.backend(name, use_fractional_gates=fractional))
+                    if is_old:
+                        found.refresh()  # the service keeps configurations for good
                     assert found.target is not None  # fetches the calibration
                 except QiskitBackendNotFoundError:
                     raise Refused(f"ibm has no device {name!r} in this instance", provider="ibm") from None
+                except IBMInputValueError:
+                    raise ProgramRejected(f"{name} has no fractional gates; leave out use_fractional_gates") from None
                 except CLIENT_ERRORS as error:
-                    raise read_error(error, f"the description of {name}") from None
-                self._backends[name, fractional] = found
+                    raise _description_error(error, name) from None
+                self._backends[name, fractional] = (time.monotonic(), found)
             return found
+
+    @property
+    def skew_s(self) -> float:
+        """Seconds that IBM's clock is ahead of ours, by its last answer; 0.0 before the first."""
+        return self._clock.skew_s if self._clock is not None else 0.0
 
     @property
     def crn(self) -> str:
@@ -116,7 +138,8 @@ class Runtime:
         from qflows.providers.ibm.http import tame
 
         client = RuntimeClient(service._client_params)
-        tame(client._session, self.access, self._token(), self.timeout_s)
+        assert self._clock is not None
+        tame(client._session, self.access, self._token(), self.timeout_s, self._clock)
         return client
 
     def _connected(self) -> QiskitRuntimeService:
@@ -204,8 +227,10 @@ class Runtime:
 
     def _adopt(self, service: QiskitRuntimeService) -> None:
         """Takes the client's own sessions in hand, and shares one token between all of them."""
+        from qflows.providers.ibm.exchange import ServerClock
         from qflows.providers.ibm.http import TokenAuth, tame
 
+        self._clock = ServerClock()
         crn = str(service.active_instance())
         inner = service._get_api_client()._session
         manager: Any = getattr(inner.auth, "tm")  # noqa: B009  (CloudAuth of the client, typed wider by requests)
@@ -214,7 +239,7 @@ class Runtime:
         self._bound(manager)
         self._auth = TokenAuth(manager, crn)
         for client in service._get_api_clients().values():
-            tame(client._session, self.access, self._auth, self.timeout_s)
+            tame(client._session, self.access, self._auth, self.timeout_s, self._clock)
 
 
 @contextmanager
@@ -238,6 +263,29 @@ def environment(access: Access) -> Iterator[None]:
                     os.environ.pop(name, None)
                 else:
                     os.environ[name] = value
+
+
+def _description_error(error: Exception, name: str) -> ProviderError:
+    """What a failure to read a device means for a job: nothing has been sent, so there is no doubt."""
+    from qflows.providers.ibm.http import read_error
+
+    verdict = read_error(error, f"the description of {name}")
+    if isinstance(verdict, Refused | NotSent):
+        return verdict
+    return NotSent(
+        f"{verdict}; nothing was sent",
+        provider="ibm",
+        http_status=verdict.http_status,
+        retry_after_s=verdict.retry_after_s,
+        body=verdict.body,
+    )
+
+
+def job_path(vendor_id: str, rest: str = "") -> str:
+    """Path of a job. Raises Refused for a text that cannot be an id of IBM's: an empty one would list all jobs."""
+    if not JOB_ID.fullmatch(vendor_id):
+        raise Refused(f"{vendor_id[:40]!r} is not the id of an IBM job", provider="ibm")
+    return f"/jobs/{vendor_id}{rest}"
 
 
 def _discovery_error(error: Exception) -> ProviderError:

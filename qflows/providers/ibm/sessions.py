@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -51,22 +51,27 @@ class Sessions:
         return wire.session(body)
 
     def recent_sessions(self, device_id: str, *, since: datetime) -> Sequence[SessionInfo]:
-        """GET /workloads, sessions and batches of ours on the device created since then, oldest first."""
+        """GET /workloads, sessions and batches of ours created since then, oldest first; `since` is by our clock.
+
+        Rows of all devices are read, because a session that is not open yet may name none.
+        """
+        since += timedelta(seconds=min(self._runtime.skew_s, 0.0))  # a clock that runs ahead must hide nothing
         found: dict[str, SessionInfo] = {}
         for mode in wire.WORKLOAD_MODES:
             cursor: str | None = None
             for _ in range(_MAX_PAGES):
-                body = self._workloads(device_id, mode, since, cursor)
+                body = self._workloads(mode, since, cursor)
                 for row in body["workloads"]:
                     info = wire.workload(row)
-                    found[info.session_id] = info
+                    if info.device_id in ("", device_id):
+                        found[info.session_id] = info
                 cursor = _next(body)
                 if cursor is None:
                     break
         return sorted(found.values(), key=lambda info: (info.created_at is None, info.created_at or since))
 
-    def _workloads(self, device_id: str, mode: str, since: datetime, cursor: str | None) -> Mapping[str, Any]:
-        asked: dict[str, Any] = {"backend": device_id, "mode": mode, "created_after": since, "next": cursor}
+    def _workloads(self, mode: str, since: datetime, cursor: str | None) -> Mapping[str, Any]:
+        asked: dict[str, Any] = {"mode": mode, "created_after": since, "next": cursor}
         # the service has no call for this collection; its REST layer has
         body = self._runtime.read(
             "the workloads",

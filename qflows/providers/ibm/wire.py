@@ -17,11 +17,12 @@ from typing import Any
 
 import numpy as np
 
-from qflows.errors import ProgramRejected, Unreadable
-from qflows.model import Counts, Expectation, ItemResult
+from qflows.errors import Unreadable
+from qflows.model import Counts, Expectation, ItemError, ItemResult
 from qflows.programs import Program
 from qflows.programs.readout import check_total, readout
 from qflows.protocol import JobSpec, Observation, Phase, SessionInfo
+from qflows.providers.ibm.failures import RAN_TOO_LONG, helps_to_buy_again
 
 MARK = "qflows"  # every job of ours bears it, so that one list shows them all
 PREFIX = "qflows:"
@@ -29,25 +30,12 @@ MAX_TAGS, MAX_TAG = 8, 86  # IBM docs, job tags; registry codes 1204 and 1205
 MAX_EXECUTIONS = 10_000_000  # IBM docs, job limits: circuits x shots of one sampler job
 REGISTER = "c"
 _MAX_UNPACKED = 400_000_000
-_BODY_CAP = 4_000
+_MAX_KEPT = 4_096  # numbers of one array that metadata may hold
+BODY_CAP = 4_000
 
-# our own options, and those handed to the client's option classes as they are
-OWN_OPTIONS = frozenset(
-    {
-        "optimization_level",
-        "initial_layout",
-        "seed_transpiler",
-        "use_fractional_gates",
-        "literal_angles",  # no parameter arrays: every program is a PUB of its own
-        "memory",
-        "private",
-        "primitives",
-    }
-)
-PRIMITIVES = ("server", "executor")  # who prepares and reads: IBM's sampler and estimator, or the client (ADR 7)
+# options handed to the client's option classes as they are
 SAMPLER_OPTIONS = frozenset({"dynamical_decoupling", "twirling", "execution", "max_execution_time", "experimental"})
 ESTIMATOR_OPTIONS = SAMPLER_OPTIONS | {"resilience_level", "resilience", "seed_estimator"}
-EXECUTOR_SAMPLER_OPTIONS = SAMPLER_OPTIONS
 EXECUTOR_ESTIMATOR_OPTIONS = SAMPLER_OPTIONS | {"resilience_level", "resilience"}
 
 # `state.status`, any case. OpenAPI 0.45.3, JobState; the client reads nothing else
@@ -57,8 +45,9 @@ STATUS = {
     "completed": Phase.DONE,
     "failed": Phase.FAILED,
     "cancelled": Phase.CANCELLED,
+    # in `state.status` since March 2026 (qiskit-ibm-runtime issue 2673); over the time limit, which is a failure
+    "cancelled - ran too long": Phase.FAILED,
 }
-RAN_TOO_LONG = "1305"  # with Cancelled: the time limit; the client calls it an error (runtime_job_v2.py)
 # states of a session that take jobs, if `accepting_jobs` does not say so itself (OpenAPI 0.45.3, SessionState)
 _OPEN_STATES = frozenset({"open", "active", "inactive", "pending_inactive"})
 
@@ -69,9 +58,8 @@ def key_tag(key: str) -> str:
 
 
 def tags(spec: JobSpec, key: str) -> list[str]:
-    """Mark, key, then name and tags of the caller as far as IBM's limits allow; the ledger has them all."""
-    fitting = [text for text in label_tags(spec.name, spec.tags) if len(text) <= MAX_TAG]
-    return [MARK, key_tag(key), *fitting][:MAX_TAGS]
+    """Mark, key, then name and tags of the caller, which `Tags.check_tags` has let through."""
+    return [MARK, key_tag(key), *label_tags(spec.name, spec.tags)]
 
 
 def label_tags(name: str, labels: Mapping[str, str]) -> list[str]:
@@ -97,9 +85,11 @@ def observation(job: Mapping[str, Any]) -> Observation:
     state = state if isinstance(state, dict) else {}
     word = str(state.get("status", ""))
     phase, code = phase_of(word), state.get("reason_code") or state.get("reasonCode")
+    if code is None and phase is Phase.FAILED and word.lower() != "failed":
+        code = RAN_TOO_LONG
     if phase is Phase.CANCELLED and str(code) == RAN_TOO_LONG:
-        phase = Phase.FAILED
-    reason = state.get("reason")
+        phase = Phase.FAILED  # the client calls it an error too (0.51.0, runtime_job_v2.py)
+    reason = " ".join(str(text) for text in (state.get("reason"), state.get("reason_solution")) if text)
     is_bad = phase in (Phase.FAILED, Phase.CANCELLED)
     return Observation(
         phase=phase,
@@ -107,7 +97,8 @@ def observation(job: Mapping[str, Any]) -> Observation:
         finished_at=moment(job.get("ended")),
         queue_note=None if phase is not Phase.QUEUED else "IBM Runtime does not say the place in the queue",
         error_code=str(code) if code is not None and is_bad else None,
-        error_message=str(reason)[:2000] if reason and is_bad else None,
+        error_message=reason[:2000] if reason and is_bad else None,
+        is_retryable=helps_to_buy_again(str(code)) if code is not None and phase is Phase.FAILED else None,
     )
 
 
@@ -125,10 +116,12 @@ def moment(text: Any) -> datetime | None:
 def session(body: Mapping[str, Any]) -> SessionInfo:
     """A session object. Raises Unreadable without an id."""
     if not isinstance(body.get("id"), str):
-        raise Unreadable("ibm: a session without an id", provider="ibm", body=str(body)[:_BODY_CAP])
+        raise Unreadable("ibm: a session without an id", provider="ibm", body=str(body)[:BODY_CAP])
     state = str(body.get("state", ""))
     accepts = body.get("accepting_jobs")
-    is_open = state != "closed" and (accepts if isinstance(accepts, bool) else state in _OPEN_STATES)
+    # the state first: a closed session that was told to accept jobs says so, and stays closed (seen 2026)
+    takes_jobs = accepts if isinstance(accepts, bool) else state in _OPEN_STATES
+    is_open = takes_jobs and state not in ("closed", "pending_closed")
     history = [one for one in body.get("timestamps") or [] if isinstance(one, dict)]
     opened = next((one.get("timestamp") for one in history if one.get("status") == "open"), None)
     return SessionInfo(
@@ -140,9 +133,9 @@ def session(body: Mapping[str, Any]) -> SessionInfo:
         created_at=moment(body.get("created_at") or opened),
         started_at=moment(body.get("started_at")),
         closed_at=moment(body.get("closed_at")),
-        max_time_s=_seconds(body.get("max_ttl")),
-        idle_limit_s=_seconds(body.get("interactive_ttl")),
-        usage_s=_seconds(body.get("elapsed_time")),
+        max_time_s=seconds(body.get("max_ttl")),
+        idle_limit_s=seconds(body.get("interactive_ttl")),
+        usage_s=seconds(body.get("elapsed_time")),
         details={name: value for name, value in body.items() if name not in ("user_id",)},
     )
 
@@ -158,17 +151,18 @@ def workload(row: Mapping[str, Any]) -> SessionInfo:
     usage = row.get("usage")
     return SessionInfo(
         session_id=str(row.get("id")),
-        device_id=str(row.get("backend", "")),
+        device_id=str(row.get("backend") or ""),
         mode=WORKLOAD_MODES.get(str(row.get("mode")), str(row.get("mode"))),
         state=status,
         is_open=accepts if isinstance(accepts, bool) else status in ("pending", "in_progress"),
         created_at=moment(row.get("created")),
         closed_at=moment(row.get("ended")),
-        usage_s=_seconds(usage.get("qpu_charge_time_seconds")) if isinstance(usage, dict) else None,
+        usage_s=seconds(usage.get("qpu_charge_time_seconds")) if isinstance(usage, dict) else None,
     )
 
 
-def _seconds(value: Any) -> float | None:
+def seconds(value: Any) -> float | None:
+    """A finite number; None for anything else."""
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     return float(value) if is_number and math.isfinite(value) else None
 
@@ -176,19 +170,48 @@ def _seconds(value: Any) -> float | None:
 # -- results -------------------------------------------------------------------------------------------------------
 
 
-def pub_results(text: str) -> list[Mapping[str, Any]]:
-    """`{field: value}` per PUB of a primitive's result text, arrays decoded. Raises Unreadable, keeping the text."""
+def pub_results(text: str) -> tuple[list[Mapping[str, Any]], dict[str, Any]]:
+    """`{field: value}` per PUB of a primitive's result text, arrays decoded; and what is told of the whole job.
+
+    Raises Unreadable, keeping the text. A text without `support_qiskit` has plain JSON and hex samples.
+    """
     try:
         body = json.loads(text, object_hook=_typed)
-        return [_fields(pub) for pub in body["pub_results"]]
-    except (ValueError, KeyError, TypeError, AttributeError, EOFError, zlib.error) as error:
+        if "pub_results" not in body and "results" in body:
+            pubs = [_plain_fields(pub) for pub in body["results"]]
+        else:
+            pubs = [_fields(pub) for pub in body["pub_results"]]
+        return pubs, _about(body.get("metadata"))
+    except Exception as error:  # noqa: BLE001  (decoder edge: any body may come)
         raise Unreadable(
-            f"ibm: a result that cannot be read ({type(error).__name__})", provider="ibm", body=text[:_BODY_CAP]
+            f"ibm: a result that cannot be read ({type(error).__name__})", provider="ibm", body=text[:BODY_CAP]
         ) from None
 
 
 def _fields(pub: Mapping[str, Any]) -> Mapping[str, Any]:
     return dict(pub["data"]["fields"]) | {"metadata": pub.get("metadata") or {}}
+
+
+def _plain_fields(pub: Mapping[str, Any]) -> Mapping[str, Any]:
+    found: dict[str, Any] = {"metadata": pub.get("metadata") or {}}
+    for name, value in pub["data"].items():
+        if isinstance(value, dict) and "samples" in value:
+            n_bytes = (int(value["num_bits"]) + 7) // 8
+            rows = b"".join(int(sample, 16).to_bytes(n_bytes, "big") for sample in value["samples"])
+            array = np.frombuffer(rows, dtype=np.uint8).reshape(len(value["samples"]), n_bytes)
+            found[name] = {"array": array, "num_bits": value["num_bits"]}
+        else:
+            found[name] = np.asarray(value)
+    return found
+
+
+def _about(metadata: Any) -> dict[str, Any]:
+    """When the device ran what: spans as {start, stop, data_slices}."""
+    execution = metadata.get("execution") if isinstance(metadata, dict) else None
+    spans = execution.get("execution_spans") if isinstance(execution, dict) else None
+    if isinstance(spans, dict):
+        spans = spans.get("spans")
+    return {"execution_spans": plain(spans)} if isinstance(spans, list) else {}
 
 
 def _typed(node: dict[str, Any]) -> Any:
@@ -236,7 +259,7 @@ def counts_items(
         )
     if is_twirled and shots is not None:
         shots = max(shots, array.shape[1])
-    metadata = _plain(fields["metadata"])
+    metadata = plain(fields["metadata"])
     pairs = zip(programs, array, strict=True)
     return [_counts_item(program, rows, shots, metadata, with_memory=with_memory) for program, rows in pairs]
 
@@ -263,59 +286,66 @@ def expectations_items(fields: Mapping[str, Any], n_programs: int, n_observables
     except (KeyError, TypeError, ValueError):
         raise Unreadable("ibm: an estimator result without evs and stds", provider="ibm") from None
     wanted = n_programs * n_observables
-    are_finite = bool(np.all(np.isfinite(values)) and np.all(np.isfinite(errors)))
-    if values.size != wanted or errors.size != wanted or not are_finite:
-        raise Unreadable(
-            f"ibm returned {values.size} expectation values, {wanted} finite ones were asked for", provider="ibm"
-        )
-    metadata = _plain(fields["metadata"])
-    pairs = zip(values.reshape(n_programs, -1).tolist(), errors.reshape(n_programs, -1).tolist(), strict=True)
-    return [ItemResult(expectations=tuple(map(Expectation, *pair)), metadata=dict(metadata)) for pair in pairs]
+    if values.size != wanted or errors.size != wanted:
+        raise Unreadable(f"ibm returned {values.size} expectation values, {wanted} were asked for", provider="ibm")
+    metadata = plain(fields["metadata"])
+    extras = _extras(fields, n_programs)
+    rows = zip(values.reshape(n_programs, -1), errors.reshape(n_programs, -1), strict=True)
+    return [_expectations(*row, metadata | extras[index]) for index, row in enumerate(rows)]
 
 
-def _plain(metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """Metadata that JSON can hold; the rest is left out."""
-    return {name: value for name, value in metadata.items() if isinstance(value, str | int | float | bool | None)}
+def _expectations(values: np.ndarray[Any, Any], errors: np.ndarray[Any, Any], metadata: dict[str, Any]) -> ItemResult:
+    if not (np.all(np.isfinite(values)) and np.all(np.isfinite(errors))):
+        told = {"evs": plain(values.tolist()), "stds": plain(errors.tolist())}
+        error = ItemError(None, f"ibm returned values that are not finite: {told}"[:1000])
+        return ItemResult(error=error, metadata=metadata | told)
+    pairs = zip(values.tolist(), errors.tolist(), strict=True)
+    return ItemResult(expectations=tuple(Expectation(*pair) for pair in pairs), metadata=dict(metadata))
 
 
-# -- admission -----------------------------------------------------------------------------------------------------
+def _extras(fields: Mapping[str, Any], n_programs: int) -> list[dict[str, Any]]:
+    """Further arrays of a PUB by program: `ensemble_standard_error`, and those of zero-noise extrapolation
+    (`evs_noise_factors`, `stds_noise_factors`, `evs_extrapolated`, ...), observables first, noise factors last."""
+    found: list[dict[str, Any]] = [{} for _ in range(n_programs)]
+    for name, value in fields.items():
+        if name in ("evs", "stds", "metadata") or not isinstance(value, np.ndarray) or not value.size:
+            continue
+        if value.size % n_programs or value.size // n_programs > _MAX_KEPT or not np.issubdtype(value.dtype, np.number):
+            continue
+        shape = value.shape[1:] if n_programs > 1 and value.shape[0] == n_programs else value.shape
+        parts = value.reshape(n_programs, *shape) if n_programs > 1 else [value]
+        for item, part in zip(found, parts, strict=True):
+            item[name] = plain(part.tolist())
+    return found
 
 
-def check_options(spec: JobSpec) -> None:
-    """Raises ProgramRejected for options that nobody reads, or that fit only the other primitive."""
-    theirs = options_of(spec)
-    unknown = sorted(set(spec.options) - OWN_OPTIONS - theirs)
-    if unknown:
-        known = ", ".join(sorted(OWN_OPTIONS | theirs))
-        raise ProgramRejected(f"ibm has no option {unknown[0]!r} for this job; there are {known}")
-    level = spec.options.get("optimization_level", 2)
-    if level not in (0, 1, 2, 3) or isinstance(level, bool):
-        raise ProgramRejected(f"optimization_level is 0, 1, 2 or 3, not {level!r}")
-    if spec.options.get("primitives", PRIMITIVES[0]) not in PRIMITIVES:
-        raise ProgramRejected(f"primitives is {' or '.join(PRIMITIVES)}, not {spec.options['primitives']!r}")
-    for name in ("use_fractional_gates", "literal_angles", "memory", "private"):
-        if not isinstance(spec.options.get(name, False), bool):
-            raise ProgramRejected(f"{name} is true or false")
+def plain(value: Any) -> Any:
+    """The part of a value that JSON can hold; numbers that are not finite become text."""
+    if isinstance(value, Mapping):
+        return {str(name): plain(one) for name, one in value.items() if _is_plain(one)}
+    if isinstance(value, list | tuple):
+        return [plain(one) for one in value if _is_plain(one)]
+    if isinstance(value, np.ndarray):
+        return plain(value.tolist())
+    if isinstance(value, np.generic):
+        return plain(value.item())
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    return value
 
 
-def is_executor(spec: JobSpec) -> bool:
-    """True if the client prepares the job and `executor` runs it."""
-    return spec.options.get("primitives") == "executor"
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, np.ndarray):
+        return value.size <= _MAX_KEPT and value.dtype.kind in "biuf"
+    return isinstance(value, str | int | float | bool | None | Mapping | list | tuple | np.integer | np.floating)
 
 
-def options_of(spec: JobSpec) -> frozenset[str]:
-    """Names of the client's options that this job may have."""
-    if any(spec.observables):
-        return EXECUTOR_ESTIMATOR_OPTIONS if is_executor(spec) else ESTIMATOR_OPTIONS
-    return EXECUTOR_SAMPLER_OPTIONS if is_executor(spec) else SAMPLER_OPTIONS
+def chosen(options: Mapping[str, Any], names: frozenset[str]) -> dict[str, Any]:
+    """The options among `names` that were set; what is None was not."""
+    return {name: _set(value) for name, value in options.items() if name in names and value is not None}
 
 
-def is_twirled(spec: JobSpec) -> bool:
-    """True if shots are split over randomisations, which rounds their number up."""
-    twirling = spec.options.get("twirling")
-    return isinstance(twirling, dict) and bool(twirling.get("enable_gates") or twirling.get("enable_measure"))
-
-
-def chosen(options: Mapping[str, Any], names: Sequence[str] | frozenset[str]) -> dict[str, Any]:
-    """The options among `names`."""
-    return {name: value for name, value in options.items() if name in names}
+def _set(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _set(one) for name, one in value.items() if one is not None}
+    return value

@@ -34,6 +34,7 @@ SWITCHES = (
     Switch("max_session_ttl_s", 28_800, "longest and default max_ttl: 8 h on paid plans, 600 on Open (docs, 2025)"),
     Switch("ttl_starts", "first_job", "when the clock of max_ttl starts", ("first_job", "creation")),
     Switch("results_204_reads", 0, "reads of a completed job's results that are answered 204"),
+    Switch("tag_filter", "works", "repeated `tags` filter; an ignored filter lists everything", ("works", "ignored")),
     Switch("force_state", "", "a word shown as every job's state, for states nobody documented"),
     Switch("check_max_shots", False, "max_shots of the configuration is not enforced by the service (docs)"),
     Switch("noise", True, "devices err like their calibration; False: exact circuits, still sampled"),

@@ -154,9 +154,11 @@ class Jobs:
             await self._sessions.refresh(call, call.world.shelf("ibm", "sessions")[job.facts["session_id"]])
 
     def _filtered(self, call: Call, jobs: Iterable[Job]) -> list[Job]:
-        query = call.query
+        query, skew_s = call.query, float(call.switch("clock_skew_s"))
         tests: list[Callable[[Job], bool]] = []
-        if tags := {tag for value in query.getlist("tags") for tag in value.split(",")}:
+        if call.switch("tag_filter") == "works" and (
+            tags := {tag for value in query.getlist("tags") for tag in value.split(",")}
+        ):
             tests.append(lambda job: tags <= set(job.facts["tags"]))
         for parameter, fact in (("backend", "backend"), ("program", "program_id"), ("session_id", "session_id")):
             if wanted := query.get(parameter):
@@ -164,10 +166,10 @@ class Jobs:
         if (pending := query.get("pending")) is not None:
             tests.append(lambda job: (call.phase(job) in render.OPEN) == (pending == "true"))
         if after := query.get("created_after"):
-            first = render.read_moment(after, "created_after")
+            first = render.read_moment(after, "created_after") - skew_s
             tests.append(lambda job: job.created_at >= first)
         if before := query.get("created_before"):
-            last = render.read_moment(before, "created_before")
+            last = render.read_moment(before, "created_before") - skew_s
             tests.append(lambda job: job.created_at <= last)
         if query.get("include_mocks", "false").lower() != "true":
             tests.append(lambda job: job.facts["backend"] not in catalog.MOCKS)

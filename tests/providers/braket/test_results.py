@@ -163,9 +163,9 @@ def test_gate_that_is_not_native_is_refused_in_verbatim(provider: BraketProvider
         provider.submit(spec(to_program(circuit), device=GARNET, verbatim=True), key_of("apart"))
     with pytest.raises(Refused, match="no qubit 0; it has 1-20"):
         provider.submit(spec(bell(), device=GARNET, verbatim=True), key_of("hole"))
-    circuit = QuantumCircuit(3, 1)
-    circuit.rccx(0, 1, 2)
-    circuit.measure(0, 0)
+    circuit = QuantumCircuit(4, 1)
+    circuit.rccx(1, 2, 3)
+    circuit.measure(1, 0)
     foreign = spec(to_program(circuit), device=GARNET, verbatim=True)
     with pytest.raises(ProgramRejected, match="rccx"):
         provider.check(foreign)

@@ -32,7 +32,7 @@ class TestIBM(RemoteConformance):
         "Completed": Phase.DONE,
         "Cancelled": Phase.CANCELLED,
         "Failed": Phase.FAILED,
-        "Cancelled - Ran too long": Phase.UNKNOWN,
+        "Cancelled - Ran too long": Phase.FAILED,
     }
 
     def phase_of(self, word: str) -> Phase:
@@ -50,6 +50,7 @@ class TestIBM(RemoteConformance):
             JobSpec(one.provider, one.device_id, one.programs, 10, options={"optimization_level": 9}),
             JobSpec(one.provider, one.device_id, one.programs, 10, options={"memory": "yes"}),
             JobSpec(one.provider, one.device_id, one.programs, 10, options={"primitives": "both"}),
+            JobSpec(one.provider, one.device_id, one.programs, 10, tags={"project": "x" * 90}),
         ]
 
     @pytest.fixture

@@ -91,9 +91,16 @@ def test_mock_device_of_a_dry_run_is_polled_too(sandbox: Sandbox, provider: Prov
 
 def test_state_that_nobody_documented_is_unknown_with_its_word(sandbox: Sandbox, provider: Provider) -> None:
     (vendor_id,) = submit(provider, 1)
+    sandbox.admin.switches("ibm", force_state="Reticulating")
+    look = provider.poll([vendor_id])[vendor_id]
+    assert (look.phase, look.word) == (Phase.UNKNOWN, "Reticulating")
+
+
+def test_word_for_running_too_long_is_a_failure_with_its_code(sandbox: Sandbox, provider: Provider) -> None:
+    (vendor_id,) = submit(provider, 1)
     sandbox.admin.switches("ibm", force_state="Cancelled - Ran too long")
     look = provider.poll([vendor_id])[vendor_id]
-    assert (look.phase, look.word) == (Phase.UNKNOWN, "Cancelled - Ran too long")
+    assert (look.phase, look.error_code, look.is_retryable) == (Phase.FAILED, "1305", False)
 
 
 def test_job_over_its_time_limit_has_failed_with_code_1305(sandbox: Sandbox, provider: Provider) -> None:

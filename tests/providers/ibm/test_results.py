@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -143,7 +144,7 @@ def test_resilience_level_reaches_the_device(sandbox: Sandbox, connected_to: Cal
 
 
 def test_options_of_the_client_are_checked_by_the_client(sandbox: Sandbox, provider: Provider) -> None:
-    with pytest.raises(Refused, match="options"):
+    with pytest.raises(ProgramRejected, match="sequence_type"):
         provider.submit(spec(dynamical_decoupling={"sequence_type": "nonsense"}), key_of("bad option"))
     assert sandbox.admin.requests("ibm.submit") == 0
     provider.submit(spec(dynamical_decoupling={"enable": True}, max_execution_time=60), key_of("good option"))
@@ -215,7 +216,7 @@ def test_program_wider_than_the_device_is_refused_before_it_is_sent(sandbox: San
     circuit = QuantumCircuit(6, 6)
     circuit.h(range(6))
     circuit.measure(range(6), range(6))
-    with pytest.raises(Refused, match="cannot be compiled"):
+    with pytest.raises(ProgramRejected, match="cannot be compiled"):
         provider.submit(spec(to_program(circuit)), key_of("wide"))
     assert sandbox.admin.requests("ibm.submit") == 0
 
@@ -245,12 +246,13 @@ def test_shots_that_do_not_add_up_are_unreadable() -> None:
         wire.counts_items([to_program(circuit)], fields, shots=2, with_memory=False, is_twirled=False)
 
 
-def test_tags_bear_the_key_and_stay_within_the_limits() -> None:
-    many = JobSpec("ibm", "d", (), 1, name="n", tags={f"t{i}": "v" * (i * 20) for i in range(12)})
-    tags = wire.tags(many, "f" * 64)
-    assert tags[:2] == ["qflows", "qflows:" + "f" * 64]
-    assert len(tags) <= 8
-    assert max(map(len, tags)) <= 86
+def test_tags_bear_the_key_and_those_that_do_not_fit_are_refused(provider: Provider) -> None:
+    labelled = replace(spec(), name="n", tags={"a": "b"})
+    assert wire.tags(labelled, "f" * 64) == ["qflows", "qflows:" + "f" * 64, "name=n", "a=b"]
+    provider.check(labelled)
+    for tags in ({"long": "v" * 82}, {f"t{i}": "v" for i in range(6)}):
+        with pytest.raises(ProgramRejected, match="IBM takes"):
+            provider.check(replace(spec(), name="n", tags=tags))
 
 
 def test_devices_say_their_queue_and_whether_they_are_up(sandbox: Sandbox, provider: Provider) -> None:

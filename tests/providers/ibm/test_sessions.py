@@ -95,7 +95,7 @@ def test_closing_twice_or_a_stranger_is_no_error_but_reading_one_is(provider: An
 def test_recent_sessions_are_those_of_the_device_since_then_oldest_first(sandbox: Sandbox, provider: Any) -> None:
     before = opened(provider)
     sandbox.admin.advance(3600)
-    since = datetime.now(UTC) + timedelta(minutes=30)
+    since = datetime.now(UTC) + timedelta(minutes=59)
     ours = [opened(provider, mode) for mode in ("batch", "dedicated", "batch")]
     provider.open_session("ibm_torino", mode="batch", max_time_s=None, options={})
     found = [info.session_id for info in provider.recent_sessions("ibm_manila", since=since)]

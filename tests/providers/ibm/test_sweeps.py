@@ -15,7 +15,7 @@ from qiskit.quantum_info import Operator, SparsePauliOp, Statevector
 
 from qflows.programs import Program, to_program
 from qflows.programs.observables import observable
-from qflows.protocol import JobSpec, Provider
+from qflows.protocol import JobSpec, Provider, RawAnswer
 from qflows.providers.ibm import compile as compiling
 from qflows.providers.ibm import layout
 from qflows.sandbox import Sandbox
@@ -186,7 +186,7 @@ def test_an_executor_result_that_cannot_be_read_is_unreadable(provider: Any, tex
 
     spec = JobSpec("ibm", "ibm_manila", points(measured(ansatz())), 100, options=PATHS["executor"])
     with pytest.raises(Unreadable):
-        provider._items(text, spec)
+        provider.decode(RawAnswer({"results": text.encode()}), spec, "k")
 
 
 @pytest.mark.parametrize("seed", range(12))

@@ -1,0 +1,208 @@
+"""One HTTP exchange of the client: sent once, to an allowed host, with one deadline in all and a cap on its size.
+
+The timeouts of requests are per read, so a body of one byte a second would hold a caller for hours; and it reads bodies
+of any size. A watch shuts the connection down when the whole exchange, headers and body included, takes too long.
+"""
+
+from __future__ import annotations
+
+import re
+import socket
+import threading
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any
+from urllib.parse import urlsplit
+
+import requests
+from requests.adapters import HTTPAdapter
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+
+from qflows import bounded_http
+from qflows.errors import NotSent, Unreadable
+from qflows.providers.ibm.access import Access, is_loopback
+
+_CONNECT_S = 5.0
+_CHUNK = 1 << 16
+_BODY_CAP = 4_000
+# bytes by route: a result of 10 million shots of 156 bits, circuits read back, device descriptions and lists, all else
+_CAPS = (
+    (re.compile(r"/jobs/[^/]+/results$"), 600_000_000),
+    (re.compile(r"/jobs/[^/]+$"), 200_000_000),
+    (re.compile(r"/backends/[^/]+/(configuration|properties)$"), 50_000_000),
+    (re.compile(r"/(jobs|backends|workloads)$"), 50_000_000),
+)
+_SMALL = 5_000_000
+_SLOW_ROUTES = re.compile(r"/jobs/[^/]+(/results)?$")
+_SLOW_FACTOR = 10.0  # a large download may take so many timeouts, but not forever
+_here = threading.local()
+
+
+class _Watched:
+    """Mixed into a connection: says which one the thread's exchange uses."""
+
+    def request(self, *args: Any, **options: Any) -> None:
+        _here.connection = self
+        super().request(*args, **options)  # pyright: ignore[reportAttributeAccessIssue]
+
+
+class _WatchedHTTP(_Watched, HTTPConnection):
+    pass
+
+
+class _WatchedHTTPS(_Watched, HTTPSConnection):
+    pass
+
+
+class _HTTPPool(HTTPConnectionPool):
+    ConnectionCls: Any = _WatchedHTTP  # pyright: ignore[reportIncompatibleVariableOverride]
+
+
+class _HTTPSPool(HTTPSConnectionPool):
+    ConnectionCls: Any = _WatchedHTTPS  # pyright: ignore[reportIncompatibleVariableOverride]
+
+
+class _Watch:
+    """Shuts the thread's connection down at the deadline, whatever it waits for."""
+
+    def __init__(self, seconds: float) -> None:
+        self.is_over = False
+        self._timer = threading.Timer(seconds, self._cut)
+        self._timer.daemon = True
+
+    def __enter__(self) -> _Watch:
+        _here.connection = None
+        self._holder = _here.__dict__
+        self._timer.start()
+        return self
+
+    def __exit__(self, *args: object) -> None:
+        self._timer.cancel()
+
+    def close(self) -> None:
+        """Ends the connection, so that nobody reuses one that is broken."""
+        connection = self._holder.get("connection")
+        if connection is not None:
+            connection.close()
+
+    def _cut(self) -> None:
+        self.is_over = True
+        sock = getattr(self._holder.get("connection"), "sock", None)
+        if sock is not None:
+            try:
+                sock.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass  # closed meanwhile
+
+
+class OnceAdapter(HTTPAdapter):
+    """Sends each request once, with our deadline instead of the caller's (the client asks for 900 s on POST /jobs).
+
+    `see`: called with every answer, e.g. to compare clocks.
+    """
+
+    def __init__(self, access: Access, timeout_s: float, see: Callable[[requests.Response], None]) -> None:
+        self._access = access
+        self._timeout_s = timeout_s
+        self._see = see
+        super().__init__(max_retries=0, pool_connections=4, pool_maxsize=4)
+
+    def init_poolmanager(self, *args: Any, **options: Any) -> None:
+        """As of requests, with connections that can be watched."""
+        super().init_poolmanager(*args, **options)
+        self.poolmanager.pool_classes_by_scheme = {"http": _HTTPPool, "https": _HTTPSPool}
+
+    def proxy_manager_for(self, *args: Any, **options: Any) -> Any:
+        """As of requests, with connections that can be watched."""
+        manager = super().proxy_manager_for(*args, **options)
+        manager.pool_classes_by_scheme = {"http": _HTTPPool, "https": _HTTPSPool}
+        return manager
+
+    def send(self, request: requests.PreparedRequest, *args: Any, **options: Any) -> requests.Response:
+        """The answer, read whole. Raises NotSent for a host that is not allowed or without a bearer token,
+        Unreadable for a body over its cap, requests.Timeout after the deadline."""
+        self._check(request)
+        named = dict(zip(("stream", "timeout", "verify", "cert", "proxies"), args, strict=False)) | options
+        named |= {"timeout": (min(_CONNECT_S, self._timeout_s), self._timeout_s), "stream": True}
+        if self._access.is_sandbox:
+            named["proxies"] = {}
+        path = urlsplit(request.url or "").path
+        is_slow = request.method == "GET" and _SLOW_ROUTES.search(path)
+        with _Watch(self._timeout_s * (_SLOW_FACTOR if is_slow else 1.0)) as watch:
+            try:
+                answer = super().send(request, **named)
+                answer._content = _body(answer, cap_of(request.method, path))
+            except (requests.RequestException, OSError) as error:
+                watch.close()
+                if watch.is_over:
+                    raise requests.exceptions.ReadTimeout("no complete answer within the deadline") from error
+                raise
+        answer._content_consumed = True
+        self._see(answer)
+        return answer
+
+    def _check(self, request: requests.PreparedRequest) -> None:
+        url = request.url or ""
+        if self._access.is_sandbox and not is_loopback(url):
+            raise NotSent(f"a sandbox is configured, {urlsplit(url).hostname} is not on this machine", provider="ibm")
+        if not self._access.is_sandbox and urlsplit(url).scheme != "https":
+            raise NotSent("an IBM token must not travel in clear", provider="ibm")
+        if not str(request.headers.get("Authorization", "")).startswith("Bearer "):
+            raise NotSent("no IAM token at hand, and the API key itself is not sent to this host", provider="ibm")
+
+
+def cap_of(method: str | None, path: str) -> int:
+    """Bytes that an answer of this route may have."""
+    if method != "GET":
+        return _SMALL
+    return next((cap for pattern, cap in _CAPS if pattern.search(path)), _SMALL)
+
+
+def _body(answer: requests.Response, cap: int) -> bytes:
+    chunks: list[bytes] = []
+    size = 0
+    for chunk in answer.iter_content(_CHUNK):
+        size += len(chunk)
+        if size > cap:
+            answer.close()
+            raise Unreadable(
+                f"ibm answered with more than {cap:,} bytes where less is possible; the rest was not read",
+                provider="ibm",
+                http_status=answer.status_code,
+                body=b"".join(chunks)[:_BODY_CAP].decode(errors="replace"),
+            )
+        chunks.append(chunk)
+    return b"".join(chunks)
+
+
+def retry_after_s(answer: requests.Response) -> float | None:
+    """Seconds of a Retry-After header, 0 to 300, in all its forms; None for none."""
+    return bounded_http.retry_after_s({name.lower(): value for name, value in answer.headers.items()})
+
+
+def http_date(text: str | None) -> datetime | None:
+    """A date of a header, UTC; None for none."""
+    try:
+        found = parsedate_to_datetime(text or "")
+    except (ValueError, TypeError, OverflowError):
+        return None
+    return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
+
+
+class ServerClock:
+    """IBM's time of day, from the `Date` of its answers: clocks of users' machines are minutes off."""
+
+    def __init__(self) -> None:
+        self.skew_s = 0.0  # how far IBM's clock is ahead of ours
+        self.seen_at: float | None = None
+
+    def see(self, answer: requests.Response) -> None:
+        """Compares clocks, a second of rounding aside."""
+        told = http_date(answer.headers.get("Date"))
+        if told is not None:
+            skew_s = (told - datetime.now(UTC)).total_seconds()
+            self.skew_s = skew_s if abs(skew_s) > 2.0 else 0.0
+            self.seen_at = time.monotonic()

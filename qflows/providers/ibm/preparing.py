@@ -1,0 +1,93 @@
+"""From a spec to the bytes of POST /jobs. Imports the client; makes no request.
+
+Whatever fails here failed before the first byte left, so it is a rejection and never a doubt.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from qiskit_ibm_runtime.json import RuntimeEncoder
+
+from qflows.errors import ProgramRejected, ProviderError
+from qflows.protocol import JobSpec
+from qflows.providers.ibm import compile as compiling
+from qflows.providers.ibm import decoding, layout, pubs, wire
+from qflows.providers.ibm.compile import Compiled, Compiler
+from qflows.providers.ibm.layout import Sheet
+
+
+@dataclass(frozen=True)
+class Body:
+    """A submission ready for the wire. `record`: what became of the programs, JSON."""
+
+    content: bytes
+    record: Mapping[str, Any]
+    note: str
+
+
+def body(spec: JobSpec, key: str, backend: Any, compiler: Compiler) -> Body:
+    """Compiles and encodes. Raises ProgramRejected."""
+    try:
+        sheets, compiled = compile_all(spec, backend, compiler)
+        content = json.dumps(_payload(spec, key, backend, sheets, compiled), cls=RuntimeEncoder).encode()
+        return Body(content, _record(backend, sheets, compiled), _note(compiled))
+    except (ProgramRejected, ProviderError):
+        raise
+    except Exception as error:  # nothing has left: whatever Qiskit or the client raise is a rejection
+        raise ProgramRejected(
+            f"ibm: the job cannot be prepared ({type(error).__name__}): {str(error)[:500]}"
+        ) from error
+
+
+def compile_all(spec: JobSpec, backend: Any, compiler: Compiler) -> tuple[list[Sheet], list[Compiled]]:
+    """The circuits as they will run: one for each point of a sweep, or one for all of them."""
+    is_counted = not any(spec.observables)
+    planned = layout.sheets(spec)
+    compiled = [compiler.compile(sheet, backend, spec.options, measured=is_counted) for sheet in planned]
+    if all(sheet.values is None or one.circuit.parameters for sheet, one in zip(planned, compiled, strict=True)):
+        return planned, compiled
+    # the compiler found a sweep without effect, and a PUB without parameters has no points
+    planned = layout.singles(spec)
+    return planned, [compiler.compile(sheet, backend, spec.options, measured=is_counted) for sheet in planned]
+
+
+def _payload(
+    spec: JobSpec, key: str, backend: Any, sheets: Sequence[Sheet], compiled: Sequence[Compiled]
+) -> dict[str, Any]:
+    """As the client's own (0.51.0, api/rest/runtime.py)."""
+    try:
+        if decoding.program_id(spec) == "executor":
+            from qflows.providers.ibm import executor
+
+            params, environment = executor.inputs(spec, sheets, compiled, backend)
+        else:
+            params, environment = pubs.inputs(spec, sheets, compiled)
+    except (ValueError, TypeError) as error:
+        raise ProgramRejected(f"the IBM client refuses the options: {str(error)[:500]}") from None
+    payload: dict[str, Any] = {
+        "program_id": decoding.program_id(spec),
+        "params": params,
+        "log_level": environment.get("log_level"),
+        "backend": spec.device_id,
+        "session_id": spec.session_id,
+        "tags": wire.tags(spec, key),
+        "cost": environment.get("max_execution_time"),
+        "private": spec.options.get("private"),
+    }
+    return {name: value for name, value in payload.items() if value is not None}
+
+
+def _record(backend: Any, sheets: Sequence[Sheet], compiled: list[Compiled]) -> Mapping[str, Any]:
+    return {
+        "compiled": [one.summary for one in compiled],
+        "programs": [list(sheet.indices) for sheet in sheets],
+        "target": compiling.snapshot(backend, compiled),
+    }
+
+
+def _note(compiled: Sequence[Compiled]) -> str:
+    return "; ".join(dict.fromkeys(note for one in compiled for note in one.notes))
