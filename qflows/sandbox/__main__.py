@@ -22,6 +22,9 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--clock", default="instant", help="instant, count:<reads>, time:<queue_s>,<run_s> or frozen")
     parser.add_argument("--state-dir", type=Path, help="remember jobs and journal here, across restarts")
     parser.add_argument("--seed", type=int, default=1, help="seed of the sampling")
+    parser.add_argument(
+        "--allow-host", action="append", default=[], help="answer under this host name too; default: loopback only"
+    )
     parser.add_argument("--pid-file", type=Path, help="write the process id here while up")
     parser.add_argument("--ready-file", type=Path, help="write the url here once up")
     parser.add_argument("--child", action="store_true", help="stop when stdin closes or the parent process ends")
@@ -47,7 +50,15 @@ def main(arguments: list[str] | None = None) -> int:
             for name in vendors:
                 load_vendor(name)
             ports = [int(port) for port in args.port.split(",")]
-            options = Options(vendors, ports, Pace.parse(args.clock), args.state_dir, args.seed, is_child=args.child)
+            options = Options(
+                vendors,
+                ports,
+                Pace.parse(args.clock),
+                args.state_dir,
+                args.seed,
+                allowed_hosts=args.allow_host,
+                is_child=args.child,
+            )
             asyncio.run(serve(options, announce))
         except (ValueError, OSError) as error:
             print(f"sandbox: {error}", file=sys.stderr)

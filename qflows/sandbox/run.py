@@ -18,6 +18,7 @@ import uvicorn
 
 import qflows.sandbox
 from qflows.sandbox.clock import Pace
+from qflows.sandbox.doors import guarded
 from qflows.sandbox.engine import Engine
 from qflows.sandbox.server import build
 from qflows.sandbox.transport import BreakableProtocol
@@ -48,6 +49,7 @@ class Options:
     pace: Pace = field(default_factory=Pace)
     state_dir: Path | None = None
     seed: int = 1
+    allowed_hosts: Sequence[str] = ()  # names besides those of loopback, as a tunnel or a container may need
     is_child: bool = False  # end when stdin closes or the parent dies
 
 
@@ -113,7 +115,7 @@ async def serve(options: Options, on_up: Callable[[Running], None]) -> None:
     sockets = bind(options.ports, len(options.vendors))
     ports = {sock.getsockname()[1]: name for sock, name in zip(sockets, options.vendors, strict=True)}
     config = uvicorn.Config(
-        build(world, ports),
+        guarded(build(world, ports), options.allowed_hosts),
         http=BreakableProtocol,
         ws="none",
         lifespan="off",
