@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from qflows.accounts import is_emulated
 from qflows.errors import QflowsError
 from qflows.states import TERMINAL, JobStatus, SessionState
 
@@ -141,6 +142,11 @@ class Job:
     def is_terminal(self) -> bool:
         """True when the status can change no more."""
         return self.status in TERMINAL
+
+    @property
+    def is_emulated(self) -> bool:
+        """True when an emulator on this machine stands for the vendor: counts of a simulator, and no money."""
+        return is_emulated(self.account)
 
 
 @dataclass(frozen=True, slots=True)

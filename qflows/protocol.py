@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Protocol
 
 from pydantic import BaseModel, ConfigDict
 
+from qflows.errors import Ambiguous
 from qflows.keys import content_digest, digest
 from qflows.model import Cost, ItemResult
 from qflows.programs import Feature, Program
@@ -164,12 +165,24 @@ class DeviceInfo:
     calibration: Mapping[str, Any] = field(default_factory=dict)
 
 
+_LONGEST_ID = 255  # characters that the ledger keeps of a vendor's id
+
+
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """The vendor took the job."""
+    """The vendor took the job.
+
+    Raises Ambiguous for an id that can be none: empty, longer than 255 characters, or not printable ASCII. Something
+    answered, but a job could never be found again under it.
+    """
 
     vendor_id: str
     metadata: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        said = self.vendor_id
+        if not 0 < len(said) <= _LONGEST_ID or not said.isascii() or not said.isprintable():
+            raise Ambiguous(f"the answer to a submission names a job {said!r:.80}, which is no id; it may have the job")
 
 
 @dataclass(frozen=True, slots=True)

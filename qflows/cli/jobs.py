@@ -14,6 +14,7 @@ from qflows.errors import ProgramRejected
 from qflows.ledger import reads
 from qflows.model import Job
 from qflows.pages.text import JOB_COLUMNS, job_row
+from qflows.redaction import clean
 
 app = typer.Typer(help="Jobs in the ledger.", no_args_is_help=True, rich_markup_mode=None)
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
@@ -55,12 +56,13 @@ def show(job: Name, as_json: JsonFlag = False) -> None:
             "shots",
             "status",
             "vendor_id",
+            "emulated",
             "error",
             "cost",
             "times",
         ):
             if body[name] not in (None, {}, ""):
-                typer.echo(f"{name:>10}  {body[name]}")
+                typer.echo(f"{name:>10}  {clean(body[name])}")
         for event in body["history"]:
             typer.echo(f"{'event':>10}  {event['at']} {event['kind']} {event['detail']}")
         for index, item in enumerate(body["results"]):
@@ -163,6 +165,7 @@ def _full(job: Job) -> dict[str, Any]:
         "shots": job.shots,
         "status": job.status,
         "vendor_id": job.vendor_id,
+        "emulated": "by an emulator on this machine, not the vendor" if job.is_emulated else None,
         "error": job.error_message,
         "cost": f"{job.cost.amount:g} {job.cost.unit}" if job.cost else None,
         "tags": dict(job.tags),

@@ -6,7 +6,6 @@ Variables: those of boto3 (`AWS_*`), and the Braket SDK's `AMZN_BRAKET_TASK_RESU
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -15,6 +14,7 @@ from threading import Lock
 from typing import Any
 from urllib.parse import urlsplit
 
+from qflows.accounts import account_name
 from qflows.errors import CredentialsMissing, Refused
 from qflows.providers.braket.aws import Aws
 from qflows.redaction import protect
@@ -165,7 +165,7 @@ def _name(given: Mapping[str, Any], credentials: Any, profile: str, endpoint: st
     else:
         who = f"{credentials.method}:{profile}"
     address = endpoint or _other_address()
-    return hashlib.sha256(f"{address}|{who}".encode()).hexdigest()[:16]
+    return account_name(address, who)
 
 
 def _other_address() -> str:

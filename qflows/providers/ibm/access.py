@@ -7,7 +7,6 @@ on loopback, in this process and in any other that reads the same settings.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Mapping
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from qflows.accounts import account_name
 from qflows.errors import CredentialsMissing
 from qflows.redaction import protect
 
@@ -47,7 +47,7 @@ class Access:
     def account(self) -> str:
         """Names the instance, or else the credentials, without revealing them. A new key for an instance keeps it."""
         holder = self.instance or self.token
-        return hashlib.sha256(f"{self.base_url or 'ibm'}|{holder}".encode()).hexdigest()[:16]
+        return account_name(self.base_url or "ibm", holder)
 
 
 def is_loopback(url: str) -> bool:

@@ -6,7 +6,6 @@ list of the backend to the end and matching `metadata.qflows_key`.
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
 from collections import OrderedDict
@@ -16,10 +15,10 @@ from datetime import datetime
 from threading import Lock
 from typing import Any
 
+from qflows.accounts import account_name
 from qflows.errors import CredentialsMissing, ProgramRejected, Refused, Unreadable
 from qflows.model import Cost, ItemResult
 from qflows.programs import Program
-from qflows.programs.steps import NOT_GATES
 from qflows.protocol import (
     Accepted,
     Capabilities,
@@ -64,7 +63,7 @@ class IonQProvider:
 
     def __init__(self, *, base_url: str, api_key: str, timeout_s: float) -> None:
         self._http = IonQHttp(base_url=base_url, api_key=api_key, timeout_s=timeout_s)
-        self.account = hashlib.sha256(f"{base_url}|{api_key}".encode()).hexdigest()[:16]
+        self.account = account_name(base_url, api_key)
         # the console's list; whether it takes an id in the address is documented nowhere
         self.job_page = "https://cloud.ionq.com/jobs" if base_url == PRODUCTION else None
         self._seen: OrderedDict[str, Mapping[str, Any]] = OrderedDict()
@@ -283,8 +282,7 @@ class IonQProvider:
         """GET /jobs/estimate with the gate counts of all circuits, in the vendor's unit."""
         if spec.device_id == "simulator":
             return Cost(0.0, "usd", False)
-        steps = [step for program in spec.programs for step in program.instructions]
-        one = sum(len(step.qubits) == 1 and step.name not in NOT_GATES for step in steps)
+        one = sum(len(step.qubits) == 1 for p in spec.programs for step in p.instructions if step.name != "measure")
         params = [
             ("backend", spec.device_id),
             ("type", "ionq.circuit.v1"),

@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import binascii
 import configparser
-import hashlib
 import os
 import re
 from collections.abc import Mapping
@@ -17,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from qflows.accounts import account_name
 from qflows.errors import CredentialsMissing
 from qflows.redaction import protect
 
@@ -36,7 +36,7 @@ class Account:
     @property
     def name(self) -> str:
         """Names the credentials without revealing them."""
-        return hashlib.sha256(f"{self.base_url}|{self.secret}".encode()).hexdigest()[:16]
+        return account_name(self.base_url, self.secret)
 
 
 def find_account(given: Mapping[str, Any]) -> Account:
