@@ -7,6 +7,9 @@ from pathlib import Path
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from qflows.errors import LedgerUnavailable
+from qflows.private_files import private_folder
+
 
 class Settings(BaseSettings):
     """Everything that can be set by `QFLOWS_*` variables.
@@ -19,11 +22,30 @@ class Settings(BaseSettings):
 
     home: Path = Field(default_factory=lambda: Path.home() / ".qflows")
     ledger_url: str | None = None
+    sandbox_ledger_url: str | None = Field(
+        default=None, description="the ledger of what emulators answer; default: a SQLite file beside their state"
+    )
     lease_s: float = Field(default=120.0, gt=0)
     http_timeout_s: float = Field(default=30.0, gt=0)
     settle_s: float | None = Field(default=None, ge=0, description="overrides each vendor's own settle time")
     poll_min_s: float | None = Field(default=None, gt=0, description="overrides each vendor's fastest poll")
 
+    def make_home(self) -> Path:
+        """The home as an absolute path; made for this user alone, or closed to others. Raises LedgerUnavailable."""
+        home = self.home.expanduser().absolute()
+        try:
+            return private_folder(home)
+        except OSError as error:
+            raise LedgerUnavailable(f"QFLOWS_HOME cannot be made: {error}") from error
+
     def resolved_ledger_url(self) -> str:
         """The ledger's SQLAlchemy URL: as given, else a SQLite file in `home`."""
         return self.ledger_url or f"sqlite:///{self.home / 'ledger.db'}"
+
+    def resolved_sandbox_ledger_url(self, state_dir: Path | None = None) -> str:
+        """As `resolved_ledger_url`, for emulated vendors, whose answers must never stand beside what was paid for.
+
+        `state_dir`: the folder of the emulators' state, by default `sandbox` in the home.
+        """
+        folder = (state_dir or self.home / "sandbox").expanduser().absolute()
+        return self.sandbox_ledger_url or f"sqlite:///{folder / 'ledger.db'}"

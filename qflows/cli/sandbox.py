@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,6 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from qflows.cli.screen import Exit, print_json, print_rows
+from qflows.settings import Settings
 
 app = typer.Typer(help="Loopback emulators of the vendors' APIs.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -23,16 +25,22 @@ def start(
         str, typer.Option(help="instant, count:READS, time:QUEUE_S,RUN_S, or frozen until released.")
     ] = "time:2,1",
     state_dir: Annotated[Path | None, typer.Option(help="Remember jobs here over restarts.")] = None,
+    allow_host: Annotated[
+        list[str] | None, typer.Option(help="Answer under this host name too; without it, under loopback names only.")
+    ] = None,
 ) -> None:
     """Start the sandbox and print the environment to export.
 
     It runs in the foreground; Ctrl-C, SIGTERM or the end of the terminal takes it down with its worker process.
 
-    The vendors' own clients and qflows then talk to it: export what it prints in another terminal.
+    The vendors' own clients and qflows then talk to it: export what it prints in another terminal. qflows then also
+    keeps a ledger of its own for it, in the state directory or in QFLOWS_HOME/sandbox.
     """
     command = [sys.executable, "-m", "qflows.sandbox", "--port", port, "--clock", clock]
     command += ["--vendors", vendors] if vendors else []
     command += ["--state-dir", str(state_dir)] if state_dir else []
+    command += [word for name in allow_host or () for word in ("--allow-host", name)]
+    typer.echo(f"export QFLOWS_LEDGER_URL={shlex.quote(Settings().resolved_sandbox_ledger_url(state_dir))}")
     sys.stdout.flush()
     # in place of this process, so that whatever stops this one (SIGTERM of a container, too) stops the sandbox
     os.execv(sys.executable, command)

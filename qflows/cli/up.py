@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import fcntl
 import json
 import os
+import secrets
 import shlex
 import socket
 import sys
@@ -20,10 +22,13 @@ import typer
 from qflows.cli.screen import Exit, errors_as_exit_codes
 from qflows.cli.supervisor import Child, DidNotStart, Supervisor
 from qflows.errors import ProgramRejected
+from qflows.private_files import private_text
+from qflows.redaction import protect
 from qflows.sandbox.admin_client import Admin, AdminError
 from qflows.settings import Settings
 
 POOL = "qflows"
+_AUTH = frozenset({"PREFECT_API_AUTH_STRING", "PREFECT_SERVER_API_AUTH_STRING", "PREFECT_API_KEY"})
 _SETTINGS = {
     # one write per batch instead of one per event: 3.5 times less server time (measured on Prefect 3.8.8)
     "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_BATCH_SIZE": "200",
@@ -53,11 +58,15 @@ def up(
     dead_after: Annotated[
         float, typer.Option(help="Seconds without a heartbeat after which a flow run counts as crashed.", min=60)
     ] = 90.0,
+    auth: Annotated[
+        bool, typer.Option("--auth/--no-auth", help="Ask for a password on the server; --no-auth: any local user may.")
+    ] = True,
 ) -> None:
     """Start everything that flows need on this machine, and keep it running until Ctrl-C.
 
     A Prefect server with its UI, a worker on the work pool `qflows`, the sweeper. All state is in QFLOWS_HOME: started
-    again it goes on where it was. What dies is started again.
+    again it goes on where it was. What dies is started again. All of it listens on loopback only; the server asks for a
+    password, which is made at the first start and kept in QFLOWS_HOME/up.env.
     """
     with errors_as_exit_codes():
         home = Settings().home.expanduser().absolute()
@@ -71,7 +80,8 @@ def up(
                 sweeper += ["--crash-retries", str(crash_retries), "--dead-after", f"{dead_after:g}"]
                 # runs are processes of this machine: one that does not start in that time never will
                 sweeper += ["--pending-after", f"{dead_after:g}"]
-                env, lines = _start_all(supervisor, home, port, clock if sandbox else None, limit, sweeper)
+                password = _password(home) if auth else None
+                env, lines = _start_all(supervisor, home, port, clock if sandbox else None, limit, sweeper, password)
                 if not supervisor.is_stopping:
                     _greet(home, env, lines)
                 supervisor.run()
@@ -108,43 +118,89 @@ def _only_one(home: Path) -> Iterator[None]:
 
 
 def _start_all(
-    supervisor: Supervisor, home: Path, port: int, clock: str | None, limit: int, sweeper: list[str]
+    supervisor: Supervisor,
+    home: Path,
+    port: int,
+    clock: str | None,
+    limit: int,
+    sweeper: list[str],
+    password: str | None,
 ) -> tuple[dict[str, str], list[str]]:
     """Starts the children in order; returns what to export to use them, and what to tell about them."""
+    from qflows.prefect.guarded_server import login_url  # not at the top: other commands do without Starlette
+
     ports = _ports(home, port, with_sandbox=clock is not None)
     api = f"http://127.0.0.1:{ports['server']}/api"
     exports = {"QFLOWS_HOME": str(home), "PREFECT_API_URL": api, "PREFECT_HOME": str(home / "prefect")}
     exports["PREFECT_FLOWS_HEARTBEAT_FREQUENCY"] = _SETTINGS["PREFECT_FLOWS_HEARTBEAT_FREQUENCY"]
-    lines = [f"UI       http://127.0.0.1:{ports['server']}", f"worker   work pool {POOL}, {limit} runs at a time"]
+    if password:
+        exports["PREFECT_API_AUTH_STRING"] = password
+        lines = [
+            f"UI       {login_url(ports['server'], password)}",
+            "         (logs the browser in; keep it to yourself)",
+        ]
+    else:
+        lines = [f"UI       http://127.0.0.1:{ports['server']}", "         no password: every user of this machine may"]
+    lines.append(f"worker   work pool {POOL}, {limit} runs at a time")
     if clock is not None:
         vendors = {name: number for name, number in ports.items() if name != "server"}
         supervisor.start(_sandbox(home, vendors, clock))
         exports |= _sandbox_env(vendors)
+        exports["QFLOWS_LEDGER_URL"] = Settings().resolved_sandbox_ledger_url()
         lines.append(f"sandbox  {', '.join(vendors)}, on loopback; no vendor is reached")
-    env = _SETTINGS | dict(os.environ) | exports
+    inherited = {name: value for name, value in os.environ.items() if name not in _AUTH}
+    env = _SETTINGS | inherited | exports
     if not supervisor.is_stopping:
-        supervisor.start(_server(home, ports["server"], env))
+        supervisor.start(_server(home, ports["server"], env, password))
     prefect = [sys.executable, "-m", "prefect"]
     worker = [*prefect, "worker", "start", "--pool", POOL, "--type", "process", "--limit", str(limit)]
     # a worker is ready when its pool is there: only then can anything be deployed to it
     pool = f"{api}/work_pools/{POOL}"
     for child in (
         Child("sweeper", sweeper, env, _log(home, "sweeper")),
-        Child("worker", worker, env, _log(home, "worker"), lambda: _answers(pool)),
+        Child("worker", worker, env, _log(home, "worker"), lambda: _answers(pool, password)),
     ):
         if not supervisor.is_stopping:
             supervisor.start(child)
     return exports, lines
 
 
-def _server(home: Path, port: int, env: dict[str, str]) -> Child:
+def _server(home: Path, port: int, env: dict[str, str], password: str | None) -> Child:
+    from qflows.prefect.guarded_server import origins
+
     own = {
         # without it the UI asks port 4200, whatever the server's
         "PREFECT_SERVER_UI_API_URL": f"http://127.0.0.1:{port}/api",
+        "PREFECT_SERVER_API_HOST": "127.0.0.1",
+        "PREFECT_SERVER_API_PORT": str(port),
+        # Prefect's default lets a page of any site read the answers
+        "PREFECT_SERVER_API_CORS_ALLOWED_ORIGINS": ",".join(origins(port)),
     }
-    command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
+    if password:
+        own["PREFECT_SERVER_API_AUTH_STRING"] = password
+    command = [sys.executable, "-m", "qflows.prefect.guarded_server", str(port)]
     url = f"http://127.0.0.1:{port}/api/health"
     return Child("server", command, env | own, _log(home, "server"), lambda: _answers(url))
+
+
+def _password(home: Path) -> str:
+    """The server's user and password: those of the environment, else of the last time, else new ones."""
+    given = os.environ.get("PREFECT_SERVER_API_AUTH_STRING") or _exported(home).get("PREFECT_API_AUTH_STRING")
+    chosen = given or f"qflows:{secrets.token_urlsafe(24)}"
+    protect(chosen, chosen.partition(":")[2])
+    return chosen
+
+
+def _exported(home: Path) -> dict[str, str]:
+    """What `up.env` held; empty if there is none, or if others could have written it."""
+    path = home / "up.env"
+    try:
+        if path.stat().st_uid != os.geteuid():
+            return {}
+        words = [word for line in path.read_text().splitlines() for word in shlex.split(line)[1:]]
+    except (OSError, ValueError):
+        return {}
+    return dict(word.split("=", 1) for word in words if "=" in word)
 
 
 def _sandbox(home: Path, ports: dict[str, int], clock: str) -> Child:
@@ -166,9 +222,10 @@ def _sandbox_env(ports: dict[str, int]) -> dict[str, str]:
     return {name: value for vendor in vendors.values() for name, value in vendor["env"].items()}
 
 
-def _answers(url: str) -> bool:
+def _answers(url: str, password: str | None = None) -> bool:
+    headers = {"Authorization": f"Basic {base64.b64encode(password.encode()).decode()}"} if password else {}
     try:
-        with urllib.request.urlopen(url, timeout=2) as answer:
+        with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=2) as answer:
             return answer.status == 200
     except (urllib.error.URLError, OSError):
         return False
@@ -219,7 +276,7 @@ def _free_port(wanted: int | None) -> int:
 
 def _greet(home: Path, env: dict[str, str], lines: list[str]) -> None:
     exports = home / "up.env"
-    exports.write_text("".join(f"export {name}={shlex.quote(value)}\n" for name, value in env.items()))
+    private_text(exports, "".join(f"export {name}={shlex.quote(value)}\n" for name, value in env.items()))
     for line in lines:
         _say(line)
     _say(f"logs     {home / 'logs'}")

@@ -52,6 +52,8 @@ class Client:
     @cached_property
     def ledger(self) -> Ledger:
         """The ledger, opened on first use."""
+        if self.settings.ledger_url is None:
+            self.settings.make_home()
         return Ledger.open(self.settings.resolved_ledger_url())
 
     @cached_property

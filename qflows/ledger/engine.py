@@ -14,6 +14,7 @@ from sqlalchemy.engine import make_url
 
 from qflows.errors import LedgerUnavailable, LedgerVersionError
 from qflows.ledger.tables import HEAD
+from qflows.private_files import private_database, private_folder
 from qflows.redaction import holds_secret, protect, redact_known
 
 _SQLITE_PRAGMAS = (
@@ -98,10 +99,14 @@ def _redacted(row: Any) -> Any:
 def _sqlite_engine(url: sa.URL, busy_s: float) -> sa.Engine:
     if not url.database or url.database == ":memory:":
         raise LedgerUnavailable("the ledger must outlive the process; give sqlite:///… with a file")
+    path = Path(url.database).expanduser()
     try:
-        Path(url.database).expanduser().parent.mkdir(parents=True, exist_ok=True)
+        if not path.parent.exists():
+            private_folder(path.parent)
     except OSError as error:
         raise LedgerUnavailable(f"the ledger's folder cannot be made: {error}") from error
+    if not url.database.startswith("file:"):
+        private_database(Path(url.database))
     engine = sa.create_engine(
         url, connect_args={"timeout": busy_s, "check_same_thread": False}, json_serializer=_json_without_secrets
     )

@@ -53,7 +53,7 @@ def test_sandbox_prints_what_to_export_serves_and_stops_on_interrupt(
 ) -> None:
     assert foreground.stdout is not None
     exports: dict[str, str] = {}
-    while set(exports) < {"IONQ_API_URL", "IONQ_API_KEY"}:
+    while not {"IONQ_API_URL", "IONQ_API_KEY"} <= set(exports):
         line = foreground.stdout.readline()
         assert line, "it ended"
         if line.startswith("export "):

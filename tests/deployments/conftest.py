@@ -29,9 +29,11 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 def api(stack: Stack) -> Iterator[Any]:
     """A client of the stack's Prefect server; the sandbox is emptied."""
     from prefect.client.orchestration import get_client
-    from prefect.settings import PREFECT_API_URL, temporary_settings
+    from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
 
     stack.admin.reset()
     stack.admin.clock("instant")
-    with temporary_settings({PREFECT_API_URL: stack.env["PREFECT_API_URL"]}), get_client(sync_client=True) as client:
+    settings = {PREFECT_API_URL: stack.env["PREFECT_API_URL"]}
+    settings[PREFECT_API_AUTH_STRING] = stack.env["PREFECT_API_AUTH_STRING"]
+    with temporary_settings(settings), get_client(sync_client=True) as client:
         yield client

@@ -174,7 +174,10 @@ class Story:
 
     @contextmanager
     def _client(self) -> Iterator[httpx.Client]:
-        with httpx.Client(base_url=self.stack.exports["PREFECT_API_URL"], timeout=10, trust_env=False) as api:
+        exports = self.stack.exports
+        user, _, password = exports["PREFECT_API_AUTH_STRING"].partition(":")
+        url = exports["PREFECT_API_URL"]
+        with httpx.Client(base_url=url, auth=(user, password), timeout=10, trust_env=False) as api:
             yield api
 
     def _runs(self) -> list[dict[str, Any]] | None:

@@ -1,0 +1,120 @@
+"""What `qflows up` shows to whom: its own pages and clients with the password, and nobody else."""
+
+from __future__ import annotations
+
+import base64
+import os
+import stat
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import httpx
+import pytest
+from running_stack import Stack
+from starlette.testclient import TestClient
+from websockets.exceptions import InvalidStatus
+from websockets.sync.client import connect
+
+from qflows.cli import up
+from qflows.prefect.guarded_server import guarded, login_url
+
+FOREIGN_HOSTS = [
+    "evil.example",
+    "evil.example:{port}",
+    "127.0.0.1.evil.example:{port}",
+    "127.0.0.1:1",
+    "192.168.1.7:{port}",
+]
+FOREIGN_ORIGINS = ["http://evil.example", "https://127.0.0.1:{port}", "http://127.0.0.1:1", "null", "http://localhost"]
+
+
+async def _app(scope: dict, receive: object, send: object) -> None:  # type: ignore[type-arg]
+    await send({"type": "http.response.start", "status": 200, "headers": []})  # type: ignore[operator]
+    await send({"type": "http.response.body", "body": b"inside"})  # type: ignore[operator]
+
+
+@pytest.fixture(scope="module")
+def door() -> TestClient:
+    """The door alone, before an application that says yes to everybody."""
+    return TestClient(guarded(_app, 4200), base_url="http://127.0.0.1:4200")
+
+
+@pytest.mark.parametrize("host", FOREIGN_HOSTS)
+def test_foreign_host_is_refused(door: TestClient, host: str) -> None:
+    answer = door.get("/api/block_documents", headers={"Host": host.format(port=4200)})
+    assert (answer.status_code, "inside" in answer.text) == (403, False)
+
+
+@pytest.mark.parametrize("origin", FOREIGN_ORIGINS)
+def test_foreign_origin_is_refused(door: TestClient, origin: str) -> None:
+    answer = door.post("/api/block_documents/filter", headers={"Origin": origin.format(port=4200)})
+    assert (answer.status_code, "inside" in answer.text) == (403, False)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "[::1]"])
+def test_own_names_and_pages_are_let_in(door: TestClient, host: str) -> None:
+    own = {"Host": f"{host}:4200", "Origin": "http://127.0.0.1:4200"}
+    assert door.get("/api/health", headers=own).text == "inside"
+    assert door.get("/api/health").text == "inside"
+
+
+def test_login_page_keeps_the_password_out_of_requests(door: TestClient) -> None:
+    url = login_url(4200, "qflows:pass/word+&")
+    parts = urlsplit(url)
+    assert base64.b64decode(unquote(parts.fragment)).decode() == "qflows:pass/word+&"
+    page = door.get(parts.path)
+    assert 'localStorage.setItem("prefect-password", word)' in page.text
+    assert page.headers["cache-control"] == "no-store"
+
+
+def test_password_is_kept_and_read_from_own_files_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PREFECT_SERVER_API_AUTH_STRING", raising=False)
+    first = up._password(tmp_path)
+    assert first != up._password(tmp_path)
+    assert len(first) >= 32
+    (tmp_path / "up.env").write_text(f"export A=b\nexport PREFECT_API_AUTH_STRING='{first}'\n")
+    assert up._password(tmp_path) == first
+    monkeypatch.setenv("PREFECT_SERVER_API_AUTH_STRING", "me:mine-1234567")
+    assert up._password(tmp_path) == "me:mine-1234567"
+
+
+def _mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+@pytest.mark.server
+@pytest.mark.slow
+def test_running_stack_is_closed(stack: Stack) -> None:
+    api, auth = stack.env["PREFECT_API_URL"], stack.env["PREFECT_API_AUTH_STRING"]
+    port = urlsplit(api).port
+    known = {"Authorization": f"Basic {base64.b64encode(auth.encode()).decode()}"}
+    with httpx.Client(trust_env=False) as browser:
+        blocks = f"{api}/block_documents/filter"
+        assert browser.post(blocks, json={}).status_code == 401
+        assert browser.post(blocks, json={}, headers=known).status_code == 200
+        assert browser.post(blocks, json={}, headers=known | {"Host": "evil.example"}).status_code == 403
+        assert browser.post(blocks, json={}, headers=known | {"Origin": "http://evil.example"}).status_code == 403
+        asked = {"Origin": "http://evil.example", "Access-Control-Request-Method": "POST"}
+        assert "access-control-allow-origin" not in browser.options(blocks, headers=asked).headers
+        own = browser.post(blocks, json={}, headers=known | {"Origin": f"http://127.0.0.1:{port}"})
+        assert own.headers["access-control-allow-origin"] == f"http://127.0.0.1:{port}"
+        assert browser.get(f"http://127.0.0.1:{port}/v2/").status_code == 200
+    with pytest.raises(InvalidStatus):
+        connect(f"ws://127.0.0.1:{port}/api/events/out", origin="http://evil.example", proxy=None)  # type: ignore[arg-type]
+    # the login line is for the terminal; the password is in no log
+    assert login_url(port or 0, auth) in stack.said
+    password = auth.partition(":")[2]
+    assert not [log.name for log in (stack.home / "logs").iterdir() if password in log.read_text(errors="replace")]
+
+
+@pytest.mark.server
+@pytest.mark.slow
+def test_running_stack_keeps_its_files_to_itself(stack: Stack) -> None:
+    ledger = Path(stack.env["QFLOWS_LEDGER_URL"].removeprefix("sqlite:///"))
+    assert ledger.parent == stack.home / "sandbox"
+    assert not (stack.home / "ledger.db").exists()
+    assert _mode(stack.home) == 0o700
+    files = [stack.home / "up.env", *ledger.parent.glob("ledger.db*")]
+    assert len(files) >= 2
+    assert {path.name: oct(_mode(path)) for path in files} == {path.name: oct(0o600) for path in files}
+    assert os.stat(stack.home / "up.env").st_uid == os.geteuid()
