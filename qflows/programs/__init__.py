@@ -8,6 +8,6 @@ from __future__ import annotations
 from qflows.programs.admission import check_program
 from qflows.programs.convert import to_program
 from qflows.programs.features import Feature
-from qflows.programs.program import SCHEMA, Instruction, Program, Register
+from qflows.programs.program import SCHEMA, SCHEMA_2, Instruction, Program, Register
 
-__all__ = ["SCHEMA", "Feature", "Instruction", "Program", "Register", "check_program", "to_program"]
+__all__ = ["SCHEMA", "SCHEMA_2", "Feature", "Instruction", "Program", "Register", "check_program", "to_program"]

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from qflows.errors import ProgramRejected
-from qflows.programs.gates import OPAQUE
-from qflows.programs.program import NOT_GATES, Program
+from qflows.programs.analysis import DYNAMIC
+from qflows.programs.features import Feature
+from qflows.programs.gates import NATIVE, OPAQUE
+from qflows.programs.program import Program
+from qflows.programs.steps import NOT_GATES, walk
 
 
 def check_program(
@@ -16,12 +21,16 @@ def check_program(
     allow_mid_circuit: bool,
     device: str,
     require_measurement: bool = True,
+    takes: frozenset[Feature] | None = None,
+    labels: Collection[int] | None = None,
 ) -> None:
     """Return if `device` can take `program`, else raise ProgramRejected with the reason and the remedy.
 
     `gates` are the names the device takes (vendor-native gates by their bare name), None if everything with a known
     matrix is compiled there. `max_bytes` bounds the canonical text. None means no limit.
     Observable jobs pass `require_measurement=False`: their measurements are added per basis.
+    `takes`: which features of a program the device takes; None leaves that to the adapter, beyond `allow_mid_circuit`.
+    `labels`: the device's own numbers of its qubits, which a program on physical qubits must keep to.
     """
     label = f"program {program.name!r} ({program.digest[:12]}) cannot run on {device!r}: "
     if max_bytes is not None and len(program.text) > max_bytes:
@@ -36,7 +45,10 @@ def check_program(
         )
     if require_measurement and not program.measured:
         raise ProgramRejected(f"{label}it measures nothing; call circuit.measure_all() or add measure(qubit, clbit)")
-    if program.has_mid_circuit and not allow_mid_circuit:
+    _check_labels(program, max_qubits, labels, label)
+    if takes is not None:
+        _check_features(program, takes | (DYNAMIC - {Feature.FEED_FORWARD} if allow_mid_circuit else set()), label)
+    elif program.has_mid_circuit and not allow_mid_circuit:
         raise ProgramRejected(
             f"{label}it resets a qubit, uses one after its measurement, or writes a clbit twice; "
             "measure each qubit once, at the end, or choose a device with mid-circuit measurement"
@@ -44,8 +56,46 @@ def check_program(
     _check_gates(program, gates, label)
 
 
+_REMEDIES = {
+    Feature.BARRIER: "remove the barriers (the compiler may then merge what they kept apart)",
+    Feature.DELAY: "remove the delays",
+    Feature.RESET: "use a fresh qubit instead",
+    Feature.MID_CIRCUIT: "measure each qubit once, at the end",
+    Feature.FEED_FORWARD: "measure at the end and post-select",
+    Feature.NATIVE: "write it with standard gates (circuit.decompose())",
+    Feature.PHYSICAL: "give the circuit as it was before it was placed on qubits",
+    Feature.VERBATIM: "give the circuit without a verbatim box",
+}
+
+
+def _check_features(program: Program, takes: frozenset[Feature], label: str) -> None:
+    missing = sorted(program.features - takes)
+    if missing:
+        raise ProgramRejected(
+            f"{label}the device does not take {', '.join(missing)}; {_REMEDIES[Feature(missing[0])]}, or choose a "
+            "device that does"
+        )
+
+
+def _check_labels(program: Program, width: int | None, labels: Collection[int] | None, label: str) -> None:
+    if program.labels is None or (width is None and labels is None):
+        return
+    known = set(labels) if labels is not None else set(range(width or 0))
+    if unknown := [one for one in program.labels if one not in known]:
+        raise ProgramRejected(
+            f"{label}it names qubit {', '.join(map(str, unknown[:8]))}, which the device has not; its qubits are "
+            f"{_span(sorted(known))}"
+        )
+
+
+def _span(numbers: list[int]) -> str:
+    if numbers == list(range(numbers[0], numbers[-1] + 1)) and len(numbers) > 2:
+        return f"{numbers[0]} to {numbers[-1]}"
+    return ", ".join(map(str, numbers[:40])) + (" and more" if len(numbers) > 40 else "")
+
+
 def _check_gates(program: Program, gates: frozenset[str] | None, label: str) -> None:
-    used = {step.name for step in program.instructions} - NOT_GATES
+    used = {step.name for step in walk(program.instructions)} - NOT_GATES
     opaque = {name for name in used if name.startswith(OPAQUE)}
     allowed = gates or frozenset()
     unknown = sorted(name.removeprefix(OPAQUE) for name in opaque if name.removeprefix(OPAQUE) not in allowed)
@@ -60,7 +110,7 @@ def _check_gates(program: Program, gates: frozenset[str] | None, label: str) -> 
     if foreign:
         raise ProgramRejected(
             f"{label}it uses {', '.join(foreign)}; compile it first: "
-            f"qiskit.transpile(circuit, basis_gates={sorted(gates)}, optimization_level=1)"
+            f"qiskit.transpile(circuit, basis_gates={sorted(gates - NATIVE.keys())}, optimization_level=1)"
         )
-    if "delay" not in gates and any(step.name == "delay" for step in program.instructions):
+    if "delay" not in gates and any(step.name == "delay" for step in walk(program.instructions)):
         raise ProgramRejected(f"{label}it contains delays, which the device does not keep; remove them")

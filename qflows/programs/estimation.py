@@ -22,7 +22,7 @@ from qflows.programs.observables import (
     estimate_each_from_counts,
     group_qubitwise,
 )
-from qflows.programs.program import seal
+from qflows.programs.observables import observable as as_observable
 
 _REGISTER = "m"
 
@@ -33,16 +33,39 @@ def plan(program: Program, observables: Sequence[Observable]) -> tuple[tuple[Pro
     Every program measures all qubits into one register. Raises ProgramRejected when widths differ, or when nothing
     needs measuring.
     """
-    for observable in observables:
-        if observable.n_qubits != program.n_qubits:
-            raise ProgramRejected(
-                f"{program.name} has {program.n_qubits} qubits, an observable acts on {observable.n_qubits}; pad with I"
-            )
+    observables = fitted(program, observables)
     text = _plan_text(tuple(observables))
     bases = [group.basis for group in read_plan(text) if group.needs_measurement]
     if not bases:
         raise ProgramRejected("the observables are multiples of the identity; their value needs no job")
     return tuple(measured_in(program, basis) for basis in bases), text
+
+
+def fitted(program: Program, observables: Sequence[Observable]) -> tuple[Observable, ...]:
+    """The observables on the program's qubits; those of a placed program may be as wide as its device.
+
+    Raises ProgramRejected for another width, and for letters on qubits that the program does not use.
+    """
+    return tuple(_fitted(program, observable) for observable in observables)
+
+
+def _fitted(program: Program, observable: Observable) -> Observable:
+    width, labels = observable.n_qubits, program.labels
+    if width == program.n_qubits:
+        return observable
+    if labels is None or width <= max(labels, default=0):
+        raise ProgramRejected(
+            f"{program.name} has {program.n_qubits} qubits, an observable acts on {width}; pad with I"
+        )
+    places = [width - 1 - label for label in reversed(labels)]  # of the letters, the rightmost for qubit 0
+    for letters, _ in observable:
+        idle = [width - 1 - at for at, letter in enumerate(letters) if letter != "I" and at not in places]
+        if idle:
+            raise ProgramRejected(
+                f"{program.name}: an observable acts on qubit {idle[-1]}, which the placed circuit does not use; give "
+                "the circuit an identity gate there (circuit.id)"
+            )
+    return as_observable([("".join(letters[at] for at in places), coeff) for letters, coeff in observable])
 
 
 @lru_cache(maxsize=64)
@@ -64,19 +87,21 @@ def read_plan(text: str) -> tuple[Group, ...]:
 
 
 def measured_in(program: Program, basis: str) -> Program:
-    """`program` with its final measurements replaced by one of every qubit in `basis`, qubit i into bit i."""
+    """`program` with its final measurements replaced by one of every qubit in `basis`, qubit i into bit i.
+
+    Barriers that only stood before those measurements go with them.
+    """
     if program.has_mid_circuit:
         raise ProgramRejected(f"{program.name}: observables need a circuit without mid-circuit measurement or reset")
-    body = json.loads(program.text)
-    ops: list[Any] = [op for op in body["ops"] if op[0] != "measure"]
+    ops: list[Any] = [op for op in program.ops() if op[0] != "measure"]
+    while ops and ops[-1][0] == "barrier":
+        ops.pop()
     ops += [[gate, [], [qubit], []] for gate, qubit in basis_rotations(basis)]
     ops += [["measure", [], [qubit], [qubit]] for qubit in range(program.n_qubits)]
-    return seal(
-        n_qubits=program.n_qubits,
+    return program.rewritten(
+        ops,
         n_clbits=program.n_qubits,
         registers=[(_REGISTER, list(range(program.n_qubits)))],
-        phase=body["phase"],
-        ops=ops,
         name=f"{program.name}[{basis}]",
     )
 

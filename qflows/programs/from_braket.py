@@ -8,8 +8,7 @@ first target as the MOST significant bit; qiskit the first qubit as the least.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from qflows.errors import ProgramRejected
@@ -32,57 +31,18 @@ def _gphase(circuit: QuantumCircuit, _on: list[int], angle: float) -> None:
     circuit.global_phase += angle
 
 
-def _gpi(circuit: QuantumCircuit, on: list[int], phase: float) -> None:
-    circuit.rz(-2 * phase, on[0])
-    circuit.x(on[0])
-
-
-def _gpi2(circuit: QuantumCircuit, on: list[int], phase: float) -> None:
-    circuit.r(math.pi / 2, phase, on[0])
-
-
-def _ms(circuit: QuantumCircuit, on: list[int], first: float, second: float, angle: float = math.pi / 2) -> None:
-    circuit.rz(-first, on[0])
-    circuit.rz(-second, on[1])
-    circuit.rxx(angle, on[0], on[1])
-    circuit.rz(first, on[0])
-    circuit.rz(second, on[1])
-
-
-def _xy(circuit: QuantumCircuit, on: list[int], angle: float) -> None:
-    from qiskit.circuit.library import XXPlusYYGate
-
-    circuit.append(XXPlusYYGate(-angle), on)
-
-
-def _pswap(circuit: QuantumCircuit, on: list[int], angle: float) -> None:
-    circuit.cx(on[0], on[1])
-    circuit.p(angle, on[1])
-    circuit.cx(on[0], on[1])
-    circuit.swap(on[0], on[1])
-
-
-def _cphase_on(zeros: tuple[int, ...]) -> Callable[..., None]:
-    def write(circuit: QuantumCircuit, on: list[int], angle: float) -> None:
-        flipped = [on[place] for place in zeros]
-        circuit.x(flipped)
-        circuit.cp(angle, on[0], on[1])
-        circuit.x(flipped)
-
-    return write
-
-
-WRITTEN_OUT: dict[str, Callable[..., None]] = {
-    "GPhase": _gphase,
-    "GPi": _gpi,
-    "GPi2": _gpi2,
-    "MS": _ms,
-    "XY": _xy,
-    "PSwap": _pswap,
-    "CPhaseShift00": _cphase_on((0, 1)),
-    "CPhaseShift01": _cphase_on((0,)),
-    "CPhaseShift10": _cphase_on((1,)),
+# Braket class name -> native gate
+NATIVE_NAMES = {
+    "GPi": "gpi",
+    "GPi2": "gpi2",
+    "MS": "ms",
+    "XY": "xy",
+    "PSwap": "pswap",
+    "CPhaseShift00": "cphaseshift00",
+    "CPhaseShift01": "cphaseshift01",
+    "CPhaseShift10": "cphaseshift10",
 }
+WRITTEN_OUT = frozenset({"GPhase", *NATIVE_NAMES})
 
 
 def read_braket(circuit: Any, values: Any) -> QuantumCircuit:
@@ -170,7 +130,17 @@ def _write(circuit: QuantumCircuit, instruction: Any, on: list[int], controls: l
     elif name in DIRECT:
         _write_direct(circuit, DIRECT[name], angles, on, controls, instruction)
     else:
-        WRITTEN_OUT[name](circuit, on, *angles)
+        _write_out(circuit, name, on, angles)
+
+
+def _write_out(circuit: QuantumCircuit, name: str, on: list[int], angles: list[float]) -> None:
+    """Append a native gate in standard gates: outside of a verbatim box it is compiled like any other."""
+    if name == "GPhase":
+        _gphase(circuit, on, *angles)
+        return
+    from qflows.programs.native import write
+
+    write(circuit, NATIVE_NAMES[name], angles, on)
 
 
 def _write_direct(

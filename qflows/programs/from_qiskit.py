@@ -7,7 +7,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from qflows.errors import ProgramRejected
-from qflows.programs.gates import DELAY_UNITS, MAX_UNITARY_QUBITS, OPAQUE, STANDARD
+from qflows.programs import conditions
+from qflows.programs.gates import DELAY_UNITS, MAX_UNITARY_QUBITS, NATIVE, OPAQUE, STANDARD
+from qflows.programs.notes import plain_notes
+from qflows.programs.placement import compact, is_placed
 from qflows.programs.program import Program, seal
 
 if TYPE_CHECKING:
@@ -18,7 +21,9 @@ MAX_STEPS = 500_000
 DEFINITION_STEPS = 5
 """What looking up one definition counts as: building it takes qiskit about 50 us, a plain step 2 us (measured)."""
 MAX_NESTING = 200
-IONQ_NATIVE = frozenset({"gpi", "gpi2", "ms", "zz"})
+MAX_BRANCHES = 16
+"""Branches and loops inside each other."""
+_MS_ANGLE = 0.25  # turns; fully entangling, and what IonQ takes where a gate gives two phases only
 
 BUILDER_ERRORS = (
     ArithmeticError,
@@ -41,14 +46,16 @@ def read_circuit(circuit: QuantumCircuit, values: Any, name: str | None) -> Prog
         reader = _Reader(label, bound)
         reader.expand(bound)
         clbits = reader.clbits
-        return seal(
+        program = seal(
             n_qubits=len(reader.qubits),
             n_clbits=len(clbits),
             registers=_registers(bound, clbits, label),
             phase=reader.phase,
             ops=reader.ops,
             name=label,
+            metadata=plain_notes(circuit.metadata, label),
         )
+        return compact(program) if is_placed(bound) else program
     except (QiskitError, *BUILDER_ERRORS) as error:
         raise ProgramRejected(
             f"program {label!r} cannot be expanded into standard gates ({type(error).__name__}: {error!s:.300}); "
@@ -144,16 +151,18 @@ class _Reader:
         self.ops: list[list[Any]] = []
         self.phase = 0.0
         self.visits = 0
+        self.branches = 0
         _ = circuit.data  # library circuits build themselves, and fix their bits, on the first look
         self.qubits: dict[Any, int] = {bit: place for place, bit in enumerate(circuit.qubits)}
         self.clbits: dict[Any, int] = {bit: place for place, bit in enumerate(circuit.clbits)}
-        self._touched: set[int] = set()
-        self._scanned = 0
 
     def expand(self, circuit: QuantumCircuit) -> None:
         """Append every step of `circuit`, definitions in place of the gates they define."""
+        self._walk(circuit, self.qubits, self.clbits)
+
+    def _walk(self, circuit: QuantumCircuit, qubits: dict[Any, int], clbits: dict[Any, int]) -> None:
         self.phase += float(circuit.global_phase)
-        stack = [self._frame(circuit, self.qubits, self.clbits)]
+        stack = [(iter(circuit.data), qubits, clbits)]
         while stack:
             steps, qubits, clbits = stack[-1]
             inner = self._run_until_definition(steps, qubits, clbits)
@@ -166,18 +175,12 @@ class _Reader:
             definition, on_qubits, on_clbits = inner
             self.phase += float(definition.global_phase)
             stack.append(
-                self._frame(
-                    definition,
+                (
+                    iter(definition.data),
                     dict(zip(definition.qubits, on_qubits, strict=True)),
                     dict(zip(definition.clbits, on_clbits, strict=True)),
                 )
             )
-
-    @staticmethod
-    def _frame(
-        circuit: QuantumCircuit, qubits: dict[Any, int], clbits: dict[Any, int]
-    ) -> tuple[Iterator[Any], dict[Any, int], dict[Any, int]]:
-        return iter(circuit.data), qubits, clbits
 
     def _run_until_definition(
         self, steps: Iterator[Any], qubits: dict[Any, int], clbits: dict[Any, int]
@@ -196,6 +199,9 @@ class _Reader:
                 ops.append([step.name, [self._number(value, step.name) for value in params] if params else [], on, []])
                 continue
             into = [clbits[bit] for bit in step.clbits]
+            if step.is_control_flow():
+                self._flow(step, on, into, clbits)
+                continue
             definition = self._emit_or_define(step, on, into)
             if definition is not None:
                 return definition, on, into
@@ -208,15 +214,10 @@ class _Reader:
 
         operation = step.operation
         kind = getattr(operation, "base_class", type(operation))
-        if step.is_control_flow():
-            self.refuse(
-                f"it contains control flow ({step.name})",
-                "unroll loops and replace conditions by separate programs, or measure at the end and post-select",
-            )
         if kind is Measure:
             self.ops.append(["measure", [], on, into])
         elif kind is Reset:
-            self._reset(on)
+            self.ops.append(["reset", [], on, []])
         elif kind is GlobalPhaseGate:
             self.phase += self._number(step.params[0], "global_phase")
         elif kind is UnitaryGate:
@@ -224,13 +225,13 @@ class _Reader:
         elif kind is Delay:
             self._delay(operation, on)
         elif kind is Barrier:
-            pass
+            self.ops += [["barrier", [], sorted(on), []]] if on else []
         elif not isinstance(operation, Instruction):
             return _synthesised(operation)
         elif getattr(operation, "_directive", False):
             self.refuse(f"simulator instruction {step.name!r} has no meaning on a device", "remove it")
-        elif kind.__module__.startswith("qiskit_ionq.") and step.name in IONQ_NATIVE:
-            self._opaque(step, on)
+        elif kind.__module__.startswith(("qiskit_ionq.", "qflows.")) and step.name in NATIVE:
+            self._native(step, on)
         else:
             definition = _definition(operation)
             if definition is not None:
@@ -240,6 +241,43 @@ class _Reader:
             self._undefined_gate(step, on)
         return None
 
+    def _flow(self, step: Any, on: list[int], into: list[int], clbits: dict[Any, int]) -> None:
+        """Append a branch, or a loop over known numbers step by step. Refuses all other control flow."""
+        self.branches += 1
+        if self.branches > MAX_BRANCHES:
+            self.refuse(f"branches and loops are nested more than {MAX_BRANCHES} deep", "flatten them")
+        if step.name == "if_else":
+            self._branch(step, on, into, clbits)
+        elif step.name == "for_loop":
+            indices, parameter, body = step.operation.params
+            for index in indices:
+                self.visits += DEFINITION_STEPS
+                bound = body.assign_parameters({parameter: index}) if parameter in body.parameters else body
+                self._walk(bound, *_wires(bound, on, into))
+        else:
+            self.refuse(
+                f"it contains control flow ({step.name}); of control flow qflows takes if/else on measured bits, and "
+                "loops over known numbers",
+                "write it with those, or measure at the end and post-select",
+            )
+        self.branches -= 1
+
+    def _branch(self, step: Any, on: list[int], into: list[int], clbits: dict[Any, int]) -> None:
+        try:
+            wanted, is_negated = conditions.read(step.operation.condition, clbits)
+        except conditions.Unreadable as error:
+            self.refuse(f"the condition of an if {error}", "compare measured bits with known values, joined by and")
+        sides: list[list[Any]] = []
+        outer, phase = self.ops, self.phase
+        for block in step.operation.params:
+            self.ops = []
+            if block is not None:
+                self._walk(block, *_wires(block, on, into))
+            sides.append(self.ops)
+        # the phase of a branch taken or not taken shows in no outcome
+        self.ops, self.phase = outer, phase
+        self.ops += conditions.branch(wanted, *(sides[::-1] if is_negated else sides))
+
     def _undefined_gate(self, step: Any, on: list[int]) -> None:
         # a gate with a matrix means that matrix, whatever its name; only a bare name is left to the vendor
         if hasattr(step.operation, "__array__") and len(on) <= MAX_UNITARY_QUBITS:
@@ -247,22 +285,23 @@ class _Reader:
 
             self._unitary(UnitaryGate(step.operation.to_matrix(), check_input=False), on)
         else:
-            self._opaque(step, on)
+            self._native(step, on)
 
-    def _opaque(self, step: Any, on: list[int]) -> None:
-        self.ops.append([OPAQUE + step.name, [self._number(value, step.name) for value in step.params], on, []])
-
-    def _reset(self, on: list[int]) -> None:
-        for op in self.ops[self._scanned :]:
-            self._touched.update(op[2])
-        self._scanned = len(self.ops)
-        if on[0] in self._touched:  # untouched qubits are |0> already
-            self.ops.append(["reset", [], on, []])
+    def _native(self, step: Any, on: list[int]) -> None:
+        """A gate that is known by its name: one of the table, or one whose meaning is the vendor's."""
+        params = [self._number(value, step.name) for value in step.params]
+        if step.name == "ms" and len(params) == 2:
+            params.append(_MS_ANGLE)
+        known = NATIVE.get(step.name) == (len(on), len(params))
+        self.ops.append([step.name if known else OPAQUE + step.name, params, on, []])
 
     def _delay(self, operation: Any, on: list[int]) -> None:
         if operation.unit not in DELAY_UNITS:
             self.refuse(f"a delay has unit {operation.unit!r}", f"use one of {sorted(DELAY_UNITS)}")
-        self.ops.append(["delay", [self._number(operation.duration, "delay")], on, [], operation.unit])
+        duration = self._number(operation.duration, "delay")
+        if duration < 0:
+            self.refuse(f"a delay of {duration} {operation.unit} is negative", "give a duration of 0 or more")
+        self.ops.append(["delay", [duration], on, [], operation.unit])
 
     def _unitary(self, operation: Any, on: list[int]) -> None:
         """Append a matrix as floats. Refuses one that is too wide or not unitary."""
@@ -293,6 +332,12 @@ class _Reader:
     def refuse(self, why: str, remedy: str) -> NoReturn:
         """Raise ProgramRejected for this program."""
         raise ProgramRejected(f"program {self.label!r}: {why}; {remedy}")
+
+
+def _wires(circuit: QuantumCircuit, on: list[int], into: list[int]) -> tuple[dict[Any, int], dict[Any, int]]:
+    """The program's qubits and clbits by the bits of a block."""
+    _ = circuit.data
+    return dict(zip(circuit.qubits, on, strict=True)), dict(zip(circuit.clbits, into, strict=True))
 
 
 def _definition(operation: Any) -> QuantumCircuit | None:

@@ -5,6 +5,9 @@ Names, arities and meanings are those of qiskit 2.x standard gates; a test compa
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
 # name -> (number of qubits, number of parameters). `global_phase` is absent: it is folded into the program's phase.
 STANDARD: dict[str, tuple[int, int]] = {
     "h": (1, 0), "id": (1, 0), "x": (1, 0), "y": (1, 0), "z": (1, 0), "s": (1, 0), "sdg": (1, 0),
@@ -19,8 +22,28 @@ STANDARD: dict[str, tuple[int, int]] = {
     "mcx": (4, 0), "c3sx": (4, 0), "rcccx": (4, 0),
 }  # fmt: skip
 
+# Gates of a device's own set, name -> (number of qubits, number of parameters); matrices are in `native`.
+NATIVE: dict[str, tuple[int, int]] = {
+    "gpi": (1, 1), "gpi2": (1, 1), "ms": (2, 3), "zz": (2, 1),
+    "xy": (2, 1), "pswap": (2, 1), "cphaseshift00": (2, 1), "cphaseshift01": (2, 1), "cphaseshift10": (2, 1),
+}  # fmt: skip
+
+IN_TURNS = frozenset({"gpi", "gpi2", "ms", "zz"})
+"""Native gates whose parameters are turns (1 turn = 2 pi radians), as the vendor's documents give them (IonQ)."""
+
+
+def in_radians(name: str, params: Sequence[float]) -> tuple[float, ...]:
+    """The parameters of a gate of the text, in radians."""
+    return tuple(2 * math.pi * value for value in params) if name in IN_TURNS else tuple(params)
+
+
+def from_radians(name: str, angles: Sequence[float]) -> tuple[float, ...]:
+    """The parameters of a gate as the text has them, from its angles in radians."""
+    return tuple(value / (2 * math.pi) for value in angles) if name in IN_TURNS else tuple(angles)
+
+
 OPAQUE = "opaque:"
-"""Prefix of a gate that has only a name: its meaning belongs to the vendor that offers it (IonQ gpi, gpi2, ms, zz)."""
+"""Prefix of a gate that has only a name: its meaning belongs to the vendor that offers it."""
 
 MAX_UNITARY_QUBITS = 6
 """Widest matrix kept as numbers; 6 qubits are 8,192 floats of text."""

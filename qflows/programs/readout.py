@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any, TypeVar
 
 from qflows.errors import Unreadable
@@ -37,13 +37,23 @@ class Readout:
             memory |= (value >> qubit & 1) << clbit
         return self.from_clbits(memory)
 
+    @cached_property
+    def measured_qubits(self) -> tuple[int, ...]:
+        """As `Program.measured_qubits`: each once, in the order of the first clbit they are read into."""
+        return tuple(dict.fromkeys(qubit for qubit, _ in self.measured))
+
+    @cached_property
+    def _columns(self) -> tuple[tuple[int, int], ...]:
+        place = {qubit: column for column, qubit in enumerate(self.measured_qubits)}
+        return tuple((place[qubit], clbit) for qubit, clbit in self.measured)
+
     def from_measured(self, text: str) -> str:
-        """Key for a string of outcomes in the order of `measured`: character 0 belongs to the lowest clbit."""
-        if len(text) != len(self.measured):
-            raise Unreadable(f"an outcome has {len(text)} bits where {len(self.measured)} qubits are measured")
+        """Key for a string of outcomes in the order of `measured_qubits`; a qubit read into two bits is there once."""
+        if len(text) != len(self.measured_qubits):
+            raise Unreadable(f"an outcome has {len(text)} bits where {len(self.measured_qubits)} qubits are measured")
         memory = 0
-        for character, (_, clbit) in zip(text, self.measured, strict=True):
-            memory |= (character == "1") << clbit
+        for column, clbit in self._columns:
+            memory |= (text[column] == "1") << clbit
         return self.from_clbits(memory)
 
 

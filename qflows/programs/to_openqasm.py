@@ -7,31 +7,49 @@ Here every gate is one of the dialect's built-in gates; everything else is compi
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache, partial
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from qflows.errors import ProgramRejected
-from qflows.programs import Instruction, Program
-from qflows.programs.gates import OPAQUE, STANDARD
-from qflows.programs.program import NOT_GATES, seal
+from qflows.programs import conditions
+from qflows.programs.analysis import DYNAMIC, plain
+from qflows.programs.features import Feature
+from qflows.programs.gates import NATIVE, OPAQUE, STANDARD, in_radians
+from qflows.programs.program import Program
+from qflows.programs.steps import NOT_GATES, Instruction, walk
 
 if TYPE_CHECKING:
     from qiskit import QuantumCircuit
 
-Angle = Callable[[Any], str]
-
 
 @dataclass(frozen=True)
 class Dialect:
-    """Gate names: qiskit's → the vendor's. `header` follows the version line; `identity` gates are left out."""
+    """How a vendor's OpenQASM 3 is written. `header` follows the version line.
+
+    `gates`: name in a program → the vendor's. Everything else is compiled to these, unless the program is verbatim,
+    which then is refused. Names of `gates.NATIVE` may be among them; their angles are written in radians.
+    `takes`: which of a program's features the vendor's text can hold; they are written in place:
+
+    - BARRIER `barrier q[0], q[1];` and DELAY `delay[100ns] q[0];` (dt, ns, us, ms; `ps` and `s` become ns);
+    - RESET, MID_CIRCUIT, FEED_FORWARD: measurements stay in place and write `bit[n_clbits] b`; branches are
+      `if (b[0]) {...} else {...}`, of a whole memory `if (b == 3)`, of several bits `if (b[0] && !b[2])`;
+    - PHYSICAL: qubits are `$5`, by `program.labels`, and none is declared;
+    - VERBATIM: the gates are put between the two lines of `box`.
+
+    `drops`: features that change nothing on this device and are left out of the text, e.g. barriers where nothing is
+    compiled, physical qubits of a simulator. What is neither taken nor dropped is refused, with the reason.
+    Make a device's dialect with `dataclasses.replace(BRAKET, takes=frozenset({Feature.BARRIER, ...}))`.
+    """
 
     name: str
     header: str
     gates: Mapping[str, str]
+    takes: frozenset[Feature] = frozenset()
+    drops: frozenset[Feature] = frozenset({Feature.BARRIER, Feature.PHYSICAL})
+    box: tuple[str, str] = ("#pragma braket verbatim\nbox{", "}")
 
 
 _compiling = Lock()  # passes keep state while they run
@@ -59,47 +77,79 @@ STDGATES = Dialect(
 def to_openqasm(program: Program, dialect: Dialect, *, mid_circuit: bool = False) -> str:
     """OpenQASM 3 source of `program`.
 
-    Without `mid_circuit` the measurements come last, in ascending clbit order, into `bit[k] b`: outcome k belongs to
-    `program.measured[k]`. With it they stay in place and write `bit[n_clbits] b`. Raises ProgramRejected for what
-    the dialect cannot say.
+    A program that only measures at the end gets its measurements last, each measured qubit once, in the order of
+    `program.measured_qubits`, into `bit[k] b`: outcome k belongs to that qubit (`Readout.from_measured`). Any other
+    program, and every one with `mid_circuit`, keeps them in place and writes `bit[n_clbits] b`.
+    `mid_circuit` also lets the dialect take resets and mid-circuit measurements. Raises ProgramRejected for what the
+    dialect cannot say.
     """
-    if program.has_mid_circuit and not mid_circuit:
-        raise _measured_too_early(program, dialect)
-    head = _head(program, dialect, program.n_clbits if mid_circuit else len(program.measured))
-    steps = _steps(_compiled(program, dialect), dialect, _literal, measures=mid_circuit)
-    return "\n".join([head, *steps, *([] if mid_circuit else _final_measures(program))]) + "\n"
+    if mid_circuit:
+        dialect = replace(dialect, takes=dialect.takes | {Feature.RESET, Feature.MID_CIRCUIT})
+    program = _fitting(program, dialect)
+    in_place = mid_circuit or program.has_mid_circuit
+    name_of = _qubit_names(program, dialect)
+    head = _head(program, dialect, program.n_clbits if in_place else len(program.measured_qubits))
+    steps = _Writer(dialect, name_of, program.n_clbits, measures=in_place).lines(_compiled(program, dialect))
+    if program.is_verbatim:
+        steps = [dialect.box[0], *steps, dialect.box[1]]
+    return "\n".join([head, *steps, *([] if in_place else _final_measures(program, name_of))]) + "\n"
 
 
 def to_openqasm_with_inputs(program: Program, dialect: Dialect) -> tuple[str, dict[str, float]]:
     """As `to_openqasm`, every angle an `input float`; returns the source and the inputs' values in radians.
 
     Programs that differ in nothing but angles give the same source and the same input names: a compiled shape is kept,
-    so all points of a sweep are compiled once.
+    so all points of a sweep are compiled once. A verbatim program, and one with anything in place after measurements,
+    is written with its numbers and has no inputs.
     """
-    if program.has_mid_circuit:
-        raise _measured_too_early(program, dialect)
+    program = _fitting(program, dialect)
+    if program.is_verbatim or program.has_mid_circuit:
+        return to_openqasm(program, dialect), {}
     shape, angles = angles_apart(program)
-    template = _template(shape, dialect.name, dialect.header, tuple(sorted(dialect.gates.items())))
+    template = _template(shape, replace(dialect, gates=tuple(sorted(dialect.gates.items()))))  # pyright: ignore[reportArgumentType]
     return template.source, {name: of_angles(angles) for name, of_angles in template.inputs.items()}
+
+
+_REMEDY = {
+    Feature.BARRIER: "remove the barriers, or choose a device that honors them",
+    Feature.DELAY: "remove the delays, or choose a device that keeps them",
+    Feature.RESET: "measure each qubit once, at the end, or choose a device with reset",
+    Feature.MID_CIRCUIT: "measure each qubit once, at the end, or choose a device with mid-circuit measurement",
+    Feature.FEED_FORWARD: "measure at the end and post-select, or choose a device with feed-forward",
+    Feature.PHYSICAL: "give the circuit as it was before it was placed on qubits",
+    Feature.VERBATIM: "give the circuit without a verbatim box",
+}
+
+
+def _fitting(program: Program, dialect: Dialect) -> Program:
+    """The program as far as the dialect takes it. Raises ProgramRejected for features it neither takes nor drops."""
+    missing = sorted(program.features - dialect.takes - dialect.drops - {Feature.NATIVE})
+    if missing:
+        if not DYNAMIC.isdisjoint(missing):
+            missing.sort(key=lambda feature: feature not in DYNAMIC)
+        first = Feature(missing[0])
+        why = "takes measurements at the end only" if first in DYNAMIC else f"has no {first.value}"
+        raise ProgramRejected(
+            f"{program.name}: {dialect.name} OpenQASM {why}, and the program has {', '.join(missing)}; {_REMEDY[first]}"
+        )
+    return plain(program, keep=dialect.takes)
+
+
+def _qubit_names(program: Program, dialect: Dialect) -> list[str]:
+    if program.labels is not None and Feature.PHYSICAL in dialect.takes:
+        return [f"${label}" for label in program.labels]
+    return [f"q[{qubit}]" for qubit in range(program.n_qubits)]
 
 
 @lru_cache(maxsize=4096)
 def angles_apart(program: Program) -> tuple[Program, tuple[float, ...]]:
     """The program with all angles of named gates at zero, and the angles in order. Global phase is dropped."""
-    ops, angles = json.loads(program.text)["ops"], []
+    ops, angles = program.ops(), []
     for op in ops:
         if op[0] in STANDARD:
             angles += op[1]
             op[1] = [0.0] * len(op[1])
-    shape = seal(
-        n_qubits=program.n_qubits,
-        n_clbits=program.n_clbits,
-        registers=[(register.name, register.bits) for register in program.registers],
-        phase=0.0,
-        ops=ops,
-        name=program.name,
-    )
-    return shape, tuple(angles)
+    return program.rewritten(ops, phase=0.0), tuple(angles)
 
 
 @dataclass(frozen=True)
@@ -111,14 +161,16 @@ class _Template:
 
 
 @lru_cache(maxsize=512)
-def _template(shape: Program, name: str, header: str, gates: tuple[tuple[str, str], ...]) -> _Template:
-    dialect = Dialect(name, header, dict(gates))
+def _template(shape: Program, hashable: Dialect) -> _Template:
+    dialect = replace(hashable, gates=dict(hashable.gates))
     lines: list[str] = []
     inputs: dict[str, Callable[[Sequence[float]], float]] = {}
+    name_of = _qubit_names(shape, dialect)
     first = 0  # of the step's own angles
     for step, placed in zip(shape.instructions, shape.circuit().data, strict=True):
+        on = [name_of[qubit] for qubit in step.qubits]
         if step.name in NOT_GATES:
-            lines += [f"reset q[{step.qubits[0]}];"] * (step.name == "reset")
+            lines += [_marker(step.name, step.params, step.unit, on)] * (step.name != "measure")
             continue
         known: dict[_Angle, str] = {}
         for gate in _spelled(shape, placed.operation, step, tuple(dialect.gates)):
@@ -131,10 +183,11 @@ def _template(shape: Program, name: str, header: str, gates: tuple[tuple[str, st
                     known[angle] = f"theta_{len(inputs)}"
                     inputs[known[angle]] = partial(angle.of, first=first)
                 texts.append(known[angle])
-            lines.append(_gate(dialect, gate.name, texts, [step.qubits[at] for at in gate.qubits]))
+            lines.append(_gate(dialect, gate.name, texts, [on[at] for at in gate.qubits]))
         first += len(step.params) if step.name in STANDARD else 0
-    source = "\n".join([_head(shape, dialect, len(shape.measured), inputs), *lines, *_final_measures(shape)]) + "\n"
-    return _Template(source, inputs)
+    width = len(shape.measured_qubits)
+    head = _head(shape, dialect, width, inputs)
+    return _Template("\n".join([head, *lines, *_final_measures(shape, name_of)]) + "\n", inputs)
 
 
 @dataclass(frozen=True, eq=False)
@@ -179,6 +232,9 @@ def _spelled(shape: Program, operation: Any, step: Instruction, gates: tuple[str
         return _spelled_gate(operation.base_class, *STANDARD[step.name], gates)
     if step.name.startswith(OPAQUE):
         raise _native_elsewhere(shape, step.name)
+    if step.name in NATIVE and step.name in gates:
+        angles = in_radians(step.name, step.params)
+        return (_Spelled(step.name, angles, tuple(range(len(step.qubits)))),)
     return _spelled_circuit(operation, len(step.qubits), gates, ())
 
 
@@ -212,10 +268,6 @@ def _angle(value: Any, own: tuple[Any, ...], known: dict[Any, _Angle]) -> float 
     return known.setdefault(value, _Angle(value, own))
 
 
-def _measured_too_early(program: Program, dialect: Dialect) -> ProgramRejected:
-    return ProgramRejected(f"{program.name}: {dialect.name} OpenQASM takes measurements at the end only")
-
-
 def _native_elsewhere(program: Program, name: str) -> ProgramRejected:
     gate = name.removeprefix(OPAQUE)
     return ProgramRejected(f"{program.name}: {gate} is native to one vendor and has no OpenQASM form")
@@ -223,45 +275,90 @@ def _native_elsewhere(program: Program, name: str) -> ProgramRejected:
 
 def _head(program: Program, dialect: Dialect, width: int, inputs: Iterable[str] = ()) -> str:
     declared = "".join(f"input float {name};\n" for name in inputs)
-    registers = f"bit[{max(width, 1)}] b;\nqubit[{max(program.n_qubits, 1)}] q;"
-    return f"OPENQASM 3.0;\n{dialect.header}{declared}{registers}"
+    is_placed = program.labels is not None and Feature.PHYSICAL in dialect.takes
+    registers = [f"bit[{max(width, 1)}] b;"] + ([] if is_placed else [f"qubit[{max(program.n_qubits, 1)}] q;"])
+    return f"OPENQASM 3.0;\n{dialect.header}{declared}" + "\n".join(registers)
 
 
-def _steps(circuit: QuantumCircuit, dialect: Dialect, angle: Angle, *, measures: bool) -> list[str]:
-    lines = []
-    index = {bit: i for i, bit in enumerate(circuit.qubits)}
-    clbit = {bit: i for i, bit in enumerate(circuit.clbits)}
-    for step in circuit.data:
-        name, on = step.operation.name, [index[q] for q in step.qubits]
-        if name == "measure":
-            if measures:
-                lines.append(f"b[{clbit[step.clbits[0]]}] = measure q[{on[0]}];")
-        elif name == "reset":
-            lines.append(f"reset q[{on[0]}];")
-        elif name not in ("barrier", "delay"):  # neither changes an ideal outcome, and Braket takes no delay
-            lines.append(_gate(dialect, name, [angle(p) for p in step.operation.params], on))
-    return lines
+@dataclass(frozen=True)
+class _Writer:
+    """Steps of a compiled circuit as lines; `name_of[i]` is qubit i."""
+
+    dialect: Dialect
+    name_of: Sequence[str]
+    n_clbits: int
+    measures: bool
+
+    def lines(self, circuit: QuantumCircuit) -> list[str]:
+        return self._block(circuit, dict(enumerate(self.name_of)), {place: place for place in range(self.n_clbits)})
+
+    def _block(self, circuit: QuantumCircuit, qubits: Mapping[int, str], clbits: Mapping[int, int]) -> list[str]:
+        lines: list[str] = []
+        qubit = {bit: qubits[place] for place, bit in enumerate(circuit.qubits)}
+        clbit = {bit: clbits[place] for place, bit in enumerate(circuit.clbits)}
+        for step in circuit.data:
+            operation, name, on = step.operation, step.operation.name, [qubit[bit] for bit in step.qubits]
+            if name == "measure":
+                lines += [f"b[{clbit[step.clbits[0]]}] = measure {on[0]};"] * self.measures
+            elif name == "if_else":
+                lines += self._branch(step, on, [clbit[bit] for bit in step.clbits], clbit)
+            elif name in NOT_GATES:
+                lines.append(_marker(name, [float(value) for value in operation.params], _unit(operation), on))
+            else:
+                params = [float(value) for value in operation.params]
+                lines.append(_gate(self.dialect, name, [_literal(a) for a in in_radians(name, params)], on))
+        return lines
+
+    def _branch(self, step: Any, on: list[str], into: list[int], clbit: Mapping[Any, int]) -> list[str]:
+        wanted, is_negated = conditions.read(step.operation.condition, clbit)
+        assert not is_negated  # as `rebuild` writes them
+        blocks = [
+            self._block(block, dict(enumerate(on)), dict(enumerate(into))) if block is not None else []
+            for block in (*step.operation.params, None)[:2]
+        ]
+        lines = [f"if ({self._condition(wanted)}) {{", *blocks[0], "}"]
+        return [*lines[:-1], "} else {", *blocks[1], "}"] if blocks[1] else lines
+
+    def _condition(self, wanted: Mapping[int, int]) -> str:
+        if len(wanted) == self.n_clbits > 1:
+            return f"b == {sum(value << bit for bit, value in wanted.items())}"
+        return " && ".join(f"{'' if value else '!'}b[{bit}]" for bit, value in sorted(wanted.items()))
 
 
-def _final_measures(program: Program) -> list[str]:
-    return [f"b[{k}] = measure q[{qubit}];" for k, (qubit, _) in enumerate(program.measured)]
+def _unit(operation: Any) -> str | None:
+    return operation.unit if operation.name == "delay" else None
+
+
+_NANOSECONDS = {"ps": 1e-3, "s": 1e9}  # a compiler turns all units into seconds; OpenQASM has no picoseconds
+
+
+def _marker(name: str, params: Sequence[float], unit: str | None, on: Sequence[str]) -> str:
+    """A step that is no gate and no measurement."""
+    if name == "delay":
+        value, unit = (round(params[0] * _NANOSECONDS[unit], 6), "ns") if unit in _NANOSECONDS else (params[0], unit)
+        return f"delay[{int(value) if value == int(value) else value!r}{unit}] {on[0]};"
+    return f"{name} {', '.join(on)};"
+
+
+def _final_measures(program: Program, name_of: Sequence[str]) -> list[str]:
+    return [f"b[{k}] = measure {name_of[qubit]};" for k, qubit in enumerate(program.measured_qubits)]
 
 
 def _literal(value: Any) -> str:
     return repr(float(value))
 
 
-def _gate(dialect: Dialect, name: str, angles: list[str], on: list[int]) -> str:
+def _gate(dialect: Dialect, name: str, angles: list[str], on: Sequence[str]) -> str:
     if name not in dialect.gates:
         raise ProgramRejected(f"gate {name} has no form in {dialect.name} OpenQASM; write it with standard gates")
     given = f"({', '.join(angles)})" if angles else ""
-    return f"{dialect.gates[name]}{given} {', '.join(f'q[{i}]' for i in on)};"
+    return f"{dialect.gates[name]}{given} {', '.join(on)};"
 
 
 def _compiled(program: Program, dialect: Dialect) -> QuantumCircuit:
-    used = {step.name for step in program.instructions} - {"measure", "reset", "delay"}
+    used = {step.name for step in walk(program.instructions)} - NOT_GATES
     circuit = program.circuit()
-    if used <= dialect.gates.keys():
+    if used <= dialect.gates.keys() or program.is_verbatim:
         return circuit
     if opaque := sorted(name for name in used if name.startswith(OPAQUE)):
         raise _native_elsewhere(program, opaque[0])
@@ -272,6 +369,15 @@ def _compiled(program: Program, dialect: Dialect) -> QuantumCircuit:
 @lru_cache(maxsize=8)
 def _compiler(gates: tuple[str, ...]) -> Any:
     """Pass manager into a dialect's gates; building one costs as much as compiling ten small circuits."""
-    from qiskit.transpiler import generate_preset_pass_manager
+    from qiskit.transpiler import Target, generate_preset_pass_manager
 
-    return generate_preset_pass_manager(optimization_level=0, basis_gates=[*gates, "measure", "reset", "delay"])
+    basis = [*gates, "measure", "reset", "delay"]
+    if native := NATIVE.keys() & set(gates):
+        from qiskit.circuit import IfElseOp
+
+        from qflows.programs.native import generic
+
+        target = Target.from_configuration(basis, custom_name_mapping={name: generic(name) for name in native})
+        target.add_instruction(IfElseOp, name="if_else")
+        return generate_preset_pass_manager(optimization_level=0, target=target)
+    return generate_preset_pass_manager(optimization_level=0, basis_gates=[*basis, "if_else"])

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from typing import Any
 
 from qflows.errors import ProgramRejected
-from qflows.programs.gates import DELAY_UNITS, MAX_UNITARY_QUBITS, OPAQUE, STANDARD
-from qflows.programs.program import SCHEMA, Program, seal
+from qflows.programs.gates import DELAY_UNITS, MAX_UNITARY_QUBITS, NATIVE, OPAQUE, STANDARD
+from qflows.programs.program import SCHEMA, SCHEMA_2, Program, seal
 
 MAX_TEXT_BYTES = 64 * 1024 * 1024
 MAX_BITS = 65_536
+MAX_BRANCH_DEPTH = 16
 KEYS = ["schema", "qubits", "clbits", "registers", "phase", "ops"]
+OPTIONAL = ["labels", "verbatim"]  # schema 2, in this order, before ops
 
 
-def read_text(text: str, name: str) -> Program:
+def read_text(text: str, name: str, metadata: Mapping[str, Any]) -> Program:
     """Program of a canonical text; the digest is computed anew. Raises ProgramRejected, saying what is wrong where."""
     if len(text) > MAX_TEXT_BYTES:
         raise ProgramRejected(f"program text has {len(text)} characters, more than {MAX_TEXT_BYTES}; split the circuit")
@@ -23,17 +26,24 @@ def read_text(text: str, name: str) -> Program:
         body = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise ProgramRejected(f"program text is not JSON ({error}); expected schema {SCHEMA}") from error
-    if not isinstance(body, dict) or body.get("schema") != SCHEMA:
+    if not isinstance(body, dict) or body.get("schema") not in (SCHEMA, SCHEMA_2):
         found = body.get("schema") if isinstance(body, dict) else type(body).__name__
-        raise ProgramRejected(f"program text has schema {found!r:.80}, expected {SCHEMA!r}; convert it with to_program")
-    _require(list(body) == KEYS, f"the keys must be {KEYS}")
+        raise ProgramRejected(
+            f"program text has schema {found!r:.80}, expected {SCHEMA!r} or {SCHEMA_2!r}; convert it with to_program"
+        )
+    optional = [key for key in OPTIONAL if key in body and body["schema"] == SCHEMA_2]
+    keys = [*KEYS[:-1], *optional, KEYS[-1]]
+    _require(list(body) == keys, f"the keys must be {keys}")
     n_qubits, n_clbits = body["qubits"], body["clbits"]
     _require(_is_count(n_qubits) and _is_count(n_clbits), f"qubits and clbits must be integers from 0 to {MAX_BITS}")
     _require(type(body["phase"]) is float and math.isfinite(body["phase"]), "phase must be a finite JSON float")
     _check_registers(body["registers"], n_clbits)
-    _require(isinstance(body["ops"], list), "ops must be a list")
-    for place, op in enumerate(body["ops"]):
-        _check_op(op, n_qubits, n_clbits, f"step {place}")
+    labels: Any = body.get("labels")
+    if "labels" in body:
+        _require(_are_bits(labels, MAX_BITS) and labels == sorted(labels), "labels must be ascending qubit numbers")
+        _require(len(labels) == n_qubits, "there must be one label for each qubit")
+    _require(body.get("verbatim", True) is True, "verbatim must be true where it is given")
+    _check_ops(body["ops"], n_qubits, n_clbits, "", 0)
     program = seal(
         n_qubits=n_qubits,
         n_clbits=n_clbits,
@@ -41,6 +51,9 @@ def read_text(text: str, name: str) -> Program:
         phase=body["phase"],
         ops=body["ops"],
         name=name,
+        labels=labels,
+        is_verbatim="verbatim" in body,
+        metadata=metadata,
     )
     # one content, one text: spaces, 1e0 for 1.0, -0.0 or a doubled key would give a second digest to the same program
     _require(program.text == text, "it is not in canonical form")
@@ -81,25 +94,56 @@ def _check_registers(registers: Any, n_clbits: int) -> None:
         seen.update(entry[1])
 
 
-def _check_op(op: Any, n_qubits: int, n_clbits: int, where: str) -> None:
+def _check_ops(ops: Any, n_qubits: int, n_clbits: int, where: str, depth: int) -> None:
+    _require(isinstance(ops, list), "ops must be a list")
+    _require(depth <= MAX_BRANCH_DEPTH, f"branches are nested more than {MAX_BRANCH_DEPTH} deep")
+    for place, op in enumerate(ops):
+        _check_op(op, n_qubits, n_clbits, f"step {where}{place}", depth)
+
+
+def _check_op(op: Any, n_qubits: int, n_clbits: int, where: str, depth: int) -> None:
     """Raise unless `op` is a step of the schema."""
-    _require(isinstance(op, list) and len(op) in (4, 5) and isinstance(op[0], str), f"{where} is not a step")
+    _require(isinstance(op, list) and len(op) in (4, 5, 7) and isinstance(op[0], str), f"{where} is not a step")
     name, params, qubits, clbits = op[:4]
     _require(_are_bits(qubits, n_qubits) and _are_bits(clbits, n_clbits), f"{where} ({name:.40}) names wrong bits")
     numeric = isinstance(params, list) and all(map(_is_parameter, params))
     _require(numeric, f"{where} ({name:.40}) needs a list of finite floats without -0.0")
-    _require((len(op) == 5) == (name == "delay"), f"{where} ({name:.40}) has a wrong number of items")
+    items = {"delay": 5, "if_else": 7}.get(name, 4)
+    _require(len(op) == items, f"{where} ({name:.40}) has a wrong number of items")
     shape = (len(qubits), len(params), len(clbits))
     if name in STANDARD:
         fits = shape == (*STANDARD[name], 0)
+    elif name in NATIVE:
+        fits = shape == (*NATIVE[name], 0)
     elif name == "measure":
         fits = shape == (1, 0, 1)
     elif name == "reset":
         fits = shape == (1, 0, 0)
+    elif name == "barrier":
+        fits = bool(qubits) and shape[1:] == (0, 0) and qubits == sorted(qubits)
     elif name == "delay":
         fits = shape == (1, 1, 0) and isinstance(op[4], str) and op[4] in DELAY_UNITS
     elif name == "unitary":
         fits = 1 <= len(qubits) <= MAX_UNITARY_QUBITS and shape[1:] == (2 * 4 ** len(qubits), 0)
+    elif name == "if_else":
+        _check_branches(op, n_qubits, n_clbits, where, depth)
+        fits = not params
     else:
         fits = name.startswith(OPAQUE) and len(name) > len(OPAQUE) and bool(qubits) and not clbits
     _require(fits, f"{where} ({name:.40}) is not a known gate of this shape")
+
+
+def _check_branches(op: list[Any], n_qubits: int, n_clbits: int, where: str, depth: int) -> None:
+    condition, then, otherwise = op[4:]
+    is_pair = isinstance(condition, list) and len(condition) == 2 and _are_bits(condition[0], n_clbits)
+    _require(is_pair and bool(condition[0]), f"{where} needs a condition [[clbit, ...], value]")
+    bits, value = condition
+    is_ascending = bits == sorted(bits)
+    _require(is_ascending and type(value) is int and 0 <= value < 1 << len(bits), f"{where} has no such condition")
+    for steps in (then, otherwise):
+        _check_ops(steps, n_qubits, n_clbits, f"{where[5:]}.", depth + 1)
+    _require(then or otherwise, f"{where} does nothing")
+    inner = [*then, *otherwise]
+    _require(op[2] == sorted({bit for step in inner for bit in step[2]}), f"{where} must name the qubits of its steps")
+    touched = {bit for step in inner for bit in step[3]} | set(bits)
+    _require(op[3] == sorted(touched), f"{where} must name the clbits of its condition and its steps")

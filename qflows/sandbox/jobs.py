@@ -40,6 +40,7 @@ class Job:
     reads: int = 0
     lists: int = 0
     released: bool = False
+    not_before: float = 0.0  # unix seconds; until then it waits, whatever the pace
     started_at: float | None = None
     ended_at: float | None = None
     outcome: Outcome | None = None

@@ -166,7 +166,7 @@ class World:
         if job.parent_id is None:
             for fault in self.faults.take_at_acceptance(route):
                 self._inject(job, fault)
-            if self.clock.pace.mode == "instant":
+            if self.clock.pace.mode == "instant" and job.not_before <= self.clock.now():
                 self._start_early(job)
         self.remember(job)
         return job
@@ -195,6 +195,8 @@ class World:
         return "running" if self._due(job) != "queued" else "queued"
 
     def _due(self, job: Job) -> str:
+        if self.clock.now() < job.not_before and not job.released:
+            return "queued"
         root = self.jobs.get(job.parent_id) if job.parent_id else None
         mine = self.clock.phase(
             created_at=job.created_at, reads=max(job.reads, root.reads if root else 0), released=job.released

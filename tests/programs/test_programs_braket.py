@@ -25,7 +25,7 @@ def unitary(circuit: Any) -> np.ndarray:
     return Operator(program.reverse_bits()).data
 
 
-@pytest.mark.parametrize("name", sorted(DIRECT.keys() | WRITTEN_OUT.keys()))
+@pytest.mark.parametrize("name", sorted(DIRECT.keys() | WRITTEN_OUT))
 def test_each_gate_of_the_table_has_the_matrix_braket_gives_it(name: str) -> None:
     kind = getattr(circuits.Gate, name, None)
     if kind is None:
@@ -40,7 +40,7 @@ def test_each_gate_of_the_table_has_the_matrix_braket_gives_it(name: str) -> Non
 
 def test_every_gate_class_of_the_installed_braket_is_read() -> None:
     names = {name for name, _ in inspect.getmembers(circuits.Gate, inspect.isclass) if not name.startswith("_")}
-    assert names - {"PulseGate", "Unitary"} <= DIRECT.keys() | WRITTEN_OUT.keys()
+    assert names - {"PulseGate", "Unitary"} <= DIRECT.keys() | WRITTEN_OUT
 
 
 @pytest.mark.parametrize(

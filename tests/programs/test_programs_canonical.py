@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from qiskit import QuantumCircuit
-from qiskit.circuit import ClassicalRegister, Clbit, Gate, Parameter, QuantumRegister
+from qiskit.circuit import CircuitInstruction, ClassicalRegister, Clbit, Gate, Parameter, QuantumRegister, Reset
 from qiskit.circuit.library import (
     C3XGate,
     CXGate,
@@ -52,6 +52,10 @@ def rebuilt_with(change: Callable[[QuantumCircuit], None]) -> str:
     circuit = sample_circuit()
     change(circuit)
     return to_program(circuit).digest
+
+
+def reset_of(circuit: QuantumCircuit) -> CircuitInstruction:
+    return CircuitInstruction(Reset(), [circuit.qubits[1]])
 
 
 @st.composite
@@ -161,12 +165,23 @@ def test_digest_of_a_fixed_circuit_never_changes() -> None:
     assert program.digest == "69fcf4ecaaa44935c5d5cd4d858e870fa14ce2b29d95c53101a692b7648d3063"
 
 
-def test_labels_names_and_barriers_do_not_change_the_digest() -> None:
+def test_digest_of_a_fixed_circuit_with_everything_of_schema_1_never_changes() -> None:
+    circuit = QuantumCircuit(2, 3)
+    circuit.delay(100, 0)
+    circuit.delay(1.5, 1, unit="us")
+    circuit.reset(0)  # not the first step of its qubit
+    circuit.iswap(0, 1)
+    circuit.unitary([[0, 1], [1, 0]], 1)
+    circuit.measure([1, 0], [2, 0])
+    circuit.x(0)
+    assert to_program(circuit).digest == "fee50a6005de88a58bddbaf2c347194374eeb254a5a9653c5039cbf3ca7edade"
+
+
+def test_labels_names_and_metadata_do_not_change_the_digest() -> None:
     other = QuantumCircuit(QuantumRegister(2, "alice"), QuantumRegister(1, "bob"), *sample_circuit().cregs, name="two")
-    other.reset(1)  # |0> already
+    other.metadata = {"study": "a"}
     other.append(HGate(label="my favourite"), [0])
     other.rx(np.float64(0.1), 1)
-    other.barrier()
     other.append(CXGate(), [0, 2])
     other.cp(0.25, 2, 1)
     other.measure([0, 1, 2], [2, 0, 1])
@@ -189,6 +204,8 @@ def test_labels_names_and_barriers_do_not_change_the_digest() -> None:
         lambda c: c.add_register(ClassicalRegister(1, "more")),
         lambda c: c.add_bits([Clbit()]),
         lambda c: c.delay(100, 0),
+        lambda c: c.barrier(),
+        lambda c: c.data.insert(0, reset_of(c)),
     ],
 )
 def test_any_change_of_content_changes_the_digest(change: Callable[[QuantumCircuit], None]) -> None:
@@ -250,10 +267,10 @@ def test_a_users_gate_that_bears_a_standard_name_is_its_definition() -> None:
 def test_a_gate_with_only_a_name_is_kept_under_that_name() -> None:
     circuit = QuantumCircuit(2)
     circuit.append(Gate("h", 1, []), [0])
-    circuit.append(Gate("ms", 2, [0.1, 0.2, 0.25]), [1, 0])
+    circuit.append(Gate("odd", 2, [0.1, 0.2, 0.25]), [1, 0])
     program = to_program(circuit)
     assert program.instructions[0].name == "opaque:h"
-    assert (program.instructions[1].name, program.instructions[1].params) == ("opaque:ms", (0.1, 0.2, 0.25))
+    assert (program.instructions[1].name, program.instructions[1].params) == ("opaque:odd", (0.1, 0.2, 0.25))
     assert to_program(program.circuit()) == program
 
 
@@ -263,7 +280,18 @@ def test_ionq_native_gates_keep_their_names_and_turns() -> None:
     circuit.append(ionq.GPIGate(0.25), [0])
     circuit.append(ionq.MSGate(0.1, 0.2, 0.25), [0, 1])
     circuit.append(ionq.ZZGate(0.3), [0, 1])
-    assert to_program(circuit).gate_counts() == {"opaque:gpi": 1, "opaque:ms": 1, "opaque:zz": 1}
+    program = to_program(circuit)
+    assert [(step.name, step.params) for step in program.instructions] == [
+        ("gpi", (0.25,)),
+        ("ms", (0.1, 0.2, 0.25)),
+        ("zz", (0.3,)),
+    ]
+    by_name = QuantumCircuit(2)
+    by_name.append(Gate("gpi", 1, [0.25]), [0])
+    by_name.append(Gate("ms", 2, [0.1, 0.2]), [0, 1])  # a quarter turn, as IonQ takes it
+    by_name.append(Gate("zz", 2, [0.3]), [0, 1])
+    assert to_program(by_name) == program == Program.from_text(program.text) == to_program(program.circuit())
+    assert Operator(program.circuit()).equiv(Operator(circuit))
 
 
 def test_an_undefined_gate_with_a_matrix_is_its_matrix() -> None:
@@ -350,10 +378,14 @@ def test_counts_and_depth_follow_the_circuit() -> None:
         (lambda c: c.measure(0, 0), False),
         (lambda c: (c.measure(0, 0), c.x(1)), False),
         (lambda c: (c.measure(0, 0), c.x(0)), True),
-        (lambda c: (c.measure(0, 0), c.measure(0, 1)), True),
+        (lambda c: (c.measure(0, 0), c.measure(0, 1)), False),  # one measurement read into two bits
+        (lambda c: (c.measure(0, 0), c.barrier(), c.measure(0, 1)), False),
+        (lambda c: (c.measure(0, 0), c.delay(10, 0), c.measure(0, 1)), True),
+        (lambda c: (c.measure(0, 0), c.reset(0), c.measure(0, 1)), True),
         (lambda c: (c.measure(0, 0), c.measure(1, 0)), True),
         (lambda c: (c.x(0), c.reset(0)), True),
-        (lambda c: (c.x(1), c.reset(0)), False),
+        (lambda c: (c.x(1), c.reset(0)), False),  # |0> already
+        (lambda c: (c.barrier(), c.reset(0), c.x(0)), False),
     ],
 )
 def test_mid_circuit_use_of_a_qubit_is_noticed(build: Callable[[QuantumCircuit], None], expected: bool) -> None:

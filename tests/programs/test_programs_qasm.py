@@ -84,7 +84,6 @@ def test_a_gate_defined_in_the_text_wins_over_the_standard_gate_of_that_name(nam
         ("\0", "neither OpenQASM text"),
         (HEAD3 + "qubit q;\nbit c;\nif (c) { x q; }", "line 5, column 0: control flow"),
         (HEAD3 + "qubit q;\nfor int i in [0:9] { x q; }", "control flow"),
-        ("OPENQASM 2.0; qreg q[1]; creg c[1]; if (c == 1) U(0,0,0) q[0];", "control flow"),
     ],
 )
 def test_a_wrong_text_is_refused_with_its_place(text: str, message: str) -> None:

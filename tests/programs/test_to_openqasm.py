@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 from qiskit import QuantumCircuit, qasm3
+from qiskit.circuit import Gate
 from qiskit.circuit.library import get_standard_gate_name_mapping
 from qiskit.quantum_info import Statevector, random_unitary
 
 from qflows.errors import ProgramRejected
-from qflows.programs import Program, to_program
+from qflows.programs import Feature, Program, to_program
 from qflows.programs.gates import STANDARD
+from qflows.programs.readout import readout
 from qflows.programs.to_openqasm import BRAKET, STDGATES, Dialect, to_openqasm, to_openqasm_with_inputs
 
 CIRCUITS = 120  # per dialect
@@ -147,10 +150,114 @@ def test_mid_circuit_steps_stay_in_place_and_write_their_own_bits() -> None:
     assert "bit[3] b;" in lines
 
 
-def test_delays_and_barriers_are_left_out() -> None:
-    circuit = QuantumCircuit(1, 1)
+def echo() -> Program:
+    circuit = QuantumCircuit(2, 1)
+    circuit.reset(1)
     circuit.x(0)
     circuit.barrier()
     circuit.delay(100, 0, "ns")
+    circuit.x(0)
+    circuit.barrier()
     circuit.measure(0, 0)
-    assert to_openqasm(to_program(circuit), BRAKET).splitlines()[-2:] == ["x q[0];", "b[0] = measure q[0];"]
+    return to_program(circuit)
+
+
+def test_delays_are_refused_where_the_dialect_does_not_take_them_and_written_where_it_does() -> None:
+    with pytest.raises(ProgramRejected, match=r"has no delay.*remove the delays"):
+        to_openqasm(echo(), BRAKET)
+    source = to_openqasm(echo(), replace(BRAKET, takes=frozenset({Feature.DELAY})))
+    assert source.splitlines()[3:] == ["x q[0];", "delay[100ns] q[0];", "x q[0];", "b[0] = measure q[0];"]
+
+
+def test_barriers_and_leading_resets_are_written_in_place_for_a_dialect_that_takes_them() -> None:
+    taking = replace(BRAKET, takes=frozenset({Feature.DELAY, Feature.BARRIER, Feature.RESET}))
+    barrier = "barrier q[0], q[1];"
+    written = ["reset q[1];", "x q[0];", barrier, "delay[100ns] q[0];", "x q[0];", barrier, "b[0] = measure q[0];"]
+    assert to_openqasm(echo(), taking).splitlines()[3:] == written
+    circuit = QuantumCircuit(2, 1)
+    circuit.rx(0.25, 0)
+    circuit.barrier()
+    circuit.rx(0.5, 0)
+    circuit.measure(0, 0)
+    source, inputs = to_openqasm_with_inputs(to_program(circuit), taking)
+    assert source.splitlines()[-4:] == ["rx(theta_0) q[0];", barrier, "rx(theta_1) q[0];", "b[0] = measure q[0];"]
+    assert inputs == {"theta_0": 0.25, "theta_1": 0.5}
+
+
+def test_a_barrier_is_dropped_only_where_the_dialect_says_so() -> None:
+    circuit = QuantumCircuit(1, 1)
+    circuit.x(0)
+    circuit.barrier()
+    circuit.x(0)
+    circuit.measure(0, 0)
+    program = to_program(circuit)
+    assert "barrier" not in to_openqasm(program, BRAKET)
+    with pytest.raises(ProgramRejected, match="has no barrier"):
+        to_openqasm(program, replace(BRAKET, drops=frozenset()))
+    measured_all = QuantumCircuit(1)
+    measured_all.x(0)
+    measured_all.measure_all()  # its barrier separates nothing
+    assert "barrier" not in to_openqasm(to_program(measured_all), replace(BRAKET, drops=frozenset()))
+
+
+def test_branches_are_written_with_bits_or_with_the_whole_memory() -> None:
+    circuit = QuantumCircuit(2, 3)
+    circuit.x(0)
+    circuit.measure(0, 0)
+    with circuit.if_test((circuit.clbits[0], 0)) as otherwise:
+        circuit.x(1)
+    with otherwise:
+        circuit.rzx(0.5, 0, 1)
+    with circuit.if_test((circuit.cregs[0], 5)):
+        circuit.reset(1)
+    circuit.measure(1, 2)
+    taking = replace(BRAKET, takes=frozenset({Feature.RESET, Feature.MID_CIRCUIT, Feature.FEED_FORWARD}))
+    lines = to_openqasm(to_program(circuit), taking).splitlines()
+    assert lines[3:8] == ["x q[0];", "b[0] = measure q[0];", "if (!b[0]) {", "x q[1];", "} else {"]
+    assert lines[-4:] == ["if (b == 5) {", "reset q[1];", "}", "b[2] = measure q[1];"]
+    with pytest.raises(ProgramRejected, match=r"feed-forward.*post-select"):
+        to_openqasm(to_program(circuit), replace(taking, takes=taking.takes - {Feature.FEED_FORWARD}))
+
+
+def test_physical_qubits_and_a_verbatim_box_are_written_as_they_are() -> None:
+    text = "OPENQASM 3.0; include 'stdgates.inc'; bit[1] b; x $7; cx $7, $5; b[0] = measure $5;".replace("'", '"')
+    program = to_program(text)
+    taking = replace(BRAKET, takes=frozenset({Feature.PHYSICAL, Feature.VERBATIM}))
+    written = ["OPENQASM 3.0;", "bit[1] b;", "x $7;", "cnot $7, $5;", "b[0] = measure $5;"]
+    assert to_openqasm(program, taking).splitlines() == written
+    boxed = program.rewritten(program.ops(), is_verbatim=True)
+    lines = to_openqasm(boxed, taking).splitlines()
+    assert lines[2:6] == ["#pragma braket verbatim", "box{", "x $7;", "cnot $7, $5;"]
+    assert lines[6:] == ["}", "b[0] = measure $5;"]
+    with pytest.raises(ProgramRejected, match="has no verbatim"):
+        to_openqasm(boxed, BRAKET)
+    with pytest.raises(ProgramRejected, match="gate cx has no form"):
+        to_openqasm(boxed, replace(taking, gates={"x": "x"}))  # compiled would not be as written
+
+
+def test_native_gates_are_kept_with_angles_in_radians_or_compiled() -> None:
+    circuit = QuantumCircuit(2, 2)
+    circuit.append(Gate("gpi", 1, [0.25]), [0])
+    circuit.append(Gate("ms", 2, [0.0, 0.5, 0.25]), [0, 1])
+    circuit.rzx(0.5, 0, 1)  # so that something is compiled
+    circuit.measure([0, 1], [0, 1])
+    program = to_program(circuit)
+    assert "gpi" not in to_openqasm(program, BRAKET)
+    kept = to_openqasm(program, replace(BRAKET, gates={**BRAKET.gates, "gpi": "gpi", "ms": "ms"}))
+    assert f"gpi({math.pi / 2}) q[0];\nms(0.0, {math.pi}, {math.pi / 2}) q[0], q[1];" in kept
+    expected = Statevector(program.circuit().remove_final_measurements(inplace=False)).probabilities()
+    assert np.abs(on_braket(kept, 2) - expected).max() < 1e-9
+    source, inputs = to_openqasm_with_inputs(program, BRAKET)
+    assert np.abs(on_braket(source, 2, inputs) - expected).max() < 1e-9
+
+
+def test_a_qubit_read_into_two_bits_is_measured_once() -> None:
+    circuit = QuantumCircuit(2, 3)
+    circuit.x(1)
+    circuit.measure([1, 0, 1], [2, 1, 0])
+    program = to_program(circuit)
+    assert not program.has_mid_circuit
+    lines = to_openqasm(program, BRAKET).splitlines()
+    assert lines[1] == "bit[2] b;"
+    assert lines[-2:] == ["b[0] = measure q[1];", "b[1] = measure q[0];"]
+    assert readout(program).from_measured("10") == "101"

@@ -26,7 +26,9 @@ from braket.tracking import Tracker  # noqa: E402
 SV1 = "arn:aws:braket:::device/quantum-simulator/amazon/sv1"
 DM1 = "arn:aws:braket:::device/quantum-simulator/amazon/dm1"
 FORTE = "arn:aws:braket:us-east-1::device/qpu/ionq/Forte-1"
-ANKAA = "arn:aws:braket:us-west-1::device/qpu/rigetti/Ankaa-3"
+CEPHEUS = "arn:aws:braket:us-west-1::device/qpu/rigetti/Cepheus-1-108Q"
+EMERALD = "arn:aws:braket:eu-north-1::device/qpu/iqm/Emerald"
+IBEX = "arn:aws:braket:eu-north-1::device/qpu/aqt/Ibex-Q1"
 GARNET = "arn:aws:braket:eu-north-1::device/qpu/iqm/Garnet"
 MODIFIED = """OPENQASM 3.0;
 bit[2] b;
@@ -66,7 +68,7 @@ def devices(braket_sandbox: Sandbox) -> Iterator[dict[str, AwsDevice]]:
         for name, value in braket_sandbox.env.items():
             environment.setenv(name, value)
         environment.setenv("AMZN_BRAKET_OUT_S3_BUCKET", "amazon-braket-sandbox")
-        made = {arn: AwsDevice(arn) for arn in (SV1, DM1, FORTE, ANKAA, GARNET)}
+        made = {arn: AwsDevice(arn) for arn in (SV1, DM1, FORTE, CEPHEUS, GARNET)}
         environment.delenv("AMZN_BRAKET_OUT_S3_BUCKET")
         yield made
 
@@ -94,8 +96,10 @@ def bell() -> Circuit:
         (SV1, "GateModelSimulatorDeviceCapabilities", 34),
         (DM1, "GateModelSimulatorDeviceCapabilities", 17),
         (FORTE, "IonqDeviceCapabilities", 36),
-        (ANKAA, "RigettiDeviceCapabilities", 82),
+        (CEPHEUS, "RigettiDeviceCapabilities", 107),
         (GARNET, "IqmDeviceCapabilities", 20),
+        (EMERALD, "IqmDeviceCapabilities", 54),
+        (IBEX, "AqtDeviceCapabilities", 12),
     ],
 )
 def test_device_document_is_parsed_by_the_sdk_without_a_warning(sandbox, arn, kind, qubits):
@@ -111,8 +115,15 @@ def test_device_document_is_parsed_by_the_sdk_without_a_warning(sandbox, arn, ki
 
 def test_topology_and_native_gates_are_offered(sandbox):
     device = AwsDevice(GARNET)
-    assert device.topology_graph.number_of_nodes() == 20
-    assert device.properties.paradigm.nativeGateSet == ["cz", "prx"]
+    assert sorted(device.topology_graph.nodes) == list(range(1, 21))
+    assert (device.topology_graph.has_edge(1, 4), device.topology_graph.has_edge(2, 3)) == (True, False)
+    assert device.properties.paradigm.nativeGateSet == ["cz", "prx", "cc_prx", "measure_ff", "barrier"]
+    cepheus = AwsDevice(CEPHEUS).properties
+    assert "8" not in cepheus.paradigm.connectivity.connectivityGraph
+    sets = cepheus.action["braket.ir.openqasm.program_set"]
+    assert (sets.maximumExecutables, sets.maximumTotalShots) == (100, 200_000)
+    program = cepheus.action["braket.ir.openqasm.program"]
+    assert (program.maximumQubitArrays, program.supportedModifiers, program.supportsPartialVerbatimBox) == (1, [], True)
 
 
 def test_devices_of_all_regions_are_found(sandbox):
@@ -123,19 +134,40 @@ def test_devices_of_all_regions_are_found(sandbox):
 # -- results -------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("arn", [SV1, DM1, FORTE, ANKAA, GARNET])
+@pytest.mark.parametrize("arn", [SV1, DM1, FORTE, CEPHEUS, GARNET])
 def test_circuit_runs_on_every_device(sandbox, devices, arn):
-    task = devices[arn].run(Circuit().x(0).cnot(0, 1).z(2), shots=50)
-    assert task.result().measurement_counts == {"110": 50}
+    task = devices[arn].run(Circuit().x(0).cnot(0, 1).z(2), shots=100)
+    assert task.result().measurement_counts == {"110": 100}
     assert task.state() == "COMPLETED"
-    assert task.metadata()["numSuccessfulShots"] == 50
+    assert task.metadata()["numSuccessfulShots"] == 100
 
 
-def test_columns_follow_the_measure_statements(sv1):
+def test_columns_follow_the_measured_bits(sandbox, devices):
     circuit = Circuit().x(2).i(0).i(1).measure(2).measure(0)
-    result = sv1.run(circuit, shots=10).result()
+    result = devices[GARNET].run(circuit, shots=10).result()
     assert result.measured_qubits == [2, 0]
     assert result.measurement_counts == {"10": 10}
+    backwards = "OPENQASM 3.0;\nbit[2] b;\nqubit[3] q;\nx q[2];\nb[1] = measure q[2];\nb[0] = measure q[0];\n"
+    result = devices[GARNET].run(Program(source=backwards), shots=10).result()
+    assert result.measured_qubits == [0, 2]
+    assert result.measurement_counts == {"01": 10}
+
+
+def test_columns_of_physical_qubits_are_those_of_a_captured_task(sandbox, devices):
+    # raw result of Garnet in amazon-braket-examples, 2025-08
+    order = (3, 4, 5, 2, 1)
+    measures = "".join(f"b[{k}] = measure ${qubit};\n" for k, qubit in enumerate(order))
+    result = devices[GARNET].run(Program(source=f"OPENQASM 3.0;\nbit[5] b;\nx $3;\n{measures}"), shots=10).result()
+    assert result.measured_qubits == list(order)
+    assert result.measurement_counts == {"10000": 10}
+
+
+@pytest.mark.parametrize("arn", [SV1, FORTE])
+def test_partial_measurement_is_refused_where_the_service_refuses_it(sandbox, devices, arn):
+    with pytest.raises(ClientError, match="Device requires all qubits in the program to be measured"):
+        devices[arn].run(Circuit().h(0).cnot(0, 1).measure(0), shots=100)
+    with pytest.raises(ClientError, match="declaring non-contiguous qubits"):
+        devices[arn].run(Circuit().h(0).cnot(0, 3), shots=100)
 
 
 def test_probabilities_only_device_is_sampled_by_the_client(sandbox, devices):
@@ -150,15 +182,19 @@ def test_free_parameter_travels_as_an_input(sv1):
 
 
 def test_verbatim_box_runs_on_physical_qubits(sandbox, devices):
-    native = Circuit().add_verbatim_box(Circuit().prx(0, math.pi, 0).prx(1, 0.0, 0.0).cz(0, 1))
+    native = Circuit().add_verbatim_box(Circuit().prx(1, math.pi, 0).prx(2, 0.0, 0.0).cz(1, 2))
     result = devices[GARNET].run(native, shots=20, disable_qubit_rewiring=True).result()
     assert result.measurement_counts == {"10": 20}
 
 
 def test_gate_outside_the_native_set_is_refused_in_a_verbatim_box(sandbox, devices):
-    boxed = Circuit().add_verbatim_box(Circuit().h(0))
-    with pytest.raises(ClientError, match="not native"):
-        devices[GARNET].run(boxed, shots=20, disable_qubit_rewiring=True)
+    for boxed, said in (
+        (Circuit().h(1), "not native"),
+        (Circuit().cz(2, 3), "not connected"),
+        (Circuit().prx(0, 1.0, 0), r"no qubit \$0"),
+    ):
+        with pytest.raises(ClientError, match=said):
+            devices[GARNET].run(Circuit().add_verbatim_box(boxed), shots=20, disable_qubit_rewiring=True)
 
 
 @pytest.fixture(scope="module")
@@ -236,7 +272,10 @@ def test_default_bucket_is_created_by_the_sdk(sandbox):
     assert sandbox.admin.requests("braket.s3_create_bucket") > 0
 
 
-def test_missing_bucket_fails_the_task(sandbox):
+def test_missing_bucket_refuses_the_submission(sandbox):
+    with pytest.raises(ClientError, match="ValidationException.*no-such-bucket"):
+        AwsDevice(SV1).run(bell(), ("no-such-bucket", "tasks"), shots=10)
+    sandbox.admin.switches("braket", missing_bucket="fail_task")
     task = AwsDevice(SV1).run(bell(), ("no-such-bucket", "tasks"), shots=10)
     assert task.result() is None
     assert "no-such-bucket" in task.metadata()["failureReason"]
@@ -269,12 +308,37 @@ def test_program_set_of_the_schema_gives_one_result_per_executable(raw, sandbox)
     task = session.client("braket").get_quantum_task(quantumTaskArn=arn)
     assert task["status"] == "COMPLETED"
     assert task["actionMetadata"]["executableCount"] == 2
-    key = f"{task['outputS3Directory']}/results.json"
-    body = json.loads(session.client("s3").get_object(Bucket="amazon-braket-sandbox", Key=key)["Body"].read())
-    from braket.task_result import ProgramSetTaskResult
 
-    (result,) = ProgramSetTaskResult.parse_raw(json.dumps(body)).programResults
-    assert [set(map(tuple, e.measurements)) for e in result.executableResults] == [{(0,)}, {(1,)}]
+    def read(path: str) -> str:
+        where = {"Bucket": "amazon-braket-sandbox", "Key": f"{task['outputS3Directory']}/{path}"}
+        return session.client("s3").get_object(**where)["Body"].read().decode()
+
+    from braket.task_result import (
+        ProgramResult,
+        ProgramSetExecutableResult,
+        ProgramSetTaskMetadata,
+        ProgramSetTaskResult,
+    )
+
+    root = ProgramSetTaskResult.parse_raw(read("results.json"))
+    assert root.programResults == ["programs/0/results.json"]
+    assert root.s3Location == ("amazon-braket-sandbox", task["outputS3Directory"])
+    assert ProgramSetTaskMetadata.parse_raw(read(str(root.taskMetadata))).successfulShots == 20
+    member = ProgramResult.parse_raw(read("programs/0/results.json"))
+    assert member.executableResults == ["executables/0.json", "executables/1.json"]
+    assert json.loads(read(f"programs/0/{member.source}"))["inputs"] == {"theta": [0.0, math.pi]}
+    found = [ProgramSetExecutableResult.parse_raw(read(f"programs/0/{path}")) for path in member.executableResults]
+    assert [set(map(tuple, each.measurements)) for each in found] == [{(0,)}, {(1,)}]
+    sandbox.admin.switches("braket", program_set_results="inline")
+    (inlined,) = ProgramSetTaskResult.parse_raw(read("results.json")).programResults
+    assert [set(map(tuple, each.measurements)) for each in inlined.executableResults] == [{(0,)}, {(1,)}]
+
+
+def test_program_set_of_the_newest_sdk_is_read_by_it(sandbox, devices):
+    program_sets = pytest.importorskip("braket.program_sets")
+    wanted = program_sets.ProgramSet([Circuit().x(0).i(1), Circuit().x(1).i(0)], shots_per_executable=10)
+    result = devices[GARNET].run(wanted).result()
+    assert [dict(result[place][0].counts) for place in range(2)] == [{"10": 10}, {"01": 10}]
 
 
 # -- how it buys twice ---------------------------------------------------------------------------------------------

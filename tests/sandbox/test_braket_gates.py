@@ -70,7 +70,8 @@ def test_random_circuit_gives_the_same_state(theirs, seed):
 
 
 def test_numbers_inputs_and_constants_are_read():
-    source = "input float theta;\nqubit[2] q;\nrx(theta/2 + pi) q[0];\nprx(-1e-3, 2*π) q[1];\nb[1] = measure q[1];\n"
+    source = "input float theta;\nbit[2] b;\nqubit[2] q;\nrx(theta/2 + pi) q[0];\nprx(-1e-3, 2*π) q[1];\n"
+    source += "b[1] = measure q[1];\n"
     program = flat.read(source, {"theta": 1.0})
     assert program is not None
     assert program.gates[0] == ["rx", [0.5 + np.pi], [0]]
@@ -89,6 +90,10 @@ def test_numbers_inputs_and_constants_are_read():
         "x q[7];",
         "measure q[0]; x q[0];",
         "measure q[0]; measure q[0];",
+        "bit[1] c; c[0] = measure q[0]; c[0] = measure q[1];",
+        "bit[1] c; c[1] = measure q[0];",
+        "bit[1] c; bit[1] d; c[0] = measure q[0]; d[0] = measure q[1];",
+        "bit[1] c; c[0] = measure q[0]; measure q[1];",
         "x q[0]",
         "reset q[0];",
         "cnot q[0], q[0];",
@@ -100,6 +105,24 @@ def test_numbers_inputs_and_constants_are_read():
 )
 def test_anything_else_is_left_to_the_interpreter(source):
     assert flat.read(f"qubit[2] q;\n{source}\n", {}) is None
+
+
+MEASURES = (
+    "b[1] = measure q[0];\nb[0] = measure q[2];\n",
+    "b[3] = measure q[1];\nb[1] = measure q[2];\n",
+    "measure q[2];\nmeasure q[0];\n",
+    "b[2] = measure q[0];\nb[1] = measure q[1];\nb[0] = measure q[2];\n",
+)
+
+
+@pytest.mark.parametrize("measures", MEASURES)
+def test_columns_are_in_the_order_of_braket_s_interpreter(theirs, measures):
+    source = f"OPENQASM 3.0;\nbit[4] b;\nqubit[3] q;\nx q[0];\ni q[1];\ni q[2];\n{measures}"
+    wanted = theirs.run(Program(source=source), shots=1)
+    program = flat.read(source, {})
+    assert program is not None
+    assert program.readout == wanted.measuredQubits
+    assert [int(qubit == 0) for qubit in program.readout] == [int(bit) for bit in wanted.measurements[0]]
 
 
 def test_wide_numbering_is_compacted():

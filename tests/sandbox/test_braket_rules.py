@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,8 +16,11 @@ from qflows.sandbox import Sandbox
 from qflows.sandbox.braket import contract
 
 SV1 = "arn:aws:braket:::device/quantum-simulator/amazon/sv1"
+FORTE = "arn:aws:braket:us-east-1::device/qpu/ionq/Forte-1"
+CEPHEUS = "arn:aws:braket:us-west-1::device/qpu/rigetti/Cepheus-1-108Q"
+IBEX = "arn:aws:braket:eu-north-1::device/qpu/aqt/Ibex-Q1"
 GARNET = "arn:aws:braket:eu-north-1::device/qpu/iqm/Garnet"
-RETIRED = "arn:aws:braket:us-west-1::device/qpu/rigetti/Aspen-M-3"
+RETIRED = "arn:aws:braket:us-west-1::device/qpu/rigetti/Ankaa-3"
 BUCKET = "amazon-braket-sandbox"
 ONCE = Config(retries={"total_max_attempts": 1})
 
@@ -150,14 +154,22 @@ def test_retired_and_offline_devices_are_refused(clients, north, sandbox):
     assert north.get_device(deviceArn=GARNET)["deviceStatus"] == "OFFLINE"
 
 
-def test_closed_execution_window_makes_a_qpu_offline(north, sandbox):
-    sandbox.admin.switches("braket", windows="weekdays")
-    day_s = 86_400
-    seen = set()
-    for _ in range(14):  # half days of a week
-        seen.add(north.get_device(deviceArn=GARNET)["deviceStatus"])
-        sandbox.admin.advance(day_s / 2 + 60)
-    assert seen == {"ONLINE", "OFFLINE"} or seen == {"OFFLINE"}
+@pytest.mark.parametrize(("windows", "step_h", "times"), [("weekdays", 5, 4), ("real", 13, 14)])
+def test_closed_device_is_online_and_its_tasks_queue_until_it_opens(north, sandbox, windows, step_h, times):
+    sandbox.admin.switches("braket", windows=windows)
+    waited = set()
+    for _ in range(times):  # through open and closed hours, whatever the day
+        arn = north.create_quantum_task(**task(deviceArn=GARNET))["quantumTaskArn"]
+        assert north.get_device(deviceArn=GARNET)["deviceStatus"] == "ONLINE"
+        word, hours = north.get_quantum_task(quantumTaskArn=arn)["status"], 0
+        while word == "QUEUED":
+            sandbox.admin.advance(3600)
+            hours += 1
+            word = north.get_quantum_task(quantumTaskArn=arn)["status"]
+        assert word == "COMPLETED"
+        waited.add(min(hours, 1))
+        sandbox.admin.advance(step_h * 3600 + 300)
+    assert waited == {0, 1}
     windows = json.loads(north.get_device(deviceArn=GARNET)["deviceCapabilities"])["service"]["executionWindows"]
     assert windows[0]["executionDay"] == "Weekdays"
 
@@ -177,10 +189,11 @@ def test_spending_limit_refuses_a_task_over_budget(north, sandbox):
 
 @pytest.mark.parametrize(
     ("choice", "code", "status"),
-    [("validation", "ValidationException", 400), ("access_denied", "AccessDeniedException", 403)],
+    [(None, "ValidationException", 400), ("access_denied", "AccessDeniedException", 403)],
 )
-def test_missing_bucket_can_refuse_the_submission(client, sandbox, choice, code, status):
-    sandbox.admin.switches("braket", missing_bucket=choice)
+def test_missing_bucket_refuses_the_submission(client, sandbox, choice, code, status):
+    if choice:
+        sandbox.admin.switches("braket", missing_bucket=choice)
     refused(client.create_quantum_task, code, status, **task(outputS3Bucket="nowhere"))
 
 
@@ -191,7 +204,133 @@ def test_gate_or_width_the_device_lacks_is_refused(north):
 
     assert "gpi" in message(program("gpi(0.1) q[0];"))
     assert "qubits" in message(program(qubits=21))
-    assert "barrier" in message(program("barrier q;"))
+
+
+def test_barrier_is_taken_by_the_devices_that_list_it(north, client):
+    action = json.dumps(program("barrier q;"))
+    assert north.create_quantum_task(**task(deviceArn=GARNET, action=action))["quantumTaskArn"]
+    for refusing, device in ((client, SV1), (client, FORTE), (north, IBEX)):
+        said = refused(
+            refusing.create_quantum_task, "ValidationException", 400, **task(deviceArn=device, shots=100, action=action)
+        )
+        assert "barrier" in said
+
+
+BEYOND = {
+    "ctrl @ x q[0], q[1];": "modifiers",
+    "#pragma braket unitary([[0, 1], [1, 0]]) q[0]\n": "unitary",
+    "#pragma braket result state_vector\n": "state_vector",
+    "delay[500us] q[0];": "delay",
+    "reset q[0];": "reset",
+    "for int i in [0:1] { x q[i]; }": "array operations|for",
+    "x q[0:1];": "array operations",
+    "qubit[1] r; x r[0];": "one qubit array",
+    "bit[1] c; c[0] = measure q[0]; x q[0];": "one qubit array",
+    "b[0] = measure q[0]; x q[0];": "before the end|experimental",
+}
+
+
+@pytest.mark.parametrize("body", BEYOND)
+def test_qpu_refuses_at_once_what_its_document_forbids(north, clients, body):
+    for made, device in ((north, GARNET), (clients["braket", "us-west-1"], CEPHEUS)):
+        parameters = task(deviceArn=device, action=json.dumps(program(body, qubits=2)))
+        said = refused(made.create_quantum_task, "ValidationException", 400, **parameters)
+        assert re.search(BEYOND[body], said), said
+
+
+def test_measurement_in_the_middle_needs_experimental_capabilities(north):
+    action = json.dumps(program("measure_ff(0) q[0];\ncc_prx(3.14159265, 0.0, 0) q[1];", qubits=2))
+    refused(north.create_quantum_task, "ValidationException", 400, **task(deviceArn=GARNET, action=action))
+    arn = north.create_quantum_task(
+        **task(deviceArn=GARNET, action=action, experimentalCapabilities={"enabled": "ALL"})
+    )["quantumTaskArn"]
+    seen = north.get_quantum_task(quantumTaskArn=arn)
+    assert seen["experimentalCapabilities"] == {"enabled": "ALL"}
+
+
+@pytest.mark.parametrize(
+    ("device", "region", "low", "high"),
+    [
+        ("ionq/Forte-1", "us-east-1", 100, 5_000),
+        ("rigetti/Cepheus-1-108Q", "us-west-1", 10, 50_000),
+        ("aqt/Ibex-Q1", "eu-north-1", 1, 2_000),
+        ("iqm/Emerald", "eu-north-1", 1, 20_000),
+    ],
+)
+def test_shots_have_the_bounds_of_the_device(clients, device, region, low, high):
+    create = clients["braket", region].create_quantum_task
+    arn = f"arn:aws:braket:{region}::device/qpu/{device}"
+    for shots in (low, high):
+        assert create(**task(deviceArn=arn, shots=shots))["quantumTaskArn"]
+    for shots in (low - 1, high + 1):
+        assert "shots must be in" in refused(create, "ValidationException", 400, **task(deviceArn=arn, shots=shots))
+
+
+def test_simulators_are_not_in_stockholm_and_retired_devices_are_still_described(north, clients):
+    refused(north.get_device, "ResourceNotFoundException", 404, deviceArn=SV1)
+    refused(north.create_quantum_task, "ValidationException", 400, **task())
+    assert clients["braket", "us-west-1"].get_device(deviceArn=RETIRED)["deviceStatus"] == "RETIRED"
+
+
+def test_reservations_are_for_qpus_and_of_their_region(client, north):
+    def with_reservation(arn: str, **more: Any) -> dict[str, Any]:
+        return task(associations=[{"arn": arn, "type": "RESERVATION_TIME_WINDOW_ARN"}], **more)
+
+    good = "arn:aws:braket:eu-north-1:123456789012:reservation/a1"
+    said = refused(client.create_quantum_task, "ValidationException", 400, **with_reservation(good))
+    assert "Braket Direct is not supported" in said
+    wrong = with_reservation("arn:aws:braket:us-east-1:123456789012:reservation/a1", deviceArn=GARNET)
+    assert refused(north.create_quantum_task, "ValidationException", 400, **wrong) == "Reservation arn is invalid"
+    north.create_quantum_task(**with_reservation(good, deviceArn=GARNET))
+
+
+@pytest.mark.parametrize("prefix", ["a/../b", "./a", "a{b}", "a#b", "a%20b", "prefix~1"])
+def test_key_prefix_has_forbidden_characters(client, prefix):
+    assert "outputS3KeyPrefix" in refused(
+        client.create_quantum_task, "ValidationException", 400, **task(outputS3KeyPrefix=prefix)
+    )
+
+
+def test_quota_of_tasks_at_work_refuses_the_next_one(client, clients, sandbox):
+    sandbox.admin.clock("frozen")
+    sandbox.admin.switches("braket", concurrent_tasks=2)
+    for _ in range(2):
+        client.create_quantum_task(**task())
+    refused(client.create_quantum_task, "ServiceQuotaExceededException", 402, **task())
+    clients["braket", "us-west-1"].create_quantum_task(**task())  # by region
+    sandbox.admin.release()
+    client.create_quantum_task(**task())
+
+
+def test_keys_of_several_accounts_do_not_see_each_other(sandbox):
+    sandbox.admin.switches("braket", accounts="per_key")
+    made = [
+        boto3.session.Session(aws_access_key_id=key, aws_secret_access_key="x", region_name="us-east-1").client(
+            "braket", endpoint_url=sandbox.url, config=ONCE
+        )
+        for key in ("AKIAONE", "AKIATWO")
+    ]
+    arns = [client.create_quantum_task(**task(clientToken="same"))["quantumTaskArn"] for client in made]
+    assert len(set(arns)) == 2
+    for client, own, other in zip(made, arns, arns[::-1], strict=True):
+        assert [entry["quantumTaskArn"] for entry in client.search_quantum_tasks(filters=[])["quantumTasks"]] == [own]
+        refused(client.get_quantum_task, "AccessDeniedException", 403, quantumTaskArn=other)
+        refused(client.cancel_quantum_task, "AccessDeniedException", 403, quantumTaskArn=other)
+
+
+def test_plain_task_names_no_numbers_of_programs_and_queue_says_why_there_is_no_place(client, sandbox):
+    sandbox.admin.clock("frozen")
+    arn = client.create_quantum_task(**task())["quantumTaskArn"]
+
+    def seen() -> dict[str, Any]:
+        return client.get_quantum_task(quantumTaskArn=arn, additionalAttributeNames=["QueueInfo"])
+
+    assert set(seen()["actionMetadata"]) == {"actionType"}
+    assert "numSuccessfulShots" not in seen()
+    assert seen()["queueInfo"] == {"queue": "QUANTUM_TASKS_QUEUE", "queuePriority": "Normal", "position": "1"}
+    sandbox.admin.release()
+    assert seen()["numSuccessfulShots"] == 10
+    assert (seen()["queueInfo"]["position"], "COMPLETED" in seen()["queueInfo"]["message"]) == ("None", True)
 
 
 def test_bad_member_of_a_program_set_is_named(north):
@@ -252,8 +391,9 @@ def test_program_set_member_without_gates_keeps_every_shot_and_is_misread(north,
     action = {"braketSchemaHeader": {"name": "braket.ir.openqasm.program_set", "version": "1"}, "programs": members}
     arn = north.create_quantum_task(**task(deviceArn=GARNET, shots=3000, action=json.dumps(action)))["quantumTaskArn"]
     place = north.get_quantum_task(quantumTaskArn=arn)["outputS3Directory"]
-    body = clients["s3", "us-east-1"].get_object(Bucket=BUCKET, Key=f"{place}/results.json")["Body"].read()
-    rows = [entry["executableResults"][0]["measurements"] for entry in json.loads(body)["programResults"]]
+    keys = [f"{place}/programs/{k}/executables/0.json" for k in range(3)]
+    bodies = [clients["s3", "us-east-1"].get_object(Bucket=BUCKET, Key=key)["Body"].read() for key in keys]
+    rows = [json.loads(body)["measurements"] for body in bodies]
     assert [len(each) for each in rows] == [1000, 1000, 1000]
     # two bits in a hundred are misread on this device; the last qubit of the last program has no gate
     assert 0 < sum(row[0] for row in rows[0]) < 60
@@ -262,8 +402,8 @@ def test_program_set_member_without_gates_keeps_every_shot_and_is_misread(north,
 
 def test_program_set_with_more_shots_than_all_executables_may_have_is_refused(north):
     action = {"braketSchemaHeader": {"name": "braket.ir.openqasm.program_set", "version": "1"}}
-    parameters = task(deviceArn=GARNET, shots=51 * 20_000, action=json.dumps(action | {"programs": [program()] * 51}))
-    assert "1000000" in refused(north.create_quantum_task, "ValidationException", 400, **parameters)
+    parameters = task(deviceArn=GARNET, shots=11 * 20_000, action=json.dumps(action | {"programs": [program()] * 11}))
+    assert "200000" in refused(north.create_quantum_task, "ValidationException", 400, **parameters)
 
 
 # -- search and tags -----------------------------------------------------------------------------------------------
@@ -335,7 +475,8 @@ def test_tags_are_kept_shown_and_changed(client):
 def test_cancel_of_a_finished_task_is_a_conflict(client):
     arn = client.create_quantum_task(**task())["quantumTaskArn"]
     assert client.get_quantum_task(quantumTaskArn=arn)["status"] == "COMPLETED"
-    refused(client.cancel_quantum_task, "ConflictException", 409, quantumTaskArn=arn)
+    said = refused(client.cancel_quantum_task, "ConflictException", 409, quantumTaskArn=arn)
+    assert said == "Amazon Braket cannot cancel a quantum task in the COMPLETED status"
 
 
 def test_status_words_follow_the_clock(client, sandbox):

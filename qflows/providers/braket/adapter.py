@@ -7,16 +7,20 @@ submission harmless for as long as AWS remembers it; how long that is, is docume
 
 from __future__ import annotations
 
+import json
+import time
 from collections import OrderedDict
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from threading import Lock
 from typing import Any
 
+from pydantic import ValidationError
+
 from qflows.errors import Ambiguous, NotSent, ProgramRejected, Refused, Unreadable
 from qflows.model import Cost
 from qflows.programs import Program, to_program
-from qflows.programs.to_openqasm import BRAKET
 from qflows.protocol import (
     Accepted,
     Capabilities,
@@ -28,18 +32,32 @@ from qflows.protocol import (
     Observation,
     Pace,
     Phase,
+    Prepared,
+    RawAnswer,
+    VendorOptions,
     VendorResult,
 )
-from qflows.providers.braket import bulk, wire
+from qflows.providers.braket import bulk, circuits, options, results, wire
 from qflows.providers.braket.account import Account
 from qflows.providers.braket.aws import Aws
-from qflows.providers.braket.devices import Device
+from qflows.providers.braket.devices import Device, cost_of
 from qflows.providers.braket.queue import Places
 from qflows.providers.braket.tags import Tags
 
 _SEEN = 50_000
 # where QPUs are (device pages, stored copy 2026); the caller's own region comes first
 _REGIONS = ("us-east-1", "us-west-1", "eu-north-1")
+_DEVICE_AGE_S = 600.0  # a device's document is read again after so long
+# documents of a raw answer besides the result files
+_TASK, _DEVICE = "task", "device"
+
+
+@dataclass(frozen=True)
+class _Request:
+    """What `prepare` hands to `send`."""
+
+    region: str
+    parameters: Mapping[str, Any]
 
 
 class BraketProvider(Tags):
@@ -52,7 +70,7 @@ class BraketProvider(Tags):
         poll_page=bulk.PAGE,
         pace=Pace(first_s=1.0, factor=1.5, max_s=30.0),
         max_programs=100,  # per device in `limits`: only some take program sets
-        max_job_shots=wire.MAX_SET_SHOTS,
+        max_job_shots=200_000,  # the smallest of superconducting QPUs; `limits` says what a device takes
         retags=True,
     )
 
@@ -63,7 +81,7 @@ class BraketProvider(Tags):
         self.job_page = "https://console.aws.amazon.com/braket/home#/tasks" if account.is_amazon else None
         self._bulk = bulk.Bulk(self._search)
         self._places = Places(lambda arn: wire.observation(self._get(arn)))
-        self._devices: dict[str, Device] = {}
+        self._devices: dict[str, tuple[Device, float]] = {}
         self._seen: OrderedDict[str, Mapping[str, Any]] = OrderedDict()
         self._lock, self._describing = Lock(), Lock()
 
@@ -101,52 +119,47 @@ class BraketProvider(Tags):
             raise Refused(f"{arn!r} is not the ARN of a Braket device (arn:aws:braket:...)", provider="braket")
         device = Device.read(self._aws.call("braket", self._region(arn), "GetDevice", deviceArn=arn))
         with self._lock:
-            self._devices[arn] = device
+            self._devices[arn] = device, time.monotonic()
         return device
 
+    def _known(self, arn: str) -> Device | None:
+        """As of a look that is not too old."""
+        with self._lock:
+            device, at = self._devices.get(arn, (None, 0.0))
+        return device if time.monotonic() - at < _DEVICE_AGE_S else None
+
     def _device(self, arn: str) -> Device:
-        """As of the first look: gates and prices do not change under a running process."""
         with self._describing:  # many threads start with the same device
-            with self._lock:
-                known = self._devices.get(arn)
-            return known or self._fetch_device(arn)
+            return self._known(arn) or self._fetch_device(arn)
 
     def _region(self, device_id: str) -> str:
-        return wire.region_of(device_id) or self._account.region
+        return wire.region_of(device_id) or wire.simulator_region(self._account.region)
+
+    def options_model(self, device_id: str) -> type[VendorOptions]:
+        """By kind of device: see `options.py`."""
+        return options.model_of(device_id)
 
     # -- submission --------------------------------------------------------------------------------------------
 
     def check(self, spec: JobSpec) -> None:
-        """Refuses unknown options, missing shots, and circuits Braket's OpenQASM cannot carry."""
+        """Refuses options that the device does not have, missing shots, tags that AWS would cut, a reservation that
+        the job does not name, and circuits Braket's OpenQASM cannot carry.
+        """
         if not wire.is_device(spec.device_id):
             raise ProgramRejected(f"{spec.device_id!r} is not the ARN of a Braket device (arn:aws:braket:...)")
-        unknown = set(spec.options) - wire.OPTIONS
-        if unknown:
-            raise ProgramRejected(
-                f"braket has no option {sorted(unknown)[0]!r}; there are {', '.join(sorted(wire.OPTIONS))}"
-            )
         if spec.shots is None:
             raise ProgramRejected("braket needs shots; pass shots= (exact evaluation: device='local-exact')")
         if any(spec.observables):
             raise ProgramRejected("observables are measured by qflows in grouped circuits, not by Braket")
-        mitigation = spec.options.get("error_mitigation")
-        if mitigation is not None:
-            if mitigation not in wire.MITIGATIONS or "/ionq/" not in spec.device_id or len(spec.programs) > 1:
-                raise ProgramRejected(f"error_mitigation {mitigation!r}: 'debias' exists, for single circuits on IonQ")
-            if spec.shots < wire.MIN_MITIGATED_SHOTS:
-                raise ProgramRejected(f"error mitigation needs {wire.MIN_MITIGATED_SHOTS} shots or more")
-        if spec.options.get("verbatim") and "/qpu/" not in spec.device_id:
-            raise ProgramRejected("verbatim is for QPUs")
-        with self._lock:
-            device = self._devices.get(spec.device_id)
+        _check_options(spec)
+        self.check_tags(name="", tags=spec.tags)
+        device = self._known(spec.device_id)
         for program in spec.programs:
-            wire.source_of(program, spec, device.gates if device else BRAKET)
+            circuits.source_of(program, spec, device)
 
-    def submit(self, spec: JobSpec, key: str) -> Accepted:
-        """CreateQuantumTask, once, with the key as client token and tag.
-
-        400 401 402 403 404 410 424: Refused; never connected: NotSent; all else, throttling too: Ambiguous. The first
-        submission to a device reads its gates, and the first without a given bucket looks for the default one.
+    def prepare(self, spec: JobSpec, key: str) -> Prepared:
+        """The first job on a device reads its document, and the first without a given bucket looks for the default
+        one.
         """
         region = self._region(spec.device_id)
         try:
@@ -154,22 +167,42 @@ class BraketProvider(Tags):
             bucket, prefix = self._account.place(region)
         except Ambiguous as error:  # a read in advance: the task itself was not sent
             raise NotSent(
-                f"before the submission: {error}", provider="braket", http_status=error.http_status
+                f"before the submission: {error}",
+                provider="braket",
+                http_status=error.http_status,
+                retry_after_s=error.retry_after_s,
             ) from error
         except Unreadable as error:
             raise Refused(f"{error}; nothing was sent", provider="braket", body=error.body) from error
         if refusal := device.refusal(len(spec.programs), spec.shots or 0):
             raise Refused(refusal, provider="braket")
         try:
-            request = wire.request(spec, key, gates=device.gates, bucket=bucket, prefix=prefix)
-        except ProgramRejected as error:  # only now are the device's gates known; nothing was sent
-            raise Refused(f"{device.name}: {error}", provider="braket") from error
+            parameters = wire.request(spec, key, device=device, bucket=bucket, prefix=prefix)
+        except ProgramRejected as error:  # only now is the device's document known
+            raise ProgramRejected(f"{device.name}: {error}") from error
+        return Prepared(spec, key, _Request(region, parameters))
+
+    def send(self, prepared: Prepared) -> Accepted:
+        """CreateQuantumTask, once, with the key as client token and tag.
+
+        400 401 402 403 404 410 424 in the words of AWS: Refused; never connected: NotSent; all else, throttling too:
+        Ambiguous.
+        """
+        request: _Request = prepared.body
         sent_at = datetime.now(UTC)
-        arn = self._aws.create(region, request).get("quantumTaskArn")
+        arn = self._aws.create(request.region, request.parameters).get("quantumTaskArn")
         if not isinstance(arn, str) or not wire.is_task(arn):
             raise Ambiguous("braket answered a submission without a task; it may have it", provider="braket")
         self._bulk.made(arn, sent_at, datetime.now(UTC))
         return Accepted(arn)
+
+    def submit(self, spec: JobSpec, key: str) -> Accepted:
+        """Prepares and sends."""
+        try:
+            prepared = self.prepare(spec, key)
+        except ProgramRejected as error:  # nothing was sent
+            raise Refused(str(error), provider="braket") from error
+        return self.send(prepared)
 
     def find_submitted(
         self, keys: Collection[str], *, since: datetime, device_ids: Collection[str]
@@ -228,30 +261,63 @@ class BraketProvider(Tags):
         )
 
     def result(self, vendor_id: str, spec: JobSpec, key: str) -> VendorResult:
-        """Reads `results.json` from the task's bucket. A task without one is Refused if it failed or was cancelled,
-        else Ambiguous: S3 may lag, and reading again is free.
+        """Fetches and decodes."""
+        return self.decode(self.fetch(vendor_id, spec), spec, key)
+
+    def fetch(self, vendor_id: str, spec: JobSpec) -> RawAnswer:
+        """The task as GetQuantumTask or a search described it, what its device charges, and its files in the bucket.
+
+        A task without results is Refused if it failed or was cancelled, else Ambiguous: S3 may lag, and reading again
+        is free. A failed program set may leave files out.
         """
         task = self._recall(vendor_id) or self._get(vendor_id)
-        bucket, directory = str(task["outputS3Bucket"]), str(task["outputS3Directory"])
-        try:
-            document = self._aws.read_object(str(wire.region_of(vendor_id)), bucket, f"{directory}/results.json")
-        except Refused as error:
-            if error.vendor_code not in ("NoSuchKey", "404"):
-                raise
-            raise self._no_result(vendor_id, task) from None
-        results = wire.items(spec, document)
-        metadata = document.get("additionalMetadata") or {}
-        simulator = metadata.get("simulatorMetadata") or {}
+        region, bucket = str(wire.region_of(vendor_id)), str(task["outputS3Bucket"])
+        may_miss = wire.observation(task).phase is not Phase.DONE
+
+        def read(path: str) -> bytes | None:
+            try:
+                return self._aws.read_object(region, bucket, f"{task['outputS3Directory']}/{path}")
+            except Refused as error:
+                if error.vendor_code not in ("NoSuchKey", "404"):
+                    raise
+                if may_miss and path != results.ROOT:
+                    return None
+                raise self._no_result(vendor_id, task) from None
+
+        files = results.download(read)
+        documents = {_TASK: _json(task), _DEVICE: _json(self._tariff(spec.device_id))}
+        return RawAnswer(documents | files)
+
+    def decode(self, raw: RawAnswer, spec: JobSpec, key: str) -> VendorResult:
+        """Counts by program, and the cost as computed from the device's tariff; AWS bills monthly."""
+        files = {name: body for name, body in raw.documents.items() if name not in (_TASK, _DEVICE)}
+        document = results.gathered(files)
+        task = _object(raw.documents.get(_TASK))
+        is_partial = task.get("status") == "FAILED"
+        simulator = _part(_part(document, "additionalMetadata"), "simulatorMetadata")
         duration_ms = simulator.get("executionDuration")
         duration_ms = duration_ms if isinstance(duration_ms, int | float) else None
-        successful = (document.get("taskMetadata") or {}).get("successfulShots")
+        # what AWS asks for the shots of executables that failed is not documented: all are counted
+        shots = (spec.shots or 0) * len(spec.programs)
         return VendorResult(
-            items=results,
-            cost=self._cost(spec, successful if isinstance(successful, int) else None, duration_ms),
+            items=results.items(spec, document, is_partial=is_partial),
+            cost=cost_of(
+                _object(raw.documents.get(_DEVICE)),
+                shots,
+                duration_ms=duration_ms,
+                is_reserved=bool(spec.options.get("reservation_arn")),
+            ),
             finished_at=wire.moment(task.get("endedAt")),
             qpu_s=duration_ms / 1000 if duration_ms is not None else None,
-            metadata={"bucket": bucket, "directory": directory},
+            metadata={"bucket": task.get("outputS3Bucket"), "directory": task.get("outputS3Directory")}
+            | results.metadata(document),
         )
+
+    def _tariff(self, device_id: str) -> Mapping[str, Any]:
+        try:
+            return self._device(device_id).tariff()
+        except (Refused, Unreadable):  # counts must not be lost because the device's page may not be read
+            return {}
 
     def _no_result(self, vendor_id: str, task: Mapping[str, Any]) -> Refused | Ambiguous:
         look = wire.observation(task)
@@ -264,26 +330,18 @@ class BraketProvider(Tags):
             )
         return Ambiguous(f"braket task {vendor_id} is {look.word}, its results are not in S3 yet", provider="braket")
 
-    def _cost(self, spec: JobSpec, successful: int | None, duration_ms: float | None) -> Cost | None:
-        shots = successful if successful is not None else (spec.shots or 0) * len(spec.programs)
-        reserved = "reservation_arn" in spec.options
-        try:
-            return self._device(spec.device_id).cost(shots, duration_ms=duration_ms, is_reserved=reserved)
-        except Refused:  # counts must not be lost because the device's page may not be read
-            return None
-
     def exists(self, vendor_id: str) -> bool:
-        """GetQuantumTask."""
+        """GetQuantumTask: False only for the ResourceNotFoundException of Braket itself."""
         try:
             self._get(vendor_id)
         except Refused as error:
-            if error.http_status == 404:
+            if error.vendor_code == "ResourceNotFoundException":
                 return False
             raise
         return True
 
     def cancel(self, vendor_id: str) -> None:
-        """CancelQuantumTask. A task that has ended answers with a conflict, which is no error here."""
+        """CancelQuantumTask. A task that has ended answers with a conflict, which means too late and is no error."""
         if not wire.is_task(vendor_id):
             raise Refused(f"{vendor_id!r} is not the ARN of a quantum task", provider="braket")
         try:
@@ -294,7 +352,7 @@ class BraketProvider(Tags):
 
     def estimate(self, spec: JobSpec) -> Cost | None:
         """0.30 USD per task and the shot price of the device; None for simulators, which bill time."""
-        reserved = "reservation_arn" in spec.options
+        reserved = bool(spec.options.get("reservation_arn"))
         shots = (spec.shots or 0) * len(spec.programs)
         return self._device(spec.device_id).cost(shots, is_reserved=reserved)
 
@@ -307,6 +365,50 @@ class BraketProvider(Tags):
     def _recall(self, arn: str) -> Mapping[str, Any] | None:
         with self._lock:
             return self._seen.get(arn)
+
+
+def _check_options(spec: JobSpec) -> None:
+    """Raises ProgramRejected for names and values that the device's options do not have."""
+    model = options.model_of(spec.device_id)
+    try:
+        given = model.model_validate(dict(spec.options))
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        name = ".".join(map(str, first["loc"]))
+        if first["type"] == "extra_forbidden":
+            known = ", ".join(sorted(model.model_fields))
+            raise ProgramRejected(f"braket has no option {name!r} for {spec.device_id}; there are {known}") from None
+        raise ProgramRejected(f"option {name} of braket: {first['msg']}") from None
+    reservation = getattr(given, "reservation_arn", None)
+    options.check_reservation_context(spec.device_id, reservation)
+    if getattr(given, "error_mitigation", None):
+        if len(spec.programs) > 1:
+            raise ProgramRejected("error_mitigation is for single circuits; submit them as jobs of their own")
+        if (spec.shots or 0) < wire.MIN_MITIGATED_SHOTS:
+            raise ProgramRejected(f"error mitigation needs {wire.MIN_MITIGATED_SHOTS} shots or more")
+
+
+def _json(document: Mapping[str, Any]) -> bytes:
+    """As AWS sends it: times in ISO 8601; without what boto3 adds."""
+    plain = {name: value for name, value in document.items() if name != "ResponseMetadata"}
+    return json.dumps(plain, default=_text).encode()
+
+
+def _text(value: Any) -> str:
+    return value.isoformat() if isinstance(value, datetime) else str(value)
+
+
+def _object(body: bytes | None) -> dict[str, Any]:
+    try:
+        found = json.loads(body or b"{}")
+    except (ValueError, RecursionError):
+        raise Unreadable("braket: a kept document is not JSON", provider="braket") from None
+    return found if isinstance(found, dict) else {}
+
+
+def _part(document: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    found = document.get(name)
+    return found if isinstance(found, dict) else {}
 
 
 def connect(credentials: Mapping[str, Any] | None, *, timeout_s: float) -> BraketProvider:

@@ -6,7 +6,6 @@ but what AWS does with an old or a known token is documented nowhere, so nothing
 
 from __future__ import annotations
 
-import json
 import re
 import time
 from collections.abc import Callable, Mapping
@@ -15,12 +14,13 @@ from threading import Lock
 from typing import Any
 from urllib.parse import urlsplit
 
+from qflows.bounded_http import MAX_BYTES, retry_after_s
 from qflows.errors import Ambiguous, NotSent, ProviderError, Refused, Throttled, Unreadable
-from qflows.redaction import protect
+from qflows.providers.braket.bounded import Exchange, Session, TooLarge
+from qflows.redaction import protect, redact_bytes
 
 # Errors CreateQuantumTask declares (botocore 1.44.5) besides throttling and 500; 401, 404, 413: the door itself
 _REFUSED = frozenset({400, 401, 402, 403, 404, 410, 413, 424})
-_BODY_CAP = 4_000
 _LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 # GetDevice hides OpenQASM from clients that do not name BraketSchemas >= 1.8.0 (AWS developer guide, stored copy)
 _USER_AGENT = "qflows BraketSchemas/1.32.1"
@@ -34,6 +34,10 @@ QUOTAS: dict[str, tuple[float, int]] = {
     "GetDevice": (5, 50),
     "SearchDevices": (5, 50),
 }
+
+# bytes of an answer; SV1 with 100,000 shots of 34 qubits is 10 MB
+_MAX_BYTES = {"GetObject": 64_000_000, "GetDevice": 16_000_000}
+_OBJECT_PATIENCE = 4  # an object may be large: so many times the deadline of other requests
 
 _HINTS = {
     "AccessDeniedException": "; the credentials need braket:* on the device and s3:PutObject on the results bucket",
@@ -111,6 +115,7 @@ class Aws:
             raise NotSent(
                 f"the AWS address {client.meta.endpoint_url} is not https; nothing was sent", provider="braket"
             )
+        client._endpoint.http_session = Session(client._endpoint.http_session)
         if self._keeps_quotas is None:
             self._keeps_quotas = parts.hostname not in _LOOPBACK
         return client
@@ -136,19 +141,35 @@ class Aws:
         from botocore import xform_name
         from botocore.exceptions import BotoCoreError, ClientError
         from botocore.parsers import ResponseParserError
+        from urllib3.exceptions import HTTPError
 
         client = self.client(service, region)
         self._pace(region, operation)
+        exchange = self._exchange(operation)
         try:
-            return getattr(client, xform_name(operation))(**parameters)
+            with exchange:
+                answer = getattr(client, xform_name(operation))(**parameters)
+                if operation == "GetObject":  # its body is part of the exchange
+                    answer["Body"] = redact_bytes(answer["Body"].read())
+                return answer
         except ClientError as error:
             if error.operation_name != operation:  # AssumeRole and friends: our own request was never made
                 raise NotSent(
                     f"no AWS credentials: {error.operation_name} failed: {_message(error)}", provider="braket"
                 ) from None
             raise sort(error, operation) from None
-        except (BotoCoreError, ResponseParserError, OSError) as error:
+        except TooLarge as error:
+            raise Unreadable(f"AWS answered {operation} with {error}; not read further", provider="braket") from None
+        except (BotoCoreError, ResponseParserError, OSError, HTTPError) as error:
+            if exchange.is_late:
+                raise Ambiguous(
+                    f"AWS gave no complete answer to {operation} within {exchange.timeout_s:g} s", provider="braket"
+                ) from None
             raise _unanswered(error, operation) from None
+
+    def _exchange(self, operation: str) -> Exchange:
+        patience = _OBJECT_PATIENCE if operation == "GetObject" else 1
+        return Exchange(timeout_s=self._timeout_s * patience, max_bytes=_MAX_BYTES.get(operation, MAX_BYTES))
 
     def _pace(self, region: str, operation: str) -> None:
         if not self._keeps_quotas or operation not in QUOTAS:
@@ -159,39 +180,19 @@ class Aws:
         if wait_s := pacer.wait_s():
             time.sleep(wait_s)
 
-    def read_object(self, region: str, bucket: str, key: str) -> Any:
-        """A JSON object from S3. Raises Refused with vendor_code NoSuchKey when it is not there."""
-        from botocore.exceptions import BotoCoreError
-
-        answer = self.call("s3", region, "GetObject", Bucket=bucket, Key=key)
-        try:
-            text = answer["Body"].read()
-        except (BotoCoreError, OSError) as error:
-            raise Ambiguous(f"s3 broke off in the middle of {bucket}/{key}: {error}", provider="braket") from None
-        try:
-            return json.loads(text)
-        except ValueError:
-            raise Unreadable(
-                f"s3 object {bucket}/{key} is not JSON", provider="braket", body=str(text[:_BODY_CAP])
-            ) from None
-
-
-def _protect_sent(request: Any, **kwargs: Any) -> None:
-    """What signs a request is known only now where keys are temporary; a server may send it back."""
-    headers = {name: _text(value) for name, value in request.headers.items()}
-    protect(headers.get("X-Amz-Security-Token"))
-    if found := re.search(r"Credential=([^/,\s]+)/", headers.get("Authorization", "")):
-        protect(found[1])
-
-
-def _text(value: Any) -> str:
-    return value.decode("latin-1") if isinstance(value, bytes) else str(value)
+    def read_object(self, region: str, bucket: str, key: str) -> bytes:
+        """An object from S3. Raises Refused with vendor_code NoSuchKey when it is not there."""
+        return self.call("s3", region, "GetObject", Bucket=bucket, Key=key)["Body"]
 
 
 def _sorted_create(error: Any, operation: str) -> ProviderError:
     status = _status(error)
     # a mismatch of parameters means that a task with this token exists: that is a doubt, not a refusal
-    if status in _REFUSED and not re.search(r"\btoken\b.*\bparameters\b", _message(error), re.IGNORECASE):
+    if (
+        status in _REFUSED
+        and _is_aws(error)
+        and not re.search(r"\btoken\b.*\bparameters\b", _message(error), re.IGNORECASE)
+    ):
         return _refusal(error, operation)
     return Ambiguous(
         f"braket answered {status} {_code(error)} to a submission; it may have the task",
@@ -203,9 +204,15 @@ def _sorted_read(error: Any, operation: str) -> ProviderError:
     status, code = _status(error), _code(error)
     if status == 429 or "Throttl" in code or code in ("TooManyRequestsException", "SlowDown"):
         return Throttled(f"{operation}: AWS asks for fewer requests", **_fields(error))
-    if 400 <= status < 500:
+    if 400 <= status < 500 and (_is_aws(error) or operation.startswith("Head")):  # HEAD has no body
         return _refusal(error, operation)
-    return Ambiguous(f"braket answered {status} {code} to {operation}", **_fields(error))
+    whose = "braket" if _is_aws(error) else "something between here and AWS"
+    return Ambiguous(f"{whose} answered {status} {code} to {operation}", **_fields(error))
+
+
+def _is_aws(error: Any) -> bool:
+    """True for an error in a form that AWS documents; a page of a gateway names no code but its status."""
+    return not _code(error).isdecimal() and bool(_code(error))
 
 
 def _unanswered(error: Any, operation: str) -> ProviderError:
@@ -252,7 +259,7 @@ def _fields(error: Any) -> dict[str, Any]:
         "http_status": _status(error),
         "vendor_code": _code(error)[:200],
         "vendor_message": _message(error)[:2000],
-        "retry_after_s": _retry_after_s(error),
+        "retry_after_s": retry_after_s(error.response.get("ResponseMetadata", {}).get("HTTPHeaders", {})),
     }
 
 
@@ -268,9 +275,13 @@ def _message(error: Any) -> str:
     return str(error.response.get("Error", {}).get("Message") or error.response.get("message") or "")
 
 
-def _retry_after_s(error: Any) -> float | None:
-    headers = error.response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
-    try:
-        return max(float(headers.get("retry-after", "")), 0.0)
-    except ValueError:
-        return None  # an HTTP date, or nothing: the poller's own back-off decides
+def _protect_sent(request: Any, **kwargs: Any) -> None:
+    """What signs a request is known only now where keys are temporary; a server may send it back."""
+    headers = {name: _text(value) for name, value in request.headers.items()}
+    protect(headers.get("X-Amz-Security-Token"))
+    if found := re.search(r"Credential=([^/,\s]+)/", headers.get("Authorization", "")):
+        protect(found[1])
+
+
+def _text(value: Any) -> str:
+    return value.decode("latin-1") if isinstance(value, bytes) else str(value)

@@ -1,26 +1,38 @@
-"""What GetDevice says, as limits, gates and prices. Shapes: amazon-braket-schemas 1.32.1, device capabilities."""
+"""What GetDevice says, as limits, gates, couplers and prices. Shapes: amazon-braket-schemas 1.32.1, capabilities."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 from qflows.errors import Unreadable
 from qflows.model import Cost
-from qflows.programs.to_openqasm import Dialect
+from qflows.programs.features import Feature
+from qflows.programs.to_openqasm import BRAKET, Dialect
 from qflows.protocol import DeviceInfo, Limits
-from qflows.providers.braket import wire
 
-# aws.amazon.com/braket/pricing (stored copy, 2026): every QPU; not in the capabilities document
+OPENQASM = "braket.ir.openqasm.program"
+PROGRAM_SET = "braket.ir.openqasm.program_set"
+# aws.amazon.com/braket/pricing (2026-09): every QPU; not in the capabilities document
 TASK_FEE_USD = 0.30
 _MIN_SIMULATOR_MS = 3_000
+# docs.aws.amazon.com/braket, state vector simulator (2026): 35 tasks at once by default, per account and region
+_SIMULATOR_TASKS = 35
+# of devices whose document says nothing
+_MAX_EXECUTABLES = 100  # AWS announcement of program sets
+_MAX_SET_SHOTS = 200_000  # the smallest that captured documents of superconducting QPUs say
 
 
 @dataclass(frozen=True)
 class Device:
-    """One device as the vendor describes it now."""
+    """One device as the vendor describes it now.
+
+    `labels`: its own numbers of the qubits, None where they are 0 to n-1. `native`: gates of verbatim boxes in lower
+    case. `pairs`: couplers, None where every pair is one. `measures_all`: it refuses programs that leave a declared
+    qubit unmeasured.
+    """
 
     arn: str
     name: str
@@ -28,7 +40,13 @@ class Device:
     is_simulator: bool
     n_qubits: int | None
     shots: tuple[int, int]
-    gates: Dialect
+    operations: frozenset[str]
+    labels: tuple[int, ...] | None
+    native: frozenset[str]
+    pairs: frozenset[frozenset[int]] | None
+    measures_all: bool
+    takes_physical: bool
+    takes_verbatim: bool
     max_executables: int  # 1: no program sets
     max_set_shots: int  # of all executables together
     price: float | None
@@ -37,34 +55,36 @@ class Device:
 
     @staticmethod
     def read(body: Mapping[str, Any]) -> Device:
-        """From GetDevice. Raises Unreadable for a capabilities text that is not JSON."""
+        """From GetDevice. Raises Unreadable for capabilities that are not in the documented shape."""
         try:
-            document = json.loads(body["deviceCapabilities"])
-            service, action = document["service"], document.get("action") or {}
-            low, high = service["shotsRange"]
-        except (ValueError, TypeError, KeyError) as error:
+            return _read(body, json.loads(body["deviceCapabilities"]))
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise Unreadable(
-                f"braket: the capabilities of {body.get('deviceArn')} cannot be read: {error!r}",
+                f"braket: the capabilities of {body.get('deviceArn')} cannot be read: {error!r:.300}",
                 provider="braket",
                 body=str(body)[:4000],
             ) from error
-        sets = action.get(wire.PROGRAM_SET) or {}
-        cost = service.get("deviceCost") or {}
-        queues = body.get("deviceQueueInfo") or ()
-        return Device(
-            arn=str(body["deviceArn"]),
-            name=str(body.get("deviceName")),
-            status=str(body.get("deviceStatus")),
-            is_simulator=body.get("deviceType") == "SIMULATOR",
-            n_qubits=(document.get("paradigm") or {}).get("qubitCount"),
-            shots=(int(low), int(high)),
-            gates=wire.dialect((action.get(wire.OPENQASM) or {}).get("supportedOperations") or ()),
-            max_executables=int(sets.get("maximumExecutables") or 100) if sets else 1,
-            max_set_shots=int(sets.get("maximumTotalShots") or wire.MAX_SET_SHOTS),
-            price=cost.get("price"),
-            price_unit=str(cost.get("unit")),
-            queue=next((str(q["queueSize"]) for q in queues if q.get("queue") == "QUANTUM_TASKS_QUEUE"), None),
-        )
+
+    @property
+    def takes(self) -> frozenset[Feature]:
+        """What programs may hold beyond gates and final measurements; no device lists delay or reset."""
+        found = {
+            Feature.BARRIER: "barrier" in self.operations,
+            Feature.PHYSICAL: self.takes_physical,
+            Feature.VERBATIM: self.takes_verbatim,
+            Feature.NATIVE: self.takes_verbatim,
+        }
+        return frozenset(feature for feature, is_taken in found.items() if is_taken)
+
+    @property
+    def dialect(self) -> Dialect:
+        """Braket's gate names as far as the device lists them in `supportedOperations`; all of them if it lists none.
+
+        Barriers are left out where nothing honors them: on simulators, and where the device lists none, as long as
+        they only come before the measurements; `limits` tells of them otherwise.
+        """
+        gates = {ours: theirs for ours, theirs in BRAKET.gates.items() if theirs in self.operations}
+        return replace(BRAKET, gates=gates or BRAKET.gates)
 
     def limits(self) -> Limits:
         """As the core checks them. Gates are left open: what the device lacks is compiled away."""
@@ -73,17 +93,25 @@ class Device:
             max_shots=self.shots[1],
             min_shots=max(self.shots[0], 1),
             max_programs=self.max_executables,
+            max_total_shots=self.max_set_shots if self.max_executables > 1 else None,
+            max_unfinished=_SIMULATOR_TASKS if self.is_simulator else None,
+            labels=self.labels,
+            measures_all=self.measures_all,
+            takes=self.takes,
         )
 
     def refusal(self, programs: int, shots: int) -> str | None:
         """Why one task cannot carry so many programs with so many shots each; None if it can."""
+        low, high = self.shots
         if programs > self.max_executables:
             most = self.max_executables
             return f"{self.name} takes {most} program(s) a task, not {programs}; submit them as single jobs"
+        if not low <= shots <= high:
+            return f"{self.name}: shots must be in {max(low, 1)}..{high}, not {shots}"
         if programs > 1 and programs * shots > self.max_set_shots:
             return (
-                f"{self.name} takes {self.max_set_shots} shots a program set, not {programs} x {shots}; lower "
-                f"max_circuits to {max(self.max_set_shots // shots, 1)}"
+                f"{self.name} takes {self.max_set_shots} shots a program set, not {programs} x {shots}; put at most "
+                f"{max(self.max_set_shots // shots, 1)} programs into one job"
             )
         return None
 
@@ -99,12 +127,69 @@ class Device:
             note=self.status if known or not self.queue else f"{self.status}, queue {self.queue}",
         )
 
+    def tariff(self) -> dict[str, Any]:
+        """What a price needs, as JSON."""
+        return {"price": self.price, "is_simulator": self.is_simulator}
+
     def cost(self, shots: int, *, duration_ms: float | None = None, is_reserved: bool = False) -> Cost | None:
         """What one task costs in USD, an estimate: AWS bills monthly. Simulators need the duration, from 3 s up."""
-        if self.price is None:
+        return cost_of(self.tariff(), shots, duration_ms=duration_ms, is_reserved=is_reserved)
+
+
+def cost_of(tariff: Mapping[str, Any], shots: int, *, duration_ms: float | None, is_reserved: bool) -> Cost | None:
+    """What one task costs in USD by a device's tariff; None where it cannot be said."""
+    price = tariff.get("price")
+    if not isinstance(price, int | float) or isinstance(price, bool):
+        return None
+    if tariff.get("is_simulator"):
+        if duration_ms is None:
             return None
-        if self.is_simulator:
-            if duration_ms is None:
-                return None
-            return Cost(max(duration_ms, _MIN_SIMULATOR_MS) / 60_000 * self.price, "usd", True)
-        return Cost(0.0 if is_reserved else TASK_FEE_USD + self.price * shots, "usd", True)
+        return Cost(max(duration_ms, _MIN_SIMULATOR_MS) / 60_000 * price, "usd", True)
+    return Cost(0.0 if is_reserved else TASK_FEE_USD + price * shots, "usd", True)
+
+
+def _read(body: Mapping[str, Any], document: Mapping[str, Any]) -> Device:
+    service, action = document["service"], document.get("action") or {}
+    low, high = service["shotsRange"]
+    program, sets = action.get(OPENQASM) or {}, action.get(PROGRAM_SET) or {}
+    paradigm = document.get("paradigm") or {}
+    connectivity = paradigm.get("connectivity") or {}
+    pairs = _pairs(connectivity.get("connectivityGraph") or {})
+    is_simulator = body.get("deviceType") == "SIMULATOR"
+    nodes = sorted({label for pair in pairs for label in pair})
+    width = paradigm.get("qubitCount")
+    cost = service.get("deviceCost") or {}
+    return Device(
+        arn=str(body["deviceArn"]),
+        name=str(body.get("deviceName")),
+        status=str(body.get("deviceStatus")),
+        is_simulator=is_simulator,
+        # a graph may have fewer nodes than qubitCount says: the others are out of order
+        n_qubits=min(int(width), len(nodes)) if width and nodes else width,
+        shots=(int(low), int(high)),
+        operations=frozenset(str(name).lower() for name in program.get("supportedOperations") or ()),
+        labels=tuple(nodes) if nodes and nodes != list(range(len(nodes))) else None,
+        native=frozenset(str(name).lower() for name in paradigm.get("nativeGateSet") or ()),
+        pairs=None if is_simulator or connectivity.get("fullyConnected") or not pairs else frozenset(pairs),
+        # IonQ's documents say no and the service refuses all the same (integration tests of amazon-braket-sdk, 2026-08)
+        measures_all=bool(program.get("requiresAllQubitsMeasurement") or is_simulator or "/ionq/" in body["deviceArn"]),
+        takes_physical=bool(program.get("supportPhysicalQubits")),
+        takes_verbatim="verbatim" in (program.get("supportedPragmas") or ()),
+        max_executables=int(sets.get("maximumExecutables") or _MAX_EXECUTABLES) if sets else 1,
+        max_set_shots=int(sets.get("maximumTotalShots") or _MAX_SET_SHOTS),
+        price=cost.get("price"),
+        price_unit=str(cost.get("unit")),
+        queue=_queue(body.get("deviceQueueInfo") or ()),
+    )
+
+
+def _pairs(graph: Mapping[str, Iterable[Any]]) -> set[frozenset[int]]:
+    return {frozenset((int(a), int(b))) for a, others in graph.items() for b in others}
+
+
+def _queue(queues: Iterable[Mapping[str, Any]]) -> str | None:
+    """The size of the queue that ordinary tasks join."""
+    sizes = {
+        str(q.get("queuePriority")): str(q.get("queueSize")) for q in queues if q.get("queue") == "QUANTUM_TASKS_QUEUE"
+    }
+    return sizes.get("Normal") or next(iter(sizes.values()), None)

@@ -15,17 +15,25 @@ class Tags:
     _aws: Aws
 
     def check_tags(self, *, name: str, tags: Mapping[str, str]) -> None:
-        """Raises ProgramRejected for more tags than AWS takes beside ours, and for those that AWS keeps to itself.
+        """Raises ProgramRejected for labels that AWS would cut or keep to itself. No I/O.
 
-        Characters that AWS does not take become `_`, as at the submission.
+        Characters that AWS does not take become `_`, in tags as in the name.
         """
         if len(tags) > wire.MAX_TAGS:
             raise ProgramRejected(
                 f"{len(tags)} tags; AWS takes 50 and two are ours. Remove {len(tags) - wire.MAX_TAGS}"
             )
-        reserved = sorted(tag for tag in tags if tag.lower().startswith("aws:"))
+        reserved = sorted(tag for tag in tags if tag.lower().startswith("aws:") or tag in (wire.KEY, wire.NAME))
         if reserved:
-            raise ProgramRejected(f"tag {reserved[0]!r}: AWS keeps names that begin with aws: to itself")
+            raise ProgramRejected(f"tag {reserved[0]!r} is taken: choose another name")
+        for tag, value in {**tags, "the name": name}.items():
+            if len(tag) > wire.LONGEST_NAME or len(str(value)) > wire.LONGEST_VALUE:
+                raise ProgramRejected(
+                    f"tag {tag[:40]!r}: AWS takes names of {wire.LONGEST_NAME} and values of {wire.LONGEST_VALUE} "
+                    "characters; shorten it"
+                )
+        if len({wire.tag_name(tag) for tag in tags}) < len(tags):
+            raise ProgramRejected("two tags are one to AWS, which knows letters, digits, space and + - = . _ : / @")
 
     def retag(
         self, vendor_id: str, key: str, *, name: str, tags: Mapping[str, str], ours: Collection[str]

@@ -19,6 +19,7 @@ from qflows.accounts import account_name
 from qflows.errors import CredentialsMissing, ProgramRejected, Refused, Unreadable
 from qflows.model import Cost, ItemResult
 from qflows.programs import Program
+from qflows.programs.steps import NOT_GATES
 from qflows.protocol import (
     Accepted,
     Capabilities,
@@ -282,7 +283,8 @@ class IonQProvider:
         """GET /jobs/estimate with the gate counts of all circuits, in the vendor's unit."""
         if spec.device_id == "simulator":
             return Cost(0.0, "usd", False)
-        one = sum(len(step.qubits) == 1 for p in spec.programs for step in p.instructions if step.name != "measure")
+        steps = [step for program in spec.programs for step in program.instructions]
+        one = sum(len(step.qubits) == 1 and step.name not in NOT_GATES for step in steps)
         params = [
             ("backend", spec.device_id),
             ("type", "ionq.circuit.v1"),

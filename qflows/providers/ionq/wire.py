@@ -20,7 +20,8 @@ from typing import Any
 from qflows.errors import ProgramRejected, Unreadable
 from qflows.keys import digest, seed_of
 from qflows.model import Counts, ItemError, ItemResult
-from qflows.programs import Program, to_program
+from qflows.programs import Feature, Program, to_program
+from qflows.programs.analysis import plain
 from qflows.programs.readout import check_total, merge, readout, sample
 from qflows.programs.to_openqasm import STDGATES, to_openqasm
 from qflows.protocol import JobSpec, Observation, Phase
@@ -60,7 +61,7 @@ _ROTATIONS = {"rx": "rx", "ry": "ry", "rz": "rz", "p": "rz", "u1": "rz", "rxx": 
 _CONTROLLED_X = frozenset({"cx", "ccx", "mcx"})
 BASIS = (*_PLAIN, "rx", "ry", "rz", "p", "rxx", "ryy", "rzz", "cx", "ccx", "id")
 GATES = frozenset(BASIS)
-_SILENT = frozenset({"measure", "delay"})  # every qubit is measured, and there is no delay
+_SILENT = frozenset({"measure"})  # every qubit is measured
 _SPOKEN = _PLAIN.keys() | _ROTATIONS.keys() | _CONTROLLED_X | {"id"}
 _compiling = Lock()  # passes keep state while they run
 # one job: docs.ionq.com, multi-circuit jobs (API v0.4, stored copy 2026); 413 beyond the bytes
@@ -151,8 +152,11 @@ def gates_of(program: Program) -> tuple[str, tuple[Mapping[str, Any], ...]]:
         raise ProgramRejected(
             f"{program.name}: IonQ runs mid-circuit measurement and reset as a job of its own; submit it alone"
         )
+    if Feature.DELAY in program.features:
+        raise ProgramRejected(f"{program.name}: IonQ has no delay, and without it this would be another circuit")
+    program = plain(program)  # the JSON has no barriers, and every qubit starts in |0>
     steps = [s for s in program.instructions if s.name not in _SILENT]
-    opaque = [s.name.startswith("opaque:") for s in steps]
+    opaque = [s.name.startswith("opaque:") or s.name in NATIVE for s in steps]
     if any(opaque):
         if not all(opaque):
             raise ProgramRejected(f"{program.name}: native and abstract gates cannot be mixed in one IonQ circuit")

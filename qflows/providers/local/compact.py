@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from functools import lru_cache
 
 from qflows.programs import Program
-from qflows.programs.program import seal
+from qflows.programs.placement import moved
+from qflows.programs.steps import walk
+
+_IDLE = frozenset({"delay", "barrier", "if_else"})
 
 
 def active_qubits(program: Program) -> tuple[int, ...]:
     """Qubits that a gate, reset or measurement touches, ascending."""
-    return tuple(sorted({qubit for step in program.instructions if step.name != "delay" for qubit in step.qubits}))
+    return tuple(sorted({q for step in walk(program.instructions) if step.name not in _IDLE for q in step.qubits}))
 
 
 @lru_cache(maxsize=256)
@@ -23,17 +25,6 @@ def compacted(program: Program) -> Program:
     active = active_qubits(program)
     if len(active) == program.n_qubits:
         return program
-    place = {qubit: i for i, qubit in enumerate(active)}
-    ops = [
-        [op[0], op[1], [place[qubit] for qubit in op[2]], *op[3:]]
-        for op in json.loads(program.text)["ops"]
-        if all(qubit in place for qubit in op[2])
-    ]
-    return seal(
-        n_qubits=len(active),
-        n_clbits=program.n_clbits,
-        registers=[(register.name, register.bits) for register in program.registers],
-        phase=program.global_phase,
-        ops=ops,
-        name=program.name,
-    )
+    labels = [program.labels[qubit] for qubit in active] if program.labels is not None else None
+    ops = moved(program.ops(), {qubit: i for i, qubit in enumerate(active)})
+    return program.rewritten(ops, n_qubits=len(active), labels=labels)

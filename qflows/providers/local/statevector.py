@@ -16,9 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qflows.programs import Program
+from qflows.programs.gates import NATIVE
 
 Vector = NDArray[np.complex128]
-_NOT_GATES = frozenset({"measure", "delay", "id"})
+_NOT_GATES = frozenset({"measure", "delay", "barrier", "reset", "id"})  # a reset here is one of an untouched qubit
 
 
 def state_vector(program: Program) -> Vector:
@@ -72,6 +73,10 @@ def _matrix(name: str, params: tuple[float, ...], n_qubits: int) -> Vector:
         return _fixed(name)
     if name in _QUICK:
         return _QUICK[name](*params)
+    if name in NATIVE:
+        from qflows.programs.native import NativeGate
+
+        return np.asarray(NativeGate(name, params).to_matrix())
     if name == "unitary":
         return np.array(params).view(np.complex128).reshape(1 << n_qubits, 1 << n_qubits)
     return np.asarray(_classes()[name].base_class(*params).to_matrix())

@@ -1,4 +1,4 @@
-"""qBraid behind the provider protocol: httpx on REST v1, nothing repeated behind our back.
+"""qBraid behind the provider protocol: bounded HTTP on REST v1, nothing repeated behind our back.
 
 qBraid has no idempotency key; each job bears ours as a tag, and a lost answer is settled by asking for the tag. How
 its tag filter matches is not documented, so silence of the filter is checked against the plain list.
@@ -6,16 +6,18 @@ its tag filter matches is not documented, so silence of the filter is checked ag
 
 from __future__ import annotations
 
-import logging
-import math
+import json
+import time
 import uuid
 from collections import OrderedDict
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from datetime import UTC, datetime
+from dataclasses import dataclass
+from datetime import datetime
 from threading import Lock
 from typing import Any
 
-from qflows.errors import ProgramRejected, Refused, Unreadable
+from qflows.bounded_http import Answer
+from qflows.errors import Ambiguous, ProgramRejected, ProviderError, Refused, Throttled, Unreadable
 from qflows.model import Cost, ItemError, ItemResult
 from qflows.programs import Program
 from qflows.protocol import (
@@ -29,23 +31,37 @@ from qflows.protocol import (
     Observation,
     Pace,
     Phase,
+    Prepared,
+    RawAnswer,
+    VendorOptions,
     VendorResult,
 )
-from qflows.providers.qbraid import wire
+from qflows.providers.qbraid import options, wire
 from qflows.providers.qbraid.account import find_account
 from qflows.providers.qbraid.groups import GroupCalls, GroupInfo, GroupMember
-from qflows.providers.qbraid.http import QbraidHttp, path_of
+from qflows.providers.qbraid.http import QbraidHttp, envelope, is_absent, path_of
+from qflows.providers.qbraid.pacing import Pacing, Purpose
+from qflows.providers.qbraid.watching import PAGE, Job, Watch
 
-log = logging.getLogger("qflows.providers.qbraid")
-
-_PAGE = 100  # REST page, GET /jobs: limit at most 100
-_MAX_PROGRAMS = 1_000  # no limit of a batch is documented; this bounds the body
-_MAX_PAGES = 1_000  # 100,000 jobs: a list that never ends must not hang us
+_MAX_PROGRAMS = 2_000  # qBraid's own validator of a batch, 2026-09
+_MAX_PAGES = 20
 _KEYS_ASKED_FOR = 8  # more doubts than this are cheaper to settle by reading the list
-_REMEMBERED = 100_000
-_FINISHED = frozenset({400, 409})  # cancel: in no state to be cancelled
+_REMEMBERED = 10_000
+_RESULT_MAY_LAG_S = 60.0  # after that a 409 for a COMPLETED job means "not valid JSON", which never heals
+_CANCEL_PAUSES_S = (0.5, 1.0, 2.0)
+_CONFLICT = "JOB_CANCEL_CONFLICT"
+# documents of a raw answer
+_RESULT, _JOB, _COMPILED = "result", "job", "compiled"
+# what a decoder may raise on an answer nobody foresaw
+_SURPRISES = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
 
-Job = Mapping[str, Any]
+
+@dataclass(frozen=True, slots=True)
+class _Body:
+    """What is sent, and the lot it is sent in."""
+
+    document: Mapping[str, Any]
+    lot: str
 
 
 class QbraidProvider:
@@ -55,33 +71,50 @@ class QbraidProvider:
     capabilities = Capabilities(
         lookup=Lookup.QUERY,
         settle_s=15.0,  # visibility delay after a POST is not documented; two looks this far apart
-        poll_page=_PAGE,
-        pace=Pace(first_s=1.0, factor=1.5, max_s=30.0),  # no rate limit is documented
+        poll_page=PAGE,
+        pace=Pace(first_s=1.0, factor=1.5, max_s=30.0),  # 1,000 requests in 15 minutes; `Pacing` counts them
         max_programs=_MAX_PROGRAMS,
         native_groups=True,
     )
 
-    def __init__(self, *, base_url: str, headers: Mapping[str, str], account: str, timeout_s: float) -> None:
-        self._http = QbraidHttp(base_url=base_url, headers=headers, timeout_s=timeout_s)
+    def __init__(
+        self,
+        *,
+        base_url: str,
+        headers: Mapping[str, str],
+        account: str,
+        timeout_s: float,
+        pacing: Pacing | None = None,
+    ) -> None:
+        self._http = QbraidHttp(base_url=base_url, headers=headers, timeout_s=timeout_s, pacing=pacing)
         self._groups = GroupCalls(self._http)
+        self._watch = Watch(self._http, self.capabilities.settle_s)
         self.account = account
         self.job_page: str | None = None  # no page for a single job is documented
         self._lock = Lock()
         self._session = uuid.uuid4().hex[:12]
         self._sent = 0
-        self._lots: OrderedDict[str, str] = OrderedDict()  # vendor id -> lot
-        self._filter_finds_subsets = True
+        self._missing_since: OrderedDict[str, float] = OrderedDict()  # results that are not there, monotonic seconds
 
     def read(self, source: Any) -> Program | None:
         """qBraid's `{"format", "data"}` with QASM as a program."""
         return wire.read_program(source)
 
     def devices(self) -> Sequence[DeviceInfo]:
-        """GET /devices without retired ones."""
-        entries = self._http.get("/devices", [("retired", "false")])
-        if not isinstance(entries, list):
-            raise Unreadable("qbraid: a device list that is no list", provider="qbraid", body=str(entries)[:4000])
-        return [wire.device_info(entry) for entry in entries if isinstance(entry, dict) and entry.get("qrn")]
+        """GET /devices without retired ones, page by page."""
+        found: dict[str, DeviceInfo] = {}
+        for number in range(1, _MAX_PAGES + 1):
+            params = [("retired", "false"), ("limit", str(PAGE)), ("page", str(number))]
+            entries = self._http.get("/devices", params)
+            if not isinstance(entries, list):
+                raise Unreadable("qbraid: a device list that is no list", provider="qbraid", body=str(entries)[:4000])
+            known = len(found)
+            for entry in entries:
+                if isinstance(entry, dict) and isinstance(entry.get("qrn"), str):
+                    found[entry["qrn"]] = wire.device_info(entry)
+            if len(entries) < PAGE or len(found) == known:  # the last page, or a list that knows no pages
+                break
+        return list(found.values())
 
     def limits(self, device_id: str) -> Limits:
         """GET /devices/{qrn}. Raises Refused for a device that is unknown, closed to us, or takes no OpenQASM 3."""
@@ -91,20 +124,16 @@ class QbraidProvider:
         if wire.FORMAT not in (entry.get("runInputTypes") or ()):
             raise Refused(f"{device_id} takes no OpenQASM 3, which is what qflows sends", provider="qbraid")
         if entry.get("directAccess") is False or entry.get("status") == "RETIRED":
-            raise Refused(f"{device_id} is retired, or closed to this account", provider="qbraid")
+            state = "retired" if entry.get("status") == "RETIRED" else "closed to this account"
+            raise Refused(f"{device_id} is {state}; `qflows devices` lists others", provider="qbraid")
         return wire.device_limits(entry, _MAX_PROGRAMS)
+
+    def options_model(self, device_id: str) -> type[VendorOptions]:
+        """The options of jobs on this device."""
+        return options.options_model(device_id)
 
     def check(self, spec: JobSpec) -> None:
         """Refuses unknown options, missing shots, and circuits that OpenQASM 3 with stdgates cannot say."""
-        unknown = set(spec.options) - wire.OPTIONS
-        if unknown:
-            raise ProgramRejected(
-                f"qbraid has no option {sorted(unknown)[0]!r}; there are {', '.join(sorted(wire.OPTIONS))}"
-            )
-        if spec.options.get("bit_order", wire.BIT_ORDERS[0]) not in wire.BIT_ORDERS:
-            raise ProgramRejected(f"bit_order is one of {', '.join(wire.BIT_ORDERS)}")
-        if not isinstance(spec.options.get("runtime_options", {}), Mapping):
-            raise ProgramRejected("runtime_options is a mapping, sent to the device as it is")
         if spec.shots is None:
             raise ProgramRejected("qbraid needs shots; pass shots= (exact evaluation: device='local-exact')")
         if any(spec.observables):
@@ -114,15 +143,35 @@ class QbraidProvider:
                 raise ProgramRejected(f"{program.name} measures nothing; call circuit.measure_all()")
         wire.payload(spec, "0" * 64, "0")
 
-    def submit(self, spec: JobSpec, key: str) -> Accepted:
-        """POST /jobs, once. 400 401 403 404 409 422: Refused; never connected: NotSent; all else: Ambiguous.
-
-        Several programs are one batch job. `spec.session_id` names the group to enrol in.
-        """
+    def prepare(self, spec: JobSpec, key: str) -> Prepared:
+        """The body of POST /jobs. Several programs are one batch job; `spec.session_id` names the group to enrol in."""
+        self.check(spec)
         lot = self._next_lot()
-        body = self._http.post_once("/jobs", wire.payload(spec, key, lot), "jobQrn")
-        self._remember(body["jobQrn"], lot)
-        return Accepted(body["jobQrn"])
+        body = wire.payload(spec, key, lot)
+        try:
+            json.dumps(body, allow_nan=False)
+        except (TypeError, ValueError, RecursionError) as error:
+            raise ProgramRejected(f"the job cannot be written as JSON: {str(error)[:200]}") from None
+        return Prepared(spec, key, _Body(body, lot))
+
+    def send(self, prepared: Prepared) -> Accepted:
+        """POST /jobs, once. A 4xx that excludes a job: Refused; never sent: NotSent; all else: Ambiguous."""
+        body: _Body = prepared.body
+        data = self._http.post_once("/jobs", body.document, "jobQrn")
+        vendor_id = str(data["jobQrn"])
+        self._watch.remember_lot(vendor_id, body.lot)
+        held = wire.cost_of({"estimatedCost": data.get("estimatedCost")})
+        is_linked = prepared.spec.device_id.startswith(wire.LINKED)
+        return Accepted(vendor_id, {"held_credits": held.amount} if held and not is_linked else {})
+
+    def submit(self, spec: JobSpec, key: str) -> Accepted:
+        """Prepares and sends."""
+        return self.send(self.prepare(spec, key))
+
+    def _next_lot(self) -> str:
+        with self._lock:
+            self._sent += 1
+            return f"{self._session}-{(self._sent - 1) // PAGE}"
 
     # -- finding again -----------------------------------------------------------------------------------------
 
@@ -133,10 +182,11 @@ class QbraidProvider:
         hits: dict[str, dict[str, Found]] = {}
         if len(keys) <= _KEYS_ASKED_FOR:
             for key in keys:
-                self._collect(self._pages([wire.tag_filter(qflows_key=key)], since=since), {key}, hits)
+                params = [wire.tag_filter(qflows_key=key)]
+                self._collect(self._watch.pages(params, since=since, purpose=Purpose.WORK), {key}, hits)
         missing = set(keys) - hits.keys()
         if missing:
-            self._collect(self._pages([], since=since), missing, hits)
+            self._collect(self._watch.pages([], since=since, purpose=Purpose.WORK), missing, hits)
         return {
             key: sorted(
                 found.values(), key=lambda hit: (hit.created_at is None, hit.created_at or since, hit.vendor_id)
@@ -154,157 +204,147 @@ class QbraidProvider:
                     found = Found(str(job["jobQrn"]), wire.created_at(job))
                     hits.setdefault(key, {})[found.vendor_id] = found
 
-    def _pages(self, params: Sequence[tuple[str, str]], *, since: datetime | None = None) -> Iterator[Sequence[Job]]:
-        """Pages of GET /jobs to the end of the list, or to where it is older than `since`."""
-        newest_first, last = True, None
-        for number in range(1, _MAX_PAGES + 1):
-            body = self._http.get_envelope("/jobs", [*params, ("limit", str(_PAGE)), ("page", str(number))])
-            page = wire.jobs_of(body["data"])
-            for job in page:
-                self._learn_lot(str(job["jobQrn"]), job)
-            yield page
-            moments = [wire.created_at(job) for job in page]
-            for moment in moments:
-                # order is not documented: stopping early is allowed only while the list itself shows it
-                newest_first = newest_first and moment is not None and (last is None or moment <= last)
-                last = moment
-            is_past = since is not None and newest_first and all(m is not None and m < since for m in moments)
-            if not page or is_past or not _goes_on(body.get("pagination"), len(page)):
-                return
-
     # -- polling -----------------------------------------------------------------------------------------------
 
     def poll(self, vendor_ids: Sequence[str]) -> Mapping[str, Observation]:
-        """GET /jobs, 100 a request: by lot where the ids fill their lots, else all pending jobs of qflows.
-
-        There is no filter by id. An id that no list shows (just finished, or lagging) is read by itself; 404: absent.
-        """
-        looks: dict[str, Observation] = {}
-        waiting = dict.fromkeys(vendor_ids)
-        lots = {self._lot_of(vendor_id) for vendor_id in waiting}
-        is_scattered = None in lots or len(lots) > math.ceil(len(waiting) / _PAGE)
-        if waiting and (is_scattered or not self._filter_finds_subsets):
-            self._look_at_pending(waiting, looks)
-        read: set[str] = set()
-        while waiting:
-            vendor_id = next(iter(waiting))
-            if self._lot_of(vendor_id) is None:
-                self._look_at_one(vendor_id, waiting, looks)  # it names its lot, in which others may be
-            lot = self._lot_of(vendor_id)
-            if waiting and lot is not None and lot not in read and self._filter_finds_subsets:
-                read.add(lot)
-                self._look_at(self._pages([wire.tag_filter(qflows_lot=lot)]), waiting, looks)
-            if vendor_id in waiting:
-                job = self._look_at_one(vendor_id, waiting, looks)
-                if lot in read and job is not None:
-                    self._doubt_the_filter(job)
-        return looks
-
-    def _doubt_the_filter(self, job: Job) -> None:
-        """A job that bears the tag, is old enough to be listed, and was not: the filter wants all tags given."""
-        if self._filter_finds_subsets and _age_s(job) > self.capabilities.settle_s:
-            self._filter_finds_subsets = False
-            log.warning("qBraid's tag filter did not find job %s; polling reads all pending jobs now", job["jobQrn"])
-
-    def _look_at_pending(self, waiting: dict[str, None], looks: dict[str, Observation]) -> None:
-        mark = [wire.tag_filter(qflows="1")] if self._filter_finds_subsets else []
-        self._look_at(self._pages([("statusGroup", "pending"), *mark]), waiting, looks)
-
-    def _look_at(self, pages: Iterator[Sequence[Job]], waiting: dict[str, None], looks: dict[str, Observation]) -> None:
-        for page in pages:
-            for job in page:
-                vendor_id = str(job["jobQrn"])
-                if vendor_id in waiting:
-                    looks[vendor_id] = wire.observation(job)
-                    waiting.pop(vendor_id)
-            if not waiting:
-                return
-
-    def _look_at_one(self, vendor_id: str, waiting: dict[str, None], looks: dict[str, Observation]) -> Job | None:
-        """Reads one job by its id; None and absent from `looks` if the vendor does not know it."""
-        waiting.pop(vendor_id)
-        try:
-            job = self._job(vendor_id)
-        except Refused as error:
-            if error.http_status != 404:
-                raise
-            return None
-        looks[vendor_id] = wire.observation(job)
-        self._learn_lot(vendor_id, job)
-        return job
-
-    def _learn_lot(self, vendor_id: str, job: Job) -> None:
-        if isinstance(lot := wire.tags_of(job).get(wire.LOT), str):
-            self._remember(vendor_id, lot)
-
-    def _job(self, vendor_id: str) -> Job:
-        job = self._http.get(path_of("jobs", vendor_id))
-        if not isinstance(job, dict):
-            raise Unreadable(f"qbraid: job {vendor_id} is no object", provider="qbraid", body=str(job)[:4000])
-        return job
-
-    def _next_lot(self) -> str:
-        with self._lock:
-            self._sent += 1
-            return f"{self._session}-{(self._sent - 1) // _PAGE}"
-
-    def _remember(self, vendor_id: str, lot: str) -> None:
-        with self._lock:
-            self._lots[vendor_id] = lot
-            while len(self._lots) > _REMEMBERED:
-                self._lots.popitem(last=False)
-
-    def _lot_of(self, vendor_id: str) -> str | None:
-        with self._lock:
-            return self._lots.get(vendor_id)
-
-    # -- results -----------------------------------------------------------------------------------------------
-
-    def result(self, vendor_id: str, spec: JobSpec, key: str) -> VendorResult:
-        """GET /jobs/{qrn}/result. A failed batch yields an error for each circuit that has no counts.
-
-        Raises Refused for a job that is failed, cancelled, withheld or not finished; its vendor_code is the status.
-        """
-        try:
-            body = self._http.get(path_of("jobs", vendor_id, "result"))
-        except Refused as error:
-            return self._without_result(vendor_id, spec, error)
-        if not isinstance(body, dict):
-            raise Unreadable("qbraid: a result that is no object", provider="qbraid", body=str(body)[:4000])
-        items = wire.items_of(body, spec)
-        if len(items) == 1 and items[0].error is not None:
-            raise _no_counts(vendor_id, items[0].error, body)
-        return _vendor_result(items, body)
-
-    def _without_result(self, vendor_id: str, spec: JobSpec, error: Refused) -> VendorResult:
-        job = self._job(vendor_id)
-        look = wire.observation(job)
-        reason = look.error_message or error.vendor_message or "no reason given"
-        if look.phase is Phase.FAILED and len(spec.programs) > 1:
-            items = [ItemResult(error=ItemError(look.word, reason)) for _ in spec.programs]
-            return _vendor_result(items, job)
-        raise _no_counts(vendor_id, ItemError(look.word, reason), job) from None
+        """GET /jobs, 100 a request, and GET /jobs/{qrn} for a few unfinished ones; see `watching`."""
+        return self._watch.look_at(vendor_ids)
 
     def exists(self, vendor_id: str) -> bool:
-        """GET /jobs/{qrn}."""
+        """GET /jobs/{qrn}: False only on qBraid's own NOT_FOUND. Raises for anything else, 403 included."""
         try:
-            self._http.get(path_of("jobs", vendor_id))
+            self._watch.read(vendor_id)
         except Refused as error:
-            if error.http_status == 404:
+            if is_absent(error):
                 return False
             raise
         return True
 
-    def cancel(self, vendor_id: str) -> None:
-        """POST /jobs/{qrn}/cancel; no effect on a finished job."""
+    # -- results -----------------------------------------------------------------------------------------------
+
+    def fetch(self, vendor_id: str, spec: JobSpec) -> RawAnswer:
+        """GET /jobs/{qrn}/result, on a QPU the compiled program, and the job itself where a failed batch has no result.
+
+        Raises Refused for a job that is failed, cancelled, withheld or not finished; its vendor_code is the status.
+        """
         try:
-            self._http.post_repeatable(path_of("jobs", vendor_id, "cancel"))
+            answer = self._http.get_answer(path_of("jobs", vendor_id, "result"))
         except Refused as error:
-            if error.http_status not in _FINISHED:
-                raise
+            return RawAnswer({_JOB: self._without_result(vendor_id, spec, error).content})
+        with self._lock:
+            self._missing_since.pop(vendor_id, None)
+        documents = {_RESULT: answer.content}
+        if ":qpu:" in spec.device_id and (compiled := self._compiled(vendor_id)) is not None:
+            documents[_COMPILED] = compiled
+        return RawAnswer(documents)
+
+    def _compiled(self, vendor_id: str) -> bytes | None:
+        try:
+            return self._http.get_answer(path_of("jobs", vendor_id, "compiled-program"), purpose=Purpose.WATCH).content
+        except ProviderError:  # nothing that is missing here may keep paid counts away
+            return None
+
+    def _without_result(self, vendor_id: str, spec: JobSpec, error: Refused) -> Answer:
+        """The job's own document where it stands for the result. Raises what says why there is none."""
+        answer = self._http.get_answer(path_of("jobs", vendor_id))
+        job = envelope(answer, "GET job")["data"]
+        if not isinstance(job, dict):
+            raise Unreadable("qbraid: a job that is no object", provider="qbraid", body=answer.text)
+        look = wire.observation(job)
+        if look.phase is Phase.FAILED and len(spec.programs) > 1:
+            return answer
+        reason = look.error_message or error.vendor_message or "no reason given"
+        if look.phase is Phase.DONE and self._may_still_come(vendor_id):
+            raise Ambiguous(
+                f"qbraid says that job {vendor_id[:200]} is complete, and has no result yet: {reason[:300]}",
+                provider="qbraid",
+                http_status=error.http_status,
+            )
+        raise _no_counts(vendor_id, ItemError(look.word, reason), job) from None
+
+    def _may_still_come(self, vendor_id: str) -> bool:
+        with self._lock:
+            since = self._missing_since.setdefault(vendor_id, time.monotonic())
+            while len(self._missing_since) > _REMEMBERED:
+                self._missing_since.popitem(last=False)
+        return time.monotonic() - since < _RESULT_MAY_LAG_S
+
+    def decode(self, raw: RawAnswer, spec: JobSpec, key: str) -> VendorResult:
+        """Counts of each circuit. A failed batch yields an error for each circuit that has no counts."""
+        try:
+            return self._decoded(raw, spec)
+        except _SURPRISES as error:
+            text = b" ".join(raw.documents.values())[:4000].decode("utf-8", "replace")
+            raise Unreadable(
+                f"qbraid: an answer that cannot be read ({type(error).__name__}: {str(error)[:200]})",
+                provider="qbraid",
+                body=text,
+            ) from None
+
+    def _decoded(self, raw: RawAnswer, spec: JobSpec) -> VendorResult:
+        name = _RESULT if _RESULT in raw.documents else _JOB
+        body = envelope(Answer(200, {}, raw.documents[name]), f"GET {name}")["data"]
+        if not isinstance(body, dict):
+            raise Unreadable("qbraid: a result that is no object", provider="qbraid", body=str(body)[:4000])
+        if name == _JOB:
+            look = wire.observation(body)
+            failure = ItemError(look.word, look.error_message or "no reason given")
+            return _vendor_result([ItemResult(error=failure) for _ in spec.programs], body, spec)
+        items = wire.items_of(body, spec)
+        if len(items) == 1 and items[0].error is not None:
+            raise _no_counts(str(body.get("jobQrn") or ""), items[0].error, body)
+        metadata: dict[str, Any] = {}
+        if _COMPILED in raw.documents:
+            data = Answer(200, {}, raw.documents[_COMPILED]).json()
+            if compiled := wire.compiled_of(data.get("data") if isinstance(data, dict) else None):
+                metadata["compiled"] = compiled
+        return _vendor_result(items, body, spec, metadata)
+
+    def result(self, vendor_id: str, spec: JobSpec, key: str) -> VendorResult:
+        """Fetches and decodes."""
+        return self.decode(self.fetch(vendor_id, spec), spec, key)
+
+    # -- cancelling and money ----------------------------------------------------------------------------------
+
+    def cancel(self, vendor_id: str) -> None:
+        """POST /jobs/{qrn}/cancel; no effect on a finished job.
+
+        A job that is still being initialized answers 409 and goes on: it is asked again for a few seconds. Raises
+        Throttled if it is initializing even then: the wish stands, and is to be repeated until the job is over.
+        """
+        for pause_s in (*_CANCEL_PAUSES_S, None):
+            self._watch.forget(vendor_id)
+            try:
+                self._http.post_repeatable(path_of("jobs", vendor_id, "cancel"))
+                return
+            except Refused as error:
+                if error.http_status == 400:
+                    return
+                if error.http_status != 409:
+                    raise
+                if error.vendor_code != _CONFLICT and self._is_over(vendor_id):
+                    return
+                if pause_s is None:
+                    raise Throttled(
+                        f"qbraid cannot cancel job {vendor_id[:200]} yet: {error.vendor_message}; repeat it",
+                        provider="qbraid",
+                        http_status=409,
+                        vendor_code=error.vendor_code,
+                        retry_after_s=_CANCEL_PAUSES_S[-1],
+                    ) from None
+            time.sleep(pause_s)
+
+    def _is_over(self, vendor_id: str) -> bool:
+        phase = wire.observation(self._watch.read(vendor_id, Purpose.CANCEL)).phase
+        return phase in (Phase.DONE, Phase.FAILED, Phase.CANCELLED, Phase.HELD)
 
     def estimate(self, spec: JobSpec) -> Cost | None:
-        """GET /jobs/cost-estimate, once per job, times the circuits of a batch; credits. A guide, not a cap."""
+        """GET /jobs/cost-estimate, once per job, times the circuits of a batch; credits. A guide, not a cap.
+
+        None where qBraid does not say: dynamic prices, and devices whose linked account pays, for which it says 0.
+        """
+        if spec.device_id.startswith(wire.LINKED):
+            return None
         params = [("deviceQrn", spec.device_id), ("shots", str(spec.shots or 1000))]
         quote = self._http.get("/jobs/cost-estimate", params)
         one = wire.cost_of({"estimatedCost": quote.get("estimatedCost")}) if isinstance(quote, dict) else None
@@ -342,16 +382,6 @@ class QbraidProvider:
         self._groups.end(group_id, "cancel")
 
 
-def _age_s(job: Job) -> float:
-    created = wire.created_at(job)
-    return (datetime.now(UTC) - created).total_seconds() if created else 0.0
-
-
-def _goes_on(pagination: Any, size: int) -> bool:
-    has_next = pagination.get("hasNext") if isinstance(pagination, dict) else None
-    return has_next if isinstance(has_next, bool) else size >= _PAGE
-
-
 def _no_counts(vendor_id: str, error: ItemError, body: Job) -> Refused | Unreadable:
     phase = wire.STATUS.get(error.code or "", Phase.UNKNOWN)
     if phase is Phase.DONE:
@@ -365,12 +395,15 @@ def _no_counts(vendor_id: str, error: ItemError, body: Job) -> Refused | Unreada
     )
 
 
-def _vendor_result(items: Sequence[ItemResult], body: Job) -> VendorResult:
+def _vendor_result(
+    items: Sequence[ItemResult], body: Job, spec: JobSpec, metadata: Mapping[str, Any] | None = None
+) -> VendorResult:
     return VendorResult(
         items=tuple(items),
-        cost=wire.cost_of(body),
+        cost=None if spec.device_id.startswith(wire.LINKED) else wire.cost_of(body),
         finished_at=wire.finished_at(body),
         qpu_s=wire.execution_s(body),
+        metadata=metadata or {},
     )
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from qflows.errors import ProgramRejected, Refused, Unreadable
@@ -18,6 +18,7 @@ from qflows.providers.qbraid.http import QbraidHttp, path_of
 
 MAX_TTL_S = 86_400  # qbraid 0.13.0, GroupJobSession; the server's default is 3600
 _PAGE = 100
+_SLACK = timedelta(hours=1)  # the list is read this far beyond the moment asked for
 _MAX_PAGES = 1_000
 
 
@@ -82,7 +83,8 @@ class GroupCalls:
             for info in entries:
                 if info.key is not None and info.key in keys:
                     hits.setdefault(info.key, []).append(Found(info.group_id, info.created_at))
-            if len(entries) < _PAGE or all(i.created_at is not None and i.created_at < since for i in entries):
+            oldest = since + timedelta(seconds=self._http.skew_s) - _SLACK
+            if len(entries) < _PAGE or all(i.created_at is not None and i.created_at < oldest for i in entries):
                 break
         for found in hits.values():
             found.sort(key=lambda hit: (hit.created_at is None, hit.created_at or since, hit.vendor_id))

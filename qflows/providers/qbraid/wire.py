@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -20,14 +21,21 @@ from qflows.programs import Program, to_program
 from qflows.programs.readout import check_total, merge, readout
 from qflows.programs.to_openqasm import STDGATES, to_openqasm
 from qflows.protocol import DeviceInfo, JobSpec, Limits, Observation, Phase
+from qflows.providers.qbraid.failures import is_worth_buying_again
+from qflows.providers.qbraid.options import options_of
 
 KEY = "qflows_key"  # one logical submission
 LOT = "qflows_lot"  # up to a page of submissions of one process, so that one request reads them all
 MARK = "qflows"  # every job of qflows, whoever submitted it
 FORMAT = "qasm3"
+LINKED = "openquantum:"  # devices that spend a linked account: qBraid's 0 is no price
 _MESSAGE_CAP = 2_000
 _NAME_CAP = 128
 _DETAILS_CAP = 4_000
+_WORD_CAP = 64
+_COMPILED_CAP = 100_000  # characters of compiled programs kept beside the counts; the raw answer holds them all
+_ROUNDED = 1e-4  # probabilities written with few digits miss 1 by this much
+_OBJECT_ID = re.compile(r"-qjob-([0-9a-f]{8})[0-9a-f]{16}\Z")
 
 # JobStatus of qbraid-core 0.6.37 (read 2026-11). HOLD: finished, results withheld because of the account's state;
 # the vendor's client polls it for ever. It is no end: the results come once the account is in order.
@@ -45,11 +53,6 @@ STATUS: dict[str, Phase] = {
 }
 HOLD_NOTE = "qBraid withholds the results because of the account's state; put the account in order and they come"
 
-OPTIONS = frozenset({"noise_model", "runtime_options", "bit_order"})
-# Order inside the keys of measurementCounts. The documents do not give it per device; the option overrides it.
-BIT_ORDERS = ("c0_right", "c0_left")
-BIT_ORDER: dict[str, str] = {}
-
 
 def payload(spec: JobSpec, key: str, lot: str) -> dict[str, Any]:
     """The body of POST /jobs: one program, or a list for a batch. Raises ProgramRejected for what QASM 3 cannot say.
@@ -57,9 +60,10 @@ def payload(spec: JobSpec, key: str, lot: str) -> dict[str, Any]:
     `spec.session_id` names a group: qBraid has no sessions, and like a session a group is not part of the identity.
     """
     programs = [{"format": FORMAT, "data": qasm_of(program)} for program in spec.programs]
-    options = dict(spec.options.get("runtime_options") or {})
-    if spec.options.get("noise_model"):
-        options["noiseModel"] = spec.options["noise_model"]
+    chosen = options_of(spec)
+    options = dict(chosen.runtime_options)
+    if (noise := getattr(chosen, "noise_model", None)) is not None:
+        options["noiseModel"] = noise
     body: dict[str, Any] = {
         "name": (spec.name or spec.programs[0].name)[:_NAME_CAP],
         "shots": spec.shots,
@@ -75,7 +79,16 @@ def payload(spec: JobSpec, key: str, lot: str) -> dict[str, Any]:
 
 @lru_cache(maxsize=1024)
 def qasm_of(program: Program) -> str:
-    """OpenQASM 3 with stdgates. Bit k of its only register is `program.measured[k]`, or clbit k if mid-circuit."""
+    """OpenQASM 3 with stdgates. Bit k of its only register is `program.measured[k]`, or clbit k if mid-circuit.
+
+    One register, because qir-sv sorts registers by name (qBraid#1327). Raises ProgramRejected for delays: devices
+    behind qBraid drop them without a word (qBraid#1269), and its client refuses them too (qBraid#1270).
+    """
+    if any(step.name == "delay" for step in program.instructions):
+        raise ProgramRejected(
+            f"{program.name}: devices behind qBraid drop delays, so the circuit would run without them; remove "
+            "them, or choose a device that keeps them"
+        )
     return to_openqasm(program, STDGATES, mid_circuit=program.has_mid_circuit)
 
 
@@ -86,7 +99,7 @@ def tag_filter(**tags: str) -> tuple[str, str]:
 
 def observation(job: Mapping[str, Any]) -> Observation:
     """One RuntimeJob. An undocumented status is UNKNOWN; the message is this job's own `statusMsg`."""
-    word = str(job.get("status"))
+    word = str(job.get("status"))[:_WORD_CAP]
     phase = STATUS.get(word, Phase.UNKNOWN)
     position = job.get("queuePosition")
     message = str(job["statusMsg"])[:_MESSAGE_CAP] if job.get("statusMsg") else None
@@ -96,10 +109,11 @@ def observation(job: Mapping[str, Any]) -> Observation:
         phase=phase,
         word=word,
         finished_at=moment(_times(job).get("endedAt")) if is_over or phase is Phase.DONE else None,
-        queue_position=position if isinstance(position, int) and phase is Phase.QUEUED else None,
+        queue_position=position if _is_whole(position) and phase is Phase.QUEUED else None,
         queue_note=note,
         error_code=word if is_over or word == "HOLD" else None,
         error_message=message or note or ("qBraid gives no reason" if phase is Phase.FAILED else None),
+        is_retryable=is_worth_buying_again(message) if phase is Phase.FAILED else None,
     )
 
 
@@ -110,8 +124,19 @@ def tags_of(job: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def created_at(job: Mapping[str, Any]) -> datetime | None:
-    """When the job was created, if it says so."""
-    return moment(_times(job).get("createdAt"))
+    """When the job or group was created, if it says so.
+
+    `timeStamps.createdAt` moves during the life of a job, so it comes last: after `createdAt`, and the second in which
+    the object id of the job's QRN was made.
+    """
+    at = moment(job.get("createdAt"))
+    if at is None and (made := _OBJECT_ID.search(str(job.get("jobQrn")))):
+        at = datetime.fromtimestamp(int(made[1], 16), UTC)
+    return at or moment(_times(job).get("createdAt"))
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 10**9
 
 
 def _times(body: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -136,7 +161,7 @@ def finished_at(body: Mapping[str, Any]) -> datetime | None:
 def execution_s(body: Mapping[str, Any]) -> float | None:
     """`executionDuration` is in milliseconds (qbraid-core 0.6.37, TimeStamps)."""
     duration_ms = _times(body).get("executionDuration")
-    return duration_ms / 1000 if isinstance(duration_ms, int | float) else None
+    return duration_ms / 1000 if isinstance(duration_ms, int | float) and not isinstance(duration_ms, bool) else None
 
 
 def cost_of(body: Mapping[str, Any]) -> Cost | None:
@@ -152,14 +177,15 @@ def _number(value: Any) -> float | None:
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
     try:
-        return float(value)  # decimals may travel as text
-    except ValueError:
+        number = float(value)  # decimals travel as text in results: "0", "0E-33"
+    except (ValueError, OverflowError):
         return None
+    return number if math.isfinite(number) else None
 
 
 def items_of(body: Mapping[str, Any], spec: JobSpec) -> list[ItemResult]:
     """One item per program of a Result or BatchResult, in input order. Raises Unreadable for any other shape."""
-    order = str(spec.options.get("bit_order") or BIT_ORDER.get(spec.device_id, BIT_ORDERS[0]))
+    order = str(spec.options.get("bit_order") or "c0_right")
     parts = body.get("results")
     if parts is None and len(spec.programs) == 1:
         parts = [body]
@@ -189,10 +215,14 @@ def _item(part: Any, program: Program, shots: int | None, order: str) -> ItemRes
         check_total(found, shots, "qbraid")
         return ItemResult(counts=found, probabilities=probabilities, metadata=_details(data))
     assert probabilities is not None
-    if abs(math.fsum(probabilities.values()) - 1) > 1e-6:
+    total, notes = math.fsum(probabilities.values()), {}
+    if not abs(total - 1) <= _ROUNDED:
         raise Unreadable("qbraid: the probabilities do not sum to 1", provider="qbraid", body=str(data)[:_DETAILS_CAP])
+    if abs(total - 1) > 1e-12:
+        notes = {"probabilities_summed_to": total}
+        probabilities = {key: share / total for key, share in probabilities.items()}
     counts_of = _apportion(probabilities, shots) if shots is not None else None
-    return ItemResult(counts=counts_of, probabilities=probabilities, metadata=_details(data))
+    return ItemResult(counts=counts_of, probabilities=probabilities, metadata=_details(data) | notes)
 
 
 def _either(data: Mapping[str, Any], *names: str) -> Any:
@@ -204,7 +234,7 @@ def _keyed(values: Any, program: Program, order: str, kind: type) -> dict[str, A
     if not isinstance(values, dict):
         raise Unreadable(f"qbraid: expected a histogram, got {str(values)[:200]!r}", provider="qbraid")
     layout = readout(program)
-    width = program.n_clbits if program.has_mid_circuit else len(program.measured)
+    width = program.n_clbits if program.has_mid_circuit else len(program.measured_qubits)
 
     def key_of(outcome: str) -> str:
         bits = outcome.replace(" ", "")
@@ -283,9 +313,20 @@ def read_program(source: Any) -> Program | None:
 
 
 def jobs_of(data: Any) -> Sequence[Mapping[str, Any]]:
-    """The jobs of a list; null is an empty one, as the vendor's client reads it. Raises Unreadable."""
+    """The jobs of a list; null is an empty one, as the vendor's client reads it. Raises Unreadable for no list.
+
+    An entry that is no job is left out: it must not keep the others from being seen.
+    """
     if data is None:
         return ()
-    if not isinstance(data, list) or not all(isinstance(job, dict) and "jobQrn" in job for job in data):
-        raise Unreadable("qbraid: a job list without jobs", provider="qbraid", body=str(data)[:_DETAILS_CAP])
-    return data
+    if not isinstance(data, list):
+        raise Unreadable("qbraid: a job list that is no list", provider="qbraid", body=str(data)[:_DETAILS_CAP])
+    return [job for job in data if isinstance(job, dict) and isinstance(job.get("jobQrn"), str)]
+
+
+def compiled_of(data: Any) -> list[str]:
+    """Texts of a compiled program, one for each circuit, as far as they are text and not too long."""
+    entries = data if isinstance(data, list) else [data]
+    texts = [entry.get("data") if isinstance(entry, dict) else entry for entry in entries]
+    found = [text for text in texts if isinstance(text, str)]
+    return found if sum(map(len, found)) <= _COMPILED_CAP else []

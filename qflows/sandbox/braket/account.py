@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import uuid
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import datetime
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -13,8 +15,10 @@ from starlette.responses import JSONResponse, Response
 
 from qflows.sandbox.braket import render
 from qflows.sandbox.braket.action import bad
+from qflows.sandbox.braket.capabilities import capabilities
 from qflows.sandbox.braket.contract import check_request
-from qflows.sandbox.braket.devices import ACCOUNT, DEVICES, TASK_FEE_USD, Device, capabilities, price_list
+from qflows.sandbox.braket.devices import ACCOUNT, DEVICES, TASK_FEE_USD, Device, price_list
+from qflows.sandbox.braket.windows import windows_of
 from qflows.sandbox.errors import Refusal
 from qflows.sandbox.vendor import Call, Route
 
@@ -45,17 +49,19 @@ def check_key(call: Call) -> None:
         raise Refusal(403, "User is not authorized to perform this action", code="AccessDeniedException")
 
 
+def account_of(call: Call) -> str:
+    """The account number behind the caller's key: the same for all keys, or by switch one for each."""
+    if call.switch("accounts") == "one":
+        return ACCOUNT
+    digits = int(hashlib.sha256(signature_of(call)[0].encode()).hexdigest(), 16) % 10**12
+    return f"{digits:012d}"
+
+
 def device_status(call: Call, device: Device) -> str:
-    """ONLINE, OFFLINE or RETIRED; outside its window a QPU is OFFLINE, where windows are switched on."""
+    """ONLINE, OFFLINE or RETIRED. A device outside its execution windows is ONLINE, and its tasks queue."""
     if device.retired or device.name in str(call.switch("retired")).split(","):
         return "RETIRED"
-    if device.name in str(call.switch("offline")).split(","):
-        return "OFFLINE"
-    if device.is_qpu and call.switch("windows") == "weekdays":
-        now = datetime.fromtimestamp(call.world.clock.now(), UTC)
-        if now.weekday() > 4 or not 8 <= now.hour < 18:
-            return "OFFLINE"
-    return "ONLINE"
+    return "OFFLINE" if device.name in str(call.switch("offline")).split(",") else "ONLINE"
 
 
 def see_device(call: Call, arn: str, region: str) -> Device:
@@ -63,7 +69,7 @@ def see_device(call: Call, arn: str, region: str) -> Device:
     device = DEVICES.get(arn)
     if device is None:
         raise bad(f"device {arn} does not exist")
-    if device.region not in (None, region):
+    if not device.serves(region):
         raise bad(f"device {arn} is not in {region}")
     status = device_status(call, device)
     if status == "RETIRED":
@@ -71,6 +77,12 @@ def see_device(call: Call, arn: str, region: str) -> Device:
     if status == "OFFLINE":
         raise Refusal(424, f"{device.name} is offline", code="DeviceOfflineException")
     return device
+
+
+def sets_of(call: Call, device: Device) -> tuple[int, int] | None:
+    """Most executables and most shots of a program set; by switch for devices whose document may say either."""
+    named = device.name in str(call.switch("program_sets")).split(",")
+    return device.sets or ((100, 200_000) if named else None)
 
 
 class Account:
@@ -96,13 +108,9 @@ class Account:
     async def device(self, call: Call) -> Response:
         """GetDevice. The service is said to hide OpenQASM from clients that do not name a recent schema: by switch."""
         device = DEVICES.get(call.params["arn"])
-        if device is None or device.region not in (None, region_of(call)):
+        if device is None or not device.serves(region_of(call)):
             raise Refusal(404, f"no device {call.params['arn']}", code="ResourceNotFoundException")
-        text = capabilities(
-            device,
-            takes_sets=device.name in str(call.switch("program_sets")).split(","),
-            weekdays_only=device.is_qpu and call.switch("windows") == "weekdays",
-        )
+        text = capabilities(replace(device, sets=sets_of(call, device)), windows=windows_of(call, device))
         if call.switch("schemas_agent") == "needed" and "BraketSchemas/" not in call.headers.get("user-agent", ""):
             text = json.dumps(json.loads(text) | {"action": {}}, separators=(",", ":"))
         queued = sum(
@@ -111,7 +119,7 @@ class Account:
         document = _described(call, device) | {
             "deviceCapabilities": text,
             "deviceQueueInfo": [
-                {"queue": "QUANTUM_TASKS_QUEUE", "queueSize": str(queued), "queuePriority": "Normal"},
+                {"queue": "QUANTUM_TASKS_QUEUE", "queueSize": _size(queued), "queuePriority": "Normal"},
                 {"queue": "QUANTUM_TASKS_QUEUE", "queueSize": "0", "queuePriority": "Priority"},
                 {"queue": "JOBS_QUEUE", "queueSize": "0 (0 prioritized job(s) running)"},
             ],
@@ -122,7 +130,7 @@ class Account:
         """SearchDevices of the caller's region; only the filter deviceArn exists."""
         document = check_request("SearchDevices", call.document())
         region = region_of(call)
-        found = [device for device in DEVICES.values() if device.region in (None, region)]
+        found = [device for device in DEVICES.values() if device.serves(region)]
         for entry in document["filters"]:
             if entry["name"] != "deviceArn":
                 raise bad(f"filter {entry['name']} is not deviceArn")
@@ -139,9 +147,10 @@ class Account:
             return Response(text, refusal.status, media_type="text/xml")
         form = {name: values[0] for name, values in parse_qs(call.body.decode(errors="replace")).items()}
         action = form.get("Action", "")
-        who = f"<Arn>arn:aws:sts::{ACCOUNT}:assumed-role/sandbox/user</Arn>"
+        account = account_of(call)
+        who = f"<Arn>arn:aws:sts::{account}:assumed-role/sandbox/user</Arn>"
         if action == "GetCallerIdentity":
-            inner = f"{who}<UserId>AIDASANDBOX</UserId><Account>{ACCOUNT}</Account>"
+            inner = f"{who}<UserId>AIDASANDBOX</UserId><Account>{account}</Account>"
         elif action == "AssumeRole":
             expires = render.moment(call.world.clock.now() + 3600)
             keys = "<AccessKeyId>ASIASANDBOX</AccessKeyId><SecretAccessKey>sandbox</SecretAccessKey>"
@@ -165,7 +174,7 @@ class Account:
         limits = call.world.shelf("braket", "limits")
         known = next((limit for limit in limits.values() if limit["token"] == document["clientToken"]), None)
         if known is None:
-            arn = f"arn:aws:braket:{region_of(call)}:{ACCOUNT}:spending-limit/{uuid.uuid4()}"
+            arn = f"arn:aws:braket:{region_of(call)}:{account_of(call)}:spending-limit/{uuid.uuid4()}"
             now = call.world.clock.now()
             period = document.get("timePeriod") or {"startAt": 0, "endAt": now + 10 * 365 * 86_400}
             known = {"arn": arn, "token": document["clientToken"], "device": device.arn, "period": period, "spent": 0.0}
@@ -206,6 +215,10 @@ class Account:
         return limit
 
 
+def _size(queued: int) -> str:
+    return str(queued) if queued <= 4000 else ">4000"
+
+
 def _described(call: Call, device: Device) -> dict[str, Any]:
     return {
         "deviceArn": device.arn,
@@ -237,9 +250,19 @@ def check_spending(call: Call, device: Device, shots: int, *, has_reservation: b
     price = TASK_FEE_USD + device.price * shots
     limits = call.world.shelf("braket", "limits")
     mine = [limit for limit in limits.values() if limit["device"] == device.arn]
+    now = call.world.clock.now()
     for limit in mine:
-        if limit["spent"] + price > float(limit["limit"]):
-            raise bad(f"the task costs {price:.2f} USD and exceeds spending limit {limit['arn']}")
+        start, end = (_unix(limit["period"][name]) for name in ("startAt", "endAt"))
+        if limit["spent"] + price > float(limit["limit"]) or not start <= now <= end:
+            # amazon-braket-examples, 2025-11; the ARN is ours
+            raise bad(
+                "Attempted to spend over the spending limit or outside the spending limit time window of "
+                f"{limit['arn']}: the task costs {price:.2f} USD"
+            )
     for limit in mine:
         limit["spent"] += price
         limits.put(limit["arn"], limit)
+
+
+def _unix(moment: Any) -> float:
+    return float(moment) if isinstance(moment, int | float) else datetime.fromisoformat(str(moment)).timestamp()

@@ -14,7 +14,8 @@ from qflows.sandbox.braket.storage import Storage
 from qflows.sandbox.braket.tasks import Tasks, client_key
 from qflows.sandbox.errors import Refusal
 from qflows.sandbox.faults import Fault
-from qflows.sandbox.vendor import Call, Route, Switch, Vendor
+from qflows.sandbox.switch import Switch
+from qflows.sandbox.vendor import Call, Route, Vendor
 from qflows.sandbox.world import World
 
 # Points that no document of AWS settles, and choices of the sandbox.
@@ -30,22 +31,56 @@ SWITCHES = (
     Switch("result_lag_s", 0.0, "results.json appears so long after COMPLETED"),
     Switch(
         "missing_bucket",
-        "fail_task",
-        "results bucket that does not exist: the task fails, or Create refuses",
-        ("fail_task", "validation", "access_denied"),
+        "validation",
+        "results bucket that does not exist: Create refuses, or the task fails",
+        ("validation", "access_denied", "fail_task"),
+        "a real account answers ValidationException at once",
     ),
-    Switch("program_sets", "Garnet,Ankaa-3", "names of devices that take program sets"),
+    Switch(
+        "program_sets",
+        "Forte Enterprise 1",
+        "devices that take program sets though their captured document lists none",
+        source="absent in the capture of 2026-05-03; agent toolkit of AWS, 2026-08: all gate QPUs",
+    ),
+    Switch(
+        "program_set_results",
+        "tree",
+        "result of a program set: a tree of files, or all in one",
+        ("tree", "inline"),
+        "five of five captured results are trees; the schemas allow both",
+    ),
+    Switch("accounts", "one", "accounts behind access keys: one for all, or one for each", ("one", "per_key")),
+    Switch(
+        "foreign_task",
+        "denied",
+        "a task of another account: AccessDeniedException, or ResourceNotFoundException",
+        ("denied", "not_found"),
+    ),
+    Switch(
+        "concurrent_tasks",
+        35,
+        "unfinished tasks on SV1 or DM1 per account and region; above: ServiceQuotaExceededException; 0: no quota",
+        source="docs.aws.amazon.com/braket, state vector simulator: 35 by default",
+    ),
     Switch("program_set_shots", "refuse", "shots not divisible by executables", ("refuse", "floor")),
     Switch("program_set_partial", "completed", "status when some executables failed", ("completed", "failed")),
     Switch("failed_set_has_results", True, "a FAILED program set has results.json"),
     Switch("cancel_terminal", "conflict", "cancel of a task that ended", ("conflict", "ignore")),
     Switch("cancelling_reads", 1, "reads that show CANCELLING before CANCELLED"),
     Switch("created_reads", 0, "reads that show CREATED before QUEUED"),
-    Switch("barrier_on_qpu", "refuse", "barrier in a program for a QPU", ("refuse", "accept")),
-    Switch("probabilities_only", "Forte 1", "names of devices whose results hold measurementProbabilities only"),
-    Switch("windows", "always", "execution windows of QPUs; closed: DeviceOfflineException", ("always", "weekdays")),
+    Switch(
+        "probabilities_only",
+        "Forte 1,Forte Enterprise 1",
+        "names of devices whose results hold measurementProbabilities only",
+    ),
+    Switch(
+        "windows",
+        "always",
+        "execution windows of QPUs: none, office hours, or those of the captured documents; closed: tasks queue",
+        ("always", "weekdays", "real"),
+    ),
     Switch("offline", "", "names of devices that are OFFLINE"),
-    Switch("retired", "", "names of devices that are RETIRED, besides Aspen-M-3"),
+    Switch("retired", "", "names of devices that are RETIRED, besides Ankaa-3"),
     Switch(
         "schemas_agent",
         "optional",

@@ -36,15 +36,26 @@ class _NotFlat(Exception):
 
 @dataclass
 class Flat:
-    """Gates as [name, angles, qubits] in order; `measured` in the order of the measure statements."""
+    """Gates as [name, angles, qubits] in order. `slots`: the qubit of each classical bit, by (register, element)."""
 
     gates: list[list[Any]] = field(default_factory=list)
-    measured: list[int] = field(default_factory=list)
+    slots: dict[tuple[int, int], int] = field(default_factory=dict)
     n_qubits: int = 0
+    qubit_arrays: int = 0
+    bit_arrays: int = 0
     names: set[str] = field(default_factory=set)
     has_barrier: bool = False
     has_physical: bool = False
     verbatim: list[int] = field(default_factory=list)  # positions in `gates` inside a verbatim box
+
+    @property
+    def measured(self) -> list[int]:
+        """Measured qubits in the order of their classical bits, which is that of a result's columns.
+
+        The interpreter of amazon-braket-default-simulator 1.41.2 and IQM's devices (qBraid issue 1304) go by the bit
+        that a statement writes and not by the place of the statement.
+        """
+        return [self.slots[slot] for slot in sorted(self.slots)]
 
     @property
     def readout(self) -> list[int]:
@@ -65,6 +76,7 @@ class _Reader:
         self.inputs = inputs
         self.flat = Flat()
         self.registers: dict[str, tuple[int, int]] = {}
+        self.bits: dict[str, tuple[int, int]] = {}  # name -> (place among the bit registers, size)
         self.box = ""  # "": outside, "pragma": announced, "open": inside
 
     def read(self, source: str) -> Flat:
@@ -100,21 +112,42 @@ class _Reader:
             if kind == "qubit":
                 self.registers[name] = (self.flat.n_qubits, int(size or 1))
                 self.flat.n_qubits += int(size or 1)
+                self.flat.qubit_arrays += 1
+            else:
+                self.bits[name] = (self.flat.bit_arrays, int(size or 1))
+                self.flat.bit_arrays += 1
         elif given := _INPUT.match(text):
             if not isinstance(self.inputs.get(given[1]), int | float):
                 raise _NotFlat
         elif measure := _MEASURE.match(text):
-            self._measure(measure[3])
+            self._measure(*measure.groups())
         elif text.startswith("barrier"):
             self.flat.has_barrier = True
         else:
             self._gate(text)
 
-    def _measure(self, targets: str) -> None:
+    def _measure(self, name: str | None, index: str | None, targets: str) -> None:
         qubits = self._qubits(targets)
-        if set(qubits) & set(self.flat.measured):
+        if set(qubits) & set(self.flat.slots.values()):
             raise _NotFlat
-        self.flat.measured += qubits
+        register, elements = self._bits(name, index, len(qubits))
+        slots = [(register, element) for element in elements]
+        # the interpreter reports one register and says so itself
+        if any(slot in self.flat.slots or other[0] != register for slot in slots for other in self.flat.slots):
+            raise _NotFlat
+        self.flat.slots |= dict(zip(slots, qubits, strict=True))
+
+    def _bits(self, name: str | None, index: str | None, width: int) -> tuple[int, range]:
+        """Where a measurement goes; without a destination to a register of its own."""
+        if name is None:
+            return -1, range(len(self.flat.slots), len(self.flat.slots) + width)
+        if name not in self.bits:
+            raise _NotFlat
+        register, size = self.bits[name]
+        elements = range(size) if index is None else range(int(index), int(index) + 1)
+        if len(elements) != width or elements.stop > size:
+            raise _NotFlat
+        return register, elements
 
     def _gate(self, text: str) -> None:
         match = _GATE.match(text)
@@ -125,7 +158,12 @@ class _Reader:
         qubits = self._qubits(targets)
         wanted, n_angles, _ = GATES[name]
         fits = len(values) == n_angles or (name == "ms" and len(values) == 2)
-        if len(qubits) != wanted or not fits or len(set(qubits)) != wanted or set(qubits) & set(self.flat.measured):
+        if (
+            len(qubits) != wanted
+            or not fits
+            or len(set(qubits)) != wanted
+            or set(qubits) & set(self.flat.slots.values())
+        ):
             raise _NotFlat
         self.flat.names.add(name)
         if self.box:

@@ -101,19 +101,24 @@ def task(call: Call, job: Job, *, position: int | None) -> dict[str, Any]:
         shown["failureReason"] = _failure(job)
     if shown["status"] == "COMPLETED" or (shown["status"] == "FAILED" and job.outcome == "done"):
         shown["numSuccessfulShots"] = successful_shots(job)
-    shown["queueInfo"] = {
-        "queue": "QUANTUM_TASKS_QUEUE",
-        # "None" once it left the queue: the SDK turns that word into None
-        "position": "None" if position is None else str(position),
-        "queuePriority": "Normal",
-    }
+    shown["queueInfo"] = {"queue": "QUANTUM_TASKS_QUEUE", "queuePriority": "Normal"} | _place(shown["status"], position)
+    if facts.get("experimental"):
+        shown["experimentalCapabilities"] = facts["experimental"]
     return shown
+
+
+def _place(word: str, position: int | None) -> dict[str, str]:
+    """A number alone, or the word None with a message: once the task has left the queue (amazon-braket-sdk)."""
+    if position is not None:
+        return {"position": str(position)}
+    said = f"Task is in {word} status. AmazonBraket does not show queue position for this status."
+    return {"position": "None", "message": said}
 
 
 def successful_shots(job: Job) -> int:
     """Shots of the executables that did not fail."""
     facts = job.facts
-    count = facts["actionMetadata"]["executableCount"]
+    count = len(facts["place"])
     return facts["shots_each"] * (count - len(failed_executables(job)))
 
 

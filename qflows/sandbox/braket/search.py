@@ -14,7 +14,7 @@ from typing import Any
 from starlette.responses import Response
 
 from qflows.sandbox.braket import render
-from qflows.sandbox.braket.account import region_of
+from qflows.sandbox.braket.account import account_of, region_of
 from qflows.sandbox.braket.action import bad
 from qflows.sandbox.braket.contract import check_request
 from qflows.sandbox.jobs import Job
@@ -55,7 +55,7 @@ async def search_tasks(call: Call) -> Response:
 
 def _candidates(call: Call, filters: list[dict[str, Any]], *, oldest_first: bool) -> Iterator[Job]:
     """Tasks of the region that the index knows, in the order of the list."""
-    region, now = region_of(call), call.world.clock.now()
+    region, account, now = region_of(call), account_of(call), call.world.clock.now()
     visible_before = now - call.switch("search_lag_s")
     named = next((entry for entry in filters if entry["name"] == "quantumTaskArn"), None)
     jobs = call.world.jobs
@@ -67,7 +67,8 @@ def _candidates(call: Call, filters: list[dict[str, Any]], *, oldest_first: bool
     else:
         pool = jobs.all("braket") if oldest_first else jobs.newest_first("braket")
     for job in pool:
-        is_known = job.vendor == "braket" and job.facts["region"] == region and not job.deleted
+        is_known = job.vendor == "braket" and not job.deleted
+        is_known = is_known and (job.facts["region"], job.facts["account"]) == (region, account)
         if is_known and job.created_at <= visible_before:
             yield job
 

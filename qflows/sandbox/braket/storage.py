@@ -22,7 +22,6 @@ from qflows.sandbox.vendor import Call, Route
 
 READY_BUCKET = "amazon-braket-sandbox"  # there from the start, so that a first try needs no S3 call
 _NAMESPACE = "http://s3.amazonaws.com/doc/2006-03-01/"
-_RESULT = "results.json"
 
 
 def has_bucket(call: Call, name: str) -> bool:
@@ -82,7 +81,8 @@ class Storage:
         )
         for job in call.world.jobs.all("braket"):
             if job.facts["bucket"] == bucket and _is_written(call, job):
-                yield f"{job.facts['directory']}/{_RESULT}"
+                inline = call.switch("program_set_results") == "inline"
+                yield from (f"{job.facts['directory']}/{path}" for path in results.paths(job, inline=inline))
 
     async def put(self, call: Call) -> Response:
         """PutObject, also with a body in signed chunks."""
@@ -111,17 +111,16 @@ class Storage:
         stored: Any = call.world.shelf("braket", "objects").get(f"{bucket}/{key}")
         if stored is not None:
             return base64.b64decode(stored["body"])
-        directory, _, name = key.rpartition("/")
-        arn = call.world.shelf("braket", "results").get(f"{bucket}/{directory}", {}).get("arn", "")
-        job = call.world.jobs.get(arn)
-        if name != _RESULT or job is None or job.deleted:
+        job, path = _written_by(call, bucket, key)
+        if job is None or job.deleted:
             return None
         await call.world.observe([job])
         if not _is_written(call, job):
             return None
         device = DEVICES[job.facts["deviceArn"]]
         only = device.name in str(call.switch("probabilities_only")).split(",")
-        return results.body(job, probabilities_only=only)
+        inline = call.switch("program_set_results") == "inline"
+        return results.body(job, path, probabilities_only=only, inline=inline)
 
     async def delete(self, call: Call) -> Response:
         """DeleteObject; results of tasks stay."""
@@ -140,6 +139,16 @@ def _guarded(handler: Callable[[Call], Awaitable[Response]]) -> Callable[[Call],
         return await handler(call)
 
     return guarded
+
+
+def _written_by(call: Call, bucket: str, key: str) -> tuple[Job | None, str]:
+    """The task whose directory a key lies in, and the rest of the key."""
+    parts = key.split("/")
+    known = call.world.shelf("braket", "results")
+    for place in range(len(parts) - 1, 0, -1):
+        if entry := known.get(f"{bucket}/{'/'.join(parts[:place])}"):
+            return call.world.jobs.get(entry["arn"]), "/".join(parts[place:])
+    return None, ""
 
 
 def _is_written(call: Call, job: Job) -> bool:

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import uuid
+from collections.abc import Sequence
 from typing import Any
 
 from starlette.responses import JSONResponse, Response
 
 from qflows.sandbox.braket import render
-from qflows.sandbox.braket.account import check_spending, region_of, see_device
-from qflows.sandbox.braket.action import Action, bad, take_apart
+from qflows.sandbox.braket.account import account_of, check_spending, region_of, see_device, sets_of
+from qflows.sandbox.braket.action import Action, Rules, bad, take_apart
 from qflows.sandbox.braket.contract import check_request
-from qflows.sandbox.braket.devices import ACCOUNT, Device
+from qflows.sandbox.braket.devices import Device
 from qflows.sandbox.braket.storage import has_bucket
+from qflows.sandbox.braket.windows import opens_at, windows_of
 from qflows.sandbox.errors import Refusal
 from qflows.sandbox.jobs import Job, Work
 from qflows.sandbox.vendor import Call, Route
@@ -40,7 +43,7 @@ class Tasks:
         """CreateQuantumTask, with the client token as the switches say."""
         document = check_request("CreateQuantumTask", call.document())
         region = region_of(call)
-        token = f"{region}/{document['clientToken']}"
+        token = f"{region}/{account_of(call)}/{document['clientToken']}"
         known = self._known(call, token, document)
         if known is None:
             known = self._accept(call, document, region, token).id
@@ -65,14 +68,20 @@ class Tasks:
 
     def _accept(self, call: Call, document: dict[str, Any], region: str, token: str) -> Job:
         device = see_device(call, document["deviceArn"], region)
-        takes_sets = device.name in str(call.switch("program_sets")).split(",")
-        action = take_apart(document["action"], device, document["shots"], takes_sets=takes_sets, switch=call.switch)
+        experimental = (document.get("experimentalCapabilities") or {}).get("enabled") == "ALL"
+        rules = Rules(device, sets_of(call, device), experimental, call.switch)
+        action = take_apart(document["action"], document["shots"], rules)
+        _check_prefix(document["outputS3KeyPrefix"])
         failure = self._check_bucket(call, document["outputS3Bucket"])
+        _check_reservation(document.get("associations") or (), device)
+        _check_quota(call, device, region)
         check_spending(call, device, document["shots"], has_reservation=bool(document.get("associations")))
         task_id = str(uuid.uuid4())
-        arn = f"arn:aws:braket:{region}:{ACCOUNT}:quantum-task/{task_id}"
+        arn = f"arn:aws:braket:{region}:{account_of(call)}:quantum-task/{task_id}"
         job = call.new_job(arn, request={"action": document["action"]}, key=client_key(document))
         job.facts = self._facts(document, task_id, region, action)
+        job.facts["account"] = account_of(call)
+        job.not_before = opens_at(windows_of(call, device), job.created_at)
         job.work = self._work(call, device, action, job)
         if failure:
             job.injected = {"code": "FAILED", "message": failure, "children": None}
@@ -84,7 +93,7 @@ class Tasks:
         return job
 
     def _check_bucket(self, call: Call, bucket: str) -> str | None:
-        """What becomes of a task without a bucket is not documented: by switch."""
+        """A bucket that is not there refuses the submission; the older choices stay, by switch."""
         if has_bucket(call, bucket):
             return None
         choice = call.switch("missing_bucket")
@@ -108,11 +117,8 @@ class Tasks:
             "is_set": action.is_set,
             "place": [list(place) for place in action.place],
             "cancelling_reads": 0,
-            "actionMetadata": {
-                "actionType": action.kind,
-                "programCount": len(action.programs),
-                "executableCount": len(action.executables),
-            },
+            "experimental": document.get("experimentalCapabilities"),
+            "actionMetadata": {"actionType": action.kind} | _sizes(action),
         }
 
     def _work(self, call: Call, device: Device, action: Action, job: Job) -> Work:
@@ -150,7 +156,9 @@ class Tasks:
             job.facts["cancelling_reads"] = call.switch("cancelling_reads")
             call.world.remember(job)
         elif job.outcome != "cancelled" and call.switch("cancel_terminal") == "conflict":
-            raise Refusal(409, "the task has ended", code="ConflictException")
+            word = render.status(call, job)
+            said = f"Amazon Braket cannot cancel a quantum task in the {word} status"
+            raise Refusal(409, said, code="ConflictException")
         word = "CANCELLING" if job.facts["cancelling_reads"] else "CANCELLED"
         return render.answer("CancelQuantumTask", {"quantumTaskArn": arn, "cancellationStatus": word})
 
@@ -175,8 +183,53 @@ class Tasks:
         return render.answer("ListTagsForResource", {"tags": find(call, call.params["arn"]).facts["tags"]})
 
 
+# botocore 1.44.8 and amazon-braket-examples, 2025-11: what a prefix may not hold
+_NO_PREFIX = re.compile(r"\.\.?/|[{}\[\]<>\\|^~`%#\"\x80-\xff]")
+_RESERVATION = re.compile(r"arn:aws:braket:([a-z0-9-]+):\d{12}:reservation/[\w-]+")
+
+
+def _check_prefix(prefix: str) -> None:
+    if found := _NO_PREFIX.search(prefix):
+        raise bad(f"outputS3KeyPrefix must not hold {found[0]!r}")
+
+
+def _check_reservation(associations: Sequence[dict[str, Any]], device: Device) -> None:
+    """Wording: integration tests of amazon-braket-sdk, 2026-08."""
+    if not associations:
+        return
+    if not device.is_qpu:
+        raise bad(f"Braket Direct is not supported for {device.name}")
+    match = _RESERVATION.fullmatch(associations[0]["arn"])
+    if not match or match[1] != device.region:
+        raise bad("Reservation arn is invalid")
+
+
+def _check_quota(call: Call, device: Device, region: str) -> None:
+    """Tasks at work on a managed simulator at once, per account and region."""
+    most, clock = call.switch("concurrent_tasks"), call.world.clock
+    if device.is_qpu or not most or clock.pace.mode == "instant":
+        return
+    mine = {"deviceArn": device.arn, "region": region, "account": account_of(call)}
+    unfinished = 0
+    for job in call.world.jobs.newest_first("braket"):
+        if job.is_terminal or any(job.facts[name] != value for name, value in mine.items()):
+            continue
+        if clock.phase(created_at=job.created_at, reads=job.reads, released=job.released) != "due":
+            unfinished += 1
+        if unfinished >= most:
+            said = f"the account has {most} unfinished tasks on {device.name} in {region}"
+            raise Refusal(402, said, code="ServiceQuotaExceededException")
+
+
+def _sizes(action: Action) -> dict[str, int]:
+    """A plain task names neither (captured answers)."""
+    return {"programCount": len(action.programs), "executableCount": len(action.executables)} if action.is_set else {}
+
+
 def find(call: Call, arn: str) -> Job:
-    """The task of an ARN, if its region is the caller's. Raises Refusal(404)."""
+    """The task of an ARN, if its region is the caller's. Raises Refusal(404), and 403 for another account's."""
+    if (number := arn.split(":")[4:5]) and number[0] != account_of(call) and call.switch("foreign_task") == "denied":
+        raise Refusal(403, f"no access to {arn}", code="AccessDeniedException")
     job = call.world.jobs.get(arn)
     if job is None or job.deleted or job.vendor != "braket" or job.facts["region"] != region_of(call):
         raise Refusal(404, f"no quantum task {arn}", code="ResourceNotFoundException")

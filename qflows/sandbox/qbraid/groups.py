@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from qflows.sandbox.errors import Refusal
 from qflows.sandbox.jobs import Job
-from qflows.sandbox.qbraid import render, submission
+from qflows.sandbox.qbraid import accounts, render, submission
 from qflows.sandbox.vendor import Call, Route
 from qflows.sandbox.world import Shelf
 
@@ -39,7 +39,7 @@ class Groups:
 
     def _find(self, call: Call, qrn: str) -> dict[str, Any]:
         group = self._shelf(call).get(qrn)
-        if group is None:
+        if group is None or not accounts.is_visible(call, group.get("account")):
             raise Refusal(404, "group not found", code="NOT_FOUND")
         return group
 
@@ -50,7 +50,8 @@ class Groups:
     async def _refresh(self, call: Call, group: dict[str, Any]) -> list[Job]:
         """Apply the time to live and what the members did. Returns the members."""
         members = self._members(call, group)
-        await call.world.observe(members)
+        if call.switch("list_refreshes"):
+            await call.world.observe(members)
         before = group["status"]
         if before == "OPEN" and call.world.clock.now() >= group["created_at"] + group["maxTTL"]:
             group["status"] = "CLOSED"
@@ -122,6 +123,7 @@ class Groups:
             "metadata": metadata,
             "maxTTL": submission.read_ttl(body),
             "created_at": call.world.clock.now(),
+            "account": accounts.account_of(call),
             "jobs": [],
         }
         self._shelf(call).put(group["qrn"], group)
@@ -132,19 +134,15 @@ class Groups:
         status = call.query.get("status")
         if status is not None and status not in STATUSES:
             raise submission.bad("query", "status", message=f"must be one of {', '.join(STATUSES)}")
-        numbers = {}
-        for name, default, most in (("page", 1, 10**9), ("limit", PAGE, MAX_PAGE)):
-            text = call.query.get(name, str(default))
-            if not text.isdecimal() or not 1 <= int(text) <= most:
-                raise submission.bad("query", name, message=f"must be a whole number in 1..{most}")
-            numbers[name] = int(text)
+        limit, number = submission.whole(call, "limit", PAGE, MAX_PAGE), submission.whole(call, "page", 1, 10**9)
         found = []
         for group in reversed(list(self._shelf(call).values())):
+            if not accounts.is_visible(call, group.get("account")):
+                continue
             members = await self._refresh(call, group)
             if status in (None, group["status"]):
                 found.append(self._document(call, group, members))
-        start = (numbers["page"] - 1) * numbers["limit"]
-        return render.ok(found[start : start + numbers["limit"]])
+        return render.ok(found[(number - 1) * limit : number * limit])
 
     async def get(self, call: Call) -> Response:
         """One group."""
@@ -162,7 +160,8 @@ class Groups:
         """The members, in order of enrolment."""
         group = self._find(call, call.params["qrn"])
         members = await self._refresh(call, group)
-        await call.observe(members)
+        if call.switch("list_refreshes"):
+            await call.observe(members)
         shown = [render.job(call, job) for job in call.listed(members)]
         if not shown and call.switch("group_no_jobs") == "null":
             return render.ok(None)
@@ -184,6 +183,7 @@ class Groups:
         members = await self._refresh(call, group)
         if group["status"] in OVER:
             raise Refusal(409, f"group is {group['status']}", code="GROUP_ALREADY_CLOSED")
+        await call.world.observe(members)  # what is over at its device cannot be cancelled, seen or not
         for job in members:
             self.cancel_job(call, job)
         group["status"] = "CANCELLED"

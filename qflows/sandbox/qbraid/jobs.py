@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import uuid
+import secrets
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,9 +11,9 @@ from starlette.responses import Response
 
 from qflows.sandbox.errors import Refusal
 from qflows.sandbox.jobs import Job, Work
-from qflows.sandbox.qbraid import catalog, render, submission
+from qflows.sandbox.qbraid import accounts, catalog, render, submission
 from qflows.sandbox.qbraid.groups import Groups
-from qflows.sandbox.qbraid.submission import Submission
+from qflows.sandbox.qbraid.submission import Submission, whole
 from qflows.sandbox.vendor import Call, Route
 
 PAGE, MAX_PAGE = 50, 100
@@ -51,9 +51,13 @@ class Jobs:
     async def submit(self, call: Call) -> Response:
         """Accept a job: 201 with the RuntimeJob, or with `{jobQrn, status}` alone."""
         wanted = submission.read(call)
+        if call.switch("refused_as_201"):
+            return render.refused_as_201()
         if wanted.group is not None:
             self._groups.check_open(call, wanted.group)
-        estimate = catalog.price(wanted.device, wanted.shots, len(wanted.programs))
+        circuits = len(wanted.programs)
+        seconds = float(call.switch("estimated_s")) * circuits
+        estimate = catalog.price(wanted.device, wanted.shots, circuits, seconds)
         if refused := self._out_of_credits(call, estimate):
             return refused
         job = self._new(call, wanted, estimate)
@@ -62,15 +66,21 @@ class Jobs:
             self._groups.join(call, wanted.group, job)
         if call.switch("submit_body") == "lean":
             return render.ok({"jobQrn": job.id, "status": "INITIALIZING"}, 201)
-        body = render.job(call, job) | {"status": "INITIALIZING", "statusMsg": None, "cost": None}
-        return render.ok(body | {"timeStamps": {"createdAt": render.moment(job.created_at)}}, 201)
+        return render.ok(render.accepted(job), 201)
 
     def _new(self, call: Call, wanted: Submission, estimate: float) -> Job:
-        qrn = f"{wanted.device.qrn}-{uuid.uuid4().hex[:4]}-qjob-{uuid.uuid4().hex[:20]}"
+        account = accounts.account_of(call)
+        if call.switch("job_context") == "personal":
+            account = accounts.personal(account)
+        # as recorded: the context, then an object id, which begins with the second in which it was made
+        moment = f"{int(call.world.clock.now()):08x}"
+        qrn = f"{wanted.device.qrn}-{account}-qjob-{moment}{secrets.token_hex(8)}"
         document = call.document()
         job = call.new_job(qrn, request=document, key=submission.client_key(document))
         job.facts = {
+            "account": account,
             "device": wanted.device.qrn,
+            "circuits": len(wanted.programs),
             "is_batch": wanted.is_batch,
             "shots": wanted.shots,
             "name": wanted.name,
@@ -102,37 +112,48 @@ class Jobs:
         return render.error(refusal, as_detail=False, details=details)
 
     def balance(self, call: Call) -> float:
-        """Credits left: failed and cancelled jobs cost nothing."""
-        jobs = call.world.jobs.all("qbraid")
-        return float(call.switch("credits")) - sum(
-            job.facts["estimate"] for job in jobs if job.outcome not in ("failed", "cancelled")
-        )
+        """Credits left: estimates of unfinished jobs are held, failed and cancelled ones cost nothing."""
+        account = accounts.account_of(call)
+        owners = {account, accounts.personal(account)}
+        mine = (job for job in call.world.jobs.all("qbraid") if job.facts["account"] in owners)
+        held = 0.0
+        for job in mine:
+            charged = render.cost(call, job)
+            held += job.facts["estimate"] if charged is None else charged
+        return round(float(call.switch("credits")) - held, 6)
 
     # -- reading -----------------------------------------------------------------------------------------------
 
     def _find(self, call: Call, qrn: str | None = None) -> Job:
         job = call.world.jobs.get(qrn or call.params["qrn"])
         if job is None or job.deleted or job.vendor != "qbraid":
-            raise Refusal(404, "job not found", code="NOT_FOUND")
+            raise Refusal(404, "Job not found", code="NOT_FOUND")
+        if not accounts.is_visible(call, job.facts["account"]):
+            status = 403 if call.switch("job_context") == "personal" else int(call.switch("foreign_job_status"))
+            if status == 404:
+                raise Refusal(404, "Job not found", code="NOT_FOUND")
+            raise Refusal(status, "You do not have access to this job", code="FORBIDDEN")
         return job
 
     async def get(self, call: Call) -> Response:
         """The RuntimeJob."""
         job = self._find(call)
         await call.observe([job])
+        render.refresh(call, job)
         return render.ok(_shown(call, job))
 
     async def list(self, call: Call) -> Response:
         """A page of jobs with `pagination`. Filters as on the REST page; `status` beats `statusGroup`."""
-        limit, number = _whole(call, "limit", PAGE, MAX_PAGE), _whole(call, "page", 1, 10**9)
+        limit, number = whole(call, "limit", PAGE, MAX_PAGE), whole(call, "page", 1, 10**9)
         statuses = self._statuses(call)
-        if statuses is not None:
+        if call.switch("list_refreshes") and statuses is not None:
             await call.world.observe([job for job in call.world.jobs.all("qbraid") if not job.is_terminal])
         chosen = [
             job for job in call.listed(self._candidates(call)) if statuses is None or render.word(call, job) in statuses
         ]
         page = chosen[(number - 1) * limit : number * limit]
-        await call.observe(page)
+        if call.switch("list_refreshes"):
+            await call.observe(page)
         pages = -(-len(chosen) // limit)
         pagination = {
             "page": number,
@@ -170,7 +191,8 @@ class Jobs:
         for job in pool:
             device = catalog.DEVICES[job.facts["device"]]
             if (
-                query.get("vendor") in (None, "all", device.vendor)
+                accounts.is_visible(call, job.facts["account"])
+                and query.get("vendor") in (None, "all", device.vendor)
                 and query.get("provider") in (None, "all", device.provider)
                 and _bears(call, job.facts["tags"], wanted)
                 and (search is None or search in f"{job.id} {job.facts['name'] or ''}")
@@ -189,7 +211,7 @@ class Jobs:
         await call.world.observe([job])
         status = render.word(call, job)
         refuses_failed = status == "FAILED" and call.switch("failed_result") == "refuse"
-        if status not in ("COMPLETED", "FAILED") or refuses_failed:
+        if status not in ("COMPLETED", "FAILED") or refuses_failed or call.switch("broken_result"):
             raise Refusal(call.switch("no_result_status"), f"job is {status}", code="RESULT_NOT_AVAILABLE")
         return render.ok(render.result(call, job))
 
@@ -201,7 +223,7 @@ class Jobs:
         """What ran: there is no compiler here, so a finished job on a QPU shows what was submitted."""
         job = self._find(call)
         await call.world.observe([job])
-        if catalog.DEVICES[job.facts["device"]].is_simulator:
+        if catalog.DEVICES[job.facts["device"]].is_simulator or not call.switch("compiled_text"):
             raise Refusal(404, "no compiled program", code="NOT_FOUND")
         if call.phase(job) != "done":
             raise Refusal(409, "not yet available", code="CONFLICT")
@@ -210,13 +232,17 @@ class Jobs:
     # -- changes -----------------------------------------------------------------------------------------------
 
     async def cancel(self, call: Call) -> Response:
-        """202; 400 for a finished job."""
+        """202; 409 for a job that is initializing, 400 for a finished one."""
         job = self._find(call)
+        if job.facts.get("word", "INITIALIZING") == "INITIALIZING" and render.is_initializing(call, job):
+            text = f"Job {job.id} is still initializing and cannot be cancelled yet. Please try again in a few moments."
+            raise Refusal(409, text, code="JOB_CANCEL_CONFLICT")
         await call.world.observe([job])
         if job.is_terminal:
-            raise Refusal(400, f"job is {render.word(call, job)}", code="BAD_REQUEST")
+            raise Refusal(400, f"Job is {render.present_word(call, job)}", code="BAD_REQUEST")
         self._groups.cancel_job(call, job)
-        return render.ok({"message": "cancelling", "jobQrn": job.id, "status": "CANCELLING"}, 202)
+        done = {"message": "Job cancellation initiated successfully", "jobQrn": job.id, "status": "CANCELLING"}
+        return render.ok(done, 202)
 
     async def delete(self, call: Call) -> Response:
         """Delete a job's record."""
@@ -244,12 +270,14 @@ class Jobs:
         qrn = call.query.get("deviceQrn", "")
         device = catalog.DEVICES.get(qrn)
         if device is None:
-            raise Refusal(404, "device not found", code="NOT_FOUND")
+            raise Refusal(404, f"Device not found: {qrn}", code="NOT_FOUND")
+        if device.is_linked:  # the linked account pays, so qBraid itself asks for nothing
+            return render.ok({"pricingAvailable": True, "deviceQrn": qrn, "estimatedCost": 0, "shots": 1000})
         if not device.has_price:
             reason = {"pricingAvailable": False, "deviceQrn": qrn, "reason": "dynamic_pricing_unavailable"}
             return render.ok(reason)
-        shots = _whole(call, "shots", 1000, 10**9)
-        quote = catalog.price(device, shots)
+        shots = whole(call, "shots", 1000, 10**9)
+        quote = catalog.price(device, shots, 1, float(call.switch("estimated_s")))
         return render.ok({"pricingAvailable": True, "deviceQrn": qrn, "estimatedCost": quote, "shots": shots})
 
 
@@ -258,13 +286,6 @@ def _shown(call: Call, job: Job) -> dict[str, Any]:
     if job.facts.pop("shows_cancelling", False):
         call.world.remember(job)  # one read has seen it on its way
     return body
-
-
-def _whole(call: Call, name: str, default: int, most: int) -> int:
-    text = call.query.get(name, str(default))
-    if not text.isdecimal() or not 1 <= int(text) <= most:
-        raise submission.bad("query", name, message=f"must be a whole number in 1..{most}")
-    return int(text)
 
 
 def _tags(call: Call) -> dict[str, Any]:

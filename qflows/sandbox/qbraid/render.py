@@ -24,12 +24,17 @@ STATUS = {
 PENDING = ("INITIALIZING", "VALIDATING", "QUEUED", "RUNNING", "CANCELLING", "UNKNOWN")
 RETURNED = ("COMPLETED", "FAILED", "CANCELLED")
 STATUSES = (*PENDING, *RETURNED, "HOLD")
-CODES = {401: "UNAUTHORIZED", 403: "FORBIDDEN", 404: "NOT_FOUND", 409: "CONFLICT", 429: "RATE_LIMITED"}
+CODES = {401: "NO_VALID_AUTHENTICATION", 403: "FORBIDDEN", 404: "NOT_FOUND", 409: "CONFLICT", 429: "RATE_LIMITED"}
 
 
 def ok(data: Any, status: int = 200, **more: Any) -> Response:
     """The envelope of a success."""
     return JSONResponse({"success": True, "data": data, **more}, status)
+
+
+def refused_as_201() -> Response:
+    """The 201 of a submission that was not taken."""
+    return JSONResponse({"success": False, "data": {}}, 201)
 
 
 def error(refusal: Refusal, *, as_detail: bool, details: Mapping[str, Any] | None = None) -> Response:
@@ -63,11 +68,13 @@ def circuits(job: Job) -> list[dict[str, Any]]:
     ]
 
 
-def word(call: Call, job: Job) -> str:
-    """The status this request may see."""
+def present_word(call: Call, job: Job) -> str:
+    """The status as it is now, whoever has asked before."""
     phase = call.phase(job)
     if phase == "cancelled" and job.facts.get("shows_cancelling"):
         return "CANCELLING"
+    if phase == "queued" and is_initializing(call, job):
+        return "INITIALIZING"
     if phase == "done" and job.facts["is_batch"]:
         failed = ["error" in outcome for outcome in circuits(job)]
         if all(failed) or (any(failed) and call.switch("mixed_batch") == "FAILED"):
@@ -75,6 +82,27 @@ def word(call: Call, job: Job) -> str:
     if phase == "done" and call.switch("finished_as"):
         return call.switch("finished_as")
     return STATUS[phase]
+
+
+def is_initializing(call: Call, job: Job) -> bool:
+    """True for the first moments of a job, in which it cannot be cancelled."""
+    return call.world.clock.now() < job.created_at + float(call.switch("initializing_s"))
+
+
+def refresh(call: Call, job: Job) -> None:
+    """What a read by id does: the status is fetched from the device's vendor and kept."""
+    found = present_word(call, job)
+    if job.facts.get("word") != found:
+        job.facts["word"] = found
+        job.facts["updated_at"] = call.world.clock.now()
+        call.world.remember(job)
+
+
+def word(call: Call, job: Job) -> str:
+    """The status this request may see: that of the last read by id, or the present one where lists refresh."""
+    if call.switch("list_refreshes") or any(fault.kind == "stale" for fault in call.faults):
+        return present_word(call, job)
+    return job.facts.get("word", "INITIALIZING")
 
 
 def message(call: Call, job: Job) -> str | None:
@@ -93,66 +121,94 @@ def message(call: Call, job: Job) -> str | None:
 
 
 def cost(call: Call, job: Job) -> float | None:
-    """Credits billed: the estimate of a completed job, nothing for the others."""
+    """Credits charged: of a completed job what it took, of the others nothing. None before the end."""
     status = word(call, job)
     if status in ("COMPLETED", "HOLD"):
-        return job.facts["estimate"]
-    if status in RETURNED:
-        return None if call.switch("final_costs") == "null" else 0.0
-    return None
+        facts = job.facts
+        seconds = float(call.switch("billed_s")) * facts["circuits"]
+        return catalog.price(catalog.DEVICES[facts["device"]], facts["shots"], facts["circuits"], seconds)
+    return 0.0 if status in RETURNED else None
 
 
-def times(call: Call, job: Job) -> dict[str, Any] | None:
-    """Creation, end and duration (ms), as far as they are past."""
-    found: dict[str, Any] = {"createdAt": moment(job.created_at)}
-    status = word(call, job)
+def times(call: Call, job: Job) -> dict[str, Any]:
+    """Creation, end and duration (ms), as far as they are past. The creation moves, as recorded."""
+    status, moves = word(call, job), call.switch("moving_created_at")
     if status not in RETURNED and status != "HOLD":
-        return found
-    if status != "COMPLETED" and call.switch("final_costs") == "null":
-        return None
+        shift = 0.775 if moves and status != "INITIALIZING" else 0.0
+        return {"createdAt": moment(job.created_at + shift)}
     ended = job.ended_at if job.ended_at is not None else job.created_at
-    return found | {"endedAt": moment(ended), "executionDuration": max(0, round((ended - job.created_at) * 1000))}
+    started = float(int(ended)) if moves else job.created_at
+    return {
+        "createdAt": moment(started),
+        "endedAt": moment(ended),
+        "executionDuration": max(0, round((ended - job.created_at) * 1000)),
+    }
+
+
+def accepted(job: Job) -> dict[str, Any]:
+    """What POST /jobs answers: members that are unset are absent."""
+    device, facts = catalog.DEVICES[job.facts["device"]], job.facts
+    found = {
+        "jobQrn": job.id,
+        "name": facts["name"],
+        "status": "INITIALIZING",
+        "shots": facts["shots"],
+        "numCircuits": facts["circuits"],
+        "estimatedCost": facts["estimate"],
+        "experimentType": device.paradigm,
+        "vendor": device.vendor,
+        "deviceQrn": device.qrn,
+        "tags": facts["tags"],
+        "runtimeOptions": facts["options"],
+        "groupJobQrn": facts["group"],
+        "timeStamps": {"createdAt": _microseconds(job.created_at)},
+        "provider": device.provider,
+    }
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def _microseconds(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 def job(call: Call, job: Job) -> dict[str, Any]:
     """The RuntimeJob, with the members that platform listings ask for too."""
     device, facts = catalog.DEVICES[job.facts["device"]], job.facts
     status = word(call, job)
-    return {
-        "jobQrn": job.id,
-        "groupJobQrn": facts["group"],
-        "vendor": device.vendor,
-        "provider": device.provider,
-        "deviceQrn": device.qrn,
+    found = accepted(job) | {
         "status": status,
-        "statusMsg": message(call, job),
-        "experimentType": device.paradigm,
-        "queuePosition": facts["queue"] if status == "QUEUED" else None,
-        "estimatedCost": facts["estimate"],
-        "cost": cost(call, job),
-        "metadata": {},
-        "numCircuits": len(job.request["program"]) if facts["is_batch"] else 1,
-        "name": facts["name"],
-        "shots": facts["shots"],
-        "tags": facts["tags"],
-        "runtimeOptions": facts["options"],
+        "createdAt": moment(job.created_at),
+        "updatedAt": moment(facts.get("updated_at", job.created_at)),
         "timeStamps": times(call, job),
-        "organizationUserId": "u-sandbox",
+        "device": {
+            "qrn": device.qrn,
+            "name": device.name,
+            "deviceType": "SIMULATOR" if device.is_simulator else "QPU",
+            "vendor": device.vendor,
+            "status": device.status,
+        },
+        "organizationUserId": f"u-{facts['account']}",
         "deviceId": f"d-{device.qrn}",
         "providerId": f"p-{device.provider}",
         "gcsDestination": {"bucket": "sandbox", "directory": job.id},
     }
+    more = {"statusMsg": message(call, job), "cost": cost(call, job)}
+    if status == "QUEUED" and facts["queue"]:
+        more["queuePosition"] = facts["queue"]
+    found |= {name: value for name, value in more.items() if value is not None}
+    if status in ("FAILED", "CANCELLED") and call.switch("final_costs") == "null":
+        found |= {"cost": None, "timeStamps": None}
+    return found
 
 
 def result(call: Call, job: Job) -> dict[str, Any]:
     """The Result of a single job, or the BatchResult."""
     status = word(call, job)
-    stamps = times(call, job) or {"createdAt": moment(job.created_at)}
-    common = {"status": status, "cost": cost(call, job) or 0.0, "timeStamps": stamps}
+    common = {"status": status, "cost": _amount(call, cost(call, job) or 0.0), "timeStamps": times(call, job)}
     if not job.facts["is_batch"]:
         if status == "FAILED":
             return common | {"resultData": {"statusMsg": message(call, job)}}
-        return common | {"resultData": _data(call, job.result["counts"])}
+        return common | {"resultData": _data(call, job.result["counts"]) | _rows(call, job.result["counts"])}
     outcomes = circuits(job)
     if not outcomes:  # the job failed as a whole
         outcomes = [{"error": message(call, job)}] * len(job.request["program"])
@@ -162,13 +218,23 @@ def result(call: Call, job: Job) -> dict[str, Any]:
     entries = [
         {
             "status": "FAILED" if "error" in outcome else "COMPLETED",
-            "cost": 0.0 if "error" in outcome else share,
+            "cost": _amount(call, 0.0 if "error" in outcome else share),
             "timeStamps": {"createdAt": moment(job.created_at)},
             "resultData": _outcome_data(call, outcome),
         }
         for outcome in outcomes
     ]
     return common | {"results": entries}
+
+
+def _amount(call: Call, credits: float) -> str | float:
+    """A cost as results write it: text, as recorded, also as 0E-33."""
+    form = call.switch("result_cost_form")
+    if form == "number":
+        return credits
+    if form == "exponent":
+        return "0E-33" if not credits else f"{credits:.6E}"
+    return f"{credits:.6f}".rstrip("0").rstrip(".")
 
 
 def _outcome_data(call: Call, outcome: Mapping[str, Any]) -> dict[str, Any]:
@@ -184,5 +250,13 @@ def _data(call: Call, counts: Mapping[str, int]) -> dict[str, Any]:
     if form == "probabilities":
         return {"measurementProbabilities": shares}
     if form == "both":
-        return {"measurementCounts": dict(counts), "measurementProbabilities": shares}
-    return {"measurementCounts": dict(counts)}
+        return {"measurementCounts": dict(counts), "measurementProbabilities": shares, "seed": None}
+    return {"measurementCounts": dict(counts), "seed": None}
+
+
+def _rows(call: Call, counts: Mapping[str, int]) -> dict[str, Any]:
+    """Shots one by one, the first 100 at most, where the query asks for them."""
+    if call.query.get("includeMeasurements") != "true":
+        return {}
+    shots = [[int(bit) for bit in key.replace(" ", "")] for key, count in counts.items() for _ in range(count)]
+    return {"measurements": shots[:100]}

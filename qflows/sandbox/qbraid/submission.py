@@ -13,7 +13,7 @@ from qflows.sandbox.vendor import Call
 FORMATS = (
     "qasm2", "qasm3", "qir.bc", "qir.ll", "analog", "pulser.sequence", "quil", "ionq.circuit.v0", "problem", "gst",
 )  # fmt: skip
-MAX_CIRCUITS = 1_000
+MAX_CIRCUITS = 2_000
 MAX_TTL_S = 86_400
 DEFAULT_TTL_S = 3_600
 DEFAULT_SHOTS = 100
@@ -48,10 +48,13 @@ def read(call: Call) -> Submission:
     programs, is_batch = _programs(call, body.get("program"), device)
     shots = body.get("shots")
     shots = DEFAULT_SHOTS if shots is None else shots
-    if type(shots) is not int or shots < 1:
-        raise bad("body", "shots", message="must be a whole number above 0")
-    if shots > device.max_shots:
-        raise Refusal(400, f"shots {shots} above the device's {device.max_shots}", code="BAD_REQUEST")
+    if type(shots) is not int or shots < 0:
+        raise bad("body", "shots", message="must be a whole number from 0")
+    if not device.min_shots <= shots <= device.max_shots:
+        bounds = f"{device.min_shots} to {device.max_shots}"
+        raise Refusal(
+            call.switch("shots_status"), f"{device.name} takes {bounds} shots, not {shots}", code="BAD_REQUEST"
+        )
     for name in ("name", "groupJobQrn"):
         if not isinstance(body.get(name), str | None):
             raise bad("body", name, message="must be text")
@@ -74,12 +77,25 @@ def _device(call: Call, qrn: Any) -> Device:
         raise bad("body", "deviceQrn", message="is required")
     device = catalog.DEVICES.get(qrn)
     if device is None:
-        raise Refusal(call.switch("unknown_device_status"), f"device {qrn} not found", code="NOT_FOUND")
+        raise Refusal(call.switch("unknown_device_status"), f"Device not found: {qrn}", code="NOT_FOUND")
     if device.status != "ONLINE" and call.switch("offline_submit") == "refuse":
         raise Refusal(400, f"device {qrn} is {device.status}", code="DEVICE_UNAVAILABLE")
-    if not device.has_access:
+    if is_closed(call, device):
         raise Refusal(403, f"no access to device {qrn}", code="FORBIDDEN")
     return device
+
+
+def is_closed(call: Call, device: Device) -> bool:
+    """True for a device that the account may not use directly."""
+    return device.qrn in str(call.switch("closed_devices")).split(",")
+
+
+def whole(call: Call, name: str, default: int, most: int) -> int:
+    """A whole number of the query, 1 to `most`."""
+    text = call.query.get(name, str(default))
+    if not (text.isascii() and text.isdecimal()) or not 1 <= int(text) <= most:
+        raise bad("query", name, message=f"must be a whole number in 1..{most}")
+    return int(text)
 
 
 def _programs(call: Call, value: Any, device: Device) -> tuple[list[dict[str, Any]], bool]:

@@ -241,7 +241,7 @@ def test_partial_submit_keeps_earlier(desk: Sandbox) -> None:
 
 def test_batch_in_group_is_one_member_where_it_is_one_job(desk: Sandbox) -> None:
     with group() as g:
-        made = qflows.batch([BELL] * 3, device="qbraid-qir-sv", shots=20, run_key=RUN)
+        made = qflows.batch([BELL] * 3, device="qbraid-bell-1", shots=20, run_key=RUN)
     assert [job.key for job in g.jobs] == [part.job_key for part in made.parts]
     assert desk.admin.count_jobs("qbraid") == 1
     (member,) = g.results().values()

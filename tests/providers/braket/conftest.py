@@ -40,6 +40,6 @@ def connected_to() -> Callable[[str], BraketProvider]:
 
 @pytest.fixture
 def provider(sandbox: Sandbox, connected_to: Callable[[str], BraketProvider]) -> BraketProvider:
-    """The adapter on the emulator, whose QPUs make no errors here."""
-    sandbox.admin.switches("braket", qpu_noise=False)
+    """The adapter on the emulator, whose QPUs make no errors here, and whose simulators take any number of tasks."""
+    sandbox.admin.switches("braket", qpu_noise=False, concurrent_tasks=0)
     return connected_to(sandbox.url)

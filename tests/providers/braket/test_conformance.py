@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from braket_devices import ANKAA, FORTE, GARNET, SV1
+from braket_devices import CEPHEUS, FORTE, GARNET, SV1
 from conformance import bell, spec_of
 from probes import Target
 from remote_conformance import RemoteConformance
@@ -15,7 +15,7 @@ from qflows.providers.braket import wire
 
 
 class TestBraket(RemoteConformance):
-    sampling = (Target(SV1), Target(FORTE), Target(ANKAA), Target(GARNET))
+    sampling = (Target(SV1), Target(FORTE), Target(CEPHEUS), Target(GARNET))
     routes_submit, routes_poll, routes_result = "braket.submit", "braket.search", "braket.s3_get"
     unknown_id = "arn:aws:braket:us-east-1:123456789012:quantum-task/00000000-0000-4000-8000-000000000000"
     # botocore 1.44.5, QuantumTaskStatus

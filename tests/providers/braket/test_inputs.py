@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from braket_devices import ANKAA, FORTE, GARNET, SV1
+from braket_devices import CEPHEUS, FORTE, GARNET, SV1, described
 from conformance import key_of, run
 from probes import distribution, random_measured, total_variation, variation_bound
 from qiskit import QuantumCircuit
@@ -16,14 +16,15 @@ from qiskit.circuit import Parameter
 
 from qflows.errors import Unreadable
 from qflows.programs import Program, to_program
-from qflows.programs.to_openqasm import BRAKET, Dialect
 from qflows.protocol import JobSpec
-from qflows.providers.braket import wire
+from qflows.providers.braket import circuits, results
 from qflows.providers.braket.adapter import BraketProvider
+from qflows.providers.braket.devices import Device
 from qflows.sandbox import Sandbox
 
 # what compiles rx, cp and u away, so that inputs are expressions of the angles
-FEW_GATES = Dialect("braket", "", {name: BRAKET.gates[name] for name in ("h", "rz", "sx", "x", "cx")})
+FEW_GATES = Device.read(described(GARNET, "h", "rz", "v", "x", "cnot"))
+ALL_GATES = Device.read(described(GARNET, native=("rx", "prx")))
 
 
 def rotated(angle: float, qubit: int = 0) -> Program:
@@ -52,7 +53,7 @@ def actions(sandbox: Sandbox) -> list[dict[str, Any]]:
     return [json.loads(sandbox.admin.job(job["id"])["request"]["action"]) for job in jobs]
 
 
-@pytest.mark.parametrize("device", [SV1, FORTE, ANKAA, GARNET], ids=lambda arn: arn.rsplit("/", 1)[1])
+@pytest.mark.parametrize("device", [SV1, FORTE, CEPHEUS, GARNET], ids=lambda arn: arn.rsplit("/", 1)[1])
 def test_points_of_a_sweep_share_one_text_and_differ_in_inputs(
     provider: BraketProvider, sandbox: Sandbox, device: str
 ) -> None:
@@ -91,8 +92,8 @@ def test_failed_point_of_a_sweep_is_an_error_at_its_own_place(provider: BraketPr
     assert items[2].error.message == "ion lost"
 
 
-@pytest.mark.parametrize("gates", [BRAKET, FEW_GATES], ids=["all gates", "few gates"])
-def test_set_runs_on_braket_s_own_simulator_as_the_state_vector_says(gates: Dialect) -> None:
+@pytest.mark.parametrize("device", [ALL_GATES, FEW_GATES], ids=["all gates", "few gates"])
+def test_set_runs_on_braket_s_own_simulator_as_the_state_vector_says(device: Device) -> None:
     simulator = pytest.importorskip("braket.default_simulator")
     schema = pytest.importorskip("braket.ir.openqasm.program_set_v1")
     shots = 2000
@@ -101,11 +102,11 @@ def test_set_runs_on_braket_s_own_simulator_as_the_state_vector_says(gates: Dial
         points = [np.random.default_rng([seed, k]).uniform(-7, 7, len(values)).tolist() for k in range(3)]
         programs = [to_program(circuit, point) for point in points]
         wanted = spec(*programs, device=GARNET, shots=shots)
-        action = schema.ProgramSet.parse_raw(json.dumps(wire.action(wanted, gates)))
+        action = schema.ProgramSet.parse_raw(json.dumps(circuits.action(wanted, device)))
         assert action.num_executables == len(programs)
         assert action.num_programs == (1 if any("input" in member.source for member in action.programs) else 3)
         answer = simulator.StateVectorSimulator().run(action, shots=shots * len(programs))
-        found = wire.items(wanted, json.loads(answer.json()))
+        found = results.items(wanted, json.loads(answer.json()))
         for point, item in zip(points, found, strict=True):
             exact = _exact(circuit, point)
             assert item.counts is not None
@@ -132,14 +133,14 @@ def test_compiled_sweep_has_one_text_for_all_points() -> None:
     circuit.measure([0, 1], [0, 1])
     # zero and pi are where a compiler that knew the values would leave gates out
     points = [to_program(circuit, point) for point in ([0.0, 0.0, 0.0], [math.pi, 0.0, math.pi], [0.3, 0.5, 0.7])]
-    texts = {wire.source_of(program, spec(program), FEW_GATES)[0] for program in points}
+    texts = {circuits.source_of(program, spec(program), FEW_GATES)[0] for program in points}
     assert len(texts) == 1
 
 
 @pytest.mark.parametrize("option", ["literal_angles", "verbatim"])
 def test_angles_are_in_the_text_where_inputs_are_not_wanted(option: str) -> None:
     programs = (rotated(0.5), rotated(0.25))
-    action = wire.action(spec(*programs, device=GARNET, **{option: True}), BRAKET)
+    action = circuits.action(spec(*programs, device=GARNET, **{option: True}), ALL_GATES)
     assert [member["inputs"] for member in action["programs"]] == [{}, {}]
     assert ["rx(0.5)" in action["programs"][0]["source"], "rx(0.25)" in action["programs"][1]["source"]] == [True] * 2
 
@@ -151,7 +152,7 @@ def test_result_of_another_arrangement_is_unreadable() -> None:
     def document(*places: int) -> dict[str, Any]:
         return {"programResults": [{"executableResults": [row | {"inputsIndex": place} for place in places]}]}
 
-    assert len(wire.items(wanted, document(1, 0))) == 2
+    assert len(results.items(wanted, document(1, 0))) == 2
     for wrong in (document(0), document(0, 0), document(0, 2), {"programResults": []}):
         with pytest.raises(Unreadable):
-            wire.items(wanted, wrong)
+            results.items(wanted, wrong)

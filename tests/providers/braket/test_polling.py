@@ -23,6 +23,12 @@ SEARCH = "braket.search"
 Connected = Callable[[str], BraketProvider]
 
 
+@pytest.fixture(autouse=True)
+def no_quota(sandbox: Sandbox) -> None:
+    """Hundreds of tasks wait here at once."""
+    sandbox.admin.switches("braket", concurrent_tasks=0)
+
+
 def spec(device: str = SV1) -> JobSpec:
     return JobSpec("braket", device, (bell(),), 10)
 

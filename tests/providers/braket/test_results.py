@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from braket_devices import ANKAA, BUCKET, FORTE, GARNET, RETIRED, SV1
+from braket_devices import BUCKET, CEPHEUS, FORTE, GARNET, RETIRED, SV1
 from conformance import bell, key_of, run, wait
 from qiskit import QuantumCircuit
 from qiskit.circuit import Gate
@@ -22,7 +22,7 @@ from qflows.ledger import Ledger, reads
 from qflows.ledger.intents import Intent, Want
 from qflows.programs import Program, to_program
 from qflows.protocol import JobSpec, Phase
-from qflows.providers.braket import wire
+from qflows.providers.braket import circuits, results, wire
 from qflows.providers.braket.adapter import BraketProvider
 from qflows.sandbox import Sandbox
 from qflows.states import JobStatus
@@ -109,18 +109,18 @@ def test_program_sets_are_split_below_a_device_s_shots_and_executables(
     limits = job_limits(provider, provider.limits(GARNET).max_programs, as_batch=None, max_circuits=None)
     base = spec(device=GARNET)
     planned = plan(base, [bell()] * 120, [20_000] * 120, limits)
-    assert [len(indices) for indices, _ in planned.specs] == [50, 50, 20]
+    assert [len(indices) for indices, _ in planned.specs] == [10] * 12
     assert [len(indices) for indices, _ in plan(base, [bell()] * 120, [10] * 120, limits).specs] == [100, 20]
     assert provider.submit(planned.specs[0][1], key_of("largest set")).vendor_id
-    with pytest.raises(Refused, match="lower max_circuits to 50"):
-        provider.submit(spec(*[bell()] * 51, device=GARNET, shots=20_000), key_of("too many shots"))
+    with pytest.raises(Refused, match="at most 10 programs"):
+        provider.submit(spec(*[bell()] * 11, device=GARNET, shots=20_000), key_of("too many shots"))
     assert sandbox.admin.requests("braket.submit") == 1
 
 
 # -- gates and options -----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("device", [FORTE, ANKAA, GARNET])
+@pytest.mark.parametrize("device", [FORTE, CEPHEUS, GARNET])
 def test_gates_the_device_lacks_are_compiled_away(provider: BraketProvider, sandbox: Sandbox, device: str) -> None:
     circuit = QuantumCircuit(3, 3)
     circuit.h(range(3))
@@ -151,11 +151,21 @@ def test_native_gates_run_verbatim_on_physical_qubits(provider: BraketProvider, 
 
 
 def test_gate_that_is_not_native_is_refused_in_verbatim(provider: BraketProvider) -> None:
+    circuit = QuantumCircuit(4, 2)
+    circuit.h(1)
+    circuit.measure([1, 2], [0, 1])
     with pytest.raises(Refused, match="not native"):
-        provider.submit(spec(bell(), device=GARNET, verbatim=True), key_of("foreign"))
-    circuit = QuantumCircuit(3, 1)
-    circuit.rccx(0, 1, 2)
-    circuit.measure(0, 0)
+        provider.submit(spec(to_program(circuit), device=GARNET, verbatim=True), key_of("foreign"))
+    circuit = QuantumCircuit(4, 2)
+    circuit.cz(2, 3)
+    circuit.measure([2, 3], [0, 1])
+    with pytest.raises(Refused, match="not connected"):
+        provider.submit(spec(to_program(circuit), device=GARNET, verbatim=True), key_of("apart"))
+    with pytest.raises(Refused, match="no qubit 0; it has 1-20"):
+        provider.submit(spec(bell(), device=GARNET, verbatim=True), key_of("hole"))
+    circuit = QuantumCircuit(4, 1)
+    circuit.rccx(1, 2, 3)
+    circuit.measure(1, 0)
     foreign = spec(to_program(circuit), device=GARNET, verbatim=True)
     with pytest.raises(ProgramRejected, match="rccx"):
         provider.check(foreign)
@@ -169,11 +179,11 @@ def test_device_parameters_are_read_by_braket_s_own_schemas(provider: BraketProv
 
     def request(device: str, **options: Any) -> dict[str, Any]:
         wanted = spec(device=device, shots=2500, **options)
-        return wire.request(wanted, "k" * 64, gates=wire.BRAKET, bucket=BUCKET, prefix="p")
+        return wire.request(wanted, "k" * 64, device=provider._device(device), bucket=BUCKET, prefix="p")
 
     mitigated = IonqDeviceParameters.parse_raw(request(FORTE, error_mitigation="debias")["deviceParameters"])
     assert type((mitigated.errorMitigation or [None])[0]).__name__ == "Debias"
-    RigettiDeviceParameters.parse_raw(request(ANKAA)["deviceParameters"])
+    RigettiDeviceParameters.parse_raw(request(CEPHEUS)["deviceParameters"])
     GateModelSimulatorDeviceParameters.parse_raw(request(GARNET)["deviceParameters"])
     assert "measure" in Schema.parse_raw(request(SV1)["action"]).source
 
@@ -181,7 +191,8 @@ def test_device_parameters_are_read_by_braket_s_own_schemas(provider: BraketProv
 def test_program_set_text_is_read_by_the_newer_schema(provider: BraketProvider) -> None:
     program_set = pytest.importorskip("braket.ir.openqasm.program_set_v1")
     wanted = spec(bell(), bell(), device=GARNET)
-    assert program_set.ProgramSet.parse_raw(json.dumps(wire.action(wanted, wire.BRAKET))).num_executables == 2
+    sent = json.dumps(circuits.action(wanted, provider._device(GARNET)))
+    assert program_set.ProgramSet.parse_raw(sent).num_executables == 2
 
 
 def test_reservation_travels_with_the_task_and_costs_nothing_extra(provider: BraketProvider, sandbox: Sandbox) -> None:
@@ -197,15 +208,15 @@ def test_probabilities_only_device_gives_whole_counts_that_add_up(provider: Brak
     circuit = QuantumCircuit(2, 2)
     circuit.ry(1.0, [0, 1])
     circuit.measure([0, 1], [0, 1])
-    (item,) = run(provider, spec(to_program(circuit), device=FORTE, shots=37), key_of("frequencies")).items
+    (item,) = run(provider, spec(to_program(circuit), device=FORTE, shots=137), key_of("frequencies")).items
     assert item.counts is not None
-    assert item.counts.shots == 37
+    assert item.counts.shots == 137
     assert item.probabilities == pytest.approx(item.counts.probabilities())
 
 
 def test_counts_of_frequencies_add_up_where_rounding_each_would_not() -> None:
-    assert wire.apportion({"00": 0.5, "11": 0.5}, 3) == {"00": 2, "11": 1}
-    assert wire.apportion({"0": 1 / 3, "1": 2 / 3}, 1000) == {"0": 333, "1": 667}
+    assert results.apportion({"00": 0.5, "11": 0.5}, 3) == {"00": 2, "11": 1}
+    assert results.apportion({"0": 1 / 3, "1": 2 / 3}, 1000) == {"0": 333, "1": 667}
 
 
 def test_memory_is_given_where_it_is_asked_for(provider: BraketProvider) -> None:
@@ -240,12 +251,12 @@ def test_own_openqasm_object_is_read_as_a_program(provider: BraketProvider) -> N
 )
 def test_result_outside_the_documented_shape_is_unreadable(document: Any) -> None:
     with pytest.raises(Unreadable):
-        wire.items(spec(bell()), document)
+        results.items(spec(bell()), document)
 
 
 def test_columns_are_placed_by_their_qubit_and_not_by_their_order() -> None:
     document = {"measurements": [[1, 0, 0]] * 4, "measuredQubits": [2, 0, 1]}
-    (item,) = wire.items(spec(flipped(2), shots=4), document)
+    (item,) = results.items(spec(flipped(2), shots=4), document)
     assert item.counts == {"100": 4}
 
 
@@ -281,7 +292,8 @@ def test_quota_and_access_are_refusals(provider: BraketProvider, sandbox: Sandbo
     assert (caught.value.http_status, caught.value.vendor_code) == (status, code)
 
 
-def test_missing_bucket_fails_the_task_with_its_name(provider: BraketProvider) -> None:
+def test_missing_bucket_fails_the_task_with_its_name(provider: BraketProvider, sandbox: Sandbox) -> None:
+    sandbox.admin.switches("braket", missing_bucket="fail_task")
     provider._account.bucket = "no-such-bucket"
     arn = provider.submit(spec(), key_of("bucket")).vendor_id
     look = wait(provider, [arn])[arn]

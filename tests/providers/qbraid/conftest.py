@@ -30,7 +30,7 @@ def connected_to() -> Callable[[str], Provider]:
     """From a base address to a provider with the canary as its key."""
 
     def connect(url: str) -> Provider:
-        return providers.connect("qbraid", {"api_key": CANARY, "api_url": f"{url}/api/v1"}, timeout_s=10)
+        return providers.connect("qbraid", {"api_key": CANARY, "api_url": f"{url}/api/v1"}, timeout_s=30)
 
     return connect
 

@@ -22,9 +22,11 @@ class TestQbraid(RemoteConformance):
     sampling = (
         Target(SIMULATOR),
         Target("qbraid:equal1:sim:bell-1"),
-        Target(SIMULATOR, {"noise_model": "depolarizing"}, noise=0.25),
+        Target("qbraid:equal1:sim:bell-1", {"noise_model": "bell-1"}, noise=0.25),
     )
+    random_shots = 2000  # as many as qir-sv takes
     routes_submit, routes_poll, routes_result = "qbraid.submit", "qbraid.list", "qbraid.results"
+    routes_status = "qbraid.get"
     # JobStatus of qbraid-core 0.6.37, read 2026-11
     status_words = {
         "INITIALIZING": Phase.QUEUED,
@@ -53,10 +55,18 @@ class TestQbraid(RemoteConformance):
     def refused_specs(self, provider: Provider) -> list[JobSpec]:
         mute = QuantumCircuit(1, 1)
         mute.h(0)
+        waits = QuantumCircuit(1, 1)
+        waits.x(0)
+        waits.delay(500, 0, unit="us")
+        waits.measure(0, 0)
         return [
             spec_of(provider, Target(SIMULATOR), bell(), shots=None),
             spec_of(provider, Target(SIMULATOR, {"resilience": 1}), bell(), shots=10),
             spec_of(provider, Target(SIMULATOR, {"bit_order": "sideways"}), bell(), shots=10),
             spec_of(provider, Target(SIMULATOR, {"runtime_options": "fast"}), bell(), shots=10),
+            spec_of(provider, Target(SIMULATOR, {"noise_model": 3}), bell(), shots=10),
+            spec_of(provider, Target("aws:iqm:qpu:garnet", {"noise_model": "ideal"}), bell(), shots=10),
+            spec_of(provider, Target(SIMULATOR, {"runtime_options": {"x": float("nan")}}), bell(), shots=10),
             spec_of(provider, Target(SIMULATOR), to_program(mute), shots=10),
+            spec_of(provider, Target(SIMULATOR), to_program(waits), shots=10),
         ]

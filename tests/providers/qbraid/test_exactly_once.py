@@ -23,7 +23,7 @@ from qflows.protocol import JobSpec
 from qflows.sandbox import Sandbox
 from qflows.states import JobStatus
 
-SIMULATOR = "qbraid:qbraid:sim:qir-sv"
+SIMULATOR, WITH_BATCHES = "qbraid:qbraid:sim:qir-sv", "qbraid:equal1:sim:bell-1"
 SUBMIT, LIST = "qbraid.submit", "qbraid.list"
 LAG_S, SETTLE_S = 0.06, 0.15
 Script = list[dict[str, Any]]
@@ -85,7 +85,8 @@ def connect(sandbox: Sandbox) -> Any:
 
 
 def intent(provider: Any, *, n_programs: int = 1) -> Intent:
-    spec = JobSpec("qbraid", SIMULATOR, tuple(bell(f"b{i}") for i in range(n_programs)), 50)
+    device = SIMULATOR if n_programs == 1 else WITH_BATCHES
+    spec = JobSpec("qbraid", device, tuple(bell(f"b{i}") for i in range(n_programs)), 50)
     return Intent(spec, Want("run", "attempt", "holder"), "qbraid-simulator", provider.account)
 
 
@@ -192,9 +193,9 @@ def test_look_up_stops_at_older_jobs_only_where_the_list_shows_its_order(
     spec = intent(provider).spec
     for i in range(200):
         provider.submit(spec, f"old-{i}")
-    sandbox.admin.advance(600)
+    sandbox.admin.advance(3 * 3600)
     provider.submit(spec, "new")
-    since = datetime.now(UTC) + timedelta(seconds=300)
+    since = datetime.now(UTC)
     found = provider.find_submitted(["new"], since=since, device_ids={SIMULATOR})
     assert len(found["new"]) == 1
     assert sandbox.admin.requests(LIST) == 1 + pages  # the first asked for the tag

@@ -10,6 +10,7 @@ import pytest
 from conformance import bell, counts_of, key_of, run, wait
 from probes import PROBES
 from qiskit import ClassicalRegister, QuantumCircuit, QuantumRegister
+from remote_conformance import CANARY
 
 from qflows.core.poller import Poller
 from qflows.core.submit import Submitter
@@ -23,7 +24,8 @@ from qflows.providers.qbraid import wire
 from qflows.sandbox import Sandbox
 from qflows.states import JobStatus
 
-SIMULATOR, QPU, NO_BATCH = "qbraid:qbraid:sim:qir-sv", "aws:rigetti:qpu:ankaa-3", "aws:aws:sim:sv1"
+# the only device of qBraid that takes batches, by its own device data
+SIMULATOR, QPU, NO_BATCH = "qbraid:equal1:sim:bell-1", "aws:rigetti:qpu:cepheus-1-108q", "qbraid:qbraid:sim:qir-sv"
 # bodies as recorded from a server that qbraid-core 0.6.37 accepted
 SINGLE = {
     "status": "COMPLETED",
@@ -214,6 +216,7 @@ def test_result_that_is_not_there_is_refused_and_never_none(
     else:
         sandbox.admin.clock("frozen")
     vendor_id = provider.submit(spec(), key_of(state)).vendor_id
+    sandbox.admin.advance(5)
     if state == "cancelled":
         provider.cancel(vendor_id)
         wait(provider, [vendor_id])
@@ -234,7 +237,7 @@ def test_missing_result_is_not_taken_for_a_missing_job(provider: Provider, sandb
 def test_deleted_job_is_absent_and_its_result_is_a_404(provider: Provider, sandbox: Sandbox) -> None:
     vendor_id = provider.submit(spec(), key_of("gone")).vendor_id
     url = f"{sandbox.url}/api/v1/jobs/{vendor_id}"
-    assert httpx.delete(url, headers={"X-API-Key": "t"}, trust_env=False).is_success
+    assert httpx.delete(url, headers={"X-API-Key": CANARY}, trust_env=False).is_success
     assert provider.poll([vendor_id]) == {}
     with pytest.raises(Refused) as caught:
         provider.result(vendor_id, spec(), key_of("gone"))
@@ -260,12 +263,13 @@ def test_cancelled_flow_job_ends_cancelled(provider: Provider, sandbox: Sandbox,
     [
         ("qbraid:nobody:sim:none", "NOT_FOUND", "QRN"),
         ("aws:iqm:qpu:emerald", "DEVICE_UNAVAILABLE", "OFFLINE"),
-        ("aws:quera:qpu:aquila", "FORBIDDEN", "access"),
+        ("aws:iqm:qpu:garnet", "FORBIDDEN", "access"),
     ],
 )
 def test_device_that_takes_no_jobs_is_a_refusal_that_says_why(
     provider: Provider, sandbox: Sandbox, device: str, code: str, says: str
 ) -> None:
+    sandbox.admin.switches("qbraid", closed_devices="aws:iqm:qpu:garnet")
     with pytest.raises(Refused, match=says) as caught:
         provider.submit(spec(device=device), key_of("refused"))
     assert caught.value.vendor_code == code
@@ -275,7 +279,7 @@ def test_device_that_takes_no_jobs_is_a_refusal_that_says_why(
 @pytest.mark.parametrize("status", [400, 402, 403, 409])
 def test_empty_account_is_a_refusal_whatever_its_status(provider: Provider, sandbox: Sandbox, status: int) -> None:
     sandbox.admin.switches("qbraid", credits=1.0, insufficient_credits_status=status)
-    with pytest.raises(Refused, match=r"needed 39.0, minRequired 39.0, balance 1.0.*credits"):
+    with pytest.raises(Refused, match=r"needed 34.25, minRequired 34.25, balance 1.0.*credits"):
         provider.submit(spec(device=QPU), key_of("poor"))
 
 
@@ -283,7 +287,7 @@ def test_empty_account_is_a_refusal_whatever_its_status(provider: Provider, sand
 def test_validation_error_is_a_refusal_in_both_shapes(provider: Provider, sandbox: Sandbox, shape: str) -> None:
     sandbox.admin.switches("qbraid", validation_shape=shape)
     with pytest.raises(Refused, match="shots") as caught:
-        provider.submit(spec(shots=0), key_of("none"))
+        provider.submit(spec(shots=-1), key_of("none"))
     assert caught.value.http_status == 422
 
 
@@ -296,11 +300,16 @@ def test_batch_for_a_device_without_support_is_refused(provider: Provider) -> No
 # -- devices, money, foreign forms -----------------------------------------------------------------------------------
 
 
-def test_limits_are_the_devices_own(provider: Provider) -> None:
-    limits = provider.limits(SIMULATOR)
-    assert (limits.max_qubits, limits.max_shots, limits.min_shots) == (30, 100_000, 1)
-    assert (limits.max_programs or 0) > 1
-    for device in ("qbraid:nobody:sim:none", "aws:quera:qpu:aquila", "aws:oqc:qpu:lucy"):
+def test_limits_are_the_devices_own(provider: Provider, sandbox: Sandbox) -> None:
+    limits = [provider.limits(device) for device in (SIMULATOR, NO_BATCH, QPU)]
+    assert [(found.max_qubits, found.min_shots, found.max_shots, found.max_programs) for found in limits] == [
+        (6, 1, 100_000, 2_000),
+        (30, 1, 2_000, 1),
+        (107, 10, 50_000, 1),
+    ]
+    sandbox.admin.switches("qbraid", closed_devices="aws:iqm:qpu:garnet")
+    refused = ("qbraid:nobody:sim:none", "aws:quera:qpu:aquila", "aws:aws:sim:tn1", "aws:iqm:qpu:garnet")
+    for device in refused:
         with pytest.raises(Refused):
             provider.limits(device)
 
@@ -311,15 +320,16 @@ def test_devices_tell_queue_and_availability(provider: Provider) -> None:
     garnet = devices["aws:iqm:qpu:garnet"]
     assert (garnet.is_simulator, garnet.is_available, garnet.queue_length, garnet.queue_s) == (False, True, 3, 720.0)
     assert not devices["aws:iqm:qpu:emerald"].is_available
-    assert not devices["aws:quera:qpu:aquila"].is_available
+    assert not devices["aws:ionq:qpu:forte-1"].is_available
+    assert len(devices) == 17  # of 20, which is more than a page of qBraid's default
 
 
 def test_cost_is_quoted_before_and_billed_after(provider: Provider, sandbox: Sandbox) -> None:
     sandbox.admin.switches("qbraid", qpu_noise=False)
     wanted = spec(device=QPU)
-    assert provider.estimate(wanted) == Cost(39.0, "credits", True)
-    assert provider.estimate(spec(device="azure:quantinuum:qpu:h2-1")) is None
-    assert run(provider, wanted, key_of("paid")).cost == Cost(39.0, "credits", False)
+    assert provider.estimate(wanted) == Cost(34.25, "credits", True)
+    assert provider.estimate(spec(device="azure:rigetti:qpu:cepheus-1-36q")) is None
+    assert run(provider, wanted, key_of("paid")).cost == Cost(34.25, "credits", False)
     one, three = (provider.estimate(spec(*batch(n))) for n in (1, 3))
     assert one is not None
     assert three is not None
@@ -337,11 +347,11 @@ def test_qbraids_own_program_form_is_read(provider: Provider) -> None:
 
 
 def test_labels_and_options_travel_with_the_job(provider: Provider, sandbox: Sandbox) -> None:
-    options = {"noise_model": "ideal", "runtime_options": {"seed": 7}}
+    options = {"noise_model": "ideal", "runtime_options": {"seed": 7, "optimize": False, "layout": None}}
     wanted = spec(options=options, name="nm", tags={"study": "a", wire.KEY: "forged"})
     key = key_of("labels")
     vendor_id = provider.submit(wanted, key).vendor_id
     request = sandbox.admin.job(vendor_id)["request"]
     assert request["name"] == "nm"
     assert (request["tags"]["study"], request["tags"][wire.KEY]) == ("a", key)
-    assert request["runtimeOptions"] == {"seed": 7, "noiseModel": "ideal"}
+    assert request["runtimeOptions"] == {"seed": 7, "optimize": False, "layout": None, "noiseModel": "ideal"}

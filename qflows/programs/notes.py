@@ -1,0 +1,39 @@
+"""A circuit's metadata as plain JSON values: notes of the caller, who gets them back with the counts."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from qflows.errors import ProgramRejected
+
+MAX_NOTES = 65_536
+
+
+def plain_notes(metadata: Mapping[str, Any] | None, label: str) -> dict[str, Any]:
+    """`metadata` with tuples and arrays as lists, numbers as plain ones, and anything else as its text.
+
+    Raises ProgramRejected for more than 65,536 characters of JSON.
+    """
+    if not metadata:
+        return {}
+    try:
+        text = json.dumps({str(key): value for key, value in metadata.items()}, default=_plain)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ProgramRejected(
+            f"program {label!r}: its metadata cannot be written as JSON ({error!s:.200}); keep plain values in it"
+        ) from error
+    if len(text) > MAX_NOTES:
+        raise ProgramRejected(
+            f"program {label!r}: its metadata has {len(text)} characters of JSON, at most {MAX_NOTES} fit; keep less"
+        )
+    return json.loads(text)
+
+
+def _plain(value: Any) -> Any:
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    if isinstance(value, set | frozenset):
+        return sorted(value, key=str)
+    return str(value)[:1000]

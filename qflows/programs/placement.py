@@ -1,0 +1,53 @@
+"""Programs that name a device's own qubits: recognised, and kept on the qubits they use."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from qflows.programs.program import Program
+from qflows.programs.steps import walk_ops
+
+if TYPE_CHECKING:
+    from qiskit import QuantumCircuit
+
+
+def is_placed(circuit: QuantumCircuit) -> bool:
+    """True if the circuit's qubits are those of a device: it was compiled onto some, or its text wrote `$5`.
+
+    Compiling for a set of gates alone leaves a layout too, one that moves nothing and adds nothing; that is no
+    placement.
+    """
+    layout: Any = circuit.layout
+    if layout is None:
+        return False
+    if getattr(layout, "_input_qubit_count", None) is None:  # as the reader of OpenQASM 3 leaves it
+        return True
+    places = layout.initial_index_layout(filter_ancillas=True)
+    return list(places) != list(range(circuit.num_qubits))
+
+
+def compact(program: Program) -> Program:
+    """The program on the qubits it uses, each labelled with its number in `program`.
+
+    Counts keys are those of `program`, because they speak of clbits only. A qubit that only barriers name is not used.
+    """
+    ops = program.ops()
+    used = sorted({qubit for op in walk_ops(ops) if op[0] not in ("barrier", "if_else") for qubit in op[2]})
+    place = {qubit: i for i, qubit in enumerate(used)}
+    labels = [program.labels[qubit] for qubit in used] if program.labels is not None else used
+    return program.rewritten(moved(ops, place), n_qubits=len(used), labels=labels)
+
+
+def moved(ops: Sequence[Any], place: Mapping[int, int]) -> list[Any]:
+    """Steps in the schema's form on other qubits; those of qubits without a place go, barriers shrink."""
+    found: list[Any] = []
+    for op in ops:
+        on = [place[qubit] for qubit in op[2] if qubit in place]
+        if op[0] == "barrier":
+            found += [["barrier", [], sorted(on), []]] if on else []
+        elif op[0] == "if_else":
+            found.append([op[0], [], sorted(on), op[3], op[4], moved(op[5], place), moved(op[6], place)])
+        elif len(on) == len(op[2]):
+            found.append([op[0], op[1], on, *op[3:]])
+    return found
