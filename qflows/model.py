@@ -7,6 +7,7 @@ measurement writes reads "0", as it does on hardware; an unmeasured qubit does n
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -236,3 +237,38 @@ class SessionRecord:
     opened_at: datetime | None
     closed_at: datetime | None
     close_reason: str | None
+
+
+_FINEST, _LARGEST = 1e-12, 1e9
+
+
+def uncertain(value: float, error: float | None, *, sign: bool = False) -> str:
+    """`-1.1373 ± 0.0042`: the standard error with two digits, the value with as many places.
+
+    Without an error (None or 0: known exactly) ten significant digits; where the error is not finite, it says so.
+    Very small or large numbers share an exponent: `(1.52 ± 0.13)e-20`. `sign`: also a plus is written.
+    """
+    plus = "+" if sign else ""
+    if not math.isfinite(value):
+        return str(value)
+    if not error:
+        return f"{value:{plus}.10g}"
+    if not math.isfinite(error):
+        return f"{value:{plus}.3g} ± unknown"
+    size = max(abs(value), error)
+    if error < _FINEST or size >= _LARGEST:
+        exponent = math.floor(math.log10(size))
+        scale = 10.0**-exponent
+        return f"({uncertain(value * scale, error * scale, sign=sign)})e{exponent:+03d}"
+    places = _places(error)
+    return f"{value:{plus}.{places}f} ± {error:.{places}f}"
+
+
+def rounded(value: float, error: float | None) -> str:
+    """`value` alone, with the digits that `uncertain` gives it."""
+    return uncertain(value, error).replace("(", "").partition(" ± ")[0]
+
+
+def _places(error: float) -> int:
+    two_digits = float(f"{error:.1e}")  # 0.0996 becomes 0.10, which has a place less
+    return max(1 - math.floor(math.log10(two_digits)), 0)

@@ -1,15 +1,16 @@
-"""Optimisers for loops whose every evaluation is a paid job: scipy's, and a seeded SPSA.
+"""Optimisers for loops whose every evaluation is a paid job: scipy's, a seeded SPSA, and any callable.
 
 The sequence of points is a pure function of (method, start, seed, limits, values returned so far). A run that was
 killed and is replayed with the recorded values therefore asks for the same points bit for bit, and buys nothing
 again. Bit for bit holds for one build of numpy and scipy on one kind of processor; elsewhere the last bits of a point
-may differ, which `qflows.algorithms.vqe` makes good by keeping the points.
+may differ, which `qflows.algorithms.trail` makes good by keeping the points.
 """
 
 from __future__ import annotations
 
+import inspect
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,13 +20,17 @@ from numpy.typing import ArrayLike, NDArray
 from qflows.errors import ProgramRejected
 
 Point = NDArray[np.float64]
+Bounds = Sequence[tuple[float | None, float | None]]
+Method = str | Callable[..., Any]
 
 
 @dataclass(frozen=True)
 class Optimizer:
     """What `--help` and validation need to know. `maxiter` and `tol` are the defaults of `minimize`.
 
-    `tolerates_noise` is False for methods that difference the function over 1e-8 steps: with shots they see only noise.
+    `tolerates_noise` is False for methods that difference the function over 1e-8 steps: with shots they see only noise,
+    unless they are given gradients. `uses_gradient`: takes one; `needs_gradient`: cannot do without;
+    `differences_gradient`: takes differences of it over tiny steps, so that even a noisy gradient does not help.
     """
 
     name: str
@@ -34,6 +39,14 @@ class Optimizer:
     maxiter: int
     tol: float | None
     option_of_tol: str = "tol"
+    takes_bounds: bool = True
+    needs_gradient: bool = False
+    differences_gradient: bool = False
+
+    @property
+    def uses_gradient(self) -> bool:
+        """Differences the function where no gradient is given."""
+        return not self.tolerates_noise
 
 
 OPTIMIZERS: dict[str, Optimizer] = {
@@ -41,13 +54,24 @@ OPTIMIZERS: dict[str, Optimizer] = {
     for optimizer in (
         Optimizer("SLSQP", "sequential least squares, finite differences; default if exact", False, 200, 1e-10, "ftol"),
         Optimizer("L-BFGS-B", "limited-memory quasi-Newton, finite differences", False, 200, 1e-12, "ftol"),
-        Optimizer("BFGS", "quasi-Newton, finite differences", False, 200, 1e-6, "gtol"),
+        Optimizer("BFGS", "quasi-Newton, finite differences", False, 200, 1e-6, "gtol", takes_bounds=False),
+        Optimizer("CG", "conjugate gradients, finite differences", False, 200, 1e-6, "gtol", takes_bounds=False),
+        Optimizer(
+            "TNC", "truncated Newton, finite differences", False, 200, 1e-12, "ftol", differences_gradient=True,
+        ),
+        Optimizer("trust-constr", "trust region, finite differences", False, 200, 1e-8, "gtol"),
+        Optimizer(
+            "Newton-CG", "Newton with conjugate gradients; only with a gradient", False, 200, 1e-8, "xtol",
+            takes_bounds=False, needs_gradient=True, differences_gradient=True,
+        ),
         Optimizer("COBYLA", "linear models, no gradient", True, 1000, 1e-4, "tol"),
         Optimizer("Nelder-Mead", "simplex, no gradient", True, 1000, 1e-6, "fatol"),
         Optimizer("Powell", "line searches along conjugate directions, no gradient", True, 100, 1e-6, "ftol"),
+        Optimizer("COBYQA", "quadratic models, no gradient", True, 1000, 1e-6, "final_tr_radius"),
         Optimizer("SPSA", "seeded simultaneous perturbation; default with shots", True, 100, None),
     )
-}
+}  # fmt: skip
+_WITH_HESSIAN = ("dogleg", "trust-ncg", "trust-exact", "trust-krylov")
 
 
 @dataclass(frozen=True)
@@ -73,8 +97,8 @@ class Iteration:
 class OptimizeResult:
     """Where a minimisation ended, and the way there.
 
-    `x` and `fun` are the method's own answer: not the lowest value seen, which under shot noise is too low on
-    average. Only a run cut short by `max_evaluations` or by the callback ends at the lowest value seen.
+    `x` is the method's own answer, or the point of the lowest value seen when the run was cut short. `fun` is the value
+    there: measured afresh with `at_end`, because a value that was chosen for being low is too low on average.
     """
 
     x: Point
@@ -107,32 +131,75 @@ def default_method(shots: int | None) -> str:
 
 def check_method(method: str) -> Optimizer:
     """The optimiser of this name, spelled as scipy does. Raises ProgramRejected for others, listing the names."""
+    if method in _WITH_HESSIAN:
+        raise ProgramRejected(f"{method} needs second derivatives, which are not offered; use Newton-CG or BFGS")
     if method not in OPTIMIZERS:
         raise ProgramRejected(f"unknown optimizer {str(method)[:80]!r}; known are {', '.join(OPTIMIZERS)}")
     return OPTIMIZERS[method]
+
+
+def name_of(method: Method) -> str:
+    """The method's name: for a callable that of the function or class."""
+    if isinstance(method, str):
+        return method
+    inner = getattr(method, "func", method)  # functools.partial
+    return str(getattr(inner, "__name__", type(inner).__name__))
+
+
+def check_noise(method: Method, *, has_gradient: bool, remedy: str) -> None:
+    """Refuses methods that would difference shot noise, with what to do instead; callables are the user's choice."""
+    if not isinstance(method, str):
+        return
+    optimizer = check_method(method)
+    good = ", ".join(one.name for one in OPTIMIZERS.values() if one.tolerates_noise)
+    if optimizer.differences_gradient:
+        raise ProgramRejected(
+            f"{method} takes differences over tiny steps, of gradients too, with shots noise alone; use {good}"
+        )
+    if not optimizer.tolerates_noise and not has_gradient:
+        raise ProgramRejected(
+            f"{method} takes differences over tiny steps, which with shots are noise alone; {remedy}, or use {good}"
+        )
+
+
+@dataclass(frozen=True)
+class Gradient:
+    """Derivatives of the function; one call costs `n_evaluations`, which count towards `max_evaluations`."""
+
+    at: Callable[[Point], Point]
+    n_evaluations: int
 
 
 def minimize(
     fun: Callable[[Point], float],
     x0: ArrayLike,
     *,
-    method: str = "SLSQP",
+    method: Method = "SLSQP",
     seed: int = 0,
     maxiter: int | None = None,
     tol: float | None = None,
     max_evaluations: int | None = None,
     callback: Callable[[Iteration], object] | None = None,
+    bounds: Bounds | None = None,
+    gradient: Gradient | None = None,
+    at_end: Callable[[Point], float] | None = None,
+    stop: Callable[[], bool] | None = None,
 ) -> OptimizeResult:
     """Minimise `fun` from `x0`, recording every evaluation.
 
+    `method`: a name of `OPTIMIZERS`; or a callable with scipy's interface (fun, x0, ...) or qiskit-algorithms'
+    (fun=, x0=, jac=, bounds=), or an object with such a `minimize`. If it draws random numbers, it must be seeded.
     `fun` gets a 1-D float64 array of its own and returns a finite float; its errors pass through unchanged, but for
     StopIteration, which becomes RuntimeError.
     `maxiter` counts the method's iterations (COBYLA: evaluations). `tol` is the method's main tolerance: change of
     the value for SLSQP, L-BFGS-B, Nelder-Mead and Powell, gradient for BFGS, trust radius for COBYLA, step for SPSA.
-    `max_evaluations` is a hard limit, because each one may cost money. `callback` may raise StopIteration to stop.
+    `max_evaluations` is a hard limit, because each one may cost money. `callback` may raise StopIteration to stop;
+    `stop` is asked before every evaluation. `at_end`: measures the end point afresh, for functions with noise, within
+    `max_evaluations`. `bounds`: (low, high) of each parameter, None for none; COBYLA may look beyond them on
+    its way.
     Raises ProgramRejected for an unknown method, a bad start or a bad limit, and ValueError if a value is not finite.
     """
-    optimizer = check_method(method)
+    optimizer = check_method(method) if isinstance(method, str) else Optimizer(name_of(method), "", True, 1000, None)
     start = np.array(x0, dtype=np.float64)
     if start.ndim != 1 or start.size == 0 or not np.isfinite(start).all():
         raise ProgramRejected("the starting point must be a non-empty list of finite numbers")
@@ -141,20 +208,43 @@ def minimize(
             raise ProgramRejected(f"{name} must be at least 1, not {limit}")
     if tol is not None and not (tol > 0 and math.isfinite(tol)):
         raise ProgramRejected(f"tol must be a positive number, not {tol}")
-    recorder = _Recorder(fun, max_evaluations, callback)
+    _check_bounds(optimizer, start, bounds)
+    if gradient is None and optimizer.needs_gradient:
+        raise ProgramRejected(f"{method} needs gradients; give gradient=, or use BFGS")
+    if gradient is not None and isinstance(method, str) and not optimizer.uses_gradient:
+        raise ProgramRejected(f"{method} uses no gradient; leave it out, or use L-BFGS-B")
+    is_fresh = at_end is not None and max_evaluations != 1  # a single value was not chosen from several
+    limit = max_evaluations - 1 if is_fresh and max_evaluations is not None else max_evaluations
+    recorder = _Recorder(fun, limit, callback, gradient, stop)
     steps = maxiter or optimizer.maxiter
     tolerance = optimizer.tol if tol is None else tol
     try:
         if method == "SPSA":
-            end, success, message = _run_spsa(recorder, start, seed, steps, tolerance)
+            end, success, message = _run_spsa(recorder, start, seed, steps, tolerance, bounds)
+        elif isinstance(method, str):
+            end, success, message = _run_scipy(recorder, start, optimizer, steps, tolerance, bounds)
         else:
-            end, success, message = _run_scipy(recorder, start, optimizer, steps, tolerance)
-        value = recorder.value_at(end)
-    except _Stopped as stop:
-        best = min(recorder.evaluations, key=lambda evaluation: evaluation.value)
-        end, value, success, message = np.array(best.point), best.value, False, str(stop)
+            end, success, message = _run_callable(recorder, start, method, bounds)
+        value = None if is_fresh else recorder.value_at(end)
+    except _Stopped as stopped:
+        end, value, success, message = recorder.lowest(start), None, False, str(stopped)
+        value = None if is_fresh or not recorder.evaluations else recorder.value_at(end)
+    if value is None:
+        value = at_end(end) if at_end is not None else recorder.measure(end)
     evaluations, iterations = tuple(recorder.evaluations), tuple(recorder.iterations)
-    return OptimizeResult(end, value, success, message, method, seed, evaluations, iterations)
+    return OptimizeResult(end, value, success, message, optimizer.name, seed, evaluations, iterations)
+
+
+def _check_bounds(optimizer: Optimizer, start: Point, bounds: Bounds | None) -> None:
+    if bounds is None:
+        return
+    if not optimizer.takes_bounds:
+        raise ProgramRejected(f"{optimizer.name} takes no bounds; use L-BFGS-B, COBYLA, Nelder-Mead, Powell or SPSA")
+    if len(bounds) != start.size:
+        raise ProgramRejected(f"{len(bounds)} bounds for {start.size} parameters; give one (low, high) for each")
+    for place, (low, high) in enumerate(bounds):
+        if low is not None and high is not None and not low < high:
+            raise ProgramRejected(f"bounds of parameter {place}: {low} is not below {high}")
 
 
 class _Stopped(BaseException):
@@ -165,16 +255,51 @@ class _Recorder:
     """Calls the function, counts, refuses what no optimiser can use, and remembers."""
 
     def __init__(
-        self, fun: Callable[[Point], float], limit: int | None, callback: Callable[[Iteration], object] | None
+        self,
+        fun: Callable[[Point], float],
+        limit: int | None,
+        callback: Callable[[Iteration], object] | None,
+        gradient: Gradient | None,
+        stop: Callable[[], bool] | None,
     ) -> None:
-        self._fun, self._limit, self._callback = fun, limit, callback
+        self._fun, self._limit, self._callback, self._gradient, self._stop = fun, limit, callback, gradient, stop
+        self._spent = 0
         self._values: dict[tuple[float, ...], float] = {}
         self.evaluations: list[Evaluation] = []
         self.iterations: list[Iteration] = []
 
     def __call__(self, x: ArrayLike) -> float:
-        if self._limit is not None and len(self.evaluations) >= self._limit:
-            raise _Stopped(f"stopped after {self._limit} evaluations, as asked; this is the lowest value seen")
+        self._spend(1)
+        return self.measure(x)
+
+    def _spend(self, n: int) -> None:
+        if self._stop is not None and self._stop():
+            raise _Stopped("stopped on request, at the point of the lowest value seen")
+        if self._limit is not None and self._spent + n > self._limit:
+            raise _Stopped(f"stopped after {self._spent} evaluations, as asked, at the point of the lowest value seen")
+        self._spent += n
+
+    @property
+    def gradient(self) -> Callable[[ArrayLike], Point] | None:
+        """The gradient, counted; None where none was given."""
+        given = self._gradient
+        if given is None:
+            return None
+
+        def at(x: ArrayLike) -> Point:
+            self._spend(given.n_evaluations)
+            return given.at(np.array(x, dtype=np.float64).ravel())
+
+        return at
+
+    def lowest(self, start: Point) -> Point:
+        """Where the lowest value was seen; the start if there is none."""
+        if not self.evaluations:
+            return start
+        return np.array(min(self.evaluations, key=lambda evaluation: evaluation.value).point)
+
+    def measure(self, x: ArrayLike) -> float:
+        """One evaluation, whatever the limit says."""
         point = np.array(x, dtype=np.float64).ravel()
         try:
             value = float(self._fun(point.copy()))
@@ -193,22 +318,31 @@ class _Recorder:
         value = self._values.get(tuple(x.tolist()))
         return self(x) if value is None else value
 
+    def accepted(self, x: ArrayLike, *_state: Any) -> None:
+        """scipy's callback; some methods hand over more than the point."""
+        self.step(x)
+
     def step(self, x: ArrayLike, value: float | None = None) -> None:
         """Record an iteration that ended at `x`, and tell the caller."""
         key = tuple(np.array(x, dtype=np.float64).ravel().tolist())
         if value is None:
-            value = self._values.get(key, self.evaluations[-1].value)
+            value = self._values.get(key, self.evaluations[-1].value if self.evaluations else math.nan)
         iteration = Iteration(len(self.iterations), key, value, len(self.evaluations))
         self.iterations.append(iteration)
         if self._callback is not None:
             try:
                 self._callback(iteration)
             except StopIteration:
-                raise _Stopped("stopped by the callback; this is the lowest value seen") from None
+                raise _Stopped("stopped by the callback, at the point of the lowest value seen") from None
 
 
 def _run_scipy(
-    recorder: _Recorder, start: Point, optimizer: Optimizer, maxiter: int, tol: float | None
+    recorder: _Recorder,
+    start: Point,
+    optimizer: Optimizer,
+    maxiter: int,
+    tol: float | None,
+    bounds: Bounds | None,
 ) -> tuple[Point, bool, str]:
     from scipy import optimize
 
@@ -218,8 +352,39 @@ def _run_scipy(
         options |= {"maxfun": 10**9, "gtol": 1e-7}
     elif optimizer.name in ("Nelder-Mead", "Powell"):
         options |= {"maxfev": 10**9}
-    result = optimize.minimize(recorder, start, method=optimizer.name, callback=recorder.step, options=options)
+    elif optimizer.name == "TNC":
+        options = {"maxfun": 10**9 if maxiter > 10**6 else 100 * maxiter, "ftol": tol}
+    elif optimizer.name == "COBYQA":
+        options |= {"maxfev": 10**9}
+    result = optimize.minimize(
+        recorder,
+        start,
+        method=optimizer.name,
+        jac=recorder.gradient,
+        bounds=bounds,
+        callback=recorder.accepted,
+        options=options,
+    )
     return np.array(result.x, dtype=np.float64), bool(result.success), str(result.message)
+
+
+def _run_callable(
+    recorder: _Recorder, start: Point, method: Callable[..., Any], bounds: Bounds | None
+) -> tuple[Point, bool, str]:
+    """scipy hands a custom method everything, qiskit-algorithms four names; so each gets what it can take."""
+    call = getattr(method, "minimize", method)
+    offered = {"args": (), "jac": recorder.gradient, "bounds": bounds, "callback": recorder.accepted}
+    taken = inspect.signature(call).parameters
+    given = {
+        name: value
+        for name, value in offered.items()
+        if name in taken and (value is not None or taken[name].default is inspect.Parameter.empty)
+    }
+    result = call(recorder, start, **given)
+    end = np.array(getattr(result, "x", result), dtype=np.float64).ravel()
+    if end.shape != start.shape or not np.isfinite(end).all():
+        raise ProgramRejected(f"optimizer {name_of(method)} returned no point .x of {start.size} finite numbers")
+    return end, bool(getattr(result, "success", True)), str(getattr(result, "message", "the optimizer returned"))
 
 
 # Spall, "Implementation of the simultaneous perturbation algorithm for stochastic optimization",
@@ -234,28 +399,30 @@ _CALIBRATION_PAIRS = 5
 _QUIET_STEPS = 5
 
 
-def _run_spsa(recorder: _Recorder, start: Point, seed: int, maxiter: int, tol: float | None) -> tuple[Point, bool, str]:
-    """Calibrate, take `maxiter` steps, and measure where they end.
+def _run_spsa(
+    recorder: _Recorder, start: Point, seed: int, maxiter: int, tol: float | None, bounds: Bounds | None
+) -> tuple[Point, bool, str]:
+    """Calibrate and take `maxiter` steps; the caller measures where they end.
 
-    10 + 2 * maxiter + 1 evaluations; no linear algebra, whose sums would depend on the BLAS. With `tol`, stops after
-    5 steps in a row shorter than it, in radians per parameter.
+    10 + 2 * maxiter evaluations; no linear algebra, whose sums would depend on the BLAS. With `tol`, stops after
+    5 steps in a row shorter than it, in radians per parameter. Points are moved inside the bounds.
     """
+    inside = _clip(bounds)
     signs = _rademacher(np.random.Generator(np.random.PCG64(seed)), start.size)
-    slopes = [abs(_pair(recorder, start, next(signs), _PERTURBATION)[0]) for _ in range(_CALIBRATION_PAIRS)]
+    slopes = [abs(_pair(recorder, start, next(signs), _PERTURBATION, inside)[0]) for _ in range(_CALIBRATION_PAIRS)]
     slope = math.fsum(slopes) / len(slopes)
     stability = _STABILITY * maxiter
     gain = _FIRST_STEP * (stability + 1.0) ** _ALPHA / (slope if slope > 1e-10 else 1.0)
-    x, quiet = start, 0
+    x, quiet = inside(start), 0
     for k in range(maxiter):
         delta = next(signs)
-        slope, mean = _pair(recorder, x, delta, _PERTURBATION / (k + 1.0) ** _GAMMA)
+        slope, mean = _pair(recorder, x, delta, _PERTURBATION / (k + 1.0) ** _GAMMA, inside)
         length = gain * slope / (stability + k + 1.0) ** _ALPHA
-        x = x - length * delta
+        x = inside(x - length * delta)
         recorder.step(x, mean)
         quiet = quiet + 1 if tol is not None and abs(length) < tol else 0
         if quiet == _QUIET_STEPS:
             break
-    recorder(x)
     ended = f"{_QUIET_STEPS} steps in a row below {tol}" if quiet == _QUIET_STEPS else f"took all {maxiter} steps"
     return x, True, ended
 
@@ -265,7 +432,17 @@ def _rademacher(generator: np.random.Generator, size: int) -> Iterator[Point]:
         yield (2 * generator.integers(0, 2, size=size) - 1).astype(np.float64)
 
 
-def _pair(recorder: _Recorder, x: Point, delta: Point, width: float) -> tuple[float, float]:
+def _clip(bounds: Bounds | None) -> Callable[[Point], Point]:
+    if bounds is None:
+        return lambda x: x
+    low = np.array([-np.inf if one is None else one for one, _ in bounds])
+    high = np.array([np.inf if one is None else one for _, one in bounds])
+    return lambda x: np.clip(x, low, high)
+
+
+def _pair(
+    recorder: _Recorder, x: Point, delta: Point, width: float, inside: Callable[[Point], Point]
+) -> tuple[float, float]:
     """(slope along `delta`, mean of both values), from one evaluation on either side of `x`."""
-    above, below = recorder(x + width * delta), recorder(x - width * delta)
+    above, below = recorder(inside(x + width * delta)), recorder(inside(x - width * delta))
     return (above - below) / (2.0 * width), (above + below) / 2.0

@@ -3,53 +3,76 @@
 Every evaluation is a ledger job. A loop that is killed at evaluation k and run again with the same run key asks for
 the same points, finds the first k answers in the ledger, and goes on: the optimizer is a pure function of its seed
 and the values it got (Peruzzo et al., Nature Communications 5, 4213 (2014), for the method). Pure up to the last bits,
-that is: those depend on the processor, so the points are kept in the ledger as well.
+that is: those depend on the processor, so the points are kept in the ledger as well, see `trail`.
+
+With shots the energy reported is a fresh sample at the end point: the lowest of many noisy values is too low.
 """
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
-from qflows.algorithms.optimizers import Iteration, check_method, default_method, minimize
+import numpy as np
+
+from qflows.algorithms.gradients import ShiftRule, shift_rule
+from qflows.algorithms.optimizers import (
+    OPTIMIZERS,
+    Bounds,
+    Gradient,
+    Iteration,
+    Method,
+    check_method,
+    check_noise,
+    default_method,
+    minimize,
+    name_of,
+)
 from qflows.algorithms.problems import Problem, ansatz, initial_point, problem_from_operator
 from qflows.algorithms.problems import problem as named_problem
+from qflows.algorithms.trail import Trail
 from qflows.core.client import Client
 from qflows.core.scope import Scope
 from qflows.core.sessions import SessionHold
-from qflows.errors import JobFailed, QflowsError
+from qflows.errors import JobFailed, ProgramRejected, QflowsError
 from qflows.keys import digest, seed_of
-from qflows.ledger import points
 from qflows.ledger.intents import Intent
-from qflows.model import Expectation, Job
+from qflows.model import Expectation, Job, uncertain
+from qflows.programs import to_program
 from qflows.programs.observables import observable
 
-log = logging.getLogger("qflows.vqe")
-
 _SESSIONS_AN_EVALUATION = 5
-# radians; far above what rounding does to a point, far below what an angle means to a device
-_SAME = 1e-6
+PARAMETER_SHIFT = "parameter-shift"
+Kind = Literal["loop", "gradient", "end"]
 
 Point = tuple[float, ...]
 
 
 @dataclass(frozen=True)
 class VqeStep:
-    """One evaluation. `energy` includes the problem's constant offset; `point` in radians."""
+    """One evaluation. `energy` includes the problem's constant offset; `point` in radians.
+
+    `kind`: "loop" as the optimizer asked; "gradient" with one angle shifted, around `point`; "end" the fresh sample
+    that is reported.
+    """
 
     index: int
     energy: float
     std_error: float
     job: str
     point: tuple[float, ...]
+    kind: Kind = "loop"
 
 
 @dataclass(frozen=True)
 class VqeResult:
-    """Where the loop ended and the way there. Energies in `unit`, offset included."""
+    """Where the loop ended and the way there. Energies in `unit`, offset included.
+
+    `energy` and `std_error` are those of `job`: with shots a sample of its own at `point`, last in `trace`. `setup`:
+    digest of what makes two runs the same experiment (Hamiltonian, ansatz, optimizer and its limits, start, shots).
+    """
 
     problem: str
     energy: float
@@ -62,6 +85,23 @@ class VqeResult:
     message: str
     trace: tuple[VqeStep, ...]
     run_key: str
+    job: str = ""
+    setup: str = ""
+
+    @property
+    def path(self) -> list[VqeStep]:
+        """The trace without the shifted circuits of gradients: what a plot shows."""
+        return [step for step in self.trace if step.kind != "gradient"]
+
+    @property
+    def energy_text(self) -> str:
+        """Energy and standard error with the digits that they have, and the unit."""
+        return f"{uncertain(self.energy, self.std_error)} {self.unit}".rstrip()
+
+    @property
+    def error_text(self) -> str:
+        """Distance to the reference with its standard error; empty without a reference."""
+        return "" if self.error is None else uncertain(self.error, self.std_error, sign=True)
 
     @property
     def error(self) -> float | None:
@@ -75,7 +115,7 @@ class VqeResult:
 
     def to_json(self) -> dict[str, Any]:
         """Plain numbers and texts."""
-        return asdict(self) | {"error": self.error}
+        return asdict(self) | {"error": self.error, "energy_text": self.energy_text}
 
 
 @dataclass
@@ -85,6 +125,7 @@ class Evaluator:
     core: Client
     scope: Scope
     problem: Problem
+    circuit: Any
     device: str
     shots: int | None
     options: Mapping[str, Any] | None
@@ -95,56 +136,76 @@ class Evaluator:
     def __post_init__(self) -> None:
         self.trace: list[VqeStep] = []
         self.asked: list[Point] = []  # as the optimizer put them; equal to the trace's but for rounding
-        self._trail: dict[int, Point] = {}
+        self._trail = Trail(self.core.ledger)
+        self._questions = 0
+        self._is_stopped = False
         self._refused_in = -1  # length of the trace when a session refused last
         self._hamiltonian = observable(list(self.problem.hamiltonian))
 
     @cached_property
-    def _ansatz(self) -> Any:
-        return ansatz(self.problem)
+    def rule(self) -> ShiftRule:
+        """How gradients are measured."""
+        return shift_rule(self.circuit)
 
     def __call__(self, point: Any) -> float:
         """The energy at `point`; bought once, however often and wherever this run is started again."""
-        index = len(self.trace) + 1
-        asked = tuple(float(x) for x in point)
-        values = self._as_before(index, asked)
+        return self._at(point, "loop")
+
+    def at_end(self, point: Any) -> float:
+        """The energy at the end point as a sample of its own."""
+        return self._at(point, "end")
+
+    def gradient(self, point: Any) -> Any:
+        """Derivatives of the energy, in the unit per radian; all shifted circuits are bought before any is awaited."""
+        values = self._ask(point)
+        shifted = self.rule.shifted(np.array(values))
+        bought = [self._intents(self.rule.circuit, row, len(self.trace) + 1 + k) for k, row in enumerate(shifted)]
+        self.core.buy([intent for intents in bought for intent in intents])
+        energies = [self._note(*self._value(intents), values, "gradient") for intents in bought]
+        return self.rule.gradient(np.array(values), energies)
+
+    def is_stopped(self) -> bool:
+        """True when the caller's function or somebody else asked the run to stop."""
+        return self._is_stopped or self._trail.is_stopped(self.scope.run_key)
+
+    def _at(self, point: Any, kind: Kind) -> float:
+        values = self._ask(point)
+        label = "vqe-end" if kind == "end" else "vqe"
+        jobs, found = self._value(self._intents(self.circuit, values, len(self.trace) + 1, label))
+        if not self.trace:
+            # the start does not depend on the processor, so every life of the loop meets the same first job
+            self._trail.open(jobs[0].key)
+        energy = self._note(jobs, found, values, kind)
+        self.asked.append(tuple(float(x) for x in point))
+        return energy
+
+    def _ask(self, point: Any) -> Point:
+        self._questions += 1
+        return self._trail.point(self._questions, point)
+
+    def _intents(self, circuit: Any, values: Sequence[float], index: int, label: str = "vqe") -> list[Intent]:
         specs = self.core.specs(
-            (self._ansatz, values),
+            (circuit, values),
             device=self.device,
             shots=self.shots,
             observables=self._hamiltonian,
             options=self.options,
             name=f"{self.problem.name} evaluation {index}",
-            label="vqe",
+            label=label,
             session_id=self.hold.vendor_id if self.hold else None,
         )
-        intents = self.core.intents(specs, device=self.device, scope=self.scope)
-        jobs, found = self._value(intents)
-        if index == 1:
-            # the start does not depend on the processor, so every life of the loop meets the same first job
-            self._trail = points.trail(self.core.ledger, jobs[0].key)
-        energy = found.value + self.problem.offset
-        step = VqeStep(index, energy, found.std_error, jobs[0].key, values)
+        return self.core.intents(specs, device=self.device, scope=self.scope)
+
+    def _note(self, jobs: Sequence[Job], found: Expectation, values: Point, kind: Kind) -> float:
+        step = VqeStep(
+            len(self.trace) + 1, found.value + self.problem.offset, found.std_error, jobs[0].key, values, kind
+        )
         self.trace.append(step)
-        self.asked.append(asked)
-        self.on_step(step)
-        return energy
-
-    def _as_before(self, index: int, asked: Point) -> Point:
-        """The point of this evaluation in an earlier life of the run, if it is the same but for rounding.
-
-        Another kind of processor has another BLAS, whose sums differ in the last bits; so would the angles, and every
-        evaluation from there on would be a new job.
-        """
-        if index == 1:
-            return asked
-        before = self._trail.get(index)
-        if before is not None and len(before) == len(asked):
-            if all(abs(old - new) <= _SAME for old, new in zip(before, asked, strict=True)):
-                return before
-            log.warning("evaluation %d is elsewhere than in the run's earlier life; it is bought anew", index)
-        points.keep(self.core.ledger, self.trace[0].job, index, asked)
-        return asked
+        try:
+            self.on_step(step)
+        except StopIteration:
+            self._is_stopped = True
+        return step.energy
 
     def _value(self, intents: Sequence[Intent]) -> tuple[list[Job], Expectation]:
         """Buys and waits. Jobs that a session took down with it are bought again in a new one, as their next epoch."""
@@ -185,7 +246,7 @@ def solve(
     *,
     device: str,
     shots: int | None,
-    optimizer: str | None = None,
+    optimizer: Method | None = None,
     maxiter: int | None = None,
     max_evaluations: int | None = None,
     seed: int | None = None,
@@ -194,18 +255,27 @@ def solve(
     open_session: Callable[[], SessionHold] | None = None,
     on_step: Callable[[VqeStep], None] = lambda step: None,
     on_iteration: Callable[[Iteration], None] | None = None,
+    circuit: Any = None,
+    gradient: str | None = None,
+    bounds: Bounds | None = None,
 ) -> VqeResult:
     """The loop itself, free of Prefect. Without `seed` the run key gives it, so that a replay draws the same.
 
-    With `open_session` the jobs run in that session, in a new one when it ends first; it is closed at the end. When
-    the process dies instead, the next start of the run goes on in it, or the sweeper closes it.
+    `circuit`: an ansatz of the caller's instead of the problem's. `gradient="parameter-shift"` measures gradients, for
+    the methods that use them; with shots those methods are refused without it. `on_step` may raise StopIteration: the
+    loop then ends at the lowest point seen. With `open_session` the jobs run in that session, in a new one when it
+    ends first; it is closed at the end. When the process dies instead, the next start of the run goes on in it, or the
+    reconciler closes it. Raises ProgramRejected before anything is bought.
     """
     method = optimizer or default_method(shots)
-    check_method(method)
+    _check(method, shots, gradient)
+    used = ansatz(problem) if circuit is None else _own(circuit, problem)
     chosen = seed if seed is not None else seed_of(digest("vqe-seed/1", scope.run_key)) % 2**32
-    hold = open_session() if open_session else None
-    evaluate = Evaluator(core, scope, problem, device, shots, options, on_step, hold, open_session)
-    first = list(start) if start is not None else initial_point(problem, chosen)
+    first = _first(problem, circuit, start, chosen, used.num_parameters)
+    evaluate = Evaluator(core, scope, problem, used, device, shots, options, on_step)
+    shifts = Gradient(evaluate.gradient, evaluate.rule.n_evaluations) if gradient else None
+    setup = _setup(problem, used, method, gradient, maxiter, max_evaluations, start, shots, bounds)
+    evaluate.hold, evaluate.reopen = (open_session() if open_session else None), open_session
     try:
         found = minimize(
             evaluate,
@@ -215,15 +285,16 @@ def solve(
             maxiter=maxiter,
             max_evaluations=max_evaluations,
             callback=on_iteration,
+            bounds=bounds,
+            gradient=shifts,
+            at_end=evaluate.at_end if shots is not None else None,
+            stop=evaluate.is_stopped,
         )
-        end = tuple(float(x) for x in found.x)
-        at_end = [step for step, asked in zip(evaluate.trace, evaluate.asked, strict=True) if asked == end]
-        # some methods end at a point they did not evaluate; its energy is then bought like any other
-        last = at_end[-1] if at_end else _evaluated(evaluate, found.x)
     finally:
         # also when the run is interrupted: paid time must not tick on without work
         if evaluate.hold is not None:
             evaluate.hold.close()
+    last = _last(evaluate, tuple(float(x) for x in found.x))
     return VqeResult(
         problem=problem.name,
         energy=last.energy,
@@ -231,21 +302,93 @@ def solve(
         reference=problem.reference_energy,
         point=last.point,
         unit=problem.unit,
-        optimizer=method,
+        optimizer=found.method,
         success=found.success,
         message=found.message,
         trace=tuple(evaluate.trace),
         run_key=scope.run_key,
+        job=last.job,
+        setup=setup,
     )
 
 
-def _evaluated(evaluate: Evaluator, point: Any) -> VqeStep:
-    evaluate(point)
-    return evaluate.trace[-1]
+def _check(method: Method, shots: int | None, gradient: str | None) -> None:
+    if isinstance(method, str):
+        check_method(method)
+    if gradient not in (None, PARAMETER_SHIFT):
+        raise ProgramRejected(f"unknown gradient {str(gradient)[:80]!r}; the one there is is {PARAMETER_SHIFT!r}")
+    if gradient and isinstance(method, str) and not OPTIMIZERS[method].uses_gradient:
+        raise ProgramRejected(f"{method} uses no gradient; leave gradient out, or use L-BFGS-B")
+    if shots is not None:
+        check_noise(method, has_gradient=gradient is not None, remedy=f"pass gradient={PARAMETER_SHIFT!r}")
+
+
+def _own(circuit: Any, problem: Problem) -> Any:
+    """The caller's ansatz, checked."""
+    if not hasattr(circuit, "num_parameters") or not hasattr(circuit, "count_ops"):
+        raise ProgramRejected(f"the ansatz must be a QuantumCircuit, not {type(circuit).__name__}")
+    if circuit.num_qubits != problem.n_qubits:
+        raise ProgramRejected(f"the ansatz has {circuit.num_qubits} qubits, the operator acts on {problem.n_qubits}")
+    if "measure" in circuit.count_ops():
+        raise ProgramRejected("the ansatz measures; leave that out, the observable decides what is measured")
+    if not circuit.num_parameters:
+        raise ProgramRejected("the ansatz has no parameters to optimize")
+    return circuit
+
+
+def _first(problem: Problem, circuit: Any, start: Sequence[float] | None, seed: int, n: int) -> list[float]:
+    if start is not None:
+        if len(start) != n:
+            raise ProgramRejected(f"the start has {len(start)} values, the ansatz {n} parameters")
+        return [float(x) for x in start]
+    if circuit is None:
+        return [float(x) for x in initial_point(problem, seed)]
+    # at all zeros many circuits have no slope
+    return np.random.Generator(np.random.PCG64(seed)).uniform(-1.0, 1.0, n).tolist()
+
+
+def _setup(
+    problem: Problem,
+    circuit: Any,
+    method: Method,
+    gradient: str | None,
+    maxiter: int | None,
+    max_evaluations: int | None,
+    start: Sequence[float] | None,
+    shots: int | None,
+    bounds: Bounds | None,
+) -> str:
+    """What makes two runs the same experiment; the seed is not part of it, nor is a start that was drawn."""
+    # any values will do, as long as they are always the same and all different
+    trial = to_program((circuit, [0.1 + 0.01 * k for k in range(circuit.num_parameters)]))
+    return digest(
+        "vqe-setup/1",
+        observable(list(problem.hamiltonian)).to_json(),
+        problem.offset,
+        trial.digest,
+        name_of(method),
+        gradient,
+        maxiter,
+        max_evaluations,
+        [float(x) for x in start] if start is not None else None,
+        shots,
+        [list(pair) for pair in bounds] if bounds is not None else None,
+    )
+
+
+def _last(evaluate: Evaluator, end: Point) -> VqeStep:
+    """The step that is reported: the fresh one, or with exact values the one at the end point."""
+    if evaluate.trace[-1].kind == "end":
+        return evaluate.trace[-1]
+    steps = [step for step in evaluate.trace if step.kind == "loop"]
+    at_end = [step for step, asked in zip(steps, evaluate.asked, strict=True) if asked == end]
+    return at_end[-1] if at_end else evaluate.trace[-1]
 
 
 def to_problem(source: Any) -> Problem:
     """A named problem, or one made of a SparsePauliOp or a list of (label, coefficient)."""
     if isinstance(source, Problem):
         return source
-    return named_problem(source) if isinstance(source, str) else problem_from_operator(source)
+    if isinstance(source, str):
+        return named_problem(source)
+    return problem_from_operator(list(source.items()) if isinstance(source, Mapping) else source)

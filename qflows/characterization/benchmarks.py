@@ -20,7 +20,7 @@ from qflows.core.poller import wait_lanes
 from qflows.core.scope import Scope
 from qflows.errors import LedgerError, ProgramRejected, QflowsError
 from qflows.keys import digest, seed_of
-from qflows.model import Counts, ItemResult, Job
+from qflows.model import Counts, ItemResult, Job, uncertain
 from qflows.programs import to_program
 from qflows.programs.gates import STANDARD
 from qflows.states import LIVE
@@ -39,7 +39,8 @@ class Row:
     """One number of one device; values are dimensionless. See `characterize.METHODS` for the formulas.
 
     `std_error`: one standard deviation. `n`: qubits. `shots`: those behind the value. `passed` is None without a
-    threshold or value. `at`: when the last of its jobs ended, UTC. `note`: why there is no value, or what to mind.
+    threshold or value; `chance`: that a device exactly at the threshold does as well. `at`: when the last of its jobs
+    ended, UTC. `note`: why there is no value, or what to mind.
     """
 
     device: str
@@ -57,6 +58,7 @@ class Row:
     job_keys: tuple[str, ...]
     at: datetime | None
     note: str
+    chance: float | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON; the time in ISO 8601."""
@@ -311,6 +313,7 @@ def _measured(device: str, block: Block, items: Sequence[ItemResult], jobs: Sequ
             device, one.metric, block.family, Outcome.MEASURED, one.value, one.std_error, one.threshold,
             None if shortened else one.passed, one.n, one.shots, one.is_headline, ids, keys, at,
             "; ".join(note for note in (shortened, one.note) if note),
+            None if shortened else one.chance,
         )
         for one in block.read([Counts(item.counts or {}) for item in items])
     ]  # fmt: skip
@@ -339,7 +342,7 @@ def value_text(row: Row) -> str:
     if row.value is None or row.std_error is None:
         return row.outcome.value
     verdict = {True: " pass", False: " FAIL", None: ""}[row.passed]
-    return f"{row.value:.4f} ± {row.std_error:.4f}{verdict}"
+    return f"{uncertain(row.value, row.std_error)}{verdict}"
 
 
 def table(result: BenchmarkResult) -> tuple[list[dict[str, str]], list[str]]:

@@ -1,7 +1,8 @@
 """What a device does well, in numbers: circuits with known answers, and what their counts say.
 
-Pure: circuits come from a seed, values from counts. Every value has a standard error; a value passes when it is above
-its threshold by two of them. `METHODS` holds formula and source of each family.
+Pure: circuits come from a seed, values from counts. Every value has a standard error; a value passes when a device
+exactly at the threshold would do as well with a probability of at most `RISK`. `METHODS` holds formula and source of
+each family.
 
 Qubit i is qubit i of the circuit; which one that is on the chip is for the vendor's compiler to choose.
 """
@@ -18,12 +19,12 @@ import numpy as np
 
 from qflows.errors import ProgramRejected
 from qflows.keys import digest, seed_of
-from qflows.model import Counts
+from qflows.model import Counts, uncertain
 
 if TYPE_CHECKING:
     from qiskit import QuantumCircuit
 
-SIGMAS = 2.0  # a value passes when value - 2 standard errors is above the threshold: 97.7 % one-sided
+RISK = 0.0228  # one-sided; that of two standard errors where the error is known and normal
 MIRROR_THRESHOLD = 1 / math.e  # Proctor et al., arXiv:2008.11294
 GHZ_THRESHOLD = 0.5
 BIT_ORDER_THRESHOLD = 0.5  # the right answer is the majority, so that no other order can be
@@ -66,7 +67,8 @@ _PAULIS = ((), ("x",), ("y",), ("z",))
 class Reading:
     """One number. All values are dimensionless. `n`: qubits; `shots`: those behind the value.
 
-    `passed` is None where there is no threshold. Readings that are not `is_headline` are details of one that is.
+    `chance`: the probability that a device exactly at the threshold gives this value or a better one; None where there
+    is no threshold. Readings that are not `is_headline` are details of one that is.
     """
 
     metric: str
@@ -77,11 +79,12 @@ class Reading:
     threshold: float | None = None
     is_headline: bool = True
     note: str = ""
+    chance: float | None = None
 
     @property
     def passed(self) -> bool | None:
-        """Whether the value is above the threshold by two standard errors."""
-        return None if self.threshold is None else self.value - SIGMAS * self.std_error > self.threshold
+        """Whether a device at the threshold would hardly do as well: `chance` is at most `RISK`."""
+        return None if self.chance is None else self.chance <= RISK
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +147,17 @@ def proportion(hits: int, shots: int) -> tuple[float, float]:
     return hits / shots, math.sqrt(smoothed * (1 - smoothed) / (shots + 3))
 
 
+def chance_of(value: float, error: float, threshold: float, degrees: int | None = None) -> float:
+    """P(this value or a better one) at the threshold: normal, or Student's where the error is a spread of few values.
+
+    `degrees` of freedom: the values less one. With 3, two standard errors are passed by 7.0 %, not by 2.3 %.
+    """
+    from scipy import stats
+
+    t = (value - threshold) / error
+    return float(stats.norm.sf(t) if degrees is None else stats.t.sf(t, degrees))
+
+
 def mean_of(values: Sequence[float], errors: Sequence[float]) -> tuple[float, float]:
     """Mean over circuits drawn at random, and its standard error.
 
@@ -189,14 +203,18 @@ def _probe(name: str, circuit: QuantumCircuit, expected: str) -> Block:
 
 def read_bit_order(metric: str, n: int, expected: str, counts: Sequence[Counts]) -> list[Reading]:
     """The share of the expected key; the note names what was read instead."""
+    from scipy import stats
+
     found = counts[0]
-    value, error = proportion(found.get(expected, 0), found.shots)
+    hits = found.get(expected, 0)
+    value, error = proportion(hits, found.shots)
     top = max(sorted(found), key=lambda key: found[key])
     note = ""
     if top != expected:
         reverse = ", the bits in reverse" if top == expected[::-1] else ""
         note = f"read {top} where {expected} was prepared{reverse}"
-    return [Reading(metric, value, error, found.shots, n, BIT_ORDER_THRESHOLD, note=note)]
+    chance = float(stats.binom.sf(hits - 1, found.shots, BIT_ORDER_THRESHOLD))
+    return [Reading(metric, value, error, found.shots, n, BIT_ORDER_THRESHOLD, note=note, chance=chance)]
 
 
 # -- readout
@@ -288,13 +306,17 @@ def read_ghz(n: int, counts: Sequence[Counts]) -> list[Reading]:
     sines = [2 / (n + 1) * math.sin(n * phase) for phase in _phases(n)]
     quadrature = sum(weight * value for weight, (value, _) in zip(sines, measured, strict=True))
     amplitude, phase = math.hypot(coherence, quadrature), math.atan2(quadrature, coherence)
-    fit = f"parity amplitude {amplitude:.4f}, phase {phase:+.3f} rad"
+    # cos² and sin² over the phases average to 1/2
+    amplitude_error = 2 / (n + 1) * math.hypot(*(sigma for _, sigma in measured)) / math.sqrt(2)
+    phase_error = amplitude_error / amplitude if amplitude > 0 else math.pi
+    fit = f"parity amplitude {uncertain(amplitude, amplitude_error)}, phase "
+    fit += f"{uncertain(phase, min(phase_error, math.pi), sign=True)} rad"
     parity_shots = sum(found.shots for found in rest)
     total = populations.shots + parity_shots
+    fidelity, fidelity_error = (share + coherence) / 2, math.hypot(share_error, error) / 2
+    chance = chance_of(fidelity, fidelity_error, GHZ_THRESHOLD)
     return [
-        Reading(
-            f"ghz-{n} fidelity", (share + coherence) / 2, math.hypot(share_error, error) / 2, total, n, GHZ_THRESHOLD
-        ),
+        Reading(f"ghz-{n} fidelity", fidelity, fidelity_error, total, n, GHZ_THRESHOLD, chance=chance),
         Reading(f"ghz-{n} populations", share, share_error, populations.shots, n, is_headline=False),
         Reading(f"ghz-{n} coherence", coherence, error, parity_shots, n, is_headline=False, note=fit),
     ]
@@ -370,6 +392,7 @@ def read_mirror(n: int, targets: Sequence[str], layers: int, counts: Sequence[Co
         values.append((share - 2.0**-n) / scale)
         errors.append(error / scale)
     value, error = mean_of(values, errors)
-    note = f"{len(targets)} circuits of {layers} layers, worst {min(values):.3f}"
+    note = f"{len(targets)} circuits of {layers} layers, worst {uncertain(*min(zip(values, errors, strict=True)))}"
     total = sum(found.shots for found in counts)
-    return [Reading(f"mirror-{n} polarisation", value, error, total, n, MIRROR_THRESHOLD, note=note)]
+    chance = chance_of(value, error, MIRROR_THRESHOLD, len(values) - 1)
+    return [Reading(f"mirror-{n} polarisation", value, error, total, n, MIRROR_THRESHOLD, note=note, chance=chance)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping
 from typing import Any
 
@@ -21,7 +22,7 @@ def keep_benchmark(core: Client, result: BenchmarkResult, suite: Suite) -> int:
 
     Repeating it writes nothing twice: the first value of a run, device and quantity stays.
     """
-    rows = [row for row in result.rows if row.value is not None and row.std_error]
+    rows = [row for row in result.rows if row.value is not None and _is_error_bar(row.std_error)]
     known = circumstances(core.ledger, {key for row in rows for key in row.job_keys})
     width = {row.device: row.n for row in rows if row.metric == "readout error"}
     snapshots: dict[str, Mapping[str, Any]] = {}
@@ -63,11 +64,14 @@ def _means(row: Row, suite: Suite, width: int) -> list[Any]:
 
 
 def keep_energy(core: Client, found: VqeResult, device: str) -> int:
-    """Writes the energy of a loop to the ledger if it has shot noise: an exact one tells nothing of a device."""
-    if not found.std_error or not found.trace:
+    """Writes the energy of a loop to the ledger if it has shot noise: an exact one tells nothing of a device.
+
+    Its series is that of equal experiments: Hamiltonian, ansatz, optimizer and its limits, start, shots, the vendor's
+    device and options. Values that older versions kept under less stay as they are, as series of their own.
+    """
+    if not found.trace or not _is_error_bar(found.std_error):
         return 0
-    final = next(step for step in reversed(found.trace) if step.point == found.point)
-    job = reads.job(core.ledger, final.job)
+    job = reads.job(core.ledger, found.job)
     known = circumstances(core.ledger, [job.key])
     snapshots: dict[str, Mapping[str, Any]] = {}
     one = Measurement(
@@ -75,7 +79,7 @@ def keep_energy(core: Client, found: VqeResult, device: str) -> int:
         device=device,
         name=f"energy {found.problem}"[:NAME_CAP],
         family="vqe",
-        setup=_setup(known, [job.key], ["vqe", found.problem, found.optimizer]),
+        setup=_setup(known, [job.key], ["vqe/2", found.setup]),
         suite="vqe",
         value=found.energy,
         std_error=found.std_error,
@@ -88,6 +92,10 @@ def keep_energy(core: Client, found: VqeResult, device: str) -> int:
         calibration=_calibration(known, [job.key], snapshots),
     )
     return measurements.record(core.ledger, [one], snapshots)
+
+
+def _is_error_bar(error: float | None) -> bool:
+    return error is not None and math.isfinite(error) and error > 0
 
 
 _Known = Mapping[str, tuple[str, Mapping[str, Any], Any]]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import sys
 import time
 import uuid
@@ -22,6 +21,7 @@ from qflows.core.scope import script_scope
 from qflows.errors import ProgramRejected
 from qflows.ledger import batches as ledger_batches
 from qflows.model import Job
+from qflows.pages.text import json_text
 
 app = typer.Typer(help="Batches: many circuits that behave like one job.", no_args_is_help=True, rich_markup_mode=None)
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
@@ -191,7 +191,7 @@ def export(
         chosen = form or _format_of(path)
         rows = default_client().batch(batch).stored().rows()
         if chosen is Format.JSON:
-            path.write_text(json.dumps(rows, indent=1), encoding="utf-8")
+            path.write_text(json_text(rows, indent=1), encoding="utf-8")
         elif chosen is Format.CSV:
             with path.open("w", newline="", encoding="utf-8") as file:
                 writer = csv.DictWriter(file, fieldnames=["index", "name", "outcome", "value", "error"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -52,8 +51,10 @@ def errors_as_exit_codes() -> Iterator[None]:
 
 
 def print_json(value: Any) -> None:
-    """One JSON document on stdout; JSON itself escapes what is not ASCII."""
-    sys.stdout.write(redact(json.dumps(value, indent=2, default=str)) + "\n")
+    """One JSON document on stdout: what is not finite is null, what is not ASCII is escaped."""
+    from qflows.pages.text import json_text
+
+    sys.stdout.write(redact(json_text(value)) + "\n")
 
 
 def print_rows(rows: Sequence[Mapping[str, str]], columns: Sequence[str], *, as_json: bool, empty: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from qflows.algorithms.vqe import VqeResult, VqeStep, solve, to_problem
 from qflows.characterization.history import keep_energy
@@ -12,6 +12,7 @@ from qflows.cli.connection import default_client
 from qflows.core.scope import script_scope
 from qflows.core.sessions import SessionHold
 from qflows.durations import seconds
+from qflows.model import uncertain
 from qflows.pages.plots import convergence_png
 
 
@@ -28,13 +29,14 @@ class Arguments:
     seed: int | None
     options: dict[str, Any]
     session_time: str | None = None
+    gradient: str | None = None
 
 
 def straight(arguments: Arguments, run_key: str, show: Callable[[str], None]) -> VqeResult:
     """Solves on the core, without Prefect."""
 
     def on_step(step: VqeStep) -> None:
-        show(f"evaluation {step.index}: {step.energy:.9f} ± {step.std_error:.2g}")
+        show(f"evaluation {step.index}: {uncertain(step.energy, step.std_error)}")
 
     core = default_client()
 
@@ -55,6 +57,7 @@ def straight(arguments: Arguments, run_key: str, show: Callable[[str], None]) ->
         seed=arguments.seed,
         options=arguments.options,
         open_session=open_session if arguments.session_time else None,
+        gradient=arguments.gradient,
         on_step=on_step,
     )
     show("")
@@ -77,6 +80,7 @@ def as_flow(arguments: Arguments, run_key: str) -> VqeResult:
         options=arguments.options,
         mode="session" if arguments.session_time else "job",
         max_time=arguments.session_time,
+        gradient=cast(Any, arguments.gradient),
         run_key=run_key,
     )
 
@@ -84,8 +88,8 @@ def as_flow(arguments: Arguments, run_key: str) -> VqeResult:
 def plot(found: VqeResult, device: str) -> bytes:
     """The convergence plot, PNG."""
     return convergence_png(
-        [step.energy for step in found.trace],
-        [step.std_error for step in found.trace],
+        [step.energy for step in found.path],
+        [step.std_error for step in found.path],
         reference=found.reference,
         unit=found.unit or "a.u.",
         title=f"VQE {found.problem} on {device}, {found.optimizer}",
@@ -96,11 +100,11 @@ def summary(found: VqeResult, device: str) -> str:
     """What a person wants to know, in a few lines."""
     lines = [
         f"VQE {found.problem} on {device}, {found.optimizer}, {found.n_evaluations} evaluations",
-        f"energy     {found.energy:.9f} ± {found.std_error:.2g} {found.unit}",
+        f"energy     {found.energy_text}",
     ]
     if found.reference is not None:
-        lines.append(f"reference  {found.reference:.9f} {found.unit}")
-        lines.append(f"error      {found.error:+.2e} {found.unit}")
+        lines.append(f"reference  {found.reference:.10g} {found.unit}")
+        lines.append(f"error      {found.error_text} {found.unit}")
     if not found.success:
         lines.append(f"stopped    {found.message}")
     lines.append(f"run key    {found.run_key}")

@@ -22,7 +22,10 @@ def vqe(
     device: Annotated[str, typer.Option(help="A device from `qflows devices`.")] = "local-exact",
     shots: Annotated[int, typer.Option(help="Shots per measurement circuit; 0 is exact.")] = 0,
     optimizer: Annotated[
-        str | None, typer.Option(help="SLSQP, L-BFGS-B, BFGS, COBYLA, Nelder-Mead, Powell or SPSA.")
+        str | None, typer.Option(help="SPSA, COBYLA, COBYQA, Nelder-Mead, Powell, SLSQP, L-BFGS-B, BFGS or CG.")
+    ] = None,
+    gradient: Annotated[
+        str | None, typer.Option(help="parameter-shift: measure gradients, for methods from SLSQP on.")
     ] = None,
     maxiter: Annotated[int | None, typer.Option(help="Iterations at most.")] = None,
     max_evaluations: Annotated[int | None, typer.Option(help="Jobs at most: a cap on money.")] = None,
@@ -55,6 +58,7 @@ def vqe(
             seed,
             read_options(option),
             max_time if session else None,
+            gradient,
         )
         found = solving.as_flow(arguments, key) if as_flow(flow) else solving.straight(arguments, key, progress_line())
         if plot:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from qflows.flows.benchmarking import benchmark
     from qflows.flows.circuits import run_circuits
+    from qflows.flows.combinatorial import qaoa
     from qflows.flows.eigensolver import vqe
     from qflows.flows.probing import probe
     from qflows.flows.reporting import report
@@ -18,12 +19,13 @@ _HOME = {
     "benchmark": "benchmarking",
     "run_circuits": "circuits",
     "vqe": "eigensolver",
+    "qaoa": "combinatorial",
     "sweep": "sweeping",
     "probe": "probing",
     "report": "reporting",
 }
 
-__all__ = ["benchmark", "probe", "report", "run_circuits", "sweep", "vqe"]
+__all__ = ["benchmark", "probe", "qaoa", "report", "run_circuits", "sweep", "vqe"]
 
 
 def __getattr__(name: str) -> object:

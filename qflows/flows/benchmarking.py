@@ -134,8 +134,8 @@ def publish(result: BenchmarkResult, name: str = "benchmark") -> None:
     groups, series = benchmarks.points(result)
     page = [
         f"# {escape(title)}",
-        f"run key `{escape(result.run_key)}`, seed {result.seed}; errors are one standard error, and a value "
-        f"passes when it is above its threshold by {characterize.SIGMAS:g} of them",
+        f"run key `{escape(result.run_key)}`, seed {result.seed}; errors are one standard error, and a value passes "
+        f"when a device exactly at its threshold would do as well with a chance of at most {characterize.RISK:.1%}",
         image(benchmark_png(groups, series, title), title),
         markdown_table(escaped, columns),
         "## Details",
@@ -150,7 +150,7 @@ def publish(result: BenchmarkResult, name: str = "benchmark") -> None:
     artifacts.publish_markdown(name, "\n\n".join(page), title)
 
 
-_DETAILS = ("device", "metric", "value", "shots", "jobs", "at", "note")
+_DETAILS = ("device", "metric", "value", "chance at threshold", "shots", "jobs", "at", "note")
 
 
 def _detail(row: Row) -> dict[str, str]:
@@ -158,6 +158,7 @@ def _detail(row: Row) -> dict[str, str]:
         "device": row.device,
         "metric": row.metric,
         "value": benchmarks.value_text(row),
+        "chance at threshold": f"{row.chance:.2g}" if row.chance is not None else "",
         "shots": str(row.shots) if row.shots else "",
         "jobs": ", ".join(row.job_ids),
         "at": f"{row.at:%Y-%m-%d %H:%M:%S}" if row.at else "",

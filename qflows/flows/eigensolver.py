@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any, Literal
 
 from prefect import flow
@@ -10,11 +11,11 @@ from prefect.artifacts import update_progress_artifact
 from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
 
-from qflows.algorithms.problems import Problem
 from qflows.algorithms.vqe import VqeResult, VqeStep, solve, to_problem
 from qflows.characterization.history import keep_energy
 from qflows.core.sessions import SessionHold
 from qflows.durations import seconds
+from qflows.model import uncertain
 from qflows.pages.plots import convergence_png
 from qflows.pages.text import escape, image, markdown_table
 from qflows.prefect import artifacts, tasks
@@ -38,7 +39,7 @@ def vqe(
     problem: Any = "h2-0.735",
     device: str = "local-exact",
     shots: int | None = None,
-    optimizer: str | None = None,
+    optimizer: Any = None,
     maxiter: int | None = None,
     max_evaluations: int | None = None,
     seed: int | None = None,
@@ -48,22 +49,41 @@ def vqe(
     max_time: str | float | None = None,
     missed: Missed = "all",
     run_key: str | None = None,
+    ansatz: Any = None,
+    gradient: Literal["parameter-shift"] | None = None,
+    bounds: list[tuple[float, float]] | None = None,
+    callback: Any = None,
 ) -> VqeResult:
-    """Ground-state energy of `problem` on `device`.
+    """Ground-state energy of a molecule, a spin chain or any operator, by a loop of durable jobs.
 
-    `problem`: h2-0.735, h2-0.7414, lih-1.5949, tfim-N, or a SparsePauliOp. `shots=None`: exact expectation values,
-    where the device has them. `optimizer`: SLSQP by default when exact, SPSA with shots. Started again with the same
-    `run_key` it continues where it was and buys nothing twice. `mode="session"` holds the device for the loop, for
-    `max_time` at most ("30m", "2h", or seconds); a run that is continued goes on in its session while that lives.
-    An energy with shot noise is kept in the ledger for `qflows report`. `missed`: what to do with a schedule slot that
-    was not run in time, see `qflows.missed_slot`.
+    Started again with the same run key it continues where it was and buys nothing twice. With shots the energy is a
+    fresh sample at the end point, and is kept in the ledger for `qflows report`.
+
+    Args:
+        problem: h2-0.735, h2-0.7414, lih-1.5949 or tfim-N; in Python also a SparsePauliOp or a list of terms.
+        device: Name of a device, from `qflows devices`.
+        shots: For each measurement circuit; empty for exact values, where the device has them.
+        optimizer: A method of scipy, or SPSA; default SLSQP when exact, SPSA with shots. In Python also a callable.
+        maxiter: Iterations of the optimizer at most.
+        max_evaluations: Evaluations at most, the one at the end included: a cap on money.
+        seed: Of the start and of SPSA; default from the run key.
+        start: Where to begin, one angle in radians for each parameter of the ansatz.
+        options: Vendor options of all jobs.
+        mode: "job", or "session" to hold the device for the loop; a continued run goes on in its session.
+        max_time: Longest the session may last: "30m", "2h", or seconds.
+        missed: Slots of the schedule that were not run in time: "all", "latest", or e.g. "skip after 2h".
+        run_key: Names the run; the same one again continues it.
+        ansatz: In Python, a QuantumCircuit with parameters and without measurements, instead of the problem's own.
+        gradient: "parameter-shift" measures gradients, for SLSQP, L-BFGS-B, BFGS, CG and trust-constr.
+        bounds: Lowest and highest value of each parameter.
+        callback: In Python, a function of each VqeStep; it may raise StopIteration to end the loop.
     """
     if skipped := missed_slot(missed):
         return skipped
     log = get_run_logger()
     chosen = to_problem(problem)
     here = tasks.scope(run_key)
-    screen = _Screen(chosen, max_evaluations)
+    screen = Screen(chosen.name, max_evaluations, callback)
     core = tasks.client()
 
     def open_session() -> SessionHold:
@@ -83,31 +103,44 @@ def vqe(
         options=options,
         open_session=open_session if mode == "session" else None,
         on_step=screen.step,
-        on_iteration=lambda it: log.info("iteration %d: %.9f (%d evaluations)", it.index, it.value, it.n_evaluations),
+        on_iteration=lambda it: log.info("iteration %d (%d evaluations)", it.index, it.n_evaluations),
+        circuit=ansatz,
+        gradient=gradient,
+        bounds=bounds,
     )
     keep_energy(core, found, device)
     publish(found, device)
     screen.done()
-    log.info("%s: %.9f ± %.2g %s; %s", found.problem, found.energy, found.std_error, found.unit, found.message)
+    log.info("%s: %s; %s", found.problem, found.energy_text, found.message)
     return found
 
 
-class _Screen:
+class Screen:
     """A progress artifact, updated every few seconds: the loop must not wait for the server."""
 
-    def __init__(self, problem: Problem, max_evaluations: int | None) -> None:
+    def __init__(
+        self,
+        name: str,
+        max_evaluations: int | None,
+        callback: Callable[[VqeStep], object] | None = None,
+        *,
+        title: str = "VQE",
+    ) -> None:
         self._most = max_evaluations
+        self._callback = callback
         self._last = time.monotonic()
-        self._id = artifacts.progress(f"vqe-{problem.name}", "VQE")
+        self._id = artifacts.progress(f"{title.lower()}-{name}", title)
 
     def step(self, step: VqeStep) -> None:
+        if self._callback is not None:
+            self._callback(step)
         if time.monotonic() - self._last < _SCREEN_EVERY_S:
             return
         self._last = time.monotonic()
         # without a limit nobody knows the end; the number then says how far, not how much is left
         done = 100 * step.index / self._most if self._most else 100 * step.index / (step.index + 50)
         update_progress_artifact(
-            self._id, min(done, 99.0), description=f"evaluation {step.index}: {step.energy:.9f} ± {step.std_error:.2g}"
+            self._id, min(done, 99.0), description=f"evaluation {step.index}: {uncertain(step.energy, step.std_error)}"
         )
 
     def done(self) -> None:
@@ -118,8 +151,8 @@ def publish(found: VqeResult, device: str) -> None:
     """Convergence plot and evaluation table as artifacts of the running flow."""
     title = f"VQE {found.problem} on {device}, {found.optimizer}"
     png = convergence_png(
-        [step.energy for step in found.trace],
-        [step.std_error for step in found.trace],
+        [step.energy for step in found.path],
+        [step.std_error for step in found.path],
         reference=found.reference,
         unit=found.unit or "a.u.",
         title=title,
@@ -127,18 +160,18 @@ def publish(found: VqeResult, device: str) -> None:
     rows = [
         {
             "#": str(step.index),
-            "energy": f"{step.energy:.9f}",
-            "± std error": f"{step.std_error:.2g}",
+            "energy": uncertain(step.energy, step.std_error),
+            "what": step.kind,
             "job": step.job[:12],
         }
         for step in found.trace[-_TABLE_ROWS:]
     ]
-    reference = f"reference {found.reference:.9f}, error {found.error:+.2e}" if found.reference is not None else ""
+    reference = f"reference {found.reference:.10g}, error {found.error_text}, " if found.reference is not None else ""
     page = [
         f"# {escape(title)}",
-        f"**{found.energy:.9f} ± {found.std_error:.2g} {escape(found.unit)}**, {reference}, "
+        f"**{escape(found.energy_text)}**, {reference}"
         f"{found.n_evaluations} evaluations; run key `{escape(found.run_key)}`",
         image(png, title),
-        markdown_table(rows, ("#", "energy", "± std error", "job")),
+        markdown_table(rows, ("#", "energy", "what", "job")),
     ]
     artifacts.publish_markdown(f"vqe-{found.problem}-{device}", "\n\n".join(page), title)

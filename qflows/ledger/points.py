@@ -7,6 +7,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from qflows.keys import digest
 from qflows.ledger.store import Ledger
 from qflows.ledger.tables import points
 
@@ -24,6 +25,25 @@ def keep(ledger: Ledger, loop: str, index: int, point: Point) -> None:
     """Notes a point, in place of an earlier one of the same number."""
     with ledger.write() as connection:
         connection.execute(ledger.insert(_insert), {"loop": loop, "idx": index, "point": list(point)})
+
+
+def ask_to_stop(ledger: Ledger, run_key: str) -> None:
+    """Marks a run: its loop stops before its next evaluation, and takes the mark away, so that it can go on later."""
+    keep(ledger, _mark(run_key), 0, ())
+
+
+def take_stop(ledger: Ledger, run_key: str) -> bool:
+    """True, once, if the run was asked to stop."""
+    mark = _mark(run_key)
+    if 0 not in trail(ledger, mark):
+        return False
+    with ledger.write() as connection:
+        connection.execute(sa.delete(points).where(points.c.loop == mark))
+    return True
+
+
+def _mark(run_key: str) -> str:
+    return digest("stop/1", run_key)
 
 
 def _insert(insert: Callable[[sa.Table], Any]) -> Any:

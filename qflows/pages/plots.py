@@ -82,7 +82,7 @@ def convergence_png(
     rows[0].set_ylabel(f"energy ({unit})")
     rows[0].set_title(title[:90], fontsize=10)
     if reference is not None:
-        rows[0].axhline(reference, color="#c0392b", lw=1, ls="--", label=f"reference {reference:.9f}")
+        rows[0].axhline(reference, color="#c0392b", lw=1, ls="--", label=f"reference {reference:.10g}")
         rows[0].legend(fontsize=8, frameon=False)
         gaps = [max(abs(value - reference), 1e-16) for value in values]
         rows[1].semilogy(steps, gaps, ".-", ms=4, lw=0.8, color="#444444")

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from statistics import median
 
-from qflows.model import Expectation, Job
+from qflows.model import Expectation, Job, uncertain
 from qflows.pages.plots import histogram_png, histograms_png
 from qflows.pages.text import JOB_COLUMNS, escape, image, job_row, markdown_table
 from qflows.states import JobStatus
@@ -95,7 +95,7 @@ def histogram_section(histograms: Sequence[Histogram], *, of: int | None = None)
 def value_section(values: Sequence[tuple[str, Sequence[Expectation]]]) -> list[str]:
     """Expectation values with their standard errors, one line a program, twenty at most; empty when there are none."""
     lines = [
-        f"- {escape(title)}: " + ", ".join(f"{one.value:.6g} ± {one.std_error:.2g}" for one in found[:_VALUES])
+        f"- {escape(title)}: " + ", ".join(uncertain(one.value, one.std_error) for one in found[:_VALUES])
         for title, found in values[:_ROWS]
         if found
     ]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import json
+import math
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -32,6 +34,19 @@ def cell(text: Any) -> str:
 def image(png: bytes, alt: str) -> str:
     """A markdown image that carries its own bytes."""
     return f"![{escape(alt)}](data:image/png;base64,{base64.b64encode(png).decode('ascii')})"
+
+
+def json_text(value: Any, *, indent: int | None = 2) -> str:
+    """JSON that every parser reads: numbers that are not finite become null, unknown values their text."""
+    return json.dumps(_finite(value), indent=indent, default=str, allow_nan=False)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, Mapping):
+        return {key: _finite(one) for key, one in value.items()}
+    return [_finite(one) for one in value] if isinstance(value, list | tuple) else value
 
 
 JOB_COLUMNS = ("job", "name", "device", "shots", "status", "vendor id", "queue s", "run s", "cost", "note")

@@ -30,15 +30,14 @@ _REGISTER = "m"
 def plan(program: Program, observables: Sequence[Observable]) -> tuple[tuple[Program, ...], str]:
     """Measurement programs, one per qubit-wise commuting group, and the plan as canonical JSON.
 
-    Every program measures all qubits into one register. Raises ProgramRejected when widths differ, or when nothing
-    needs measuring.
+    Every program measures all qubits into one register. Multiples of the identity need no measurement: among others
+    they ride along; alone, one program stands for them, because a job has at least one, and its counts are not read.
+    Raises ProgramRejected when widths differ.
     """
     observables = fitted(program, observables)
     text = _plan_text(tuple(observables))
     bases = [group.basis for group in read_plan(text) if group.needs_measurement]
-    if not bases:
-        raise ProgramRejected("the observables are multiples of the identity; their value needs no job")
-    return tuple(measured_in(program, basis) for basis in bases), text
+    return tuple(measured_in(program, basis) for basis in bases or ["I" * program.n_qubits]), text
 
 
 def fitted(program: Program, observables: Sequence[Observable]) -> tuple[Observable, ...]:
@@ -109,8 +108,10 @@ def measured_in(program: Program, basis: str) -> Program:
 def combine(text: str, items: Sequence[ItemResult], shots: int | None) -> ItemResult:
     """One item with `expectations` from the counts (or exact probabilities) of all measurement programs."""
     exact = shots is None
-    histograms = [dict((item.probabilities if exact else item.counts) or {}) for item in items]
-    values = estimate_each_from_counts(read_plan(text), histograms, shots)
+    groups = read_plan(text)
+    read = items if any(group.needs_measurement for group in groups) else ()
+    histograms = [dict((item.probabilities if exact else item.counts) or {}) for item in read]
+    values = estimate_each_from_counts(groups, histograms, shots)
     return ItemResult(
         expectations=tuple(Expectation(value.value, value.std_error) for value in values),
         metadata={"groups": len(items), "shots_per_group": shots},

@@ -249,7 +249,8 @@ class Expectation:
     """An estimated expectation value, in the units of the coefficients.
 
     `variance` is that of one shot in every group, summed; `std_error` = sqrt(variance / shots). For exact
-    probabilities `std_error` is 0 and `variance` says what sampling would cost; a single shot makes both infinite.
+    probabilities `std_error` is 0 and `variance` says what sampling would cost. From shots, `std_error` is 0 for
+    multiples of the identity alone, and never infinite.
     """
 
     value: float
@@ -276,8 +277,11 @@ def estimate_each_from_counts(
 
     `results` holds one histogram per group that needs measurement, in group order; keys are n_qubits characters,
     qubit 0 rightmost. With `shots` they are counts, each summing to `shots`; without, exact probabilities.
-    The error covers covariances between terms of one group (sample variance, Bessel's correction, of the group's
-    weighted sum per shot); groups are independent. Raises ValueError if shapes or sums do not fit.
+    Groups are independent. Within one, the error is the standard deviation of the posterior of its weighted sum
+    (covariances between terms included) under a Dirichlet prior with the weight of two shots, spread evenly over all
+    outcomes; for a single Pauli string that is the flat prior of `characterize.proportion`. The sample variance would
+    be 0 near eigenstates, where it is most wrong (Brown, Cai, DasGupta, Statistical Science 16, 101 (2001)).
+    `value` is the plain, unbiased mean. Raises ValueError if shapes or sums do not fit.
     """
     measured = [group for group in groups if group.needs_measurement]
     if len(measured) != len(results):
@@ -309,10 +313,12 @@ def _group_estimates(group: Group, result: Mapping[str, float] | None, shots: in
     for place in sorted({member.observable for member in group.members}):
         rows = [row for row, member in enumerate(group.members) if member.observable == place]
         coeffs = np.array([group.members[row].coeff for row in rows])
-        variance = _variance((np.ascontiguousarray(signs[rows].T) * coeffs).sum(axis=1), weights, shots)
+        varying = np.array([bool(group.members[row].label.strip("I")) for row in rows])
+        coeffs = np.where(varying, coeffs, 0.0)  # a constant has no error
+        variance = _variance((np.ascontiguousarray(signs[rows].T) * coeffs).sum(axis=1), weights, shots, coeffs)
         terms = tuple(
             TermEstimate(group.members[row].label, group.members[row].coeff, float(means[row]), error)
-            for row, error in zip(rows, _term_errors(means[rows], shots), strict=True)
+            for row, error in zip(rows, _term_errors(means[rows], shots, varying), strict=True)
         )
         error = math.sqrt(variance / shots) if shots else 0.0
         estimates[place] = Expectation(0.0, error, variance, terms, shots)
@@ -344,18 +350,34 @@ def _signs(labels: Sequence[str], bits: NDArray[np.float64]) -> NDArray[np.float
     return 1.0 - 2.0 * ((support @ bits.T) % 2.0)
 
 
-def _variance(values: NDArray[np.float64], weights: NDArray[np.float64], shots: int | None) -> float:
-    if shots == 1 or values.max() == values.min():
-        return math.inf if shots == 1 else 0.0
+# weight of the prior in shots; two, spread over the two signs of one Pauli string, are the flat prior of a proportion
+_PRIOR_SHOTS = 2.0
+
+
+def _variance(
+    values: NDArray[np.float64], weights: NDArray[np.float64], shots: int | None, coeffs: NDArray[np.float64]
+) -> float:
+    """Variance of one shot of a group's weighted sum, such that variance / shots is that of the mean.
+
+    Over evenly spread outcomes every Pauli string averages to 0 and different ones are uncorrelated: the prior adds
+    nothing to the first moment and the sum of squared coefficients to the second.
+    """
     total = float(weights.sum())
-    deviations = values - float((values * weights).sum()) / total
-    return max(float((deviations**2 * weights).sum()) / (total - 1.0 if shots else total), 0.0)
+    if shots is None:
+        deviations = values - float((values * weights).sum()) / total
+        return max(float((deviations**2 * weights).sum()) / total, 0.0)
+    prior = _PRIOR_SHOTS * float((coeffs**2).sum())
+    mean = float((values * weights).sum()) / (total + _PRIOR_SHOTS)
+    second = (float((values**2 * weights).sum()) + prior) / (total + _PRIOR_SHOTS)
+    return max(second - mean**2, 0.0) * total / (total + _PRIOR_SHOTS + 1.0)
 
 
-def _term_errors(means: NDArray[np.float64], shots: int | None) -> list[float]:
-    if shots is None or shots == 1:
-        return [0.0 if shots is None else math.inf] * len(means)
-    return [float(error) for error in np.sqrt(np.maximum(1.0 - means**2, 0.0) / (shots - 1))]
+def _term_errors(means: NDArray[np.float64], shots: int | None, varying: NDArray[np.bool_]) -> list[float]:
+    if shots is None:
+        return [0.0] * len(means)
+    smoothed = means * shots / (shots + _PRIOR_SHOTS)
+    errors = np.sqrt((1.0 - smoothed**2) / (shots + _PRIOR_SHOTS + 1.0))
+    return [float(error) for error in np.where(varying, errors, 0.0)]
 
 
 def expectation_exact(statevector: NDArray[Any], target: Observable) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from collections.abc import Callable
 from itertools import permutations
@@ -264,7 +265,9 @@ def rotated_ghz(n: int, phase: float, contrast: float = 1.0) -> DensityMatrix:
 def test_phase_lowers_the_fidelity_and_is_told_beside_the_amplitude() -> None:
     found = read_ghz(3, [counts_of(rotated_ghz(3, 0.8, 0.9), c) for c in block("ghz-3 fidelity").circuits])
     assert headline(found).value == pytest.approx((1 + 0.9 * math.cos(0.8)) / 2, abs=1e-6)
-    assert found[-1].note == "parity amplitude 0.9000, phase +0.800 rad"
+    assert re.fullmatch(
+        r"parity amplitude 0\.9000\d\d ± 0\.0000\d\d, phase \+0\.800\d+ ± 0\.0000\d\d rad", found[-1].note
+    )
 
 
 @pytest.fixture(scope="module")

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from qiskit import QuantumCircuit
 from qiskit.quantum_info import Pauli, SparseObservable, SparsePauliOp, Statevector, random_statevector
 
+from qflows.characterization.characterize import proportion
 from qflows.errors import ProgramRejected
 from qflows.programs.observables import (
     Observable,
@@ -205,7 +206,7 @@ def test_asymmetric_state_reads_qubit_zero_rightmost():
     counts = [{"001": 100}]
     estimate = estimate_from_counts(group_qubitwise([("IIZ", 1.0), ("ZII", 10.0)]), counts, 100)
     assert estimate.value == 9.0
-    assert estimate.std_error == 0.0
+    assert estimate.std_error == pytest.approx(math.sqrt(101) * 2 / 102, rel=0.3)
 
 
 def test_measurement_circuit_reads_the_right_qubit():
@@ -227,12 +228,12 @@ def test_measured_state_circuit_is_rejected():
 
 
 def test_error_bar_includes_covariance_inside_a_group():
-    # Z0 and Z1 of a Bell state are equal shot by shot: the difference has no noise, the sum has twice the error
+    # Z0 and Z1 of a Bell state are equal shot by shot: the difference has next to no noise, the sum has twice the error
     counts = [{"00": 480, "11": 520}]
     difference = estimate_from_counts(group_qubitwise([("IZ", 1.0), ("ZI", -1.0)]), counts, 1000)
     total = estimate_from_counts(group_qubitwise([("IZ", 1.0), ("ZI", 1.0)]), counts, 1000)
-    assert difference.std_error == 0.0
-    assert total.std_error == pytest.approx(2 * total.per_term[0].std_error)
+    assert 0 < difference.std_error < 0.003  # two of a thousand shots may have been otherwise
+    assert total.std_error == pytest.approx(2 * total.per_term[0].std_error, rel=2e-3)
     assert total.std_error == pytest.approx(math.sqrt(total.variance / 1000))
 
 
@@ -272,8 +273,48 @@ def test_several_observables_share_settings_and_keep_their_order():
         estimate_from_counts(groups, exact_histograms(state, groups))
 
 
-def test_single_shot_leaves_the_error_unknown():
-    assert math.isinf(estimate_from_counts(group_qubitwise("Z"), [{"1": 1}], 1).std_error)
+def test_single_shot_has_a_finite_error_no_smaller_than_it_knows():
+    found = estimate_from_counts(group_qubitwise([("Z", 3.0), ("I", 100.0)]), [{"1": 1}], 1)
+    assert found.value == 97.0
+    # flat prior: one hit of one gives a share of 2/3 with variance 2/9/4, twice that share is the mean
+    assert found.std_error == pytest.approx(3 * 2 * math.sqrt(2 / 9 / 4))
+    assert [math.isfinite(term.std_error) for term in found.per_term] == [True, True]
+
+
+def test_one_string_has_the_error_of_a_proportion():
+    for hits in (0, 1, 37, 100):
+        counts = {key: n for key, n in (("1", hits), ("0", 100 - hits)) if n}
+        found = estimate_from_counts(group_qubitwise([("Z", -2.0)]), [counts], 100)
+        assert found.std_error == pytest.approx(4 * proportion(hits, 100)[1], rel=1e-12)
+        assert found.per_term[0].std_error == pytest.approx(2 * proportion(hits, 100)[1], rel=1e-12)
+
+
+def test_identity_adds_no_error_and_unmeasured_doubt():
+    with_constant = estimate_from_counts(group_qubitwise([("ZZ", 0.5), ("II", 7.0)]), [{"11": 50}], 50)
+    without = estimate_from_counts(group_qubitwise([("ZZ", 0.5)]), [{"11": 50}], 50)
+    assert with_constant.std_error == pytest.approx(without.std_error, rel=1e-12)
+    assert with_constant.std_error > 0
+
+
+@pytest.mark.parametrize("terms", [[("Z", 1.0)], [("ZZ", 0.6), ("IZ", 0.4), ("ZI", -0.3), ("II", -1.0)]])
+def test_error_bars_near_eigenstates_cover_as_often_as_promised(terms):
+    """Error rates of 0.3 to 5 % a qubit and 100 shots, where a third of the samples have no spread at all."""
+    target = observable(terms)
+    groups = group_qubitwise(target)
+    rng = np.random.Generator(np.random.PCG64(3))
+    inside, zeros, tries = 0, 0, 3000
+    for _ in range(tries):
+        p = rng.uniform(0.003, 0.05)
+        n = target.n_qubits
+        flips = rng.random((100, n)) < p
+        keys, times = np.unique(flips, axis=0, return_counts=True)
+        counts = {"".join("01"[int(b)] for b in key): int(k) for key, k in zip(keys, times, strict=True)}
+        truth = sum(c * (1 - 2 * p) ** (n - label.count("I")) for label, c in target)
+        found = estimate_from_counts(groups, [counts], 100)
+        zeros += found.std_error == 0.0
+        inside += abs(found.value - truth) <= found.std_error
+    assert zeros == 0
+    assert 0.60 <= inside / tries <= 0.76
 
 
 @pytest.mark.parametrize(

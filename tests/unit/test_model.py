@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import pickle
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -11,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qflows.errors import QflowsError
-from qflows.model import Counts, Expectation, ItemError, ItemResult, Job, Result, Timeline
+from qflows.model import Counts, Expectation, ItemError, ItemResult, Job, Result, Timeline, rounded, uncertain
 from qflows.states import TERMINAL, JobStatus
 
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
@@ -104,3 +105,27 @@ def test_expectation_is_for_one_observable_and_expectations_for_all() -> None:
     assert several.expectations == (one, two)
     with pytest.raises(QflowsError, match="2 observables"):
         _ = several.expectation
+
+
+@pytest.mark.parametrize(
+    ("value", "error", "text"),
+    [
+        (0.98123, 0.0031, "0.9812 ± 0.0031"),
+        (-1.1373, 0.02, "-1.137 ± 0.020"),
+        (3.0, 12.0, "3 ± 12"),
+        (1.0, 0.0996, "1.00 ± 0.10"),
+        (0.5, 0.0, "0.5"),
+        (-1.137306036, None, "-1.137306036"),
+        (-1.0, math.inf, "-1 ± unknown"),
+        (1.5234e-20, 1.31e-21, "(1.52 ± 0.13)e-20"),
+        (2.34567e12, 1.2e10, "(2.346 ± 0.012)e+12"),
+        (math.nan, 0.1, "nan"),
+    ],
+)
+def test_digits_follow_the_uncertainty(value, error, text):
+    assert uncertain(value, error) == text
+
+
+def test_rounded_value_has_the_digits_of_its_uncertainty():
+    assert rounded(0.98123, 0.0031) == "0.9812"
+    assert uncertain(0.98123, 0.0031, sign=True) == "+0.9812 ± 0.0031"

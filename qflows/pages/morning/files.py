@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from datetime import timedelta
 from pathlib import Path
@@ -12,6 +11,7 @@ from qflows.errors import ProgramRejected
 from qflows.pages.morning.compose import compose
 from qflows.pages.morning.gather import Report
 from qflows.pages.morning.render import to_html, to_markdown
+from qflows.pages.text import json_text
 
 
 def length(since: str) -> timedelta:
@@ -32,7 +32,7 @@ def write(found: Report, folder: Path) -> list[Path]:
     texts = {
         "report.html": to_html(page),
         "report.md": to_markdown(page),
-        "report.json": json.dumps(found.to_json(), indent=2) + "\n",
+        "report.json": json_text(found.to_json()) + "\n",
     }
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -64,14 +63,6 @@ class Page:
     tone: Tone
     numbers: tuple[tuple[str, str], ...]
     sections: tuple[Section, ...]
-
-
-def with_error(value: float, error: float) -> str:
-    """`0.9812 ± 0.0031`: the uncertainty with two digits, the value with as many places."""
-    if not error or not math.isfinite(error):
-        return f"{value:.6g}"
-    places = min(max(1 - math.floor(math.log10(error)), 0), 12)
-    return f"{value:.{places}f} ± {error:.{places}f}"
 
 
 def unit_text(unit: str) -> str:

@@ -63,11 +63,12 @@ def _panel(axes: Any, trend: Trend) -> None:
 
 
 def _points(axes: Any, values: Sequence[Measurement], colour: str, marker: str, size: float) -> None:
+    values = [one for one in values if math.isfinite(one.value)]
     if values:  # all in one call: one a point takes seconds a page
         axes.errorbar(
             [one.at for one in values],
             [one.value for one in values],
-            yerr=[one.std_error for one in values],
+            yerr=[one.std_error if math.isfinite(one.std_error) else 0.0 for one in values],
             fmt=marker,
             ms=size,
             color=colour,

@@ -9,8 +9,9 @@ from datetime import timedelta
 from qflows.characterization import drift
 from qflows.characterization.characterize import METHODS, UNCERTAINTIES
 from qflows.characterization.drift import Verdict
+from qflows.model import rounded, uncertain
 from qflows.pages.morning.gather import Report, Trend
-from qflows.pages.morning.page import ROWS, Line, Picture, Section, Table, Tone, moment, plural, unit_text, with_error
+from qflows.pages.morning.page import ROWS, Line, Picture, Section, Table, Tone, moment, plural, unit_text
 from qflows.pages.morning.plot import MOST, trends_png
 
 _EXPECTED = 0.0027  # of stable values are beyond three sigmas
@@ -42,9 +43,9 @@ def _flag_line(trend: Trend) -> Line:
     worst = max(trend.flagged, key=lambda one: abs(one.sigmas or 0.0))
     one = worst.measurement
     times = f", flagged {len(trend.flagged)} times, the worst" if len(trend.flagged) > 1 else ""
-    mean = with_error(worst.mean or 0.0, worst.spread or 0.0).partition(" ± ")[0]
+    mean = rounded(worst.mean or 0.0, worst.spread)
     text = (
-        f"{one.device}: {one.name} is {with_error(one.value, one.std_error)}{unit_text(one.unit)}, "
+        f"{one.device}: {one.name} is {uncertain(one.value, one.std_error)}{unit_text(one.unit)}, "
         f"{worst.sigmas:+.1f}σ from the mean {mean} of {worst.n} earlier values{times} at {moment(one.at)}. "
         f"{_calibration_text(trend)}{_since_text(trend)}"
     )
@@ -99,7 +100,7 @@ def _quantity(report: Report, trend: Trend) -> tuple[str, ...]:
     when = moment(one.at) + (f" ({age.days} d ago)" if age >= timedelta(days=1) and one.at < report.since else "")
     return (
         one.name,
-        with_error(one.value, one.std_error) + unit_text(one.unit),
+        uncertain(one.value, one.std_error) + unit_text(one.unit),
         _mean(verdict),
         _distance(verdict),
         when,
@@ -109,11 +110,13 @@ def _quantity(report: Report, trend: Trend) -> tuple[str, ...]:
 def _mean(verdict: Verdict) -> str:
     if verdict.mean is None or verdict.spread is None:
         return ""
-    return f"{with_error(verdict.mean, verdict.spread).partition(' ± ')[0]} ({verdict.n})"
+    return f"{rounded(verdict.mean, verdict.spread)} ({verdict.n})"
 
 
 def _distance(verdict: Verdict) -> str:
     if verdict.sigmas is None:
+        if verdict.n >= drift.MIN_HISTORY:
+            return "no error bar"
         return f"{verdict.n} of {drift.MIN_HISTORY} earlier values"
     mark = " FLAG" if verdict.is_flagged else ""
     since = f", level since {verdict.level_since:%Y-%m-%d}" if verdict.level_since else ""
@@ -124,10 +127,10 @@ def methods_section(report: Report) -> Section:
     families = {trend.newest.family for trend in report.trends}
     lines = [
         Line(
-            f"Drift: a value minus the weighted mean of up to {drift.WINDOW} before it, over the root of its variance "
-            "from shots, the scatter between nights beyond shots, and the mean's own variance; flagged beyond "
-            f"{drift.SIGMAS:g}σ, with Student's distribution where the scatter is estimated. Flagged values stay "
-            f"out of the history; {drift.SETTLED} in a row on one side are the new level."
+            f"Drift: a value minus the weighted mean of up to {drift.WINDOW} before it, over the spread of those "
+            "values (shots and the scatter between nights) and the mean's own uncertainty, by Student's distribution; "
+            f"flagged beyond {drift.SIGMAS:g}σ, which 0.27 % of stable values are, for short series as for long ones. "
+            f"Flagged values stay out of the history; {drift.SETTLED} in a row on one side are the new level."
         )
     ]
     for family in sorted(families):

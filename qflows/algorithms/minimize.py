@@ -1,0 +1,109 @@
+"""A loop over any cost function that is made of qflows calls; resumed where it was, free of Prefect.
+
+The jobs inside the cost function are found again by their run key; the points are kept in the ledger as those of a VQE
+are (see `trail`). A loop that is killed at evaluation k and started again with the same run key walks the same way.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from qflows.algorithms.optimizers import (
+    Bounds,
+    Gradient,
+    Iteration,
+    Method,
+    OptimizeResult,
+    Point,
+    check_noise,
+    name_of,
+)
+from qflows.algorithms.optimizers import minimize as walk
+from qflows.algorithms.trail import Trail
+from qflows.core.scope import Scope
+from qflows.keys import digest, seed_of
+from qflows.ledger.store import Ledger
+
+_loops: Counter[tuple[str, ...]] = Counter()
+_loops_lock = threading.Lock()
+
+
+def minimize_durably(
+    ledger: Ledger,
+    scope: Scope,
+    fun: Callable[[Point], Any],
+    x0: ArrayLike,
+    *,
+    method: Method = "SPSA",
+    noisy: bool = True,
+    jac: Callable[[Point], ArrayLike] | None = None,
+    bounds: Bounds | None = None,
+    callback: Callable[[Iteration], object] | None = None,
+    maxiter: int | None = None,
+    max_evaluations: int | None = None,
+    tol: float | None = None,
+    seed: int | None = None,
+    name: str = "",
+) -> OptimizeResult:
+    """Minimises `fun` from `x0` with its points kept under the scope's run key.
+
+    `fun` gets a 1-D array and returns a number, or anything with a number in `.value` or `.expectation.value` (an
+    Expectation, a Result). `noisy`: its values have shot noise; then methods that take differences need `jac`, and the
+    end point is measured afresh, as a sample of its own. `seed`: of SPSA; default from the run key. `name` tells loops
+    of one run apart that start at the same point by the same method; equal ones are told apart by their order.
+    Other arguments and errors as in `optimizers.minimize`.
+    """
+    start = np.array(x0, dtype=np.float64)
+    if noisy:
+        check_noise(method, has_gradient=jac is not None, remedy="pass jac=, or noisy=False for exact values")
+    content = digest("minimize/1", scope.run_key, name, name_of(method), np.round(start, 6).tolist())
+    trail = Trail(ledger)
+    trail.open(digest(content, _order(scope, content)))
+    asked = 0
+
+    def snapped(x: ArrayLike) -> Point:
+        nonlocal asked
+        asked += 1
+        return np.array(trail.point(asked, np.array(x, dtype=np.float64).ravel().tolist()))
+
+    def value(x: Point) -> float:
+        return _number(fun(snapped(x)))
+
+    def slope(x: Point) -> Point:
+        assert jac is not None
+        return np.array(jac(snapped(x)), dtype=np.float64).ravel()
+
+    return walk(
+        value,
+        start,
+        method=method,
+        seed=seed if seed is not None else seed_of(digest("minimize-seed/1", scope.run_key)) % 2**32,
+        maxiter=maxiter,
+        max_evaluations=max_evaluations,
+        tol=tol,
+        callback=callback,
+        bounds=bounds,
+        gradient=Gradient(slope, 1) if jac is not None else None,
+        at_end=value if noisy else None,
+        stop=lambda: trail.is_stopped(scope.run_key),
+    )
+
+
+def _order(scope: Scope, content: str) -> int:
+    """How many equal loops this caller began before in this attempt: a replay counts them again."""
+    place = (scope.run_key, scope.attempt, scope.caller, str(scope.tries), content)
+    with _loops_lock:
+        order = _loops[place]
+        _loops[place] += 1
+    return order
+
+
+def _number(found: Any) -> float:
+    inner = getattr(found, "expectation", found)
+    return float(getattr(inner, "value", inner))

@@ -1,0 +1,58 @@
+"""`qflows.minimize`: the durable loop over a cost function, named by the flow it runs in or by a run key."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from numpy.typing import ArrayLike
+
+from qflows.algorithms.minimize import minimize_durably
+from qflows.algorithms.optimizers import Bounds, Iteration, Method, OptimizeResult, Point
+from qflows.prefect.scope import client, scope
+
+
+def minimize(
+    fun: Callable[[Point], Any],
+    x0: ArrayLike,
+    *,
+    method: Method = "SPSA",
+    run_key: str | None = None,
+    noisy: bool = True,
+    jac: Callable[[Point], ArrayLike] | None = None,
+    bounds: Bounds | None = None,
+    callback: Callable[[Iteration], object] | None = None,
+    maxiter: int | None = None,
+    max_evaluations: int | None = None,
+    tol: float | None = None,
+    seed: int | None = None,
+    name: str = "",
+) -> OptimizeResult:
+    """Minimises a cost function made of qflows calls; started again with the same run key it goes on where it was.
+
+    Inside a flow the flow names the run. Outside one give `run_key` here and to the qflows calls in `fun`. Points are
+    kept in the ledger and jobs are found again, so a replay shows the same trace and buys nothing twice.
+
+    `fun`: 1-D array to a number, an Expectation or a Result with one expectation value. `method`: SPSA, COBYLA, COBYQA,
+    Nelder-Mead or Powell; with `jac` or `noisy=False` also SLSQP, L-BFGS-B, BFGS, CG, trust-constr; with `noisy=False`
+    also TNC and Newton-CG; or a callable with scipy's or qiskit-algorithms' interface. `noisy`: values have shot noise;
+    the end point is then measured afresh. `callback` gets each Iteration and may raise StopIteration.
+    `max_evaluations`: a cap on money.
+    Raises ProgramRejected before anything is bought.
+    """
+    return minimize_durably(
+        client().ledger,
+        scope(run_key),
+        fun,
+        x0,
+        method=method,
+        noisy=noisy,
+        jac=jac,
+        bounds=bounds,
+        callback=callback,
+        maxiter=maxiter,
+        max_evaluations=max_evaluations,
+        tol=tol,
+        seed=seed,
+        name=name,
+    )
