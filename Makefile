@@ -2,12 +2,13 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help install demo test check lint types imports bench story newest-braket clean
+.PHONY: help install demo test check lint types imports bench pulls story newest-braket clean
 help:
 	@echo "make demo     install into .venv, run the H2 VQE and a small circuit, print what came out"
 	@echo "make test     install and run the test suite"
 	@echo "make check    lint, types and import contracts"
 	@echo "make bench    the budgets, measured against raw clients and loops in the same run"
+	@echo "make pulls    error bars, biases, drift flags and thresholds by Monte Carlo; a few minutes"
 	@echo "make story    a nightly run while server, worker, sweeper and flow are killed 20 times; SQLite, then PostgreSQL"
 	@echo "make newest-braket   the Braket tests with the newest SDK, in an environment of its own"
 
@@ -46,6 +47,10 @@ imports: .venv/.test
 
 bench: .venv/.test
 	@$(BIN)/python tests/benchmarks/run.py
+
+# PULLS='--seeds 50 --series 2000' for less
+pulls: .venv/.test
+	@$(BIN)/python tests/benchmarks/pulls.py $(PULLS)
 
 # STORY='--sqlite --kills 4 --seed 3' for less
 story: .venv/.test

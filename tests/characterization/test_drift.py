@@ -170,3 +170,19 @@ def test_largest_change_of_the_calibration_comes_first() -> None:
     ]  # fmt: skip
     assert told(before, after, most=1) == ["calibrated_at Mon → Tue", "and 2 more"]
     assert told(before, before) == told(None, after) == []
+
+
+@pytest.mark.parametrize("error", [math.inf, 0.0, math.nan])
+def test_value_without_an_error_bar_is_neither_judged_nor_compared_with(error: float) -> None:
+    series = nights(calm(20))
+    broken = [night(20, 0.9, error), *(night(21 + place, value) for place, value in enumerate(calm(3, seed=8)))]
+    verdicts = judge([*series, *broken])
+    assert verdicts[20].sigmas is None
+    assert not verdicts[20].is_flagged
+    assert [one.n for one in verdicts[21:]] == [20, 21, 22]
+
+
+def test_equal_values_have_no_spread_and_one_count_more_is_no_drift() -> None:
+    before = [night(place, *proportion(0, 1000)) for place in range(8)]
+    assert not judge([*before, night(8, *proportion(1, 1000))])[-1].is_flagged
+    assert judge([*before, night(8, *proportion(12, 1000))])[-1].is_flagged

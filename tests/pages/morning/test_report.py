@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import html.parser
 import json
+import math
 import re
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -305,3 +306,20 @@ def test_time_to_look_back_is_a_length(text: str, hours: float) -> None:
 def test_other_times_are_rejected_with_an_example(text: str) -> None:
     with pytest.raises(ProgramRejected, match="7d"):
         length(text)
+
+
+@pytest.mark.parametrize("error", [math.inf, 0.0])
+def test_values_without_an_error_bar_from_older_versions_do_not_stop_the_report(
+    remember: Remember, calm: list[float], report: Make, tmp_path: Path, error: float
+) -> None:
+    remember("qpu", "energy x", [0.9, *calm[:-1]], error=error)
+    remember("other", "energy x", calm)
+    found = report()
+    assert not found.flagged
+    text = words(found)
+    assert "nan" not in text
+    assert "inf" not in text.replace("information", "")
+    for path in write(found, tmp_path):
+        assert "Infinity" not in path.read_text()
+        assert "NaN" not in path.read_text()
+    json.loads((tmp_path / "report.json").read_text(), parse_constant=pytest.fail)

@@ -1,0 +1,210 @@
+"""Whether numbers mean what they say, by Monte Carlo: `make pulls`; the suite runs the short form.
+
+pulls       (reported energy - true energy at that point) / standard error, over seeds, for each optimizer, also cut off
+coverage    how often the truth is within one standard error, near eigenstates
+drift       share of values of a stable device that are flagged, by length of the series
+thresholds  how often a device exactly at a threshold passes
+
+The loop, the estimator and the verdicts are those of the package; the shots are drawn from the exact probabilities of
+the ansatz, which is what a simulator does, without the circuits.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from typing import Any
+
+import numpy as np
+from qiskit import QuantumCircuit
+from qiskit.quantum_info import Statevector
+
+from qflows.algorithms.optimizers import OPTIMIZERS, minimize
+from qflows.algorithms.problems import ansatz, problem
+from qflows.characterization.characterize import proportion, read_bit_order, read_mirror
+from qflows.characterization.drift import judge
+from qflows.ledger.measurements import Measurement
+from qflows.model import Counts
+from qflows.programs.observables import basis_rotations, estimate_from_counts, group_qubitwise, observable
+
+NOISY = [name for name, one in OPTIMIZERS.items() if one.tolerates_noise]
+LENGTHS = (8, 10, 20, 30)
+SHOTS = 400
+
+
+class Noisy:
+    """The energy of H2 with three angles of freedom, sampled: each call draws new shots for both measurement bases."""
+
+    def __init__(self, seed: int, shots: int = SHOTS) -> None:
+        self._random = np.random.default_rng(seed)
+        self._shots = shots
+        self.last_error = math.nan
+
+    def __call__(self, point: Any) -> float:
+        histograms = []
+        for weights in probabilities(tuple(float(x) for x in point)):
+            drawn = self._random.multinomial(self._shots, weights)
+            histograms.append({f"{i:02b}": int(n) for i, n in enumerate(drawn) if n})
+        found = estimate_from_counts(_groups(), histograms, self._shots)
+        self.last_error = found.std_error
+        return found.value
+
+
+@cache
+def _groups() -> Any:
+    return group_qubitwise(observable(list(problem("h2-0.735").hamiltonian)))
+
+
+@cache
+def _parts() -> tuple[Any, list[np.ndarray]]:
+    """The trial state as a function of its angles, and the rotation of each basis as a matrix."""
+    from qiskit.quantum_info import Operator
+
+    rotations = []
+    for group in _groups():
+        circuit = QuantumCircuit(2)
+        for gate, qubit in basis_rotations(group.basis):
+            getattr(circuit, gate)(qubit)
+        rotations.append(np.asarray(Operator(circuit).data))
+    return np.asarray(Statevector(ansatz(problem("h2-0.735")).assign_parameters([0.0])).data), rotations
+
+
+def _state(point: tuple[float, ...]) -> np.ndarray:
+    """ry on both qubits before and one on the first after the Hartree-Fock state: three angles, real amplitudes."""
+    start, _ = _parts()
+    a, b, c = point
+
+    def ry(t: float) -> np.ndarray:
+        return np.array([[math.cos(t / 2), -math.sin(t / 2)], [math.sin(t / 2), math.cos(t / 2)]])
+
+    cx = np.array([[1, 0, 0, 0], [0, 0, 0, 1], [0, 0, 1, 0], [0, 1, 0, 0]])
+    return np.kron(np.eye(2), ry(c)) @ cx @ np.kron(ry(b), ry(a)) @ start
+
+
+def probabilities(point: tuple[float, ...]) -> Iterator[np.ndarray]:
+    """Exact probabilities in every measurement basis."""
+    state = _state(point)
+    for rotation in _parts()[1]:
+        weights = np.abs(rotation @ state) ** 2
+        yield weights / weights.sum()
+
+
+def truth(point: tuple[float, ...]) -> float:
+    """The exact energy at a point."""
+    histograms = [{f"{i:02b}": float(w) for i, w in enumerate(weights)} for weights in probabilities(point)]
+    return estimate_from_counts(_groups(), histograms).value
+
+
+def pull(method: str, seed: int, max_evaluations: int | None, maxiter: int | None) -> float:
+    """One loop with another seed: how far its answer is from the truth there, in its own standard errors."""
+    cost = Noisy(seed)
+    start = np.random.default_rng(seed + 10**6).uniform(-1, 1, 3)
+    found = minimize(
+        cost, start, method=method, seed=seed, maxiter=maxiter, max_evaluations=max_evaluations, at_end=cost
+    )
+    return (found.fun - truth(tuple(found.x.tolist()))) / cost.last_error
+
+
+def pulls(
+    method: str, n: int, *, max_evaluations: int | None = None, maxiter: int | None = None
+) -> tuple[float, float]:
+    """Mean and standard deviation of the pulls of seeds 0 to n - 1."""
+    found = [pull(method, seed, max_evaluations, maxiter) for seed in range(n)]
+    return float(np.mean(found)), float(np.std(found, ddof=1))
+
+
+def coverage(shots: int, n: int) -> float:
+    """Share of samples within one standard error of the truth, for error rates of 0.3 to 5 %."""
+    random = np.random.default_rng(shots)
+    groups = group_qubitwise("Z")
+    inside = 0
+    for _ in range(n):
+        p = random.uniform(0.003, 0.05)
+        hits = int(random.binomial(shots, p))
+        counts = {key: k for key, k in (("1", hits), ("0", shots - hits)) if k}
+        found = estimate_from_counts(groups, [counts], shots)
+        inside += abs(found.value - (1 - 2 * p)) <= found.std_error
+    return inside / n
+
+
+def flagged(length: int, n: int, *, share: float = 0.5, shots: int = 1000, scatter: float = 0.0) -> float:
+    """Share of n series of a stable device whose last value is flagged. `scatter`: between nights, in shot noise."""
+    random = np.random.default_rng(length)
+    noise = math.sqrt(share * (1 - share) / shots)
+    rates = np.clip(share + scatter * noise * random.standard_normal((n, length)), 0, 1)
+    hits = random.binomial(shots, rates)
+    return sum(judge([_night(k, int(one), shots) for k, one in enumerate(row)])[-1].is_flagged for row in hits) / n
+
+
+def _night(place: int, hits: int, shots: int) -> Measurement:
+    at = datetime(2026, 1, 1, tzinfo=UTC) + timedelta(days=place)
+    value, error = proportion(hits, shots)
+    return Measurement(
+        f"night {place}", "d", "q", "ghz", "s", "benchmark", value, error, "1", 1, shots, True, at, (), None
+    )
+
+
+def mirror_passes(circuits: int, n: int, *, scatter: float = 0.05, shots: int = 1000) -> float:
+    """Share of devices exactly at 1/e that pass, with circuits that differ by `scatter`."""
+    random = np.random.default_rng(circuits)
+    threshold = 1 / math.e
+    passed = 0
+    for _ in range(n):
+        found = []
+        for polarisation in random.normal(threshold, scatter, circuits):
+            hits = int(random.binomial(shots, np.clip(polarisation * 0.75 + 0.25, 0, 1)))
+            found.append(Counts({"00": hits, "01": shots - hits}))
+        passed += bool(read_mirror(2, ["00"] * circuits, 8, found)[0].passed)
+    return passed / n
+
+
+def bit_order_passes(shots: int, n: int) -> float:
+    """Share of devices that answer right half of the time that pass."""
+    hits = np.random.default_rng(shots).binomial(shots, 0.5, n)
+    readings = [read_bit_order("m", 1, "1", [Counts({"1": int(k), "0": shots - int(k)})])[0] for k in hits]
+    return sum(bool(one.passed) for one in readings) / n
+
+
+def _line(name: str, text: str) -> None:
+    print(f"{name:<34} {text}", flush=True)
+
+
+def main() -> None:
+    """All tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, default=200)
+    parser.add_argument("--series", type=int, default=20_000)
+    chosen = parser.parse_args()
+    print(f"pulls over {chosen.seeds} seeds: wanted |mean| <= 0.15, std in [0.85, 1.15]")
+    cases: list[tuple[str, dict[str, int]]] = [("to its end", {}), ("30 evaluations", {"max_evaluations": 30})]
+    for method in NOISY:
+        for name, limits in [*cases, *([("maxiter 5", {"maxiter": 5})] if method == "SPSA" else [])]:
+            mean, spread = pulls(method, chosen.seeds, **limits)
+            _line(f"  {method}, {name}", f"mean {mean:+.3f}  std {spread:.3f}")
+    print("coverage of one standard error near eigenstates: wanted 0.60 to 0.76")
+    for shots in (50, 100, 1000):
+        _line(f"  {shots} shots", f"{coverage(shots, chosen.series):.3f}")
+    error = math.sqrt(0.0027 / chosen.series)
+    print(
+        f"flagged values of stable devices, {chosen.series} series: wanted 0.27 % (sampling error {100 * error:.3f} %)"
+    )
+    kinds: list[tuple[str, Callable[[int], float]]] = [
+        ("shot noise", lambda k: flagged(k, chosen.series)),
+        ("as much scatter between nights", lambda k: flagged(k, chosen.series, scatter=1.0)),
+        ("three times as much", lambda k: flagged(k, chosen.series, scatter=3.0)),
+        ("readout error 1 %, 1000 shots", lambda k: flagged(k, chosen.series, share=0.01)),
+    ]
+    for name, rate in kinds:
+        _line(f"  {name}", "  ".join(f"{k}: {100 * rate(k):.3f} %" for k in LENGTHS))
+    print("devices exactly at a threshold that pass: wanted 2.3 %, at most")
+    for circuits in (2, 4, 10):
+        _line(f"  mirror, {circuits} circuits", f"{100 * mirror_passes(circuits, chosen.series):.2f} %")
+    for shots in (5, 20, 1000):
+        _line(f"  bit order, {shots} shots", f"{100 * bit_order_passes(shots, chosen.series):.2f} %")
+
+
+if __name__ == "__main__":
+    main()
