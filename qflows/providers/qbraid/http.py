@@ -166,9 +166,12 @@ def is_absent(error: Refused) -> bool:
 
 def path_of(*parts: str) -> str:
     """A path whose parts are text from elsewhere: QRNs are opaque, so a slash in one must not become a path."""
-    if any(part in (".", "..", "") or len(part) > 1_000 for part in parts):
-        raise Refused(f"qbraid has nothing with the id {max(parts, key=len)[:80]!r}", provider="qbraid")
-    return "".join("/" + quote(part, safe=":@") for part in parts)
+    try:
+        if any(part in (".", "..", "") or len(part) > 1_000 for part in parts):
+            raise ValueError
+        return "".join("/" + quote(part, safe=":@") for part in parts)
+    except ValueError:  # a UnicodeEncodeError, too
+        raise Refused(f"qbraid has nothing with the id {max(parts, key=len)[:80]!a}", provider="qbraid") from None
 
 
 def _member(value: Any, name: str) -> Any:
