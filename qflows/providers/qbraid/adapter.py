@@ -234,7 +234,7 @@ class QbraidProvider:
         with self._lock:
             self._missing_since.pop(vendor_id, None)
         documents = {_RESULT: answer.content}
-        if ":qpu:" in spec.device_id and (compiled := self._compiled(vendor_id)) is not None:
+        if wire.is_qpu(spec.device_id) and (compiled := self._compiled(vendor_id)) is not None:
             documents[_COMPILED] = compiled
         return RawAnswer(documents)
 

@@ -11,13 +11,14 @@ import json
 import math
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
 
 from qflows.errors import ProgramRejected, Unreadable
 from qflows.model import Cost, Counts, ItemError, ItemResult
-from qflows.programs import Program, to_program
+from qflows.programs import Feature, Program, to_program
 from qflows.programs.readout import check_total, merge, readout
 from qflows.programs.to_openqasm import STDGATES, to_openqasm
 from qflows.protocol import DeviceInfo, JobSpec, Limits, Observation, Phase
@@ -59,7 +60,7 @@ def payload(spec: JobSpec, key: str, lot: str) -> dict[str, Any]:
 
     `spec.session_id` names a group: qBraid has no sessions, and like a session a group is not part of the identity.
     """
-    programs = [{"format": FORMAT, "data": qasm_of(program)} for program in spec.programs]
+    programs = [{"format": FORMAT, "data": qasm_of(program, spec.device_id)} for program in spec.programs]
     chosen = options_of(spec)
     options = dict(chosen.runtime_options)
     if (noise := getattr(chosen, "noise_model", None)) is not None:
@@ -77,19 +78,34 @@ def payload(spec: JobSpec, key: str, lot: str) -> dict[str, Any]:
     return body
 
 
-@lru_cache(maxsize=1024)
-def qasm_of(program: Program) -> str:
-    """OpenQASM 3 with stdgates. Bit k of its only register is `program.measured[k]`, or clbit k if mid-circuit.
+# Nothing is compiled on a simulator, so a barrier changes nothing there and names of qubits are free. On a QPU neither
+# is kept: compilers behind Cepheus and Garnet remove what cancels even across barriers (users' reports, 2026-09).
+_ON_SIMULATORS = replace(STDGATES, name="qBraid's", drops=frozenset({Feature.BARRIER, Feature.PHYSICAL}))
+_ON_QPUS = replace(_ON_SIMULATORS, drops=frozenset())
 
-    One register, because qir-sv sorts registers by name (qBraid#1327). Raises ProgramRejected for delays: devices
-    behind qBraid drop them without a word (qBraid#1269), and its client refuses them too (qBraid#1270).
+
+def is_qpu(device_id: str) -> bool:
+    """By the third part of its QRN."""
+    return ":qpu:" in device_id
+
+
+def qasm_of(program: Program, device_id: str) -> str:
+    """OpenQASM 3 with stdgates for this device.
+
+    Bit k of its only register is `program.measured_qubits[k]`, or clbit k if mid-circuit. One register, because qir-sv
+    sorts registers by name (qBraid#1327). Raises ProgramRejected for what the text or the device cannot keep.
     """
-    if any(step.name == "delay" for step in program.instructions):
+    return _qasm(program, on_qpu=is_qpu(device_id))
+
+
+@lru_cache(maxsize=1024)
+def _qasm(program: Program, *, on_qpu: bool) -> str:
+    if Feature.DELAY in program.features:  # qBraid#1269; its client refuses them too, qBraid#1270
         raise ProgramRejected(
             f"{program.name}: devices behind qBraid drop delays, so the circuit would run without them; remove "
             "them, or choose a device that keeps them"
         )
-    return to_openqasm(program, STDGATES, mid_circuit=program.has_mid_circuit)
+    return to_openqasm(program, _ON_QPUS if on_qpu else _ON_SIMULATORS, mid_circuit=program.has_mid_circuit)
 
 
 def tag_filter(**tags: str) -> tuple[str, str]:
@@ -300,6 +316,7 @@ def device_limits(entry: Mapping[str, Any], max_programs: int) -> Limits:
         max_shots=whole("maxShots"),
         min_shots=whole("minShots") or 1,
         max_programs=max_programs if entry.get("batchJobSupport") is True else 1,
+        takes=frozenset() if entry.get("deviceType") == "QPU" else frozenset({Feature.BARRIER, Feature.PHYSICAL}),
     )
 
 

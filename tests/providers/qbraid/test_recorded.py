@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from qflows.errors import Ambiguous, ProgramRejected, Refused, Throttled, Unread
 from qflows.ledger import Ledger, outcomes, reads
 from qflows.ledger.intents import Intent, Want
 from qflows.model import Cost
-from qflows.programs import to_program
+from qflows.programs import Feature, to_program
 from qflows.protocol import JobSpec, Phase, RawAnswer
 from qflows.providers.qbraid import adapter, wire
 from qflows.sandbox import Sandbox
@@ -258,6 +259,36 @@ def test_delay_is_refused_because_devices_behind_qbraid_drop_it(provider: Any) -
     circuit.measure(0, 0)
     with pytest.raises(ProgramRejected, match="delay"):
         provider.check(JobSpec("qbraid", FREE, (to_program(circuit),), 10))
+
+
+def folded(n: int, *, apart: bool) -> QuantumCircuit:
+    circuit = QuantumCircuit(2)
+    for _ in range(n):
+        circuit.cx(0, 1)
+        if apart:
+            circuit.barrier()
+    circuit.measure_all()
+    return circuit
+
+
+def test_barrier_that_matters_is_refused_on_a_qpu_which_would_cancel_across_it(provider: Any) -> None:
+    apart, plain = (JobSpec("qbraid", QPU, (to_program(folded(2, apart=apart)),), 10) for apart in (True, False))
+    with pytest.raises(ProgramRejected, match="barrier"):
+        provider.check(apart)
+    provider.check(plain)  # the barrier in front of the measurements keeps nothing apart
+    found = run(provider, replace(apart, device_id=FREE), key_of("barrier"))
+    assert counts_of(found.items[0]) == {"00": 10}
+    assert provider.limits(QPU).takes == frozenset()
+    assert Feature.BARRIER in provider.limits(FREE).takes
+
+
+def test_program_on_physical_qubits_is_refused_on_a_qpu_which_would_place_it_again(provider: Any) -> None:
+    text = 'OPENQASM 3.0;\ninclude "stdgates.inc";\nbit[1] b;\nx $3;\nb[0] = measure $3;\n'
+    program = to_program(text)
+    assert program.labels == (3,)
+    with pytest.raises(ProgramRejected, match="physical"):
+        provider.check(JobSpec("qbraid", QPU, (program,), 10))
+    assert counts_of(run(provider, JobSpec("qbraid", FREE, (program,), 10), key_of("physical")).items[0]) == {"1": 10}
 
 
 def test_qubit_measured_into_two_bits_is_read_in_both(provider: Any) -> None:
