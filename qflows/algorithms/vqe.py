@@ -101,7 +101,10 @@ class VqeResult:
     @property
     def error_text(self) -> str:
         """Distance to the reference with its standard error; empty without a reference."""
-        return "" if self.error is None else uncertain(self.error, self.std_error, sign=True)
+        if self.error is None:
+            return ""
+        # a distance between exact values is rounding or the optimizer's tolerance: its size is all there is to tell
+        return uncertain(self.error, self.std_error, sign=True) if self.std_error else f"{self.error:+.1e}"
 
     @property
     def error(self) -> float | None:
