@@ -26,7 +26,6 @@ FAILING, SKIPPED, VANISHING = 7, 3, 2
 VENDORS: dict[str, tuple[str, int, dict[str, Any]]] = {
     "ionq": ("ionq-simulator", 200, {}),
     "ibm": ("ibm:{device}", 200, {"optimization_level": 0}),
-    "qbraid": ("qbraid:{device}", 100, {}),
 }
 
 CLIENT = textwrap.dedent(
