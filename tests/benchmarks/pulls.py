@@ -32,14 +32,14 @@ from qflows.programs.observables import basis_rotations, estimate_from_counts, g
 
 NOISY = [name for name, one in OPTIMIZERS.items() if one.tolerates_noise]
 LENGTHS = (8, 10, 20, 30)
-SHOTS = 400
+SHOTS = 1000
 
 
 class Noisy:
     """The energy of H2 with three angles of freedom, sampled: each call draws new shots for both measurement bases."""
 
     def __init__(self, seed: int, shots: int = SHOTS) -> None:
-        self._random = np.random.default_rng(seed)
+        self._random = np.random.default_rng([seed, 1])  # not the stream that SPSA draws from
         self._shots = shots
         self.last_error = math.nan
 
