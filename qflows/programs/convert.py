@@ -16,9 +16,10 @@ def to_program(obj: Any, values: Any = None, name: str | None = None) -> Program
     """Canonical program of a circuit. Nothing is sent, nothing is compiled for a device.
 
     `obj`: Program, qiskit `QuantumCircuit`, `(circuit, values)`, OpenQASM 2 or 3 text, the path of such a file, or a
-    Braket `Circuit`. `values`: a sequence in the order of `circuit.parameters`, or a mapping from parameter or name to
-    number; radians. `name` is a label and not part of the digest.
-    Barriers, and resets of untouched qubits, are dropped: they do not change the distribution of results.
+    Braket `Circuit` or OpenQASM `Program`. `values`: a sequence in the order of `circuit.parameters`, or a mapping
+    from parameter or name to number; radians. `name` is a label and not part of the digest.
+    Everything is kept in its place: barriers, delays, resets, branches on measured bits, physical qubits (`$5`, a
+    circuit that a compiler placed on a device), verbatim boxes, `circuit.metadata` (as a label).
     Raises ProgramRejected with the reason and the remedy.
     """
     if isinstance(obj, tuple) and len(obj) == 2:
@@ -37,10 +38,8 @@ def to_program(obj: Any, values: Any = None, name: str | None = None) -> Program
         return _from_qiskit(circuit, values, name or label)
     kind = type(obj)
     if any(base.__module__.startswith("braket.") for base in kind.__mro__):
-        from qflows.programs.from_braket import read_braket
-
         load_qiskit()
-        return _from_qiskit(read_braket(obj, values), None, name or "braket-circuit")
+        return _from_braket(obj, values, name)
     # an object can be a QuantumCircuit only if somebody has imported qiskit: do not pay the import to say no
     if "qiskit" in sys.modules:
         from qiskit import QuantumCircuit
@@ -51,6 +50,18 @@ def to_program(obj: Any, values: Any = None, name: str | None = None) -> Program
         f"cannot make a program of {kind.__module__}.{kind.__qualname__}; pass a qiskit QuantumCircuit, "
         "(circuit, values), OpenQASM 2 or 3 text or path, a Braket Circuit, or a qflows Program"
     )
+
+
+def _from_braket(obj: Any, values: Any, name: str | None) -> Program:
+    if isinstance(getattr(obj, "source", None), str):
+        from qflows.programs.from_braket_ir import read_ir
+
+        return read_ir(obj, values, name)
+    from qflows.programs.from_braket import read_braket
+
+    circuit, labels = read_braket(obj, values)
+    program = _from_qiskit(circuit, None, name or "braket-circuit")
+    return program if labels is None else program.rewritten(program.ops(), labels=labels, is_verbatim=True)
 
 
 def _from_qiskit(circuit: Any, values: Any, name: str | None) -> Program:

@@ -1,9 +1,10 @@
 """Braket circuits to qiskit circuits, by the documented meaning of each Braket gate and without importing Braket.
 
-Qubits are packed: Braket qubit numbers in ascending order become 0, 1, .... Bits: with measure instructions the k-th
-measure writes clbit k; without any, all qubits are measured in ascending order. The clbits form register `b`, as in the
-OpenQASM text that Braket makes. Gate matrices: amazon-braket-sdk 1.88.1, braket/circuits/gates.py, which writes the
-first target as the MOST significant bit; qiskit the first qubit as the least.
+Qubits are packed: Braket qubit numbers in ascending order become 0, 1, ..., and stay as labels where a verbatim box
+names the device's own. Bits: a measure instruction writes the clbit of its index, which is its place among them unless
+the circuit was read from text; without any, all qubits are measured in ascending order. The clbits form register `b`,
+as in the OpenQASM text that Braket makes. Gate matrices: amazon-braket-sdk 1.88.1, braket/circuits/gates.py, which
+writes the first target as the MOST significant bit; qiskit the first qubit as the least.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from qflows.errors import ProgramRejected
 from qflows.programs.from_qiskit import BUILDER_ERRORS
-from qflows.programs.gates import MAX_UNITARY_QUBITS
+from qflows.programs.gates import MAX_UNITARY_QUBITS, from_radians
 
 if TYPE_CHECKING:
     from qiskit import QuantumCircuit
@@ -42,11 +43,14 @@ NATIVE_NAMES = {
     "CPhaseShift01": "cphaseshift01",
     "CPhaseShift10": "cphaseshift10",
 }
+_BOXED = {**NATIVE_NAMES, "ZZ": "zz"}  # kept as they are in a verbatim box
 WRITTEN_OUT = frozenset({"GPhase", *NATIVE_NAMES})
 
 
-def read_braket(circuit: Any, values: Any) -> QuantumCircuit:
+def read_braket(circuit: Any, values: Any) -> tuple[QuantumCircuit, list[int] | None]:
     """qiskit circuit of a Braket `Circuit`; `values` maps free parameters, or their names, to radians.
+
+    Also the device's numbers of its qubits if all its gates are in a verbatim box, else None.
 
     Raises ProgramRejected for anything without a unitary meaning, naming the instruction.
     """
@@ -78,44 +82,66 @@ def _bind(circuit: Any, values: Any) -> Any:
     return circuit.make_bound_circuit(bound) if free else circuit
 
 
-def _convert(circuit: Any) -> QuantumCircuit:
+def _convert(circuit: Any) -> tuple[QuantumCircuit, list[int] | None]:
     from qiskit.circuit import ClassicalRegister, QuantumCircuit, QuantumRegister
 
     asked = [result for result in circuit.result_types if not _is_plain_probability(result)]
     if asked:
         _refuse(f"result type {type(asked[0]).__name__} is not a measurement", "remove it, pass observables= instead")
-    place = {int(qubit): k for k, qubit in enumerate(sorted(circuit.qubits, key=int))}
-    measured: list[int] = []
+    instructions, is_verbatim = _unboxed(circuit.instructions)
+    labels = sorted(map(int, circuit.qubits))
+    place = {qubit: k for k, qubit in enumerate(labels)}
+    measured: dict[int, int] = {}  # clbit -> qubit
     steps = QuantumCircuit(QuantumRegister(len(place), "q"))
     whole = QuantumCircuit(*steps.qregs)
-    for instruction in circuit.instructions:
+    for instruction in instructions:
         on = [place[int(qubit)] for qubit in instruction.target]
         if type(instruction.operator).__name__ == "Measure":
-            measured.extend(on)
+            index = getattr(instruction.operator, "_target_index", None)
+            measured |= {len(measured) if index is None else index + k: qubit for k, qubit in enumerate(on)}
             continue
-        if measured and not set(measured).isdisjoint(on):
+        if measured and not set(measured.values()).isdisjoint(on) and type(instruction.operator).__name__ != "Barrier":
             _refuse("a gate follows the measurement of its qubit", "measure last")
-        _write(steps, instruction, on, [place[int(qubit)] for qubit in getattr(instruction, "control", ())])
-    bits = measured or list(range(len(place)))
-    if len(set(bits)) != len(bits):
+        controls = [place[int(qubit)] for qubit in getattr(instruction, "control", ())]
+        _write(steps, instruction, on, controls, is_verbatim=is_verbatim)
+    bits = measured or dict(enumerate(range(len(place))))
+    if len(set(bits.values())) != len(bits):
         _refuse("a qubit is measured twice", "measure each qubit once")
     if bits:
-        whole.add_register(ClassicalRegister(len(bits), "b"))
+        whole.add_register(ClassicalRegister(max(bits) + 1, "b"))
     whole.compose(steps, range(len(place)), inplace=True)
-    if bits:
-        whole.measure(bits, range(len(bits)))
-    return whole
+    for clbit, qubit in sorted(bits.items()) if measured else bits.items():
+        whole.measure(qubit, clbit)
+    return whole, labels if is_verbatim else None
+
+
+def _unboxed(instructions: Any) -> tuple[list[Any], bool]:
+    """The instructions without the marks of a verbatim box, and whether there is one."""
+    found: list[Any] = []
+    boxes, is_inside, outside = 0, False, 0
+    for instruction in instructions:
+        name = type(instruction.operator).__name__
+        if name in ("StartVerbatimBox", "EndVerbatimBox"):
+            is_inside = name == "StartVerbatimBox"
+            boxes += is_inside
+            continue
+        outside += not is_inside and name not in ("Measure", "Barrier")
+        found.append(instruction)
+    if boxes and outside:
+        _refuse("gates stand outside of its verbatim box", "put all gates into one box, or none")
+    return found, bool(boxes)
 
 
 def _is_plain_probability(result: Any) -> bool:
     return type(result).__name__ == "Probability" and not result.target
 
 
-def _write(circuit: QuantumCircuit, instruction: Any, on: list[int], controls: list[int]) -> None:
+def _write(circuit: QuantumCircuit, instruction: Any, on: list[int], controls: list[int], *, is_verbatim: bool) -> None:
     """Append one Braket gate; powers, and controls on gates qiskit has no name for, go through the exact matrix."""
     operator = instruction.operator
     name = type(operator).__name__
     if name == "Barrier":
+        circuit.barrier(on or range(circuit.num_qubits))
         return
     if name == "Reset":
         circuit.reset(on)
@@ -124,6 +150,11 @@ def _write(circuit: QuantumCircuit, instruction: Any, on: list[int], controls: l
     if not hasattr(operator, "to_matrix") or _is_noise(operator) or name == "PulseGate":
         _refuse(f"instruction {name} is not a gate", "remove it; noise belongs to the device, pulses to Braket itself")
     angles = [float(angle) for angle in getattr(operator, "parameters", ())] if name != "Unitary" else []
+    if is_verbatim and name in _BOXED and power == 1 and not controls:
+        from qflows.programs.native import NativeGate
+
+        circuit.append(NativeGate(_BOXED[name], from_radians(_BOXED[name], angles)), on)
+        return
     plain = name in DIRECT or (name in WRITTEN_OUT and not controls)
     if power != 1 or not plain:
         _write_matrix(circuit, operator, on, controls, instruction)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from qflows.errors import ProgramRejected
-from qflows.programs.from_qiskit import BUILDER_ERRORS
+from qflows.programs.from_qiskit import BUILDER_ERRORS, MAX_STEPS
 
 if TYPE_CHECKING:
     from qiskit import QuantumCircuit
@@ -23,6 +23,8 @@ MAX_OPERATORS = 200
 """Arithmetic signs in one statement; the parser of OpenQASM 2 recurses in native code, where an overflow kills."""
 MAX_GATE_DEFINITIONS = 10_000
 
+_HEAD, _NAME = 4096, 40
+_COMMENT = re.compile(r"//([^\n]*)|/\*(.*?)\*/", re.DOTALL)
 _NOISE = re.compile(r'//[^\n]*|/\*.*?\*/|"[^"\n]*"', re.DOTALL)
 _VERSION = re.compile(r"\s*OPENQASM\s+(\d+)(?:\.\d+)?\s*;")
 _DECLARED2 = re.compile(r"\b[qc]reg\b[^;\[]*\[\s*(\d+)\s*\]")
@@ -32,15 +34,13 @@ _GATE2 = re.compile(r"\b(?:gate|opaque)\s+(\w+)")
 def read_qasm(source: str | Path) -> tuple[QuantumCircuit, str]:
     """Circuit of OpenQASM text or of the file so named, and a label. Raises ProgramRejected with line and column."""
     path = _as_path(source)
-    label = path.stem if path is not None else "qasm"
     text = _read_file(path) if path is not None else str(source)
-    if len(text) > MAX_QASM_BYTES or len(text.encode("utf-8", "surrogatepass")) > MAX_QASM_BYTES:
-        _refuse(label, f"the text is longer than {MAX_QASM_BYTES} bytes", "split the circuit")
-    code = _NOISE.sub(" ", text)
-    _check_shape(code, label)
+    label = path.stem if path is not None else name_of(text)
+    code = check_text(text, label)
     version = _VERSION.match(code)
     if version is None and not re.search(r"\b(qreg|qubit)\b", code):
-        _refuse(label, "this is neither OpenQASM text nor a file", "begin the text with OPENQASM 2.0; or 3.0;")
+        shown = repr(text if len(text) <= 80 else text[:80] + "...")
+        _refuse(label, f"{shown} is neither OpenQASM text nor a file", "begin the text with OPENQASM 2.0; or 3.0;")
     number = int(version[1][:4]) if version else (2 if re.search(r"\bqreg\b", code) else 3)
     if number == 2:
         return _parse_2(text, code, label), label
@@ -49,6 +49,32 @@ def read_qasm(source: str | Path) -> tuple[QuantumCircuit, str]:
     from qflows.programs.qasm3 import parse_3
 
     return parse_3(text, label), label
+
+
+def check_text(text: str, label: str) -> str:
+    """The text without comments and strings. Raises ProgramRejected for one that is too long or too deeply nested."""
+    if len(text) > MAX_QASM_BYTES or len(text.encode("utf-8", "surrogatepass")) > MAX_QASM_BYTES:
+        _refuse(label, f"the text is longer than {MAX_QASM_BYTES} bytes", "split the circuit")
+    code = _NOISE.sub(" ", text)
+    _check_shape(code, label)
+    return code
+
+
+def name_of(text: str) -> str:
+    """A name for a circuit given as text: its first comment if that is short, else its registers."""
+    head = text[:_HEAD]
+    for comment in _COMMENT.finditer(head):
+        words = re.sub(r"[^\w.+-]+", "-", comment[1] or comment[2] or "").strip("-")
+        if 0 < len(words) <= _NAME and re.search(r"[^\W\d]", words):
+            return words
+    declared = [f"{name}{size}" for name, size in _sized(_NOISE.sub(" ", head))]
+    return "-".join(declared[:4])[:_NAME] or "circuit"
+
+
+def _sized(code: str) -> list[tuple[str, str]]:
+    old = [(m[1], m[2]) for m in re.finditer(r"\b[qc]reg\s+(\w+)\s*\[\s*(\d{1,6})\s*\]", code)]
+    new = [(m[2], m[1] or "") for m in re.finditer(r"\b(?:qu)?bit\s*(?:\[\s*(\d{1,6})\s*\])?\s+(\w+)\s*;", code)]
+    return old + new
 
 
 def _refuse(label: str, why: str, remedy: str) -> NoReturn:
@@ -100,6 +126,7 @@ def _parse_2(text: str, code: str, label: str) -> QuantumCircuit:
     """Circuit of OpenQASM 2 text. Includes other than qelib1.inc are refused by the empty search path."""
     from qiskit import qasm2
 
+    _check_steps(code, label)
     declared = [size.lstrip("0") for size in _DECLARED2.findall(code)]
     check_declared_bits([int(size or 0) if len(size) < 10 else MAX_DECLARED_BITS + 1 for size in declared], label)
     own = set(_GATE2.findall(code))
@@ -122,6 +149,17 @@ def _parse_2(text: str, code: str, label: str) -> QuantumCircuit:
         raise ProgramRejected(
             f"program {label!r}: OpenQASM 2 text cannot be built ({type(error).__name__}: {error!s:.300}); correct it"
         ) from error
+
+
+def _check_steps(code: str, label: str) -> None:
+    """Refuse statements on whole registers that make more steps than a circuit may have."""
+    width = {name: int(size) for name, size in re.findall(r"\bqreg\s+(\w+)\s*\[\s*(\d{1,9})\s*\]", code)}
+    steps = 0
+    for statement in code.split(";"):
+        operands = re.sub(r"^[^()]*\(.*\)|^\s*\w+", " ", statement, count=1, flags=re.DOTALL)
+        steps += max((width.get(name, 1) for name in re.findall(r"(\w+)(?!\s*[\w\[])", operands)), default=1)
+        if steps > MAX_STEPS:
+            _refuse(label, f"it expands to more than {MAX_STEPS} steps", "split it")
 
 
 def check_declared_bits(sizes: list[int], label: str) -> None:

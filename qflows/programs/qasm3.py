@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from qflows.errors import ProgramRejected
 from qflows.programs.from_qasm import check_declared_bits
-from qflows.programs.from_qiskit import BUILDER_ERRORS, MAX_NESTING, MAX_STEPS
+from qflows.programs.from_qiskit import BUILDER_ERRORS, MAX_BRANCHES, MAX_NESTING, MAX_STEPS
 
 if TYPE_CHECKING:
     from qiskit import QuantumCircuit
@@ -19,19 +19,34 @@ MAX_MODIFIED_QUBITS = 8
 
 def parse_3(text: str, label: str) -> QuantumCircuit:
     """Circuit of OpenQASM 3 text. Raises ProgramRejected with line and column where the parser knows them."""
+    return build_3(parse_tree(text, label), label)
+
+
+def parse_tree(text: str, label: str) -> Any:
+    """Syntax tree of OpenQASM 3 text. Raises ProgramRejected."""
     import openqasm3
     from openqasm3.parser import QASM3ParsingError
-    from qiskit.exceptions import QiskitError
-    from qiskit_qasm3_import import ConversionError, convert
 
     try:
-        tree = openqasm3.parse(text)
+        return openqasm3.parse(text)
     except QASM3ParsingError as error:
         raise ProgramRejected(f"program {label!r}: OpenQASM 3 {_place(error)}; correct the text") from error
     except BUILDER_ERRORS as error:
         raise _unbuildable(label, error) from error
+
+
+def build_3(tree: Any, label: str) -> QuantumCircuit:
+    """Circuit of a syntax tree. Raises ProgramRejected."""
+    from qiskit.exceptions import QiskitError
+    from qiskit_qasm3_import import ConversionError, convert
+
+    from qflows.programs.qasm3_tree import plain_tree
+
+    guard = _Guard(label)
     try:
-        _Guard(label).check(tree)
+        guard.refuse_flow(tree.statements)
+        tree = plain_tree(tree, guard.refuse)
+        guard.check(tree)
         return convert(tree)
     except ConversionError as error:
         why = re.sub(r"^(\d+),(\d+):", r"line \1, column \2:", error.message)
@@ -71,24 +86,56 @@ class _Guard:
         self.sizes: list[int] = []
         self.steps: dict[str, int] = {}
         self.levels: dict[str, int] = {}
+        self.registers: dict[str, int] = {}
+        self.total = 0
 
-    def check(self, tree: Any) -> None:
-        """Raise ProgramRejected for a tree that is too costly or has statements no device of ours takes."""
+    def refuse_flow(self, statements: list[Any], depth: int = 0) -> None:
+        """Raise ProgramRejected for control flow that qflows has no form for."""
         from openqasm3 import ast
 
-        flow = (ast.BranchingStatement, ast.WhileLoop, ast.ForInLoop, ast.SwitchStatement, ast.Box)
-        for node in tree.statements:
-            if isinstance(node, flow):
-                self.refuse(node, "control flow is not supported", "unroll loops, run conditions as separate programs")
-            elif isinstance(node, ast.QubitDeclaration):
+        if depth > MAX_BRANCHES:
+            self.refuse(statements[0], f"branches and loops are nested more than {MAX_BRANCHES} deep", "flatten them")
+        for node in statements:
+            if isinstance(node, ast.WhileLoop | ast.SwitchStatement | ast.BreakStatement | ast.ContinueStatement):
+                self.refuse(node, "control flow that is neither if/else nor a loop over known numbers", "rewrite it")
+            if isinstance(node, ast.Box):
+                self.refuse(node, "a box is not supported", "write its statements out, with barriers around them")
+            if isinstance(node, ast.ForInLoop):
+                self.refuse_flow(node.block, depth + 1)
+            elif isinstance(node, ast.BranchingStatement):
+                self.refuse_flow([*node.if_block, *node.else_block], depth + 1)
+
+    def check(self, tree: Any) -> None:
+        """Raise ProgramRejected for a tree that is too costly."""
+        self.check_block(tree.statements)
+        check_declared_bits(self.sizes, self.label)
+
+    def check_block(self, statements: list[Any]) -> None:
+        """Bits that the statements declare, and the steps that they expand to."""
+        from openqasm3 import ast
+
+        for node in statements:
+            if isinstance(node, ast.QubitDeclaration):
                 self.declare(node, node.size)
+                self.registers[node.qubit.name] = self.sizes[-1]
+                check_declared_bits(self.sizes, self.label)
             elif isinstance(node, ast.ClassicalDeclaration | ast.IODeclaration):
                 self.declare(node, getattr(node.type, "size", None))
             elif isinstance(node, ast.QuantumGateDefinition):
                 self.define(node)
             elif isinstance(node, ast.QuantumGate | ast.QuantumPhase):
-                self.weigh(node)
-        check_declared_bits(self.sizes, self.label)
+                self.total += self.weigh(node) * self.spread(node)
+            elif isinstance(node, ast.BranchingStatement):
+                self.check_block([*node.if_block, *node.else_block])
+            if self.total > MAX_STEPS:
+                self.refuse(node, f"it expands to more than {MAX_STEPS} steps", "split it")
+
+    def spread(self, node: Any) -> int:
+        """How often a gate is applied: once, or once for each qubit of the registers it names."""
+        from openqasm3 import ast
+
+        whole = [self.registers.get(q.name, 1) for q in node.qubits if isinstance(q, ast.Identifier)]
+        return max(whole, default=1)
 
     def declare(self, node: Any, size: Any) -> None:
         """Count declared bits; only a literal size can be bounded before evaluation."""

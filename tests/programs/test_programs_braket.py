@@ -11,7 +11,7 @@ import pytest
 from qiskit.quantum_info import Operator, Statevector
 
 from qflows.errors import ProgramRejected
-from qflows.programs import to_program
+from qflows.programs import Feature, Program, to_program
 from qflows.programs.from_braket import DIRECT, WRITTEN_OUT
 
 circuits = pytest.importorskip("braket.circuits")
@@ -139,7 +139,7 @@ def test_free_parameters_take_values_by_name_or_object() -> None:
     [
         (lambda c: c.bit_flip(0, 0.1), "BitFlip is not a gate"),
         (lambda c: c.expectation(circuits.Observable.Z(), 0), "pass observables="),
-        (lambda c: c.add_verbatim_box(circuits.Circuit().x(0)), "VerbatimBox is not a gate"),
+        (lambda c: c.add_verbatim_box(circuits.Circuit().x(0)), "outside of its verbatim box"),
         (lambda c: c.x(0, control=range(1, 7), power=0.5), "7 qubits"),
         (lambda c: c.rx(0, math.nan), "nan"),
     ],
@@ -156,3 +156,105 @@ def test_other_braket_objects_are_refused() -> None:
 
 def test_a_plain_probability_request_is_the_measurement_itself() -> None:
     assert to_program(circuits.Circuit().h(0).probability()) == to_program(circuits.Circuit().h(0))
+
+
+# -- bits, boxes and Braket's own OpenQASM ---------------------------------------------------------------------------
+
+
+def ir(source: str, inputs: dict[str, float] | None = None) -> Any:
+    from braket.ir.openqasm import Program as OpenQasm
+
+    return OpenQasm(source=source, inputs=inputs)
+
+
+OUT_OF_ORDER = "OPENQASM 3.0;\nbit[2] b;\nqubit[2] q;\nx q[0];\nid q[1];\nb[1] = measure q[0];\nb[0] = measure q[1];"
+HOLES = "OPENQASM 3.0;\nbit[4] b;\nqubit[2] q;\nx q[0];\nid q[1];\nb[3] = measure q[0];\nb[1] = measure q[1];"
+
+
+@pytest.mark.parametrize("text", [OUT_OF_ORDER, HOLES])
+def test_bits_out_of_order_and_with_holes_are_the_same_through_every_door(text: str) -> None:
+    plain = to_program(text.replace(";\n", ';\ninclude "stdgates.inc";\n', 1))
+    spelled = text.replace("id q[1]", "i q[1]")
+    assert to_program(ir(spelled)) == plain
+    read = circuits.Circuit.from_ir(spelled)
+    again = to_program(read)
+    assert again.measured == plain.measured
+    assert again.n_clbits == plain.n_clbits
+
+
+def test_a_circuit_and_the_openqasm_that_braket_makes_of_it_are_one_program() -> None:
+    theta = circuits.FreeParameter("theta")
+    circuit = (
+        circuits.Circuit().h(0).rx(2, theta).iswap(0, 2).gpi2(2, 0.3).v(0).vi(2).prx(0, 0.1, 0.2).ms(0, 2, 0.1, 0.2)
+    )
+    circuit.zz(0, 2, 0.4).cv(2, 0).ecr(0, 2).xy(0, 2, 0.3).phaseshift(0, 0.1).u(2, 0.1, 0.2, 0.3)
+    program = to_program((circuit, {"theta": 0.25}))
+    found = to_program(ir(circuit.to_ir("OPENQASM").source, {"theta": 0.25}))
+    assert found.measured == program.measured == ((0, 0), (1, 1))
+    ours, theirs = (Statevector(one.circuit().remove_final_measurements(inplace=False)) for one in (program, found))
+    assert ours.equiv(theirs)
+    measured = circuit.measure(2).measure(0)
+    text = ir(measured.to_ir("OPENQASM").source)
+    assert to_program((text, {"theta": 0.25})).measured == to_program((measured, {"theta": 0.25})).measured
+    with pytest.raises(ProgramRejected, match="theta"):
+        to_program(text)
+
+
+def test_barriers_delays_resets_and_branches_of_a_text_are_kept() -> None:
+    body = "bit[2] b; qubit[2] q; x q[0]; barrier q; delay[100ns] q[0]; reset q[0]; b[0] = measure q[0];"
+    body += " if (b[0]) { cnot q[0], q[1]; } b[1] = measure q[1];"
+    plain = to_program("OPENQASM 3.0; include 'stdgates.inc'; ".replace("'", '"') + body.replace("cnot", "cx"))
+    assert to_program(ir("OPENQASM 3.0; " + body)) == plain
+
+
+def boxed() -> Any:
+    inner = circuits.Circuit().prx(5, math.pi, 0.0).gpi(6, 0.5).cz(5, 6)
+    return circuits.Circuit().add_verbatim_box(inner).measure(6).measure(5)
+
+
+def test_a_verbatim_box_keeps_its_qubits_and_native_gates_and_says_so() -> None:
+    program = to_program(boxed())
+    assert program.is_verbatim
+    assert program.labels == (5, 6)
+    assert program.measured == ((1, 0), (0, 1))
+    assert [(step.name, step.qubits) for step in program.instructions[:3]] == [
+        ("r", (0,)),
+        ("gpi", (1,)),
+        ("cz", (0, 1)),
+    ]
+    assert program.features == {Feature.VERBATIM, Feature.PHYSICAL, Feature.NATIVE}
+    text = boxed().to_ir("OPENQASM").source
+    assert to_program(ir(text)) == program
+    physical = "\n".join(
+        line for line in text.replace("q[5]", "$5").replace("q[6]", "$6").splitlines() if "qubit" not in line
+    )
+    assert to_program(ir(physical)) == program
+    assert Program.from_text(program.text) == program
+
+
+def test_physical_qubits_without_a_box_are_named_and_may_be_compiled() -> None:
+    program = to_program(ir("OPENQASM 3.0; bit[1] b; x $3; b[0] = measure $3;"))
+    assert (program.labels, program.is_verbatim) == ((3,), False)
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("OPENQASM 3.0; qubit[1] q; box { x q[0]; }", "a box that is not verbatim"),
+        ("OPENQASM 3.0; qubit[1] q; x q[0];\n#pragma braket verbatim\nbox { x q[0]; }", "outside of its verbatim box"),
+        ("OPENQASM 3.0; qubit[1] q; x q[0]; reset q[0];\n#pragma braket noise bit_flip(0.1) q[0]\n", "together with"),
+        ("OPENQASM 3.0; qubit[1] q;\n#pragma braket noise bit_flip(0.1) q[0]\n", "BitFlip is not a gate"),
+        ("OPENQASM 3.0; qubit[1] q; nonsense q[0];", "Braket cannot read it"),
+        ("OPENQASM 3.0; qubit[1] q; nonsense q[0]; reset q[0];", "'nonsense' is not defined"),
+    ],
+)
+def test_what_braket_text_says_beyond_circuits_is_refused(source: str, message: str) -> None:
+    with pytest.raises(ProgramRejected, match=message):
+        to_program(ir(source))
+
+
+def test_what_only_brakets_reader_knows_is_left_to_it() -> None:
+    source = "OPENQASM 3.0; qubit[2] q; h q[0]; ctrl @ ecr q[0], q[1], q[2];".replace("qubit[2]", "qubit[3]")
+    assert to_program(ir(source)) == to_program(circuits.Circuit().h(0).ecr(1, 2, control=0))
+    matrix = "OPENQASM 3.0; qubit[1] q;\n#pragma braket unitary([[0, 1.0], [1.0, 0]]) q[0]\n"
+    assert "unitary" in to_program(ir(matrix)).gate_counts()

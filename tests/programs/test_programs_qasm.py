@@ -79,11 +79,13 @@ def test_a_gate_defined_in_the_text_wins_over_the_standard_gate_of_that_name(nam
         (HEAD3 + "qubit q;\nfoo q;", "line 4, column 0: gate 'foo' is not defined"),
         ("OPENQASM 3.0;\nqubit[2 q;", "OpenQASM 3 .*line 2|line 2, column"),
         ("OPENQASM 4.0;\nqubit q;", "OpenQASM 4 is unknown"),
-        ("no such file.qasm", "neither OpenQASM text nor a file"),
+        ("no such file.qasm", "'no such file.qasm' is neither OpenQASM text nor a file"),
         ("", "neither OpenQASM text"),
         ("\0", "neither OpenQASM text"),
-        (HEAD3 + "qubit q;\nbit c;\nif (c) { x q; }", "line 5, column 0: control flow"),
-        (HEAD3 + "qubit q;\nfor int i in [0:9] { x q; }", "control flow"),
+        (HEAD3 + "qubit q;\nbit c;\nwhile (c) { x q; }", "line 5, column 0: control flow"),
+        (HEAD3 + "qubit q;\nbit c;\nswitch (c) { case 0 { x q; } }", "control flow"),
+        (HEAD3 + "qubit q;\ninput int n;\nfor int i in [0:n] { x q; }", "line 5, column 0: control flow"),
+        (HEAD3 + "qubit q;\nint n = 2;\nif (n == 2) { x q; }", "OpenQASM 3"),
     ],
 )
 def test_a_wrong_text_is_refused_with_its_place(text: str, message: str) -> None:
@@ -100,6 +102,32 @@ def test_a_text_can_include_no_file(head: str, tmp_path: Path, monkeypatch: pyte
         with pytest.raises(ProgramRejected) as caught:
             to_program(f'{head} include "{target}"; qreg q[1];')
         assert "canary" not in str(caught.value)
+
+
+def test_constants_of_openqasm_3_are_put_in() -> None:
+    text = HEAD3 + (
+        "const int n = 2; const float[64] half = pi / 2; const uint m = n + 1; qubit[m - 1] q; bit[n] c;\n"
+        "gate turn(half) a { rx(half) a; } rx(half) q[n - 1]; turn(0.25) q[0]; c = measure q;"
+    )
+    plain = HEAD3 + "qubit[2] q; bit[2] c; rx(pi / 2) q[1]; rx(0.25) q[0]; c = measure q;"
+    assert to_program(text) == to_program(plain)
+    with pytest.raises(ProgramRejected, match="the constant n is not made of known numbers"):
+        to_program("OPENQASM 3.0; input int m; const int n = m; qubit[2] q;")
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("// Bell pair\n" + BELL3, "Bell-pair"),
+        ("/* ghz_3 */ " + BELL3, "ghz_3"),
+        ("// " + "x" * 50 + "\n" + BELL2, "q2-c2"),
+        (BELL2, "q2-c2"),
+        (BELL3, "q2-c2"),
+        ("OPENQASM 3.0; qubit anc; bit flag;", "anc-flag"),
+    ],
+)
+def test_a_text_is_named_by_its_comment_or_its_registers(text: str, name: str) -> None:
+    assert to_program(text).name == name
 
 
 def doubling(version: int, levels: int = 60) -> str:
@@ -140,6 +168,13 @@ def doubling(version: int, levels: int = 60) -> str:
             )
         ),
         "OPENQASM 3.0; qubit q; " + "{" * 50_000,
+        'OPENQASM 3.0; include "stdgates.inc"; qubit[4000] q; ' + "h q; " * 200,
+        'OPENQASM 2.0; include "qelib1.inc"; qreg q[4000]; ' + "h q; " * 200,
+        'OPENQASM 2.0; include "qelib1.inc"; qreg q[4000]; qreg a[4000]; ' + "cx q, a; " * 200,
+        'OPENQASM 2.0; include "qelib1.inc"; qreg q[4000]; ' + "rx (pi) q; " * 200,
+        'OPENQASM 3.0; include "stdgates.inc"; qubit[2] q; for int i in [0:100000000] { x q[0]; }',
+        'OPENQASM 3.0; include "stdgates.inc"; qubit[2] q; ' + "for int i in [0:999] { " * 4 + "x q[0];" + "}" * 4,
+        "OPENQASM 3.0; bit c; qubit q; " + "if (c) { " * 40 + "}" * 40,
         "OPENQASM 2.0; qreg q[1]; U(1/0,0,0) q[0];",
         "OPENQASM 2.0; qreg q[1]; U(ln(0),0,0) q[0];",
         "OPENQASM 2.0; " + "x" * (4 * 1024 * 1024),

@@ -223,6 +223,33 @@ def test_branches_in_branches_merge_where_they_say_the_same() -> None:
     assert program.features == {Feature.RESET, Feature.MID_CIRCUIT, Feature.FEED_FORWARD}
 
 
+@pytest.mark.parametrize(
+    ("condition", "same"),
+    [
+        ("c[0]", lambda c: (c.clbits[0], 1)),
+        ("!c[0]", lambda c: (c.clbits[0], 0)),
+        ("c[0] == 1", lambda c: (c.clbits[0], 1)),
+        ("c[0] == 0", lambda c: (c.clbits[0], 0)),
+        ("1 == c[0]", lambda c: (c.clbits[0], 1)),
+        ("c[0] == true", lambda c: (c.clbits[0], 1)),
+        ("c[0] != 1", lambda c: (c.clbits[0], 0)),
+        ("c == 2", lambda c: (c.cregs[0], 2)),
+        ("(c == 2)", lambda c: (c.cregs[0], 2)),
+        ("c[0] && !c[1]", lambda c: expr.logic_and(c.clbits[0], expr.logic_not(c.clbits[1]))),
+        ("c[0] == 1 && c[1] == 0", lambda c: expr.logic_and(c.clbits[0], expr.logic_not(c.clbits[1]))),
+    ],
+)
+def test_openqasm_3_conditions_are_those_of_qiskit(condition: str, same: Any) -> None:
+    circuit = QuantumCircuit(QuantumRegister(2, "q"), ClassicalRegister(2, "c"))
+    circuit.h(0)
+    circuit.measure([0, 1], [0, 1])
+    with circuit.if_test(same(circuit)):
+        circuit.x(0)
+        circuit.x(1)
+    text = HEAD + f"qubit[2] q; bit[2] c; h q[0]; c = measure q; if ({condition}) {{ x q[0]; x q[1]; }}"
+    assert to_program(text) == to_program(circuit)
+
+
 def test_openqasm_2_conditions_compare_a_register() -> None:
     text = 'OPENQASM 2.0; include "qelib1.inc"; qreg q[2]; creg c[2]; measure q -> c; if (c == 2) x q[0];'
     step = to_program(text).instructions[-1]
@@ -238,6 +265,10 @@ def test_loops_over_known_numbers_are_unrolled_in_both_forms() -> None:
     for turn in range(3):
         straight.rx(turn * 0.5, 0)
     assert to_program(circuit) == to_program(straight)
+    text = HEAD + "qubit[3] q; for int i in [0:2] { x q[i]; rz(i * 0.25) q[0]; }"
+    spelled = HEAD + "qubit[3] q; x q[0]; rz(0.0) q[0]; x q[1]; rz(0.25) q[0]; x q[2]; rz(0.5) q[0];"
+    assert to_program(text) == to_program(spelled)
+    assert to_program(text.replace("[0:2]", "{0, 1, 2}")) == to_program(spelled)
 
 
 # -- native gates ----------------------------------------------------------------------------------------------------

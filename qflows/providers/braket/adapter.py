@@ -89,9 +89,7 @@ class BraketProvider(Tags):
         """Braket's OpenQASM program object (`braket.ir.openqasm.Program`) as a program."""
         if not type(source).__module__.startswith("braket.ir.openqasm") or not hasattr(source, "source"):
             return None
-        from braket.circuits import Circuit
-
-        return to_program(Circuit.from_ir(source.source, inputs=dict(source.inputs or {})))
+        return to_program(source)
 
     # -- devices -----------------------------------------------------------------------------------------------
 
