@@ -180,7 +180,7 @@ def _replaced(circuit: QuantumCircuit, is_verbatim: bool) -> QuantumCircuit:  # 
     for step in circuit.data:
         name = step.operation.name
         if name == "if_else":
-            blocks = [_replaced_block(block, is_verbatim) for block in step.operation.params]
+            blocks: list[Any] = [_replaced_block(block, is_verbatim) for block in step.operation.params]
             made.append(IfElseOp(step.operation.condition, *blocks), step.qubits, step.clbits)
         else:
             _append(made, step, is_verbatim)

@@ -67,8 +67,8 @@ class _Plain:
         if isinstance(node, ast.QuantumGateDefinition):
             own = {one.name for one in (*node.arguments, *node.qubits)}
             return [put(node, {name: value for name, value in known.items() if name not in own})]
-        is_bit = isinstance(node, ast.ClassicalDeclaration) and isinstance(node.type, ast.BitType)
-        if is_bit and node.type.size is None:
+        kind = node.type if isinstance(node, ast.ClassicalDeclaration) else None
+        if isinstance(kind, ast.BitType) and kind.size is None:
             self.bits.add(node.identifier.name)
         return [put(node, known)]
 
