@@ -17,7 +17,7 @@ from datetime import UTC, datetime, timedelta
 from threading import Lock
 from typing import Any
 
-from qflows.errors import Ambiguous, Refused, Unreadable
+from qflows.errors import Ambiguous, NotSent, Refused, Unreadable
 from qflows.protocol import Observation, Phase
 from qflows.providers.qbraid import wire
 from qflows.providers.qbraid.http import QbraidHttp, is_absent, path_of
@@ -126,30 +126,32 @@ class Watch:
 
     def look_at(self, vendor_ids: Sequence[str]) -> dict[str, Observation]:
         """Statuses; an id that qBraid does not know is absent."""
-        looks = self._few(vendor_ids) if len(set(vendor_ids)) <= _FEW else self._many(vendor_ids)
+        looks: _Looks = {}
+        try:
+            (self._few if len(set(vendor_ids)) <= _FEW else self._many)(vendor_ids, looks)
+        except (Ambiguous, NotSent, Unreadable) as error:
+            if not looks:
+                raise
+            # what was seen is kept: a list too long for one window of requests must still come to its end
+            log.warning("polling qBraid ended early, with %d of %d jobs seen: %s", len(looks), len(vendor_ids), error)
         troubles = [look for look in looks.values() if isinstance(look, Ambiguous)]
         if troubles and len(troubles) == len(looks):
             raise troubles[0]  # it is not one job: the vendor has a bad moment
         return {v: _unreadable(look) if isinstance(look, Ambiguous) else look for v, look in looks.items()}
 
-    def _few(self, vendor_ids: Sequence[str]) -> _Looks:
-        looks: _Looks = {}
+    def _few(self, vendor_ids: Sequence[str], looks: _Looks) -> None:
         for vendor_id in dict.fromkeys(vendor_ids):
             if (known := self._fresh(vendor_id)) is not None:
                 looks[vendor_id] = known
             else:
                 self._look_by_id(vendor_id, looks)
-        return looks
 
-    def _many(self, vendor_ids: Sequence[str]) -> _Looks:
-        looks: _Looks = {}
-        waiting = dict.fromkeys(vendor_ids)
-        read = self._look_at_lists(waiting, looks)
+    def _many(self, vendor_ids: Sequence[str], looks: _Looks) -> None:
+        read = self._look_at_lists(dict.fromkeys(vendor_ids), looks)
         unfinished = [v for v, look in looks.items() if v not in read and _is_unfinished(look)]
         affordable = self.http.pacing.left(Purpose.WATCH) // _SHARE_A_LOOK
         for vendor_id in self._due(unfinished)[:affordable]:
             self._look_by_id(vendor_id, looks)
-        return looks
 
     def _fresh(self, vendor_id: str) -> Observation | None:
         """What the last read by id said, if the next one is not due."""

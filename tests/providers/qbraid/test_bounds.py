@@ -115,6 +115,15 @@ def test_requests_are_counted_and_the_last_ones_are_kept_for_cancelling(sandbox:
     assert len(sandbox.admin.journal()) == 10
 
 
+def test_what_was_seen_before_the_requests_ran_out_is_kept(sandbox: Sandbox) -> None:
+    buyer = provider_of(sandbox)
+    ids = [buyer.submit(SPEC, key_of("long", i)).vendor_id for i in range(30)]
+    sandbox.admin.fault("list_lag", "qbraid.list", seconds=600)  # so that each job must be read by its id
+    looks = provider_of(sandbox, pacing=Pacing(requests=20)).poll(ids)
+    assert 0 < len(looks) < 12
+    assert {look.phase for look in looks.values()} == {Phase.DONE}
+
+
 def test_limit_that_other_processes_used_up_is_asked_for_patience(sandbox: Sandbox) -> None:
     sandbox.admin.switches("qbraid", requests_per_window=2)
     vendor_id = provider_of(sandbox).submit(SPEC, key_of("limit")).vendor_id
