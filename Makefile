@@ -1,8 +1,11 @@
 # Two commands do all the set-up on a fresh machine: `make demo` and `make test`.
 PYTHON ?= python3
 BIN := .venv/bin
+# versions that the tests were run with; `make test CONSTRAINTS=` takes the newest that pyproject.toml allows
+CONSTRAINTS ?= constraints.txt
+PINS := $(if $(CONSTRAINTS),-c $(CONSTRAINTS))
 
-.PHONY: help install demo test check lint types imports bench pulls story newest-braket clean
+.PHONY: constraints wheel help install demo test check lint types imports bench pulls story newest-braket clean
 help:
 	@echo "make demo     install into .venv, run the H2 VQE and a small circuit, print what came out"
 	@echo "make test     install and run the test suite"
@@ -10,19 +13,21 @@ help:
 	@echo "make bench    the budgets, measured against raw clients and loops in the same run"
 	@echo "make pulls    error bars, biases, drift flags and thresholds by Monte Carlo; a few minutes"
 	@echo "make story    a nightly run while server, worker, sweeper and flow are killed 20 times; SQLite, then PostgreSQL"
+	@echo "make constraints   pin the newest versions that fit together; run the tests before you commit them"
+	@echo "make wheel    build the wheel, install it by plain pip in an empty environment, use it"
 	@echo "make newest-braket   the Braket tests with the newest SDK, in an environment of its own"
 
-.venv/.user: pyproject.toml
+.venv/.user: pyproject.toml $(CONSTRAINTS)
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@# uv installs the set in seconds; where it cannot be had, pip does it in a minute
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv 2>/dev/null || true
-	@if [ -x $(BIN)/uv ]; then $(BIN)/uv pip install --quiet --python $(BIN)/python -e .; \
-	 else $(BIN)/python -m pip install --quiet --disable-pip-version-check -e .; fi
+	@if [ -x $(BIN)/uv ]; then $(BIN)/uv pip install --quiet --python $(BIN)/python $(PINS) -e .; \
+	 else $(BIN)/python -m pip install --quiet --disable-pip-version-check $(PINS) -e .; fi
 	@touch $@
 
 .venv/.test: .venv/.user
-	@if [ -x $(BIN)/uv ]; then $(BIN)/uv pip install --quiet --python $(BIN)/python -e '.[test]'; \
-	 else $(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[test]'; fi
+	@if [ -x $(BIN)/uv ]; then $(BIN)/uv pip install --quiet --python $(BIN)/python $(PINS) -e '.[test]'; \
+	 else $(BIN)/python -m pip install --quiet --disable-pip-version-check $(PINS) -e '.[test]'; fi
 	@touch $@
 
 install: .venv/.user
@@ -56,14 +61,33 @@ pulls: .venv/.test
 story: .venv/.test
 	@$(BIN)/python tests/acceptance/story/story.py $(STORY)
 
+# Prefect stays at the older of the two minor versions in CI, which runs the newest one in a job of its own; a release
+# that only rebuilds another (.postN) is as good as that one
+constraints: .venv/.user
+	@echo 'prefect<3.9' > .venv/older.txt
+	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --upgrade -c .venv/older.txt --no-header \
+	  --no-annotate --extra test --extra postgres --extra dask pyproject.toml -o .venv/constraints.txt
+	@{ echo '# Versions that the tests were run with, for make, CI and reproducible installations:'; \
+	   echo '# pip install qflows -c constraints.txt; made by `make constraints`'; \
+	   sed 's/\.post[0-9]*\( \|$$\)/.*\1/' .venv/constraints.txt; } > constraints.txt
+
+# what a user gets: the built wheel, by plain pip, in an empty environment
+wheel:
+	@rm -rf dist .venv-wheel
+	@$(PYTHON) -m venv .venv-wheel
+	@.venv-wheel/bin/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist .
+	@.venv-wheel/bin/python -m pip install --quiet --disable-pip-version-check dist/qflows-*.whl
+	@cd .venv-wheel && bin/python -c "import pathlib, qflows; \
+	  assert pathlib.Path(qflows.__file__).with_name('py.typed').exists(); print(qflows.__version__)"
+	@.venv-wheel/bin/qflows devices
+
 # the newest SDK pins cloudpickle==2.2.1, which Prefect cannot use: the pin is overridden, as the README says
 newest-braket: .venv/.test
 	@test -x .venv-newest/bin/python || $(PYTHON) -m venv .venv-newest
-	@echo 'cloudpickle>=3.1.1' > .venv-newest/override.txt
-	@$(BIN)/uv pip install --quiet --python .venv-newest/bin/python --override .venv-newest/override.txt \
-	  'amazon-braket-sdk>=1.127' -e '.[test]'
+	@printf 'cloudpickle>=3.1.1\namazon-braket-sdk>=1.127\n' > .venv-newest/override.txt
+	@$(BIN)/uv pip install --quiet --python .venv-newest/bin/python --override .venv-newest/override.txt -e '.[test]'
 	.venv-newest/bin/python -m pytest -q tests/providers/braket tests/programs/test_programs_braket.py \
 	  tests/providers/local tests/sandbox/test_braket_client_conformance.py
 
 clean:
-	rm -rf .venv .venv-newest demo-output
+	rm -rf .venv .venv-newest .venv-wheel dist demo-output
