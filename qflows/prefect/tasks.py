@@ -332,7 +332,7 @@ def session(
     options: Mapping[str, Any] | None = None,
     run_key: str | None = None,
 ) -> Session:
-    """Holds `device` for this run: `with qflows.session("ibm-torino", max_time="30m") as s: s.run(...)`.
+    """Holds `device` for this run: `with qflows.session("ibm-kingston", max_time="30m") as s: s.run(...)`.
 
     A retried run finds its session again while the vendor keeps it open. A session whose process died is closed by
     the sweeper. The limit that is sent may be up to a minute shorter than `max_time`: its seconds are the mark by

@@ -54,8 +54,8 @@ VENDORS = {
         Vendor("ionq", "ionq:simulator", "simulator", r"/jobs", ("IONQ_API_KEY",), {"IONQ_API_URL": "/v0.4"}),
         Vendor(
             "ibm",
-            "ibm:ibm_torino",
-            "ibm_torino",
+            "ibm:ibm_kingston",
+            "ibm_kingston",
             r"/api/v1/jobs",
             ("QISKIT_IBM_TOKEN",),
             {"QISKIT_IBM_URL": "/api/v1"},

@@ -19,8 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from qflows.errors import Ambiguous, NotSent, ProgramRejected, ProviderError, Refused, Throttled
 from qflows.model import Cost
-from qflows.programs import Program
-from qflows.programs.observables import group_qubitwise
+from qflows.programs import Feature, Program
 from qflows.protocol import (
     Accepted,
     Capabilities,
@@ -37,7 +36,7 @@ from qflows.protocol import (
     VendorOptions,
     VendorResult,
 )
-from qflows.providers.ibm import decoding, options, wire
+from qflows.providers.ibm import decoding, options, usage, wire
 from qflows.providers.ibm.access import Access, find_access
 from qflows.providers.ibm.listing import PAGE, Listing
 from qflows.providers.ibm.options import IBMOptions
@@ -57,6 +56,7 @@ _MAX_GATES = 500_000
 _COMPILE_S = 40.0  # a claim lives longer than this plus a POST; beyond it, the compiled circuits wait for the next try
 _HOLD_S = 12.0  # after a 429 without Retry-After: 5 submissions a minute (OpenAPI 0.45.3, create_job)
 _REMEMBERED = 2_000
+_TAKES = (Feature.BARRIER, Feature.DELAY, Feature.PHYSICAL, Feature.VERBATIM)
 _JSON = {"Content-Type": "application/json"}
 _RESULT_MARKS = (b'"pub_results"', b'"semantic_role"', b'"results"')
 _CAPABILITIES = Capabilities(
@@ -103,13 +103,22 @@ class IBMProvider(Sessions, Tags):
         return [_device(entry) for entry in entries if entry.get("class") != "mock"]
 
     def limits(self, device_id: str) -> Limits:
-        """From the configuration, whose `max_shots` IBM does not enforce. Raises Refused for an unknown device."""
+        """From the device's own description, whose `max_shots` and `max_experiments` IBM does not enforce.
+
+        Raises Refused for an unknown device.
+        """
         backend = self._runtime.backend(device_id)
+        names = set(backend.target.operation_names)
+        takes = set(_TAKES)
+        takes |= {Feature.RESET, Feature.MID_CIRCUIT} if "reset" in names else set()
+        takes |= {Feature.FEED_FORWARD} if "if_else" in names else set()
         return Limits(
             max_qubits=int(backend.num_qubits),
             max_shots=None,
             max_programs=_MAX_PUBS,
-            mid_circuit=True,
+            mid_circuit=Feature.MID_CIRCUIT in takes,
+            max_total_shots=wire.MAX_EXECUTIONS,
+            takes=frozenset(takes),
         )
 
     def options_model(self, device_id: str) -> type[VendorOptions]:
@@ -147,6 +156,18 @@ class IBMProvider(Sessions, Tags):
 
         made = preparing.body(spec, key, backend, self._compile_with())
         return Prepared(spec, key, made, made.note)
+
+    def compile(self, spec: JobSpec) -> tuple[tuple[Any, Mapping[str, Any]], ...]:
+        """By program: the Qiskit circuit that would run, on the device's qubits, and what became of it.
+
+        The second has `depth`, `gates` (counts by name), `layout` (device qubit of each program qubit), `as_written`,
+        and `notes` where delays were rounded. Buys nothing; raises as `prepare`.
+        """
+        self.check(spec)
+        backend = self._backend(spec)
+        from qflows.providers.ibm import preparing
+
+        return preparing.preview(spec, backend, self._compile_with())
 
     def send(self, prepared: Prepared) -> Accepted:
         """POST /jobs, once. Raises Throttled, with nothing sent, while a rate limit is known to be hit."""
@@ -280,14 +301,17 @@ class IBMProvider(Sessions, Tags):
                 raise
 
     def estimate(self, spec: JobSpec) -> Cost | None:
-        """QPU seconds by IBM's quick formula, `2 + 0.00035 x executions`; mitigation runs more than it says.
+        """QPU seconds, from the device's own pause between shots; 1.5 to 2.5 times the charge, by 14 bills of 2026.
 
-        Guide "Workload usage" in the public documentation repository, read 2026-11. IBM itself says nothing before
-        a job is submitted.
+        A device that cannot be asked counts as one with the longest pause. IBM itself says nothing before a job is
+        submitted, and then up to 20 times the charge.
         """
-        wanted = [spec.observables_of(i) for i in range(len(spec.programs))]
-        circuits = sum(len(group_qubitwise(observables)) if observables else 1 for observables in wanted)
-        return Cost(round(2.0 + 0.00035 * (spec.shots or 0) * circuits, 3), "qpu_s", True)
+        pause_s = usage.LONGEST_PAUSE_S
+        try:
+            pause_s = usage.pause_s(self._backend(spec))
+        except (ProviderError, ProgramRejected):
+            pass  # what is wrong is said when it is sent
+        return Cost(usage.estimate_s(spec, pause_s), "qpu_s", True)
 
 
 def _check_program(program: Program, *, is_estimate: bool) -> None:

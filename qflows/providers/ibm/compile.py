@@ -26,6 +26,7 @@ from qflows.providers.ibm.wire import REGISTER
 if TYPE_CHECKING:
     from qiskit.quantum_info import SparsePauliOp
 
+    from qflows.programs import Program
     from qflows.programs.observables import Observable
 
 SEED = 20_260_415  # compiling the same program twice must give the same circuit
@@ -95,12 +96,18 @@ class _Wish:
     measured: bool
 
     @staticmethod
-    def of(options: Mapping[str, Any], *, measured: bool) -> _Wish:
+    def of(options: Mapping[str, Any], program: Program, *, measured: bool) -> _Wish:
         fixed = options.get("physical_qubits")
+        if program.labels is not None:
+            if fixed is not None or options.get("initial_layout") is not None:
+                raise ProgramRejected(
+                    f"{program.name} names the device's own qubits; leave out physical_qubits and initial_layout"
+                )
+            fixed = program.labels
         layout = fixed if fixed is not None else options.get("initial_layout")
         seed = options.get("seed_transpiler")
         return _Wish(
-            level=compile_level(options),
+            level="none" if program.is_verbatim else compile_level(options),
             seed=SEED if seed is None else int(seed),
             layout=None if layout is None else tuple(layout),
             is_fixed=fixed is not None,
@@ -123,7 +130,7 @@ class Compiler:
 
         Raises ProgramRejected if it does not fit.
         """
-        wish = _Wish.of(options, measured=measured)
+        wish = _Wish.of(options, sheet.shape, measured=measured)
         place = digest(sheet.digest, backend.name, _calibrated_at(backend), repr(wish))
         with self._lock:
             found = self._kept.get(place)
@@ -139,26 +146,18 @@ class Compiler:
         circuit = flat(circuit) if wish.measured else _unmeasured(circuit)
         circuit, notes = rounded_delays(circuit, target)
         _check_qubits(program.name, circuit, wish, backend)
-        is_free = wish.level == "default" and wish.layout is None
-        if wish.level == "none" or (is_free and _is_written_for(circuit, target)):
-            placed = circuit if wish.layout is None else _placed(circuit, wish.layout, target.num_qubits)
-            stranger = isa.first_stranger(placed, target)
-            if stranger is not None:
-                raise ProgramRejected(
-                    f"{program.name} is not in the gates of {backend.name}: {stranger}; compile it for the device, or "
-                    "leave out compile='none'"
-                )
-            return Compiled(placed, wish.layout or tuple(range(circuit.num_qubits)), notes, is_as_written=True)
+        as_written = _as_written(program.name, circuit, wish, backend)
+        if as_written is not None:
+            return Compiled(as_written, wish.layout or tuple(range(circuit.num_qubits)), notes, is_as_written=True)
         try:
             made = self._manager(backend, wish).run(circuit)
         except (QiskitError, ValueError) as error:
+            if wish.is_fixed:
+                raise _does_not_fit(program.name, wish, backend) from None
             raise ProgramRejected(f"{program.name} cannot be compiled for {backend.name}: {str(error)[:300]}") from None
         layout = tuple(made.layout.final_index_layout()) if made.layout is not None else tuple(range(program.n_qubits))
-        if wish.is_fixed and (layout != wish.layout or (made.num_qubits and _strays(made, wish.layout))):
-            raise ProgramRejected(
-                f"{program.name} does not fit on the physical qubits {list(wish.layout or ())} of {backend.name} "
-                "without moving; choose coupled ones, or initial_layout"
-            )
+        if wish.is_fixed and (layout != wish.layout or not _touched(made) <= set(wish.layout or ())):
+            raise _does_not_fit(program.name, wish, backend)
         return Compiled(made, layout, notes)
 
     def _manager(self, backend: Any, wish: _Wish) -> Any:
@@ -167,7 +166,7 @@ class Compiler:
         kept = self._managers.get(name)
         if kept is None or kept[0] is not backend.target:
             # rzz angles outside [0, pi/2] are folded by IBM's own translation stage
-            stage: dict[str, Any] = {"translation_method": "ibm_fractional"} if wish.fractional else {}
+            stage: dict[str, Any] = {"translation_method": "ibm_dynamic_and_fractional"} if wish.fractional else {}
             stage |= {"routing_method": "none"} if wish.is_fixed else {}
             stage |= {"initial_layout": list(wish.layout)} if wish.layout is not None else {}
             manager = generate_preset_pass_manager(
@@ -206,9 +205,25 @@ def _check_qubits(name: str, circuit: QuantumCircuit, wish: _Wish, backend: Any)
         )
 
 
-def _is_written_for(circuit: QuantumCircuit, target: Any) -> bool:
-    """True for a circuit over all qubits of the device, in its own gates: what compiling for it gives."""
-    return circuit.num_qubits == target.num_qubits and isa.first_stranger(circuit, target) is None
+def _as_written(name: str, circuit: QuantumCircuit, wish: _Wish, backend: Any) -> QuantumCircuit | None:
+    """The circuit on the qubits it is meant for, if it runs without being compiled; None if it is to be compiled.
+
+    By default that is a circuit in the device's own gates that spans the device, as compiling for it gives, or whose
+    qubits are named. Raises ProgramRejected for one that must not be compiled and is not in those gates.
+    """
+    is_meant = wish.is_fixed or (wish.layout is None and circuit.num_qubits == backend.target.num_qubits)
+    if wish.level != "none" and not (wish.level == "default" and is_meant):
+        return None
+    placed = circuit if wish.layout is None else _placed(circuit, wish.layout, backend.target.num_qubits)
+    stranger = isa.first_stranger(placed, backend.target)
+    if stranger is None:
+        return placed
+    if wish.level != "none":
+        return None
+    raise ProgramRejected(
+        f"{name} is not in the gates of {backend.name}: {stranger}; compile it for the device, or leave out "
+        "compile='none'"
+    )
 
 
 def _placed(circuit: QuantumCircuit, layout: tuple[int, ...], width: int) -> QuantumCircuit:
@@ -219,8 +234,11 @@ def _placed(circuit: QuantumCircuit, layout: tuple[int, ...], width: int) -> Qua
     return wide
 
 
-def _strays(circuit: QuantumCircuit, layout: tuple[int, ...] | None) -> bool:
-    return not _touched(circuit) <= set(layout or ())
+def _does_not_fit(name: str, wish: _Wish, backend: Any) -> ProgramRejected:
+    return ProgramRejected(
+        f"{name} does not fit on the physical qubits {list(wish.layout or ())} of {backend.name} without moving; "
+        "choose coupled ones, or initial_layout"
+    )
 
 
 def rounded_delays(circuit: QuantumCircuit, target: Any) -> tuple[QuantumCircuit, tuple[str, ...]]:

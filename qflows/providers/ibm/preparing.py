@@ -55,6 +55,18 @@ def compile_all(spec: JobSpec, backend: Any, compiler: Compiler) -> tuple[list[S
     return planned, [compiler.compile(sheet, backend, spec.options, measured=is_counted) for sheet in planned]
 
 
+def preview(spec: JobSpec, backend: Any, compiler: Compiler) -> tuple[tuple[Any, Mapping[str, Any]], ...]:
+    """By program: the circuit that would run, angles in place, and its summary. Raises ProgramRejected."""
+    sheets, compiled = compile_all(spec, backend, compiler)
+    found: dict[int, tuple[Any, Mapping[str, Any]]] = {}
+    for sheet, one in zip(sheets, compiled, strict=True):
+        values = one.values_of(sheet)
+        for row, index in enumerate(sheet.indices):
+            circuit = one.circuit if values is None else one.circuit.assign_parameters(list(values[row]))
+            found[index] = (circuit, one.summary)
+    return tuple(found[index] for index in range(len(spec.programs)))
+
+
 def _payload(
     spec: JobSpec, key: str, backend: Any, sheets: Sequence[Sheet], compiled: Sequence[Compiled]
 ) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from starlette.responses import JSONResponse, Response
 
 from qflows.sandbox.errors import Refusal
 from qflows.sandbox.ibm import catalog, render
-from qflows.sandbox.ibm.identity import Identity, check_bearer
+from qflows.sandbox.ibm.identity import Identity, account_of, check_bearer
 from qflows.sandbox.ibm.jobs import Jobs, client_key
 from qflows.sandbox.ibm.sessions import Sessions
 from qflows.sandbox.vendor import Call, Route, Switch, Vendor
@@ -21,12 +21,20 @@ BASES = ("/api/v1", "/experimental/api/v1")
 
 # Each is a point that no document of IBM settles, or a condition a test wants to make.
 SWITCHES = (
+    Switch("accounts_per_key", False, "every API key is an account of its own, with its own instances and jobs"),
+    Switch("host_region", "any", "region of this host; other regions: 404, 1279", ("any", "us-east", "eu-de")),
+    Switch("job_list", "instance", "all jobs of the instance, or only those of the key", ("instance", "own")),
+    Switch("cancel_lag_s", 0.0, "seconds until a cancel shows; IBM's own test waits 15"),
+    Switch("delete_queued", False, "whether a job that has not ended can be deleted; it can in IBM's test of 2026"),
+    Switch("results_infinity", False, "a bare Infinity in a result's metadata, as in 1 of 160 seen"),
+    Switch("session_backend", "named", "whether a session that is not active names its device", ("named", "null")),
+    Switch("session_created_at", False, "whether sessions have the undocumented created_at"),
     Switch("error_body", "errors", "as described, or also with the `error` that the client reads", ("errors", "both")),
     Switch("dedupe_s", 0.0, "a byte-identical submission within so many seconds is answered with the first job"),
     Switch("tag_limits", True, "8 tags of 86 characters (codes 1204, 1205; the status 400 is assumed)"),
     Switch("submits_per_minute", 0, "POST /jobs a minute, 429 above; documented: 5 per user; 0: no limit"),
     Switch("rate_limit_retry_after", True, "whether that 429 carries Retry-After"),
-    Switch("usage_limit_s", 360_000.0, "QPU seconds of the instance; 409 when they are used up"),
+    Switch("usage_limit_s", 360_000.0, "QPU seconds of an instance, 600 at most on Open; 409 when they are used up"),
     Switch("token_lifetime_s", 3600, "life of an IAM token, by real time"),
     Switch("session_closed_status", 409, "status for a job that joins a closed session"),
     Switch("close_empty", "at_once", "a session closed without jobs: closed, or stays pending", ("at_once", "pending")),
@@ -63,6 +71,7 @@ class IBM(Vendor):
             Route("backends", "GET", "/backends", self.backends),
             Route("configuration", "GET", "/backends/{backend}/configuration", self.configuration),
             Route("properties", "GET", "/backends/{backend}/properties", self.properties),
+            Route("defaults", "GET", "/backends/{backend}/defaults", self.defaults),
             Route("status", "GET", "/backends/{backend}/status", self.status),
             Route("usage", "GET", "/instances/usage", self.usage),
             *self._jobs.routes(),
@@ -89,8 +98,14 @@ class IBM(Vendor):
     def authorise(self, call: Call) -> None:
         """A bearer token, and the CRN of an instance."""
         check_bearer(call)
-        if catalog.instance(call.headers.get("service-crn", "")) is None:
+        render.SKEW_S.set(float(call.switch("clock_skew_s")))
+        crn = call.headers.get("service-crn", "")
+        if not call.headers.get("user-agent"):
+            raise Refusal(403, "forbidden")
+        if catalog.instance(crn) is None or catalog.account_of(crn) != account_of(call):
             raise Refusal(403, "the account has no such instance", code=catalog.NOT_AUTHORIZED)
+        if call.switch("host_region") not in ("any", catalog.region(crn)):
+            raise Refusal(404, "the instance is in another region", code=catalog.WRONG_REGION)
 
     def client_key(self, document: Any) -> str | None:
         """The tag that begins with `qflows:`."""
@@ -100,7 +115,7 @@ class IBM(Vendor):
 
     def _backend(self, call: Call) -> str:
         name = call.params["backend"]
-        if catalog.snapshot_of(name) is None:
+        if catalog.model_of(name, catalog.region(call.headers.get("service-crn", ""))) is None:
             raise Refusal(404, f"no backend {name}", code=catalog.BACKEND_NOT_FOUND)
         return name
 
@@ -109,7 +124,8 @@ class IBM(Vendor):
 
     async def backends(self, call: Call) -> Response:
         """All backends; mocks only when asked for."""
-        names = catalog.names() if call.query.get("include_mocks", "").lower() == "true" else list(catalog.DEVICES)
+        with_mocks = call.query.get("include_mocks", "").lower() == "true"
+        names = catalog.names(catalog.region(call.headers.get("service-crn", "")), with_mocks=with_mocks)
         status = call.switch("backend_status")
         return JSONResponse(
             {"devices": [catalog.listing(name, queued=self._queued(name), status=status) for name in names]}
@@ -122,6 +138,11 @@ class IBM(Vendor):
     async def properties(self, call: Call) -> Response:
         """A backend's calibration."""
         return JSONResponse(catalog.properties(self._backend(call)))
+
+    async def defaults(self, call: Call) -> Response:
+        """Pulse defaults, which no device has any more."""
+        self._backend(call)
+        return JSONResponse(None)
 
     async def status(self, call: Call) -> Response:
         """A backend's status."""
@@ -140,7 +161,7 @@ class IBM(Vendor):
         """What the instance has used."""
         crn = call.headers.get("service-crn", "")
         found = catalog.instance(crn)
-        used, limit = self._jobs.consumed_s(call), float(call.switch("usage_limit_s"))
+        used, limit = self._jobs.consumed_s(call), self._jobs.usage_limit_s(call)
         return JSONResponse(
             {
                 "instance_id": crn,

@@ -75,7 +75,7 @@ def read_circuit(value: Any) -> QuantumCircuit:
     except WorkError:
         raise
     except Exception as error:  # noqa: BLE001  (parser edge: a bad circuit fails only its job)
-        raise WorkError("1230", f"the circuit cannot be read: {error}") from None
+        raise WorkError("1506", f"the circuit cannot be read: {error}") from None
 
 
 def data_bin(fields: dict[str, Any], shape: tuple[int, ...]) -> dict[str, Any]:

@@ -5,51 +5,74 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
 from qflows.sandbox.errors import WorkError
-from qflows.sandbox.ibm import codec
-from qflows.sandbox.ibm.catalog import snapshot_configuration
-from qflows.sandbox.ibm.simulate import Bits, Device, paulis_of, readout_contrast, shots_of
+from qflows.sandbox.ibm import codec, isa, mitigate
+from qflows.sandbox.ibm.simulate import Bits, Device, shots_of
 from qflows.sandbox.ibm.submission import primitive_shots
 
 if TYPE_CHECKING:
     from qiskit import QuantumCircuit
 
 SPAN_S = 0.01
-# eigenstate projectors that an observable may name beside Paulis: |0>, |1>, |+>, |->, |r>, |l>
-PROJECTORS = {"0": ("Z", 1), "1": ("Z", -1), "+": ("X", 1), "-": ("X", -1), "r": ("Y", 1), "l": ("Y", -1)}
 
 
 def run_sampler(payload: dict[str, Any]) -> dict[str, Any]:
     """Execute sampler PUBs. Returns the text of a PrimitiveResult: one BitArray per classical register."""
     params, device = payload["params"], _device(payload)
+    plain = not params.get("support_qiskit")
+    level = ((params.get("options") or {}).get("execution") or {}).get("meas_type", "classified")
     results, sizes = [], []
     for index, (pub, shots) in enumerate(zip(params["pubs"], primitive_shots(params, "sampler"), strict=True)):
         circuit = codec.read_circuit(pub[0])
-        _check_isa(circuit, payload)
+        isa.check(circuit, payload["backend"])
         values = codec.read_array(pub[1] if len(pub) > 1 else None)
         shape = values.shape[:-1] if circuit.num_parameters else ()
         bound = list(_bound(circuit, values))
         bits = _sampled(bound, shots, device, payload, index).reshape(*shape, shots, circuit.num_clbits)
-        fields = {name: codec.bit_array(bits[..., places]) for name, places in _registers(circuit).items()}
+        registers = {name: bits[..., places] for name, places in _registers(circuit).items()}
+        if plain:
+            samples = {name: {"samples": _hex(rows), "num_bits": rows.shape[-1]} for name, rows in registers.items()}
+            results.append({"data": samples, "metadata": {"circuit_metadata": {}}})
+            continue
+        fields = {name: _readout(rows, level, device.seed + index) for name, rows in registers.items()}
         results.append(_pub("SamplerPubResult", codec.data_bin(fields, shape), {"circuit_metadata": {}}))
         sizes.append((shape, shots))
-    metadata = {"version": 2, "execution": {"execution_spans": codec.spans(sizes, payload["started"], SPAN_S)}}
+    metadata: dict[str, Any] = {"version": 2}
+    if payload["has_infinity"]:
+        metadata["load"] = math.inf
+    if plain:
+        return {"text": json.dumps({"results": results, "metadata": metadata})}
+    metadata["execution"] = {"execution_spans": codec.spans(sizes, payload["started"], SPAN_S)}
     return {"text": codec.primitive_result(results, metadata)}
+
+
+def _hex(rows: np.ndarray[Any, Any]) -> list[str]:
+    """Samples of a client that decodes for itself: hex, clbit 0 lowest."""
+    flat = rows.reshape(-1, rows.shape[-1])
+    return [hex(int("".join("1" if bit else "0" for bit in row[::-1]) or "0", 2)) for row in flat]
+
+
+def _readout(bits: np.ndarray[Any, Any], level: str, seed: int) -> dict[str, Any]:
+    """Bits, or the signals that they were read from: one complex number a shot and qubit, or their means."""
+    if level == "classified":
+        return codec.bit_array(bits)
+    return codec.write_array(mitigate.signals(bits, level, seed))
 
 
 def run_estimator(payload: dict[str, Any]) -> dict[str, Any]:
     """Execute estimator PUBs: gate noise, and sampling error of the precision; resilience 0 keeps readout errors."""
     params, device = payload["params"], _device(payload)
-    level = params.get("resilience_level", 1)
+    plan = mitigate.plan_of(params)
     rng = np.random.default_rng(device.seed)
     results = []
     for pub, shots in zip(params["pubs"], primitive_shots(params, "estimator"), strict=True):
         circuit = codec.read_circuit(pub[0])
-        _check_isa(circuit, payload)
+        isa.check(circuit, payload["backend"])
         values = codec.read_array(pub[2] if len(pub) > 2 else None)
         sweep = values.shape[:-1] if circuit.num_parameters else ()
         bound = np.empty(sweep, dtype=object)
@@ -57,11 +80,8 @@ def run_estimator(payload: dict[str, Any]) -> dict[str, Any]:
             bound[place] = one
         observables = _observables(pub[1])
         circuits, wanted = (cast(Any, array) for array in np.broadcast_arrays(bound, observables))
-        evs, stds = np.zeros(circuits.shape), np.zeros(circuits.shape)
-        for place in np.ndindex(circuits.shape):
-            terms = _paulis(wanted[place])
-            evs[place], stds[place] = _estimate(circuits[place], terms, shots, device, rng, is_mitigated=level != 0)
-        fields = {"evs": codec.write_array(evs), "stds": codec.write_array(stds)}
+        arrays = mitigate.estimate(circuits, wanted, shots, device, rng, plan)
+        fields = {name: codec.write_array(array) for name, array in arrays.items()}
         metadata = {"shots": shots, "target_precision": 1 / math.sqrt(shots), "circuit_metadata": {}}
         results.append(_pub("PubResult", codec.data_bin(fields, circuits.shape), metadata))
     return {"text": codec.primitive_result(results, {"version": 2, "resilience": {}})}
@@ -76,9 +96,10 @@ def run_executor(payload: dict[str, Any]) -> dict[str, Any]:
     if params.get("schema_version") != "v2.0":
         raise WorkError("1230", f"this sandbox runs schema v2.0, not {params.get('schema_version')}")
     model = ParamsModel(**params).quantum_program
-    device, data = _device(payload), []
+    level = params["quantum_program"].get("meas_level") or "classified"
+    device, data, shapes = _device(payload), [], []
     for index, (circuit, item) in enumerate(zip(model.circuits.to_python(), model.items, strict=True)):
-        _check_isa(circuit, payload)
+        isa.check(circuit, payload["backend"])
         found: dict[str, np.ndarray[Any, Any]] = {}
         if item.item_type == "samplex":
             found = _samplex_draws(item, np.random.default_rng(device.seed + index))
@@ -87,8 +108,12 @@ def run_executor(payload: dict[str, Any]) -> dict[str, Any]:
             values = item.circuit_arguments.to_numpy()
         shape = values.shape[:-1] if circuit.num_parameters else tuple(getattr(item, "shape", ()) or ())
         bound = list(_bound(circuit, values)) if circuit.num_parameters else [circuit] * math.prod(shape)
+        shapes.append(shape)
         bits = _sampled(bound, model.shots, device, payload, index).reshape(*shape, model.shots, circuit.num_clbits)
-        found |= {name: bits[..., places] for name, places in _registers(circuit).items()}
+        registers = {name: bits[..., places] for name, places in _registers(circuit).items()}
+        if level != "classified":
+            registers = {name: mitigate.signals(rows, level, device.seed + index) for name, rows in registers.items()}
+        found |= registers
         results = {name: CompressedTensorModel.from_numpy(np.ascontiguousarray(v)) for name, v in found.items()}
         data.append(
             {
@@ -100,11 +125,23 @@ def run_executor(payload: dict[str, Any]) -> dict[str, Any]:
     body = {
         "schema_version": "v2.0",
         "data": data,
-        "metadata": {"chunk_timing": []},
+        "metadata": {"chunk_timing": _timing(payload["started"], shapes)},
         "passthrough_data": program.get("passthrough_data"),
         "semantic_role": program.get("semantic_role"),
     }
     return {"text": json.dumps(body)}
+
+
+def _timing(started: float, shapes: Sequence[tuple[int, ...]]) -> list[dict[str, Any]]:
+    """When what ran: one chunk an item, one after the other."""
+    moments = [datetime.fromtimestamp(started + i * SPAN_S, UTC).isoformat() for i in range(len(shapes) + 1)]
+    found = []
+    for index, (shape, start, stop) in enumerate(zip(shapes, moments, moments[1:], strict=False)):
+        size = math.prod(shape)
+        order = list(range(len(shape)))
+        part = {"idx_item": index, "size": size, "permutation": order, "element_range": [0, size, 1]}
+        found.append({"start": start, "stop": stop, "parts": [part]})
+    return found
 
 
 def _samplex_draws(item: Any, rng: np.random.Generator) -> dict[str, np.ndarray[Any, Any]]:
@@ -177,22 +214,6 @@ def _pub(kind: str, data: dict[str, Any], metadata: dict[str, Any]) -> dict[str,
     return {"__type__": kind, "__value__": {"data": data, "metadata": metadata}}
 
 
-def _check_isa(circuit: QuantumCircuit, payload: dict[str, Any]) -> None:
-    """Raise WorkError for gates and qubit pairs that the device does not have."""
-    device = snapshot_configuration(payload["snapshot"])
-    if circuit.num_qubits > device["n_qubits"]:
-        raise WorkError("1517", f"{circuit.num_qubits} qubits; the device has {device['n_qubits']}")
-    known = {*device["basis_gates"], *device["supported_instructions"], "measure", "barrier", "delay", "reset"}
-    known |= {"rzz", "rx", "if_else", "for_loop", "switch_case", "while_loop", "store", "break_loop"}
-    pairs = {tuple(pair) for pair in device["coupling_map"]}
-    index = {qubit: i for i, qubit in enumerate(circuit.qubits)}
-    for step in circuit.data:
-        name, on = step.operation.name, tuple(index[q] for q in step.qubits)
-        is_pair = len(on) == 2 and name in ("cx", "cz", "ecr", "rzz")
-        if name not in known or (is_pair and on not in pairs and on[::-1] not in pairs):
-            raise WorkError("1517", f"{name} on qubits {list(on)} is not an instruction of the device")
-
-
 def _observables(value: Any) -> np.ndarray[Any, Any]:
     """Nested lists of {label: coefficient} as an array of objects."""
     inner = value["__value__"] if isinstance(value, dict) and value.get("__type__") == "ObservablesArray" else value
@@ -207,43 +228,3 @@ def _observables(value: Any) -> np.ndarray[Any, Any]:
             leaf = leaf[i]
         array[place] = leaf
     return array
-
-
-def _paulis(terms: dict[str, float]) -> dict[str, float]:
-    """Pauli terms of an observable whose labels may hold projectors."""
-    expanded: dict[str, float] = {}
-    for label, coefficient in terms.items():
-        parts = {"": float(np.real(complex(*coefficient) if isinstance(coefficient, list) else coefficient))}
-        for letter in label:
-            if letter in PROJECTORS:
-                pauli, sign = PROJECTORS[letter]
-                halves = {text + "I": value / 2 for text, value in parts.items()}
-                parts = halves | {text + pauli: sign * value / 2 for text, value in parts.items()}
-            else:
-                parts = {text + letter: value for text, value in parts.items()}
-            if len(parts) > 1024:
-                raise WorkError("1230", "an observable with more than 10 projectors is not run here")
-        for text, value in parts.items():
-            expanded[text] = expanded.get(text, 0.0) + value
-    return expanded
-
-
-def _estimate(
-    circuit: QuantumCircuit,
-    terms: dict[str, float],
-    shots: int,
-    device: Device,
-    rng: np.random.Generator,
-    *,
-    is_mitigated: bool,
-) -> tuple[float, float]:
-    """Value and standard error, each Pauli term sampled `shots` times on its own."""
-    exact = paulis_of(circuit, list(terms), device)
-    value = variance = 0.0
-    for label, coefficient in terms.items():
-        mean = exact[label] if is_mitigated else exact[label] * readout_contrast(device, label)
-        value += coefficient * mean
-        if set(label) != {"I"}:
-            variance += coefficient**2 * max(1 - mean**2, 0.0) / shots
-    error = math.sqrt(variance)
-    return float(value + rng.normal(0.0, error)) if error else value, error

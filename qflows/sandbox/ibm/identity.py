@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import time
 from typing import Any
@@ -15,6 +16,7 @@ from qflows.sandbox.ibm import catalog
 from qflows.sandbox.vendor import Call, Route
 
 GRANT = "urn:ibm:params:oauth:grant-type:apikey"
+NOBODY = "0" * 32  # the account of everybody, unless keys have accounts of their own
 REFUSED_KEYS = "bad"  # API keys that begin so are unknown to IAM
 
 
@@ -48,7 +50,10 @@ class Identity:
             body = {"errorCode": "BXNIM0415E", "errorMessage": "Provided API key could not be found."}
             return JSONResponse(body, 400)
         now, lifetime_s = int(time.time()), int(call.switch("token_lifetime_s"))
-        access = _jwt({"iam_id": "IBMid-sandbox", "iat": now, "exp": now + lifetime_s})
+        account = hashlib.sha256(key.encode()).hexdigest()[:32] if call.switch("accounts_per_key") else NOBODY
+        user = f"IBMid-{hashlib.sha256(key.encode()).hexdigest()[:10]}"
+        claims = {"iam_id": user, "account": {"bss": account}, "iat": now, "exp": now + lifetime_s}
+        access = _jwt(claims)
         return JSONResponse(
             {
                 "access_token": access,
@@ -63,6 +68,7 @@ class Identity:
     async def search(self, call: Call) -> Response:
         """Instances of quantum computing, in pages if asked for small ones."""
         check_bearer(call)
+        mine = catalog.instances_of(account_of(call))
         body = call.document()
         limit = call.query.get("limit", "100")
         size = int(limit) if limit.isdecimal() and int(limit) > 0 else 100
@@ -76,10 +82,10 @@ class Identity:
                 # the client leaves out instances without allocations
                 "doc": {"extensions": [{"key": "qubits", "value": "156"}]},
             }
-            for found in catalog.INSTANCES[start : start + size]
+            for found in mine[start : start + size]
         ]
         answer: dict[str, Any] = {"items": items, "limit": size}
-        if start + size < len(catalog.INSTANCES):
+        if start + size < len(mine):
             answer["search_cursor"] = str(start + size)
         return JSONResponse(answer)
 
@@ -96,6 +102,21 @@ class Identity:
                 "metadata": {"pricing": {"type": found.pricing}},
             }
         )
+
+
+def account_of(call: Call) -> str:
+    """The account of the key behind a request's token."""
+    return str(_claims(call).get("account", {}).get("bss", NOBODY))
+
+
+def user_of(call: Call) -> str:
+    """The identity behind a request's token."""
+    return str(_claims(call).get("iam_id", "IBMid-sandbox"))
+
+
+def _claims(call: Call) -> dict[str, Any]:
+    part = call.headers.get("authorization", "").split(".")
+    return json.loads(base64.urlsafe_b64decode(part[1] + "=" * (-len(part[1]) % 4))) if len(part) == 3 else {}
 
 
 def check_bearer(call: Call) -> None:

@@ -7,10 +7,11 @@ import secrets
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
 
 from qflows.sandbox.errors import Refusal
 from qflows.sandbox.ibm import catalog, render
+from qflows.sandbox.ibm.identity import user_of
 from qflows.sandbox.ibm.sessions import Sessions
 from qflows.sandbox.ibm.submission import Submission, read_submission, read_tags
 from qflows.sandbox.jobs import Job, Work
@@ -18,6 +19,7 @@ from qflows.sandbox.vendor import Call, Route
 
 PAGE = 200
 WORKLOAD_PAGE = 50
+OPEN_LIMIT_S = 600.0  # in 28 days (IBM's plans, 2026)
 
 
 class Jobs:
@@ -33,6 +35,7 @@ class Jobs:
         return [
             Route("submit", "POST", "/jobs", self.submit),
             Route("list", "GET", "/jobs", self.list_jobs),
+            Route("empty_id", "GET", "/jobs/", self.empty_id),
             Route("get", "GET", "/jobs/{job_id}", self.get),
             Route("delete", "DELETE", "/jobs/{job_id}", self.delete),
             Route("results", "GET", "/jobs/{job_id}/results", self.results),
@@ -53,14 +56,17 @@ class Jobs:
         seen = self._bodies.get(digest)
         if seen and now - seen[0] < float(call.switch("dedupe_s")) and (known := call.world.jobs.get(seen[1])):
             return self._answer(known)
-        wanted = read_submission(call.document(), call.switch)
+        crn = call.headers.get("service-crn", "")
+        wanted = read_submission(call.document(), call.switch, crn=crn)
         if wanted.session_id is not None:
             await self._sessions.check(call, wanted.session_id, wanted.backend)
         self._limit_usage(call, wanted)
         job = call.new_job("d" + secrets.token_hex(10)[:19])
         job.request, job.key = call.document(), client_key(call.document())
-        job.facts = wanted.facts() | {"crn": call.headers.get("service-crn")}
+        job.facts = wanted.facts() | {"crn": crn, "user": user_of(call)}
         job.work = self._work(call, wanted, job)
+        if wanted.failure is not None:
+            job.injected = {**wanted.failure, "children": None}
         call.accept(job)
         self._bodies[digest] = (now, job.id)
         if wanted.session_id is not None:
@@ -78,9 +84,11 @@ class Jobs:
     def _work(self, call: Call, wanted: Submission, job: Job) -> Work:
         payload = {
             "params": wanted.params,
-            "snapshot": catalog.snapshot_of(wanted.backend),
+            "backend": wanted.backend,
+            "snapshot": wanted.model.snapshot,
             "is_mock": wanted.backend in catalog.MOCKS,
             "is_noisy": bool(call.switch("noise")),
+            "has_infinity": bool(call.switch("results_infinity")),
             "limit": int(call.switch("max_active_qubits")),
             "seed": (call.world.seed * 1_000_003 + job.seq) % 2**31,
             "started": job.created_at,
@@ -100,11 +108,16 @@ class Jobs:
         self._posts.append(now)
 
     def _limit_usage(self, call: Call, wanted: Submission) -> None:
-        limit = float(call.switch("usage_limit_s"))
+        limit = self.usage_limit_s(call)
         if self.consumed_s(call) >= limit and wanted.backend not in catalog.MOCKS:
             raise Refusal(409, "The instance's usage exceeds its limit", code=catalog.USAGE_EXCEEDED)
 
-    def consumed_s(self, call: Call) -> float:
+    def usage_limit_s(self, call: Call) -> float:
+        """QPU seconds that the instance may use."""
+        limit = float(call.switch("usage_limit_s"))
+        return min(limit, OPEN_LIMIT_S) if catalog.is_open(call.headers.get("service-crn", "")) else limit
+
+    def consumed_s(self, call: Call) -> int:
         """QPU seconds charged to the instance of the request."""
         return sum(render.charged_s(job) for job in self._mine(call, call.world.jobs.all("ibm")))
 
@@ -124,8 +137,20 @@ class Jobs:
         """A job as of now: its session may have ended it meanwhile."""
         if job.facts["session_id"]:
             await self._sessions.refresh(call, call.world.shelf("ibm", "sessions")[job.facts["session_id"]])
+        self._end_cancelled(call, [job])
         await call.observe([job])
         return job
+
+    def _end_cancelled(self, call: Call, jobs: Iterable[Job]) -> None:
+        """A cancel shows some time after it was asked for."""
+        now = call.world.clock.now()
+        for job in jobs:
+            if (due := job.facts.get("cancel_at")) is not None and now >= due:
+                call.world.cancel(job)
+
+    async def empty_id(self, call: Call) -> Response:
+        """An empty id is answered with a page (seen 2026)."""
+        return HTMLResponse("<html><body>IBM Quantum</body></html>")
 
     async def get(self, call: Call) -> Response:
         """One job, with its params unless `exclude_params=true`."""
@@ -143,6 +168,7 @@ class Jobs:
         limit = limit if 1 <= limit <= PAGE else PAGE
         offset = max(_number(call.query.get("offset"), 0), 0)
         page = chosen[offset : offset + limit]
+        self._end_cancelled(call, page)
         for job in page:
             await self._refresh_session(call, job)
         await call.observe(page)
@@ -154,7 +180,7 @@ class Jobs:
             await self._sessions.refresh(call, call.world.shelf("ibm", "sessions")[job.facts["session_id"]])
 
     def _filtered(self, call: Call, jobs: Iterable[Job]) -> list[Job]:
-        query, skew_s = call.query, float(call.switch("clock_skew_s"))
+        query = call.query
         tests: list[Callable[[Job], bool]] = []
         if call.switch("tag_filter") == "works" and (
             tags := {tag for value in query.getlist("tags") for tag in value.split(",")}
@@ -166,11 +192,14 @@ class Jobs:
         if (pending := query.get("pending")) is not None:
             tests.append(lambda job: (call.phase(job) in render.OPEN) == (pending == "true"))
         if after := query.get("created_after"):
-            first = render.read_moment(after, "created_after") - skew_s
+            first = render.read_moment(after, "created_after")
             tests.append(lambda job: job.created_at >= first)
         if before := query.get("created_before"):
-            last = render.read_moment(before, "created_before") - skew_s
+            last = render.read_moment(before, "created_before")
             tests.append(lambda job: job.created_at <= last)
+        if call.switch("job_list") == "own":
+            user = user_of(call)
+            tests.append(lambda job: job.facts["user"] == user)
         if query.get("include_mocks", "false").lower() != "true":
             tests.append(lambda job: job.facts["backend"] not in catalog.MOCKS)
         return [job for job in jobs if all(test(job) for test in tests)]
@@ -205,8 +234,11 @@ class Jobs:
         """204; 409 for a job that has ended."""
         job = self._find(call)
         await call.world.observe([job])
-        if not call.world.cancel(job):
+        if job.is_terminal:
             raise Refusal(409, f"Job {job.id} is in a state that cannot be cancelled", code=catalog.WRONG_STATE)
+        job.facts["cancel_at"] = call.world.clock.now() + float(call.switch("cancel_lag_s"))
+        call.world.remember(job)
+        self._end_cancelled(call, [job])
         return Response(status_code=204)
 
     async def tags(self, call: Call) -> Response:
@@ -221,7 +253,7 @@ class Jobs:
         """Forget a finished job."""
         job = self._find(call)
         await call.world.observe([job])
-        if not job.is_terminal:
+        if not job.is_terminal and not call.switch("delete_queued"):
             raise Refusal(400, f"Job {job.id} has not ended", code=catalog.WRONG_STATE)
         job.deleted = True
         call.world.remember(job)
@@ -292,7 +324,7 @@ class Jobs:
             "created": render.moment(created),
             "backend": backend,
             "instance": crn,
-            "user_id": "IBMid-sandbox",
+            "user_id": user_of(call),
         }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Any
 
@@ -22,13 +23,14 @@ STATUS = {
     "cancelled": "Cancelled",
 }
 OPEN = ("queued", "running")
+SKEW_S: ContextVar[float] = ContextVar("skew_s", default=0.0)  # of the request: how far IBM's clock is ahead of ours
 
 
 def moment(seconds: float | None) -> str | None:
     """Unix seconds as the API writes time: UTC, microseconds, Z."""
     if seconds is None:
         return None
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+    return datetime.fromtimestamp(seconds + SKEW_S.get(), UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 def read_moment(text: str, name: str) -> float:
@@ -37,7 +39,7 @@ def read_moment(text: str, name: str) -> float:
         found = datetime.fromisoformat(text.replace("Z", "+00:00").replace(" ", "+"))
     except ValueError:
         raise Refusal(400, f"{name} is not a date-time") from None
-    return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()
+    return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp() - SKEW_S.get()
 
 
 def error(refusal: Refusal, *, shape: str) -> Response:
@@ -71,14 +73,15 @@ def state(call: Call, job: Job) -> dict[str, Any]:
 def usage(call: Call, job: Job) -> dict[str, Any]:
     """QPU seconds; nothing is charged before the end, or for a job that never ran."""
     if call.phase(job) in OPEN:
-        return {"qpu_charge_time_seconds": 0.0, "status": "pending"}
+        return {"qpu_charge_time_seconds": 0, "status": "pending"}
     return {"qpu_charge_time_seconds": charged_s(job), "status": "complete"}
 
 
-def charged_s(job: Job) -> float:
-    """QPU seconds a job has cost so far."""
-    has_run = job.outcome in ("done", "failed") and job.started_at is not None and not job.facts.get("never_ran")
-    return float(job.facts["estimated_s"]) if has_run else 0.0
+def charged_s(job: Job) -> int:
+    """Whole QPU seconds a job has cost so far. Failures by our fault cost 2, those of the system nothing."""
+    if job.outcome == "failed" and not job.facts.get("never_ran"):
+        return catalog.CHARGED_FAILURES.get(str((job.failure or {}).get("code", "")), 0)
+    return int(job.facts["charge_s"]) if job.outcome == "done" else 0
 
 
 def job(call: Call, job: Job, *, with_params: bool = False) -> dict[str, Any]:
@@ -91,7 +94,7 @@ def job(call: Call, job: Job, *, with_params: bool = False) -> dict[str, Any]:
         "status": shown["status"],
         "state": shown,
         "program": {"id": facts["program_id"]},
-        "user_id": "IBMid-sandbox",
+        "user_id": facts.get("user", "IBMid-sandbox"),
         "created": moment(job.created_at),
         "cost": facts["cost"],
         "runtime": facts["runtime"],

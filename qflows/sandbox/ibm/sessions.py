@@ -18,6 +18,7 @@ from qflows.sandbox.jobs import Job
 from qflows.sandbox.vendor import Call, Route
 
 MODES = ("dedicated", "batch")
+IDLE_S = 1800.0  # a dedicated session without a job for 30 minutes closes itself (IBM docs, 2026)
 Span = tuple[float, float | None]  # end None: a job of it still runs
 
 
@@ -37,9 +38,12 @@ class Sessions:
         """Open a session or a batch."""
         body = call.document()
         if not isinstance(body, dict) or body.get("mode") not in MODES:
-            raise Refusal(400, f"mode is one of {', '.join(MODES)}")
+            raise Refusal(500, "internal error")  # seen: a wrong mode is answered with a bare 5xx
+        crn = call.headers.get("service-crn", "")
+        if body["mode"] == "dedicated" and catalog.is_open(crn):
+            raise Refusal(403, "the Open plan has no dedicated sessions", code=catalog.NO_SESSIONS)
         backend = body.get("backend") or body.get("backend_name")
-        if backend not in catalog.DEVICES:
+        if backend not in catalog.MODELS or catalog.model_of(backend, catalog.region(crn)) is None:
             raise Refusal(404, f"no backend {backend}", code=catalog.BACKEND_NOT_FOUND)
         longest = int(call.switch("max_session_ttl_s"))
         ttl = body.get("max_ttl", longest)
@@ -55,6 +59,8 @@ class Sessions:
             "created_at": call.world.clock.now(),
             "closing_at": None,
             "closed_at": None,
+            "reason": "session_created",
+            "accepting_after": False,
             "jobs": [],
         }
         call.entry.accepted.append(session["id"])
@@ -77,14 +83,16 @@ class Sessions:
             session["closing_at"] = (session["closing_at"] or call.world.clock.now()) if wants_close else None
             self._put(call, session)
             await self.refresh(call, session)
+        else:
+            # seen: it says that it accepts jobs, and stays closed
+            session["accepting_after"] = body["accepting_jobs"]
+            self._put(call, session)
         return Response(status_code=204)
 
     async def cancel(self, call: Call) -> Response:
-        """Accept no more jobs; queued ones do not run, running ones finish."""
+        """Accept no more jobs; queued ones fail with 1217, uncharged, and running ones finish (seen 2026)."""
         session = self._find(call)
-        for job in await self.refresh(call, session):
-            if call.world.phase(job) == "queued":
-                call.world.cancel(job)
+        await self._expire(call, await self.refresh(call, session), "Session has been closed")
         session["closing_at"] = session["closing_at"] or call.world.clock.now()
         self._put(call, session)
         await self.refresh(call, session)
@@ -116,12 +124,13 @@ class Sessions:
         await world.observe(jobs)
         deadline = self._deadline(call, session, jobs)
         if world.clock.now() >= deadline:
-            await self._expire(call, jobs)
+            await self._expire(call, jobs, "Session has been closed: it reached its maximum time")
             session["closed_at"] = deadline
             self._put(call, session)
         elif session["closing_at"] is not None and self._is_empty(call, jobs):
             last = max((job.ended_at or 0.0 for job in jobs), default=0.0)
             session["closed_at"] = max(session["closing_at"], last)
+            session["reason"] = session["reason"] if jobs else "session_closed_early"
             self._put(call, session)
         return jobs
 
@@ -129,17 +138,21 @@ class Sessions:
         """Nothing left to run. A session that never had a job may linger (qiskit-ibm-runtime issue 2188)."""
         return all(job.is_terminal for job in jobs) and (bool(jobs) or call.switch("close_empty") == "at_once")
 
-    def _deadline(self, call: Call, session: dict[str, Any], jobs: Iterable[Job]) -> float:
+    def _deadline(self, call: Call, session: dict[str, Any], jobs: list[Job]) -> float:
         """The clock of `max_ttl` starts with the first job; a session without one lives as long from its creation."""
         starts = [job.started_at for job in jobs if job.started_at is not None]
         first = min(starts) if starts and call.switch("ttl_starts") == "first_job" else session["created_at"]
-        return first + session["max_ttl"]
+        limit = first + session["max_ttl"]
+        if session["mode"] != "dedicated" or any(not job.is_terminal for job in jobs):
+            return limit
+        last = max((job.ended_at or 0.0 for job in jobs), default=session["created_at"])
+        return min(limit, last + IDLE_S)
 
-    async def _expire(self, call: Call, jobs: Iterable[Job]) -> None:
+    async def _expire(self, call: Call, jobs: Iterable[Job], message: str) -> None:
         """Queued jobs fail, running ones finish ("Maximum execution time", IBM docs)."""
         waiting = [job for job in jobs if call.world.phase(job) == "queued"]
         for job in waiting:
-            cause = {"code": catalog.SESSION_CLOSED, "message": "the session reached its maximum time"}
+            cause = {"code": catalog.SESSION_CLOSED, "message": message}
             job.injected = cause | {"children": None}
             job.released = True
             job.facts["never_ran"] = True
@@ -155,18 +168,21 @@ class Sessions:
         used_s = sum(render.charged_s(job) for job in jobs)
         if session["mode"] == "dedicated":
             used_s = sum((end if end is not None else now) - start for start, end in spans)
+        is_named = call.switch("session_backend") == "named" or state != "open"
+        created = {"created_at": render.moment(session["created_at"])} if call.switch("session_created_at") else {}
+        reason = "session_inactivated_by_interactive_ttl" if state == "inactive" else session["reason"]
         starts = [job.started_at for job in ran if job.started_at is not None]
         ends = [job.ended_at for job in ran if job.ended_at is not None]
-        return {
+        return created | {
             "id": session["id"],
-            "backend_name": session["backend"],
+            "backend_name": session["backend"] if is_named else None,
+            "state_reason": reason,
             "mode": session["mode"],
             "state": state,
-            "accepting_jobs": closed is None and session["closing_at"] is None,
+            "accepting_jobs": session["accepting_after"] if closed is not None else session["closing_at"] is None,
             "interactive_ttl": session["interactive_ttl"],
             "max_ttl": session["max_ttl"],
             "active_ttl": session["max_ttl"],
-            "created_at": render.moment(session["created_at"]),
             "started_at": render.moment(min(starts, default=None)),
             "activated_at": render.moment(spans[-1][0] if spans else None),
             "closed_at": render.moment(closed),

@@ -40,28 +40,86 @@ def active_qubits(circuit: QuantumCircuit) -> tuple[int, ...]:
     return tuple(sorted(found))
 
 
-def compacted(circuit: QuantumCircuit, active: Sequence[int], limit: int) -> QuantumCircuit:
-    """The circuit on its active qubits alone, all classical bits kept. Raises WorkError when it is too wide."""
+def compacted(circuit: QuantumCircuit, active: Sequence[int], device: Device) -> QuantumCircuit:
+    """The circuit on some of its qubits alone, all classical bits kept. Raises WorkError when it is too wide.
+
+    Where the device errs, qubits decay during delays.
+    """
     from qiskit import QuantumCircuit, QuantumRegister
 
-    if len(active) > limit:
-        raise WorkError("9999", f"{len(active)} active qubits; this sandbox simulates {limit}")
+    if len(active) > device.limit:
+        raise WorkError("9999", f"{len(active)} active qubits; this sandbox simulates {device.limit}")
     kept = QuantumRegister(max(len(active), 1), "q")
     place = {circuit.qubits[physical]: kept[i] for i, physical in enumerate(active)}
+    physical = dict(zip(place, active, strict=True))
     narrow = QuantumCircuit(kept, circuit.clbits, *circuit.cregs)
     for step in circuit.data:
-        if step.operation.name not in IDLE:
+        if not all(q in place for q in step.qubits):
+            continue
+        if step.operation.name == "delay" and device.snapshot is not None:
+            decay = _decay(device.snapshot, physical[step.qubits[0]], _seconds(step.operation))
+            if decay is not None:
+                narrow.append(decay, [place[step.qubits[0]]])
+        elif step.operation.name not in IDLE:
             narrow.append(step.operation, [place[q] for q in step.qubits], step.clbits)
     return narrow
+
+
+def _seconds(delay: Any) -> float:
+    scale = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9, "ps": 1e-12, "dt": 4e-9}  # dt is 4 ns on all Herons
+    return float(delay.duration) * scale[delay.unit]
+
+
+@lru_cache(maxsize=4096)
+def _decay(snapshot: str, qubit: int, seconds: float) -> Any:
+    """Relaxation and dephasing of an idle qubit, as an instruction; None for no time or no known lifetimes."""
+    from qiskit_aer.noise import thermal_relaxation_error
+
+    found = {one["name"]: float(one["value"]) * 1e-6 for one in snapshot_properties(snapshot)["qubits"][qubit]}
+    t1 = found.get("T1")
+    if not t1 or seconds <= 0:
+        return None
+    t2 = min(found.get("T2") or 2 * t1, 2 * t1)
+    return thermal_relaxation_error(t1, t2, seconds).to_instruction()
+
+
+def clusters(circuit: QuantumCircuit, active: Sequence[int]) -> list[tuple[int, ...]]:
+    """Active qubits that have to do with each other, through gates or through classical bits, each group ascending."""
+    index = {qubit: i for i, qubit in enumerate(circuit.qubits)}
+    group = {qubit: {qubit} for qubit in active}
+    seen: dict[Any, int] = {}
+    for step in circuit.data:
+        if step.operation.name in IDLE:
+            continue
+        on = [index[q] for q in step.qubits] + [seen[c] for c in step.clbits if c in seen]
+        seen |= dict.fromkeys(step.clbits, on[0]) if on else {}
+        whole = set().union(*(group[q] for q in on))
+        for qubit in whole:
+            group[qubit] = whole
+    return sorted({tuple(sorted(members)) for members in group.values()})
 
 
 def shots_of(circuits: Sequence[QuantumCircuit], shots: int, device: Device) -> list[Bits]:
     """Outcomes of bound circuits that share their active qubits: per circuit an array (shots, clbits)."""
     active = active_qubits(circuits[0])
-    narrow = [compacted(circuit, active, device.limit) for circuit in circuits]
+    if len(active) <= device.limit:
+        return _together(circuits, active, shots, device)
+    # too wide for one state; what never meets is sampled apart
+    found = [np.zeros((shots, circuit.num_clbits), dtype=bool) for circuit in circuits]
+    for number, members in enumerate(clusters(circuits[0], active)):
+        apart = Device(device.snapshot, device.limit, (device.seed + 104_729 * number) % 2**31)
+        parts = _together(circuits, members, shots, apart)
+        found = [whole | part for whole, part in zip(found, parts, strict=True)]
+    return found
+
+
+def _together(circuits: Sequence[QuantumCircuit], active: Sequence[int], shots: int, device: Device) -> list[Bits]:
+    narrow = [compacted(circuit, active, device) for circuit in circuits]
     if not any(circuit.clbits for circuit in narrow):
         return [np.zeros((shots, 0), dtype=bool) for _ in narrow]
-    outcome = _simulator(device, active).run(narrow, shots=shots, memory=True, seed_simulator=device.seed).result()
+    outcome = (
+        _simulator(device, tuple(active)).run(narrow, shots=shots, memory=True, seed_simulator=device.seed).result()
+    )
     if not outcome.success:
         raise WorkError("9999", f"the simulator failed: {outcome.status}")
     return [_bits(outcome.data(i)["memory"], circuit.num_clbits) for i, circuit in enumerate(narrow)]
@@ -80,7 +138,7 @@ def paulis_of(circuit: QuantumCircuit, labels: Sequence[str], device: Device) ->
     from qiskit_aer.library import SaveExpectationValue
 
     active = active_qubits(circuit)
-    narrow = compacted(circuit, active, device.limit)
+    narrow = compacted(circuit, active, device)
     fixed: dict[str, float] = {}
     wanted: dict[str, str] = {}
     for label in labels:
@@ -88,6 +146,9 @@ def paulis_of(circuit: QuantumCircuit, labels: Sequence[str], device: Device) ->
         outside = {letters[q] for q in range(len(letters)) if q not in active} - {"I"}
         if outside - {"Z"}:
             fixed[label] = 0.0  # an idle qubit is in |0>
+            continue
+        if not active:
+            fixed[label] = 1.0
             continue
         wanted[label] = "".join(letters[q] for q in reversed(active))
     for label in dict.fromkeys(wanted.values()):

@@ -12,8 +12,13 @@ from qflows.sandbox.ibm import catalog, codec
 
 MAX_COST_S = 10_800  # 3 h, service maximum per job (IBM docs, maximum execution time)
 MAX_EXECUTIONS = 10_000_000  # circuits x shots per job (IBM docs, job limits)
-OVERHEAD_S = 0.1
-REPETITION_S = 250e-6  # default_rep_delay of the snapshots, 250 microseconds
+OPEN_COST_S = 600  # stamped on jobs of the Open plan that name no limit (seen 2026)
+# what bills of September 2026 have in common (14 jobs on marrakesh and phoenix): whole seconds, a constant a job, and
+# the time of each execution: pause, readout, and about 8 us; readout learning adds 32 executions a shot
+JOB_S = 3.0
+EXECUTION_S = 8e-6
+LEARNING = 32
+ZNE_FACTORS = 3
 DEFAULT_SHOTS = 4096
 
 
@@ -30,6 +35,9 @@ class Submission:
     is_private: bool
     runtime: str
     executions: int
+    charge_s: int
+    model: catalog.Model
+    failure: dict[str, str] | None  # what validation after acceptance will say
 
     def facts(self) -> dict[str, Any]:
         """What the API shows of the job, apart from its state."""
@@ -41,18 +49,26 @@ class Submission:
             "cost": self.cost,
             "private": self.is_private,
             "runtime": self.runtime,
-            "estimated_s": OVERHEAD_S + self.executions * REPETITION_S,
+            "charge_s": self.charge_s,
+            # IBM's quick formula, which is not what is charged
+            "estimated_s": 2 + 0.00035 * self.executions,
         }
 
 
-def read_submission(document: Any, switch: Callable[[str], Any]) -> Submission:
-    """Check a body as far as can be done without decoding circuits. Raises Refusal."""
+def read_submission(document: Any, switch: Callable[[str], Any], *, crn: str) -> Submission:
+    """Check a body as far as can be done without decoding circuits. Raises Refusal.
+
+    What IBM validates after it took a job is in `failure`: the POST succeeds and the job fails.
+    """
     if not isinstance(document, dict):
         raise Refusal(400, "the body must be an object")
     program_id, backend = document.get("program_id"), document.get("backend")
     if program_id not in catalog.PROGRAMS:
         raise Refusal(404, f"no program {program_id}")
-    if not isinstance(backend, str) or catalog.snapshot_of(backend) is None:
+    if backend in catalog.RETIRED:
+        raise Refusal(404, f"{backend} was retired on {catalog.RETIRED[backend]}", code=catalog.BACKEND_NOT_FOUND)
+    model = catalog.model_of(backend, catalog.region(crn)) if isinstance(backend, str) else None
+    if not isinstance(backend, str) or model is None:
         raise Refusal(404, f"no backend {backend}", code=catalog.BACKEND_NOT_FOUND)
     params = document.get("params")
     if not isinstance(params, dict):
@@ -60,13 +76,16 @@ def read_submission(document: Any, switch: Callable[[str], Any]) -> Submission:
     session_id = document.get("session_id")
     if session_id is not None and not isinstance(session_id, str):
         raise Refusal(400, "session_id must be text")
-    cost = document.get("cost", MAX_COST_S)
+    cost = document.get("cost", OPEN_COST_S if catalog.is_open(crn) else MAX_COST_S)
     if isinstance(cost, bool) or not isinstance(cost, int) or cost < 1:
         raise Refusal(400, "cost is a whole number of seconds, from 1")
     shots = executor_shots(params) if program_id == "executor" else primitive_shots(params, program_id)
     executions = sum(each * points for each, points in zip(shots, _points(params, program_id), strict=True))
-    if program_id == "sampler" and executions > MAX_EXECUTIONS:
-        raise Refusal(400, f"{executions} executions; a job has at most {MAX_EXECUTIONS}")
+    charge_s = _charge_s(params, program_id, executions, model)
+    cost = min(cost, MAX_COST_S)
+    failure = _failure(params, program_id, executions)
+    if failure is None and charge_s > cost:
+        failure = {"code": catalog.RAN_TOO_LONG, "message": "Job ran longer than maximum execution time"}
     most = int(catalog.configuration(backend)["max_shots"])
     if program_id == "sampler" and any(each > most for each in shots) and switch("check_max_shots"):
         raise Refusal(400, f"at most {most} shots on {backend}")
@@ -76,11 +95,44 @@ def read_submission(document: Any, switch: Callable[[str], Any]) -> Submission:
         params=params,
         tags=read_tags(document.get("tags", []), switch),
         session_id=session_id,
-        cost=min(cost, MAX_COST_S),
+        cost=cost,
         is_private=document.get("private") is True,
         runtime=str(document.get("runtime", "")),
         executions=executions,
+        charge_s=charge_s,
+        model=model,
+        failure=failure,
     )
+
+
+def _failure(params: dict[str, Any], program_id: str, executions: int) -> dict[str, str] | None:
+    """What IBM finds only after acceptance, without looking into circuits."""
+    if program_id == "sampler" and executions > MAX_EXECUTIONS:
+        text = f"{executions} executions; a job has at most {MAX_EXECUTIONS}"
+        return {"code": catalog.TOO_MANY_EXECUTIONS, "message": text}
+    return None
+
+
+def _member(body: dict[str, Any], name: str) -> dict[str, Any]:
+    found = body.get(name)
+    return found if isinstance(found, dict) else {}
+
+
+def _charge_s(params: dict[str, Any], program_id: str, executions: int, model: catalog.Model) -> int:
+    """What IBM charges, in whole seconds, 3 at least."""
+    options = _member(params, "options")
+    told = _member(options, "execution").get("rep_delay")
+    pause_s = options.get("rep_delay") if told is None else told  # an executor's options have no groups
+    pause_s = float(pause_s) if isinstance(pause_s, int | float) else model.rep_delay_us * 1e-6
+    runs = executions
+    if program_id == "estimator":
+        level = params.get("resilience_level", 1)
+        resilience = _member(options, "resilience")
+        has_zne = resilience.get("zne_mitigation", level == 2)
+        runs = executions * (ZNE_FACTORS if has_zne else 1)
+        if resilience.get("measure_mitigation", level != 0):
+            runs += LEARNING * max(primitive_shots(params, program_id))
+    return max(3, round(JOB_S + runs * (pause_s + model.readout_s + EXECUTION_S)))
 
 
 def read_tags(tags: Any, switch: Callable[[str], Any]) -> list[str]:

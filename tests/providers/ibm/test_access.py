@@ -129,14 +129,14 @@ def test_bad_key_is_refused_by_iam_and_reaches_no_other_host(sandbox: Sandbox) -
 
 
 def test_account_with_several_instances_asks_which(sandbox: Sandbox, connected_to: Callable[[str], Provider]) -> None:
-    with pytest.raises(Refused, match=r"sandbox \(open\), sandbox-paid") as caught:
+    with pytest.raises(Refused, match=r"sandbox \(pay-as-you-go\), sandbox-eu") as caught:
         providers.connect("ibm", {"token": "t", "url": sandbox.url}).devices()
     assert "QISKIT_IBM_INSTANCE" in str(caught.value)
     assert providers.connect("ibm", {"token": "t", "url": sandbox.url, "region": "eu-de"}).devices()
 
 
 def test_instance_may_be_given_by_name_and_an_unknown_one_is_refused(sandbox: Sandbox) -> None:
-    assert providers.connect("ibm", {"token": "t", "url": sandbox.url, "instance": "sandbox-paid"}).devices()
+    assert providers.connect("ibm", {"token": "t", "url": sandbox.url, "instance": "sandbox-eu"}).devices()
     for unknown in ("nobody", "crn:v1:bluemix:public:quantum-computing:us-east:a/1:2::"):
         with pytest.raises(Refused, match="QISKIT_IBM_INSTANCE"):
             providers.connect("ibm", {"token": "t", "url": sandbox.url, "instance": unknown}).devices()

@@ -19,7 +19,7 @@ class TestIBM(RemoteConformance):
     # five qubits on a line, and 133 on a heavy hexagon; jobs that IBM prepares, and jobs that the client does
     sampling = (
         Target("ibm_manila", max_qubits=5),
-        Target("ibm_torino"),
+        Target("ibm_kingston"),
         Target("ibm_manila", {"primitives": "executor"}, max_qubits=5),
     )
     routes_submit, routes_poll, routes_result = "ibm.submit", "ibm.list", "ibm.results"

@@ -21,8 +21,8 @@ def test_failed_job_of_several_circuits_ends_with_the_vendor_s_words(
     sandbox.admin.fault("fail_job", "ibm.submit", code="InternalError", message="boom")
     ledger = Ledger.open(f"sqlite:///{tmp_path / 'ledger.db'}")
     submitter = Submitter(ledger)
-    spec = JobSpec("ibm", "ibm_torino", (bell(), bell()), 10)
-    (job,) = submitter.submit(provider, [Intent(spec, Want("run", "attempt", "holder"), "torino", provider.account)])
+    spec = JobSpec("ibm", "ibm_kingston", (bell(), bell()), 10)
+    (job,) = submitter.submit(provider, [Intent(spec, Want("run", "attempt", "holder"), "kingston", provider.account)])
     done = Poller(submitter, lambda _: provider, poll_min_s=0.0).wait([job.key], timeout=30)[job.key]
     ledger.close()
     assert done.status is JobStatus.FAILED

@@ -44,7 +44,7 @@ def test_result_has_times_qpu_seconds_and_what_was_compiled(provider: Provider) 
     assert datetime.now(UTC) - timedelta(minutes=1) < result.started_at <= result.finished_at
     assert result.cost is not None
     assert (result.cost.unit, result.cost.is_estimate) == ("qpu_s", False)
-    assert result.qpu_s == result.cost.amount > 0
+    assert result.qpu_s == result.cost.amount == 3
     compiled = result.items[0].metadata["compiled"]
     assert compiled["gates"]["cx"] == 1
     assert compiled["openqasm3"].startswith("OPENQASM 3")
@@ -87,7 +87,7 @@ def test_more_than_64_bits_keep_their_places(provider: Provider) -> None:
     circuit = QuantumCircuit(3, 70)
     circuit.x([0, 2])
     circuit.measure([0, 1, 2], [69, 5, 0])
-    (item,) = run(provider, spec(to_program(circuit), device="ibm_torino"), key_of("wide")).items
+    (item,) = run(provider, spec(to_program(circuit), device="ibm_kingston"), key_of("wide")).items
     assert counts_of(item) == {"1" + "0" * 68 + "1": 200}
 
 
@@ -101,7 +101,7 @@ def test_compiling_again_gives_the_same_circuit(sandbox: Sandbox, connected_to: 
     texts = set()
     for _ in range(2):
         provider = connected_to(sandbox.url)
-        texts.add(provider.submit(spec(device="ibm_torino"), key_of("again")).metadata["compiled"][0]["openqasm3"])
+        texts.add(provider.submit(spec(device="ibm_kingston"), key_of("again")).metadata["compiled"][0]["openqasm3"])
     assert len(texts) == 1
 
 
@@ -119,7 +119,7 @@ def estimate_spec(*observables: Any, shots: int = 10_000, **options: Any) -> Job
     circuit.cx(0, 2)
     circuit.x(1)
     wanted = tuple(observable(one) for one in observables)
-    return JobSpec("ibm", "ibm_torino", (to_program(circuit),), shots, observables=(wanted,), options=options)
+    return JobSpec("ibm", "ibm_kingston", (to_program(circuit),), shots, observables=(wanted,), options=options)
 
 
 def test_expectation_values_agree_with_theory_within_their_errors(provider: Provider) -> None:
@@ -154,9 +154,48 @@ def test_options_of_the_client_are_checked_by_the_client(sandbox: Sandbox, provi
     assert body["params"]["options"]["dynamical_decoupling"]["enable"] is True
 
 
-def test_estimate_counts_the_bases_that_observables_need(provider: Provider) -> None:
+def test_estimate_counts_bases_mitigation_and_the_devices_own_pause(provider: Provider) -> None:
     one, two = estimate_spec("IIZ", "ZIZ", shots=10_000), estimate_spec("IIZ", "XIX", shots=10_000)
-    assert [provider.estimate(wanted).amount for wanted in (spec(shots=1000), one, two)] == [2.35, 5.5, 9.0]
+    bare = estimate_spec("IIZ", shots=10_000, resilience_level=0)
+    jobs = [spec(shots=1000, device="ibm_kingston"), bare, one, two, spec(shots=10_000, device="ibm_miami")]
+    assert [provider.estimate(wanted).amount for wanted in jobs] == [7, 10, 117, 120, 55]
+    assert provider.estimate(spec(shots=1000, device="ibm_phoenix", execution={"rep_delay": 0.001})).amount == 8
+
+
+# device, PUBs, shots, observables, level, charged: bills of September 2026 (SSIT-Q/gradvar-phoenix)
+BILLS = [
+    ("ibm_marrakesh", 10, 1024, True, 1, 14),
+    ("ibm_phoenix", 2, 4096, False, None, 3),
+    ("ibm_phoenix", 37, 2048, False, None, 4),
+    ("ibm_phoenix", 3, 2048, False, None, 3),
+]
+
+
+@pytest.mark.parametrize("bill", BILLS, ids=str)
+def test_known_bills_stay_below_the_estimate_and_the_sandbox_charges_the_same(provider: Provider, bill: Any) -> None:
+    device, n_pubs, shots, is_estimate, level, charged = bill
+    circuits = []
+    for i in range(n_pubs):
+        circuit = QuantumCircuit(2, 2)
+        circuit.rx(0.1 * i, 0)
+        circuit.cz(0, 1) if i % 2 else circuit.rx(0.2, 1)
+        if not is_estimate:
+            circuit.measure([0, 1], [0, 1])
+        circuits.append(to_program(circuit))
+    wanted = JobSpec(
+        "ibm",
+        device,
+        tuple(circuits),
+        shots,
+        observables=((observable("ZZ"),),) * n_pubs if is_estimate else (),
+        options={"resilience_level": level} if is_estimate else {},
+    )
+    vendor_id = done(provider, wanted, f"bill {device} {n_pubs}")
+    result = provider.result(vendor_id, wanted, key_of("bill"))
+    assert result.qpu_s == charged
+    estimated = provider.estimate(wanted)
+    assert estimated is not None
+    assert charged < estimated.amount <= 3 * charged
 
 
 def test_counts_and_expectations_do_not_mix(provider: Provider) -> None:
@@ -180,7 +219,7 @@ def test_result_that_is_long_in_coming_is_waited_for(sandbox: Sandbox, provider:
     sandbox.admin.switches("ibm", results_204_reads=9)
     ledger = Ledger.open(f"sqlite:///{tmp_path / 'ledger.db'}")
     submitter = Submitter(ledger)
-    (job,) = submitter.submit(provider, [Intent(spec(), Want("run", "a", "h"), "torino", provider.account)])
+    (job,) = submitter.submit(provider, [Intent(spec(), Want("run", "a", "h"), "kingston", provider.account)])
     done = Poller(submitter, lambda _: provider, poll_min_s=0.0).wait([job.key], timeout=30)
     ledger.close()
     assert done[job.key].status is JobStatus.COMPLETED
@@ -259,7 +298,16 @@ def test_devices_say_their_queue_and_whether_they_are_up(sandbox: Sandbox, provi
     sandbox.admin.clock("frozen")
     provider.submit(spec(), key_of("queue"))
     found = {device.device_id: device for device in provider.devices()}
-    assert set(found) == {"ibm_manila", "ibm_torino", "ibm_fez"}
+    assert set(found) == {
+        "ibm_fez",
+        "ibm_marrakesh",
+        "ibm_kingston",
+        "ibm_pittsburgh",
+        "ibm_boston",
+        "ibm_miami",
+        "ibm_phoenix",
+        "ibm_manila",
+    }
     assert (found["ibm_manila"].queue_length, found["ibm_manila"].is_available) == (1, True)
     sandbox.admin.switches("ibm", backend_status="paused")
     assert not any(device.is_available for device in provider.devices())

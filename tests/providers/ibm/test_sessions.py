@@ -77,7 +77,8 @@ def test_cancel_keeps_queued_jobs_from_running(sandbox: Sandbox, provider: Any) 
     session_id = opened(provider, "batch")
     vendor_id = provider.submit(inside(session_id), key_of(1)).vendor_id
     provider.cancel_session(session_id)
-    assert provider.poll([vendor_id])[vendor_id].phase is Phase.CANCELLED
+    look = provider.poll([vendor_id])[vendor_id]
+    assert (look.phase, look.error_code, look.is_retryable) == (Phase.FAILED, "1217", True)
     assert provider.session(session_id).state == "closed"
 
 
@@ -97,7 +98,7 @@ def test_recent_sessions_are_those_of_the_device_since_then_oldest_first(sandbox
     sandbox.admin.advance(3600)
     since = datetime.now(UTC) + timedelta(minutes=59)
     ours = [opened(provider, mode) for mode in ("batch", "dedicated", "batch")]
-    provider.open_session("ibm_torino", mode="batch", max_time_s=None, options={})
+    provider.open_session("ibm_kingston", mode="batch", max_time_s=None, options={})
     found = [info.session_id for info in provider.recent_sessions("ibm_manila", since=since)]
     assert found == ours
     assert before not in found

@@ -128,7 +128,7 @@ def test_a_thousand_bits_of_a_point_and_two_registers_keep_their_places(provider
     circuit.x(2)
     circuit.measure([0, 1, 2], [69, 5, 0])
     programs = tuple(to_program(circuit, {A: value}) for value in (0.0, np.pi))
-    spec = JobSpec("ibm", "ibm_torino", programs, 20, options=PATHS[path])
+    spec = JobSpec("ibm", "ibm_kingston", programs, 20, options=PATHS[path])
     low, high = run(provider, spec, key_of("wide points", path)).items
     assert counts_of(low) == {"0" * 69 + "1": 20}
     assert counts_of(high) == {"1" + "0" * 68 + "1": 20}

@@ -13,17 +13,28 @@ from qiskit_ibm_runtime.exceptions import IBMInputValueError
 from qiskit_ibm_runtime.executor_estimator import Estimator as ExecutorEstimator
 from qiskit_ibm_runtime.executor_sampler import Sampler as ExecutorSampler
 
+US_EAST = {
+    "ibm_fez",
+    "ibm_marrakesh",
+    "ibm_kingston",
+    "ibm_pittsburgh",
+    "ibm_boston",
+    "ibm_miami",
+    "ibm_phoenix",
+    "ibm_manila",
+}
+
 # -- connecting ------------------------------------------------------------------------------------------------------
 
 
 def test_service_finds_its_instance_and_devices_by_environment_alone(service):
-    assert {backend.name for backend in service.backends()} == {"ibm_torino", "ibm_fez", "ibm_manila"}
+    assert {backend.name for backend in service.backends()} == US_EAST
     assert service.active_instance().startswith("crn:v1:bluemix:public:quantum-computing:us-east")
-    assert [instance["plan"] for instance in service.instances()] == ["open", "pay-as-you-go"]
+    assert [instance["plan"] for instance in service.instances()] == ["pay-as-you-go", "pay-as-you-go", "open"]
     assert service.usage()["usage_remaining_seconds"] > 0
 
 
-@pytest.mark.parametrize("instance", ["sandbox", "sandbox-paid", "auto"])
+@pytest.mark.parametrize("instance", ["sandbox", "sandbox-eu", "sandbox-open", "auto"])
 def test_instance_by_name_or_automatically(ibm, instance):
     assert QiskitRuntimeService(instance=instance).backends()
 
@@ -43,7 +54,10 @@ def test_search_in_pages_and_unknown_instance(ibm):
         QiskitRuntimeService(instance="crn:v1:bluemix:public:quantum-computing:us-east:a/9:9::")
 
 
-@pytest.mark.parametrize(("name", "n_qubits", "entangler"), [("ibm_manila", 5, "cx"), ("ibm_torino", 133, "cz")])
+@pytest.mark.parametrize(
+    ("name", "n_qubits", "entangler"),
+    [("ibm_manila", 5, "cx"), ("ibm_kingston", 156, "cz"), ("ibm_phoenix", 120, "cz")],
+)
 def test_device_has_its_snapshot_as_target(service, name, n_qubits, entangler):
     backend = service.backend(name)
     assert backend.num_qubits == backend.target.num_qubits == n_qubits
@@ -56,7 +70,7 @@ def test_device_has_its_snapshot_as_target(service, name, n_qubits, entangler):
 
 def test_least_busy_avoids_the_device_with_a_queue(ibm, service):
     ibm.admin.clock("frozen")
-    for name in ("ibm_torino", "ibm_fez"):
+    for name in US_EAST - {"ibm_manila"}:
         backend = service.backend(name)
         sampler(backend).run([isa(flip(1), backend)], shots=1)
     assert QiskitRuntimeService().least_busy().name == "ibm_manila"

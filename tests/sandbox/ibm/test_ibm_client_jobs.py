@@ -172,8 +172,10 @@ def test_points_of_a_sweep_count_as_executions(ibm, backend):
     circuit.rz(angle, 0)
     circuit.measure(0, 0)
     compiled = isa(circuit, backend)
-    with pytest.raises(IBMRuntimeError, match="10100000 executions"):
-        sampler(backend).run([(compiled, np.zeros((101, 1)))], shots=100_000)
+    late = sampler(backend).run([(compiled, np.zeros((101, 1)))], shots=100_000)
+    with pytest.raises(RuntimeJobFailureError, match="1520; 10100000 executions"):
+        late.result()
+    assert late.usage() == 2
     ibm.admin.clock("frozen")
     sampler(backend).run([(compiled, np.zeros((100, 1)))], shots=100_000)
-    assert ibm.admin.count_jobs("ibm") == 1
+    assert ibm.admin.count_jobs("ibm") == 2

@@ -43,7 +43,8 @@ def test_close_lets_queued_jobs_run_and_cancel_does_not(ibm, backend):
     cancelled.cancel()
     assert closed.details()["accepting_jobs"] is False
     assert closed.details()["state"] != "closed"
-    assert (kept.status(), dropped.status()) == ("QUEUED", "CANCELLED")
+    assert (kept.status(), dropped.status()) == ("QUEUED", "ERROR")
+    assert "1217" in dropped.error_message()
     ibm.admin.release()
     assert kept.result(timeout=10)
     assert (closed.status(), cancelled.status()) == ("Closed", "Closed")
