@@ -151,6 +151,7 @@ class Aws:
                 answer = getattr(client, xform_name(operation))(**parameters)
                 if operation == "GetObject":  # its body is part of the exchange
                     answer["Body"] = redact_bytes(answer["Body"].read())
+            if not exchange.is_late:  # a connection that was cut looks like the end of a body without length
                 return answer
         except ClientError as error:
             if error.operation_name != operation:  # AssumeRole and friends: our own request was never made
@@ -161,11 +162,10 @@ class Aws:
         except TooLarge as error:
             raise Unreadable(f"AWS answered {operation} with {error}; not read further", provider="braket") from None
         except (BotoCoreError, ResponseParserError, OSError, HTTPError) as error:
-            if exchange.is_late:
-                raise Ambiguous(
-                    f"AWS gave no complete answer to {operation} within {exchange.timeout_s:g} s", provider="braket"
-                ) from None
-            raise _unanswered(error, operation) from None
+            if not exchange.is_late:
+                raise _unanswered(error, operation) from None
+        within = f"within {exchange.timeout_s:g} s"
+        raise Ambiguous(f"AWS gave no complete answer to {operation} {within}", provider="braket")
 
     def _exchange(self, operation: str) -> Exchange:
         patience = _OBJECT_PATIENCE if operation == "GetObject" else 1

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-import json
-import re
+from collections.abc import Mapping
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
 from qflows.errors import ProgramRejected
 from qflows.programs import Program
-from qflows.programs.analysis import plain
-from qflows.programs.gates import in_radians
-from qflows.programs.program import seal
+from qflows.programs.features import Feature
+from qflows.programs.gates import NATIVE
+from qflows.programs.steps import NOT_GATES
 from qflows.programs.to_openqasm import BRAKET, Dialect, angles_apart, to_openqasm, to_openqasm_with_inputs
 from qflows.protocol import JobSpec
-from qflows.providers.braket.devices import OPENQASM, PROGRAM_SET, Device
+from qflows.providers.braket.devices import DYNAMIC, OPENQASM, PROGRAM_SET, Device
 
-# gates that only a verbatim box may hold besides the named ones; numbers as Braket takes them, angles in radians
-NATIVE = frozenset({"gpi", "gpi2", "ms", "zz", "xy", "pswap", "cphaseshift00", "cphaseshift01", "cphaseshift10"})
-VERBATIM = dict(BRAKET.gates) | {name: name for name in NATIVE}
+# what a verbatim box may hold: the named gates, and those that are native to one vendor
+VERBATIM: Mapping[str, str] = dict(BRAKET.gates) | {name: name for name in NATIVE}
+# of a device whose document is not known yet: everything that some device of Braket takes
+_ANY = replace(BRAKET, takes=frozenset(Feature) - {Feature.DELAY, Feature.RESET})
+_ANY_STATIC = replace(_ANY, takes=_ANY.takes - DYNAMIC)
 
 
 def action(spec: JobSpec, device: Device) -> dict[str, Any]:
@@ -51,52 +53,91 @@ def layout(spec: JobSpec) -> list[list[int]]:
     """
     groups: dict[str | int, list[int]] = {}
     for index, program in enumerate(spec.programs):
-        shape, angles = (program, ()) if _has_literal_angles(spec) else angles_apart(program)
+        shape, angles = (program, ()) if _has_literal_angles(program, spec) else angles_apart(program)
         groups.setdefault(shape.digest if angles else index, []).append(index)
     return list(groups.values())
 
 
-def _has_literal_angles(spec: JobSpec) -> bool:
-    return bool(spec.options.get("verbatim") or spec.options.get("literal_angles"))
+def _has_literal_angles(program: Program, spec: JobSpec) -> bool:
+    return bool(spec.options.get("literal_angles")) or is_verbatim(program, spec) or program.has_mid_circuit
 
 
-def is_physical(spec: JobSpec) -> bool:
-    """True if the programs name the device's own qubits: qubit i is `$i`."""
-    return bool(spec.options.get("verbatim") or spec.options.get("disable_qubit_rewiring"))
+def is_verbatim(program: Program, spec: JobSpec) -> bool:
+    """True if the gates run as they are written."""
+    return program.is_verbatim or bool(spec.options.get("verbatim"))
 
 
-def number_of(program: Program, qubit: int, spec: JobSpec) -> int:
+def is_physical(program: Program, spec: JobSpec) -> bool:
+    """True if the program names the device's own qubits: by labels, else qubit i is `$i`."""
+    return program.is_physical or is_verbatim(program, spec) or bool(spec.options.get("disable_qubit_rewiring"))
+
+
+def number_of(program: Program, qubit: int) -> int:
     """The number by which a result calls a qubit of the program."""
-    return qubit
+    return program.labels[qubit] if program.labels is not None else qubit
 
 
 def source_of(program: Program, spec: JobSpec, device: Device | None) -> tuple[str, dict[str, float]]:
     """OpenQASM of one program, measured last in ascending clbit order, and its inputs in radians.
 
     Where the device wants all qubits measured, the others follow; their columns are dropped from the result. Without
-    a device everything is checked that every device refuses. Raises ProgramRejected.
+    a device only what every device refuses is refused. Raises ProgramRejected.
     """
     if not program.measured:
         raise ProgramRejected(f"{program.name} measures nothing; Braket would then measure every qubit")
-    if program.has_mid_circuit:
-        raise ProgramRejected(f"{program.name}: braket OpenQASM takes measurements at the end only")
-    if any(step.name == "delay" for step in program.instructions):
-        raise ProgramRejected(f"{program.name} has a delay, and no device of Braket takes one; remove it")
+    placed = _placed(program, is_physical=is_physical(program, spec), is_verbatim=is_verbatim(program, spec))
     if device is not None:
-        _check_numbers(program, spec, device)
-    if spec.options.get("verbatim"):
-        return _verbatim(program, device), {}
-    whole = _completed(program) if device is not None and device.measures_all and not is_physical(spec) else program
-    gates = (device.dialect if device is not None else BRAKET).gates
-    source, inputs = _exported(whole, tuple(sorted(gates.items())), has_inputs=not _has_literal_angles(spec))
-    return (_on_own_qubits(source) if is_physical(spec) else source), inputs
+        _check_qubits(placed, device)
+        if device.measures_all:
+            placed = _completed(placed)
+    dialect = device.dialect if device is not None else _ANY if "/iqm/" in spec.device_id else _ANY_STATIC
+    if placed.is_verbatim:
+        dialect = replace(dialect, gates=_native_gates(placed, device))
+    hashable = replace(dialect, gates=tuple(sorted(dialect.gates.items())))  # pyright: ignore[reportArgumentType]
+    return _exported(placed, hashable, has_inputs=not _has_literal_angles(program, spec))
 
 
-def _check_numbers(program: Program, spec: JobSpec, device: Device) -> None:
+@lru_cache(maxsize=4096)
+def _placed(program: Program, *, is_physical: bool, is_verbatim: bool) -> Program:
+    """The program with what the options say of its qubits and its compiling."""
+    labels = program.labels if program.labels is not None else range(program.n_qubits) if is_physical else None
+    if labels == program.labels and is_verbatim == program.is_verbatim:
+        return program
+    return program.rewritten(program.ops(), labels=labels, is_verbatim=is_verbatim)
+
+
+@lru_cache(maxsize=4096)
+def _completed(program: Program) -> Program:
+    """The program with every qubit measured: the asked ones first, into bits of their own."""
+    if program.has_mid_circuit:
+        return program
+    ops = [op for op in program.ops() if op[0] != "measure"]
+    used = {qubit for op in ops for qubit in op[2]}
+    asked = list(program.measured_qubits)
+    # of the device's own qubits only those that take part are declared
+    rest = [q for q in range(program.n_qubits) if q not in asked and (q in used or not program.is_physical)]
+    order = asked + rest
+    ops += [["measure", [], [qubit], [bit]] for bit, qubit in enumerate(order)]
+    return program.rewritten(ops, n_clbits=len(order), registers=[("b", list(range(len(order))))])
+
+
+@lru_cache(maxsize=512)
+def _exported(program: Program, hashable: Dialect, *, has_inputs: bool) -> tuple[str, dict[str, float]]:
+    from qiskit.exceptions import QiskitError
+
+    dialect = replace(hashable, gates=dict(hashable.gates))
+    try:
+        return to_openqasm_with_inputs(program, dialect) if has_inputs else (to_openqasm(program, dialect), {})
+    except QiskitError as error:
+        names = ", ".join(dialect.gates.values())
+        raise ProgramRejected(f"{program.name} cannot be written with the device's gates ({names}): {error}") from error
+
+
+def _check_qubits(program: Program, device: Device) -> None:
     """Raises ProgramRejected for qubits that the device does not have."""
-    used = {qubit for step in program.instructions for qubit in step.qubits}
+    used = {number_of(program, qubit) for step in program.instructions for qubit in step.qubits}
     known = set(device.labels or range(device.n_qubits or 0))
-    if is_physical(spec) and known and (missing := sorted(used - known)):
+    if program.is_physical and known and not device.is_simulator and (missing := sorted(used - known)):
         raise ProgramRejected(
             f"{program.name} is to run on the device's own qubits, and {device.name} has no qubit {missing[0]}; it has "
             f"{_spans(sorted(known))}"
@@ -114,66 +155,34 @@ def _spans(numbers: list[int]) -> str:
     return ", ".join("-".join(map(str, span)) for span in found)
 
 
-@lru_cache(maxsize=4096)
-def _completed(program: Program) -> Program:
-    """The program with every qubit measured: the asked ones first, into bits of their own."""
-    ops = [op for op in json.loads(program.text)["ops"] if op[0] != "measure"]
-    asked = list(program.measured_qubits)
-    rest = [qubit for qubit in range(program.n_qubits) if qubit not in asked]
-    ops += [["measure", [], [qubit], [bit]] for bit, qubit in enumerate(asked + rest)]
-    bits = range(program.n_qubits)
-    registers = [("b", list(bits))]
-    return seal(
-        n_qubits=program.n_qubits, n_clbits=len(bits), registers=registers, phase=0.0, ops=ops, name=program.name
-    )
-
-
-def _on_own_qubits(source: str) -> str:
-    return re.sub(r"\bq\[(\d+)\]", r"$\1", re.sub(r"\nqubit\[\d+\] q;", "", source))
-
-
-@lru_cache(maxsize=512)
-def _exported(
-    program: Program, gates: tuple[tuple[str, str], ...], *, has_inputs: bool
-) -> tuple[str, dict[str, float]]:
-    from qiskit.exceptions import QiskitError
-
-    dialect = Dialect("braket", "", dict(gates))
-    try:
-        return to_openqasm_with_inputs(program, dialect) if has_inputs else (to_openqasm(program, dialect), {})
-    except QiskitError as error:
-        names = ", ".join(theirs for _, theirs in gates)
-        raise ProgramRejected(f"{program.name} cannot be written with the device's gates ({names}): {error}") from error
-
-
-def _verbatim(program: Program, device: Device | None) -> str:
-    """The gates as they are, on physical qubits: qubit i is `$i`. Nothing is compiled, by us or by Braket."""
-    lines = ["OPENQASM 3.0;", f"bit[{len(program.measured_qubits)}] b;", "#pragma braket verbatim", "box{"]
-    for step in plain(program).instructions:
-        if step.name == "measure":
+def _native_gates(program: Program, device: Device | None) -> Mapping[str, str]:
+    """Names for a verbatim box. Raises ProgramRejected for gates and pairs that the device cannot run as written."""
+    for step in program.instructions:
+        if step.name in NOT_GATES:
             continue
-        if step.name not in VERBATIM:
+        gate = VERBATIM.get(step.name)
+        if gate is None:
             raise ProgramRejected(
                 f"{program.name}: {step.name} is no Braket gate; verbatim takes the device's own only"
             )
         if device is not None:
-            _check_native(program, VERBATIM[step.name], step.qubits, device)
-        values = in_radians(step.name, step.params)
-        angles = f"({', '.join(map(repr, values))})" if values else ""
-        lines.append(f"{VERBATIM[step.name]}{angles} {', '.join(f'${qubit}' for qubit in step.qubits)};")
-    lines += ["}", *(f"b[{k}] = measure ${qubit};" for k, qubit in enumerate(program.measured_qubits))]
-    return "\n".join(lines) + "\n"
+            _check_native(program, gate, [number_of(program, qubit) for qubit in step.qubits], device)
+    return VERBATIM
 
 
-def _check_native(program: Program, gate: str, qubits: tuple[int, ...], device: Device) -> None:
-    """Raises ProgramRejected for a gate that a verbatim box of this device cannot hold."""
+def _check_native(program: Program, gate: str, numbers: list[int], device: Device) -> None:
     if not device.takes_verbatim:
         raise ProgramRejected(f"{device.name} takes no verbatim programs")
     if device.native and gate not in device.native:
         natives = ", ".join(sorted(device.native))
         raise ProgramRejected(f"{program.name}: {gate} is not native on {device.name}; native are {natives}")
-    if len(qubits) == 2 and device.pairs is not None and frozenset(qubits) not in device.pairs:
+    if len(numbers) == 2 and device.pairs is not None and frozenset(numbers) not in device.pairs:
         raise ProgramRejected(
-            f"{program.name}: qubits {qubits[0]} and {qubits[1]} of {device.name} are not connected; verbatim programs "
-            "stay on its couplers"
+            f"{program.name}: qubits {numbers[0]} and {numbers[1]} of {device.name} are not connected; verbatim "
+            "programs stay on its couplers"
         )
+
+
+def needs_experiments(spec: JobSpec) -> bool:
+    """True if a program measures before its end, which Braket counts among its experimental capabilities."""
+    return any(not program.features.isdisjoint(DYNAMIC) for program in spec.programs)

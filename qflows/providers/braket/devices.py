@@ -13,6 +13,7 @@ from qflows.programs.features import Feature
 from qflows.programs.to_openqasm import BRAKET, Dialect
 from qflows.protocol import DeviceInfo, Limits
 
+DYNAMIC = frozenset({Feature.MID_CIRCUIT, Feature.FEED_FORWARD})
 OPENQASM = "braket.ir.openqasm.program"
 PROGRAM_SET = "braket.ir.openqasm.program_set"
 # aws.amazon.com/braket/pricing (2026-09): every QPU; not in the capabilities document
@@ -67,24 +68,32 @@ class Device:
 
     @property
     def takes(self) -> frozenset[Feature]:
-        """What programs may hold beyond gates and final measurements; no device lists delay or reset."""
-        found = {
-            Feature.BARRIER: "barrier" in self.operations,
-            Feature.PHYSICAL: self.takes_physical,
-            Feature.VERBATIM: self.takes_verbatim,
-            Feature.NATIVE: self.takes_verbatim,
-        }
-        return frozenset(feature for feature, is_taken in found.items() if is_taken)
+        """What programs may hold beyond gates and final measurements; no device lists delay or reset.
+
+        A simulator compiles nothing away and has no places, so barriers and labels change nothing there.
+        """
+        if self.is_simulator:
+            return self.dialect.drops
+        return self.dialect.takes | ({Feature.NATIVE} if self.takes_verbatim else set())
 
     @property
     def dialect(self) -> Dialect:
         """Braket's gate names as far as the device lists them in `supportedOperations`; all of them if it lists none.
 
-        Barriers are left out where nothing honors them: on simulators, and where the device lists none, as long as
-        they only come before the measurements; `limits` tells of them otherwise.
+        What the device takes is written; what changes nothing on a simulator is left out; all else is refused.
         """
         gates = {ours: theirs for ours, theirs in BRAKET.gates.items() if theirs in self.operations}
-        return replace(BRAKET, gates=gates or BRAKET.gates)
+        written = {
+            Feature.BARRIER: "barrier" in self.operations,
+            Feature.PHYSICAL: self.takes_physical,
+            Feature.VERBATIM: self.takes_verbatim,
+        } | dict.fromkeys(DYNAMIC, {"if", "measure_ff"} <= self.operations)
+        return replace(
+            BRAKET,
+            gates=gates or BRAKET.gates,
+            takes=frozenset(feature for feature, is_taken in written.items() if is_taken),
+            drops=frozenset({Feature.BARRIER, Feature.PHYSICAL} if self.is_simulator else ()),
+        )
 
     def limits(self) -> Limits:
         """As the core checks them. Gates are left open: what the device lacks is compiled away."""

@@ -180,7 +180,7 @@ def _member(program: Program, executable: Mapping[str, Any], spec: JobSpec) -> I
 
 
 def _single(program: Program, result: Mapping[str, Any], spec: JobSpec) -> ItemResult:
-    key_of = _reader(program, result["measuredQubits"], spec)
+    key_of = _reader(program, result["measuredQubits"])
     rows = result.get("measurements")
     if rows:
         texts = ["".join(map(str, row)) for row in rows]
@@ -197,11 +197,13 @@ def _single(program: Program, result: Mapping[str, Any], spec: JobSpec) -> ItemR
     return ItemResult(counts=apportion(probabilities, spec.shots or 0), probabilities=probabilities, metadata=note)
 
 
-def _reader(program: Program, measured: Iterable[Any], spec: JobSpec) -> Callable[[str], str]:
+def _reader(program: Program, measured: Iterable[Any]) -> Callable[[str], str]:
     """A function from a row of outcomes, written as text in the order of `measured`, to a counts key."""
     listed = [int(qubit) for qubit in measured]
+    if program.has_mid_circuit:
+        return _reader_in_place(program, listed)
     column = {qubit: place for place, qubit in enumerate(listed)}
-    wanted = [circuits.number_of(program, qubit, spec) for qubit in program.measured_qubits]
+    wanted = [circuits.number_of(program, qubit) for qubit in program.measured_qubits]
     if not column.keys() >= set(wanted) or len(column) != len(listed):
         raise Unreadable(f"braket: the result has qubits {listed}, the program measures {wanted}")
     columns = [column[qubit] for qubit in wanted]
@@ -212,6 +214,27 @@ def _reader(program: Program, measured: Iterable[Any], spec: JobSpec) -> Callabl
         if len(text) != len(column) or text.strip("01"):
             raise Unreadable(f"braket: {text[:40]!r} is no outcome of {len(column)} qubits")
         return layout.from_measured("".join(text[place] for place in columns))
+
+    return key_of
+
+
+def _reader_in_place(program: Program, listed: list[int]) -> Callable[[str], str]:
+    """The same for measurements that stay in place: one column for each classical bit that is written, ascending.
+
+    That is how amazon-braket-default-simulator 1.41.2 reports them; no captured result of a device shows it. So the
+    qubits must be the expected ones, column by column.
+    """
+    wanted = [circuits.number_of(program, qubit) for qubit, _ in program.measured]
+    if listed != wanted:
+        raise Unreadable(f"braket: the result has qubits {listed}, the program measures {wanted}")
+    layout = readout(program)
+
+    @lru_cache(maxsize=65_536)
+    def key_of(text: str) -> str:
+        if len(text) != len(wanted) or text.strip("01"):
+            raise Unreadable(f"braket: {text[:40]!r} is no outcome of {len(wanted)} bits")
+        bits = zip(text, program.measured, strict=True)
+        return layout.from_clbits(sum(1 << clbit for value, (_, clbit) in bits if value == "1"))
 
     return key_of
 

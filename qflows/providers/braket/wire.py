@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
+from qflows.errors import ProgramRejected
 from qflows.protocol import JobSpec, Observation, Phase
 from qflows.providers.braket import circuits, failures
 from qflows.providers.braket.devices import Device
@@ -79,9 +80,21 @@ def request(spec: JobSpec, key: str, *, device: Device, bucket: str, prefix: str
     }
     if len(spec.programs) == 1:
         body["deviceParameters"] = json.dumps(_device_parameters(spec), separators=(",", ":"))
+    if wanted := _experiments(spec):
+        body["experimentalCapabilities"] = {"enabled": wanted}
     if arn := spec.options.get("reservation_arn"):
         body["associations"] = [{"arn": str(arn), "type": "RESERVATION_TIME_WINDOW_ARN"}]
     return body
+
+
+def _experiments(spec: JobSpec) -> str | None:
+    """ALL or NONE as the job says it, else ALL for programs that need it."""
+    asked = spec.options.get("experimental_capabilities")
+    if not circuits.needs_experiments(spec):
+        return asked
+    if asked == "NONE":
+        raise ProgramRejected("measurements before the end need experimental_capabilities='ALL'; leave the option out")
+    return "ALL"
 
 
 def _device_parameters(spec: JobSpec) -> dict[str, Any]:
@@ -89,7 +102,7 @@ def _device_parameters(spec: JobSpec) -> dict[str, Any]:
     family = next((name for name in ("ionq", "rigetti", "oqc") if f"/{name}/" in spec.device_id), None)
     name = f"{family}.{family}_device_parameters" if family else "simulators.gate_model_simulator_device_parameters"
     asked = spec.options.get("disable_qubit_rewiring")
-    rewiring_off = bool(spec.options.get("verbatim")) if asked is None else asked
+    rewiring_off = any(circuits.is_physical(program, spec) for program in spec.programs) if asked is None else asked
     body: dict[str, Any] = {
         "braketSchemaHeader": {"name": _PARAMETERS + name, "version": "1"},
         "paradigmParameters": {
