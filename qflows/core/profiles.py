@@ -46,6 +46,14 @@ class DeviceFields(BaseModel):
     max_programs: int | None = Field(
         default=None, gt=0, description="Most programs in one job; 1 where the device takes one circuit a job."
     )
+    max_total_shots: int | None = Field(
+        default=None, gt=0, description="Most shots of one job, summed over its programs."
+    )
+    labels: str | None = Field(
+        default=None,
+        pattern=r"^\d{1,4}(-\d{1,4})?(, ?\d{1,4}(-\d{1,4})?)*$",
+        description="The vendor's numbers of the qubits where they are not 0 to n-1, as spans: 0-7, 9-107.",
+    )
     exact: bool = Field(default=False, description="May run without shots.")
     mid_circuit: bool = Field(default=False, description="Takes reset, and gates after a measurement.")
     gates: tuple[str, ...] | None = Field(
@@ -62,6 +70,11 @@ class DeviceFields(BaseModel):
         default_factory=dict, description="Options of every job on this device, such as a noise model."
     )
     price: Price | None = Field(default=None, description="What the vendor asks, with source and date.")
+    # text, because YAML reads a bare date as one and a page may be known to the month only
+    retired: Annotated[str | None, BeforeValidator(lambda value: None if value is None else str(value))] = Field(
+        default=None, pattern=r"^\d{4}(-\d\d(-\d\d)?)?$", description="When the vendor retired it: year, month, day."
+    )
+    nearest: str | None = Field(default=None, description="The device that comes nearest to a retired one.")
 
     def limits(self) -> Limits:
         """The limits as the core checks them."""
@@ -73,7 +86,18 @@ class DeviceFields(BaseModel):
             max_programs=self.max_programs,
             exact=self.exact,
             mid_circuit=self.mid_circuit,
+            max_total_shots=self.max_total_shots,
+            labels=_numbers(self.labels) if self.labels else None,
         )
+
+
+def _numbers(spans: str) -> tuple[int, ...]:
+    """The numbers that a text such as "0-7, 9-107" stands for, ascending."""
+    found: set[int] = set()
+    for span in spans.split(","):
+        first, _, last = span.strip().partition("-")
+        found.update(range(int(first), int(last or first) + 1))
+    return tuple(sorted(found))
 
 
 class DeviceProfile(DeviceFields):
