@@ -105,28 +105,150 @@ def test_artifacts_agree_with_each_other(ionq, bell):
     }
     histogram = read["ionq.result.histogram.json.v1"]
     shots = read["ionq.result.shots.json.v1"]
-    assert {str(outcome): shots.count(outcome) for outcome in set(shots)} == histogram
+    assert {outcome: shots.count(outcome) for outcome in set(shots)} == histogram
     assert sum(histogram.values()) == 50
     assert read["ionq.result.probabilities.json.v1"] == {k: n / 50 for k, n in histogram.items()}
     by_text = read["ionq.result.histogram.json.v2"]["histogram"]["registers"]["output_all"]
-    assert by_text == {f"{int(outcome):02b}": count for outcome, count in histogram.items()}
-    assert ionq.get(f"{found['results']['shots']['url'].removeprefix('/v0.4')}").json() == shots
+    assert by_text == {f"{int(outcome):02b}"[::-1]: count for outcome, count in histogram.items()}
+    assert ionq.get(f"{found['results']['shots']['url'].removeprefix('/v0.4')}").json() == [int(one) for one in shots]
 
 
 def test_v2_bitstrings_turn_round_by_switch(sandbox, ionq, bell):
-    sandbox.admin.switches("ionq", v2_bitstring_order="qubit0_left")
     body = bell | {"input": {"gateset": "qis", "qubits": 3, "circuit": [{"gate": "x", "target": 0}]}}
-    found = ionq.get(f"/jobs/{submit(ionq, body)}/artifacts/probabilities-v2").json()
-    assert found == {"probabilities": {"registers": {"output_all": {"100": 1.0}}}}
+    for order, text in (("qubit0_left", "100"), ("qubit0_right", "001")):  # the first is the default
+        found = ionq.get(f"/jobs/{submit(ionq, body)}/artifacts/probabilities-v2").json()
+        assert found == {"probabilities": {"registers": {"output_all": {text: 1.0}}}}, order
+        sandbox.admin.switches("ionq", v2_bitstring_order="qubit0_right")
 
 
-def test_openqasm_shots_hold_bits_by_position(ionq, bell):
-    text = (
-        'OPENQASM 3.0;\ninclude "stdgates.inc";\nbit[2] c;\nqubit[2] q;\nx q[0];\nc[0] = measure q[0];\nreset q[0];\n'
-    )
-    body = bell | {"type": "ionq.qasm3.v1", "input": {"data": text}, "backend": "qpu.forte-1", "shots": 3}
-    found = ionq.get(f"/jobs/{submit(ionq, body)}/artifacts/shots-v2").json()
+EARLY = 'OPENQASM 3.0;\ninclude "stdgates.inc";\nbit[2] c;\nqubit[2] q;\nx q[0];\nc[0] = measure q[0];\nreset q[0];\n'
+PINNED = {"compilation": {"service_version": "v0.4"}}
+
+
+def early(bell: dict, shots: int, settings: dict) -> dict:
+    kind = {"type": "ionq.qasm3.v1", "input": {"data": EARLY}, "backend": "qpu.forte-1"}
+    return bell | kind | {"shots": shots, "settings": settings}
+
+
+def test_openqasm_shots_hold_bits_by_position_if_the_service_is_pinned(sandbox, ionq, bell):
+    sandbox.admin.switches("ionq", qpu_mid_circuit=True, qpu_noise=False)
+    found = ionq.get(f"/jobs/{submit(ionq, early(bell, 3, PINNED))}/artifacts/shots-v2").json()
     assert found == {"shots": [{"registers": {"c": [1, 0], "output_all": [1, 0]}}] * 3}
+    flat = ionq.get(f"/jobs/{submit(ionq, early(bell, 3, {}))}/artifacts/shots-v2").json()
+    assert flat == {"shots": [{"registers": {"output_all": [1, 0]}}] * 3}
+
+
+def test_qpu_takes_no_mid_circuit_measurement_unless_switched_on_and_bills_nothing(ionq, bell):
+    found = job(ionq, submit(ionq, early(bell, 3, PINNED)))
+    assert (found["status"], found["failure"]["code"]) == ("failed", "PreflightError")
+    assert ionq.get(f"/jobs/{found['id']}/cost").json()["cost"]["value"] == 0
+
+
+def test_leaked_shots_of_a_qpu_come_beyond_those_asked_for(sandbox, ionq, bell):
+    sandbox.admin.switches("ionq", qpu_mid_circuit=True, leaked_share=0.1)
+    shots = ionq.get(f"/jobs/{submit(ionq, early(bell, 50, PINNED))}/artifacts/shots-v2").json()["shots"]
+    assert (len(shots), sum("leakage_bits" in shot for shot in shots)) == (55, 5)
+
+
+@pytest.mark.parametrize(
+    ("shots", "mitigation", "usd"),
+    [
+        (400, {}, 25.79),
+        (500, {}, 168.20),
+        (2000, {}, 168.20),
+        (5000, {}, 284.32),
+        (10_000, {}, 568.64),
+        (2000, {"debiasing": False}, 113.73),
+        (500, {"debiasing": False}, 28.43),
+        (500, {"debias": False}, 168.20),
+    ],
+)
+def test_job_costs_what_was_quoted_for_it(ionq, bell, shots, mitigation, usd):
+    circuit = [{"gate": "h", "target": k % 8} for k in range(128)]
+    circuit += [{"gate": "cnot", "control": k % 7, "target": 7} for k in range(32)]
+    body = bell | {"backend": "qpu.forte-1", "shots": shots, "dry_run": True}
+    body |= {"input": {"qubits": 8, "circuit": circuit}, "settings": {"error_mitigation": mitigation}}
+    quote = ionq.get(f"/jobs/{submit(ionq, body)}/cost").json()
+    assert quote["estimated_cost"] == {"value": usd, "unit": "usd"}
+    native = {"gateset": "native", "qubits": 1, "circuit": [{"gate": "gpi", "target": 0, "phase": 0}]}
+    assert ionq.get(f"/jobs/{submit(ionq, body | {'input': native})}/cost").json()["estimated_cost"]["value"] == 25.79
+
+
+def test_cost_exists_when_the_job_is_over_and_never_on_the_simulator(sandbox, ionq, bell):
+    sandbox.admin.clock("frozen")
+    free, paid = submit(ionq, bell), submit(ionq, bell | {"backend": "qpu.forte-1"})
+    assert ionq.get(f"/jobs/{free}/cost").json() == {"dry_run": False}
+    refused(ionq.get(f"/jobs/{paid}/cost"), 404)
+
+
+def test_unknown_members_are_ignored_so_target_means_the_simulator(sandbox, ionq, bell):
+    body = {name: value for name, value in bell.items() if name != "backend"} | {"target": "qpu.forte-1"}
+    assert job(ionq, submit(ionq, body))["backend"] == "simulator"
+    sandbox.admin.switches("ionq", target_member="refuse")
+    refused(ionq.post("/jobs", json=body), 400, "backend")
+
+
+def test_forte_has_no_ms_gate(ionq, bell):
+    native = {"gateset": "native", "qubits": 2, "circuit": [{"gate": "ms", "targets": [0, 1], "phases": [0, 0]}]}
+    assert job(ionq, submit(ionq, bell | {"input": native}))["status"] == "completed"
+    found = job(ionq, submit(ionq, bell | {"input": native, "backend": "qpu.forte-1"}))
+    assert found["failure"]["code"] == "UnsupportedGate"
+
+
+def test_sparse_completed_job_is_within_the_contract(sandbox, ionq, bell):
+    sandbox.admin.switches("ionq", sparse_completed=True)
+    found = job(ionq, submit(ionq, bell | {"backend": "qpu.forte-1"}))
+    assert [found[name] for name in ("status", "started_at", "completed_at", "stats")] == ["completed", None, None, {}]
+    assert "noise" not in found
+    assert "shots" not in job(ionq, submit(ionq, bell))
+
+
+def test_rounded_probabilities_miss_one(sandbox, ionq, bell):
+    sandbox.admin.switches("ionq", probability_digits=3)
+    circuit = [{"gate": "ry", "target": 0, "rotation": 1.0}, {"gate": "h", "target": 1}, {"gate": "h", "target": 2}]
+    found = ionq.get(f"/jobs/{submit(ionq, bell | {'input': {'qubits': 3, 'circuit': circuit}})}/results/probabilities")
+    assert set(found.json().values()) == {0.193, 0.057}
+
+
+def test_budget_of_a_project_fails_the_job_above_it(sandbox, ionq, bell):
+    sandbox.admin.switches("ionq", quota_usd=60.0)
+    found = [job(ionq, submit(ionq, bell | {"backend": "qpu.forte-1"})) for _ in range(3)]
+    assert [one["status"] for one in found] == ["completed", "completed", "failed"]
+    assert found[2]["failure"]["code"] == "QuotaExhaustedError"
+
+
+# -- accounts
+
+
+def with_key(key: str) -> dict:
+    return {"headers": {"Authorization": f"apiKey {key}"}}
+
+
+def test_a_project_sees_its_own_jobs_and_its_rotated_key_does_too(sandbox, ionq, bell):
+    job_id = ionq.post("/jobs", json=bell, **with_key("lab.1")).json()["id"]
+    for key, sees in (("lab.1", True), ("lab.2", True), ("lab", True), ("other", False)):
+        mine = with_key(key)
+        assert ionq.get(f"/jobs/{job_id}", **mine).status_code == (200 if sees else 404)
+        assert len(ionq.get("/jobs", params={"ids": job_id}, **mine).json()["jobs"]) == sees
+        assert len(ionq.get("/jobs", **mine).json()["jobs"]) == sees
+    refused(ionq.put(f"/jobs/{job_id}/status/cancel", **with_key("other")), 404)
+    sandbox.admin.switches("ionq", accounts="shared")
+    shared = submit(ionq, bell)
+    assert ionq.get(f"/jobs/{shared}", **with_key("other")).status_code == 200
+
+
+def test_mistyped_key_is_401_where_the_known_ones_are_named(sandbox, ionq):
+    sandbox.admin.switches("ionq", known_keys="lab.1,lab.2")
+    refused(ionq.get("/jobs", **with_key("lab.3")), 401)
+    assert ionq.get("/jobs", **with_key("lab.2")).status_code == 200
+
+
+def test_unavailable_backend_says_so_and_may_refuse(sandbox, ionq, bell):
+    sandbox.admin.switches("ionq", unavailable="qpu.forte-1", unavailable_submit="refuse")
+    assert ionq.get("/backends/qpu.forte-1").json()["status"] == "unavailable"
+    refused(ionq.post("/jobs", json=bell | {"backend": "qpu.forte-1"}), 503)
+    refused(ionq.post("/jobs", json=bell | {"backend": "qpu.aria-1"}), 400, "backend")
+    assert sandbox.admin.count_jobs() == 0
 
 
 def test_openqasm_on_the_ideal_simulator_has_no_shots_unless_switched_on(sandbox, ionq, bell):
@@ -188,7 +310,7 @@ def test_missing_key_is_401_except_for_backends(sandbox):
         ({"shots": 0}, ["shots"]),
         ({"shots": 1_000_001}, ["shots"]),
         ({"shots": "100"}, ["shots"]),
-        ({"shots": 10_001, "backend": "qpu.forte-1"}, ["shots"]),
+        ({"shots": 1_000_001, "backend": "qpu.forte-1"}, ["shots"]),
         ({"noise": {"model": "nope"}}, ["noise"]),
         ({"noise": {"model": "ideal"}, "backend": "qpu.forte-1"}, ["noise"]),
         ({"metadata": {"n": 1}}, ["metadata"]),

@@ -87,6 +87,7 @@ def test_bulk_read_by_ids_leaves_missing_ones_out(ionq, bell):
 def test_list_filters_by_target_status_and_parent(sandbox, ionq, bell, pair):
     simulated, parent = submit(ionq, bell), submit(ionq, pair)
     on_qpu = submit(ionq, bell | {"backend": "qpu.forte-1"})
+    assert [job(ionq, one)["status"] for one in (simulated, parent, on_qpu)] == ["completed"] * 3
     sandbox.admin.clock("frozen")
     waiting = submit(ionq, bell)
     assert pages(ionq, target="qpu.forte-1") == [[on_qpu]]
@@ -113,6 +114,12 @@ def test_children_are_full_jobs_in_input_order(sandbox, ionq, pair):
     assert list(aggregated) == parent["child_job_ids"]
     assert list(aggregated.values()) == [pytest.approx({"0": 0.5, "3": 0.5}), {"4": 1.0}]
     assert ionq.get(f"/jobs/{children[1]['id']}/results/probabilities").json() == {"4": 1.0}
+
+
+def test_children_may_be_named_in_another_order(sandbox, ionq, pair):
+    sandbox.admin.switches("ionq", children_order="reversed")
+    parent = job(ionq, submit(ionq, pair))
+    assert [job(ionq, child)["name"] for child in parent["child_job_ids"]] == ["x2", "bell"]
 
 
 def test_failed_child_fails_or_spares_its_parent_by_switch(sandbox, ionq, pair):
@@ -147,11 +154,14 @@ def test_cancelling_a_parent_cancels_its_children(sandbox, ionq, pair):
 # -- cancel, delete, clone, move
 
 
-def test_cancel_of_a_finished_job_changes_nothing(ionq, bell):
-    job_id = submit(ionq, bell)
-    assert job(ionq, job_id)["status"] == "completed"
-    assert ionq.put(f"/jobs/{job_id}/status/cancel").status_code == 200
-    assert job(ionq, job_id)["status"] == "completed"
+def test_cancel_of_a_finished_job_turns_its_status_or_nothing_by_switch(sandbox, ionq, bell):
+    for choice, status in (("canceled", "canceled"), ("keep", "completed")):
+        sandbox.admin.switches("ionq", cancel_finished=choice)
+        job_id = submit(ionq, bell | {"backend": "qpu.forte-1"})
+        assert job(ionq, job_id)["status"] == "completed"
+        assert ionq.put(f"/jobs/{job_id}/status/cancel").status_code == 200
+        assert job(ionq, job_id)["status"] == status
+        assert ionq.get(f"/jobs/{job_id}/cost").json()["cost"]["value"] == 25.79  # it ran, and is billed
 
 
 def test_cancelled_job_stays_cancelled_when_released(sandbox, ionq, bell):
@@ -244,6 +254,21 @@ def test_open_jobs_of_an_ended_session_are_kept_or_cancelled_by_switch(sandbox, 
     assert statuses == {"keep": "ready", "cancel": "canceled"}
 
 
+def test_sessions_above_the_capacity_are_409(sandbox, ionq):
+    sandbox.admin.switches("ionq", session_capacity=1)
+    first = open_session(ionq)
+    refused(ionq.post("/sessions", json={"backend": "qpu.forte-1"}), 409)
+    ionq.post(f"/sessions/{first['id']}/end")
+    open_session(ionq)
+
+
+def test_sessions_of_another_project_are_not_there(ionq):
+    session, other = open_session(ionq), {"Authorization": "apiKey other"}
+    assert ionq.get("/sessions", headers=other).json()["sessions"] == []
+    refused(ionq.get(f"/sessions/{session['id']}", headers=other), 404)
+    refused(ionq.post(f"/sessions/{session['id']}/end", headers=other), 404)
+
+
 def test_session_on_another_backend_and_unknown_session_are_refused(ionq, bell):
     session = open_session(ionq)
     refused(ionq.post("/jobs", json=bell | {"session_id": session["id"]}), 400, "session_id", "backend")
@@ -257,10 +282,13 @@ def test_session_on_another_backend_and_unknown_session_are_refused(ionq, bell):
 
 def test_backends_are_listed_with_the_width_of_the_switch(sandbox, ionq):
     sandbox.admin.switches("ionq", qpu_qubits=12)
-    assert {entry["backend"]: entry["qubits"] for entry in ionq.get("/backends").json()} == {
-        "simulator": 29,
-        "qpu.forte-1": 12,
-        "qpu.forte-enterprise-1": 12,
+    assert {entry["backend"]: (entry["qubits"], entry["status"]) for entry in ionq.get("/backends").json()} == {
+        "simulator": (29, "available"),
+        "qpu.forte-1": (12, "available"),
+        "qpu.forte-enterprise-1": (12, "available"),
+        "qpu.aria-1": (25, "retired"),
+        "qpu.aria-2": (25, "retired"),
+        "qpu.harmony": (11, "retired"),
     }
     refused(ionq.get("/backends/qpu.qpu"), 404)
 
@@ -276,8 +304,11 @@ def test_characterization_matches_its_backend(sandbox, ionq):
 
 def test_estimate_equals_the_cost_of_the_job_it_describes(ionq, bell):
     query = {"backend": "qpu.forte-1", "1q_gates": 1, "2q_gates": 1, "shots": 10_000, "qubits": 2}
+    assert ionq.get("/jobs/estimate", params=query).json()["estimated_total_cost"] == 25.79  # mitigation is off there
+    query["error_mitigation"] = "true"
     estimate = ionq.get("/jobs/estimate", params=query).json()
     job_id = submit(ionq, bell | {"backend": "qpu.forte-1", "shots": 10_000})
+    assert estimate["estimated_total_cost"] == 168.20
     assert estimate["estimated_total_cost"] == ionq.get(f"/jobs/{job_id}/cost").json()["cost"]["value"] > 0
     assert ionq.get("/jobs/estimate", params={"backend": "simulator"}).json()["estimated_total_cost"] == 0
 

@@ -6,20 +6,19 @@ list of the backend to the end and matching `metadata.qflows_key`.
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 from collections import OrderedDict
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from threading import Lock
 from typing import Any
 
 from qflows.accounts import account_name
-from qflows.errors import CredentialsMissing, ProgramRejected, Refused, Unreadable
-from qflows.model import Cost, ItemResult
-from qflows.programs import Program
-from qflows.programs.steps import NOT_GATES
+from qflows.errors import CredentialsMissing, NotSent, ProgramRejected, Refused, Unreadable
+from qflows.model import Cost
+from qflows.programs import Feature, Program
 from qflows.protocol import (
     Accepted,
     Capabilities,
@@ -31,20 +30,29 @@ from qflows.protocol import (
     Observation,
     Pace,
     Phase,
+    Prepared,
+    RawAnswer,
     SessionInfo,
+    VendorOptions,
     VendorResult,
 )
-from qflows.providers.ionq import sessions, wire
+from qflows.providers.ionq import options, sessions, wire
+from qflows.providers.ionq.answers import Download, decode, estimated
 from qflows.providers.ionq.circuit_json import read_json_circuit
-from qflows.providers.ionq.http import IonQHttp, path
+from qflows.providers.ionq.http import IonQHttp, is_id, path
+from qflows.providers.ionq.options import SIMULATOR
 
 log = logging.getLogger("qflows.providers.ionq")
 
 PRODUCTION = "https://api.ionq.co/v0.4"
 _PAGE = 25  # ids and list page; pagination schema, API v0.4
+_SESSION_RETRY_S = 60.0
 _REMEMBERED = 50_000
 _MAX_PAGES = 4_000  # 100,000 jobs: a list that never ends must not hang us
-_LIMITS = {"simulator": (29, 1_000_000)}  # docs.ionq.com, Backends; qiskit-ionq allows 10,000 shots on QPUs
+_MAX_SHOTS = 1_000_000  # API v0.4 description, all backends; 1,000,001 was refused live
+# barriers and verbatim boxes of native circuits, which are not compiled; `check` refuses those of abstract ones
+_TAKEN_BY_QPUS = frozenset({Feature.NATIVE, Feature.BARRIER, Feature.VERBATIM})
+_TAKEN_BY_SIMULATOR = _TAKEN_BY_QPUS | {Feature.MID_CIRCUIT, Feature.RESET}
 
 
 class IonQProvider:
@@ -80,44 +88,61 @@ class IonQProvider:
         return [_device(entry) for entry in _entries(backends, "backends")]
 
     def limits(self, device_id: str) -> Limits:
-        """GET /backends/{id}. Raises Refused for an unknown backend."""
+        """GET /backends/{id}. Raises Refused for a backend that is unknown or retired."""
         entry = self._http.get_object(path("backends", device_id))
-        n_qubits, shots = _LIMITS.get(device_id, (None, 10_000))
+        if entry.get("status") == "retired":
+            raise Refused(
+                f"ionq has retired {device_id}; `qflows devices` lists what is there, the nearest is qpu.forte-1",
+                provider="ionq",
+            )
+        is_simulator = device_id == SIMULATOR
         return Limits(
-            max_qubits=entry["qubits"] if type(entry.get("qubits")) is int else n_qubits,
-            max_shots=shots, max_programs=wire.MAX_CIRCUITS, mid_circuit=True,
-        )  # fmt: skip
+            max_qubits=entry["qubits"] if type(entry.get("qubits")) is int else None,
+            max_shots=_MAX_SHOTS,
+            max_programs=wire.MAX_CIRCUITS,
+            mid_circuit=is_simulator,  # QPUs: being rolled out; a job they cannot run fails unbilled
+            takes=_TAKEN_BY_SIMULATOR if is_simulator else _TAKEN_BY_QPUS,
+        )
+
+    def options_model(self, device_id: str) -> type[VendorOptions]:
+        """Typed options of a simulator's or a QPU's job."""
+        return options.model_of(device_id)
 
     def check(self, spec: JobSpec) -> None:
         """Refuses unknown options, missing shots, and circuits that IonQ's formats or a job's limits cannot carry."""
-        unknown = set(spec.options) - wire.OPTIONS
-        if unknown:
-            raise ProgramRejected(f"ionq has no option {min(unknown)!r}; there are {', '.join(sorted(wire.OPTIONS))}")
-        model = spec.options.get("noise_model")
-        if model is not None and (model not in wire.NOISE_MODELS or spec.device_id != "simulator"):
-            raise ProgramRejected(
-                f"noise_model {model!r}: the IonQ simulator knows {', '.join(sorted(wire.NOISE_MODELS))}; "
-                "QPUs take none"
-            )
+        chosen = options.read(spec.device_id, spec.options)
         if spec.shots is None:
             raise ProgramRejected("ionq needs shots; pass shots= (exact evaluation: device='local-exact')")
-        if spec.options.get("debiasing") and spec.shots < 500:
-            raise ProgramRejected("debiasing needs 500 shots or more (docs.ionq.com)")
-        if any(program.has_mid_circuit for program in spec.programs):
-            ideal = spec.device_id == "simulator" and spec.options.get("noise_model", wire.IDEAL) == wire.IDEAL
-            if len(spec.programs) > 1 or ideal:
-                raise ProgramRejected(
-                    "IonQ runs mid-circuit measurement and reset one circuit a job, on a QPU or with a noise model "
-                    "(options={'noise_model': 'aria-1'}); its ideal simulator returns no shots for it"
-                )
+        if getattr(chosen, "debiasing", False) and spec.shots < options.MIN_DEBIASING_SHOTS:
+            raise ProgramRejected(f"debiasing needs {options.MIN_DEBIASING_SHOTS} shots or more (docs.ionq.com)")
+        is_dynamic = any(program.has_mid_circuit for program in spec.programs)
+        if is_dynamic and (len(spec.programs) > 1 or options.is_exact(spec.device_id, spec.options)):
+            raise ProgramRejected(
+                "IonQ runs mid-circuit measurement and reset one circuit a job, on a QPU or with a noise model "
+                "(options={'noise_model': 'aria-1'}); its ideal simulator returns no shots for it"
+            )
         if any(spec.observables):
             raise ProgramRejected("ionq samples; observables are measured by qflows in grouped circuits")
+        wire.check_features(spec)
+        wire.check_native(spec)
         wire.check_size(wire.payload(spec, "0" * 64))
 
-    def submit(self, spec: JobSpec, key: str) -> Accepted:
+    def prepare(self, spec: JobSpec, key: str) -> Prepared:
+        """The body of POST /jobs as bytes. No I/O."""
+        body = wire.payload(spec, key)
+        try:
+            content = json.dumps(body, separators=(",", ":"), allow_nan=False).encode()
+        except ValueError as error:
+            raise ProgramRejected(f"ionq: the job cannot be written as JSON: {error}") from None
+        return Prepared(spec, key, content)
+
+    def send(self, prepared: Prepared) -> Accepted:
         """POST /jobs, once. 400 401 403 404 413: Refused; never connected: NotSent; all else: Ambiguous."""
-        body = self._http.post_once("/jobs", wire.payload(spec, key))
-        return Accepted(body["id"])
+        return Accepted(self._http.post_once("/jobs", prepared.body)["id"])
+
+    def submit(self, spec: JobSpec, key: str) -> Accepted:
+        """Prepares and sends."""
+        return self.send(self.prepare(spec, key))
 
     def find_submitted(
         self, keys: Collection[str], *, since: datetime, device_ids: Collection[str]
@@ -128,7 +153,9 @@ class IonQProvider:
         cursor: str | None = None
         newest_first, last = True, None
         for _ in range(_MAX_PAGES):
-            page = self._http.get("/jobs", [*params, *([("next", cursor)] if cursor else [])])
+            page, skew_s = self._http.page("/jobs", [*params, *([("next", cursor)] if cursor else [])])
+            # `since` is ours and the list's moments are IonQ's: with our clock ahead the job would be passed over
+            oldest = since + timedelta(seconds=min(skew_s or 0.0, 0.0) - 1)
             moments = []
             for job in _jobs(page):
                 created = wire.moment(job.get("submitted_at"))
@@ -141,7 +168,7 @@ class IonQProvider:
                 if key in keys and not job.get("parent_job_id"):
                     hits.setdefault(str(key), []).append(Found(str(job["id"]), created))
             cursor = page.get("next")
-            if not cursor or (newest_first and moments and all(m is not None and m < since for m in moments)):
+            if not cursor or (newest_first and moments and all(m is not None and m < oldest for m in moments)):
                 break
         for found in hits.values():
             found.sort(key=lambda hit: (hit.created_at is None, hit.created_at or since, hit.vendor_id))
@@ -150,8 +177,10 @@ class IonQProvider:
     def poll(self, vendor_ids: Sequence[str]) -> Mapping[str, Observation]:
         """GET /jobs?ids=…, 25 ids a request."""
         looks: dict[str, Observation] = {}
-        for start in range(0, len(vendor_ids), _PAGE):
-            ids = vendor_ids[start : start + _PAGE]
+        # an id that IonQ cannot have given is absent from every list, and must not spoil the request of the others
+        known = [vendor_id for vendor_id in vendor_ids if is_id(vendor_id)]
+        for start in range(0, len(known), _PAGE):
+            ids = known[start : start + _PAGE]
             page = self._http.get("/jobs", [("ids", vendor_id) for vendor_id in ids] + [("limit", str(_PAGE))])
             for job in _jobs(page):
                 look = wire.observation(job)
@@ -160,149 +189,67 @@ class IonQProvider:
                     self._remember(job)
         return looks
 
+    def fetch(self, vendor_id: str, spec: JobSpec) -> RawAnswer:
+        """The job, its results by circuit and its cost. Children are found by id and told apart by name, never by
+        their place in an aggregate."""
+        return RawAnswer(Download(self._http, vendor_id, spec, self._recall(vendor_id)).documents())
+
+    def decode(self, raw: RawAnswer, spec: JobSpec, key: str) -> VendorResult:
+        """Counts per circuit from the kept documents."""
+        return decode(raw, spec, key)
+
     def result(self, vendor_id: str, spec: JobSpec, key: str) -> VendorResult:
-        """Counts per circuit, matched by child id, never by place in an aggregate."""
-        job = self._recall(vendor_id) or self._http.get_object(path("jobs", vendor_id))
-        if spec.options.get("dry_run"):
-            raise Refused("a dry run has no results; read the cost instead", provider="ionq")
-        single = len(spec.programs) == 1
-        items = [self._single(job, vendor_id, spec, key)] if single else self._children(job, vendor_id, spec, key)
-        if not spec.options.get("memory"):  # as many words as shots: kept in the ledger only if wanted
-            items = [replace(item, memory=None) for item in items]
-        execution_ms = job.get("execution_duration_ms")
-        return VendorResult(
-            items=tuple(items),
-            cost=self._cost(vendor_id, spec),
-            started_at=wire.moment(job.get("started_at")),
-            finished_at=wire.moment(job.get("completed_at")),
-            qpu_s=execution_ms / 1000 if isinstance(execution_ms, int | float) else None,
-            metadata={name: job[name] for name in ("backend", "stats", "noise", "type") if name in job},
-        )
-
-    def _single(self, job: Mapping[str, Any], vendor_id: str, spec: JobSpec, key: str) -> ItemResult:
-        (program,) = spec.programs
-        if program.has_mid_circuit:
-            return wire.register_shots(
-                program,
-                shots=spec.shots,
-                body=self._http.get(path("jobs", vendor_id, "artifacts", _shots_artifact(job))),
-            )
-        return self._item(job, vendor_id, program, spec, wire.item_seed(spec, key, 0))
-
-    def _item(self, job: Mapping[str, Any], job_id: str, program: Program, spec: JobSpec, seed: int) -> ItemResult:
-        results = wire.mapping(job.get("results"))
-        if not results:
-            job = self._http.get_object(path("jobs", job_id))
-            results = wire.mapping(job.get("results"))
-        params = [("sharpen", str(bool(spec.options["sharpen"])).lower())] if "sharpen" in spec.options else []
-        url = wire.mapping(results.get("probabilities")).get("url")
-        states = self._http.get_linked(url, path("jobs", job_id, "results", "probabilities"), params)
-        shots_url = wire.mapping(results.get("shots")).get("url")
-        memory = None
-        if spec.options.get("memory") and (shots_url or "ionq.result.shots.json.v1" in results):
-            memory = self._http.get_linked(shots_url, path("jobs", job_id, "results", "shots"), [])
-        exact = spec.device_id == "simulator" and spec.options.get("noise_model", wire.IDEAL) == wire.IDEAL
-        return wire.item_result(program, states, spec=spec, seed=seed, is_exact=exact, memory=memory)
-
-    def _children(self, job: Mapping[str, Any], vendor_id: str, spec: JobSpec, key: str) -> list[ItemResult]:
-        """One aggregate request when every child is in it, else the children that are missing one by one."""
-        # a job from a list has no child_job_ids
-        parent = job if "child_job_ids" in job else self._http.get_object(path("jobs", vendor_id))
-        children = parent.get("child_job_ids")
-        ids = [str(child) for child in children] if isinstance(children, list) else []
-        if len(ids) != len(spec.programs):
-            raise Unreadable(
-                f"ionq job {vendor_id} has {len(ids)} children where {len(spec.programs)} circuits were sent",
-                provider="ionq",
-                body=str(parent)[:4000],
-            )
-        exact = spec.options.get("noise_model", wire.IDEAL) == wire.IDEAL and spec.device_id == "simulator"
-        # shots, and results merged in another way, exist per child only
-        one_by_one = spec.options.get("memory") or "sharpen" in spec.options
-        aggregate = {} if one_by_one else self._aggregate(parent, vendor_id)
-        singles = self._children_listed(vendor_id) if any(child not in aggregate for child in ids) else {}
-        items = []
-        for index, (child, program) in enumerate(zip(ids, spec.programs, strict=True)):
-            seed = wire.item_seed(spec, key, index)
-            if child in aggregate:
-                items.append(wire.item_result(program, aggregate[child], spec=spec, seed=seed, is_exact=exact))
-                continue
-            one = singles.get(child) or self._http.get_object(path("jobs", child))
-            finished = one.get("status") == "completed"
-            items.append(self._item(one, child, program, spec, seed) if finished else wire.child_failure(one))
-        return items
-
-    def _aggregate(self, parent: Mapping[str, Any], vendor_id: str) -> Mapping[str, Any]:
-        url = wire.mapping(wire.mapping(parent.get("results")).get("probabilities")).get("url")
-        if not url:
-            return {}  # a failed parent has no aggregate, its good children still have results
-        body = self._http.get_linked(url, path("jobs", vendor_id, "results", "probabilities", "aggregated"), [])
-        return body if isinstance(body, dict) else {}
-
-    def _children_listed(self, vendor_id: str) -> dict[str, Mapping[str, Any]]:
-        listed: dict[str, Mapping[str, Any]] = {}
-        cursor: str | None = None
-        for _ in range(_MAX_PAGES):
-            params = [("parent_job_id", vendor_id), ("limit", str(_PAGE)), *([("next", cursor)] if cursor else [])]
-            page = self._http.get("/jobs", params)
-            listed |= {str(job["id"]): job for job in _jobs(page)}
-            cursor = page.get("next")
-            if not cursor:
-                break
-        return listed
-
-    def _cost(self, vendor_id: str, spec: JobSpec) -> Cost | None:
-        if spec.device_id == "simulator":
-            return Cost(0.0, "usd", False)
-        try:
-            body = self._http.get_object(path("jobs", vendor_id, "cost"))
-        except (Refused, Unreadable) as error:
-            log.warning("the cost of ionq job %s is not known: %s", vendor_id, error)
-            return None  # counts are worth more than their price
-        for name, is_estimate in (("cost", False), ("estimated_cost", True)):
-            price = body.get(name)
-            if isinstance(price, dict) and isinstance(price.get("value"), int | float):
-                return Cost(float(price["value"]), str(price.get("unit", "usd")), is_estimate)
-        return None
+        """Fetches and decodes."""
+        return self.decode(self.fetch(vendor_id, spec), spec, key)
 
     def exists(self, vendor_id: str) -> bool:
-        """GET /jobs/{id}."""
-        try:
-            self._http.get(path("jobs", vendor_id))
-        except Refused as error:
-            if error.http_status == 404:
-                return False
-            raise
-        return True
+        """GET /jobs/{id}; False on IonQ's own 404 only."""
+        return self._http.exists(path("jobs", vendor_id))
 
     def cancel(self, vendor_id: str) -> None:
-        """PUT /jobs/{id}/status/cancel; no effect on a finished job."""
-        self._http.put(path("jobs", vendor_id, "status", "cancel"))
+        """PUT /jobs/{id}/status/cancel, unless the job is over: cancelling a completed one can turn its status to
+        canceled (cirq-ionq 1.7.0), and then its paid results would be taken for none."""
+        job = self._http.get_object(path("jobs", vendor_id))
+        if wire.observation(job).phase not in (Phase.DONE, Phase.FAILED, Phase.CANCELLED):
+            self._http.put(path("jobs", vendor_id, "status", "cancel"))
 
     def estimate(self, spec: JobSpec) -> Cost | None:
-        """GET /jobs/estimate with the gate counts of all circuits, in the vendor's unit."""
-        if spec.device_id == "simulator":
+        """GET /jobs/estimate with the gate counts of all circuits as sent, in the vendor's unit.
+
+        Exact where IonQ compiles to as many gates; None where it does not say, or this key may not ask.
+        """
+        if spec.device_id == SIMULATOR:
             return Cost(0.0, "usd", False)
-        steps = [step for program in spec.programs for step in program.instructions]
-        one = sum(len(step.qubits) == 1 and step.name not in NOT_GATES for step in steps)
+        one, two = wire.billed_gates(spec.programs)
         params = [
             ("backend", spec.device_id),
             ("type", "ionq.circuit.v1"),
             ("qubits", str(max(p.n_qubits for p in spec.programs))),
             ("shots", str(spec.shots or 1000)),
             ("1q_gates", str(one)),
-            ("2q_gates", str(sum(p.n_two_qubit for p in spec.programs))),
+            ("2q_gates", str(two)),
             ("error_mitigation", str(bool(spec.options.get("debiasing"))).lower()),
         ]
-        body = self._http.get_object("/jobs/estimate", params)
-        total = body.get("estimated_total_cost")
-        unit = str(body.get("estimated_unit", "usd"))
-        return Cost(float(total), unit, True) if isinstance(total, int | float) else None
+        try:
+            body = self._http.get_object("/jobs/estimate", params)
+        except Refused as error:
+            if error.http_status not in (401, 403):
+                raise
+            log.warning("ionq gives this key no estimates (%s); the key itself may be good", error.http_status)
+            return None
+        return estimated(body)
 
     def open_session(self, device_id: str, *, mode: str, max_time_s: float | None, options: Mapping[str, Any]) -> str:
-        """POST /sessions, once. Options: `max_jobs`, `max_usd`; the limits end it even if nobody does."""
+        """POST /sessions, once. Options: `max_jobs`, `max_usd`; the limits end it even if nobody does.
+
+        Money: a session that ran a job is billed for one hour at least, whatever its limits say.
+        """
         body = sessions.request(device_id, mode=mode, max_time_s=max_time_s, options=options)
-        return self._http.post_once("/sessions", body)["id"]
+        log.warning(
+            "an IonQ session that runs a job is billed for at least one hour from its opening; max_time and max_usd "
+            "do not lower that"
+        )
+        return self._http.post_once("/sessions", json.dumps(body).encode())["id"]
 
     def session(self, session_id: str) -> SessionInfo:
         """GET /sessions/{id}."""
@@ -319,22 +266,42 @@ class IonQProvider:
         ]
 
     def close_session(self, session_id: str) -> None:
-        """POST /sessions/{id}/end; ending an ended session is no error."""
-        self._http.post_repeatable(path("sessions", session_id, "end"))
+        """POST /sessions/{id}/end once its jobs are over: ending a session cancels the queued ones.
+
+        Raises NotSent while jobs are unfinished; nothing has changed then, and calling again later ends it.
+        """
+        if not self.session(session_id).is_open:
+            return
+        if unfinished := self._unfinished(session_id):
+            raise NotSent(
+                f"ionq session {session_id} is left open: ending it would cancel {len(unfinished)} unfinished "
+                f"job(s), {unfinished[0]} first; close it when they are over, or cancel it",
+                provider="ionq",
+                retry_after_s=_SESSION_RETRY_S,
+            )
+        self._end_session(session_id)
 
     def cancel_session(self, session_id: str) -> None:
         """Cancels the session's unfinished jobs, then ends it."""
+        for vendor_id in self._unfinished(session_id):
+            self.cancel(vendor_id)
+        self._end_session(session_id)
+
+    def _unfinished(self, session_id: str) -> list[str]:
+        unfinished: list[str] = []
         cursor: str | None = None
         for _ in range(_MAX_PAGES):
             params = [("limit", str(_PAGE)), *([("next", cursor)] if cursor else [])]
             page = self._http.get(path("sessions", session_id, "jobs"), params)
-            for job in _jobs(page):
-                if wire.observation(job).phase in (Phase.QUEUED, Phase.RUNNING):
-                    self.cancel(str(job["id"]))
+            over = (Phase.DONE, Phase.FAILED, Phase.CANCELLED)
+            unfinished += [str(job["id"]) for job in _jobs(page) if wire.observation(job).phase not in over]
             cursor = page.get("next")
             if not cursor:
                 break
-        self.close_session(session_id)
+        return unfinished
+
+    def _end_session(self, session_id: str) -> None:
+        self._http.post_repeatable(path("sessions", session_id, "end"))
 
     def _remember(self, job: Mapping[str, Any]) -> None:
         with self._lock:
@@ -372,13 +339,6 @@ def _device(entry: Mapping[str, Any]) -> DeviceInfo:
         queue_s=queue_ms / 1000 if isinstance(queue_ms, int | float) else None,
         note=str(entry.get("status")),
     )
-
-
-def _shots_artifact(job: Mapping[str, Any]) -> str:
-    for name, descriptor in wire.mapping(job.get("results")).items():
-        if name.startswith("ionq.result.shots.json.v2") and "id" in wire.mapping(descriptor):
-            return str(descriptor["id"])
-    raise Unreadable(f"ionq job {job.get('id')} offers no shot-by-shot artifact", provider="ionq", body=str(job)[:4000])
 
 
 def connect(credentials: Mapping[str, Any] | None, *, timeout_s: float) -> IonQProvider:

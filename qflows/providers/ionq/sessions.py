@@ -6,6 +6,7 @@ Shapes: IonQ API v0.4 description, 2026-09-02.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 from qflows.errors import ProgramRejected, Unreadable
@@ -13,6 +14,8 @@ from qflows.protocol import SessionInfo
 from qflows.providers.ionq.wire import mapping, moment
 
 OPEN = frozenset({"created", "started"})
+MIN_BILLED_S = 3600.0
+"""A session that ran a job is billed for an hour at least, whatever its limits (IonQ's word to flux-quantum)."""
 
 
 def request(device_id: str, *, mode: str, max_time_s: float | None, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -49,5 +52,15 @@ def session_info(body: Any) -> SessionInfo:
         started_at=moment(entry.get("started_at")),
         closed_at=moment(entry.get("ended_at")),
         max_time_s=minutes * 60 if isinstance(minutes, int | float) else None,
+        usage_s=_billed_s(entry),
         details=dict(entry),
     )
+
+
+def _billed_s(entry: Mapping[str, Any]) -> float | None:
+    """What the session is billed for so far: time since its creation, an hour at least; None before a job ran."""
+    created, started = moment(entry.get("created_at")), moment(entry.get("started_at"))
+    if created is None or started is None:
+        return None
+    until = moment(entry.get("ended_at")) or datetime.now(UTC)
+    return max(MIN_BILLED_S, (until - created).total_seconds())

@@ -9,25 +9,26 @@ from __future__ import annotations
 import base64
 import gzip
 import json
-import math
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
 from threading import Lock
 from typing import Any
 
-from qflows.errors import ProgramRejected, Unreadable
+from qflows.errors import ProgramRejected
 from qflows.keys import digest, seed_of
-from qflows.model import Counts, ItemError, ItemResult
 from qflows.programs import Feature, Program, to_program
 from qflows.programs.analysis import plain
-from qflows.programs.readout import check_total, merge, readout, sample
+from qflows.programs.gates import OPAQUE
+from qflows.programs.steps import NOT_GATES, Instruction
 from qflows.programs.to_openqasm import STDGATES, to_openqasm
 from qflows.protocol import JobSpec, Observation, Phase
+from qflows.providers.ionq.failures import helps_to_buy_again
+from qflows.providers.ionq.options import IDEAL, SIMULATOR
 
 KEY = "qflows_key"
-IDEAL = "ideal"
+QASM3 = "ionq.qasm3.v1"
+SERVICE_VERSION = "v0.4"
 _HEADER_CAP = 30_000  # v0.3 pages say 40000 characters a metadata value; v0.4 is silent
 _MESSAGE_CAP = 2_000
 
@@ -42,14 +43,9 @@ STATUS: dict[str, Phase] = {
     "failed": Phase.FAILED,
 }
 
-# failure codes of API v0.4 after which the same circuit may succeed; the sorting is ours
-RETRYABLE = frozenset({"InternalError", "QuantumComputerError", "SystemCancel", "SimulationTimeout"})
-
-OPTIONS = frozenset({"noise_model", "debiasing", "sharpen", "memory", "dry_run", "gate_basis", "opt", "precision"})
-NOISE_MODELS = frozenset(
-    {IDEAL, "harmony", "harmony-1", "harmony-2", "aria-1", "aria-2", "forte-1", "forte-enterprise-1"}
-)
 NATIVE = frozenset({"gpi", "gpi2", "ms", "zz", "nop"})
+_FORTE_NATIVE = NATIVE - {"ms"}  # supported_native_gates; Forte Enterprise 1 refuses ms (seen 2026-08)
+_ARIA_NATIVE = NATIVE - {"zz"}
 
 # program gate → IonQ gate; "Supported gates", docs.ionq.com. `id` has no effect and is left out
 _PLAIN = {
@@ -61,7 +57,7 @@ _ROTATIONS = {"rx": "rx", "ry": "ry", "rz": "rz", "p": "rz", "u1": "rz", "rxx": 
 _CONTROLLED_X = frozenset({"cx", "ccx", "mcx"})
 BASIS = (*_PLAIN, "rx", "ry", "rz", "p", "rxx", "ryy", "rzz", "cx", "ccx", "id")
 GATES = frozenset(BASIS)
-_SILENT = frozenset({"measure"})  # every qubit is measured
+_SILENT = frozenset({"measure"})  # every qubit is measured at the end
 _SPOKEN = _PLAIN.keys() | _ROTATIONS.keys() | _CONTROLLED_X | {"id"}
 _compiling = Lock()  # passes keep state while they run
 # one job: docs.ionq.com, multi-circuit jobs (API v0.4, stored copy 2026); 413 beyond the bytes
@@ -80,26 +76,87 @@ def payload(spec: JobSpec, key: str) -> dict[str, Any]:
         "metadata": _metadata(spec, key),
     }
     body |= _circuit_part(spec)
-    if spec.device_id == "simulator":
+    if spec.device_id == SIMULATOR:
         model = str(spec.options.get("noise_model", IDEAL))
         noise: dict[str, Any] = {"model": model}
         # one seed for all circuits of a job would give equal circuits equal shots
         if model != IDEAL and len(spec.programs) == 1:
             noise["seed"] = seed_of(key) % 2**31
         body["noise"] = noise
-    settings: dict[str, Any] = {}
-    if spec.options.get("debiasing"):
-        settings["error_mitigation"] = {"debiasing": True}
-    compilation = {k: spec.options[k] for k in ("opt", "precision", "gate_basis") if k in spec.options}
-    if compilation:
-        settings["compilation"] = compilation
-    if settings:
+    if settings := _settings(spec, is_qasm3=body["type"] == QASM3):
         body["settings"] = settings
     if spec.session_id:
         body["session_id"] = spec.session_id
     if spec.options.get("dry_run"):
         body["dry_run"] = True
     return body
+
+
+def check_features(spec: JobSpec) -> None:
+    """Raises ProgramRejected for what would run as another circuit: IonQ compiles abstract gates and knows neither
+    delays, branches nor barriers; native gates are sent as they are, so that nothing is merged across theirs."""
+    # equal outcomes, whatever is compiled away
+    is_exact = spec.device_id == SIMULATOR and spec.options.get("noise_model", IDEAL) == IDEAL
+    for program in spec.programs:
+        found = program.features
+        if Feature.DELAY in found:
+            raise ProgramRejected(
+                f"{program.name}: IonQ's circuits hold no delay, and without it this would be another circuit; "
+                "choose a device that keeps delays, or remove them"
+            )
+        if Feature.FEED_FORWARD in found:
+            raise ProgramRejected(
+                f"{program.name}: IonQ runs loops and branches on no target (docs.ionq.com, OpenQASM 3); measure at "
+                "the end and post-select, or choose a device with feed-forward"
+            )
+        if is_exact:
+            continue
+        if Feature.PHYSICAL in found:
+            raise ProgramRejected(
+                f"{program.name}: IonQ places qubits itself, all of them are coupled; give the circuit as it was "
+                "before it was placed on qubits"
+            )
+        kept = found & {Feature.BARRIER, Feature.VERBATIM}
+        if kept and not any(map(_is_native, program.instructions)):
+            raise ProgramRejected(
+                f"{program.name}: IonQ compiles abstract gates as it likes, across {min(kept)}; write the circuit in "
+                "native gates (gpi, gpi2, zz), which are sent as they are, or without it"
+            )
+
+
+def _is_native(step: Instruction) -> bool:
+    return step.name in NATIVE or step.name.startswith(OPAQUE)
+
+
+def check_native(spec: JobSpec) -> None:
+    """Raises ProgramRejected for a native gate that the backend does not have."""
+    if spec.device_id == SIMULATOR:
+        return
+    is_old = spec.device_id.startswith(("qpu.aria", "qpu.harmony"))
+    there = _ARIA_NATIVE if is_old else _FORTE_NATIVE
+    for program in spec.programs:
+        used = {step.name.removeprefix(OPAQUE) for step in program.instructions if _is_native(step)}
+        if missing := used & NATIVE - there:
+            raise ProgramRejected(
+                f"{program.name}: {spec.device_id} has no native gate {min(missing)}; it has {', '.join(sorted(there))}"
+            )
+
+
+def _settings(spec: JobSpec, *, is_qasm3: bool) -> dict[str, Any]:
+    """Mitigation is always said on QPUs, because left out it is on and dear; see `options.IonQQpuOptions`."""
+    settings: dict[str, Any] = {}
+    if spec.device_id != SIMULATOR:
+        settings["error_mitigation"] = {
+            name: bool(spec.options.get(name, False)) for name in ("debiasing", "symmetry_verification")
+        }
+    names = ("opt", "precision", "gate_basis", "service_version")
+    compilation = {name: spec.options[name] for name in names if spec.options.get(name) is not None}
+    if is_qasm3:
+        # without it the service flattens register names (qiskit-ionq, change 260)
+        compilation.setdefault("service_version", SERVICE_VERSION)
+    if compilation:
+        settings["compilation"] = compilation
+    return settings
 
 
 def check_size(body: Mapping[str, Any]) -> None:
@@ -125,7 +182,7 @@ def _circuit_part(spec: JobSpec) -> dict[str, Any]:
         (program,) = spec.programs
         if program.has_mid_circuit:
             data = to_openqasm(program, STDGATES, mid_circuit=True)
-            return {"type": "ionq.qasm3.v1", "input": {"data": data}}
+            return {"type": QASM3, "input": {"data": data}}
         gateset, circuit = gates_of(program)
         return {"type": "ionq.circuit.v1", "input": {"gateset": gateset, "qubits": width, "circuit": circuit}}
     written = [gates_of(program) for program in spec.programs]
@@ -133,13 +190,18 @@ def _circuit_part(spec: JobSpec) -> dict[str, Any]:
     if len(gatesets) > 1:
         raise ProgramRejected("one multi-circuit job cannot mix native and abstract gates; submit them separately")
     circuits = [
-        {"name": program.name[:64], "qubits": program.n_qubits, "circuit": circuit}
-        for program, (_, circuit) in zip(spec.programs, written, strict=True)
+        {"name": circuit_name(place, program), "qubits": program.n_qubits, "circuit": circuit}
+        for place, (program, (_, circuit)) in enumerate(zip(spec.programs, written, strict=True))
     ]
     return {
         "type": "ionq.multi-circuit.v1",
         "input": {"gateset": gatesets.pop(), "qubits": width, "circuits": circuits},
     }
+
+
+def circuit_name(place: int, program: Program) -> str:
+    """The name of a circuit in a job of several: unique, because the order of child jobs is not promised."""
+    return f"{place:04d} {program.name}"[:64]
 
 
 @lru_cache(maxsize=1024)
@@ -152,20 +214,34 @@ def gates_of(program: Program) -> tuple[str, tuple[Mapping[str, Any], ...]]:
         raise ProgramRejected(
             f"{program.name}: IonQ runs mid-circuit measurement and reset as a job of its own; submit it alone"
         )
-    if Feature.DELAY in program.features:
-        raise ProgramRejected(f"{program.name}: IonQ has no delay, and without it this would be another circuit")
     program = plain(program)  # the JSON has no barriers, and every qubit starts in |0>
     steps = [s for s in program.instructions if s.name not in _SILENT]
-    opaque = [s.name.startswith("opaque:") or s.name in NATIVE for s in steps]
-    if any(opaque):
-        if not all(opaque):
+    is_native = [_is_native(s) for s in steps]
+    if any(is_native):
+        if not all(is_native):
             raise ProgramRejected(f"{program.name}: native and abstract gates cannot be mixed in one IonQ circuit")
-        return "native", tuple(_native(s.name.removeprefix("opaque:"), s.params, s.qubits) for s in steps)
+        return "native", tuple(_native(s.name.removeprefix(OPAQUE), s.params, s.qubits) for s in steps)
     if any(s.name not in _SPOKEN for s in steps):
         with _compiling:
             compiled = _compiler().run(program.circuit())
         steps = [s for s in to_program(compiled).instructions if s.name not in _SILENT]
     return "qis", tuple(gate for s in steps for gate in _abstract(s.name, s.params, s.qubits))
+
+
+def billed_gates(programs: Sequence[Program]) -> tuple[int, int]:
+    """Gates on one qubit and on two as IonQ counts them: a gate with more qubits N is 6(N - 2) on two (prices of IonQ
+    on Azure, 2026-04). Mid-circuit circuits are counted as they were written."""
+    one = two = 0
+    for program in programs:
+        if program.has_mid_circuit:
+            one += sum(len(step.qubits) == 1 for step in program.instructions if step.name not in NOT_GATES)
+            two += program.n_two_qubit
+            continue
+        for gate in gates_of(program)[1]:
+            width = len(gate.get("targets", ())) + len(gate.get("controls", ())) or 1
+            one += width == 1
+            two += 1 if width == 2 else 6 * (width - 2) if width > 2 else 0
+    return one, two
 
 
 @lru_cache(maxsize=1)
@@ -250,7 +326,7 @@ def observation(job: Mapping[str, Any]) -> Observation:
         queue_note=f"predicted wait {wait_ms / 1000:.0f} s" if waiting and wait_ms is not None else None,
         error_code=code,
         error_message=failure_text(failure) if failure else None,
-        is_retryable=code in RETRYABLE,
+        is_retryable=helps_to_buy_again(code),
     )
 
 
@@ -271,95 +347,3 @@ def moment(text: Any) -> datetime | None:
     except ValueError:
         return None
     return found.replace(tzinfo=UTC) if found is not None and found.tzinfo is None else found
-
-
-def item_result(
-    program: Program,
-    states: Any,
-    *,
-    spec: JobSpec,
-    seed: int,
-    is_exact: bool,
-    memory: Any = None,
-) -> ItemResult:
-    """Counts from a probabilities body `{"<decimal state>": p}`; qubit 0 is the least significant bit.
-
-    Exact probabilities (ideal simulator) are sampled here with `seed`; measured ones become counts by the largest
-    remainder, so that they sum to the shots. Qubits that other circuits of the job have and this one has not may have
-    been measured, and misread. Raises Unreadable unless they are probabilities that sum to 1.
-    """
-    layout, shots = readout(program), spec.shots
-    width = max(one.n_qubits for one in spec.programs)
-    weights = _probabilities(states, width)
-    probabilities = merge(weights, layout.from_qubits)
-    if memory is not None:
-        if not isinstance(memory, list):
-            raise Unreadable(f"ionq: expected a list of shots, got {str(memory)[:200]!r}", provider="ionq")
-        rows = tuple(layout.from_qubits(_state(value, width)) for value in memory)
-        check_total(Counter(rows), shots, "ionq")
-        return ItemResult(counts=_tally(rows), probabilities=probabilities, memory=rows)
-    if shots is None:
-        return ItemResult(probabilities=probabilities)
-    if is_exact:
-        counts, drawn = sample(probabilities, shots, seed)
-        return ItemResult(counts=counts, probabilities=probabilities, memory=drawn)
-    return ItemResult(counts=_apportion(probabilities, shots), probabilities=probabilities)
-
-
-def register_shots(program: Program, body: Any, *, shots: int | None) -> ItemResult:
-    """Shot-by-shot results of an OpenQASM 3 job: `{"shots": [{"registers": {"b": [bit 0, bit 1, ...]}}]}`."""
-    layout = readout(program)
-    try:
-        rows = [shot["registers"]["b"] for shot in body["shots"]]
-        if any(len(row) != program.n_clbits or set(row) - {0, 1} for row in rows):
-            raise ValueError(f"a shot is not {program.n_clbits} bits")
-        words = tuple(layout.from_clbits(sum(bit << k for k, bit in enumerate(row))) for row in rows)
-    except (TypeError, KeyError, ValueError) as error:
-        raise Unreadable(f"ionq: shots are not in the documented shape: {error!r}", provider="ionq") from error
-    check_total(Counter(words), shots, "ionq")
-    return ItemResult(counts=_tally(words), memory=words)
-
-
-def child_failure(job: Mapping[str, Any]) -> ItemResult:
-    """One circuit of a multi-circuit job that has no counts."""
-    failure = mapping(job.get("failure"))
-    code = failure.get("code")
-    text = failure_text(failure) if failure else f"the circuit is {job.get('status')}"
-    return ItemResult(error=ItemError(str(code) if code else str(job.get("status")), text))
-
-
-def _probabilities(states: Any, n_qubits: int) -> dict[int, float]:
-    if not isinstance(states, dict) or not states:
-        raise Unreadable(f"ionq: expected probabilities by state, got {str(states)[:200]!r}", provider="ionq")
-    weights = {_state(key, n_qubits): _weight(p) for key, p in states.items()}
-    total = math.fsum(weights.values())
-    if abs(total - 1) > 1e-6:
-        raise Unreadable(f"ionq: probabilities sum to {total}, not to 1", provider="ionq")
-    return weights
-
-
-def _weight(value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1 + 1e-6:
-        raise Unreadable(f"ionq: {value!r} is not a probability", provider="ionq")
-    return float(value)
-
-
-def _state(value: Any, n_qubits: int) -> int:
-    text = str(value)
-    # ASCII only: int() reads the digits of every script
-    if not (text.isascii() and text.isdecimal()) or int(text) >> n_qubits:
-        raise Unreadable(f"ionq: {text[:40]!r} is not a state of {n_qubits} qubits", provider="ionq")
-    return int(text)
-
-
-def _apportion(probabilities: Mapping[str, float], shots: int) -> Counts:
-    floors = {key: math.floor(p * shots + 1e-9) for key, p in probabilities.items()}
-    missing = shots - sum(floors.values())
-    by_remainder: Callable[[str], tuple[float, str]] = lambda key: (floors[key] - probabilities[key] * shots, key)  # noqa: E731
-    for key in sorted(probabilities, key=by_remainder)[: max(missing, 0)]:
-        floors[key] += 1
-    return Counts({key: n for key, n in sorted(floors.items()) if n})
-
-
-def _tally(rows: Sequence[str]) -> Counts:
-    return Counts(sorted(Counter(rows).items()))

@@ -10,7 +10,7 @@ from starlette.responses import JSONResponse, Response
 
 from qflows.sandbox.errors import Refusal
 from qflows.sandbox.faults import Fault
-from qflows.sandbox.ionq import catalog, render
+from qflows.sandbox.ionq import account, catalog, render
 from qflows.sandbox.ionq.jobs import Jobs, client_key
 from qflows.sandbox.ionq.sessions import Sessions
 from qflows.sandbox.jobs import Job, Outcome
@@ -19,7 +19,10 @@ from qflows.sandbox.world import World
 
 # Each is a point that no document of IonQ settles (or that differs between its documents and its clients).
 SWITCHES = (
-    Switch("result_profile", "both", "urls for qiskit-ionq, formats as described, or both", ("both", "spec", "legacy")),
+    Switch(
+        "result_profile", "both", "urls for qiskit-ionq, formats as described, both, or formats of version 2 alone",
+        ("both", "spec", "legacy", "v2"),
+    ),
     Switch(
         "partial_failure",
         "parent_failed",
@@ -33,22 +36,94 @@ SWITCHES = (
     Switch("unknown_status_filter", "refuse", "status=queued and the like", ("refuse", "empty")),
     Switch("child_metadata", "null", "metadata of a child", ("null", "copy")),
     Switch("cancel_children", True, "cancelling a parent cancels its unfinished children; False: parents ignore it"),
+    Switch(
+        "cancel_finished", "canceled", "cancelling a completed job: its status turns, or nothing happens",
+        ("canceled", "keep"), "cirq-ionq 1.7.0 guards against the turn; the description calls it a no-op",
+    ),
+    Switch(
+        "children_order", "input", "order of child_job_ids", ("input", "reversed"),
+        "docs: input order; API v0.4 description: not promised",
+    ),
     Switch("cancel_running", "cancel", "cancelling a job that runs", ("cancel", "ignore")),
     Switch("session_ended_status", 400, "status code for a job that joins an ended or exhausted session"),
     Switch("session_limit", "refuse", "limit of a session reached: refuse the next job, or end it", ("refuse", "end")),
-    Switch("session_end_jobs", "keep", "open jobs when a session ends", ("keep", "cancel")),
+    Switch(
+        "session_end_jobs", "cancel", "open jobs when a session ends", ("cancel", "keep"),
+        "flux-quantum, what IonQ has told them: ending a session cancels its queued jobs",
+    ),
+    Switch(
+        "session_capacity", 0, "open sessions at once, 409 above; 0: no limit",
+        source="flux-quantum: 409 when capacity is full; the number is not known",
+    ),
     Switch("metadata_values", "refuse", "metadata values that are not text", ("refuse", "accept")),
     Switch("metadata_limits", "none", "v0.4 gives none; v0.3 pages: 10 keys, 40 characters, 40000", ("none", "v0.3")),
     Switch("strict_input", False, "refuse members the description does not list (qiskit-ionq 1.1.1 sends some)"),
     Switch("z_rotation", "phase", "z with rotation: diag(1, e^ir), rz, or plain z", ("phase", "rz", "ignore")),
     Switch("pauliexp_last_is_first_target", True, "order of the characters of a pauliexp term"),
-    Switch("v2_bitstring_order", "qubit0_right", "order inside v2 bitstrings", ("qubit0_right", "qubit0_left")),
+    Switch(
+        "v2_bitstring_order", "qubit0_left", "order inside v2 bitstrings", ("qubit0_left", "qubit0_right"),
+        'docs.ionq.com, API v0.4, OpenQASM 3: x q[0] on three qubits is "100"',
+    ),
     Switch("qasm3_ideal_shots", False, "shots of OpenQASM 3 jobs on the ideal simulator"),
+    Switch(
+        "debiasing_default", "on", "debiasing where it is left out, abstract circuits of 500 shots or more on QPUs",
+        ("on", "off"), "docs, and dry-run quotes of a paying account, 2026-08: 168.20 USD instead of 25.79",
+    ),
+    Switch(
+        "qpu_mid_circuit", False, "QPUs take mid-circuit measurement; without it the job fails, unbilled",
+        source="simulator only as of 2026-07; IonQ says that QPUs are being rolled out",
+    ),
+    Switch(
+        "unpinned_service", "flatten", "registers of OpenQASM 3 jobs that do not pin the compiler service to v0.4",
+        ("flatten", "named"), "qiskit-ionq, change 260",
+    ),
+    Switch(
+        "leaked_share", 0.05, "surplus shots with leakage_bits of mid-circuit jobs on QPUs, per shot asked for",
+        source="qiskit-ionq, 2026-07: its tests name a surplus of about 5 %",
+    ),
+    Switch(
+        "probability_digits", 0, "digits after the point of probabilities; 0: all",
+        source="how IonQ rounds is not documented; sums that miss 1 were seen elsewhere",
+    ),
+    Switch(
+        "sparse_completed", False, "completed jobs show null times and empty stats, output and settings",
+        source="IonQ's provider contract, 2026-09-09, allows it",
+    ),
+    Switch(
+        "target_member", "simulator", "POST with `target` in place of `backend`: runs on the simulator, or refused",
+        ("simulator", "refuse"), "live log of a paying account, 2026-07",
+    ),
+    Switch(
+        "accounts", "per_key", "each key (to its first dot) has its own project, or all keys share one",
+        ("per_key", "shared"), "keys belong to projects; a project sees its own jobs",
+    ),
+    Switch("known_keys", "", "keys that are let in, comma-separated; empty: all", source="rehearsal: a mistyped key"),
+    Switch("unavailable", "", "backends that are unavailable, comma-separated", source="status word of /backends"),
+    Switch(
+        "unavailable_submit", "accept", "a job for an unavailable backend: accepted, or 503", ("accept", "refuse"),
+        "not documented",
+    ),
+    Switch(
+        "quota_usd", 0.0, "budget of the project: a job above it fails with QuotaExhaustedError; 0: none",
+        source="docs, billing: a job fails if the project's budget lacks",
+    ),
+    Switch(
+        "estimate_shape", "rate_card", "rates in an estimate", ("rate_card", "rate_information"),
+        "both shapes were seen",
+    ),
+    Switch(
+        "estimate_status", 200, "401: this key's role may not ask for estimates", (200, 401),
+        "live log of a paying account: 401 for the role `user` of some organisations",
+    ),
+    Switch(
+        "qpu_max_shots", catalog.MAX_SHOTS, "most shots on a QPU",
+        source="API description: 1,000,000; qiskit-ionq 1.1.1 declares 10,000",
+    ),
     Switch("qpu_noise", True, "QPUs err like the noise model of their name; False: exact circuits, still sampled"),
     Switch("qpu_qubits", 36, "width of the QPUs"),
     Switch("max_active_qubits", 20, "wider circuits fail with NotEnoughQubits (a limit of the sandbox, not of IonQ)"),
     Switch("requests_per_s", 0.0, "rate limit over all authorised calls, 429 above; 0: none (IonQ's is unknown)"),
-)
+)  # fmt: skip
 
 
 class IonQ(Vendor):
@@ -91,10 +166,8 @@ class IonQ(Vendor):
         return render.error(refusal)
 
     def authorise(self, call: Call) -> None:
-        """`Authorization: apiKey <anything>`, and the rate limit if one is switched on."""
-        scheme, _, token = call.headers.get("authorization", "").partition(" ")
-        if scheme != "apiKey" or not token.strip():
-            raise Refusal(401, "give an API key: Authorization: apiKey <key>")
+        """`Authorization: apiKey <key>`, and the rate limit if one is switched on."""
+        account.authorise(call)
         rate = float(call.switch("requests_per_s"))
         if rate <= 0:
             return
@@ -122,18 +195,21 @@ class IonQ(Vendor):
     async def whoami(self, call: Call) -> Response:
         """The key's identity."""
         return JSONResponse(
-            {"key_id": self.identity["key_id"], "key_name": "sandbox", "project_id": self.identity["project_id"]}
+            {"key_id": self.identity["key_id"], "key_name": "sandbox", "project_id": account.project_id(call)}
         )
 
     def _backend(self, call: Call, name: str) -> dict[str, Any]:
-        found = catalog.backend(name, call.switch("qpu_qubits"))
+        away = frozenset(str(call.switch("unavailable")).split(","))
+        found = catalog.backend(name, call.switch("qpu_qubits"), unavailable=away)
         if found is None:
             raise Refusal(404, f"no backend {name}")
         return found
 
     async def backends(self, call: Call) -> Response:
         """All backends."""
-        return JSONResponse([self._backend(call, name) for name in (catalog.SIMULATOR, *catalog.QPUS)])
+        return JSONResponse(
+            [self._backend(call, name) for name in (catalog.SIMULATOR, *catalog.QPUS, *catalog.RETIRED)]
+        )
 
     async def backend(self, call: Call) -> Response:
         """One backend."""
@@ -142,7 +218,7 @@ class IonQ(Vendor):
     async def characterizations(self, call: Call) -> Response:
         """Calibration records; none for a simulator."""
         name = self._backend(call, call.params["backend"])["backend"]
-        found = [catalog.characterization(name, call.switch("qpu_qubits"))] if name != catalog.SIMULATOR else []
+        found = [catalog.characterization(name, call.switch("qpu_qubits"))] if name in catalog.QPUS else []
         shown = None if not found and call.switch("no_characterizations") == "null" else found
         limit = call.query.get("limit", "10")
         if not limit.isdecimal() or not 1 <= int(limit) <= 10:
@@ -152,6 +228,6 @@ class IonQ(Vendor):
     async def characterization(self, call: Call) -> Response:
         """One calibration record."""
         name = self._backend(call, call.params["backend"])["backend"]
-        if name == catalog.SIMULATOR or call.params["cid"] != catalog.characterization_id(name):
+        if name not in catalog.QPUS or call.params["cid"] != catalog.characterization_id(name):
             raise Refusal(404, "no such characterization")
         return JSONResponse(catalog.characterization(name, call.switch("qpu_qubits")))

@@ -7,10 +7,15 @@ from typing import Any
 
 SIMULATOR = "simulator"
 QPUS = ("qpu.forte-1", "qpu.forte-enterprise-1")
+# still listed live on 2026-07-26, with their widths
+RETIRED = {"qpu.aria-1": 25, "qpu.aria-2": 25, "qpu.harmony": 11}
 SIMULATOR_QUBITS = 29
 MAX_SHOTS = 1_000_000
-# qiskit-ionq 1.1.1 declares it for QPUs
-MAX_QPU_SHOTS = 10_000
+NATIVE_OF_QPUS = ("gpi", "gpi2", "zz")
+# Rate card of a direct account, 2026; the quotes of 2026-08 follow from it: 8 qubits, 128 gates on one qubit and 32 on
+# two cost 25.79 USD to 400 shots, 168.20 from 500 to 2000 with debiasing, 284.32 for 5000, 568.64 for 10000.
+USD_PER_1Q_SHOT, USD_PER_2Q_SHOT = 0.000164, 0.001121
+MIN_USD, MIN_USD_DEBIASED = 25.79, 168.20
 
 # Order of magnitude of the fidelities IonQ has published for each generation; used as depolarising and readout rates.
 # They make results look like a device of that generation, and are no model of it.
@@ -45,12 +50,12 @@ def width(backend: str, qpu_qubits: int) -> int:
     return SIMULATOR_QUBITS if backend == SIMULATOR else qpu_qubits
 
 
-def backend(name: str, qpu_qubits: int) -> dict[str, Any] | None:
+def backend(name: str, qpu_qubits: int, *, unavailable: frozenset[str] = frozenset()) -> dict[str, Any] | None:
     """The entry of a backend, or None."""
     common = {
         "backend": name,
-        "status": "available",
-        "qubits": width(name, qpu_qubits),
+        "status": "retired" if name in RETIRED else "unavailable" if name in unavailable else "available",
+        "qubits": RETIRED.get(name) or width(name, qpu_qubits),
         "last_updated": UPDATED,
         "degraded": False,
         "location": "loopback",
@@ -65,12 +70,19 @@ def backend(name: str, qpu_qubits: int) -> dict[str, Any] | None:
             "supported_native_gates": ["gpi", "gpi2", "ms", "zz"],
             "supported_error_mitigations": [],
         }
+    if name in RETIRED:
+        return common | {
+            "average_queue_time": 0,
+            "kw": 0.0,
+            "supported_native_gates": ["gpi", "gpi2", "ms"],
+            "supported_error_mitigations": [],
+        }
     if name in QPUS:
         return common | {
             "average_queue_time": QUEUE_MS,
             "characterization_id": characterization_id(name),
             "kw": 1.0,
-            "supported_native_gates": ["gpi", "gpi2", "zz"],
+            "supported_native_gates": list(NATIVE_OF_QPUS),
             "supported_error_mitigations": ["debiasing"],
         }
     return None
@@ -95,18 +107,29 @@ def characterization(name: str, qpu_qubits: int) -> dict[str, Any]:
 
 
 def gate_counts(circuits: list[list[dict[str, Any]]]) -> dict[str, int]:
-    """How many gates act on one qubit and on more."""
-    more = sum(1 for circuit in circuits for gate in circuit if _is_wide(gate))
-    return {"1q": sum(map(len, circuits)) - more, "2q": more}
+    """Gates on one qubit and on two, as billed: one on N > 2 qubits counts 6(N - 2) on two (IonQ on Azure, 2026-04)."""
+    one = two = 0
+    for circuit in circuits:
+        for gate in circuit:
+            width = _width(gate)
+            one += width == 1
+            two += 1 if width == 2 else 6 * (width - 2) if width > 2 else 0
+    return {"1q": one, "2q": two}
 
 
-def _is_wide(gate: dict[str, Any]) -> bool:
-    return bool(gate.get("controls") or "control" in gate) or gate["gate"] in WIDE_GATES
+def _width(gate: dict[str, Any]) -> int:
+    def count(name: str) -> int:
+        value = gate.get(name + "s", gate.get(name))
+        return len(value) if isinstance(value, list) else value is not None
+
+    controls = count("control")
+    # several targets on a one-qubit gate: it applies to each, and is counted once here
+    return controls + max(2 if gate["gate"] in WIDE_GATES else 1, count("target") if gate["gate"] == "pauliexp" else 0)
 
 
 def price_usd(backend: str, counts: dict[str, int], shots: int, *, is_mitigated: bool) -> float:
-    """Invented tariff, in USD: per gate and shot with a minimum. Only its being positive and additive is to be used."""
+    """Price of a job of the gate model, in USD: per gate and shot, with a minimum for the job."""
     if backend == SIMULATOR:
         return 0.0
-    minimum = 100.0 if is_mitigated else 10.0
-    return round(max(minimum, shots * (0.0002 * counts["1q"] + 0.001 * counts["2q"])), 4)
+    minimum = MIN_USD_DEBIASED if is_mitigated else MIN_USD
+    return round(max(minimum, shots * (USD_PER_1Q_SHOT * counts["1q"] + USD_PER_2Q_SHOT * counts["2q"])), 2)

@@ -39,6 +39,8 @@ def run_qasm3(payload: dict[str, Any]) -> dict[str, Any]:
     Returns `registers` [[name, size]...] and `outcomes`: histogram over all classical bits, decimal, first bit lowest.
     """
     circuit = _parse(payload["data"])
+    if not payload.get("mid_circuit", True) and _is_early(circuit):
+        raise WorkError("PreflightError", "mid-circuit measurement and reset are not supported on this target")
     if not circuit.clbits:
         circuit.measure_all()
     registers = [[register.name, register.size] for register in circuit.cregs]
@@ -61,6 +63,19 @@ def _parse(text: str) -> QuantumCircuit:
         # "Control flow is not supported server-side" (qiskit-ionq 1.1.1 source)
         raise WorkError("UnsupportedGate", "control flow is not supported")
     return circuit
+
+
+def _is_early(circuit: QuantumCircuit) -> bool:
+    """A reset, or anything on a qubit after its measurement."""
+    measured: set[Any] = set()
+    for instruction in circuit.data:
+        if not _acts(instruction):
+            continue
+        if instruction.operation.name == "reset" or measured.intersection(instruction.qubits):
+            return True
+        if instruction.operation.name == "measure":
+            measured.update(instruction.qubits)
+    return False
 
 
 def _compacted(circuit: QuantumCircuit, limit: int) -> QuantumCircuit:

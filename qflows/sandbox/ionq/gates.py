@@ -46,9 +46,16 @@ ROTATIONS = {"rx": "X", "ry": "Y", "rz": "Z", "xx": "XX", "yy": "YY", "zz": "ZZ"
 class Dialect:
     """The points the documentation leaves open, as the sandbox's switches have them."""
 
-    def __init__(self, *, z_rotation: str = "phase", pauliexp_last_is_first_target: bool = True) -> None:
+    def __init__(
+        self,
+        *,
+        z_rotation: str = "phase",
+        pauliexp_last_is_first_target: bool = True,
+        native: Sequence[str] | None = None,
+    ) -> None:
         self.z_rotation = z_rotation
         self.pauliexp_last_is_first_target = pauliexp_last_is_first_target
+        self.native = native  # None: all
 
 
 def lower(circuit: Sequence[Mapping[str, Any]], gateset: str, width: int, dialect: Dialect) -> list[Op]:
@@ -183,7 +190,7 @@ def _native(gate: Mapping[str, Any], dialect: Dialect) -> Iterator[Op]:
     name = gate["gate"]
     if name == "nop":
         return
-    if name not in _NATIVE:
+    if name not in _NATIVE or (dialect.native is not None and name not in dialect.native):
         raise WorkError("UnsupportedGate", f"gate {name} is not in the native gate set")
     width, matrix = _NATIVE[name]
     targets = operands(gate, "target")

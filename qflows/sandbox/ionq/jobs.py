@@ -11,7 +11,7 @@ from typing import Any
 from starlette.responses import JSONResponse, Response
 
 from qflows.sandbox.errors import Refusal
-from qflows.sandbox.ionq import catalog, render, submission
+from qflows.sandbox.ionq import account, catalog, render, submission
 from qflows.sandbox.ionq.sessions import Sessions
 from qflows.sandbox.ionq.submission import Circuit, Submission
 from qflows.sandbox.jobs import Job, Work
@@ -67,39 +67,74 @@ class Jobs:
         if wanted.session_id is not None:
             self._sessions.check(call, wanted.session_id, wanted.backend)
         cost = catalog.price_usd(wanted.backend, wanted.gate_counts, wanted.shots, is_mitigated=wanted.is_mitigated)
+        if (
+            wanted.backend in str(call.switch("unavailable")).split(",")
+            and call.switch("unavailable_submit") == "refuse"
+        ):
+            raise Refusal(503, "backend unavailable")
         key = client_key(document)
+        failure = self._over_quota(call, wanted, cost)
         if wanted.type == submission.MULTI:
-            job = self._accept_multi(call, wanted, document, cost, key)
+            job = self._accept_multi(call, wanted, document, cost, key, failure)
         else:
             circuit = wanted.circuits[0] if wanted.circuits else None
             new = self._new(call, wanted, circuit, cost)
-            new.request, new.key = document, key
+            new.request, new.key, new.injected = document, key, failure
             job = call.accept(new)
         if wanted.session_id is not None:
             self._sessions.join(call, wanted.session_id, job, cost)
         return JSONResponse({"id": job.id, "status": "submitted", "session_id": wanted.session_id}, 201)
 
-    def _accept_multi(self, call: Call, wanted: Submission, document: Any, cost: float, key: str | None) -> Job:
+    def _over_quota(self, call: Call, wanted: Submission, cost: float) -> dict[str, Any] | None:
+        """How a job above the project's budget fails, as `Job.injected`; None for one within it."""
+        quota = float(call.switch("quota_usd"))
+        if quota <= 0 or wanted.dry_run:
+            return None
+        mine = account.project_id(call)
+        spent = sum(
+            other.facts["cost_usd"]
+            for other in call.world.jobs.all("ionq")
+            if other.parent_id is None
+            and other.facts["owner"] == mine
+            and other.outcome not in ("failed", "cancelled")
+            and not other.injected
+        )
+        if spent + cost <= quota:
+            return None
+        return {"code": "QuotaExhaustedError", "message": "the project's budget does not cover it", "children": None}
+
+    def _accept_multi(
+        self,
+        call: Call,
+        wanted: Submission,
+        document: Any,
+        cost: float,
+        key: str | None,
+        failure: dict[str, Any] | None,
+    ) -> Job:
         parent_id = str(uuid.uuid4())
         children = [self._new(call, wanted, circuit, cost / len(wanted.circuits)) for circuit in wanted.circuits]
         for child in children:
-            child.parent_id = parent_id
+            child.parent_id, child.injected = parent_id, failure
             child.facts["type"] = submission.SINGLE
             child.facts["metadata"] = wanted.metadata if call.switch("child_metadata") == "copy" else None
             call.world.accept(child, route=call.route)
-        parent = call.new_job(parent_id, request=document, key=key, child_ids=[child.id for child in children])
-        parent.facts = self._facts(wanted, wanted.circuits, cost) | {"name": wanted.name}
+        child_ids = [child.id for child in children]
+        parent = call.new_job(parent_id, request=document, key=key, child_ids=child_ids, injected=failure)
+        parent.facts = self._facts(call, wanted, wanted.circuits, cost) | {"name": wanted.name}
+        if call.switch("children_order") == "reversed":
+            parent.facts["children_reversed"] = True
         return call.accept(parent)
 
     def _new(self, call: Call, wanted: Submission, circuit: Circuit | None, cost: float) -> Job:
         job = call.new_job(str(uuid.uuid4()))
-        job.facts = self._facts(wanted, [circuit] if circuit else [], cost)
+        job.facts = self._facts(call, wanted, [circuit] if circuit else [], cost)
         if circuit is not None and circuit.name is not None:
             job.facts["name"] = circuit.name
         job.work = self._work(call, wanted, circuit, job)
         return job
 
-    def _facts(self, wanted: Submission, circuits: list[Circuit], cost: float) -> dict[str, Any]:
+    def _facts(self, call: Call, wanted: Submission, circuits: list[Circuit], cost: float) -> dict[str, Any]:
         """What the API shows of a job, apart from its state."""
         counts = catalog.gate_counts([circuit.gates for circuit in circuits])
         qubits = max((circuit.qubits for circuit in circuits), default=wanted.qubits)
@@ -108,13 +143,17 @@ class Jobs:
             "backend": wanted.backend,
             "dry_run": wanted.dry_run,
             "submitter_id": self._identity["submitter_id"],
-            "project_id": self._identity["project_id"],
+            "project_id": account.project_id(call),
+            "owner": account.project_id(call),
             "session_id": wanted.session_id,
             "metadata": wanted.metadata,
             "name": wanted.name,
             "shots": wanted.shots,
             "noise_model": wanted.noise_model,
             "is_sampled": wanted.backend != catalog.SIMULATOR or wanted.noise_model != "ideal",
+            "is_mitigated": wanted.is_mitigated,
+            "keeps_registers": submission.is_pinned(wanted.settings) or call.switch("unpinned_service") == "named",
+            "leaked": round(wanted.shots * float(call.switch("leaked_share"))),
             "settings": wanted.settings,
             "stats": {"qubits": qubits, "circuits": max(1, len(circuits)), "gate_counts": counts},
             "predicted_ms": 10 + sum(counts.values()),
@@ -134,10 +173,12 @@ class Jobs:
             "dry_run": wanted.dry_run,
         }
         if circuit is None:
-            return Work(OPENQASM, common | {"data": wanted.qasm3})
+            takes_early = wanted.backend == catalog.SIMULATOR or call.switch("qpu_mid_circuit")
+            return Work(OPENQASM, common | {"data": wanted.qasm3, "mid_circuit": takes_early})
         dialect = {
             "z_rotation": call.switch("z_rotation"),
             "pauliexp_last_is_first_target": call.switch("pauliexp_last_is_first_target"),
+            "native": None if wanted.backend == catalog.SIMULATOR else list(catalog.NATIVE_OF_QPUS),
         }
         return Work(
             JSON_GATES,
@@ -155,9 +196,14 @@ class Jobs:
 
     def _find(self, call: Call, job_id: str | None = None) -> Job:
         job = call.world.jobs.get(job_id or call.params["job_id"])
-        if job is None or job.deleted or job.vendor != "ionq":
+        is_there = job is not None and not job.deleted and job.vendor == "ionq"
+        if job is None or not is_there or not self._is_mine(call, job):
             raise Refusal(404, "no such job")
         return job
+
+    def _is_mine(self, call: Call, job: Job) -> bool:
+        """Jobs of the key's project, and those moved into another from it: where those go is not emulated."""
+        return call.switch("accounts") == "shared" or job.facts.get("owner") == account.project_id(call)
 
     async def get(self, call: Call) -> Response:
         """The full job."""
@@ -219,7 +265,8 @@ class Jobs:
         for job in pool:
             facts = job.facts
             if (
-                (shows_children or job.parent_id is None)
+                self._is_mine(call, job)
+                and (shows_children or job.parent_id is None)
                 and parent in (None, job.parent_id)
                 and (not targets or facts["backend"] in targets)
                 and query.get("session_id") in (None, facts["session_id"])
@@ -237,11 +284,14 @@ class Jobs:
         return job
 
     async def probabilities(self, call: Call) -> Response:
-        """Probabilities of a completed single-circuit job. `sharpen` and `aggregation` change nothing."""
+        """Probabilities of a completed single-circuit job. `sharpen=true` and `aggregation=voting` show the plurality
+        vote of a debiased job's variants."""
         job = await self._completed(call)
         if job.child_ids:
             raise Refusal(404, "a multi-circuit job has aggregated probabilities")
-        return JSONResponse(render.probabilities(job))
+        is_vote = call.query.get("sharpen") == "true" or call.query.get("aggregation") == "voting"
+        view = render.voted if is_vote and job.facts["is_mitigated"] else render.probabilities
+        return JSONResponse(render.rounded(call, view(job)))
 
     async def aggregated(self, call: Call) -> Response:
         """Probabilities of a completed multi-circuit job, by child id."""
@@ -269,6 +319,10 @@ class Jobs:
 
     async def _cancel(self, call: Call, job: Job) -> None:
         await call.world.observe([job])
+        if job.outcome == "done" and call.switch("cancel_finished") == "canceled":
+            job.outcome, job.facts["is_charged"] = "cancelled", True
+            call.world.remember(job)
+            return
         if call.world.phase(job) == "running" and call.switch("cancel_running") == "ignore":
             return
         if call.switch("cancel_children") or not job.child_ids:
@@ -326,6 +380,8 @@ class Jobs:
 
     async def estimate(self, call: Call) -> Response:
         """A prediction of cost (USD) and times (ms). Defaults of the query: 25 qubits, 1000 shots."""
+        if call.switch("estimate_status") == 401:
+            raise Refusal(401, "your role may not do this")
         query = call.query
         backend = query.get("backend", "")
         if backend != catalog.SIMULATOR and backend not in catalog.QPUS:
@@ -342,24 +398,32 @@ class Jobs:
             "estimate_context": {"backend": backend, "organization": None, "project": None},
             "estimated_at": render.moment(call.world.clock.now()),
             "estimated_unit": "usd",
-            "rate_card": {"id": "sandbox", "rates": []},
+            **self._rates(call, is_mitigated=is_mitigated),
             "estimated_total_cost": catalog.price_usd(backend, counts, numbers["shots"], is_mitigated=is_mitigated),
             "estimated_execution_time": 10 + sum(counts.values()),
             "current_predicted_queue_time": 0 if backend == catalog.SIMULATOR else catalog.QUEUE_MS,
         }
         return JSONResponse(body)
 
+    def _rates(self, call: Call, *, is_mitigated: bool) -> dict[str, Any]:
+        minimum = catalog.MIN_USD_DEBIASED if is_mitigated else catalog.MIN_USD
+        rates = {"cost_1q_gate": catalog.USD_PER_1Q_SHOT, "cost_2q_gate": catalog.USD_PER_2Q_SHOT}
+        if call.switch("estimate_shape") == "rate_information":
+            return {"rate_information": {**rates, "job_cost_minimum": minimum}}
+        return {"rate_card": {"id": "sandbox", "rates": [{"unit": "gates", **rates, "job_cost_minimum": minimum}]}}
+
     async def cost(self, call: Call) -> Response:
-        """What a job cost; `estimated_cost` is left out for free targets."""
+        """What a job cost. The simulator shows neither price; 404 while none exists."""
         job = self._find(call)
         await call.world.observe([job])
+        if job.facts["backend"] == catalog.SIMULATOR:
+            return JSONResponse({"dry_run": False})
+        if not job.is_terminal:
+            raise Refusal(404, "the job has no cost yet")
         price = {"value": job.facts["cost_usd"], "unit": "usd"}
-        is_charged = job.outcome == "done" and not job.facts["dry_run"]
+        is_charged = (job.outcome == "done" and not job.facts["dry_run"]) or job.facts.get("is_charged", False)
         charged = price if is_charged else price | {"value": 0.0}
-        body: dict[str, Any] = {"dry_run": job.facts["dry_run"], "cost": charged}
-        if job.facts["backend"] != catalog.SIMULATOR:
-            body["estimated_cost"] = price
-        return JSONResponse(body)
+        return JSONResponse({"dry_run": job.facts["dry_run"], "cost": charged, "estimated_cost": price})
 
 
 def client_key(document: Any) -> str | None:

@@ -60,7 +60,8 @@ def status(call: Call, job: Job) -> str:
 
 def job(call: Call, job: Job) -> dict[str, Any]:
     """The full job object."""
-    return base_job(call, job) | {"child_job_ids": job.child_ids or None}
+    children = job.child_ids[::-1] if job.facts.get("children_reversed") else job.child_ids
+    return base_job(call, job) | {"child_job_ids": children or None}
 
 
 def base_job(call: Call, job: Job) -> dict[str, Any]:
@@ -98,6 +99,12 @@ def base_job(call: Call, job: Job) -> dict[str, Any]:
     }
     if backend == catalog.SIMULATOR:
         body["noise"] = {"model": facts["noise_model"]}
+        if not facts["is_sampled"]:
+            del body["shots"]  # "no shots for the ideal simulator" (IonQ's provider contract, 2026-09-09)
+    if phase == "done" and call.switch("sparse_completed"):
+        empty: dict[str, Any] = dict.fromkeys(("started_at", "completed_at", "predicted_wait_time_ms"))
+        empty |= {"predicted_execution_duration_ms": None, "execution_duration_ms": 0}
+        body |= empty | {name: {} for name in ("stats", "output", "settings")}
     return body
 
 
@@ -119,7 +126,9 @@ def results(call: Call, job: Job) -> dict[str, Any]:
             found["probabilities"] = {"url": f"{url}/probabilities"}
         if SHOTS in formats:
             found["shots"] = {"url": f"{url}/shots"}
-    if profile in ("both", "spec"):
+    if profile in ("both", "spec", "v2"):
+        if profile == "v2":
+            formats = {name: artifact for name, artifact in formats.items() if name.endswith(".v2")}
         for name, artifact in formats.items():
             found[name] = {"id": artifact, "format": name, "media_type": "application/json"}
     elif SHOTS_2 in formats:
@@ -142,6 +151,22 @@ def available(call: Call, job: Job) -> dict[str, str]:
     return formats
 
 
+def rounded(call: Call, values: dict[str, float]) -> dict[str, float]:
+    """Probabilities with as many digits as the switch has; what rounds to zero is left out."""
+    digits = int(call.switch("probability_digits"))
+    if digits <= 0:
+        return values
+    short = {outcome: round(value, digits) for outcome, value in values.items()}
+    return {outcome: value for outcome, value in short.items() if value}
+
+
+def voted(job: Job) -> dict[str, float]:
+    """The plurality vote over variants, as a sharper distribution of the same shots. Its exact rule is IonQ's own."""
+    squares = {outcome: value**2 for outcome, value in probabilities(job).items()}
+    total = sum(squares.values())
+    return {outcome: value / total for outcome, value in squares.items()}
+
+
 def probabilities(job: Job) -> dict[str, float]:
     """Decimal outcome to probability; exact on the ideal simulator, frequencies where shots were taken."""
     if exact := job.result.get("probabilities"):
@@ -160,16 +185,30 @@ def shots(job: Job) -> list[int]:
 
 
 def register_shots(job: Job) -> dict[str, Any]:
-    """shots v2 of an OpenQASM 3 job: position i of a register is its bit i; `output_all` holds all classical bits."""
+    """shots v2 of an OpenQASM 3 job: position i of a register is its bit i; `output_all` holds all classical bits.
+
+    Without a compiler service that keeps names there is nothing but `output_all`. On a QPU some shots more than asked
+    for have leaked, and say so.
+    """
     registers = job.result["registers"]
     rows = []
+    keeps_names = job.facts.get("keeps_registers", True)
     for outcome in shots(job):
-        row, start = {}, 0
+        row: dict[str, list[int]] = {}
+        start = 0
         for name, size in registers:
+            if not keeps_names:
+                start += size
+                continue
             row[name] = [outcome >> (start + bit) & 1 for bit in range(size)]
             start += size
         row["output_all"] = [outcome >> bit & 1 for bit in range(start)]
         rows.append({"registers": row})
+    if job.facts["backend"] != catalog.SIMULATOR and rows:
+        for place in range(job.facts.get("leaked", 0)):
+            # spread over the list, so that cutting off its end would keep some of them
+            shot = {"registers": {name: [1] * len(bits) for name, bits in rows[0]["registers"].items()}}
+            rows.insert((place * 7919) % (len(rows) + 1), shot | {"leakage_bits": [1]})
     return {"shots": rows}
 
 
@@ -187,15 +226,16 @@ def artifact(call: Call, job: Job, artifact_id: str) -> Any:
     by_id = {found: name for name, found in available(call, job).items()}
     match by_id.get(artifact_id):
         case "ionq.result.probabilities.json.v1":
-            return probabilities(job)
+            return rounded(call, probabilities(job))
         case "ionq.result.probabilities.json.v2":
-            return {"probabilities": {"registers": {"output_all": bitstrings(call, job, probabilities(job))}}}
+            shown = rounded(call, probabilities(job))
+            return {"probabilities": {"registers": {"output_all": bitstrings(call, job, shown)}}}
         case "ionq.result.histogram.json.v1":
             return job.result["histogram"]
         case "ionq.result.histogram.json.v2":
             return {"histogram": {"registers": {"output_all": bitstrings(call, job, job.result["histogram"])}}}
         case "ionq.result.shots.json.v1":
-            return shots(job)
+            return [str(outcome) for outcome in shots(job)]
         case "ionq.result.shots.json.v2":
             return register_shots(job)
         case "ionq.result.probabilities-aggregate.json.v1":
@@ -206,4 +246,4 @@ def artifact(call: Call, job: Job, artifact_id: str) -> Any:
 def aggregated(call: Call, parent: Job) -> dict[str, dict[str, float]]:
     """Probabilities of each completed child by its id, in input order; failed ones are missing."""
     children = call.world.jobs.children(parent)
-    return {child.id: probabilities(child) for child in children if child.outcome == "done"}
+    return {child.id: rounded(call, probabilities(child)) for child in children if child.outcome == "done"}

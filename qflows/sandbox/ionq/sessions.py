@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import math
 import uuid
 from typing import Any
 
 from starlette.responses import JSONResponse, Response
 
 from qflows.sandbox.errors import Refusal
-from qflows.sandbox.ionq import catalog, render
+from qflows.sandbox.ionq import account, catalog, render
 from qflows.sandbox.jobs import Job
 from qflows.sandbox.vendor import Call, Route
 
 DEFAULT_DURATION_MIN = 60
 MAX_LIMIT = 1_000_000
+MIN_BILLED_MIN = 60  # "what IonQ has told us", converged-computing/flux-quantum; no limit of the session lowers it
 
 
 class Sessions:
@@ -39,6 +41,10 @@ class Sessions:
             raise Refusal(400, "backend must be a QPU", keys=["backend"])
         settings = _settings(body.get("settings"))
         now = call.world.clock.now()
+        capacity = int(call.switch("session_capacity"))
+        shelf = call.world.shelf("ionq", "sessions")
+        if 0 < capacity <= sum(self._aged(call, shelf[key])["ended_at"] is None for key in list(shelf)):
+            raise Refusal(409, "no capacity for another session")
         session = {
             "id": str(uuid.uuid4()),
             "created_at": now,
@@ -50,14 +56,19 @@ class Sessions:
             "expires_at": now + 60 * settings.get("duration_limit_min", DEFAULT_DURATION_MIN),
             "jobs": 0,
             "cost_usd": 0.0,
+            "billed_min": 0,
+            "project_id": account.project_id(call),
         }
         call.entry.accepted.append(session["id"])
         self._put(call, session)
         return JSONResponse(self._render(session), 201)
 
     async def list(self, call: Call) -> Response:
-        """Sessions, newest first; `active=true|false` narrows."""
-        shown = [self._render(self._fresh(call, key)) for key in reversed(list(call.world.shelf("ionq", "sessions")))]
+        """Sessions of the project, newest first; `active=true|false` narrows."""
+        mine = account.project_id(call)
+        shelf = call.world.shelf("ionq", "sessions")
+        every = [self._aged(call, shelf[key]) for key in reversed(list(shelf))]
+        shown = [self._render(session) for session in every if session["project_id"] == mine]
         if wanted := call.query.get("active"):
             shown = [session for session in shown if session["active"] == (wanted == "true")]
         return JSONResponse({"sessions": shown, "next": None})
@@ -113,8 +124,11 @@ class Sessions:
 
     def _fresh(self, call: Call, session_id: str) -> dict[str, Any]:
         session = call.world.shelf("ionq", "sessions").get(session_id)
-        if session is None:
+        if session is None or session["project_id"] != account.project_id(call):
             raise Refusal(404, f"no session {session_id}")
+        return self._aged(call, session)
+
+    def _aged(self, call: Call, session: dict[str, Any]) -> dict[str, Any]:
         if session["ended_at"] is None and call.world.clock.now() >= session["expires_at"]:
             self._end(call, session, at=session["expires_at"])
         return session
@@ -122,6 +136,9 @@ class Sessions:
     def _end(self, call: Call, session: dict[str, Any], *, at: float) -> None:
         if session["ended_at"] is None:
             session["ended_at"], session["ender_id"] = at, self._identity["submitter_id"]
+            if session["started_at"] is not None:
+                # minutes count from creation; a session that ran a job is billed for an hour at least
+                session["billed_min"] = max(MIN_BILLED_MIN, math.ceil((at - session["created_at"]) / 60))
             self._put(call, session)
             if call.switch("session_end_jobs") == "cancel":
                 for job in call.world.jobs.all("ionq"):
@@ -138,7 +155,7 @@ class Sessions:
             "created_at": render.moment(session["created_at"]),
             "organization_id": self._identity["organization_id"],
             "backend": session["backend"],
-            "project_id": self._identity["project_id"],
+            "project_id": session["project_id"],
             "creator_id": self._identity["submitter_id"],
             "started_at": render.moment(session["started_at"]),
             "ended_at": render.moment(session["ended_at"]),

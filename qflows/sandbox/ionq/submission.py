@@ -53,11 +53,7 @@ class Submission:
     noise_model: str = "ideal"
     noise_seed: int | None = None
     settings: dict[str, Any] = field(default_factory=dict)
-
-    @property
-    def is_mitigated(self) -> bool:
-        """Debiasing was asked for."""
-        return bool(_object(self.settings.get("error_mitigation")).get("debiasing"))
+    is_mitigated: bool = False  # debiasing, asked for or by default
 
     @property
     def gate_counts(self) -> dict[str, int]:
@@ -77,17 +73,21 @@ def read(document: Any, switch: SwitchReader) -> Submission:
     """Check a body. Raises Refusal(400) that names the member."""
     if not isinstance(document, dict):
         raise _bad("the body must be an object")
+    if "backend" not in document and "target" in document and switch("target_member") == "simulator":
+        document = {name: value for name, value in document.items() if name != "target"} | {"backend": "simulator"}
     for name in ("type", "backend", "input"):
         if name not in document:
             raise _bad(f"{name} is required", name)
     if switch("strict_input") and (extra := sorted(set(document) - set(_MEMBERS))):
         raise _bad(f"unknown member {extra[0]}", extra[0])
     backend = document["backend"]
+    if isinstance(backend, str) and backend in catalog.RETIRED:
+        raise _bad(f"backend {backend} is retired", "backend")
     if backend != catalog.SIMULATOR and backend not in catalog.QPUS:
         raise _bad(f"unknown backend {backend!r}", "backend")
     shots = document.get("shots")
     shots = DEFAULT_SHOTS if shots is None else shots
-    most = catalog.MAX_SHOTS if backend == catalog.SIMULATOR else catalog.MAX_QPU_SHOTS
+    most = catalog.MAX_SHOTS if backend == catalog.SIMULATOR else int(switch("qpu_max_shots"))
     if type(shots) is not int or not 1 <= shots <= most:
         raise _bad(f"shots must be a whole number in 1..{most}", "shots")
     model, seed = _noise(document, backend, switch)
@@ -111,11 +111,33 @@ def read(document: Any, switch: SwitchReader) -> Submission:
         name=document.get("name"),
         metadata=_metadata(document.get("metadata"), switch),
         session_id=document.get("session_id"),
-        dry_run=document.get("dry_run", False),
+        # "dry_run has no effect on the simulator" (cirq-ionq 1.7.0)
+        dry_run=document.get("dry_run", False) and backend != catalog.SIMULATOR,
         noise_model=model,
         noise_seed=seed,
         settings=settings,
+        is_mitigated=_is_mitigated(settings, circuits, backend, shots, switch),
     )
+
+
+def _is_mitigated(
+    settings: dict[str, Any], circuits: list[Circuit], backend: Any, shots: int, switch: SwitchReader
+) -> bool:
+    """Debiasing: as said, else on for abstract circuits with enough shots on a QPU (docs, and quotes of 2026-08).
+
+    Members that IonQ does not know, such as `debias`, say nothing.
+    """
+    said = _object(settings.get("error_mitigation")).get("debiasing")
+    if said is not None:
+        return bool(said)
+    is_native = any(circuit.gateset == "native" for circuit in circuits)
+    is_default = backend != catalog.SIMULATOR and not is_native and shots >= MIN_DEBIASING_SHOTS
+    return is_default and switch("debiasing_default") == "on"
+
+
+def is_pinned(settings: Mapping[str, Any]) -> bool:
+    """The compiler service is one that keeps register names (qiskit-ionq, change 260)."""
+    return str(_object(settings.get("compilation")).get("service_version") or "") >= "v0.4"
 
 
 def _noise(document: Mapping[str, Any], backend: str, switch: SwitchReader) -> tuple[str, int | None]:

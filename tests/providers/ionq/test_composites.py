@@ -16,7 +16,7 @@ from qflows.ledger import Ledger, reads
 from qflows.ledger.intents import Intent, Want
 from qflows.programs import Program, to_program
 from qflows.protocol import JobSpec, Phase, Provider
-from qflows.providers.ionq import wire
+from qflows.providers.ionq import results
 from qflows.sandbox import Sandbox
 from qflows.states import JobStatus
 
@@ -165,7 +165,7 @@ def test_bits_of_qubits_that_only_other_circuits_have_are_left_out() -> None:
     narrow, wide = to_program(PROBES[0].circuit), flip(0)
     assert (narrow.n_qubits, wide.n_qubits) == (2, 3)
     spec = JobSpec("ionq", "qpu.forte-1", (narrow, wide), 10)
-    found = wire.item_result(narrow, {"1": 0.7, "5": 0.3}, spec=spec, seed=1, is_exact=False)
+    found = results.item_result(narrow, {"1": 0.7, "5": 0.3}, spec=spec, seed=1)
     assert found.counts == {"01": 10}
     with pytest.raises(Unreadable):
-        wire.item_result(narrow, {"1": 0.7, "9": 0.3}, spec=spec, seed=1, is_exact=False)
+        results.item_result(narrow, {"1": 0.7, "9": 0.3}, spec=spec, seed=1)

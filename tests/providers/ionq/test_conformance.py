@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 
 import pytest
-from conformance import bell, spec_of
+from conformance import bell, key_of, spec_of, wait
 from probes import Target
 from remote_conformance import RemoteConformance
 
+from qflows.errors import Throttled
 from qflows.protocol import JobSpec, Phase, Provider
 from qflows.providers.ionq import wire
 from qflows.sandbox import Sandbox
@@ -40,6 +42,28 @@ class TestIonQ(RemoteConformance):
     def connected_to(self, connected_to: Callable[[str], Provider]) -> Callable[[str], Provider]:
         return connected_to
 
+    def test_poll_that_is_throttled_says_how_long_to_wait(self, provider: Provider, sandbox: Sandbox) -> None:
+        """And keeps to it: what the vendor asked for holds for every request of the key."""
+        spec, key = spec_of(provider, Target("simulator"), bell(), shots=10), key_of("throttled")
+        vendor_id = provider.submit(spec, key).vendor_id
+        sandbox.admin.fault("status", "ionq.list", status=429, retry_after=1)
+        with pytest.raises(Throttled) as caught:
+            provider.poll([vendor_id])
+        assert caught.value.retry_after_s == 1
+        seen = len(sandbox.admin.journal(vendor="ionq"))
+        calls = (
+            lambda: provider.poll([vendor_id]),
+            lambda: provider.result(vendor_id, spec, key),
+            lambda: provider.submit(spec, key_of("another")),
+        )
+        for call in calls:
+            with pytest.raises(Throttled) as again:
+                call()
+            assert 0 < (again.value.retry_after_s or 0) <= 1
+        assert len(sandbox.admin.journal(vendor="ionq")) == seen
+        time.sleep(1)
+        assert wait(provider, [vendor_id])[vendor_id].phase is Phase.DONE
+
     def phase_of(self, word: str) -> Phase:
         return wire.observation({"id": "x", "status": word}).phase
 
@@ -51,4 +75,22 @@ class TestIonQ(RemoteConformance):
             spec_of(provider, Target(qpu.device_id, {"noise_model": "aria-1"}), bell(), shots=10),
             spec_of(provider, Target(qpu.device_id, {"debiasing": True}), bell(), shots=499),
             spec_of(provider, Target("simulator", {"resilience": 1}), bell(), shots=10),
+            *(
+                spec_of(provider, Target(device, {name: value}), bell(), shots=1000)
+                for device, name, value in (
+                    ("simulator", "memory", "no"),
+                    ("simulator", "opt", "banana"),
+                    ("simulator", "opt", True),
+                    ("simulator", "precision", 0.001),
+                    ("simulator", "noise_model", None),
+                    ("simulator", "debiasing", True),
+                    ("simulator", "dry_run", True),
+                    ("qpu.forte-1", "debiasing", "False"),
+                    ("qpu.forte-1", "debiasing", 1),
+                    ("qpu.forte-1", "debias", False),
+                    ("qpu.forte-1", "dry_run", "yes"),
+                    ("qpu.forte-1", "sharpen", True),
+                    ("qpu.forte-1", "service_version", "latest"),
+                )
+            ),
         ]

@@ -103,5 +103,5 @@ def test_block_module_imports_no_vendor_code_at_the_top() -> None:
     assert credentials.__file__
     tree = ast.parse(Path(credentials.__file__).read_text())
     tops = {node.module for node in tree.body if isinstance(node, ast.ImportFrom)}
-    assert tops == {"__future__", "typing", "prefect.blocks.abstract", "pydantic"}
+    assert tops == {"__future__", "typing", "pydantic", "qflows.protocol"}
     assert not any(isinstance(node, ast.Import) for node in tree.body)

@@ -47,6 +47,7 @@ CALLS: dict[str, tuple[str, Call]] = {
     "devices": ("ionq.backends", lambda p, job, spec: p.devices()),
     "limits": ("ionq.backend", lambda p, job, spec: p.limits(QPU)),
     "estimate": ("ionq.estimate", lambda p, job, spec: p.estimate(spec)),
+    "exists": ("ionq.get", lambda p, job, spec: p.exists(job)),
     "session": ("ionq.session_get", lambda p, job, spec: p.session("s")),
     "sessions": ("ionq.session_list", lambda p, job, spec: p.recent_sessions(QPU, since=EARLY)),
     "session jobs": ("ionq.session_jobs", lambda p, job, spec: p.cancel_session("s")),

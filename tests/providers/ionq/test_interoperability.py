@@ -11,6 +11,7 @@ import pytest
 from conformance import bell, counts_of, key_of, run, spec_of, wait
 from probes import PROBES, Target, total_variation, variation_bound
 from qiskit import QuantumCircuit
+from remote_conformance import CANARY
 
 from qflows.core.poller import Poller
 from qflows.core.submit import Submitter
@@ -47,6 +48,7 @@ def client(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> qiskit_ionq.Ion
     """IonQ's own client at the sandbox; fails if a `.env` file redirects it."""
     for name, value in sandbox.env.items():
         monkeypatch.setenv(name, value)
+    monkeypatch.setenv("IONQ_API_KEY", CANARY)  # a project sees its own jobs only
     made = qiskit_ionq.IonQProvider()
     assert made.get_backend("ionq_simulator").client._url == sandbox.env["IONQ_API_URL"]
     return made

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import httpx
+import json
+
 import numpy as np
 import pytest
 from conformance import bell, counts_of, key_of, run, spec_of, wait
@@ -13,8 +14,8 @@ from qiskit.quantum_info import Statevector
 
 from qflows.errors import NotSent, ProgramRejected, Refused, Unreadable
 from qflows.programs import to_program
-from qflows.protocol import JobSpec, Phase, Provider
-from qflows.providers.ionq import wire
+from qflows.protocol import JobSpec, Provider
+from qflows.providers.ionq import results, wire
 from qflows.providers.ionq.adapter import IonQProvider
 from qflows.sandbox import Sandbox
 
@@ -89,9 +90,24 @@ def test_native_gates_of_qiskit_ionq_run_as_their_matrices_say(provider: Provide
             angle = gate.get("phase", gate.get("angle"))
             circuit.append(made[gate["gate"]](angle), gate.get("targets", [gate.get("target")]))
     circuit.measure(range(3), range(3))
-    counts = counts_of(run(provider, spec_of(provider, QPU, to_program(circuit), shots=SHOTS), key_of("n2")).items[0])
+    spec = spec_of(provider, ARIA, to_program(circuit), shots=SHOTS)
+    counts = counts_of(run(provider, spec, key_of("n2")).items[0])
     found, bound = counts.probabilities(), variation_bound(expected_native(), SHOTS)
     assert total_variation(found, expected_native()) <= bound + 0.1
+
+
+@pytest.mark.parametrize("backend", ["qpu.forte-1", "qpu.forte-enterprise-1"])
+def test_forte_runs_zz_and_is_not_sent_ms(provider: Provider, sandbox: Sandbox, backend: str) -> None:
+    def native(*gates: dict) -> JobSpec:
+        program = provider.read({"gateset": "native", "qubits": 2, "circuit": list(gates)})
+        assert program is not None
+        return spec_of(provider, Target(backend), program, shots=1000)
+
+    turns = [{"gate": "gpi", "target": 0, "phase": 0.0}, {"gate": "zz", "targets": [0, 1], "angle": 0.25}]
+    assert counts_of(run(provider, native(*turns), key_of("zz", backend)).items[0])["01"] > 950
+    with pytest.raises(ProgramRejected, match=r"no native gate ms; it has gpi, gpi2, nop, zz"):
+        provider.check(native({"gate": "ms", "targets": [0, 1], "phases": [0, 0]}))
+    assert sandbox.admin.count_jobs("ionq") == 1
 
 
 def test_ionq_json_of_abstract_gates_keeps_every_gate(provider: Provider) -> None:
@@ -206,32 +222,10 @@ def test_memory_is_in_shot_order_and_adds_up(
             assert {key: item.memory.count(key) for key in set(item.memory)} == counts_of(item)
 
 
-@pytest.mark.parametrize("programs", [1, 2])
-def test_debiasing_and_sharpen_reach_the_wire(provider: Provider, sandbox: Sandbox, programs: int) -> None:
-    assert isinstance(provider, IonQProvider)
-    asked: list[httpx.URL] = []
-    provider._http._client.event_hooks["request"].append(lambda request: asked.append(request.url))
-    target = Target("qpu.forte-1", {"debiasing": True, "sharpen": True})
-    spec = spec_of(provider, target, *[bell(str(i)) for i in range(programs)], shots=500)
-    assert all(counts_of(item).shots == 500 for item in run(provider, spec, key_of("debias", programs)).items)
-    results = [url for url in asked if url.path.endswith("/results/probabilities")]
-    assert [url.params.get("sharpen") for url in results] == ["true"] * programs
-    sent = sandbox.admin.job(sandbox.admin.jobs("ionq")[0]["id"])["request"]
-    assert sent["settings"]["error_mitigation"] == {"debiasing": True}
-
-
 def test_compilation_options_reach_the_wire(provider: Provider, sandbox: Sandbox) -> None:
     run(provider, spec_of(provider, Target("simulator", {"opt": 0, "precision": "1E-3"}), bell(), shots=5), key_of("o"))
     sent = sandbox.admin.job(sandbox.admin.jobs("ionq")[0]["id"])["request"]
     assert sent["settings"]["compilation"] == {"opt": 0, "precision": "1E-3"}
-
-
-def test_dry_run_is_priced_and_has_no_result(provider: Provider) -> None:
-    spec = spec_of(provider, Target("qpu.forte-1", {"dry_run": True}), bell(), shots=100)
-    vendor_id = provider.submit(spec, key_of("dry")).vendor_id
-    assert wait(provider, [vendor_id])[vendor_id].phase is Phase.DONE
-    with pytest.raises(Refused, match="dry run"):
-        provider.result(vendor_id, spec, key_of("dry"))
 
 
 def test_the_job_bears_key_name_and_labels_for_people(provider: Provider, sandbox: Sandbox) -> None:
@@ -260,20 +254,99 @@ def test_a_long_list_of_circuits_leaves_the_readable_header_out(provider: Provid
 
 def test_devices_show_width_queue_and_availability(provider: Provider) -> None:
     found = {device.device_id: device for device in provider.devices()}
-    assert set(found) == {"simulator", "qpu.forte-1", "qpu.forte-enterprise-1"}
+    living = {"simulator", "qpu.forte-1", "qpu.forte-enterprise-1"}
+    assert set(found) == living | {"qpu.aria-1", "qpu.aria-2", "qpu.harmony"}
     assert (found["simulator"].n_qubits, found["qpu.forte-1"].n_qubits) == (29, 36)
     assert found["simulator"].is_simulator
     assert not found["qpu.forte-1"].is_simulator
     assert found["qpu.forte-1"].queue_s == 60
-    assert all(device.is_available for device in found.values())
+    assert {name for name, device in found.items() if device.is_available} == living
+    assert found["qpu.aria-1"].note == "retired"
 
 
 def test_limits_come_from_the_backend_and_unknown_ones_are_refused(provider: Provider, sandbox: Sandbox) -> None:
     sandbox.admin.switches("ionq", qpu_qubits=11)
     assert provider.limits("qpu.forte-1").max_qubits == 11
     assert provider.limits("simulator").max_qubits == 29
+    assert (provider.limits("qpu.forte-1").max_shots, provider.limits("qpu.forte-1").mid_circuit) == (1_000_000, False)
     with pytest.raises(Refused):
         provider.limits("qpu.nowhere")
+    with pytest.raises(Refused, match=r"retired qpu\.aria-1"):
+        provider.limits("qpu.aria-1")
+
+
+@pytest.mark.parametrize("duration", [1, 500])
+def test_delay_is_refused_and_not_left_out(provider: Provider, duration: int) -> None:
+    circuit = QuantumCircuit(1, 1)
+    circuit.x(0)
+    circuit.delay(duration, 0, unit="us")
+    circuit.measure(0, 0)
+    with pytest.raises(ProgramRejected, match="no delay"):
+        provider.check(spec_of(provider, SIMULATOR, to_program(circuit), shots=10))
+
+
+def test_branch_is_refused_with_the_vendors_reason(provider: Provider) -> None:
+    circuit = QuantumCircuit(2, 2)
+    circuit.h(0)
+    circuit.measure(0, 0)
+    with circuit.if_test((circuit.clbits[0], 1)):
+        circuit.x(1)
+    circuit.measure(1, 1)
+    with pytest.raises(ProgramRejected, match="branches on no target"):
+        provider.check(spec_of(provider, ARIA, to_program(circuit), shots=10))
+
+
+def folded(*, is_native: bool) -> QuantumCircuit:
+    """Three gates that a compiler merges into one unless a barrier keeps them apart."""
+    circuit = QuantumCircuit(1, 1)
+    for place in range(3):
+        if is_native:
+            circuit.append(Gate("gpi", 1, [0.0]), [0])
+        else:
+            circuit.x(0)
+        if place < 2:
+            circuit.barrier()
+    circuit.measure(0, 0)
+    return circuit
+
+
+def test_barrier_is_kept_by_what_is_sent_as_it_is_and_else_refused(provider: Provider, sandbox: Sandbox) -> None:
+    kept = spec_of(provider, QPU, to_program(folded(is_native=True)), shots=500)
+    assert counts_of(run(provider, kept, key_of("barrier")).items[0])["1"] > 470
+    sent = sandbox.admin.job(sandbox.admin.jobs("ionq")[0]["id"])["request"]["input"]
+    assert (sent["gateset"], [gate["gate"] for gate in sent["circuit"]]) == ("native", ["gpi"] * 3)
+    compiled = to_program(folded(is_native=False))
+    for target in (QPU, ARIA):
+        with pytest.raises(ProgramRejected, match="across barrier"):
+            provider.check(spec_of(provider, target, compiled, shots=10))
+    # without errors nothing that a compiler does can be seen
+    assert counts_of(run(provider, spec_of(provider, SIMULATOR, compiled, shots=7), key_of("b")).items[0]) == {"1": 7}
+    circuit = QuantumCircuit(2)
+    circuit.x(0)
+    circuit.measure_all()  # its barrier separates nothing
+    assert counts_of(run(provider, spec_of(provider, QPU, to_program(circuit), shots=100), key_of("all")).items[0])
+
+
+@pytest.mark.parametrize("target", [SIMULATOR, QPU], ids=str)
+def test_qubit_measured_into_two_bits_at_the_end_is_one_measurement(provider: Provider, target: Target) -> None:
+    circuit = QuantumCircuit(QuantumRegister(2, "q"), ClassicalRegister(2, "meas"), ClassicalRegister(2, "meas0"))
+    circuit.x(1)
+    circuit.measure([0, 1], [0, 1])
+    circuit.measure([0, 1], [2, 3])
+    spec = spec_of(provider, target, to_program(circuit), shots=200)
+    counts = counts_of(run(provider, spec, key_of("twice", target)).items[0])
+    assert all(key[:2] == key[3:] for key in counts)
+    assert counts["10 10"] > 180
+
+
+@pytest.mark.parametrize("device", ["simulator", "qpu.forte-1"])
+def test_options_name_what_the_vendor_does_by_itself_and_what_it_costs(provider: Provider, device: str) -> None:
+    fields = provider.options_model(device).model_json_schema()["properties"]
+    assert all(field["description"] for field in fields.values())
+    assert ("noise_model" in fields, "debiasing" in fields) == (device == "simulator", device != "simulator")
+    if device != "simulator":
+        assert "168.20" in fields["debiasing"]["costs"]
+        assert "500 shots" in fields["debiasing"]["vendor_default"]
 
 
 def test_estimate_grows_with_gates_and_is_free_on_the_simulator(provider: Provider) -> None:
@@ -321,7 +394,7 @@ def test_queued_qpu_job_tells_the_predicted_wait(provider: Provider, sandbox: Sa
 )
 def test_a_body_that_is_no_distribution_is_unreadable(body: object) -> None:
     with pytest.raises(Unreadable):
-        wire.item_result(bell(), body, spec=JobSpec("ionq", "simulator", (bell(),), 10), seed=1, is_exact=True)
+        results.item_result(bell(), body, spec=JobSpec("ionq", "simulator", (bell(),), 10), seed=1)
 
 
 def test_links_to_other_hosts_are_not_followed(provider: Provider, sandbox: Sandbox) -> None:
@@ -330,7 +403,7 @@ def test_links_to_other_hosts_are_not_followed(provider: Provider, sandbox: Sand
     wait(provider, [vendor_id])
     own = f"/jobs/{vendor_id}/results/probabilities"
     for link in ("http://example.invalid/x", "//example.invalid/x", None, 7, "", "example.invalid"):
-        assert set(provider._http.get_linked(link, own, [])) == {"0", "3"}
+        assert set(json.loads(provider._http.document(own, url=link))) == {"0", "3"}
 
 
 @pytest.mark.parametrize("vendor_id", ["../backends", "x/../../v0.4/whoami", "a?b=c", "x#y", "%2e%2e/whoami"])

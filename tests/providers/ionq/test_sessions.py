@@ -8,7 +8,7 @@ import pytest
 from conformance import bell, key_of, spec_of, wait
 from probes import Target
 
-from qflows.errors import Ambiguous, ProgramRejected, Refused
+from qflows.errors import Ambiguous, NotSent, ProgramRejected, Refused
 from qflows.protocol import JobSpec, Phase
 from qflows.providers.ionq.adapter import IonQProvider
 from qflows.sandbox import Sandbox
@@ -65,19 +65,37 @@ def test_session_ends_when_its_time_is_over(provider: IonQProvider, sandbox: San
         provider.submit(*job_in(provider, session_id))
 
 
-def test_closed_session_takes_no_job_and_lets_queued_ones_run(provider: IonQProvider, sandbox: Sandbox) -> None:
+def test_session_is_ended_when_its_jobs_are_over_because_ending_cancels_queued_ones(
+    provider: IonQProvider, sandbox: Sandbox
+) -> None:
     sandbox.admin.clock("frozen")
     session_id = opened(provider)
     vendor_id = provider.submit(*job_in(provider, session_id)).vendor_id
+    with pytest.raises(NotSent, match=rf"left open: .* 1 unfinished job\(s\), {vendor_id}"):
+        provider.close_session(session_id)
+    assert provider.session(session_id).is_open
+    assert sandbox.admin.requests("ionq.session_end") == 0
+    sandbox.admin.release()
+    assert wait(provider, [vendor_id])[vendor_id].phase is Phase.DONE
     provider.close_session(session_id)
     provider.close_session(session_id)
+    assert sandbox.admin.requests("ionq.session_end") == 1
     info = provider.session(session_id)
     assert (info.is_open, info.state) == (False, "ended")
     assert info.closed_at is not None
     with pytest.raises(Refused):
         provider.submit(*job_in(provider, session_id, "late"))
-    sandbox.admin.release()
-    assert wait(provider, [vendor_id])[vendor_id].phase is Phase.DONE
+    assert provider.poll([vendor_id])[vendor_id].phase is Phase.DONE
+
+
+def test_session_says_that_it_is_billed_for_an_hour(provider: IonQProvider, caplog: pytest.LogCaptureFixture) -> None:
+    session_id = opened(provider, max_time_s=600)
+    assert "at least one hour" in caplog.text
+    assert provider.session(session_id).usage_s is None  # nothing ran yet
+    provider.submit(*job_in(provider, session_id))
+    assert provider.session(session_id).usage_s == 3600
+    provider.cancel_session(session_id)
+    assert provider.session(session_id).usage_s == 3600
 
 
 def test_cancelled_session_cancels_its_queued_jobs_and_no_others(provider: IonQProvider, sandbox: Sandbox) -> None:
