@@ -71,9 +71,9 @@ def numbered(index: int) -> Program:
 
 @pytest.fixture
 def emulator() -> Iterator[Sandbox]:
-    """Braket with its documented quotas, and jobs that wait until they are told."""
+    """Braket with its documented request rates, any number of tasks, and jobs that wait until they are told."""
     with Sandbox(vendors=("braket",)) as running:
-        running.admin.switches("braket", quotas=True)
+        running.admin.switches("braket", quotas=True, concurrent_tasks=0)
         running.admin.clock("frozen")
         yield running
 
