@@ -21,7 +21,7 @@ from typing import Any
 from urllib.parse import quote_plus
 
 ESCAPES = "\x1b[2J\x1b]0;owned\x07\x9b31m\u202egnp.exe\u2066"
-SHAPES = ("401 json", "400 json", "403 html", "500 html", "503 json", "200 text", "200 wrong shape", "200 words")
+SHAPES = ("400 json", "401 json", "403 html", "500 html", "503 json", "200 text", "200 words", "200 wrong shape")
 
 
 @dataclass

@@ -176,13 +176,12 @@ def _calls(vendor: Vendor) -> Iterator[tuple[str, Callable[[], Any]]]:
         yield "close", lambda: one.close_session("some-id")
 
 
-@pytest.mark.parametrize("shape", SHAPES)
-def test_no_error_of_a_provider_shows_what_was_sent(desk: Desk, shape: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_no_error_of_a_provider_shows_what_was_sent(desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)  # some libraries log headers at this level
-    desk.echo.shape = shape
     n_errors = 0
-    for only in (desk.vendor.about_jobs, ""):
-        desk.echo.only = only
+    for number, shape in enumerate(SHAPES):
+        # in turn: only requests about jobs, which a provider reaches after others; and all
+        desk.echo.shape, desk.echo.only = shape, (desk.vendor.about_jobs, "")[number % 2]
         for _, call in _calls(desk.vendor):
             try:
                 call()
@@ -192,8 +191,8 @@ def test_no_error_of_a_provider_shows_what_was_sent(desk: Desk, shape: str, capl
                 desk.clean("\n".join([shown, repr(vars(error)), *map(str, vars(error).values())]))
             except Exception:  # noqa: BLE001, S110  (which errors an adapter raises is the matter of other tests)
                 pass
-    assert desk.echo.n_echoed > 3
-    assert n_errors > 3
+    assert desk.echo.n_echoed > 20
+    assert n_errors > 20
     assert desk.found_in("\n".join(caplog.handler.format(record) for record in caplog.records)) == []
 
 
@@ -222,11 +221,10 @@ def test_commands_and_ledger_show_nothing(desk: Desk, shape: str, tmp_path: Path
 
 
 @pytest.mark.server
-@pytest.mark.parametrize("shape", ["401 json", "200 words"])
 def test_flows_leave_nothing_in_prefect(
-    desk: Desk, shape: str, prefect_api: PrefectServer, capsys: pytest.CaptureFixture[str]
+    desk: Desk, prefect_api: PrefectServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    desk.echo.shape, desk.echo.only = shape, desk.vendor.about_jobs
+    desk.echo.shape, desk.echo.only = "401 json", desk.vendor.about_jobs
     state: Any = run_circuits([BELL], desk.vendor.device, 20, timeout=1, return_state=True)
     run_id = str(state.state_details.flow_run_id)
     APILogWorker.drain_all(timeout=10)
@@ -249,5 +247,5 @@ def test_a_command_s_own_process_prints_nothing(desk: Desk, tmp_path: Path) -> N
     clean = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
     done = subprocess.run(command, env={**clean, **desk.env}, cwd=tmp_path, capture_output=True, text=True, timeout=120)
     assert done.returncode == 1
-    assert "[secret]" in done.stderr
+    assert "owned" in done.stderr  # what the vendor said is shown
     desk.clean(done.stdout + done.stderr)
