@@ -16,7 +16,10 @@ from typing import Any
 
 from qflows.errors import ProgramRejected
 from qflows.model import Cost
-from qflows.programs import Program
+from qflows.programs import Feature, Program, to_program
+from qflows.programs.gates import OPAQUE
+from qflows.programs.observables import Observable
+from qflows.programs.placement import compact
 from qflows.protocol import (
     Accepted,
     Capabilities,
@@ -28,12 +31,18 @@ from qflows.protocol import (
     Observation,
     Pace,
     Phase,
+    Prepared,
+    RawAnswer,
+    VendorOptions,
     VendorResult,
 )
 from qflows.providers.local import simulate
 from qflows.providers.local.compact import active_qubits
+from qflows.providers.local.compile import duration_s, method_of, snapshot_name
+from qflows.providers.local.noise import noise_of, noise_text
+from qflows.providers.local.options import AerOptions, NoisyOptions, model_of, read_options
 
-OPTIONS = frozenset({"memory"})  # keep the outcome of every shot: as many words in the ledger as there are shots
+_TAKES = frozenset(Feature) - {Feature.RESET, Feature.MID_CIRCUIT, Feature.FEED_FORWARD}  # by every local device
 
 
 class LocalProvider:
@@ -75,39 +84,55 @@ class LocalProvider:
             max_programs=1_000,
             exact=device_id == "exact",
             mid_circuit=simulate.takes_mid_circuit(device_id),
+            takes=frozenset(Feature) if simulate.takes_mid_circuit(device_id) else _TAKES,
         )
+
+    def options_model(self, device_id: str) -> type[VendorOptions]:
+        """`memory`; on devices with shots also the method and the noise; on noisy ones also how to compile."""
+        return model_of(device_id)
 
     def check(self, spec: JobSpec) -> None:
         """Refuses what the simulators cannot do, and options they do not have."""
-        unknown = sorted(set(spec.options) - OPTIONS)
-        if unknown:
-            raise ProgramRejected(f"local devices have no option {unknown[0]!r}; there is memory")
+        options = read_options(spec)
         limit = simulate.width(spec.device_id)
+        if isinstance(options, NoisyOptions) and options.snapshot is not None:
+            limit = simulate.width(f"noisy:{options.snapshot}")
         for index, program in enumerate(spec.programs):
-            opaque = sorted(name for name in program.gate_counts() if name.startswith("opaque:"))
-            if opaque:
-                raise ProgramRejected(
-                    f"{program.name}: {spec.device_id} does not know the vendor-native gate {opaque[0][7:]}; "
-                    "run it on that vendor's device, or give the circuit in standard gates"
-                )
-            if spec.device_id != "exact" and spec.observables_of(index):
-                raise ProgramRejected(f"{spec.device_id} samples; it cannot take observables directly")
-            used = program.n_qubits if spec.observables_of(index) else len(active_qubits(program))
-            if used > limit:
-                raise ProgramRejected(
-                    f"{program.name} uses {used} qubits; {spec.device_id} simulates {limit}; choose a wider device"
-                )
-            if program.has_mid_circuit and not simulate.takes_mid_circuit(spec.device_id):
-                raise ProgramRejected(
-                    f"{program.name} resets a qubit or goes on after a measurement; {spec.device_id} cannot do that, "
-                    "the device aer can"
-                )
+            _check_program(program, spec, spec.observables_of(index), limit)
             if spec.shots is None and spec.device_id != "exact":
                 raise ProgramRejected(f"{spec.device_id} samples; pass shots=, or choose the device exact")
+            if isinstance(options, AerOptions):
+                if noise := noise_text(options):
+                    noise_of(noise)
+                if spec.device_id == "aer":
+                    method_of(program, options)
+
+    def compile(self, spec: JobSpec) -> Program:
+        """The program as the device runs it, on its own qubits. Raises ProgramRejected."""
+        self.check(spec)
+        (program,) = spec.programs
+        return _as_run(program, spec)
+
+    def duration_s(self, device_id: str, options: Mapping[str, Any], program: Program) -> float | None:
+        """Of one shot by the durations of the snapshot; None for devices without any."""
+        read = model_of(device_id).model_validate(dict(options))
+        return duration_s(program, snapshot_name(device_id, read)) if isinstance(read, NoisyOptions) else None
+
+    def prepare(self, spec: JobSpec, key: str) -> Prepared:
+        """Checks the job, and compiles it where that may fail."""
+        self.check(spec)
+        if spec.device_id.startswith("noisy:"):
+            for program in spec.programs:
+                simulate.ready(spec, program)
+        return Prepared(spec, key, None)
+
+    def send(self, prepared: Prepared) -> Accepted:
+        """Names the job; it runs when it is waited for."""
+        return Accepted(f"local-{prepared.key[:20]}")
 
     def submit(self, spec: JobSpec, key: str) -> Accepted:
-        """Names the job; it runs when it is waited for."""
-        return Accepted(f"local-{key[:20]}")
+        """Checks and names the job."""
+        return self.send(self.prepare(spec, key))
 
     def find_submitted(
         self, keys: Collection[str], *, since: datetime, device_ids: Collection[str]
@@ -119,11 +144,19 @@ class LocalProvider:
         """Always ready: `result` does the work."""
         return {vendor_id: Observation(Phase.DONE, "ready") for vendor_id in vendor_ids}
 
-    def result(self, vendor_id: str, spec: JobSpec, key: str) -> VendorResult:
+    def fetch(self, vendor_id: str, spec: JobSpec) -> RawAnswer:
+        """When the job was asked for; its outcome follows from the spec and the key."""
+        return RawAnswer({"started": datetime.now(UTC).isoformat().encode()})
+
+    def decode(self, raw: RawAnswer, spec: JobSpec, key: str) -> VendorResult:
         """Runs every program of the job, in order. Raises Refused for an unknown device."""
-        started = datetime.now(UTC)
-        items = simulate.run(spec, key)
-        return VendorResult(items=tuple(items), cost=Cost(0.0, "usd", False), started_at=started)
+        started = datetime.fromisoformat(raw.documents["started"].decode())
+        items = tuple(simulate.run(spec, key))
+        return VendorResult(items=items, cost=Cost(0.0, "usd", False), started_at=started)
+
+    def result(self, vendor_id: str, spec: JobSpec, key: str) -> VendorResult:
+        """Runs the job."""
+        return self.decode(self.fetch(vendor_id, spec), spec, key)
 
     def exists(self, vendor_id: str) -> bool:
         """Every local job can be run again."""
@@ -135,6 +168,37 @@ class LocalProvider:
     def estimate(self, spec: JobSpec) -> Cost:
         """Free."""
         return Cost(0.0, "usd", False)
+
+
+def _check_program(program: Program, spec: JobSpec, wanted: tuple[Observable, ...], limit: int) -> None:
+    opaque = sorted(name for name in program.gate_counts() if name.startswith(OPAQUE))
+    if opaque:
+        raise ProgramRejected(
+            f"{program.name}: {spec.device_id} does not know the vendor-native gate {opaque[0][7:]}; "
+            "run it on that vendor's device, or give the circuit in standard gates"
+        )
+    if spec.device_id != "exact" and wanted:
+        raise ProgramRejected(f"{spec.device_id} samples; it cannot take observables directly")
+    if any(one.n_qubits != program.n_qubits for one in wanted):
+        raise ProgramRejected(f"{program.name} has {program.n_qubits} qubits, an observable another number; pad with I")
+    used = program.n_qubits if wanted else len(active_qubits(program))
+    if used > limit:
+        raise ProgramRejected(
+            f"{program.name} uses {used} qubits; {spec.device_id} simulates {limit}; choose a wider device"
+        )
+    if program.has_mid_circuit and not simulate.takes_mid_circuit(spec.device_id):
+        raise ProgramRejected(
+            f"{program.name} resets a qubit or goes on after a measurement; {spec.device_id} cannot do that, "
+            "the device aer can"
+        )
+
+
+def _as_run(program: Program, spec: JobSpec) -> Program:
+    if not spec.device_id.startswith("noisy:"):
+        return program
+    made, _ = simulate.ready(spec, program)
+    found = compact(to_program(made.circuit, name=program.name))
+    return found.rewritten(found.ops(), is_verbatim=True, metadata=program.metadata)
 
 
 def connect(credentials: Mapping[str, Any] | None, *, timeout_s: float) -> LocalProvider:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from functools import lru_cache
-from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -19,11 +17,21 @@ from qflows.programs.readout import merge, readout, sample
 from qflows.programs.to_openqasm import BRAKET, to_openqasm
 from qflows.protocol import JobSpec
 from qflows.providers.local.compact import compacted
+from qflows.providers.local.compile import (
+    WIDEST,
+    Ready,
+    for_simulator,
+    for_snapshot,
+    method_of,
+    simulator,
+    snapshot_name,
+)
+from qflows.providers.local.noise import noise_text, snapshot
+from qflows.providers.local.options import AerOptions, NoisyOptions, read_options
 from qflows.providers.local.statevector import state_vector
 
-WIDTHS = {"exact": 20, "aer": 29, "braket": 26}  # what fits the memory of an ordinary machine
+WIDTHS = {"exact": 20, "aer": WIDEST, "braket": 26}  # what fits the memory of an ordinary machine
 _NUMERICAL_ZERO = 1e-14  # smaller probabilities are rounding dust of the simulator
-_compiling = Lock()  # passes keep state while they run, and a provider serves several threads
 _NARROW = 10  # up to this many qubits our own state vector beats the start-up of an Aer run
 
 
@@ -43,7 +51,7 @@ def takes_mid_circuit(device_id: str) -> bool:
 
 def run(spec: JobSpec, key: str) -> Iterator[ItemResult]:
     """One result per program; the sampler's seed is derived from the job key and the program's place."""
-    keeps_memory = bool(spec.options.get("memory"))
+    options = read_options(spec)
     for index, program in enumerate(spec.programs):
         seed = seed_of(digest("seed/1", key, index)) if len(spec.programs) > 1 else seed_of(key)
         if spec.device_id == "exact":
@@ -51,8 +59,8 @@ def run(spec: JobSpec, key: str) -> Iterator[ItemResult]:
         elif spec.device_id == "braket":
             item = _braket(compacted(program), spec.shots or 0, seed)
         else:
-            item = _aer(spec.device_id, program, spec.shots or 0, seed, with_memory=keeps_memory)
-        yield item if keeps_memory else replace(item, memory=None)
+            item = _aer(spec, program, seed)
+        yield item if options.memory else replace(item, memory=None)
 
 
 def _exact(program: Program, wanted: tuple[Observable, ...], shots: int | None, seed: int) -> ItemResult:
@@ -86,71 +94,54 @@ def _statevector(program: Program) -> np.ndarray[Any, np.dtype[np.complex128]]:
     return np.asarray(simulator.run(prepared, shots=1).result().get_statevector().data)
 
 
-def _aer(device_id: str, program: Program, shots: int, seed: int, *, with_memory: bool) -> ItemResult:
-    simulator = _simulator(device_id)
-    if device_id == "aer" or program.n_qubits > simulator.num_qubits:
-        program = compacted(program)  # else the chosen qubits stay: their noise is what is asked for
-    prepared = program.circuit()
-    if device_id != "aer" or not program.gate_counts().keys() <= _aer_names():
-        with _compiling:
-            prepared = _compiler(device_id).run(prepared)
+def ready(spec: JobSpec, program: Program) -> tuple[Ready, str]:
+    """What the simulator of a job on `aer` or `noisy:<name>` runs, and by which method. Raises ProgramRejected."""
+    options = read_options(spec)
+    assert isinstance(options, AerOptions)
+    if isinstance(options, NoisyOptions):
+        name = snapshot_name(spec.device_id, options)
+        layout = tuple(options.layout) if options.layout is not None else None
+        return for_snapshot(program, name, options.level, options.seed_transpiler, layout), options.method
+    method = method_of(program, options)
+    return Ready(for_simulator(compacted(program), method, noise_text(options)), None, is_as_written=True), method
+
+
+def _aer(spec: JobSpec, program: Program, seed: int) -> ItemResult:
+    options = read_options(spec)
+    assert isinstance(options, AerOptions)
+    made, method = ready(spec, program)
+    name = snapshot_name(spec.device_id, options) if isinstance(options, NoisyOptions) else ""
     # threads cost a narrow circuit more than they give, most of all on a busy machine; 0: as many as there are cores
     threads = 1 if program.n_qubits <= _NARROW else 0
-    outcome = simulator.run(
-        prepared, shots=shots, seed_simulator=seed % 2**31, memory=with_memory, max_parallel_threads=threads
-    ).result()
+    outcome = (
+        simulator(name, noise_text(options), method)
+        .run(
+            made.circuit,
+            shots=spec.shots or 0,
+            seed_simulator=seed % 2**31,
+            memory=options.memory,
+            max_parallel_threads=threads,
+        )
+        .result()
+    )
     if not outcome.success:
-        raise Refused(f"{device_id} could not run {program.name}: {outcome.status}", provider="local")
+        raise Refused(f"{spec.device_id} could not run {program.name}: {outcome.status}", provider="local")
     layout = readout(program)
     data = outcome.data(0)
-    memory = tuple(layout.from_clbits(int(word, 16)) for word in data["memory"]) if with_memory else None
+    memory = tuple(layout.from_clbits(int(word, 16)) for word in data["memory"]) if options.memory else None
     counts = merge(data["counts"], lambda word: layout.from_clbits(int(word, 16)))
-    metadata = {"compiled": _compiled(prepared)} if device_id.startswith("noisy:") else {}
+    metadata = {"compiled": _summary(made)} if name else {}
     return ItemResult(counts=Counts(counts), memory=memory, metadata=metadata)
 
 
-@lru_cache(maxsize=1)
-def _aer_names() -> frozenset[str]:
-    return frozenset(_simulator("aer").target.operation_names)
-
-
-@lru_cache(maxsize=8)
-def _compiler(device_id: str) -> Any:
-    """Pass manager for a simulator; building one costs more than a small circuit's compilation and run together.
-
-    A fixed seed: the same program compiles to the same circuit in every job, only its shots differ.
-    """
-    from qiskit.transpiler import generate_preset_pass_manager
-
-    return generate_preset_pass_manager(optimization_level=1, backend=_simulator(device_id), seed_transpiler=1)
-
-
-def _compiled(circuit: Any) -> dict[str, Any]:
-    return {"depth": circuit.depth(), "gates": {name: int(n) for name, n in circuit.count_ops().items()}}
-
-
-@lru_cache(maxsize=8)
-def _simulator(device_id: str) -> Any:
-    from qiskit_aer import AerSimulator
-
-    if device_id == "aer":
-        return AerSimulator()
-    return AerSimulator.from_backend(snapshot(device_id.removeprefix("noisy:")))
-
-
-@lru_cache(maxsize=8)
-def snapshot(name: str) -> Any:
-    """A frozen IBM device by its short name, e.g. `manila`. Raises Refused naming those there are."""
-    from qiskit_ibm_runtime import fake_provider
-
-    classes = {
-        c[4:].removesuffix("V2").lower(): c
-        for c in dir(fake_provider)
-        if c.startswith("Fake") and c[4:5].isupper() and "Provider" not in c
+def _summary(made: Ready) -> dict[str, Any]:
+    circuit = made.circuit
+    found: dict[str, Any] = {
+        "depth": circuit.depth(),
+        "gates": {name: int(n) for name, n in circuit.count_ops().items()},
+        "as_written": made.is_as_written,
     }
-    if name.lower() not in classes:
-        raise Refused(f"no IBM device snapshot {name!r}; there are {', '.join(sorted(classes))}", provider="local")
-    return getattr(fake_provider, classes[name.lower()])()
+    return found | ({"layout": list(made.layout)} if made.layout is not None else {})
 
 
 def _braket(program: Program, shots: int, seed: int) -> ItemResult:
@@ -162,6 +153,7 @@ def _braket(program: Program, shots: int, seed: int) -> ItemResult:
     from braket.devices import LocalSimulator
     from braket.ir.openqasm import Program as OpenQasm
 
+    program = program.rewritten(program.ops(), is_verbatim=False)  # this device compiles nothing
     source = to_openqasm(program, BRAKET)
     gates = "\n".join(line for line in source.splitlines() if "measure" not in line and not line.startswith("bit"))
     order = sorted({qubit for qubit, _ in program.measured})

@@ -1,0 +1,62 @@
+"""Noise of local devices: an IBM snapshot's, a few strengths, or a model of the caller's. Imports simulators late."""
+
+from __future__ import annotations
+
+import json
+from functools import lru_cache
+from typing import Any
+
+from qflows.errors import ProgramRejected, Refused
+from qflows.programs.gates import STANDARD
+from qflows.providers.local.options import AerOptions
+
+_WIDEST_NOISY = 2  # wider gates are compiled to these, which bear the noise
+
+
+@lru_cache(maxsize=8)
+def snapshot(name: str) -> Any:
+    """A frozen IBM device by its short name, e.g. `manila`. Raises Refused naming those there are."""
+    from qiskit_ibm_runtime import fake_provider
+
+    classes = {
+        c[4:].removesuffix("V2").lower(): c
+        for c in dir(fake_provider)
+        if c.startswith("Fake") and c[4:5].isupper() and "Provider" not in c
+    }
+    if name.lower() not in classes:
+        raise Refused(f"no IBM device snapshot {name!r}; there are {', '.join(sorted(classes))}", provider="local")
+    return getattr(fake_provider, classes[name.lower()])()
+
+
+def noise_text(options: AerOptions) -> str:
+    """What names the noise of a job beyond its device; empty for the device's own."""
+    if options.noise_model is not None:
+        return json.dumps({"model": options.noise_model}, sort_keys=True)
+    if options.has_strengths:
+        return json.dumps([options.depolarizing_1q, options.depolarizing_2q, options.readout_error])
+    return ""
+
+
+@lru_cache(maxsize=16)
+def noise_of(text: str) -> Any:
+    """The noise model of `noise_text`. Raises ProgramRejected for a dictionary that is none."""
+    from qiskit_aer.noise import NoiseModel, ReadoutError, depolarizing_error
+
+    body = json.loads(text)
+    if isinstance(body, dict):
+        try:
+            return NoiseModel.from_dict(body["model"])
+        except Exception as error:
+            raise ProgramRejected(
+                f"noise_model is not an Aer noise model ({type(error).__name__}: {str(error)[:200]}); pass "
+                "NoiseModel.to_dict(serializable=True)"
+            ) from error
+    one, two, read = body
+    model = NoiseModel(basis_gates=[name for name, (width, _) in STANDARD.items() if width <= _WIDEST_NOISY])
+    for width, strength in ((1, one), (2, two)):
+        if strength:
+            names = [name for name, (n_qubits, _) in STANDARD.items() if n_qubits == width]
+            model.add_all_qubit_quantum_error(depolarizing_error(strength, width), names)
+    if read:
+        model.add_all_qubit_readout_error(ReadoutError([[1 - read, read], [read, 1 - read]]))
+    return model
