@@ -24,13 +24,13 @@ if TYPE_CHECKING:
 
 # Braket's spelling -> qiskit's, for the gates that are in stdgates.inc
 _STDGATES = {
-    "h": "h", "x": "x", "y": "y", "z": "z", "s": "s", "si": "sdg", "t": "t", "ti": "tdg", "v": "sx", "i": "id",
+    "h": "h", "x": "x", "y": "y", "z": "z", "s": "s", "si": "sdg", "t": "t", "ti": "tdg", "v": "sx",
     "rx": "rx", "ry": "ry", "rz": "rz", "phaseshift": "p", "cnot": "cx", "cy": "cy", "cz": "cz", "cphaseshift": "cp",
-    "swap": "swap", "ccnot": "ccx", "cswap": "cswap", "u": "u3",
+    "swap": "swap", "ccnot": "ccx", "cswap": "cswap",
 }  # fmt: skip
 # all others: (qubits, angles); a stand-in of no effect is built and replaced
 _OTHERS = {
-    "vi": "sxdg", "prx": "r", "cv": "csx", "iswap": "iswap", "xx": "rxx", "yy": "ryy", "zz": "rzz", "ecr": "ecr",
+    "i": "id", "u": "u", "vi": "sxdg", "prx": "r", "cv": "csx", "iswap": "iswap", "xx": "rxx", "yy": "ryy", "zz": "rzz", "ecr": "ecr",
 }  # fmt: skip
 _STAND_IN = "braket_"
 _FORGOTTEN = re.compile(r"\b(box|barrier|delay|reset|if|for)\b|\$\d")
