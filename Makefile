@@ -12,7 +12,7 @@ help:
 	@echo "make check    lint, types and import contracts"
 	@echo "make bench    the budgets, measured against raw clients and loops in the same run"
 	@echo "make pulls    error bars, biases, drift flags and thresholds by Monte Carlo; a few minutes"
-	@echo "make story    a nightly run while server, worker, sweeper and flow are killed 20 times; SQLite, then PostgreSQL"
+	@echo "make story    a nightly run while server, worker, reconciler and flow are killed 20 times; SQLite, then PostgreSQL"
 	@echo "make constraints   pin the newest versions that fit together; run the tests before you commit them"
 	@echo "make wheel    build the wheel, install it by plain pip in an empty environment, use it"
 	@echo "make newest-braket   the Braket tests with the newest SDK, in an environment of its own"

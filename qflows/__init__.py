@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import sys
 from importlib import import_module
-from types import ModuleType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -15,15 +14,16 @@ if TYPE_CHECKING:
     from qflows.core.batches.batch import Batch
     from qflows.core.batches.results import BatchResult
     from qflows.core.client import Client
+    from qflows.core.groups.handle import Group
     from qflows.core.groups.results import GroupResult
+    from qflows.core.sessions import Session
     from qflows.core.tagging import Tagged
     from qflows.errors import QflowsError
     from qflows.model import Counts, Job, Result
     from qflows.prefect.attach import attach
-    from qflows.prefect.groups import Group, group
     from qflows.prefect.slots import missed_slot
     from qflows.prefect.suspend import wait_or_suspend
-    from qflows.prefect.tasks import Session, batch, cancel, result, run, session, submit, tag, wait
+    from qflows.prefect.tasks import batch, cancel, group, result, run, session, submit, tag, wait
     from qflows.programs import Program
     from qflows.states import JobStatus
 
@@ -39,15 +39,15 @@ _HOME = {
     "tag": "prefect.tasks",
     "Tagged": "core.tagging",
     "attach": "prefect.attach",
-    "group": "prefect.groups",
-    "Group": "prefect.groups",
+    "group": "prefect.tasks",
+    "Group": "core.groups.handle",
     "missed_slot": "prefect.slots",
     "GroupResult": "core.groups.results",
     "session": "prefect.tasks",
     "batch": "prefect.tasks",
     "Batch": "core.batches.batch",
     "BatchResult": "core.batches.results",
-    "Session": "prefect.tasks",
+    "Session": "core.sessions",
     "Client": "core.client",
     "Job": "model",
     "Result": "model",
@@ -96,21 +96,6 @@ def __getattr__(name: str) -> object:
     if name[:1].isupper() and name in _block_types():  # modules are lower case and must not end up here
         return getattr(import_module("qflows.prefect.blocks.collection"), name)
     raise AttributeError(f"qflows has no {name!r}; public names: {', '.join(__all__)}")
-
-
-class _Package(ModuleType):
-    """Keeps `qflows.submit` the task: the import system would set the submodule of that name over it, once loaded."""
-
-    def __setattr__(self, name: str, value: object) -> None:
-        if not (name in _HOME and isinstance(value, ModuleType)):
-            super().__setattr__(name, value)
-
-    def __reduce__(self) -> tuple[object, tuple[str]]:
-        # cloudpickle knows plain modules only, and flows that name this one travel to process pools and Dask
-        return import_module, (self.__name__,)
-
-
-sys.modules[__name__].__class__ = _Package
 
 
 def _block_types() -> list[str]:

@@ -54,6 +54,15 @@ class CredentialsMissing(QflowsError):
     """No credentials for this vendor: neither a block nor the vendor's environment variables."""
 
 
+class OtherAccount(QflowsError):
+    """A job, session or group of another account of the vendor; nothing was done to it, and it goes on there."""
+
+    fields = ("provider", "account", "pending")
+    provider: str | None
+    account: str | None
+    pending: tuple[str, ...] | None
+
+
 class PrefectMissing(QflowsError):
     """What was asked for lives in Prefect, and no API is configured."""
 
@@ -131,6 +140,10 @@ class ResultsHeld(QflowsError):
 
 class UnknownJob(QflowsError, LookupError):
     """The ledger has no job with this key or vendor id."""
+
+
+class SeveralFit(UnknownJob):
+    """The beginning of an id that was given fits several things; give more characters."""
 
 
 class LedgerError(QflowsError):

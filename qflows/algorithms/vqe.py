@@ -35,7 +35,7 @@ from qflows.algorithms.problems import problem as named_problem
 from qflows.algorithms.trail import Trail
 from qflows.core.client import Client
 from qflows.core.scope import Scope
-from qflows.core.sessions import SessionHold
+from qflows.core.sessions import Session
 from qflows.errors import JobFailed, ProgramRejected, QflowsError
 from qflows.keys import digest, seed_of
 from qflows.ledger.intents import Intent
@@ -133,8 +133,8 @@ class Evaluator:
     shots: int | None
     options: Mapping[str, Any] | None
     on_step: Callable[[VqeStep], None]
-    hold: SessionHold | None = None
-    reopen: Callable[[], SessionHold] | None = None
+    hold: Session | None = None
+    reopen: Callable[[], Session] | None = None
 
     def __post_init__(self) -> None:
         self.trace: list[VqeStep] = []
@@ -195,7 +195,7 @@ class Evaluator:
             options=self.options,
             name=f"{self.problem.name} evaluation {index}",
             label=label,
-            session_id=self.hold.vendor_id if self.hold else None,
+            session_id=self.hold.id if self.hold else None,
         )
         return self.core.intents(specs, device=self.device, scope=self.scope)
 
@@ -223,7 +223,7 @@ class Evaluator:
                 self.hold = self.reopen()
                 resubmit = max(job.epoch for job in jobs) + 1
                 intents = [
-                    replace(intent, spec=replace(intent.spec, session_id=self.hold.vendor_id), resubmit=resubmit)
+                    replace(intent, spec=replace(intent.spec, session_id=self.hold.id), resubmit=resubmit)
                     for intent in intents
                 ]
         raise QflowsError(f"{_SESSIONS_AN_EVALUATION} sessions ended under one evaluation; choose a longer max_time")
@@ -255,7 +255,7 @@ def solve(
     seed: int | None = None,
     start: Sequence[float] | None = None,
     options: Mapping[str, Any] | None = None,
-    open_session: Callable[[], SessionHold] | None = None,
+    open_session: Callable[[], Session] | None = None,
     on_step: Callable[[VqeStep], None] = lambda step: None,
     on_iteration: Callable[[Iteration], None] | None = None,
     circuit: Any = None,

@@ -8,6 +8,7 @@ import typer
 
 from qflows import __version__
 from qflows.cli import (
+    accounts,
     apply,
     batches,
     benchmark,
@@ -16,12 +17,14 @@ from qflows.cli import (
     examples,
     groups,
     jobs,
+    lanes,
     ledger,
+    reconcile,
     report,
     run,
     sandbox,
     sessions,
-    sweep,
+    status,
     up,
     vqe,
 )
@@ -45,10 +48,13 @@ app.command("devices")(devices.devices)
 app.command("apply")(apply.apply)
 app.command("demo")(demo.demo)
 app.add_typer(jobs.app, name="jobs")
-app.add_typer(batches.app, name="batch")
-app.add_typer(groups.app, name="group")
-app.add_typer(sessions.app, name="session")
-app.command("sweep")(sweep.sweep)
+app.add_typer(batches.app, name="batches")
+app.add_typer(groups.app, name="groups")
+app.add_typer(sessions.app, name="sessions")
+app.command("status")(status.status)
+app.add_typer(lanes.app, name="lanes")
+app.add_typer(accounts.app, name="accounts")
+app.command("reconcile")(reconcile.reconcile)
 app.command("up")(up.up)
 app.add_typer(ledger.app, name="ledger")
 app.add_typer(sandbox.app, name="sandbox")

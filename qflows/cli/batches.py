@@ -1,4 +1,4 @@
-"""`qflows batch`: many circuits as one; plan, run, report, re-run holes, cancel, export."""
+"""`qflows batches`: many circuits as one; plan, run, report, re-run holes, cancel, export."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def run(
     option: Annotated[list[str] | None, typer.Option(help="Vendor option name=value; may be repeated.")] = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Run files as one batch: `qflows batch run sweep/*.qasm --device ionq-simulator --shots 500`."""
+    """Run files as one batch: `qflows batches run sweep/*.qasm --device ionq-simulator --shots 500`."""
     with errors_as_exit_codes():
         core = default_client()
         try:
@@ -119,7 +119,7 @@ def ls(
                 }
             )
         columns = ("batch", "name", "device", "circuits", "parts", "status", "created")
-        print_rows(rows, columns, as_json=as_json, empty="no batches yet; try `qflows batch run *.qasm`")
+        print_rows(rows, columns, as_json=as_json, empty="no batches yet; try `qflows batches run *.qasm`")
 
 
 @app.command("show")

@@ -13,44 +13,51 @@ from typing import TYPE_CHECKING, Any
 from qflows.cli.mode import prefect_api
 from qflows.core import client
 from qflows.core.client import Client
+from qflows.core.devices import NothingSaved
 from qflows.core.profiles import DeviceProfile
 from qflows.ledger.store import Ledger
+from qflows.settings import Settings
 
 if TYPE_CHECKING:
-    from qflows.prefect.client import PrefectClient
+    from qflows.prefect.client import SavedBlocks
 
 
-class CommandClient(Client):
-    """A client that imports Prefect at the first device it is asked for, and only if there is an API."""
+class CommandBlocks(NothingSaved):
+    """Saved blocks that import Prefect at the first question, and only if there is an API."""
 
     @cached_property
-    def ledger(self) -> Ledger:
-        """The ledger, opened on first use; changes made by a command reach Prefect's event feed too."""
-        opened = super().ledger
-        if prefect_api():
-            opened.listeners.append(self._tell_prefect)
-        return opened
+    def _blocks(self) -> SavedBlocks:
+        from qflows.prefect.client import SavedBlocks
 
-    def _tell_prefect(self, kind: str, key: str, detail: Mapping[str, Any]) -> None:
+        return SavedBlocks()
+
+    def profile(self, name: str) -> DeviceProfile | None:
+        """The saved profile where an API is configured."""
+        return self._blocks.profile(name) if prefect_api() else None
+
+    def credentials(self, block: str) -> Mapping[str, Any]:
+        """Fields of saved credentials."""
+        return self._blocks.credentials(block) if prefect_api() else super().credentials(block)
+
+
+def _tell_prefect(ledger: Ledger) -> None:
+    """Changes made by a command reach Prefect's event feed too."""
+    if not prefect_api():
+        return
+
+    def tell(kind: str, key: str, detail: Mapping[str, Any]) -> None:
         from qflows.prefect.events import JobEvents
 
-        JobEvents(self.ledger)(kind, key, detail)
+        JobEvents(ledger)(kind, key, detail)
 
-    @cached_property
-    def _saved_blocks(self) -> PrefectClient:
-        from qflows.prefect.client import PrefectClient
+    ledger.listeners.append(tell)
 
-        return PrefectClient(self.settings)
 
-    def find_profile(self, name: str) -> DeviceProfile | None:
-        """The saved profile where an API is configured, else the shipped one."""
-        return self._saved_blocks.find_profile(name) if prefect_api() else super().find_profile(name)
-
-    def load_credentials(self, block: str) -> Mapping[str, Any]:
-        """Fields of a saved credentials block."""
-        return self._saved_blocks.load_credentials(block) if prefect_api() else super().load_credentials(block)
+def command_client(settings: Settings) -> Client:
+    """A client for commands."""
+    return Client(settings, saved=CommandBlocks(), on_open=_tell_prefect)
 
 
 def default_client() -> Client:
     """The client of this process for the settings in force."""
-    return client.default_client(CommandClient)
+    return client.default_client(command_client)

@@ -1,4 +1,4 @@
-"""`qflows group`: named sets of jobs on any devices; what is in them, what they gave, and their end."""
+"""`qflows groups`: named sets of jobs on any devices; what is in them, what they gave, and their end."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def results(group: Id, timeout: Timeout = None, as_json: JsonFlag = False) -> No
     """Wait for all members under one deadline, and show what there is.
 
     Exit code 3 when some are not over, 1 when some failed. Callbacks are left to the process that registered them, and
-    to `qflows sweep`.
+    to `qflows reconcile`.
     """
     with errors_as_exit_codes():
         found = default_client().group(group).results(timeout)
@@ -121,7 +121,7 @@ def cancel(
         handle = default_client().group(group)
         after = handle.cancel(timeout=timeout)
         counts = ", ".join(f"{n} {status.lower()}" for status, n in handle.details()["jobs_by_status"].items())
-        typer.echo(f"group {handle.id[:12]} is {handle.status().value}: {counts if after else 'no jobs'}")
+        typer.echo(f"group {handle.record.id[:12]} is {handle.status().value}: {counts if after else 'no jobs'}")
 
 
 @app.command("close")
@@ -131,7 +131,7 @@ def close(group: Id) -> None:
         handle = default_client().group(group)
         done = handle.close()
         note = "" if done else ", and was over before"
-        typer.echo(f"group {handle.id[:12]} is {handle.status().value}{note}")
+        typer.echo(f"group {handle.record.id[:12]} is {handle.status().value}{note}")
 
 
 @app.command("callback")
@@ -148,8 +148,8 @@ def callback(
             if not record.callback or not record.callback_importable:
                 raise GroupError(f"group {record.title} has no callback that can be imported by its name")
             function = resolve(record.callback)
-            if not ledger_callbacks.allow_again(core.ledger, handle.id):
+            if not ledger_callbacks.allow_again(core.ledger, record.id):
                 raise GroupError(f"the callback of group {record.title} did not fail; it is {record.callback_state}")
-            handle.call_back(function, handle.results(timeout=0))
+            handle.call_back(function, handle.stored(handle.wait(timeout=0)))
         told = handle.details()["callback"]
         typer.echo(f"{told['function']}: {told['state']} {told['note']}".rstrip() if told else "no callback")

@@ -112,6 +112,35 @@ def tag(
         typer.echo("\n".join(f"{what:>10}  {text}" for what, text in tagged_row(changed).items() if text))
 
 
+@app.command("abandon")
+def abandon(
+    job: Name,
+    reason: Annotated[str, typer.Option(help="Why; it is kept with the job.")],
+) -> None:
+    """Give up on a live job; the vendor is not told, nothing known is lost."""
+    with errors_as_exit_codes():
+        if not reason.strip():
+            raise ProgramRejected("say why: --reason TEXT")
+        ended = default_client().abandon(job, reason=reason)
+        typer.echo(f"job {ended.key[:12]} is {ended.status.value}: {ended.error_message}")
+        if ended.vendor_id:
+            typer.echo(f"{ended.provider} may still run and bill {ended.vendor_id}; cancel it there if it should not")
+
+
+@app.command("decode")
+def decode(job: Name, as_json: JsonFlag = False) -> None:
+    """Read a job's kept answer again, without asking the vendor."""
+    with errors_as_exit_codes():
+        found, stored = default_client().decode(job)
+        results = [{"counts": item.counts, "error": item.error.message if item.error else None} for item in found.items]
+        if as_json:
+            print_json({"stored": stored, "results": results})
+            return
+        for index, item in enumerate(results):
+            typer.echo(f"result {index}  {item['counts'] or item['error'] or ''}")
+        typer.echo("the job has these counts now" if stored else "what the ledger had stays as it was")
+
+
 @app.command("resolve")
 def resolve(
     job: Name,

@@ -1,4 +1,4 @@
-"""`qflows session`: what holds a device, and letting go of it."""
+"""`qflows sessions`: what holds a device, and letting go of it."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import typer
 
 from qflows.cli.connection import default_client
 from qflows.cli.screen import errors_as_exit_codes, print_json, print_rows
-from qflows.core.sessions import end, has_sessions
-from qflows.errors import UnknownJob
+from qflows.core.sessions import end, has_sessions, resolve
+from qflows.errors import ProgramRejected, UnknownJob
 from qflows.ledger import sessions as ledger_sessions
 from qflows.model import SessionRecord
 
@@ -36,7 +36,7 @@ def _row(record: SessionRecord) -> dict[str, str]:
 def _find(name: str) -> SessionRecord:
     record = ledger_sessions.get(default_client().ledger, name)
     if record is None:
-        raise UnknownJob(f"the ledger has no session {name!r}; `qflows session ls` lists what it has")
+        raise UnknownJob(f"the ledger has no session {name!r}; `qflows sessions ls` lists what it has")
     return record
 
 
@@ -58,7 +58,7 @@ def show(session: Name, as_json: JsonFlag = False) -> None:
     with errors_as_exit_codes():
         record = _find(session)
         body = dict(_row(record))
-        provider = default_client().provider_named(record.device, record.provider)
+        provider = default_client().vendors.of_session(record)
         if record.vendor_id and has_sessions(provider, record.mode):
             info = provider.session(record.vendor_id)
             body |= {"vendor state": info.state, "accepting jobs": str(info.is_open)}
@@ -69,6 +69,21 @@ def show(session: Name, as_json: JsonFlag = False) -> None:
         for name, value in body.items():
             if value:
                 typer.echo(f"{name:>24}  {value}")
+
+
+@app.command("resolve")
+def resolve_(
+    session: Name,
+    opened: Annotated[str | None, typer.Option(help="The vendor opened it; its id there.")] = None,
+    absent: Annotated[bool, typer.Option("--absent", help="The vendor has no such session.")] = False,
+) -> None:
+    """Say what became of an opening that was never answered."""
+    with errors_as_exit_codes():
+        if (opened is None) == (not absent):
+            raise ProgramRejected("say either --opened ID or --absent")
+        record = _find(session)
+        resolve(default_client().ledger, record, vendor_id=opened)
+        typer.echo(f"session {record.key[:12]}: {'is open as ' + opened if opened else 'may be opened again'}")
 
 
 @app.command("close")
@@ -87,6 +102,6 @@ def _end(name: str, verb: str) -> None:
     with errors_as_exit_codes():
         record = _find(name)
         core = default_client()
-        provider = core.provider_named(record.device, record.provider)
+        provider = core.vendors.of_session(record)
         end(core.ledger, provider, record, verb=verb, reason=f"{verb} by hand")
         typer.echo(f"session {record.key[:12]} ({record.vendor_id or 'never opened'}): {verb} done")

@@ -10,7 +10,7 @@ from qflows.algorithms.vqe import VqeResult, VqeStep, solve, to_problem
 from qflows.characterization.history import keep_energy
 from qflows.cli.connection import default_client
 from qflows.core.scope import script_scope
-from qflows.core.sessions import SessionHold
+from qflows.core.sessions import Session
 from qflows.durations import seconds
 from qflows.model import uncertain
 from qflows.pages.plots import convergence_png
@@ -40,7 +40,7 @@ def straight(arguments: Arguments, run_key: str, show: Callable[[str], None]) ->
 
     core = default_client()
 
-    def open_session() -> SessionHold:
+    def open_session() -> Session:
         return core.open_session(
             arguments.device, run_key, max_time_s=seconds(arguments.session_time), name=f"VQE {arguments.problem}"
         )

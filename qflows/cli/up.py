@@ -1,4 +1,4 @@
-"""`qflows up`: Prefect server, worker, sweeper and optionally the sandbox on one machine, as one command."""
+"""`qflows up`: Prefect server, worker, reconciler and optionally the sandbox on one machine, as one command."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _SETTINGS = {
     "PREFECT_SERVER_SERVICES_EVENT_PERSISTER_BATCH_SIZE": "500",
     "PREFECT_SERVER_SERVICES_EVENT_PERSISTER_READ_BATCH_SIZE": "200",
     "PREFECT_SERVER_SERVICES_TRIGGERS_READ_BATCH_SIZE": "200",
-    # the sweeper calls a run dead after three heartbeats
+    # the reconciler calls a run dead after three heartbeats
     "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",
     "PREFECT_WORKER_QUERY_SECONDS": "2",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
@@ -49,11 +49,12 @@ _SETTINGS = {
 def up(
     port: Annotated[int, typer.Option(help="Port of the Prefect server and its UI; 0: one that is free.")] = 4200,
     sandbox: Annotated[
-        bool, typer.Option("--sandbox", help="Also the vendors' emulators; worker and sweeper then talk to these only.")
+        bool,
+        typer.Option("--sandbox", help="Also the vendors' emulators; worker and reconciler then use only these."),
     ] = False,
     clock: Annotated[str, typer.Option(help="The sandbox's clock, as for `qflows sandbox start`.")] = "time:2,1",
     limit: Annotated[int, typer.Option(help="Flow runs at a time; suspended ones do not count.")] = 10,
-    every: Annotated[float, typer.Option(help="Seconds between two sweeps.")] = 2.0,
+    every: Annotated[float, typer.Option(help="Seconds between two ticks of the reconciler.")] = 2.0,
     crash_retries: Annotated[int, typer.Option(help="How often a crashed flow run is retried; 0: never.")] = 3,
     dead_after: Annotated[
         float, typer.Option(help="Seconds without a heartbeat after which a flow run counts as crashed.", min=60)
@@ -64,9 +65,9 @@ def up(
 ) -> None:
     """Start everything that flows need on this machine, and keep it running until Ctrl-C.
 
-    A Prefect server with its UI, a worker on the work pool `qflows`, the sweeper. All state is in QFLOWS_HOME: started
-    again it goes on where it was. What dies is started again. All of it listens on loopback only; the server asks for a
-    password, which is made at the first start and kept in QFLOWS_HOME/up.env.
+    A Prefect server with its UI, a worker on the work pool `qflows`, the reconciler. All state is in QFLOWS_HOME:
+    started again it goes on where it was. What dies is started again. All of it listens on loopback only; the server
+    asks for a password, which is made at the first start and kept in QFLOWS_HOME/up.env.
     """
     with errors_as_exit_codes():
         home = Settings().home.expanduser().absolute()
@@ -76,12 +77,12 @@ def up(
             supervisor.take_signals()
             supervisor.end_orphans()
             try:
-                sweeper = [sys.executable, "-m", "qflows.cli", "sweep", "--every", f"{every:g}"]
-                sweeper += ["--crash-retries", str(crash_retries), "--dead-after", f"{dead_after:g}"]
+                reconciler = [sys.executable, "-m", "qflows.cli", "reconcile", "--every", f"{every:g}"]
+                reconciler += ["--crash-retries", str(crash_retries), "--dead-after", f"{dead_after:g}"]
                 # runs are processes of this machine: one that does not start in that time never will
-                sweeper += ["--pending-after", f"{dead_after:g}"]
+                reconciler += ["--pending-after", f"{dead_after:g}"]
                 password = _password(home) if auth else None
-                env, lines = _start_all(supervisor, home, port, clock if sandbox else None, limit, sweeper, password)
+                env, lines = _start_all(supervisor, home, port, clock if sandbox else None, limit, reconciler, password)
                 if not supervisor.is_stopping:
                     _greet(home, env, lines)
                 supervisor.run()
@@ -123,7 +124,7 @@ def _start_all(
     port: int,
     clock: str | None,
     limit: int,
-    sweeper: list[str],
+    reconciler: list[str],
     password: str | None,
 ) -> tuple[dict[str, str], list[str]]:
     """Starts the children in order; returns what to export to use them, and what to tell about them."""
@@ -157,7 +158,7 @@ def _start_all(
     # a worker is ready when its pool is there: only then can anything be deployed to it
     pool = f"{api}/work_pools/{POOL}"
     for child in (
-        Child("sweeper", sweeper, env, _log(home, "sweeper")),
+        Child("reconciler", reconciler, env, _log(home, "reconciler")),
         Child("worker", worker, env, _log(home, "worker"), lambda: _answers(pool, password)),
     ):
         if not supervisor.is_stopping:

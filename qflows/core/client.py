@@ -1,107 +1,95 @@
-"""The core put together for one process: settings, ledger, devices, submitter and poller. Knows no Prefect."""
+"""The verbs of the core for one process: buy, wait, read and cancel jobs, batches, sessions and groups."""
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import cached_property
-from typing import Any
+from datetime import datetime
+from typing import Any, Unpack
 
-from qflows import providers
-from qflows.core import orders, profiles, sessions, tagging
+from qflows.core import ambient, orders, sessions, tagging
 from qflows.core.batches.batch import Batch
 from qflows.core.batches.planning import Planned
-from qflows.core.batches.results import total_cost
-from qflows.core.devices import Device
-from qflows.core.groups import ambient
-from qflows.core.groups.handle import DEFAULT_TTL_S, GroupHandle, new_group
-from qflows.core.native_groups import into_native, open_native
+from qflows.core.devices import Device, Saved, Vendors
+from qflows.core.fetching import versions
+from qflows.core.groups.handle import Group
+from qflows.core.native_groups import into_native
+from qflows.core.parts import Parts
 from qflows.core.poller import OnChange, Poller
-from qflows.core.profiles import DeviceProfile
-from qflows.core.reconciler import Sweeper
-from qflows.core.scope import Scope
-from qflows.core.sessions import SessionHold
+from qflows.core.reconciler import Reconciler
+from qflows.core.scope import Scope, script_scope
+from qflows.core.sessions import OnException, Session
+from qflows.core.stored import stored
 from qflows.core.submit import Submitter
 from qflows.core.tagging import Tagged
-from qflows.errors import JobCancelled, JobFailed, ProgramRejected
+from qflows.core.verbs import BatchWishes, RunWishes, Verbs, Wishes
+from qflows.errors import LedgerError, OtherAccount, ProgramRejected, UnknownJob
 from qflows.ledger import batches as ledger_batches
-from qflows.ledger import claims, outcomes, reads
+from qflows.ledger import claims, outcomes, raws, reads
 from qflows.ledger import groups as ledger_groups
-from qflows.ledger.groups import GroupRecord
-from qflows.ledger.intents import Intent
-from qflows.ledger.store import Ledger
+from qflows.ledger import sessions as ledger_sessions
+from qflows.ledger.intents import Intent, give_back
+from qflows.ledger.store import Ledger, utc_now
 from qflows.model import Job, Result
-from qflows.programs import estimation
-from qflows.protocol import JobSpec, Provider
+from qflows.protocol import JobSpec, Provider, VendorResult
 from qflows.settings import Settings
-from qflows.states import JobStatus
+from qflows.states import JobStatus, SessionState
+
+log = logging.getLogger("qflows.client")
 
 
 class Client:
-    """Everything a task or a command needs. One per process and settings; safe for threads."""
+    """Everything a task or a command needs. One per process and settings; safe for threads.
 
-    def __init__(self, settings: Settings | None = None) -> None:
-        self.settings = settings or Settings()
-        self._devices: dict[str, Device] = {}
-        self._providers: dict[tuple[str, str | None], Provider] = {}
-        self._lock = threading.RLock()
+    `saved` and `on_open`: see `Parts`. `verbs`: how sessions and groups make their calls; plain calls unless given.
+    """
 
-    @cached_property
+    def __init__(
+        self,
+        settings: Settings | None = None,
+        *,
+        saved: Saved | None = None,
+        on_open: Callable[[Ledger], None] | None = None,
+        verbs: Verbs | None = None,
+    ) -> None:
+        self.parts = Parts(settings or Settings(), saved, on_open)
+        self.verbs: Verbs = verbs or ScriptVerbs(self)
+
+    @property
+    def settings(self) -> Settings:
+        """The settings in force."""
+        return self.parts.settings
+
+    @property
     def ledger(self) -> Ledger:
         """The ledger, opened on first use."""
-        if self.settings.ledger_url is None:
-            self.settings.make_home()
-        return Ledger.open(self.settings.resolved_ledger_url())
+        return self.parts.ledger
 
-    @cached_property
+    @property
+    def vendors(self) -> Vendors:
+        """Devices, providers and accounts."""
+        return self.parts.vendors
+
+    @property
     def submitter(self) -> Submitter:
-        """The only door to `Provider.submit`."""
-        return Submitter(self.ledger, lease_s=self.settings.lease_s, settle_s=self.settings.settle_s)
+        """The only door to a vendor's submission."""
+        return self.parts.submitter
 
     def poller(self) -> Poller:
         """A poller of its own for each waiter; they share lanes through the ledger."""
-        return Poller(self.submitter, self._provider_of, poll_min_s=self.settings.poll_min_s)
+        return self.parts.poller()
 
     def device(self, name: str) -> Device:
         """The device of a name. Raises UnknownDevice, CredentialsMissing."""
-        with self._lock:
-            profile = self.find_profile(name)
-            if profile is None:
-                raise profiles.unknown(name)
-            known = self._devices.get(name)
-            if known is None or known.profile != profile:
-                provider = self.provider(profile.provider, profile.credentials)
-                limits = provider.limits(profile.device) if profiles.is_bare(profile) else profile.limits()
-                known = self._devices[name] = Device(profile, provider, limits)
-            return known
-
-    def find_profile(self, name: str) -> DeviceProfile | None:
-        """What a device's name stands for; the tasks layer, which knows Prefect, looks for saved blocks first."""
-        return profiles.find(name)
+        return self.vendors.device(name)
 
     def provider(self, vendor: str, credentials_block: str | None = None) -> Provider:
-        """The provider of a vendor, with the fields of a saved credentials block or the vendor's environment."""
-        with self._lock:
-            place = (vendor, credentials_block)
-            if place not in self._providers:
-                fields = self.load_credentials(credentials_block) if credentials_block else None
-                self._providers[place] = providers.connect(vendor, fields, timeout_s=self.settings.http_timeout_s)
-            return self._providers[place]
-
-    def load_credentials(self, block: str) -> Mapping[str, Any]:
-        """Fields of a saved credentials block; the tasks layer, which knows Prefect, replaces this."""
-        raise ProgramRejected(f"credentials block {block!r} can be read only where Prefect is at hand")
-
-    def _provider_of(self, job: Job) -> Provider:
-        return self.provider_named(job.device, job.provider)
-
-    def provider_named(self, device: str, vendor: str) -> Provider:
-        """The provider that speaks for a recorded job or session, though its profile may be gone by now."""
-        profile = self.find_profile(device)
-        return self.provider(vendor, profile.credentials if profile else None)
+        """The provider of a vendor, with the fields of saved credentials or the vendor's environment."""
+        return self.vendors.provider(vendor, credentials_block)
 
     def specs(self, source: Any, *, device: str, shots: int | None, **wishes: Any) -> list[JobSpec]:
         """The jobs that `source` makes on `device`, checked; nothing is sent or recorded. See `orders.job_specs`."""
@@ -122,11 +110,92 @@ class Client:
 
     def buy(self, intents: Sequence[Intent]) -> list[Job]:
         """Submits what nobody bought before; returns handles in order, at once."""
-        return self.submitter.submit(self.device(intents[0].device).provider, intents) if intents else []
+        if not intents:
+            return []
+        started = utc_now()
+        provider = self.device(intents[0].device).provider
+        try:
+            jobs = self.submitter.submit(provider, intents)
+        except OtherAccount as error:
+            if not error.pending or not self._is_ours(error.pending[0]):
+                raise
+            jobs = self.submitter.submit(provider, intents)
+        _say_what_was_adopted(jobs, started)
+        return jobs
+
+    def _is_ours(self, key: str) -> bool:
+        """Whether the vendor shows a job of another account to these credentials: then the key was only renewed."""
+        try:
+            self.vendors.of(reads.job(self.ledger, key))
+        except OtherAccount:
+            return False
+        return True
 
     def submit(self, specs: Sequence[JobSpec], *, device: str, scope: Scope, resubmit: int = 0) -> list[Job]:
         """Submits each spec once under the scope's run key and returns handles, at once."""
-        return self.buy(self.intents(specs, device=device, scope=scope, resubmit=resubmit))
+        wanted = self.intents(specs, device=device, scope=scope, resubmit=resubmit)
+        with self._one_call(wanted):
+            return self.buy(wanted)
+
+    def submit_one(
+        self, program: Any, scope: Scope, *, device: str, session: Session | None = None, **wishes: Unpack[Wishes]
+    ) -> Job:
+        """Buys one job under a scope. Raises ProgramRejected when several jobs are needed."""
+        specs, resubmit, named = self._wished(program, scope, device, session, wishes)
+        if len(specs) > 1:
+            raise ProgramRejected(
+                f"{device} takes one circuit per job and these observables need {len(specs)}; use qflows.run, which "
+                "buys them together and waits"
+            )
+        return self.submit(specs, device=device, scope=named, resubmit=resubmit)[0]
+
+    def run(
+        self, program: Any, scope: Scope, *, device: str, session: Session | None = None, **wishes: Unpack[RunWishes]
+    ) -> Result:
+        """Buys under a scope, waits, and reads the result."""
+        timeout = wishes.pop("timeout", None)
+        specs, resubmit, named = self._wished(program, scope, device, session, wishes)
+        wanted = self.intents(specs, device=device, scope=named, resubmit=resubmit)
+        with self._one_call(wanted):
+            jobs = self.buy(wanted)
+            return self.result([job.key for job in jobs], timeout=timeout)
+
+    @contextmanager
+    def _one_call(self, wanted: Sequence[Intent]) -> Iterator[None]:
+        """A call that does not return gives its samples back: the next equal call of the attempt meets them."""
+        try:
+            yield
+        except BaseException:
+            try:
+                give_back(self.ledger, wanted)
+            except LedgerError as error:
+                log.warning("%s", error)
+            raise
+
+    def _wished(
+        self, program: Any, scope: Scope, device: str, session: Session | None, wishes: Any
+    ) -> tuple[list[JobSpec], int, Scope]:
+        given = dict(wishes)
+        given.pop("run_key", None)
+        resubmit, sample = given.pop("resubmit", 0), given.pop("sample", None)
+        specs = self.specs(
+            program, device=device, shots=given.pop("shots", None), session_id=session.id if session else None, **given
+        )
+        return specs, resubmit, replace(scope, sample=sample) if sample is not None else scope
+
+    def submit_list(
+        self, programs: Sequence[Any], scope: Scope, *, device: str, **wishes: Unpack[BatchWishes]
+    ) -> Batch:
+        """Buys a list of programs, or a sweep, as a batch."""
+        given: dict[str, Any] = dict(wishes)
+        given.pop("run_key", None)
+        name, tags = given.pop("name", ""), given.get("tags")
+        # a tuple may be (circuit, values)
+        sources = programs if isinstance(programs, tuple | str) else list(programs)
+        planned = self.plan_batch(sources, device=device, shots=given.pop("shots", None), **given)
+        made = self.create_batch(planned, device=device, scope=scope, name=name, tags=tags)
+        self.submit_batch(made)
+        return made
 
     def open_session(
         self,
@@ -137,7 +206,8 @@ class Client:
         max_time_s: float | None = None,
         options: Mapping[str, Any] | None = None,
         name: str = "",
-    ) -> SessionHold:
+        on_exception: OnException = "close",
+    ) -> Session:
         """The run's session on `device`; see `sessions.open_session`."""
         target = self.device(device)
         return sessions.open_session(
@@ -150,8 +220,19 @@ class Client:
             max_time_s=max_time_s,
             options=options,
             name=name,
-            settle_s=self.settings.settle_s,
+            verbs=self.verbs,
+            on_exception=on_exception,
         )
+
+    def session(self, name: str) -> Session:
+        """A session by key, unique beginning of it, or vendor id. Raises UnknownJob, OtherAccount."""
+        record = ledger_sessions.get(self.ledger, name)
+        if record is None:
+            raise UnknownJob(f"the ledger has no session {name!r}; `qflows sessions ls` lists what it has")
+        if record.state is SessionState.OPEN:
+            ledger_sessions.hold(self.ledger, record.key, lease_s=sessions.LEASE_S)
+        provider = self.vendors.of_session(record)
+        return Session(self.ledger, provider, record, device=record.device, verbs=self.verbs, run_key=record.run_key)
 
     def create_batch(
         self, planned: Planned, *, device: str, scope: Scope, name: str = "", tags: Mapping[str, str] | None = None
@@ -159,15 +240,13 @@ class Client:
         """Makes the batch and all its jobs durable, or finds the one of an earlier attempt; sends nothing."""
         first = planned.specs[0][1]
         return Batch.create(
-            self.submitter,
+            self.parts,
             self.device(device).provider,
-            self.poller,
             planned,
             scope.want,
             device=device,
             name=name or f"{planned.n_circuits} circuits from {first.programs[0].name}",
             tags=tags or {},
-            joined=ambient.joined,
         )
 
     @contextmanager
@@ -182,7 +261,7 @@ class Client:
             return
         hold = self.open_session(batch.device, batch.record.run_key, mode="batch", name=f"batch {batch.id[:16]}")
         try:
-            yield hold.vendor_id
+            yield hold.id
         finally:
             hold.close()
 
@@ -194,57 +273,19 @@ class Client:
 
     def batch(self, name: str) -> Batch:
         """A batch by id or a unique beginning of it. Raises UnknownJob."""
-        record = ledger_batches.find(self.ledger, name)
-        provider = self.provider_named(record.device, record.provider)
-        return Batch(self.submitter, provider, self.poller, record, joined=ambient.joined)
+        return Batch(self.parts, ledger_batches.find(self.ledger, name))
 
-    def group(self, name: str) -> GroupHandle:
+    def group(self, name: str) -> Group:
         """A group by id, a unique beginning of it, or its vendor's id. Raises UnknownJob."""
-        return self._group(ledger_groups.find(self.ledger, name).id)
+        return Group(self.parts, self.verbs, record=ledger_groups.find(self.ledger, name))
 
-    def _group(self, id_: str) -> GroupHandle:
-        def connect(record: GroupRecord) -> Provider:
-            return self.provider_named(record.native_device or "", record.native_provider or "")
+    def new_group(self, name: str, **wanted: Any) -> Group:
+        """A group that is not opened yet; arguments as for `qflows.group`."""
+        return Group(self.parts, self.verbs, name, **wanted)
 
-        return GroupHandle(self.ledger, self.poller, lambda job: self.stored([job]), connect, id_)
-
-    def open_group(
-        self,
-        name: str,
-        scope: Scope,
-        *,
-        max_ttl_s: float = DEFAULT_TTL_S,
-        tags: Mapping[str, str] | None = None,
-        metadata: Mapping[str, Any] | None = None,
-        is_ambient: bool = False,
-        native: str | None = None,
-    ) -> GroupHandle:
-        """The scope's next group of this name: a new one, or on a replay the same again.
-
-        `native`: a device whose vendor keeps groups itself; its group then mirrors this one. Raises ProgramRejected.
-        """
-        id_ = new_group(
-            self.ledger,
-            scope.want(ledger_groups.content(name)),
-            name,
-            max_ttl_s=max_ttl_s,
-            tags=tags or {},
-            metadata=metadata or {},
-            caller=scope.caller if is_ambient else None,
-        )
-        handle = self._group(id_)
-        if native is not None:
-            open_native(self.ledger, self.device(native).provider, handle.record, device=native)
-        return handle
-
-    def sweeper(self, on_stored: Callable[[], None] | None = None) -> Sweeper:
-        """The housekeeper for this client's ledger and credentials. `on_stored`: see `Poller`."""
-        return Sweeper(
-            self.ledger,
-            replace(self.poller(), on_stored=on_stored),
-            lambda record: self.provider_named(record.device, record.provider),
-            self._group,
-        )
+    def reconciler(self, on_stored: Callable[[], None] | None = None) -> Reconciler:
+        """The housekeeping for this client's ledger and credentials. `on_stored`: see `Poller`."""
+        return Reconciler(self.parts, self.group, on_stored)
 
     def wait(
         self, keys: Collection[str], *, timeout: float | None = None, on_change: OnChange | None = None
@@ -262,18 +303,7 @@ class Client:
 
     def stored(self, jobs: Sequence[Job]) -> Result:
         """The result of finished jobs, from the ledger alone. Raises JobFailed, JobCancelled."""
-        for job in jobs:
-            raise_unless_completed(job)
-        first = jobs[0]
-        items = tuple(item for job in jobs for item in reads.items(self.ledger, job.key))
-        provenance = dict(reads.provenance(self.ledger, first.key))
-        provenance["programs"] = reads.program_digests(self.ledger, first.key)
-        plan = reads.estimate_plan(self.ledger, first.key)
-        if plan:
-            items = (estimation.combine(plan, items, first.shots),)
-        if len(jobs) > 1:
-            first = replace(first, cost=total_cost(jobs))
-        return Result(first, items, provenance)
+        return stored(self.ledger, jobs)
 
     def cancel(self, keys: Collection[str], *, timeout: float = 60.0) -> dict[str, Job]:
         """Cancels at the vendor and verifies: returns handles that are terminal.
@@ -295,15 +325,42 @@ class Client:
     ) -> Tagged:
         """Changes the labels of a job given as in `find`; `title` is its new name. See `tagging.change`."""
         job, chosen = self.find(name), {"name": title, "tags": tags, "remove": remove, "at_vendor": at_vendor}
-        return tagging.change(self.ledger, self._provider_of(job), job.key, **chosen)
+        return tagging.change(self.ledger, self.vendors.of(job), job.key, **chosen)
 
     def find(self, name: str) -> Job:
         """A job by key, unique beginning of it, or vendor id. Raises UnknownJob."""
         return reads.find(self.ledger, name)
 
+    def abandon(self, name: str, *, reason: str) -> Job:
+        """Ends a live job by a person's word, and keeps what is known; what the vendor does with it is not touched."""
+        job = self.find(name)
+        claims.abandon(self.ledger, job.key, reason=reason)
+        return reads.job(self.ledger, job.key)
+
+    def decode(self, name: str) -> tuple[VendorResult, bool]:
+        """Reads the kept answer of a job again, without the vendor. Returns what it says and whether that was stored.
+
+        A job whose answer could not be read before gets its counts. One that has counts keeps them; when the new
+        reading differs, that is an event in its history. Raises UnknownJob when no answer is kept.
+        """
+        job = self.find(name)
+        kept = raws.of(self.ledger, [job.key])
+        if job.key not in kept:
+            raise UnknownJob(f"no answer is kept for job {job.key[:12]}")
+        provider = self.vendors.of(job)
+        found = provider.decode(kept[job.key], self.submitter.spec(job.key), job.key)
+        if not job.is_terminal:
+            outcome = outcomes.Outcome(job, found, {"vendor": dict(found.metadata)} | versions())
+            return found, not outcomes.store_all(self.ledger, [outcome])
+        if reads.items(self.ledger, job.key) != found.items:
+            with self.ledger.write() as connection:
+                self.ledger.record_event(connection, "decoded-differently", job.key, versions=versions()["versions"])
+        return found, False
+
     def resolve(self, name: str, *, vendor_id: str | None) -> Job:
         """Ends a doubt by a person's word: the vendor's id of the job, or None for «it is not there»."""
         job = self.find(name)
+        self.vendors.of(job)  # a person with other credentials looked in another account's console
         if vendor_id is None:
             claims.resolve_absent(self.ledger, job.key)
         else:
@@ -311,43 +368,34 @@ class Client:
         return reads.job(self.ledger, job.key)
 
 
-def raise_unless_completed(job: Job) -> None:
-    """Raises the typed error of a job that ended without counts."""
-    if job.status is JobStatus.COMPLETED:
-        return
-    fields = {
-        "key": job.key,
-        "vendor_id": job.vendor_id,
-        "reason": job.error_message,
-        "vendor_code": job.error_code,
-        "provider": job.provider,
-        "retryable": job.error_retryable,
-    }
-    what = f"job {job.key[:12]} ({job.name}) on {job.device}"
-    if job.status is JobStatus.CANCELLED:
-        raise JobCancelled(f"{what} was cancelled: {job.error_message or 'by request'}", **fields)
-    reason = job.error_message or "no reason given"
-    if job.error_kind == "refused":
-        raise JobFailed(f"{what} was refused: {reason}", **fields)
-    again = (
-        "it may succeed if bought again: pass resubmit=1" if job.error_retryable else "buying it again will not help"
-    )
-    code = f" [{job.error_code}]" if job.error_code else ""
-    raise JobFailed(f"{what} failed{code}: {reason}; {again}", **fields)
+def _say_what_was_adopted(jobs: Sequence[Job], started: datetime) -> None:
+    """One line a call: whether an equal call was met again, or is one more sample of the same content."""
+    adopted = [job for job in jobs if job.created_at < started]
+    if adopted:
+        first, live = adopted[0], sum(not job.is_terminal for job in adopted)
+        log.info(
+            "%d of %d job(s) adopted from an earlier equal call of run %s (first: %s, %d still live); nothing was "
+            "bought for them. Pass sample= for another sample",
+            len(adopted), len(jobs), first.run_key, first.key[:12], live,
+        )  # fmt: skip
+    for job in jobs:
+        if job.ordinal and job.created_at >= started:
+            log.info("job %s is sample %d of equal calls in run %s", job.key[:12], job.ordinal, job.run_key)
+            break
 
 
 _clients: dict[str, Client] = {}
 _clients_lock = threading.Lock()
 
 
-def default_client(kind: type[Client] = Client) -> Client:
+def default_client(make: Callable[[Settings], Client] = Client) -> Client:
     """The client of this process for the settings in force; settings that change give another client."""
     settings = Settings()
     # a fork must not share database connections or sockets with its parent
-    place = f"{os.getpid()}|{kind.__name__}|{settings.model_dump_json()}|{_vendor_environment()}"
+    place = f"{os.getpid()}|{make.__qualname__}|{settings.model_dump_json()}|{_vendor_environment()}"
     with _clients_lock:
         if place not in _clients:
-            _clients[place] = kind(settings)
+            _clients[place] = make(settings)
         return _clients[place]
 
 
@@ -355,3 +403,45 @@ def _vendor_environment() -> int:
     # credentials come from the vendors' own variables: new ones need new connections. Hashed, never kept.
     prefixes = ("IONQ_", "QISKIT_", "AWS_", "QBRAID_")
     return hash(tuple(sorted((k, v) for k, v in os.environ.items() if k.startswith(prefixes))))
+
+
+class ScriptVerbs:
+    """The verbs outside any flow: plain calls, under a run key that is given."""
+
+    def __init__(self, core: Client) -> None:
+        self._core = core
+
+    def client_factory(self) -> Callable[[], Client]:
+        """The default client."""
+        return default_client
+
+    def scope(self, run_key: str | None) -> Scope:
+        """The scope of a script. Raises RunKeyMissing."""
+        made = script_scope(run_key)
+        return replace(made, group=ambient.joined(made.run_key))
+
+    def in_flow(self) -> bool:
+        """False."""
+        return False
+
+    def is_pause(self, error: BaseException | None) -> bool:
+        """False: a script does not leave its process to wait."""
+        return False
+
+    def as_step(self, call: Callable[[Any], Any], name: str) -> Callable[[Any], Any]:
+        """The function itself."""
+        return call
+
+    def submit(self, program: Any, *, device: str, session: Session | None = None, **wishes: Unpack[Wishes]) -> Job:
+        """See `Client.submit_one`."""
+        return self._core.submit_one(
+            program, self.scope(wishes.get("run_key")), device=device, session=session, **wishes
+        )
+
+    def run(self, program: Any, *, device: str, session: Session | None = None, **wishes: Unpack[RunWishes]) -> Result:
+        """See `Client.run`."""
+        return self._core.run(program, self.scope(wishes.get("run_key")), device=device, session=session, **wishes)
+
+    def batch(self, programs: Sequence[Any], *, device: str, **wishes: Unpack[BatchWishes]) -> Batch:
+        """See `Client.run_batch`."""
+        return self._core.submit_list(programs, self.scope(wishes.get("run_key")), device=device, **wishes)

@@ -1,11 +1,29 @@
-"""Devices by name, and the providers that speak for them."""
+"""The one object that knows devices, vendors, credentials and accounts: who may speak for what.
+
+A record of the ledger (job, session, group) names its vendor, its account and the device profile it was bought under.
+`Vendors.of(...)` answers with a provider of that very account, or says that there is none here. Nothing else in the
+core connects to a vendor.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+from urllib.parse import quote
 
+from qflows import providers
+from qflows.core import profiles
 from qflows.core.profiles import DeviceProfile
+from qflows.errors import CredentialsMissing, OtherAccount, ProviderError, UnknownDevice
+from qflows.ledger import accounts
+from qflows.ledger.store import Ledger
+from qflows.model import Job, SessionRecord
 from qflows.protocol import Limits, Provider
+
+_ASK_AGAIN_S = 300.0  # an account that proved nothing is asked again after this
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,3 +33,184 @@ class Device:
     profile: DeviceProfile
     provider: Provider
     limits: Limits
+
+
+class Saved(Protocol):
+    """A place that keeps device profiles and credentials under names, such as Prefect's blocks."""
+
+    def profile(self, name: str) -> DeviceProfile | None:
+        """The profile saved under this name; None if there is none."""
+        ...
+
+    def credentials(self, block: str) -> Mapping[str, Any]:
+        """Fields of saved credentials, secrets as SecretStr. Raises CredentialsMissing."""
+        ...
+
+
+class NothingSaved:
+    """No such place: only shipped profiles, and credentials from the environment."""
+
+    def profile(self, name: str) -> DeviceProfile | None:
+        """None, always."""
+        return None
+
+    def credentials(self, block: str) -> Mapping[str, Any]:
+        """Raises CredentialsMissing."""
+        raise CredentialsMissing(
+            f"credentials block {block!r} is kept in Prefect, and no Prefect API is configured here; set "
+            "PREFECT_API_URL, or use a device whose credentials come from the environment"
+        )
+
+
+class SpeaksFor(Protocol):
+    """Who may act on a job."""
+
+    def of(self, job: Job) -> Provider:
+        """A provider of the job's own account. Raises OtherAccount."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Sole:
+    """One provider, for whoever has no devices by name: it speaks for jobs of its own account alone."""
+
+    provider: Provider
+
+    def of(self, job: Job) -> Provider:
+        """The provider. Raises OtherAccount for a job of another vendor or account."""
+        if (job.provider, job.account) != (self.provider.name, self.provider.account):
+            raise OtherAccount(
+                f"job {job.key[:12]} belongs to {job.provider} account {job.account}, not to "
+                f"{self.provider.name} account {self.provider.account}; nothing was done to it",
+                provider=job.provider,
+                account=job.account,
+            )
+        return self.provider
+
+
+@dataclass
+class Vendors:
+    """Devices and providers of one process, connected once each. Safe for use from several threads."""
+
+    ledger: Callable[[], Ledger]
+    saved: Saved = field(default_factory=NothingSaved)
+    timeout_s: float = 30.0
+    _devices: dict[str, Device] = field(default_factory=dict, repr=False)
+    _providers: dict[tuple[str, str | None], Provider] = field(default_factory=dict, repr=False)
+    _unproved: dict[tuple[str, str, str, str], float] = field(default_factory=dict, repr=False)
+    _lock: threading.RLock = field(default_factory=threading.RLock, repr=False)
+
+    def profile(self, name: str) -> DeviceProfile | None:
+        """What a device's name stands for: a saved profile, else a shipped one, else `vendor:device-id`."""
+        return self.saved.profile(name) or profiles.find(name)
+
+    def device(self, name: str) -> Device:
+        """The device of a name. Raises UnknownDevice, CredentialsMissing."""
+        with self._lock:
+            profile = self.profile(name)
+            if profile is None:
+                raise profiles.unknown(name)
+            known = self._devices.get(name)
+            if known is None or known.profile != profile:
+                provider = self.provider(profile.provider, profile.credentials)
+                limits = provider.limits(profile.device) if profiles.is_bare(profile) else profile.limits()
+                known = self._devices[name] = Device(profile, provider, limits)
+            return known
+
+    def provider(self, vendor: str, credentials_block: str | None = None) -> Provider:
+        """The provider of a vendor, with the fields of a saved credentials block or the vendor's environment."""
+        with self._lock:
+            place = (vendor, credentials_block)
+            if place not in self._providers:
+                fields = self.saved.credentials(credentials_block) if credentials_block else None
+                self._providers[place] = providers.connect(vendor, fields, timeout_s=self.timeout_s)
+            return self._providers[place]
+
+    def of(self, job: Job) -> Provider:
+        """The provider that may act on a job: one of its account, or of one proved to be the same.
+
+        Raises OtherAccount when none is at hand here; then nothing may be done to the job. CredentialsMissing when
+        there are no credentials for its vendor at all.
+        """
+        return self._of(job.provider, job.account, job.device, job.vendor_id)
+
+    def of_session(self, record: SessionRecord) -> Provider:
+        """The provider that may act on a session. Raises as `of`."""
+        return self._of(record.provider, record.account, record.device, None)
+
+    def of_account(self, vendor: str, account: str, device: str) -> Provider:
+        """The provider that may act on a thing of this account, bought under this device's name. Raises as `of`."""
+        return self._of(vendor, account, device, None)
+
+    def pages(self, jobs: Iterable[Job]) -> dict[str, str]:
+        """Addresses in the vendors' consoles by job key; only of jobs that have one. Connects, asks nobody."""
+        found: dict[str, str] = {}
+        for job in jobs:
+            try:
+                page = next(self._at_hand(job.provider, job.device)).job_page
+            except (CredentialsMissing, UnknownDevice):
+                continue
+            if page and job.vendor_id:
+                found[job.key] = page.replace("{id}", quote(job.vendor_id, safe=""))
+        return found
+
+    def _of(self, vendor: str, account: str, device: str, vendor_id: str | None) -> Provider:
+        at_hand = list(self._at_hand(vendor, device))
+        for one in at_hand:
+            if one.account == account:
+                return one
+        for one in at_hand:
+            if accounts.are_same(self.ledger(), vendor, account, one.account) or self._proves(one, account, vendor_id):
+                return one
+        names = ", ".join(one.account for one in at_hand)
+        raise OtherAccount(
+            f"it belongs to another account of {vendor} ({account}; credentials here are for {names}), so nothing "
+            "was done to it. Use the credentials it was bought with; if they were only renewed, run "
+            f"`qflows accounts same {vendor} {account} {at_hand[0].account}`",
+            provider=vendor,
+            account=account,
+        )
+
+    def _at_hand(self, vendor: str, device: str) -> Iterator[Provider]:
+        """Providers of a vendor, the one that the device's profile names first; those connected before at last."""
+        seen: set[str] = set()
+        profile = self.profile(device)
+        blocks = [profile.credentials] if profile and profile.provider == vendor else []
+        missing: CredentialsMissing | None = None
+        for block in [*blocks, None]:
+            try:
+                one = self.provider(vendor, block)
+            except CredentialsMissing as error:
+                missing = missing or error
+                continue
+            if one.account not in seen:
+                seen.add(one.account)
+                yield one
+        with self._lock:
+            others = [one for (name, _), one in self._providers.items() if name == vendor]
+        for one in others:
+            if one.account not in seen:
+                seen.add(one.account)
+                yield one
+        if not seen:
+            raise missing or UnknownDevice(f"no vendor {vendor!r}")
+
+    def _proves(self, candidate: Provider, account: str, vendor_id: str | None) -> bool:
+        """Whether the vendor shows a job of `account` to these credentials: then both are of one account."""
+        if vendor_id is None:
+            return False
+        place = (candidate.name, account, candidate.account, vendor_id)
+        asked = self._unproved.get(place)
+        if asked is not None and time.monotonic() - asked < _ASK_AGAIN_S:
+            return False
+        try:
+            shown = candidate.exists(vendor_id)
+        except ProviderError:
+            return False
+        if shown:
+            accounts.note_same(
+                self.ledger(), candidate.name, account, candidate.account, proof=f"shows job {vendor_id}"
+            )
+        else:
+            self._unproved[place] = time.monotonic()
+        return shown

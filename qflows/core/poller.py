@@ -11,25 +11,28 @@ import logging
 import threading
 import time
 import uuid
-from collections.abc import Callable, Collection, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib import import_module
-from typing import Any
 
-from qflows.core.submit import Submitter
+from qflows.core.devices import SpeaksFor
+from qflows.core.fetching import UNREADABLE, Fetcher
+from qflows.core.submit import Submitter, person_must_decide
 from qflows.errors import (
     InDoubt,
     LedgerError,
+    NotSent,
+    OtherAccount,
     ProviderError,
     QflowsError,
     Refused,
     ResultsHeld,
+    StaleClaim,
     UnknownJob,
     Unreadable,
     WaitTimeout,
 )
-from qflows.ledger import lanes, outcomes, reads
+from qflows.ledger import claims, lanes, outcomes, reads
 from qflows.ledger.store import Ledger
 from qflows.model import Job
 from qflows.protocol import Lookup, Observation, Phase, Provider
@@ -40,53 +43,70 @@ log = logging.getLogger("qflows.poller")
 _READ_EVERY_S = 0.25  # how often a waiter without the lane reads the ledger
 _LANE_LEASE_S = 60.0
 _REFUSALS = 3  # polls refused in a row (credentials revoked) before the waiter is told
-_UNREADABLE = 3  # answers in a row that fit no document before a result is left alone: one may be a cut-off download
-_STORED_AT_ONCE = 32
 _SURPRISES = 3  # errors nobody foresaw, until a vendor is given up
 _GRACE_S = 0.05  # a lane that ends at the deadline may still write down what it has
 _NOT_LISTED = "(not listed)"
+_UNREADABLE_STATUS = "(unreadable)"
+_UNKNOWN_WORD_S = 600.0  # how long a status word that no document names is waited out
+_APART_REQUESTS = 64  # to find the jobs that spoil an answer
+LONGEST_PAUSE_S = 300.0  # whatever a vendor asks for: a pause that is longer is asked for again
 _GONE = Observation(
     Phase.FAILED,
     "(gone)",
-    error_code="vanished",
+    error_code=claims.VANISHED,
     error_message="the vendor no longer has this job",
     is_retryable=True,
 )
 
-Connect = Callable[[Job], Provider]
 OnChange = Callable[[Job], None]
 
 
 @dataclass
+class Round:
+    """What one round found out: when another is due, and what kept single jobs from moving, by key."""
+
+    pause_s: float = 0.0
+    troubles: dict[str, Exception] = field(default_factory=dict)
+
+
+@dataclass
 class Poller:
-    """Brings jobs to their end. `connect` gives the provider that can speak for a job."""
+    """Brings jobs to their end. `vendors` says which provider may act on a job.
+
+    Whatever a vendor, a decoder or a library raises stays with the job it was about; a lane that cannot be polled
+    stays with its own jobs. Only a broken ledger stops everything.
+    """
 
     submitter: Submitter
-    connect: Connect
-    fetchers: int = 4  # result downloads under way at once
+    vendors: SpeaksFor
     poll_min_s: float | None = None
-    on_stored: Callable[[], None] | None = None  # called when some results of a round are durable, others still to come
+    on_stored: Callable[[], None] | None = None  # see `Fetcher`
     _waiter: str = field(default_factory=lambda: uuid.uuid4().hex[:8], repr=False)
-    _refusals: int = 0
-    _unreadable: dict[str, int] = field(default_factory=dict, repr=False)
+    _failures: dict[tuple[str, str], int] = field(default_factory=dict, repr=False)  # polls refused in a row, by lane
+
+    def __post_init__(self) -> None:
+        self._fetcher = Fetcher(self.submitter, self.on_stored)
 
     def wait(
         self, keys: Collection[str], *, timeout: float | None = None, on_change: OnChange | None = None
     ) -> dict[str, Job]:
         """Blocks until every job is terminal and returns their handles by key.
 
-        One deadline for all: after `timeout` seconds raises WaitTimeout naming the pending ones, which go on at the
-        vendor. Raises InDoubt when only a person can tell where a job is, Refused when the vendor keeps refusing to
-        be polled (credentials), ResultsHeld when it finished all that is left and withholds the results or answers
-        with something that cannot be read as such, UnknownJob for a key the ledger does not have.
+        One deadline for all: after `timeout` seconds (0: one look) raises WaitTimeout naming the pending ones and what
+        is known of each. Raises, as soon as none of the others is left to wait for: InDoubt when only a person can
+        tell where a job is, OtherAccount when a job is another account's, ResultsHeld when the vendor finished it and
+        its result cannot be had, Refused when the vendor keeps refusing to be polled (credentials). Raises UnknownJob
+        for a key the ledger does not have.
         """
         deadline = time.monotonic() + timeout if timeout is not None else None
         handles: dict[str, Job] = {}
-        outcomes.forget_held(self.submitter.ledger, keys)  # whoever waits again wants the vendor asked again
-        for key in keys:
-            self._unreadable.pop(key, None)
+        ledger = self.submitter.ledger
+        outcomes.forget_held(ledger, keys)  # whoever waits again wants the vendor asked again
+        self.revive(reads.by_keys(ledger, keys).values())
+        told: set[str] = set()
+        looked = False
         while True:
-            fresh = reads.by_keys(self.submitter.ledger, keys)
+            fresh = reads.by_keys(ledger, keys)
             missing = set(keys) - set(fresh)
             if missing:
                 raise UnknownJob(f"the ledger has no job {', '.join(sorted(k[:12] for k in missing))}")
@@ -99,23 +119,56 @@ class Poller:
             pending = [job for job in handles.values() if not job.is_terminal]
             if not pending:
                 return handles
-            if all(job.is_held for job in pending):
-                raise ResultsHeld(
-                    f"{pending[0].provider} finished {len(pending)} job(s), but their results cannot be had: "
-                    f"{pending[0].queue_note or pending[0].word}; put that in order, then wait again",
-                    pending=tuple(job.key for job in pending),
-                )
-            if deadline is not None and time.monotonic() >= deadline:
+            if looked and deadline is not None and time.monotonic() >= deadline:
                 raise WaitTimeout(
-                    f"{len(pending)} of {len(handles)} job(s) not finished after {timeout:g} s; they go on at the "
-                    "vendor, and qflows.result or qflows.attach picks them up later",
+                    f"{len(pending)} of {len(handles)} job(s) not finished after {timeout:g} s: "
+                    f"{where_they_are(pending)}. qflows.result or qflows.attach picks them up later",
                     pending=tuple(job.key for job in pending),
                 )
-            pause = self.tick(pending)
+            done = self.tick(pending)
+            looked = True
+            self._tell(done.troubles, handles, told)
+            self._raise_if_nothing_is_left(pending, done.troubles)
+            pause = done.pause_s
             if deadline is not None:
                 pause = min(pause, max(deadline - time.monotonic(), 0.0))
             if pause > 0:
                 time.sleep(pause)
+
+    def _tell(self, troubles: Mapping[str, Exception], handles: Mapping[str, Job], told: set[str]) -> None:
+        """Says once what keeps a job from moving, while the others are still waited for."""
+        for key, error in troubles.items():
+            if key not in told:
+                told.add(key)
+                job = handles.get(key)
+                log.warning("job %s on %s waits: %s", key[:12], job.device if job else "?", error)
+
+    def _raise_if_nothing_is_left(self, pending: Sequence[Job], troubles: Mapping[str, Exception]) -> None:
+        """Raises what keeps the last pending jobs from moving, when it cannot pass by itself."""
+        fresh = reads.by_keys(self.submitter.ledger, [job.key for job in pending]).values()
+        stuck = [job for job in fresh if not job.is_terminal]
+        if not stuck or not all(job.is_held or job.asks_person or job.key in troubles for job in stuck):
+            return
+        keys = tuple(job.key for job in stuck)
+        held = [job for job in stuck if job.is_held]
+        doubtful = [job for job in stuck if job.asks_person]
+        if held and len(held) == len(stuck):
+            raise ResultsHeld(
+                f"{held[0].provider} finished {len(held)} job(s), but their results cannot be had: "
+                f"{held[0].queue_note or held[0].word}; put that in order, then wait again",
+                pending=keys,
+            )
+        for job in stuck:
+            error = troubles.get(job.key)
+            if error is not None:
+                if isinstance(error, OtherAccount):
+                    raise OtherAccount(
+                        f"job {job.key[:12]} waits: {error}", provider=job.provider, account=job.account, pending=keys
+                    ) from error
+                raise error
+        if doubtful:
+            job = doubtful[0]
+            raise InDoubt(person_must_decide(job, job.error_message or "no answer"), key=job.key, provider=job.provider)
 
     def wait_until(self, keys: Collection[str], enough: Callable[[Job], bool], *, timeout: float | None = None) -> None:
         """Blocks until `enough` holds for every job. Raises WaitTimeout naming the others."""
@@ -123,32 +176,70 @@ class Poller:
         while lacking := [job for job in reads.by_keys(self.submitter.ledger, keys).values() if not enough(job)]:
             if deadline is not None and time.monotonic() >= deadline:
                 raise WaitTimeout(
-                    f"{len(lacking)} job(s) not there after {timeout:g} s", pending=tuple(job.key for job in lacking)
+                    f"{len(lacking)} job(s) not there after {timeout:g} s: {where_they_are(lacking)}",
+                    pending=tuple(job.key for job in lacking),
                 )
-            pause = self.tick(lacking)
+            done = self.tick(lacking)
+            self._raise_if_nothing_is_left(lacking, done.troubles)
+            pause = done.pause_s
             time.sleep(pause if deadline is None else min(pause, max(deadline - time.monotonic(), 0.0)))
 
-    def tick(self, pending: Sequence[Job]) -> float:
-        """One round for `pending`, lane by lane; returns the seconds until another round is worth while."""
-        by_provider: dict[tuple[str, str], tuple[Provider, list[Job]]] = {}
-        for job in pending:
-            provider = self.connect(job)
-            by_provider.setdefault((provider.name, provider.account), (provider, []))[1].append(job)
-        return min((self._tick_lane(provider, jobs) for provider, jobs in by_provider.values()), default=0.0)
+    def revive(self, jobs: Iterable[Job]) -> list[str]:
+        """Takes back the end of jobs that only seemed to be gone, when the vendor shows them again; returns keys."""
+        revived = []
+        for job in jobs:
+            if job.status is not JobStatus.FAILED or job.error_code != claims.VANISHED or not job.vendor_id:
+                continue
+            try:
+                if self.vendors.of(job).exists(job.vendor_id):
+                    claims.revoke(self.submitter.ledger, job, why="the vendor shows it again")
+                    log.warning("job %s shows up again at %s and goes on", job.key[:12], job.provider)
+                    revived.append(job.key)
+            except StaleClaim as error:
+                log.info("%s", error)
+            except LedgerError:
+                raise
+            except Exception as error:  # nothing that goes wrong in here may change the end that stands
+                log.info("job %s could not be looked for again: %s", job.key[:12], error)
+        return revived
 
-    def _tick_lane(self, provider: Provider, mine: Sequence[Job]) -> float:
+    def tick(self, pending: Sequence[Job]) -> Round:
+        """One round for `pending`, lane by lane."""
+        done = Round()
+        lanes_of: dict[tuple[str, str], tuple[Provider, list[Job]]] = {}
+        for job in pending:
+            try:
+                provider = self.vendors.of(job)
+            except LedgerError:
+                raise
+            except Exception as error:  # no credentials, another account, a broken profile: this job alone waits
+                done.troubles[job.key] = error
+                continue
+            lanes_of.setdefault((job.provider, job.account), (provider, []))[1].append(job)
+        pauses = [_READ_EVERY_S] if done.troubles else []
+        for (_, account), (provider, jobs) in lanes_of.items():
+            try:
+                pauses.append(self._tick_lane(provider, account, jobs, done))
+            except LedgerError:
+                raise
+            except Exception as error:  # the edge to one vendor: its jobs wait, the others go on
+                log.warning("%s: %s", provider.name, error, exc_info=not isinstance(error, QflowsError))
+                done.troubles |= {job.key: error for job in jobs if job.key not in done.troubles}
+                pauses.append(_READ_EVERY_S)
+        done.pause_s = min(pauses, default=0.0)
+        return done
+
+    def _tick_lane(self, provider: Provider, account: str, mine: Sequence[Job], done: Round) -> float:
         pauses = [self._push(provider, mine)]
         if provider.capabilities.lookup is Lookup.LOCAL:
             # there is no queue to share: a local job runs in the process that waits for it
             fresh = reads.by_keys(self.submitter.ledger, [job.key for job in mine]) if pauses[0] == 0 else {}
             return 0.0 if self._look(provider, [fresh.get(job.key, job) for job in mine]) else pauses[0]
         holder = lanes.holder_name(self._waiter)
-        lane = lanes.acquire(
-            self.submitter.ledger, provider.name, provider.account, holder=holder, lease_s=_LANE_LEASE_S
-        )
+        lane = lanes.acquire(self.submitter.ledger, provider.name, account, holder=holder, lease_s=_LANE_LEASE_S)
         if isinstance(lane, float | int):
             return min(lane, _READ_EVERY_S, *pauses) if lane else 0.0
-        pauses.append(self._poll_lane(provider, lane, mine))
+        pauses.append(self._poll_lane(provider, lane, mine, done))
         return min(pauses)
 
     def _push(self, provider: Provider, mine: Sequence[Job]) -> float:
@@ -156,7 +247,6 @@ class Poller:
         ledger = self.submitter.ledger
         doubtful = [j.key for j in mine if j.status in (JobStatus.SUBMITTING, JobStatus.IN_DOUBT)]
         self.submitter.settle(provider, doubtful)
-        self._raise_if_a_person_must_decide(provider, doubtful)
         pause = _READ_EVERY_S
         for key, delay_s in reads.send_delay_s(ledger, [j.key for j in mine if j.vendor_id is None]).items():
             if delay_s <= 0:
@@ -167,18 +257,6 @@ class Poller:
         self.cancel_wished(provider, mine)
         return pause
 
-    def _raise_if_a_person_must_decide(self, provider: Provider, keys: Collection[str]) -> None:
-        if provider.capabilities.lookup is not Lookup.NONE:
-            return
-        for job in reads.by_keys(self.submitter.ledger, keys).values():
-            if job.status is JobStatus.IN_DOUBT:
-                raise InDoubt(
-                    f"job {job.key[:12]} may or may not run at {job.provider}; look at its console, then run "
-                    f"`qflows jobs resolve {job.key[:12]} --submitted ID` or `--absent`",
-                    key=job.key,
-                    provider=job.provider,
-                )
-
     def cancel_wished(self, provider: Provider, mine: Sequence[Job]) -> None:
         """Passes a wish to cancel on to the vendor, once per tick until the vendor says it is over."""
         for job in mine:
@@ -186,32 +264,42 @@ class Poller:
                 try:
                     provider.cancel(job.vendor_id)
                     outcomes.cancel_sent(self.submitter.ledger, job.key)
-                except ProviderError as error:
+                except LedgerError:
+                    raise
+                except Exception as error:  # a cancel that fails is repeated by the next tick
                     log.warning("cancel of job %s: %s", job.key[:12], error)
 
-    def _poll_lane(self, provider: Provider, lane: lanes.Lane, mine: Sequence[Job]) -> float:
+    def _poll_lane(self, provider: Provider, lane: lanes.Lane, mine: Sequence[Job], done: Round) -> float:
         """Polls everything in the lane once; gives the lane back with the moment of the next poll."""
         ledger = self.submitter.ledger
         pace = provider.capabilities.pace
         first_s = pace.first_s if self.poll_min_s is None else self.poll_min_s
         next_in_s = interval_s = first_s
+        failed: str | None = None
+        place = (lane.provider, lane.account)
         try:
-            everyone = {job.key: job for job in reads.live(ledger, provider.name, provider.account)}
+            everyone = {job.key: job for job in reads.live(ledger, lane.provider, lane.account)}
             ours = reads.by_keys(ledger, [job.key for job in mine])
             everyone |= ours
             changed = self._look(provider, sorted(everyone.values(), key=lambda job: job.key not in ours))
             grown = max(lane.interval_s, first_s) * pace.factor
             next_in_s = interval_s = first_s if changed else min(grown, max(pace.max_s, first_s))
-            self._refusals = 0
-        except ProviderError as error:
+            self._failures.pop(place, None)
+        except LedgerError as error:
+            failed = str(error)
+            raise
+        except Exception as error:  # the edge to one vendor
+            failed = str(error) or type(error).__name__
+            asked_s = error.retry_after_s if isinstance(error, ProviderError) else None
             interval_s = min(max(lane.interval_s, first_s) * 2, max(pace.max_s, first_s))
-            next_in_s = max(error.retry_after_s or 0.0, interval_s)
+            next_in_s = max(min(asked_s or 0.0, LONGEST_PAUSE_S), interval_s)
             log.warning("polling %s: %s; next try in %.1f s", provider.name, error, next_in_s)
-            self._refusals = self._refusals + 1 if isinstance(error, Refused) else 0
-            if self._refusals >= _REFUSALS:
-                raise
+            passing = isinstance(error, ProviderError) and not isinstance(error, Refused)
+            self._failures[place] = 0 if passing else self._failures.get(place, 0) + 1
+            if self._failures[place] >= _REFUSALS:
+                done.troubles |= {job.key: error for job in mine}
         finally:
-            lanes.release(ledger, lane, next_in_s=next_in_s, interval_s=interval_s)
+            lanes.release(ledger, lane, next_in_s=next_in_s, interval_s=interval_s, ok=failed is None, error=failed)
         return next_in_s
 
     def _look(self, provider: Provider, jobs: Sequence[Job]) -> bool:
@@ -219,96 +307,109 @@ class Poller:
         at_vendor = [job for job in jobs if job.status in AT_VENDOR and job.vendor_id]
         if not at_vendor:
             return False
-        statuses = provider.poll([job.vendor_id for job in at_vendor if job.vendor_id])
+        statuses = self._poll(provider, [job.vendor_id for job in at_vendor if job.vendor_id])
         seen = [(job, self._if_readable(job, _look_of(statuses, job))) for job in at_vendor]
         seen = self._without_vanished(provider, seen)
         partly = [(j, look) for j, look in seen if look.phase is Phase.FAILED and j.n_programs > 1 and look != _GONE]
         done = [(job, look) for job, look in seen if look.phase is Phase.DONE]
         held_back = {job.key for job, _ in done + partly}  # recorded together with their counts
         changed = outcomes.observe(self.submitter.ledger, [(j, look) for j, look in seen if j.key not in held_back])
-        self._fetch_all(provider, done + partly)
+        self._fetcher.fetch_all(provider, done + partly)
         return bool(changed or done or partly)
+
+    def _poll(self, provider: Provider, ids: Sequence[str]) -> dict[str, Observation]:
+        """Statuses by id. When an answer cannot be read, halves of the list are asked for, down to the job that spoils
+        it: that one stays as it was, the others go on. Gives up, with the first error, where nothing can be read."""
+        try:
+            return dict(provider.poll(ids))
+        except (LedgerError, NotSent, Refused):
+            raise
+        except Exception as error:
+            if isinstance(error, ProviderError) and not isinstance(error, Unreadable):
+                raise
+            if len(ids) == 1:
+                raise
+            return self._poll_apart(provider, ids, error)
+
+    def _poll_apart(self, provider: Provider, ids: Sequence[str], first: Exception) -> dict[str, Observation]:
+        found: dict[str, Observation] = {}
+        asks, left = [ids[: len(ids) // 2], ids[len(ids) // 2 :]], _APART_REQUESTS
+        while asks and left:
+            part, left = asks.pop(0), left - 1
+            try:
+                found |= provider.poll(part)
+            except (LedgerError, NotSent, Refused):
+                raise
+            except Exception as error:
+                if len(part) > 1:
+                    asks += [part[: len(part) // 2], part[len(part) // 2 :]]
+                else:
+                    text = f"{type(error).__name__}: {error}"
+                    found[part[0]] = Observation(Phase.UNKNOWN, _UNREADABLE_STATUS, queue_note=text[:255])
+        if not found or all(look.word == _UNREADABLE_STATUS for look in found.values()):
+            raise first
+        return found
 
     def _without_vanished(
         self, provider: Provider, seen: Sequence[tuple[Job, Observation]]
     ) -> list[tuple[Job, Observation]]:
-        """A job that lists have not shown for longer than they may lag is asked for by its id: the vendor's own «there
-        is no such job» is a failure it confirmed; anything else leaves the job as it was."""
-        absent = [job for job, look in seen if look.word == _NOT_LISTED]
-        ages = outcomes.missed(self.submitter.ledger, absent)
+        """Jobs that lists do not show, or show with a word that nobody documented, for too long.
+
+        One that is not listed is asked for by its id: the vendor's own «there is no such job» is an end that can be
+        revoked; anything else leaves the job as it was. One whose word stays unknown is held, and a person told.
+        """
+        strange = [job for job, look in seen if look.phase is Phase.UNKNOWN]
+        ages = outcomes.missed(self.submitter.ledger, strange)
         settle_s = self.submitter.settle_time_s(provider)
         looks = []
         for job, look in seen:
-            vanished = ages.get(job.key, -1.0) >= settle_s and self._is_gone(provider, job)
-            looks.append((job, _GONE if vanished else look))
+            age_s = ages.get(job.key, -1.0)
+            if look.word == _NOT_LISTED and age_s >= settle_s and self._is_gone(provider, job):
+                look = _GONE  # noqa: PLW2901
+            elif look.phase is Phase.UNKNOWN and look.word != _NOT_LISTED and age_s >= _UNKNOWN_WORD_S:
+                note = f"for {age_s:.0f} s its status is {look.word[:64]!r}, which no document names"
+                look = replace(look, phase=Phase.HELD, queue_note=look.queue_note or note)  # noqa: PLW2901
+            looks.append((job, look))
         return looks
 
     def _if_readable(self, job: Job, look: Observation) -> Observation:
-        """A result that came in no documented shape several times in a row is left where it is, and a person told.
+        """A result that could not be read several times in a row is left where it is, and a person told.
 
         That of a failed job too: it may hold the counts of its good circuits, which are paid.
         """
-        if look.phase not in (Phase.DONE, Phase.FAILED) or self._unreadable.get(job.key, 0) < _UNREADABLE:
+        if look.phase not in (Phase.DONE, Phase.FAILED) or job.bad_reads < UNREADABLE:
             return look
-        note = f"its answer fits no document (`qflows jobs show {job.key[:12]}` has the text)"
+        note = f"its answer cannot be read (`qflows jobs show {job.key[:12]}` has the text)"
         return replace(look, phase=Phase.HELD, queue_note=note)
 
     def _is_gone(self, provider: Provider, job: Job) -> bool:
         assert job.vendor_id is not None
         try:
             return not provider.exists(job.vendor_id)
-        except ProviderError:
+        except LedgerError:
+            raise
+        except Exception as error:
+            log.warning("job %s is not listed, and could not be asked for: %s", job.key[:12], error)
             return False
 
-    def _fetch_all(self, provider: Provider, finished: Sequence[tuple[Job, Observation]]) -> None:
-        """Downloads results, several at once, and stores them part by part: one commit for many jobs."""
-        local = provider.capabilities.lookup is Lookup.LOCAL
-        with ThreadPoolExecutor(self.fetchers, thread_name_prefix="qflows-fetch") as pool:
-            for start in range(0, len(finished), _STORED_AT_ONCE):
-                part = finished[start : start + _STORED_AT_ONCE]
-                run = map if local or len(part) == 1 else pool.map
-                fetched = [one for one in run(lambda pair: self._fetch(provider, *pair), part) if one]
-                if fetched:
-                    for key, status in outcomes.store_all(self.submitter.ledger, fetched).items():
-                        log.warning("job %s is %s; its counts came too late to be stored", key[:12], status)
-                    if self.on_stored:
-                        self.on_stored()
 
-    def _fetch(self, provider: Provider, job: Job, look: Observation) -> outcomes.Outcome | None:
-        """Downloads one result. A failed download leaves the job RUNNING and is free to repeat."""
-        assert job.vendor_id is not None
-        try:
-            result = provider.result(job.vendor_id, self.submitter.spec(job.key), job.key)
-        except ProviderError as error:
-            if isinstance(error, Unreadable):
-                self._unreadable[job.key] = self._unreadable.get(job.key, 0) + 1
-                if self._unreadable[job.key] == _UNREADABLE:
-                    outcomes.keep_unreadable(self.submitter.ledger, job, error)
-            if look.phase is Phase.DONE or isinstance(error, Refused):
-                # done, but not here yet; or failed without partial results
-                outcomes.observe(self.submitter.ledger, [(job, look)])
-            log.warning("the result of job %s could not be read: %s", job.key[:12], error)
-            return None
-        self._unreadable.pop(job.key, None)
-        provenance = {"vendor": dict(result.metadata)} | versions()
-        return outcomes.Outcome(job, result, provenance, look if look.phase is Phase.FAILED else None)
+def where_they_are(jobs: Sequence[Job]) -> str:
+    """Where pending jobs are, in words: at the vendor, in doubt, or not sent and why not."""
+    there = sum(job.vendor_id is not None for job in jobs)
+    doubtful = sum(job.status in (JobStatus.IN_DOUBT, JobStatus.SUBMITTING) for job in jobs)
+    unsent = [job for job in jobs if job.status is JobStatus.PREPARED]
+    told = [f"{there} at the vendor"] if there else []
+    if doubtful:
+        told.append(f"{doubtful} in doubt, the vendor may or may not have them")
+    if unsent:
+        why = next((job.error_message for job in unsent if job.error_message), None)
+        told.append(f"{len(unsent)} not sent" + (f" (last answer: {why})" if why else ""))
+    return ", ".join(told)
 
 
 def _look_of(statuses: Mapping[str, Observation], job: Job) -> Observation:
     assert job.vendor_id is not None
     return statuses.get(job.vendor_id) or Observation(Phase.UNKNOWN, _NOT_LISTED)
-
-
-def versions() -> dict[str, Any]:
-    """Library versions to keep beside counts; only what is loaded already, so that nothing is imported for it."""
-    import sys
-
-    found = {}
-    for name in ("qflows", "qiskit", "qiskit_aer", "braket", "qiskit_ibm_runtime", "httpx"):
-        version = getattr(sys.modules.get(name), "__version__", None)
-        if isinstance(version, str):
-            found[name] = version
-    return {"versions": found}
 
 
 def wait_lanes(

@@ -7,31 +7,35 @@ guarded statements decide who acts.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from qflows.core import sessions
 from qflows.core.groups.callbacks import resolve
-from qflows.core.groups.handle import GroupHandle
-from qflows.core.poller import Poller
-from qflows.errors import CredentialsMissing, InDoubt, ProviderError, QflowsError, UnknownDevice
+from qflows.core.groups.handle import Group
+from qflows.core.parts import Parts
+from qflows.errors import LedgerUnavailable, QflowsError
 from qflows.ledger import callbacks as ledger_callbacks
 from qflows.ledger import groups as ledger_groups
 from qflows.ledger import reads
 from qflows.ledger.store import Ledger
-from qflows.model import Job, SessionRecord
-from qflows.protocol import Provider
+from qflows.states import JobStatus
 
 log = logging.getLogger("qflows.reconciler")
 
+_LOOK_FOR_VANISHED_S = 7 * 86_400.0  # a job that was gone for longer is not asked for again by itself
+
 
 @dataclass
-class Swept:
-    """What one sweep saw and did."""
+class Tick:
+    """What one tick saw and did."""
 
     live: int = 0
     finished: int = 0
     in_doubt: int = 0
+    held: int = 0
+    revived: list[str] = field(default_factory=list)
     sessions_closed: list[str] = field(default_factory=list)
     groups_closed: list[str] = field(default_factory=list)
     called_back: list[str] = field(default_factory=list)
@@ -40,6 +44,10 @@ class Swept:
 
     def __str__(self) -> str:
         parts = [f"{self.live} live job(s)", f"{self.finished} finished", f"{self.in_doubt} in doubt"]
+        if self.held:
+            parts.append(f"{self.held} held")
+        if self.revived:
+            parts.append(f"{len(self.revived)} found again")
         if self.sessions_closed:
             parts.append(f"closed {len(self.sessions_closed)} session(s) whose owner died")
         if self.groups_closed:
@@ -51,45 +59,53 @@ class Swept:
 
 
 @dataclass
-class Sweeper:
-    """`provider_of_session` connects for a session record, `group_of` gives a group by id; jobs are connected by the
-    poller."""
+class Reconciler:
+    """Brings what the vendors say and what the ledger says together. `group_of` gives a group by id."""
 
-    ledger: Ledger
-    poller: Poller
-    provider_of_session: Callable[[SessionRecord], Provider]
-    group_of: Callable[[str], GroupHandle]
+    core: Parts
+    group_of: Callable[[str], Group]
+    on_stored: Callable[[], None] | None = None
 
-    def sweep(self) -> Swept:
+    def tick(self) -> Tick:
         """One round: settle doubts, send what waits to be sent, pass cancels on, poll lanes, close dead sessions, end
         groups whose time is up or whose jobs are over, and call what is to be called then."""
-        done = Swept()
-        by_vendor: dict[str, list[Job]] = {}
-        for job in reads.all_live(self.ledger):
-            by_vendor.setdefault(job.provider, []).append(job)
-            done.live += 1
-        pauses = []
-        for vendor, live in by_vendor.items():
-            try:
-                pauses.append(self.poller.tick(live))
-            except (CredentialsMissing, UnknownDevice, ProviderError, InDoubt) as error:
-                done.unreachable[vendor] = str(error)
-                log.warning("%s: %s", vendor, error)
-        for job in reads.by_keys(self.ledger, [job.key for jobs in by_vendor.values() for job in jobs]).values():
+        ledger, poller = self.core.ledger, self.core.poller(self.on_stored)
+        done = Tick()
+        live = reads.all_live(ledger)
+        done.live = len(live)
+        moved = poller.tick(live)
+        done.pause_s = moved.pause_s
+        for job in live:
+            if job.key in moved.troubles:
+                done.unreachable[f"{job.provider} account {job.account}"] = str(moved.troubles[job.key])
+        done.revived = poller.revive(reads.vanished(ledger, within_s=_LOOK_FOR_VANISHED_S))
+        for job in reads.by_keys(ledger, [job.key for job in live]).values():
             done.finished += job.is_terminal
-            done.in_doubt += job.status.value == "IN_DOUBT"
-        try:
-            settle_s = self.poller.submitter.settle_s
-            reaped = sessions.reap(self.ledger, self.provider_of_session, settle_s=settle_s)
+            done.in_doubt += job.status is JobStatus.IN_DOUBT
+            done.held += job.is_held and not job.is_terminal
+        with contained(done, "sessions"):
+            reaped = sessions.reap(ledger, self.core.vendors.of_session)
             done.sessions_closed = [record.vendor_id or record.key for record in reaped]
-        except QflowsError as error:
-            done.unreachable["sessions"] = str(error)
-            log.warning("sessions: %s", error)
-        tended = tend(self.ledger, self.group_of)
+        with contained(done, "groups"):
+            self._tend(done)
+        return done
+
+    def _tend(self, done: Tick) -> None:
+        tended = tend(self.core.ledger, self.group_of)
         done.groups_closed, done.called_back = tended.closed, tended.called_back
         done.unreachable |= tended.troubles
-        done.pause_s = min(pauses, default=0.0)
-        return done
+
+
+@contextmanager
+def contained(done: Tick, what: str) -> Iterator[None]:
+    """Keeps the failure of one part of a tick from the others. A broken ledger is everybody's."""
+    try:
+        yield
+    except LedgerUnavailable:
+        raise
+    except Exception as error:
+        done.unreachable[what] = f"{type(error).__name__}: {error}"
+        log.warning("%s: %s", what, error, exc_info=not isinstance(error, QflowsError))
 
 
 @dataclass
@@ -101,7 +117,7 @@ class Tended:
     troubles: dict[str, str] = field(default_factory=dict)
 
 
-def tend(ledger: Ledger, handle_of: Callable[[str], GroupHandle]) -> Tended:
+def tend(ledger: Ledger, handle_of: Callable[[str], Group]) -> Tended:
     """Applies every time to live and completion, and calls callbacks that are due and that this process can import."""
     done = Tended(closed=ledger_groups.refresh(ledger))
     for record in ledger_callbacks.due(ledger):
@@ -109,9 +125,11 @@ def tend(ledger: Ledger, handle_of: Callable[[str], GroupHandle]) -> Tended:
         try:
             assert record.callback is not None
             function = resolve(record.callback)
-            if handle.call_back(function, handle.results(timeout=0)):
+            if handle.call_back(function, handle.stored(handle.wait(timeout=0))):
                 done.called_back.append(record.id)
-        except QflowsError as error:
-            done.troubles[f"group {record.id[:12]}"] = str(error)
-            log.warning("group %s: %s", record.id[:12], error)
+        except LedgerUnavailable:
+            raise
+        except Exception as error:  # other people's code and one group's vendors: the other groups go on
+            done.troubles[f"group {record.id[:12]}"] = f"{type(error).__name__}: {error}"
+            log.warning("group %s: %s", record.id[:12], error, exc_info=not isinstance(error, QflowsError))
     return done

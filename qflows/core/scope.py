@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
 import uuid
 from collections import Counter
@@ -23,7 +24,8 @@ class Scope:
     """Where calls come from: the logical run, the attempt, and the caller inside it.
 
     `caller` is a task run, or the flow itself; `tries` counts its retries, so that a retried task starts counting
-    its equal calls anew and meets its own samples. `group`: everything bought becomes a member of it.
+    its equal calls anew and meets its own samples. `group`: everything bought becomes a member of it. `sample`:
+    the number of the sample wanted, counted from 0, where the caller names it.
     """
 
     run_key: str
@@ -31,6 +33,7 @@ class Scope:
     caller: str
     tries: int = 0
     group: str | None = None
+    sample: int | None = None
 
     def want(self, content: str) -> Want:
         """The next call for `content` by this caller."""
@@ -38,11 +41,11 @@ class Scope:
         with _calls_lock:
             n = _calls[place]
             _calls[place] += 1
-        return Want(self.run_key, self.attempt, f"{self.caller}:{n}", self.group)
+        return Want(self.run_key, self.attempt, f"{self.caller}:{n}", self.group, self.sample)
 
 
 def script_scope(run_key: str | None) -> Scope:
-    """Scope outside any flow: the run key must be given, and this process is the attempt.
+    """Scope outside any flow: the run key must be given, and this process, or this cell of a notebook, is the attempt.
 
     Raises RunKeyMissing. Forked workers share the attempt, so their equal calls are different samples.
     """
@@ -52,4 +55,11 @@ def script_scope(run_key: str | None) -> Scope:
         )
     if len(run_key) > MAX_RUN_KEY:
         raise RunKeyMissing(f"a run key has at most {MAX_RUN_KEY} characters")
-    return Scope(run_key, _PROCESS_ATTEMPT, f"pid{os.getpid()}")
+    return Scope(run_key, _attempt(), f"pid{os.getpid()}")
+
+
+def _attempt() -> str:
+    """This process; in IPython one execution of a cell, so that running the cell again adopts what it bought."""
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    count = getattr(shell, "execution_count", None)
+    return f"{_PROCESS_ATTEMPT}:{count}" if isinstance(count, int) else _PROCESS_ATTEMPT

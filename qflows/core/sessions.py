@@ -1,8 +1,11 @@
 """Sessions: the device is held while ordered jobs run, and let go when the work ends, however it ends.
 
 A session belongs to a run like a job does: a replay finds the one of the attempt before and goes on in it while the
-vendor keeps it open. Its owner renews a lease in the ledger; the sweeper closes sessions whose owner died. An opening
-whose answer was lost is found by its device, mode, moment and odd time limit, because sessions bear no tags.
+vendor keeps it open. Its owner renews a lease in the ledger; the reconciler closes sessions whose owner died.
+
+No vendor lets a session bear a mark of ours, so one is never adopted, closed or cancelled unless the vendor answered
+our own opening with its id. An opening whose answer was lost waits for a person, who looks at the vendor's console;
+a session that was opened and never used costs nothing and ends by its own limit.
 """
 
 from __future__ import annotations
@@ -11,21 +14,24 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta
-from typing import Any, TypeGuard
+from datetime import timedelta
+from typing import Any, Literal, TypeGuard, Unpack
 
-from qflows.errors import NotSent, ProgramRejected, ProviderError, Refused, StaleClaim
+from qflows import notebook
+from qflows.core.verbs import RunWishes, Verbs, Wishes
+from qflows.errors import IllegalTransition, InDoubt, LedgerError, NotSent, ProgramRejected, QflowsError, Refused
 from qflows.ledger import sessions as ledger_sessions
 from qflows.ledger.store import Ledger, utc_now
-from qflows.model import SessionRecord
+from qflows.model import Job, Result, SessionRecord
 from qflows.protocol import Provider, SessionInfo, SessionProvider
 from qflows.states import SessionState
 
 log = logging.getLogger("qflows.sessions")
 
 LEASE_S = 90.0
-_SLACK = timedelta(minutes=2)
+OnException = Literal["close", "cancel", "keep"]
+_SLACK = timedelta(hours=26)  # no clock is off by more than a day
+_LONGEST_SESSION_S = 86_400.0
 _OPENING_ELSEWHERE_S = 0.2
 
 
@@ -34,29 +40,64 @@ def has_sessions(provider: Provider, mode: str) -> TypeGuard[SessionProvider]:
     return mode in provider.capabilities.sessions
 
 
-@dataclass
-class SessionHold:
-    """A session in use: renews its lease from a thread of its own until released.
+class Session:
+    """A device held for ordered jobs; made by `qflows.session`, found again by `qflows.attach(id)`.
 
-    Without `record` the vendor has no sessions: jobs simply run one after the other, and `vendor_id` is None.
+    Renews its lease from a thread of its own until it is left. Leaving the block closes the session, so that queued
+    jobs still run; on an exception it follows the policy the caller picked. Where the vendor has no sessions, `id` is
+    None and jobs simply run one after the other.
     """
 
-    ledger: Ledger
-    provider: Provider
-    record: SessionRecord | None
-    lease_s: float = LEASE_S
-    _stop: threading.Event = field(default_factory=threading.Event, repr=False)
-    _heart: threading.Thread | None = field(default=None, repr=False)
-
-    def __post_init__(self) -> None:
-        if self.record is not None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        provider: Provider,
+        record: SessionRecord | None,
+        *,
+        device: str,
+        verbs: Verbs | None = None,
+        run_key: str | None = None,
+        on_exception: OnException = "close",
+        lease_s: float = LEASE_S,
+    ) -> None:
+        self.ledger = ledger
+        self.provider = provider
+        self.record = record
+        self.device = device
+        self.lease_s = lease_s
+        self._verbs = verbs
+        self._run_key = run_key
+        self._on_exception = on_exception
+        self._stop = threading.Event()
+        self._heart: threading.Thread | None = None
+        if record is not None and record.state is SessionState.OPEN:
             self._heart = threading.Thread(target=self._beat, name="qflows-session", daemon=True)
             self._heart.start()
 
     @property
-    def vendor_id(self) -> str | None:
-        """The vendor's id, to be put into each job."""
+    def id(self) -> str | None:
+        """The vendor's id, which each job of the session bears; None where there are no sessions."""
         return self.record.vendor_id if self.record else None
+
+    @property
+    def key(self) -> str | None:
+        """The ledger's key; None where there are no sessions."""
+        return self.record.key if self.record else None
+
+    @property
+    def name(self) -> str:
+        """The name given."""
+        return self.record.name if self.record else ""
+
+    def __repr__(self) -> str:
+        state = self.record.state.value.lower() if self.record else "the vendor has no sessions"
+        return f"<Session {self.id or '-'} on {self.device}, {state}>"
+
+    def _repr_html_(self) -> str:
+        rows = {"session": self.id or "", "device": self.device, "name": self.name}
+        if self.record:
+            rows |= {"mode": self.record.mode, "state": self.record.state.value, "run key": self.record.run_key}
+        return notebook.pairs(rows)
 
     def _beat(self) -> None:
         assert self.record is not None
@@ -67,19 +108,39 @@ class SessionHold:
             except Exception:  # a thread's edge: the next beat may find the ledger again
                 log.warning("session %s: the lease could not be renewed", self.record.key[:12], exc_info=True)
 
-    def info(self) -> SessionInfo | None:
-        """The session as the vendor sees it now; None where there are none."""
+    # -- work
+
+    def submit(self, program: Any, **wishes: Unpack[Wishes]) -> Job:
+        """`qflows.submit` in this session, on its device."""
+        return self._bound().submit(program, device=self.device, session=self, **(self._key() | wishes))
+
+    def run(self, program: Any, **wishes: Unpack[RunWishes]) -> Result:
+        """`qflows.run` in this session, on its device."""
+        return self._bound().run(program, device=self.device, session=self, **(self._key() | wishes))
+
+    def _bound(self) -> Verbs:
+        if self._verbs is None:
+            raise QflowsError("this session was opened by the core; submit through the client that opened it")
+        return self._verbs
+
+    def _key(self) -> Any:
+        return {"run_key": self._run_key}
+
+    # -- what it is and its end
+
+    def details(self) -> SessionInfo | None:
+        """State, accepting jobs, limits, times and usage as the vendor says now; None where there are no sessions."""
         if self.record is None or self.record.vendor_id is None or not has_sessions(self.provider, self.record.mode):
             return None
         return self.provider.session(self.record.vendor_id)
 
     def is_open(self) -> bool:
         """True while the vendor takes jobs for it, or when the vendor has no sessions at all."""
-        info = self.info()
+        info = self.details()
         return info is None or info.is_open
 
     def release(self) -> None:
-        """Stops the heartbeat and leaves the session as it is; the sweeper closes it when the lease runs out."""
+        """Stops the heartbeat and leaves the session as it is; the reconciler closes it when the lease runs out."""
         self._stop.set()
         if self._heart is not None and self._heart is not threading.current_thread():
             self._heart.join(timeout=5)
@@ -96,6 +157,18 @@ class SessionHold:
         self.release()
         if self.record is not None:
             end(self.ledger, self.provider, self.record, verb=verb, reason=reason)
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        pauses = self._verbs is not None and self._verbs.is_pause(error)
+        if error is None or self._on_exception == "close" or pauses:  # the run left to wait: queued jobs run
+            self.close()
+        elif self._on_exception == "cancel":
+            self.cancel()
+        else:  # keep: the next attempt of the run goes on in it, or the reconciler closes it
+            self.release()
 
 
 def end(ledger: Ledger, provider: Provider, record: SessionRecord, *, verb: str, reason: str) -> None:
@@ -117,19 +190,21 @@ def open_session(
     options: Mapping[str, Any] | None = None,
     name: str = "",
     lease_s: float = LEASE_S,
-    settle_s: float | None = None,
-) -> SessionHold:
+    verbs: Verbs | None = None,
+    on_exception: OnException = "close",
+) -> Session:
     """The run's session: the one of an earlier attempt while it is alive, else a new one.
 
-    `settle_s`: how long a list of sessions may lag before absence counts; the vendor's own unless given.
-    Where the vendor has none of this mode, says so in the log and returns a hold without a session. Raises Refused
-    when the vendor says no, NotSent or Ambiguous when it could not be settled now; calling again goes on.
+    Where the vendor has none of this mode, says so in the log and returns a handle without a session. Raises Refused
+    when the vendor says no, NotSent when it could not be reached; calling again goes on. Raises InDoubt when the
+    answer was lost: only a person can tell whether the vendor opened it.
     """
+    bound: Any = {"verbs": verbs, "run_key": run_key, "on_exception": on_exception}
     if not has_sessions(provider, mode):
         log.info("%s has no %s sessions; the jobs run one after the other without one", provider.name, mode)
         if options:
             raise ProgramRejected(f"{provider.name} has no {mode} sessions, so options {sorted(options)} mean nothing")
-        return SessionHold(ledger, provider, None, lease_s)
+        return Session(ledger, provider, None, device=device, lease_s=lease_s, **bound)
     while True:
         record = ledger_sessions.prepare(
             ledger,
@@ -143,16 +218,13 @@ def open_session(
             max_time_s=max_time_s,
             options=options or {},
         )
-        wait_s = provider.capabilities.settle_s if settle_s is None else settle_s
-        ready = _advance(ledger, provider, record, lease_s, wait_s)
+        ready = _advance(ledger, provider, record, lease_s)
         if ready is not None:
             ledger_sessions.hold(ledger, ready.key, lease_s=lease_s)
-            return SessionHold(ledger, provider, ready, lease_s)
+            return Session(ledger, provider, ready, device=device, lease_s=lease_s, **bound)
 
 
-def _advance(
-    ledger: Ledger, provider: SessionProvider, record: SessionRecord, lease_s: float, settle_s: float
-) -> SessionRecord | None:
+def _advance(ledger: Ledger, provider: SessionProvider, record: SessionRecord, lease_s: float) -> SessionRecord | None:
     """Brings a record to OPEN at the vendor; None when it is over and a new one is due."""
     if record.state is SessionState.OPEN:
         assert record.vendor_id is not None
@@ -165,14 +237,16 @@ def _advance(
         time.sleep(_OPENING_ELSEWHERE_S)  # another process of this run opens it right now
         return None
     if record.state in (SessionState.OPENING, SessionState.IN_DOUBT):
-        return _settle(ledger, provider, record, settle_s)
+        if record.state is SessionState.OPENING:
+            ledger_sessions.doubted(ledger, record)
+        raise _asks_person(provider, record)
     claimed = ledger_sessions.claim(ledger, record, lease_s=lease_s)
     if claimed is None:
         return None  # another process was faster; look again
-    return _send(ledger, provider, claimed, settle_s)
+    return _send(ledger, provider, claimed)
 
 
-def _send(ledger: Ledger, provider: SessionProvider, claimed: SessionRecord, settle_s: float) -> SessionRecord | None:
+def _send(ledger: Ledger, provider: SessionProvider, claimed: SessionRecord) -> SessionRecord:
     try:
         vendor_id = provider.open_session(
             claimed.device_id, mode=claimed.mode, max_time_s=claimed.max_time_s, options=claimed.options
@@ -180,106 +254,85 @@ def _send(ledger: Ledger, provider: SessionProvider, claimed: SessionRecord, set
     except Refused:
         ledger_sessions.closed(ledger, claimed, "refused by the vendor")
         raise
-    except ProviderError as error:
-        if isinstance(error, NotSent):
-            ledger_sessions.not_sent(ledger, claimed)
-            raise
+    except NotSent:
+        ledger_sessions.not_sent(ledger, claimed)
+        raise
+    except BaseException as error:
+        # an interrupt included: the vendor may have opened it
         ledger_sessions.doubted(ledger, claimed)
+        if not isinstance(error, Exception):
+            raise
         log.warning("session %s is in doubt: %s", claimed.key[:12], error)
-        return _settle(ledger, provider, claimed, settle_s)
-    record = ledger_sessions.opened(ledger, claimed, vendor_id)
-    _close_extras(ledger, provider, record)
-    return record
+        raise _asks_person(provider, claimed) from error
+    return ledger_sessions.opened(ledger, claimed, vendor_id)
 
 
-def _settle(ledger: Ledger, provider: SessionProvider, record: SessionRecord, settle_s: float) -> SessionRecord | None:
-    """Finds a session whose opening was never answered, by its mark; without one it is free to be opened.
-
-    Absence takes two looks that are `settle_s` apart: lists may lag.
-    """
-    twins = _twins(ledger, provider, record)
-    if not twins:
-        time.sleep(settle_s)
-        twins = _twins(ledger, provider, record)
+def _asks_person(provider: SessionProvider, record: SessionRecord) -> InDoubt:
+    """What to tell whoever waits: candidates are named, because only a person can tell ours from other people's."""
     try:
-        if not twins:
-            ledger_sessions.not_sent(ledger, record)
-            return None
-        adopted = ledger_sessions.opened(ledger, record, twins[0].session_id)
-    except StaleClaim:
-        return None
-    log.info("session %s was found at %s as %s", record.key[:12], provider.name, adopted.vendor_id)
-    _close_extras(ledger, provider, adopted)
-    return adopted
+        since = (record.claimed_at or record.created_at) - _SLACK
+        found = [info for info in provider.recent_sessions(record.device_id, since=since) if info.is_open]
+        seen = (
+            f"; open there now: {', '.join(info.session_id for info in found[:5])}" if found else "; none is open now"
+        )
+    except Exception as error:  # the list only helps a person
+        log.info("the sessions of %s could not be listed: %s", provider.name, error)
+        seen = ""
+    return InDoubt(
+        f"the opening of a session on {record.device} was never answered, so {provider.name} may or may not hold one "
+        f"for this run{seen}. Sessions bear no mark of ours, so look at the vendor's console, then run "
+        f"`qflows sessions resolve {record.key[:12]} --opened ID` or `--absent`. A session that nobody uses ends by "
+        "its own limit",
+        key=record.key,
+        provider=provider.name,
+    )
 
 
-def _twins(ledger: Ledger, provider: SessionProvider, record: SessionRecord) -> list[SessionInfo]:
-    """Open sessions at the vendor that bear this record's mark and that no record has, oldest first."""
-    since: datetime = (record.claimed_at or record.created_at) - _SLACK
-    known = ledger_sessions.known_vendor_ids(ledger, record.provider)
-    candidates = [
-        info
-        for info in provider.recent_sessions(record.device_id, since=since)
-        if info.is_open
-        and info.session_id not in known
-        and info.mode == record.mode
-        and (info.created_at is None or info.created_at >= since)
-    ]
-    # a list may leave the time limit out; the session itself has it
-    full = [provider.session(one.session_id) if one.max_time_s is None else one for one in candidates]
-    found = [info for info in full if info.is_open and _bears_mark(info, record)]
-    return sorted(found, key=lambda info: (info.created_at or since, info.session_id))
+def resolve(ledger: Ledger, record: SessionRecord, *, vendor_id: str | None) -> None:
+    """Ends the doubt about an opening by a person's word: the vendor's id, or None for "it is not there".
+
+    Raises IllegalTransition unless it is in doubt.
+    """
+    if record.state not in (SessionState.OPENING, SessionState.IN_DOUBT):
+        raise IllegalTransition(f"session {record.key[:12]} is {record.state.value}; there is nothing to resolve")
+    if vendor_id is None:
+        ledger_sessions.not_sent(ledger, record)
+    else:
+        ledger_sessions.opened(ledger, record, vendor_id)
 
 
-def _bears_mark(info: SessionInfo, record: SessionRecord) -> bool:
-    """The same time limit; vendors that count in minutes keep only whole ones."""
-    if info.max_time_s is None or record.max_time_s is None:
-        return info.max_time_s == record.max_time_s
-    in_minutes = info.max_time_s % 60 == 0
-    return info.max_time_s == record.max_time_s or (in_minutes and 0 <= record.max_time_s - info.max_time_s < 60)
-
-
-def _close_extras(ledger: Ledger, provider: SessionProvider, record: SessionRecord) -> None:
-    """Closes sessions that a vendor's client opened behind an apparent success."""
-    if record.max_time_s is None:
-        return  # no mark to tell ours from other people's
-    for info in _twins(ledger, provider, record):
-        provider.cancel_session(info.session_id)
-        log.warning("extra session %s of %s was closed", info.session_id, record.key[:12])
-        with ledger.write() as connection:
-            ledger.record_event(connection, "extra-session", record.key, vendor_id=info.session_id)
-
-
-def reap(
-    ledger: Ledger, connect: Callable[[SessionRecord], Provider], *, settle_s: float | None = None
-) -> list[SessionRecord]:
+def reap(ledger: Ledger, connect: Callable[[SessionRecord], Provider]) -> list[SessionRecord]:
     """Closes every session whose owner died or let its lease run out; returns those that were closed.
 
-    One whose opening was never answered is looked for in the vendor's list; while that may lag, it is left to a later
-    sweep. `settle_s` as for `open_session`.
+    One whose opening was never answered is not looked for at the vendor: its record is closed when its own limit has
+    passed. What goes wrong with one session does not keep the others open.
     """
     reaped = []
     for record in ledger_sessions.abandoned(ledger):
-        provider = connect(record)
-        if not has_sessions(provider, record.mode):
-            continue
-        wait_s = provider.capabilities.settle_s if settle_s is None else settle_s
         try:
             if record.vendor_id is None:
-                twins = _twins(ledger, provider, record)
-                for info in twins:
-                    provider.close_session(info.session_id)
-                if not twins and _age_s(record) < wait_s:
-                    continue
+                if _is_past_its_limit(record):
+                    ledger_sessions.closed(ledger, record, "its opening was never answered, and its limit has passed")
+                    reaped.append(record)
+                continue
+            provider = connect(record)
+            if not has_sessions(provider, record.mode):
+                continue
             end(ledger, provider, record, verb="close", reason="its owner died")
-        except ProviderError as error:
-            log.warning("session %s could not be closed: %s", record.key[:12], error)
+        except LedgerError:
+            raise
+        except Exception as error:
+            log.warning("session %s could not be closed: %s", record.key[:12], error, exc_info=_is_strange(error))
             continue
         log.info("closed session %s, whose owner died", record.vendor_id or record.key[:12])
         reaped.append(record)
     return reaped
 
 
-def _age_s(record: SessionRecord) -> float:
-    """Seconds since the opening was sent, by this machine's clock."""
-    return (utc_now() - (record.claimed_at or record.created_at)).total_seconds()
+def _is_strange(error: Exception) -> bool:
+    return not isinstance(error, QflowsError)
+
+
+def _is_past_its_limit(record: SessionRecord) -> bool:
+    opened = record.claimed_at or record.created_at
+    return utc_now() - opened > timedelta(seconds=record.max_time_s or _LONGEST_SESSION_S) + _SLACK

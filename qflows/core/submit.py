@@ -15,23 +15,27 @@ from datetime import timedelta
 from threading import Lock
 from typing import Any
 
-from qflows.errors import LedgerError, LedgerUnavailable, NotSent, ProviderError, Refused, StaleClaim
-from qflows.ledger import claims, intents, reads, sessions
+from qflows.errors import LedgerError, LedgerUnavailable, NotSent, ProviderError, QflowsError, Refused, StaleClaim
+from qflows.ledger import claims, intents, lanes, reads, sessions
 from qflows.ledger.claims import Doubt
 from qflows.ledger.intents import Intent
-from qflows.ledger.store import Ledger
+from qflows.ledger.store import Ledger, utc_now
 from qflows.model import Job
-from qflows.protocol import Accepted, Found, JobSpec, Lookup, Provider
+from qflows.protocol import Accepted, Found, JobSpec, Lookup, Prepared, Provider
 from qflows.states import JobStatus
 
 log = logging.getLogger("qflows.submit")
 
-_SLACK = timedelta(minutes=5)  # clocks differ: vendor timestamps may be this much before our own
+# a look-up is by our key and needs no clock; the date only ends long lists, and no clock is off by more than a day
+_SLACK = timedelta(hours=26)
 _LOOKS = 2  # one listing may lag; two that are `settle_s` apart may not
 _CACHED_SPECS = 4096
 _CLAIMS_AT_ONCE = 10
 _NOT_SENT_RETRY_S = 2.0
 _LOOK_RETRY_S = 2.0
+_LONGEST_LOOK_PAUSE_S = 300.0
+_LAG_MARGIN = 2.0  # a listing that lagged once may lag longer the next time
+MAX_SENDS = 2  # submissions of one job that may have left, until a person decides
 
 
 @dataclass
@@ -39,13 +43,15 @@ class Submitter:
     """Buys jobs through a ledger. Safe for use from several threads.
 
     `lease_s`: how long a claim keeps others away; must exceed the longest time one POST can take.
-    `settle_s`: overrides the vendors' own settle times. `workers`: POSTs under way at once in `submit`.
+    `settle_s`: overrides the vendors' own settle times. `workers`: POSTs under way at once in `submit`. `max_sends`:
+    how often one job may be sent without a person's word, when nobody can say whether an earlier one arrived.
     """
 
     ledger: Ledger
     lease_s: float = 120.0
     settle_s: float | None = None
     workers: int = 1
+    max_sends: int = MAX_SENDS
     _specs: OrderedDict[str, JobSpec] = field(default_factory=OrderedDict, repr=False)
     _lock: Lock = field(default_factory=Lock, repr=False)
 
@@ -91,7 +97,7 @@ class Submitter:
         for key in sessions.leave_closed_batches(self.ledger, in_session) if in_session else ():
             specs[key] = replace(specs[key], session_id=None)
             self.remember(key, specs[key])
-        mine = claims.claim_several(self.ledger, list(specs), lease_s=self.lease_s, account=provider.account)
+        mine = claims.claim_several(self.ledger, list(specs), lease_s=self.lease_s)
         unsent = list(mine.values())
         try:
             while unsent:
@@ -116,23 +122,57 @@ class Submitter:
             # this process was stalled between claim and wire; whoever takes over must find nothing at the vendor
             claims.not_sent(self.ledger, claim, message="stalled before sending", retry_in_s=0.0)
             return
+        prepared = self._prepared(provider, spec, claim)
+        if prepared is None:
+            return
         try:
-            answer = provider.submit(spec, claim.key)
+            answer = (
+                provider.send(prepared) if hasattr(provider, "send") else provider.submit(prepared.spec, prepared.key)
+            )
         except Refused as error:
             claims.refused(self.ledger, claim, code=error.vendor_code, message=str(error))
             log.warning("%s", error)
         except NotSent as error:
-            retry_in_s = error.retry_after_s if error.retry_after_s is not None else _NOT_SENT_RETRY_S
-            claims.not_sent(self.ledger, claim, message=str(error), retry_in_s=retry_in_s)
-            log.warning("%s; it will be sent again in %.0f s", error, retry_in_s)
+            self._not_sent(claim, error)
         except BaseException as error:
             # Whatever else happened, an interrupt included, the vendor may have accepted.
             claims.doubted(self.ledger, claim, message=f"{type(error).__name__}: {error}"[:1000])
-            if not isinstance(error, ProviderError):
+            if not isinstance(error, Exception):
                 raise
-            log.warning("job %s is in doubt: %s", claim.key[:12], error)
+            log.warning("job %s is in doubt: %s", claim.key[:12], error, exc_info=not isinstance(error, QflowsError))
         else:
             self._accepted(provider, spec, claim, answer)
+
+    def _prepared(self, provider: Provider, spec: JobSpec, claim: claims.Claim) -> Prepared | None:
+        """The submission, ready for the wire; None when it cannot be had. Nothing in here can leave a doubt."""
+        try:
+            prepared = (
+                provider.prepare(spec, claim.key) if hasattr(provider, "prepare") else Prepared(spec, claim.key, None)
+            )
+        except NotSent as error:
+            self._not_sent(claim, error)
+            return None
+        except Exception as error:  # the edge to compilers and vendors' libraries, which raise anything
+            told = str(error) if isinstance(error, QflowsError) else f"{type(error).__name__}: {error}"
+            code = error.vendor_code if isinstance(error, ProviderError) else None
+            message = f"job {claim.key[:12]} could not be prepared for {provider.name}, and nothing was sent: {told}"
+            claims.refused(self.ledger, claim, code=code, message=message, was_sent=False)
+            log.warning("%s", message, exc_info=not isinstance(error, QflowsError))
+            return None
+        except BaseException:
+            self._give_back(claim)
+            raise
+        if claim.remaining_s() < self.lease_s / 2:
+            claims.not_sent(
+                self.ledger, claim, message="preparing it took too long; it is prepared again", retry_in_s=0
+            )
+            return None
+        return prepared
+
+    def _not_sent(self, claim: claims.Claim, error: NotSent) -> None:
+        retry_in_s = error.retry_after_s if error.retry_after_s is not None else _NOT_SENT_RETRY_S
+        claims.not_sent(self.ledger, claim, message=str(error), retry_in_s=retry_in_s)
+        log.warning("%s; it will be sent again later", error)
 
     def _accepted(self, provider: Provider, spec: JobSpec, claim: claims.Claim, answer: Accepted) -> None:
         vendor_id = answer.vendor_id
@@ -149,7 +189,7 @@ class Submitter:
         if claim.fence > 1:
             self._cancel_late_answers(provider, claim.key, vendor_id)
         if provider.capabilities.repeats_posts:
-            self._cancel_silent_extras(provider, spec, claim.key)
+            self.cancel_extras_of(provider, spec.device_id, claim.key)
 
     def _late_answer(self, provider: Provider, key: str, answer: Accepted) -> None:
         """Our claim was taken over while the answer was under way.
@@ -159,7 +199,7 @@ class Submitter:
         """
         job = reads.job(self.ledger, key)
         if job.status is JobStatus.PREPARED:
-            claim = claims.claim(self.ledger, key, lease_s=self.lease_s, account=provider.account)
+            claim = claims.claim(self.ledger, key, lease_s=self.lease_s)
             if claim is not None:
                 claims.accepted(self.ledger, claim, answer.vendor_id, submission=answer.metadata)
                 return
@@ -177,21 +217,33 @@ class Submitter:
         if late - {vendor_id}:
             self._cancel_extras(provider, key, sorted(late - {vendor_id}))
 
-    def _cancel_silent_extras(self, provider: Provider, spec: JobSpec, key: str) -> None:
-        """Looks for jobs that the vendor's own client bought behind an apparent success."""
+    def cancel_extras_of(self, provider: Provider, device_id: str, key: str) -> None:
+        """Looks for other jobs that bear the key, and cancels them.
+
+        The vendor's own client may have bought them behind an apparent success, or a process that was given up for
+        dead woke and sent late.
+        """
         job = reads.job(self.ledger, key)
         try:
-            found = provider.find_submitted([key], since=job.created_at - _SLACK, device_ids={spec.device_id})
+            found = provider.find_submitted([key], since=job.created_at - _SLACK, device_ids={device_id})
         except ProviderError as error:
             log.warning("could not look for extras of job %s: %s", key[:12], error)
             return
         extras = [hit.vendor_id for hit in found.get(key, ()) if hit.vendor_id != job.vendor_id]
         if extras:
+            if job.timeline.submitted is not None:
+                self._learn_lag(provider, job.account, (utc_now() - job.created_at).total_seconds())
             self._cancel_extras(provider, key, extras)
 
     def settle_time_s(self, provider: Provider) -> float:
-        """How long a listing of this vendor may lag before absence counts, seconds."""
-        return provider.capabilities.settle_s if self.settle_s is None else self.settle_s
+        """How long a listing of this vendor may lag before absence counts, seconds: what its documents or a setting
+        say, or twice the longest lag that was ever seen there."""
+        stated = provider.capabilities.settle_s if self.settle_s is None else self.settle_s
+        return max(stated, _LAG_MARGIN * lanes.longest_lag_s(self.ledger, provider.name))
+
+    def _learn_lag(self, provider: Provider, account: str, lag_s: float) -> None:
+        lanes.note_lag(self.ledger, provider.name, account, lag_s)
+        log.warning("a listing of %s lagged %.0f s behind; absence counts after twice that now", provider.name, lag_s)
 
     def settle(self, provider: Provider, keys: Collection[str]) -> None:
         """Ends doubts among `keys`: expired claims become doubts, and every due doubt gets one look, in one go."""
@@ -206,7 +258,7 @@ class Submitter:
             return
         if lookup is Lookup.NONE:
             for doubt in due:
-                self._leave_to_a_person(doubt)
+                self._leave_to_a_person(doubt, f"{provider.name} cannot be asked")
             return
         try:
             found = provider.find_submitted(
@@ -216,8 +268,9 @@ class Submitter:
             )
         except ProviderError as error:
             log.warning("could not look up %d job(s) in doubt at %s: %s", len(due), provider.name, error)
-            again = max(error.retry_after_s or 0.0, _LOOK_RETRY_S)
             for doubt in due:
+                grown = max(_LOOK_RETRY_S, doubt.age_s / 4)  # the longer nobody answers, the rarer the question
+                again = min(max(error.retry_after_s or 0.0, grown), _LONGEST_LOOK_PAUSE_S)
                 claims.postpone(self.ledger, doubt.job, again_in_s=again)
             return
         for doubt in due:
@@ -227,16 +280,23 @@ class Submitter:
         job = doubt.job
         if hits:
             first, *rest = (hit.vendor_id for hit in hits)
+            if doubt.looks and doubt.age_s > self.settle_time_s(provider) / 2:
+                self._learn_lag(provider, job.account, doubt.age_s)
             if self._quietly(claims.adopt, job, first, extras=rest):
                 log.info("job %s was found at %s as %s", job.key[:12], provider.name, first)
                 self._cancel_extras(provider, job.key, rest)
             return
         settle_s = self.settle_time_s(provider)
-        if doubt.age_s >= settle_s and doubt.looks + 1 >= _LOOKS:
-            if self._quietly(claims.absent, job):
-                log.info("%s has no job %s; it is free to be sent", provider.name, job.key[:12])
-        else:
-            claims.looked(self.ledger, job, again_in_s=max(settle_s - doubt.age_s, 0.0))
+        if doubt.age_s < settle_s or doubt.looks + 1 < _LOOKS:
+            again = max(settle_s - doubt.age_s, 0.0)
+            claims.looked(self.ledger, job, again_in_s=min(again, _LONGEST_LOOK_PAUSE_S))
+        elif job.sends >= self.max_sends:
+            self._leave_to_a_person(
+                doubt,
+                f"it was sent {job.sends} times, and {provider.name} shows none of them after {doubt.age_s:.0f} s",
+            )
+        elif self._quietly(claims.absent, job):
+            log.info("%s has no job %s; it is free to be sent", provider.name, job.key[:12])
 
     def _quietly(self, step: Callable[..., None], *args: Any, **kw: Any) -> bool:
         try:
@@ -246,13 +306,12 @@ class Submitter:
             return False
         return True
 
-    def _leave_to_a_person(self, doubt: Doubt) -> None:
-        if doubt.looks == 0:
-            log.error(
-                "job %s may or may not run at %s, and %s cannot be asked; look at its console, then run "
-                "`qflows jobs resolve %s --submitted ID` or `--absent`",
-                doubt.job.key[:12], doubt.job.provider, doubt.job.provider, doubt.job.key[:12],
-            )  # fmt: skip
+    def _leave_to_a_person(self, doubt: Doubt, why: str) -> None:
+        key = doubt.job.key
+        if not doubt.job.asks_person:
+            log.error("%s", person_must_decide(doubt.job, why))
+            with self.ledger.write() as connection:
+                self.ledger.record_event(connection, "asks-person", key, why=why)
         claims.looked(self.ledger, doubt.job, again_in_s=None)
 
     def _cancel_extras(self, provider: Provider, key: str, extras: Collection[str]) -> None:
@@ -281,3 +340,11 @@ class Submitter:
             self._specs[key] = spec
             while len(self._specs) > _CACHED_SPECS:
                 self._specs.popitem(last=False)
+
+
+def person_must_decide(job: Job, why: str) -> str:
+    """What to tell a person about a job that nobody else can settle."""
+    return (
+        f"job {job.key[:12]} may or may not run at {job.provider}: {why}. Look at its console, then run "
+        f"`qflows jobs resolve {job.key[:12]} --submitted ID` or `--absent`"
+    )

@@ -10,8 +10,8 @@ from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
 
-from qflows.core.client import raise_unless_completed
 from qflows.core.scope import Scope
+from qflows.core.stored import raise_unless_completed
 from qflows.errors import JobFailed, ProgramRejected
 from qflows.ledger import reads
 from qflows.model import Job, Result
@@ -140,5 +140,5 @@ def _publish(device: str, jobs: Sequence[Job], results: Sequence[Result | JobFai
             if not isinstance(one, JobFailed)
         ]
     )
-    page += ["## Jobs", *run_page.job_section(jobs, tasks.client().job_pages(jobs))]
+    page += ["## Jobs", *run_page.job_section(jobs, tasks.client().vendors.pages(jobs))]
     artifacts.publish_markdown(f"counts-{device}", "\n\n".join(page), f"{len(jobs)} circuits on {device}")

@@ -13,7 +13,7 @@ from prefect.runtime import flow_run
 
 from qflows.algorithms.vqe import VqeResult, VqeStep, solve, to_problem
 from qflows.characterization.history import keep_energy
-from qflows.core.sessions import SessionHold
+from qflows.core.sessions import Session
 from qflows.durations import seconds
 from qflows.model import uncertain
 from qflows.pages.plots import convergence_png
@@ -86,7 +86,7 @@ def vqe(
     screen = Screen(chosen.name, max_evaluations, callback)
     core = tasks.client()
 
-    def open_session() -> SessionHold:
+    def open_session() -> Session:
         return core.open_session(device, here.run_key, max_time_s=seconds(max_time), name=f"VQE {chosen.name}")
 
     found = solve(

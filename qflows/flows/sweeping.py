@@ -173,7 +173,7 @@ def publish(batch: Batch) -> None:
         f"**{got} of {batch.n_circuits} circuits have results** · batch `{batch.id}`",
     ]
     page.append(run_page.summary(jobs))
-    page += run_page.next_steps(jobs, rerun=f"qflows batch rerun {batch.id[:12]}" if errors else "")
+    page += run_page.next_steps(jobs, rerun=f"qflows batches rerun {batch.id[:12]}" if errors else "")
     if errors:
         page.append("\n".join(f"- circuit {i}: {escape(errors[i].message)}" for i in sorted(errors)[:_ERRORS]))
     shown = [(index, item) for index, item in enumerate(outcome.results) if item is not None][: run_page.PLOTS]
@@ -182,5 +182,5 @@ def publish(batch: Batch) -> None:
         [(f"circuit {index}", item.counts or item.probabilities or {}) for index, item in shown], of=got
     )
     page += run_page.value_section([(f"circuit {index}", item.expectations or ()) for index, item in shown])
-    page += ["## Jobs", *run_page.job_section(jobs, tasks.client().job_pages(jobs))]
+    page += ["## Jobs", *run_page.job_section(jobs, tasks.client().vendors.pages(jobs))]
     artifacts.publish_markdown(f"batch-{batch.id[:12]}", "\n\n".join(page), title)

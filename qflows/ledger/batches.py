@@ -64,8 +64,8 @@ def _batch_insert(insert: Callable[[sa.Table], Any]) -> Any:
     return insert(batches).values(row).on_conflict_do_nothing()
 
 
-def add_parts(ledger: Ledger, id_: str, generation: int, wanted: Sequence[tuple[Sequence[int], Intent]]) -> None:
-    """Makes the jobs of these parts durable, then the parts. Repeating it finds the same jobs.
+def add_parts(ledger: Ledger, id_: str, generation: int, wanted: Sequence[tuple[Sequence[int], Intent]]) -> list[str]:
+    """Makes the jobs of these parts durable, then the parts; returns the jobs' keys. Repeating it finds the same jobs.
 
     A part row without its job cannot be: jobs come first. A job without its part row is found again by the replay.
     """
@@ -83,6 +83,7 @@ def add_parts(ledger: Ledger, id_: str, generation: int, wanted: Sequence[tuple[
     ]
     with ledger.write() as connection:
         connection.execute(ledger.insert(_part_insert), rows)
+    return [job.key for job in jobs]
 
 
 def _part_insert(insert: Callable[[sa.Table], Any]) -> Any:
@@ -119,7 +120,7 @@ def find(ledger: Ledger, name: str) -> BatchRecord:
     with ledger.read() as connection:
         rows = connection.execute(query).all()
     if len(rows) != 1:
-        raise UnknownJob(f"the ledger has {'no' if not rows else 'several'} batch {name!r}; see `qflows batch ls`")
+        raise UnknownJob(f"the ledger has {'no' if not rows else 'several'} batch {name!r}; see `qflows batches ls`")
     return BatchRecord(**rows[0]._mapping)
 
 

@@ -19,12 +19,15 @@ from qflows.ledger.tables import jobs, ledger_now
 from qflows.model import Job
 from qflows.states import JobStatus, sources
 
+VANISHED, ABANDONED = "vanished", "abandoned"
+REVOCABLE = frozenset({VANISHED, ABANDONED})  # ends that were concluded, not heard from the vendor
 _CHUNK = 500  # bound parameters a statement; SQLite allows 32766, PostgreSQL plans long IN lists slowly
 
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """The right to send one job once. `fence` proves ownership; `ends_at` is on this process's monotonic clock."""
+    """The right to send one job once. `fence` proves ownership; `ends_at` is on this machine's clock since boot, which
+    goes on while the machine sleeps."""
 
     key: str
     fence: int
@@ -32,7 +35,13 @@ class Claim:
 
     def remaining_s(self) -> float:
         """Seconds for which nobody else may take the job over. Counted from before the claim, so never too long."""
-        return self.ends_at - time.monotonic()
+        return self.ends_at - _since_boot()
+
+
+def _since_boot() -> float:
+    """Seconds since boot, time asleep included, where the system has such a clock."""
+    clock = getattr(time, "CLOCK_BOOTTIME", None)
+    return time.clock_gettime(clock) if clock is not None else time.monotonic()
 
 
 _AT_KEY = sa.bindparam("at_key", type_=sa.String(64))
@@ -52,21 +61,22 @@ _CLAIM = (
         claim_owner=sa.bindparam("owner"),
         lease_until=ledger_now() + sa.bindparam("lease_s", type_=sa.Float),
         claimed_at=sa.func.coalesce(jobs.c.claimed_at, _NOW),
-        account=sa.bindparam("to_account"),
+        # counted with the claim: from here on a submission may have left
+        sends=sa.func.coalesce(jobs.c.sends, 0) + 1,
     )
     .returning(jobs.c.fence)
 )
 
 
-def claim(ledger: Ledger, key: str, *, lease_s: float, account: str) -> Claim | None:
+def claim(ledger: Ledger, key: str, *, lease_s: float) -> Claim | None:
     """PREPARED → SUBMITTING for exactly one caller; None for everybody else, or when it may not be sent now."""
-    return claim_several(ledger, [key], lease_s=lease_s, account=account).get(key)
+    return claim_several(ledger, [key], lease_s=lease_s).get(key)
 
 
-def claim_several(ledger: Ledger, keys: Collection[str], *, lease_s: float, account: str) -> dict[str, Claim]:
+def claim_several(ledger: Ledger, keys: Collection[str], *, lease_s: float) -> dict[str, Claim]:
     """Claims what is free among `keys` in one transaction; keys that somebody else holds are absent."""
-    started = time.monotonic()
-    values = {"owner": me(), "lease_s": lease_s, "now": utc_now(), "to_account": account}
+    started = _since_boot()
+    values = {"owner": me(), "lease_s": lease_s, "now": utc_now()}
 
     def work(connection: sa.Connection) -> dict[str, int | None]:
         return {key: connection.execute(_CLAIM, values | {"at_key": key}).scalar() for key in sorted(keys)}
@@ -115,6 +125,7 @@ _AT_VENDOR: dict[str, Any] = {
     "error_kind": None,
     "error_message": None,
     "error_code": None,
+    "unsent": None,
 }
 _ACCEPT = (
     sa.update(jobs)
@@ -135,8 +146,8 @@ _ADOPT = (
 )
 
 
-def refused(ledger: Ledger, claim: Claim, *, code: str | None, message: str) -> None:
-    """SUBMITTING → FAILED: the vendor said no, nothing runs there."""
+def refused(ledger: Ledger, claim: Claim, *, code: str | None, message: str, was_sent: bool = True) -> None:
+    """SUBMITTING → FAILED: the vendor said no, nothing runs there; or it could not be prepared (not `was_sent`)."""
     _end(
         ledger,
         claim,
@@ -146,17 +157,29 @@ def refused(ledger: Ledger, claim: Claim, *, code: str | None, message: str) -> 
         error_message=vendor_text(message, MESSAGE_CAP),
         error_retryable=False,
         finished_at=utc_now(),
+        **({} if was_sent else _UNSENT),
     )
     ledger.tell("failed", claim.key, reason=message)
+
+
+_UNSENT: dict[str, Any] = {"sends": jobs.c.sends - 1}
+_LONGEST_PAUSE_S = 300.0
+_DOUBLINGS = 12
 
 
 def not_sent(ledger: Ledger, claim: Claim, *, message: str, retry_in_s: float) -> None:
     """SUBMITTING → PREPARED: the request provably never left, or was turned away before acceptance.
 
-    On to CANCELLED when somebody wished so meanwhile.
+    The pause before the next try doubles with each in a row, from `retry_in_s` up to five minutes. On to CANCELLED
+    when somebody wished so meanwhile.
     """
     text = vendor_text(message, MESSAGE_CAP)
-    _end(ledger, claim, JobStatus.PREPARED, error_message=text, send_after=ledger_now() + retry_in_s)
+    tries = sa.func.coalesce(jobs.c.unsent, 0)
+    doublings = sa.case((tries > _DOUBLINGS, _DOUBLINGS), else_=tries)
+    grown = retry_in_s * sa.literal(1).bitwise_lshift(doublings)
+    pause = sa.case((grown > _LONGEST_PAUSE_S, max(_LONGEST_PAUSE_S, retry_in_s)), else_=grown)
+    values = {"error_message": text, "send_after": ledger_now() + pause, "unsent": tries + 1}
+    _end(ledger, claim, JobStatus.PREPARED, **values, **_UNSENT)
     ledger.tell("not-sent", claim.key, reason=message)
 
 
@@ -321,23 +344,105 @@ def postpone(ledger: Ledger, job: Job, *, again_in_s: float) -> None:
 
 
 def resolve_submitted(ledger: Ledger, key: str, vendor_id: str) -> None:
-    """A person says that the vendor has the job under this id. Raises IllegalTransition unless it is in doubt."""
-    adopt(ledger, _doubtful(ledger, key), vendor_id)
+    """A person says that the vendor has the job under this id.
+
+    Raises IllegalTransition unless it is in doubt, or had ended only because it was not found or was abandoned.
+    """
+    job = _row(ledger, key)
+    if job.status is JobStatus.FAILED and job.error_code in REVOCABLE:
+        revoke(ledger, job, vendor_id=vendor_id, why="a person found it")
+        return
+    adopt(ledger, _doubtful(job), vendor_id)
 
 
 def resolve_absent(ledger: Ledger, key: str) -> None:
-    """A person says that the vendor does not have the job. Raises IllegalTransition unless it is in doubt."""
-    absent(ledger, _doubtful(ledger, key))
+    """A person says that the vendor does not have the job; it may be sent again. Raises IllegalTransition."""
+    job = _doubtful(_row(ledger, key))
+    absent(ledger, job)
+    with ledger.write() as connection:
+        connection.execute(sa.update(jobs).where(jobs.c.key == key, jobs.c.fence == job.fence).values(sends=None))
 
 
-def _doubtful(ledger: Ledger, key: str) -> Job:
+def revoke(ledger: Ledger, job: Job, *, vendor_id: str | None = None, why: str) -> None:
+    """FAILED → QUEUED for an end that was only concluded, never heard from the vendor: `REVOCABLE` names them.
+
+    Raises StaleClaim when somebody changed the job meanwhile.
+    """
+    id_ = vendor_id or job.vendor_id
+    with _one_job_per_vendor_id(job.key, str(id_)), ledger.write() as connection:
+        done = connection.execute(
+            sa.update(jobs)
+            .where(
+                jobs.c.key == job.key,
+                jobs.c.fence == job.fence,
+                jobs.c.status == JobStatus.FAILED,
+                jobs.c.error_code.in_(sorted(REVOCABLE)),
+                jobs.c.superseded.is_(False),
+            )
+            .values(
+                status=JobStatus.QUEUED,
+                vendor_id=id_,
+                finished_at=None,
+                missing_since=None,
+                bad_reads=None,
+                is_held=False,
+                error_kind=None,
+                error_code=None,
+                error_message=None,
+                error_retryable=None,
+            )
+        ).rowcount
+        if done == 1:
+            ledger.record_event(connection, "revived", job.key, vendor_id=id_, why=why)
+    if done != 1:
+        raise StaleClaim(f"job {job.key[:12]} was changed by another process, or bought again meanwhile")
+    ledger.tell("queued", job.key, vendor_id=id_, revived=True)
+
+
+def abandon(ledger: Ledger, key: str, *, reason: str) -> None:
+    """Ends a live job by a person's word; what the vendor may still do with it is not touched, what is known is kept.
+
+    Raises IllegalTransition for a job that is over.
+    """
+    job = _row(ledger, key)
+    to = JobStatus.CANCELLED if job.status is JobStatus.PREPARED else JobStatus.FAILED
+    if job.is_terminal:
+        raise IllegalTransition(f"job {key[:12]} is {job.status.value} already; there is nothing to abandon")
+    with ledger.write() as connection:
+        done = connection.execute(
+            sa.update(jobs)
+            .where(jobs.c.key == key, jobs.c.fence == job.fence, jobs.c.status.in_([s.value for s in sources(to)]))
+            .values(
+                status=to,
+                fence=jobs.c.fence + 1,
+                claim_owner=None,
+                lease_until=None,
+                finished_at=utc_now(),
+                error_kind="abandoned",
+                error_code=ABANDONED,
+                error_message=vendor_text(f"abandoned: {reason}", MESSAGE_CAP),
+                error_retryable=None,
+            )
+        ).rowcount
+        if done == 1:
+            ledger.record_event(connection, "abandoned", key, reason=reason, was=job.status.value)
+    if done != 1:
+        raise StaleClaim(f"job {key[:12]} was changed by another process; look again")
+    ledger.tell("failed", key, reason=reason)
+
+
+def _row(ledger: Ledger, key: str) -> Job:
     with ledger.read() as connection:
         row = connection.execute(sa.select(*JOB_COLUMNS).where(jobs.c.key == key)).one_or_none()
     if row is None:
         raise UnknownJob(f"the ledger has no job {key[:12]}")
-    if row.status != JobStatus.IN_DOUBT:
-        raise IllegalTransition(f"job {key[:12]} is {row.status}, not IN_DOUBT; there is nothing to resolve")
     return job_of(row)
+
+
+def _doubtful(job: Job) -> Job:
+    if job.status is not JobStatus.IN_DOUBT:
+        raise IllegalTransition(f"job {job.key[:12]} is {job.status.value}, not IN_DOUBT; there is nothing to resolve")
+    return job
 
 
 def chunks(keys: Collection[str]) -> list[list[str]]:

@@ -156,7 +156,7 @@ def lock(connection: sa.Connection, id_: str) -> bool:
     )
     found = connection.execute(query).scalar()
     if found is None:
-        raise UnknownJob(f"the ledger has no group {id_[:12]}; `qflows group ls` lists what it has")
+        raise UnknownJob(f"the ledger has no group {id_[:12]}; `qflows groups ls` lists what it has")
     return bool(found)
 
 
@@ -241,7 +241,7 @@ def _end(ledger: Ledger, id_: str, to: GroupState, reason: str) -> bool:
 def refresh(ledger: Ledger, id_: str | None = None) -> list[str]:
     """Applies time to live and completion to one group, or to all; returns the ids that time closed.
 
-    Level-triggered: whoever reads a group does this first, and the sweeper does it for groups that nobody reads.
+    Level-triggered: whoever reads a group does this first, and the reconciler does it for groups that nobody reads.
     """
     members = sa.select(group_members.c.job_key).where(group_members.c.group_id == groups.c.id)
     their_jobs = members.join(jobs, jobs.c.key == group_members.c.job_key)
@@ -289,7 +289,7 @@ def find(ledger: Ledger, name: str) -> GroupRecord:
     with ledger.read() as connection:
         rows = connection.execute(sa.select(groups).where(by_id).limit(2)).all()
     if len(rows) != 1:
-        raise UnknownJob(f"the ledger has {'no' if not rows else 'several'} group {name!r}; see `qflows group ls`")
+        raise UnknownJob(f"the ledger has {'no' if not rows else 'several'} group {name!r}; see `qflows groups ls`")
     return record_of(rows[0])
 
 

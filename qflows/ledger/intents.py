@@ -8,9 +8,9 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from qflows.errors import KeyReused, LedgerError
+from qflows.errors import KeyReused, LedgerError, OtherAccount
 from qflows.keys import digest, job_key, sample_key
-from qflows.ledger import groups
+from qflows.ledger import accounts, groups
 from qflows.ledger.claims import chunks
 from qflows.ledger.rows import JOB_COLUMNS, items_of, job_of
 from qflows.ledger.store import Ledger, utc_now
@@ -27,12 +27,14 @@ class Want:
     Equal calls of one attempt bear different holders and so get different ordinals, which makes them different
     samples. A retried task bears the same holder again and gets its own ordinal back. A new attempt starts again
     at 0 and so finds the jobs of the attempt before. `group`: the jobs become members of it, or are not made.
+    `sample`: the ordinal itself, where the caller names it.
     """
 
     run_key: str
     attempt: str
     holder: str
     group: str | None = None
+    sample: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +94,16 @@ def _prepare_one(
         row = _insert_or_adopt(ledger, connection, intent, content, ordinal, sample, epoch)
         if row.content != content or row.run_key != intent.want.run_key:
             raise KeyReused(f"job {row.key[:12]} of run {row.run_key!r} stands for other work; use another run key")
+        if not accounts.are_same_in(connection, row.provider, row.account, intent.account):
+            raise OtherAccount(
+                f"run {row.run_key!r} bought job {row.key[:12]} with another account of {row.provider} "
+                f"({row.account}, now {intent.account}); nothing was bought or read. Use another run key, "
+                f"or, if the key was only renewed, run `qflows accounts same {row.provider} {row.account} "
+                f"{intent.account}`",
+                provider=row.provider,
+                account=row.account,
+                pending=(row.key,),
+            )
         if row.superseded or _may_buy_again(connection, row, intent):
             epoch += 1
             continue
@@ -179,18 +191,68 @@ def retire(connection: sa.Connection, key: str) -> bool:
 
 def lease_ordinal(ledger: Ledger, connection: sa.Connection, want: Want, content: str) -> int:
     """The place of this call among equal ones of its attempt: its own again, else the lowest free."""
+    if want.sample is not None:
+        return want.sample
     values = {"scope": digest("scope/1", want.run_key, content, want.attempt), "holder": want.holder}
+    returned = {"in_scope": values["scope"], "for_holder": want.holder}
     for _ in range(1000):  # PostgreSQL only: a racing insert took the number; each round at least one racer wins
-        taken = connection.execute(ledger.insert(_ordinal_insert), values).scalar()
+        known = connection.execute(_MINE_OR_RETURNED, returned).all()
+        mine = [ordinal for ordinal, holder in known if holder == want.holder]
+        taken = mine[0] if mine else None
+        if taken is None and known:
+            taken = connection.execute(_TAKE_RETURNED, returned).scalar()
         if taken is None:
-            taken = connection.execute(_MY_ORDINAL, values).scalar()
+            taken = connection.execute(ledger.insert(_ordinal_insert), values).scalar()
         if taken is not None:
             return taken
     raise LedgerError(f"no sample ordinal could be leased for run {want.run_key!r}; too many equal calls at once")
 
 
 _SCOPE, _HOLDER = sa.bindparam("scope", type_=sa.String(64)), sa.bindparam("holder", type_=sa.String(128))
-_MY_ORDINAL = sa.select(samples.c.ordinal).where(samples.c.scope == _SCOPE, samples.c.holder == _HOLDER)
+
+
+_RETURNED = "returned:"  # such a holder gave its ordinal back
+_others = samples.alias("others")
+_IN_SCOPE = sa.bindparam("in_scope", type_=sa.String(64))
+_FOR_HOLDER = sa.bindparam("for_holder", type_=sa.String(128))
+_MINE_OR_RETURNED = sa.select(samples.c.ordinal, samples.c.holder).where(
+    samples.c.scope == _IN_SCOPE,
+    sa.or_(samples.c.holder == _FOR_HOLDER, samples.c.holder.startswith(_RETURNED)),
+)
+_TAKE_RETURNED = (
+    sa.update(samples)
+    .where(
+        samples.c.scope == _IN_SCOPE,
+        samples.c.holder.startswith(_RETURNED),
+        samples.c.ordinal
+        == sa.select(sa.func.min(_others.c.ordinal))
+        .where(_others.c.scope == _IN_SCOPE, _others.c.holder.startswith(_RETURNED))
+        .scalar_subquery(),
+    )
+    .values(holder=_FOR_HOLDER)
+    .returning(samples.c.ordinal)
+)
+_GIVE_BACK = (
+    sa.update(samples)
+    .where(samples.c.scope == _IN_SCOPE, samples.c.holder == _FOR_HOLDER)
+    .values(holder=sa.bindparam("to_holder", type_=sa.String(128)))
+)
+
+
+def give_back(ledger: Ledger, intents: Sequence[Intent]) -> None:
+    """Frees the ordinals of calls that did not return: the next equal call of the attempt is the same sample."""
+    rows = [
+        {
+            "in_scope": digest("scope/1", one.want.run_key, one.spec.content, one.want.attempt),
+            "for_holder": one.want.holder,
+            "to_holder": f"{_RETURNED}{one.want.holder}"[:128],
+        }
+        for one in intents
+        if one.want.sample is None
+    ]
+    with ledger.write() as connection:
+        for row in rows:
+            connection.execute(_GIVE_BACK, row)
 
 
 def _ordinal_insert(insert: Callable[[sa.Table], Any]) -> Any:

@@ -9,6 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from qflows.ledger.owner import is_dead, me
+from qflows.ledger.rows import MESSAGE_CAP, vendor_text
 from qflows.ledger.store import Ledger
 from qflows.ledger.tables import lanes, ledger_now
 
@@ -64,16 +65,73 @@ def _lane_insert(insert: Callable[[sa.Table], Any]) -> Any:
     return insert(lanes).values(**names, lease_until=0.0, next_at=0.0, interval_s=0.0).on_conflict_do_nothing()
 
 
-def release(ledger: Ledger, lane: Lane, *, next_in_s: float, interval_s: float) -> None:
-    """Gives the lane back and says when the next request may go out."""
+def release(
+    ledger: Ledger, lane: Lane, *, next_in_s: float, interval_s: float, ok: bool = True, error: str | None = None
+) -> None:
+    """Gives the lane back, says when the next request may go out, and how this one went."""
+    told = {"ok_at": ledger_now()} if ok else {"error_at": ledger_now(), "error": vendor_text(error, MESSAGE_CAP)}
     with ledger.write() as connection:
         connection.execute(
             sa.update(lanes)
             .where(lanes.c.provider == lane.provider, lanes.c.account == lane.account, lanes.c.holder == lane.holder)
-            .values(holder=None, lease_until=0.0, next_at=ledger_now() + next_in_s, interval_s=interval_s)
+            .values(holder=None, lease_until=0.0, next_at=ledger_now() + next_in_s, interval_s=interval_s, **told)
         )
 
 
 def holder_name(waiter: str) -> str:
     """A lane holder's name for one waiter of this process."""
     return f"{me()}#{waiter}"
+
+
+def note_lag(ledger: Ledger, provider: str, account: str, lag_s: float) -> None:
+    """Remembers that a listing lagged this long behind an accepted submission."""
+    _found(ledger, provider, account)
+    longer = sa.or_(lanes.c.lag_s.is_(None), lanes.c.lag_s < lag_s)
+    with ledger.write() as connection:
+        connection.execute(
+            sa.update(lanes).where(lanes.c.provider == provider, lanes.c.account == account, longer).values(lag_s=lag_s)
+        )
+
+
+def longest_lag_s(ledger: Ledger, provider: str) -> float:
+    """The longest lag seen at a vendor, over all accounts; 0 when none was."""
+    with ledger.read() as connection:
+        return (
+            connection.execute(sa.select(sa.func.max(lanes.c.lag_s)).where(lanes.c.provider == provider)).scalar()
+            or 0.0
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """How a lane does: seconds since its last answered poll and since its last failed one, and why that failed."""
+
+    provider: str
+    account: str
+    ok_ago_s: float | None
+    error_ago_s: float | None
+    error: str | None
+    next_in_s: float
+    lag_s: float | None
+
+
+def health(ledger: Ledger) -> list[Health]:
+    """All lanes, by vendor and account."""
+    query = sa.select(
+        lanes.c.provider,
+        lanes.c.account,
+        ledger_now() - lanes.c.ok_at,
+        ledger_now() - lanes.c.error_at,
+        lanes.c.error,
+        lanes.c.next_at - ledger_now(),
+        lanes.c.lag_s,
+    ).order_by(lanes.c.provider, lanes.c.account)
+    with ledger.read() as connection:
+        return [Health(*row) for row in connection.execute(query)]
+
+
+def free(ledger: Ledger, provider: str, account: str | None = None) -> int:
+    """Lets the lanes of a vendor, or one of them, be polled at once, whatever pause was asked for. Returns how many."""
+    ours = [lanes.c.provider == provider] + ([lanes.c.account.startswith(account)] if account else [])
+    with ledger.write() as connection:
+        return connection.execute(sa.update(lanes).where(*ours).values(next_at=0.0, interval_s=0.0)).rowcount

@@ -10,7 +10,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from qflows.errors import IllegalTransition, Unreadable
+from qflows.errors import IllegalTransition
 from qflows.ledger.claims import cancel_unsent, chunks
 from qflows.ledger.rows import CODE_CAP, MESSAGE_CAP, body_of, vendor_text
 from qflows.ledger.store import Ledger, utc_now
@@ -56,18 +56,21 @@ def forget_held(ledger: Ledger, keys: Collection[str]) -> None:
     if held:
         with ledger.write() as connection:
             for part in chunks(held):
-                connection.execute(sa.update(jobs).where(jobs.c.key.in_(part)).values(is_held=False))
+                connection.execute(sa.update(jobs).where(jobs.c.key.in_(part)).values(is_held=False, bad_reads=None))
 
 
-def keep_unreadable(ledger: Ledger, job: Job, error: Unreadable) -> None:
-    """Keeps what the vendor sent instead of a result, capped, as an event of the job; its counts may yet come."""
+def keep_unreadable(ledger: Ledger, job: Job, error: Exception) -> None:
+    """Counts an answer that could not be read, and keeps what was said and sent, capped; its counts may yet come."""
     with ledger.write() as connection:
         ledger.record_event(
             connection,
             "unreadable-result",
             job.key,
-            message=vendor_text(str(error), MESSAGE_CAP),
-            body=vendor_text(error.body or "", MESSAGE_CAP),
+            message=vendor_text(f"{type(error).__name__}: {error}", MESSAGE_CAP),
+            body=vendor_text(getattr(error, "body", None) or "", MESSAGE_CAP),
+        )
+        connection.execute(
+            sa.update(jobs).where(jobs.c.key == job.key).values(bad_reads=sa.func.coalesce(jobs.c.bad_reads, 0) + 1)
         )
     ledger.tell("unreadable-result", job.key)
 
@@ -101,7 +104,7 @@ def _is_news(job: Job, look: Observation) -> bool:
 
 def _apply(ledger: Ledger, connection: sa.Connection, job: Job, look: Observation) -> str | None:
     heard: dict[str, Any] = {"word": vendor_text(look.word, _WORD_CAP), "queue_position": look.queue_position}
-    if look.word != "(not listed)":
+    if look.phase is not Phase.UNKNOWN:
         heard["missing_since"] = None
     heard["queue_note"] = vendor_text(look.queue_note, CODE_CAP) or None
     if look.started_at:

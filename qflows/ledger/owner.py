@@ -33,8 +33,21 @@ def is_dead(owner: str | None) -> bool:
     if machine != _machine() or not pid.isdigit() or not _boot_id():
         return False
     ticks = _start_ticks(int(pid))
+    if ticks is None and _is_hidden(int(pid)):
+        return False  # another user's process that /proc does not show (hidepid): not to be seen is not to be dead
     # a zombie can send nothing more; a reused pid has another start time
     return ticks is None or str(ticks) != rest
+
+
+def _is_hidden(pid: int) -> bool:
+    """True when the process exists and belongs to somebody else."""
+    try:
+        os.kill(pid, 0)
+    except PermissionError:
+        return True
+    except OSError:
+        return False
+    return False
 
 
 @cache

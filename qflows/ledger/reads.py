@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from datetime import timedelta
 from typing import Any
 
 import sqlalchemy as sa
 
-from qflows.errors import UnknownJob
-from qflows.ledger.claims import chunks
+from qflows.errors import SeveralFit, UnknownJob
+from qflows.ledger.claims import VANISHED, chunks
 from qflows.ledger.rows import JOB_COLUMNS, item_of, job_of
-from qflows.ledger.store import Ledger
+from qflows.ledger.store import Ledger, utc_now
 from qflows.ledger.tables import events, jobs, ledger_now, programs, results, runs
 from qflows.model import ItemResult, Job
 from qflows.programs import Program
@@ -50,7 +51,7 @@ def find(ledger: Ledger, name: str) -> Job:
     if not rows:
         raise UnknownJob(f"the ledger has no job {name!r}; `qflows jobs ls` lists what it has")
     if len(rows) > 1:
-        raise UnknownJob(f"{name!r} fits several jobs; give more characters of the key")
+        raise SeveralFit(f"{name!r} fits several jobs; give more characters of the key")
     return job_of(rows[0])
 
 
@@ -77,6 +78,19 @@ def all_live(ledger: Ledger) -> list[Job]:
     """All jobs of all lanes that are not terminal."""
     with ledger.read() as connection:
         return [job_of(row) for row in connection.execute(sa.select(*JOB_COLUMNS).where(LIVE_JOBS))]
+
+
+def vanished(ledger: Ledger, *, within_s: float) -> list[Job]:
+    """Jobs that ended within that time because their vendor showed them no more, and that nothing replaced."""
+    since = utc_now() - timedelta(seconds=within_s)
+    query = sa.select(*JOB_COLUMNS).where(
+        jobs.c.finished_at >= since,
+        jobs.c.status == JobStatus.FAILED,
+        jobs.c.error_code == VANISHED,
+        jobs.c.superseded.is_(False),
+    )
+    with ledger.read() as connection:
+        return [job_of(row) for row in connection.execute(query)]
 
 
 def send_delay_s(ledger: Ledger, keys: Collection[str]) -> dict[str, float]:

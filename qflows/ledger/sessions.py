@@ -43,11 +43,7 @@ def prepare(
     max_time_s: float | None,
     options: Mapping[str, Any],
 ) -> SessionRecord:
-    """Makes the wish durable, or finds the session of an earlier attempt that is not closed yet.
-
-    The time limit that is sent is a little below the one wanted: its odd seconds name this session, because vendors
-    give sessions no tags and an opening whose answer was lost must be told from other people's.
-    """
+    """Makes the wish durable, or finds the session of an earlier attempt that is not closed yet."""
     identity = content(device=device, mode=mode, max_time_s=max_time_s, options=options, name=name)
     sample = sample_key(run_key, identity, 0)
     with ledger.write() as connection:
@@ -71,7 +67,7 @@ def prepare(
         }
         while True:
             key = job_key(sample, epoch)
-            row = {**values, "key": key, "epoch": epoch, "max_time_s": marked_s(max_time_s, key)}
+            row = {**values, "key": key, "epoch": epoch, "max_time_s": max_time_s}
             connection.execute(ledger.insert(_insert), row)
             found = connection.execute(sa.select(*_COLUMNS).where(sessions.c.key == key)).one()
             if found.state != SessionState.CLOSED:
@@ -89,14 +85,6 @@ def _insert(insert: Callable[[sa.Table], Any]) -> Any:
     )  # fmt: skip
     row = {name: sa.bindparam(name, type_=sessions.c[name].type) for name in names}
     return insert(sessions).values(row).on_conflict_do_nothing()
-
-
-def marked_s(max_time_s: float | None, key: str) -> float | None:
-    """The limit to send: up to 59 s, and never more than a tenth, below the wanted one, by the session's key."""
-    if max_time_s is None:
-        return None
-    room = min(59, int(max_time_s / 10))
-    return float(int(max_time_s) - int(key[:8], 16) % (room + 1))
 
 
 def claim(ledger: Ledger, record: SessionRecord, *, lease_s: float) -> SessionRecord | None:
@@ -203,13 +191,6 @@ def is_held(ledger: Ledger, key: str) -> bool:
     with ledger.read() as connection:
         row = connection.execute(query).one_or_none()
     return row is not None and bool(row[1]) and not is_dead(row[0])
-
-
-def known_vendor_ids(ledger: Ledger, provider: str) -> set[str]:
-    """Vendor ids that belong to some session of the ledger."""
-    query = sa.select(sessions.c.vendor_id).where(sessions.c.provider == provider, sessions.c.vendor_id.is_not(None))
-    with ledger.read() as connection:
-        return set(connection.execute(query).scalars())
 
 
 def leave_closed_batches(ledger: Ledger, keys: Collection[str]) -> set[str]:

@@ -176,7 +176,7 @@ def failed_callbacks(ledger: Ledger) -> list[tuple[str, str, str]]:
 
 
 def crash_retries_between(ledger: Ledger, since: datetime, until: datetime) -> int:
-    """How often the sweeper started a crashed flow run again."""
+    """How often the reconciler started a crashed flow run again."""
     query = sa.select(sa.func.count()).where(
         crash_retries.c.claimed_at >= since.timestamp(), crash_retries.c.claimed_at < until.timestamp()
     )

@@ -17,7 +17,7 @@ metadata = sa.MetaData(
 )
 
 # The newest migration; a test compares it with Alembic's own head.
-HEAD = "0003"
+HEAD = "0004"
 
 _LONGEST_TEXT = 8_000
 
@@ -131,6 +131,9 @@ jobs = sa.Table(
     sa.Column("looks", sa.Integer, nullable=False),  # look-ups at the vendor in the present doubt
     sa.Column("look_after", sa.Float),
     sa.Column("send_after", sa.Float),  # a vendor asked for patience, or could not be reached
+    sa.Column("sends", sa.Integer),  # submissions that may have left this machine; null before any
+    sa.Column("unsent", sa.Integer),  # times in a row that it was turned away or could not be sent
+    sa.Column("bad_reads", sa.Integer),  # times in a row that its answer could not be read
     sa.Column("missing_since", sa.Float),  # the vendor's lists do not show a job that they should
     sa.Column("cancel_requested_at", UtcDateTime),
     sa.Column("cancel_sent_at", UtcDateTime),
@@ -215,6 +218,31 @@ lanes = sa.Table(
     sa.Column("lease_until", sa.Float, nullable=False),
     sa.Column("next_at", sa.Float, nullable=False),  # no request before this moment, whoever holds the lane
     sa.Column("interval_s", sa.Float, nullable=False),
+    sa.Column("lag_s", sa.Float),  # the longest that a listing was seen to lag behind an accepted submission
+    sa.Column("ok_at", sa.Float),  # the last poll that was answered, and the last that was not
+    sa.Column("error_at", sa.Float),
+    sa.Column("error", sa.Text),
+)
+
+same_accounts = sa.Table(  # names of one account: renewed keys, proved by the vendor or declared by a person
+    "same_accounts",
+    metadata,
+    sa.Column("provider", sa.String(64), primary_key=True),
+    sa.Column("account", sa.String(64), primary_key=True),
+    sa.Column("other", sa.String(64), primary_key=True),
+    sa.Column("proof", sa.String(255), nullable=False),
+    sa.Column("at", UtcDateTime, nullable=False),
+)
+
+raw_answers = sa.Table(  # what vendors answered, kept before it is decoded
+    "raw_answers",
+    metadata,
+    sa.Column("job_key", sa.String(64), primary_key=True),
+    sa.Column("fetched_at", UtcDateTime, nullable=False),
+    sa.Column("codec", sa.String(16), nullable=False),
+    sa.Column("size", sa.Integer, nullable=False),  # of the documents, before they were compressed
+    sa.Column("body", sa.LargeBinary, nullable=False),
+    sa.Column("versions", sa.JSON, nullable=False),  # of the libraries that fetched it
 )
 
 sessions = sa.Table(
@@ -230,12 +258,12 @@ sessions = sa.Table(
     sa.Column("device", sa.String(255), nullable=False),
     sa.Column("device_id", sa.String(255), nullable=False),
     sa.Column("mode", sa.String(32), nullable=False),
-    sa.Column("max_time_s", sa.Float),  # as sent: it is the mark by which an unanswered opening is found again
+    sa.Column("max_time_s", sa.Float),  # seconds, as sent
     sa.Column("options", sa.JSON, nullable=False),
     sa.Column("state", sa.String(16), nullable=False),  # PREPARED, OPENING, IN_DOUBT, OPEN, CLOSED
     sa.Column("vendor_id", sa.String(255)),
     sa.Column("fence", sa.Integer, nullable=False),
-    sa.Column("owner", sa.String(255)),  # who works in it; a dead owner's session is closed by the sweeper
+    sa.Column("owner", sa.String(255)),  # who works in it; a dead owner's session is closed by the reconciler
     sa.Column("lease_until", sa.Float),
     sa.Column("doubt_since", sa.Float),
     sa.Column("created_at", UtcDateTime, nullable=False),

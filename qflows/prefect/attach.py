@@ -5,14 +5,11 @@ from __future__ import annotations
 from typing import Any, TypeVar, overload
 
 from qflows.core.batches.batch import Batch
-from qflows.core.sessions import SessionHold
-from qflows.errors import UnknownJob
-from qflows.ledger import sessions as ledger_sessions
+from qflows.core.groups.handle import Group
+from qflows.core.sessions import Session
+from qflows.errors import SeveralFit, UnknownJob
 from qflows.model import Job
-from qflows.prefect import tasks
-from qflows.prefect.groups import Group
-from qflows.prefect.tasks import Session
-from qflows.states import SessionState
+from qflows.prefect.client import client
 
 T = TypeVar("T")
 
@@ -36,31 +33,22 @@ def attach(name: str, kind: type[Any] | None = None) -> Any:
 
 
 def _attach_any(name: str) -> Job | Batch | Group | Session:
-    core = tasks.client()
+    core = client()
     try:
         return core.find(name)
-    except UnknownJob as error:
-        not_a_job = error
+    except SeveralFit:
+        several = True
+    except UnknownJob:
+        several = False
     if len(name) >= _SHORTEST:
-        for look in (core.batch, _attach_group):
+        for look in (core.batch, core.group, core.session):
             try:
                 return look(name)
             except UnknownJob:
                 continue
-        record = ledger_sessions.get(core.ledger, name)
-        if record is not None:
-            if record.state is SessionState.OPEN:
-                ledger_sessions.hold(core.ledger, record.key, lease_s=SessionHold.lease_s)
-            provider = core.provider_named(record.device, record.provider)
-            return Session(SessionHold(core.ledger, provider, record), record.device, record.run_key, "close")
-    if "several" in str(not_a_job):
-        raise not_a_job
-    raise UnknownJob(f"the ledger has no job, batch, group or session {name!r}; see `qflows jobs ls`, `group ls`, ...")
-
-
-def _attach_group(name: str) -> Group:
-    handle = tasks.client().group(name)
-    record = handle.record
-    made = Group(record.name, max_ttl=record.max_ttl_s, tags=record.tags, metadata=record.metadata)
-    made._handle, made._run_key = handle, record.run_key
-    return made
+    if several:
+        raise SeveralFit(f"{name!r} fits several jobs; give more characters of the key")
+    raise UnknownJob(
+        f"the ledger has no job, batch, group or session {name!r}; `qflows jobs ls`, `batches ls`, `groups ls` and "
+        "`sessions ls` list what it has"
+    )

@@ -1,6 +1,6 @@
 """Job state changes as Prefect events: the event feed, automations and notifications see jobs, not only runs.
 
-An event is told once, by the process that made the change durable, which is often not the flow's own: the sweeper or
+An event is told once, by the process that made the change durable, which is often not the flow's own: the reconciler or
 another flow that polls for everybody. So its flow run is looked up in the ledger, not in the context.
 """
 

@@ -1,4 +1,4 @@
-"""The Prefect half of the sweeper: wakes runs whose jobs are done, ends jobs whose run was ended, retries crashed runs.
+"""The Prefect half of the reconciler: wakes runs that are done, ends jobs of ended runs, retries crashed runs.
 
 Every tick compares the ledger with the Prefect server from scratch and remembers nothing, so that it may be killed at
 any moment and run twice at a time. Requests to the server: one per 200 flow runs that have live jobs, one per 200 that
@@ -24,7 +24,7 @@ from prefect.exceptions import PrefectException
 from prefect.states import AwaitingRetry, Crashed
 
 from qflows.core.client import Client
-from qflows.core.reconciler import Swept
+from qflows.core.reconciler import Tick
 from qflows.core.sessions import end, has_sessions
 from qflows.errors import QflowsError, WaitTimeout
 from qflows.ledger import flow_runs, outcomes, reads
@@ -32,7 +32,7 @@ from qflows.ledger import groups as ledger_groups
 from qflows.ledger import sessions as ledger_sessions
 from qflows.ledger.flow_runs import Attempt
 from qflows.prefect import cancelled_page, lifesigns
-from qflows.prefect.scope import client
+from qflows.prefect.client import client
 from qflows.prefect.server_runs import Runs, crashed_runs, has_moved, prefect_api, read_runs
 
 log = logging.getLogger("qflows.housekeeper")
@@ -84,7 +84,7 @@ class Housekeeper:
     pending_after_s: float = PENDING_AFTER_S
     _look_at: float = field(default=0.0, init=False)
 
-    def sweep(self) -> tuple[Swept, Kept]:
+    def tick(self) -> tuple[Tick, Kept]:
         """One tick of everything: ends first, then vendors, then runs, so that one tick carries each all the way.
 
         A Prefect server that cannot be reached keeps the vendors' half from nothing; the next tick tries again.
@@ -93,7 +93,7 @@ class Housekeeper:
         with _prefect_troubles(kept):
             self.end_jobs_of_ended_runs(kept)
         # a tick that brings in thousands of results must not keep the first run waiting for the last of them
-        swept = self.core.sweeper(on_stored=lambda: self._wake_early(kept)).sweep()
+        swept = self.core.reconciler(on_stored=lambda: self._wake_early(kept)).tick()
         with _prefect_troubles(kept):
             self.tell_what_was_paid(kept)
             self.wake(kept)
@@ -150,7 +150,7 @@ class Housekeeper:
             if record.run_key not in run_keys:
                 continue
             try:
-                provider = self.core.provider_named(record.device, record.provider)
+                provider = self.core.vendors.of_session(record)
                 if has_sessions(provider, record.mode):
                     end(self.core.ledger, provider, record, verb="cancel", reason="its flow run was ended")
             except QflowsError as error:
@@ -161,7 +161,7 @@ class Housekeeper:
             try:
                 self.core.group(group.id).cancel(timeout=0.0)
             except WaitTimeout:
-                pass  # the wish is durable; the sweep that follows passes it on
+                pass  # the wish is durable; the tick that follows passes it on
             except QflowsError as error:
                 log.warning("group %s: %s", group.id[:12], error)
 
@@ -286,7 +286,7 @@ def _prefect_troubles(kept: Kept) -> Iterator[None]:
 
 
 def cancel_jobs(flow: Any, flow_run: FlowRun, state: Any) -> None:
-    """An `on_cancellation` hook: the fast path of what the sweeper does anyway, for people who run none.
+    """An `on_cancellation` hook: the fast path of what the reconciler does anyway, for people who run none.
 
     Prefect calls it in a process that knows nothing of the run, so it asks the ledger.
     """

@@ -14,8 +14,7 @@ from prefect.client.schemas.objects import FlowRun, TaskRun
 from prefect.context import FlowRunContext, TaskRunContext
 from prefect.logging import get_logger
 
-from qflows.core.client import default_client
-from qflows.core.groups import ambient
+from qflows.core import ambient
 from qflows.core.scope import Scope, script_scope
 from qflows.errors import RunKeyMissing
 from qflows.keys import digest, slot_run_key, subflow_run_key
@@ -24,16 +23,9 @@ from qflows.ledger import reads
 from qflows.ledger.flow_runs import Attempt, begin_attempt
 from qflows.ledger.intents import touch_run
 from qflows.ledger.store import utc_now
-from qflows.prefect.client import PrefectClient
+from qflows.prefect.client import client
 
 log = get_logger("qflows")
-
-
-def client() -> PrefectClient:
-    """The core of this process for the settings in force."""
-    found = default_client(PrefectClient)
-    assert isinstance(found, PrefectClient)
-    return found
 
 
 def scope(run_key: str | None = None) -> Scope:

@@ -9,7 +9,7 @@ and each buys its jobs. A policy is asked first thing in the flow, before anythi
             return skipped
 
 A skipped run ends Completed under the name Skipped and says why: nothing failed, nothing ran, and Prefect's rules for
-failures leave it alone. Cancelled would tell the sweeper that somebody ended the run.
+failures leave it alone. Cancelled would tell the reconciler that somebody ended the run.
 
 What counts is when a run started first, against its slot. A run that began in time is never late afterwards: not when
 it is resumed, retried, or executed again after a crash. The decision is in the ledger, once for a slot and its
@@ -43,7 +43,8 @@ from qflows.errors import ProgramRejected
 from qflows.keys import digest
 from qflows.ledger import slots
 from qflows.ledger.slots import SlotDecision
-from qflows.prefect.scope import client, run_key_of
+from qflows.prefect.client import client
+from qflows.prefect.scope import run_key_of
 
 log = get_logger("qflows")
 

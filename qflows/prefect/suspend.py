@@ -1,7 +1,7 @@
-"""Waiting without a process: a flow run suspends itself, and the sweeper wakes it when its jobs are done.
+"""Waiting without a process: a flow run suspends itself, and the reconciler wakes it when its jobs are done.
 
 Woken, the flow is executed again from its top. That costs little, because every call adopts what the ledger has, and
-it is why nothing can be lost: the wait is in the ledger before the run suspends, and the sweeper compares the two on
+it is why nothing can be lost: the wait is in the ledger before the run suspends, and the reconciler compares the two on
 every tick.
 """
 
@@ -20,7 +20,7 @@ from qflows.errors import WaitTimeout
 from qflows.keys import digest
 from qflows.ledger.flow_runs import Wait, begin_wait, end_waits
 from qflows.model import Job
-from qflows.prefect.scope import client
+from qflows.prefect.client import client
 
 log = get_logger("qflows")
 
@@ -37,7 +37,7 @@ def wait_or_suspend(
     """Waits until every job is terminal; after `detach_after` seconds suspends the flow run instead of its process.
 
     Call it in the body of a flow, outside `try` and `finally` that must run only once: suspending leaves the process
-    by an exception, and the flow begins again from its top when `qflows sweep` or `qflows up` finds the jobs done.
+    by an exception, and the flow begins again from its top when `qflows reconcile` or `qflows up` finds the jobs done.
     Where a run cannot be suspended (a script, a task, a subflow, a run without a deployment) it waits and says so.
     `timeout` counts from the start of the flow run, suspended time included. Raises WaitTimeout.
     """
@@ -99,7 +99,7 @@ def _suspend(flow_run: Any, keys: Collection[str], pending: int, within_s: float
     name = f"qflows-{digest(str(flow_run.id), str(flow_run.state.id), sorted(keys))[:48]}"
     begin_wait(client().ledger, Wait(name, str(flow_run.id)), keys, within_s=within_s)
     log.info(
-        "%d job(s) are not finished; this run leaves its process and is woken by `qflows sweep` or `qflows up`",
+        "%d job(s) are not finished; this run leaves its process and is woken by `qflows reconcile` or `qflows up`",
         pending,
     )
     suspend_flow_run(timeout=None, key=name)

@@ -8,7 +8,7 @@ straight to the core and creates no task run.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any, Literal, ParamSpec, TypeVar
+from typing import Any, Literal, ParamSpec, TypeVar, Unpack
 
 from prefect import Task
 from prefect.cache_policies import NO_CACHE
@@ -16,13 +16,17 @@ from prefect.context import FlowRunContext, TaskRunContext
 from prefect.exceptions import Pause
 
 from qflows.core.batches.batch import Batch
-from qflows.core.sessions import SessionHold
+from qflows.core.client import Client
+from qflows.core.groups.handle import DEFAULT_TTL_S, Group
+from qflows.core.scope import Scope
+from qflows.core.sessions import Session
 from qflows.core.tagging import Tagged
+from qflows.core.verbs import BatchWishes, RunWishes, Wishes
 from qflows.durations import seconds
-from qflows.errors import LedgerUnavailable, NotSent, ProgramRejected, ProviderError, Refused
+from qflows.errors import LedgerUnavailable, NotSent, ProviderError, Refused
 from qflows.model import Job, Result
-from qflows.prefect.scope import client, scope
-from qflows.protocol import SessionInfo
+from qflows.prefect.client import client
+from qflows.prefect.scope import scope
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -31,13 +35,14 @@ R = TypeVar("R")
 class CoreTask(Task[P, R]):
     """A task that costs a task run only where one is seen: called directly from a flow."""
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Runs as a task in a flow, as a plain call elsewhere."""
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """Runs as a task in a flow, as a plain call elsewhere. `wait_for` and `return_state` work as on any task."""
         if FlowRunContext.get() is None or TaskRunContext.get() is not None:
             kwargs.pop("wait_for", None)
             kwargs.pop("return_state", None)
             return self.fn(*args, **kwargs)
-        return super().__call__(*args, **kwargs)
+        called: Any = super().__call__
+        return called(*args, **kwargs)
 
 
 def _core_task(
@@ -105,6 +110,7 @@ def submit(
     tags: Mapping[str, str] | None = None,
     run_key: str | None = None,
     resubmit: int = 0,
+    sample: int | None = None,
     session: Session | None = None,
 ) -> Job:
     """Buys one job, once, and returns its durable handle at once.
@@ -115,13 +121,17 @@ def submit(
     one run apart by meaning. `run_key` is needed outside a flow; the same one later continues the same run.
     `resubmit`: how many new purchases are allowed after the vendor said failed or cancelled; never after a doubt.
 
-    Equal calls of one attempt are different samples; the same call in a retry is the same sample.
+    `sample`: the number of the sample, from 0, for callers that name it themselves.
+
+    Equal calls of one attempt are different samples; the same call in a retry is the same sample, and so is the next
+    equal call after one that did not return.
     Raises ProgramRejected before anything is recorded. A handle may come back IN_DOUBT or PREPARED; `wait` goes on.
     """
-    core = client()
-    specs = core.specs(
+    return client().submit_one(
         program,
+        scope(run_key),
         device=device,
+        session=session,
         shots=shots,
         values=values,
         observables=observables,
@@ -129,13 +139,9 @@ def submit(
         name=name,
         label=label,
         tags=tags,
-        session_id=session.id if session else None,
+        resubmit=resubmit,
+        sample=sample,
     )
-    if len(specs) > 1:
-        raise ProgramRejected(
-            f"{device} takes one circuit a job and these observables need {len(specs)}; use qflows.run, which waits"
-        )
-    return core.submit(specs, device=device, scope=scope(run_key), resubmit=resubmit)[0]
 
 
 @_core_task(name="qflows-wait", run_name=_keys_name("wait for"), retries=8, retry_if=_is_passing)
@@ -186,38 +192,12 @@ def tag(
 
 
 @_core_task(name="qflows-run", run_name=_submit_name, retries=8, retry_if=_is_passing)
-def run(
-    program: Any,
-    *,
-    device: str,
-    shots: int | None = None,
-    values: Any = None,
-    observables: Any = None,
-    options: Mapping[str, Any] | None = None,
-    name: str | None = None,
-    label: str = "",
-    tags: Mapping[str, str] | None = None,
-    run_key: str | None = None,
-    resubmit: int = 0,
-    session: Session | None = None,
-    timeout: float | None = None,
-) -> Result:
-    """Submit, wait, result in one call; the arguments are those of `submit` and `result`."""
-    core = client()
-    specs = core.specs(
-        program,
-        device=device,
-        shots=shots,
-        values=values,
-        observables=observables,
-        options=options,
-        name=name,
-        label=label,
-        tags=tags,
-        session_id=session.id if session else None,
-    )
-    jobs = core.submit(specs, device=device, scope=scope(run_key), resubmit=resubmit)
-    return core.result([job.key for job in jobs], timeout=timeout)
+def run(program: Any, *, device: str, session: Session | None = None, **wishes: Unpack[RunWishes]) -> Result:
+    """Submit, wait, result in one call; the arguments are those of `submit` and `result`.
+
+    A call that did not return (timeout, interrupt, error) gives its sample back, so that the next equal call meets it.
+    """
+    return client().run(program, scope(wishes.get("run_key")), device=device, session=session, **wishes)
 
 
 def _key(job: Job | str) -> str:
@@ -248,78 +228,19 @@ def batch(
     `as_batch`: True wants composite jobs (ValueError where the device takes one circuit a job), False one circuit a
     job, None what the device can. To see it move in the UI, use the flow `qflows.flows.sweep`.
     """
-    core = client()
-    planned = core.plan_batch(
-        programs if isinstance(programs, tuple | str) else list(programs),  # a tuple may be (circuit, values)
+    return client().submit_list(
+        programs,
+        scope(run_key),
         device=device,
         shots=shots,
         observables=observables,
-        options=options,
-        label=label,
+        name=name,
         tags=tags,
+        label=label,
+        options=options,
         max_circuits=max_circuits,
         as_batch=as_batch,
     )
-    made = core.create_batch(planned, device=device, scope=scope(run_key), name=name, tags=tags)
-    core.submit_batch(made)
-    return made
-
-
-class Session:
-    """A device held for ordered jobs; made by `qflows.session`.
-
-    Leaving the block closes the session, so that queued jobs still run; on an exception it follows the policy the
-    caller picked. Where the vendor has no sessions, jobs run one after the other and `.id` is None.
-    """
-
-    def __init__(self, hold: SessionHold, device: str, run_key: str | None, on_exception: str) -> None:
-        self._hold = hold
-        self.device = device
-        self._run_key = run_key
-        self._on_exception = on_exception
-
-    @property
-    def id(self) -> str | None:
-        """The vendor's id of the session."""
-        return self._hold.vendor_id
-
-    @property
-    def key(self) -> str | None:
-        """The ledger's key, for `qflows session show`."""
-        return self._hold.record.key if self._hold.record else None
-
-    def submit(self, program: Any, **arguments: Any) -> Job:
-        """`qflows.submit` in this session, on its device."""
-        return submit(program, device=self.device, session=self, **({"run_key": self._run_key} | arguments))
-
-    def run(self, program: Any, **arguments: Any) -> Result:
-        """`qflows.run` in this session, on its device."""
-        return run(program, device=self.device, session=self, **({"run_key": self._run_key} | arguments))
-
-    def details(self) -> SessionInfo | None:
-        """State, accepting jobs, limits, times and usage as the vendor says now; None where there are no sessions."""
-        return self._hold.info()
-
-    def close(self) -> None:
-        """No more jobs; those that are queued still run."""
-        self._hold.close()
-
-    def cancel(self) -> None:
-        """No more jobs, and those that are queued do not run."""
-        self._hold.cancel()
-
-    def __enter__(self) -> Session:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        if (
-            kind is None or self._on_exception == "close" or isinstance(error, Pause)
-        ):  # it left to wait: queued jobs run
-            self.close()
-        elif self._on_exception == "cancel":
-            self.cancel()
-        else:  # keep: the next attempt of the run goes on in it, or the sweeper closes it
-            self._hold.release()
 
 
 def session(
@@ -335,10 +256,95 @@ def session(
     """Holds `device` for this run: `with qflows.session("ibm-kingston", max_time="30m") as s: s.run(...)`.
 
     A retried run finds its session again while the vendor keeps it open. A session whose process died is closed by
-    the sweeper. The limit that is sent may be up to a minute shorter than `max_time`: its seconds are the mark by
-    which a session whose opening was never answered is found again.
+    the reconciler. Raises InDoubt when the answer to its opening was lost: a person then says what became of it.
     """
-    hold = client().open_session(
-        device, scope(run_key).run_key, mode=mode, max_time_s=seconds(max_time), options=options, name=name
+    return client().open_session(
+        device,
+        scope(run_key).run_key,
+        mode=mode,
+        max_time_s=seconds(max_time),
+        options=options,
+        name=name,
+        on_exception=on_exception,
     )
-    return Session(hold, device, run_key, on_exception)
+
+
+def group(
+    name: str = "",
+    *,
+    max_ttl: str | float = DEFAULT_TTL_S,
+    tags: Mapping[str, str] | None = None,
+    metadata: Mapping[str, Any] | None = None,
+    on_exception: Literal["close", "cancel"] = "close",
+    run_key: str | None = None,
+    ambient: bool = True,
+    native: str | None = None,
+) -> Group:
+    """A named set of jobs on any devices: `with qflows.group("sweep", max_ttl="1h") as g: ...`, then `g.results()`.
+
+    `max_ttl`: seconds or text like "30m", 1 s to 24 h; afterwards the group takes no more jobs, although this process
+    may be dead. `on_exception`: what leaving the block by an exception does: `close` (jobs run on) or `cancel`.
+    `run_key` is needed outside a flow. `ambient=False`: only `g.submit(...)` enrols. `native`: a device whose vendor
+    keeps groups itself (qBraid); jobs of that account are then in the vendor's group too.
+    """
+    return client().new_group(
+        name,
+        max_ttl=max_ttl,
+        tags=tags,
+        metadata=metadata,
+        on_exception=on_exception,
+        run_key=run_key,
+        ambient=ambient,
+        native=native,
+    )
+
+
+class TaskVerbs:
+    """The verbs of sessions and groups as Prefect tasks; plain calls outside a flow."""
+
+    def client_factory(self) -> Callable[[], Client]:
+        """The client of a process that knows Prefect."""
+        return client
+
+    def scope(self, run_key: str | None) -> Scope:
+        """Where the call comes from, by Prefect's context."""
+        return scope(run_key)
+
+    def in_flow(self) -> bool:
+        """True inside a flow run."""
+        return FlowRunContext.get() is not None
+
+    def is_pause(self, error: BaseException | None) -> bool:
+        """True for Prefect's own signal that a run suspends."""
+        return isinstance(error, Pause)
+
+    def as_step(self, call: Callable[[Any], Any], name: str) -> Callable[[Any], Any]:
+        """The function as one task run of the flow; never retried, because it must not run twice."""
+        if FlowRunContext.get() is None:
+            return call
+
+        def as_task(found: Any) -> Any:
+            # no parameter: Prefect would walk through the whole result to look for futures
+            return Task(
+                fn=lambda: call(found),
+                name="qflows-callback",
+                task_run_name=f"when all of {name[:60] or 'the group'} are over",
+                retries=0,
+                persist_result=False,
+                cache_policy=NO_CACHE,
+            )()
+
+        return as_task
+
+    def submit(self, program: Any, *, device: str, session: Session | None = None, **wishes: Unpack[Wishes]) -> Job:
+        """`qflows.submit`."""
+        return submit(program, device=device, session=session, **wishes)
+
+    def run(self, program: Any, *, device: str, session: Session | None = None, **wishes: Unpack[RunWishes]) -> Result:
+        """`qflows.run`."""
+        return run(program, device=device, session=session, **wishes)
+
+    def batch(self, programs: Sequence[Any], *, device: str, **wishes: Unpack[BatchWishes]) -> Batch:
+        """`qflows.batch`."""
+        wishes.setdefault("shots", None)
+        return client().submit_list(programs, scope(wishes.get("run_key")), device=device, **wishes)

@@ -15,6 +15,7 @@ import pytest
 from qiskit import QuantumCircuit
 
 from qflows import providers
+from qflows.core.devices import Sole
 from qflows.core.poller import Poller
 from qflows.core.submit import Submitter
 from qflows.ledger import Ledger, reads
@@ -90,7 +91,7 @@ def test_thousand_tasks_are_bought_watched_and_read_below_every_quota(emulator: 
     jobs = submitter.submit(provider, wanted)
     assert {job.status for job in jobs} == {JobStatus.QUEUED}
 
-    poller = Poller(submitter, lambda _: provider, poll_min_s=0.0)
+    poller = Poller(submitter, Sole(provider), poll_min_s=0.0)
     searches = []
     for _ in range(TICKS):
         before = emulator.admin.requests("braket.search")

@@ -11,7 +11,7 @@ import pytest
 SCRIPT = Path(__file__).parent / "story" / "story.py"
 # without the worker among the dead, no minute and a half passes until a run without heartbeats is given up
 SHORT = ["--sqlite", "--kills", "4", "--seed", "3", "--clock", "time:3,1", "--pause", "6"]
-SHORT += ["--parts", "up,server,sweeper,flow"]
+SHORT += ["--parts", "up,server,reconciler,flow"]
 
 
 @pytest.mark.slow

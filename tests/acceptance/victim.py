@@ -33,6 +33,7 @@ from typing import Any
 import psycopg  # noqa: F401 - loaded before the fork, not in every fork
 import sqlalchemy as sa
 
+from qflows.core.devices import Sole
 from qflows.core.poller import Poller
 from qflows.core.sessions import open_session
 from qflows.core.submit import Submitter
@@ -119,7 +120,7 @@ def work(order: Mapping[str, Any]) -> dict[str, Any]:
         for label, state in order["jobs"]
     ]
     keys = [job.key for job in submitter.submit(provider, intents)]
-    done = Poller(submitter, lambda job: provider, poll_min_s=0.02).wait(keys, timeout=order["timeout_s"])
+    done = Poller(submitter, Sole(provider), poll_min_s=0.02).wait(keys, timeout=order["timeout_s"])
     return {
         "jobs": [
             {"status": done[key].status, "vendor_id": done[key].vendor_id, "label": done[key].label}
@@ -141,9 +142,8 @@ def hold_session(order: Mapping[str, Any]) -> dict[str, Any]:
         device_id=order["device"],
         mode=order["session"],
         max_time_s=1800,
-        settle_s=order["settle_s"],
     )
-    return {"session": hold.vendor_id}
+    return {"session": hold.id}
 
 
 def serve_one(order: Mapping[str, Any]) -> None:

@@ -102,7 +102,7 @@ def durable_submit(rows: int) -> None:
             (job,) = intents.prepare(
                 ledger, [Intent(spec, Want(f"run-{tag}", "a", f"{tag}{i}"), "ionq-simulator", "acc")]
             )
-            claim = claims.claim(ledger, job.key, lease_s=60, account="acc")
+            claim = claims.claim(ledger, job.key, lease_s=60)
             assert claim is not None
             claims.accepted(ledger, claim, f"vendor-{tag}-{i}")
             spent.append(time.perf_counter() - began)
@@ -181,6 +181,7 @@ def _programs(n: int) -> list:
 def thousand_jobs(n: int) -> None:
     """One-circuit jobs on the IonQ sandbox: bare httpx doing the same requests, then qflows; requests counted."""
     from qflows import providers
+    from qflows.core.devices import Sole
     from qflows.core.poller import Poller
     from qflows.core.submit import Submitter
     from qflows.ledger import Ledger
@@ -208,7 +209,7 @@ def thousand_jobs(n: int) -> None:
         ledger = Ledger.open(f"sqlite:///{folder}/ledger.db")
         provider = providers.connect("ionq")
         submitter = Submitter(ledger, settle_s=1)
-        poller = Poller(submitter, lambda job: provider, poll_min_s=0.01)
+        poller = Poller(submitter, Sole(provider), poll_min_s=0.01)
 
         def ours() -> None:
             wanted = [
@@ -257,7 +258,7 @@ import sqlalchemy as sa
 ledger = Ledger.open(sys.argv[1])
 provider = providers.connect("ionq")
 with ledger.read() as c: keys = [r.key for r in c.execute(sa.select(jobs.c.key))]
-poller = Poller(Submitter(ledger), lambda job: provider, poll_min_s=0.0)
+poller = Poller(Submitter(ledger), Sole(provider), poll_min_s=0.0)
 pending = list(reads.by_keys(ledger, keys).values())
 poller.tick(pending)
 pending = list(reads.by_keys(ledger, keys).values())

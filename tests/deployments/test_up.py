@@ -63,11 +63,11 @@ def test_second_up_on_one_home_is_refused_with_the_pid_of_the_first(stack: Stack
 
 
 def test_child_that_dies_is_started_again(stack: Stack) -> None:
-    before = stack.child("sweeper")
+    before = stack.child("reconciler")
     os.kill(before, signal.SIGKILL)
-    until(lambda: "sweeper runs again" in stack.said)
-    assert "sweeper died (signal 9)" in stack.said
-    assert stack.child("sweeper") != before
+    until(lambda: "reconciler runs again" in stack.said)
+    assert "reconciler died (signal 9)" in stack.said
+    assert stack.child("reconciler") != before
 
 
 @pytest.mark.parametrize(("document", "n_deployments"), [("prefect.yaml", 5), ("sandbox.yaml", 6)])
@@ -94,7 +94,7 @@ def test_killed_stack_goes_on_where_it_was_and_stops_cleanly(stack: Stack, api: 
     run = api.create_flow_run_from_deployment(deployment, parameters=what)
     until(lambda: state(api, run) == "Suspended")
     url = stack.env["PREFECT_API_URL"]
-    orphans = [stack.child(name) for name in ("server", "worker", "sweeper", "sandbox")]
+    orphans = [stack.child(name) for name in ("server", "worker", "reconciler", "sandbox")]
     stack.stop(signal.SIGKILL)
     stack.start()
     assert all(is_gone(pid) for pid in orphans)
@@ -102,7 +102,7 @@ def test_killed_stack_goes_on_where_it_was_and_stops_cleanly(stack: Stack, api: 
     stack.admin.clock("instant")
     until(lambda: state(api, run) == "Completed")
     assert stack.admin.count_jobs("ionq") == 1
-    children = [stack.child(name) for name in ("server", "worker", "sweeper", "sandbox")]
+    children = [stack.child(name) for name in ("server", "worker", "reconciler", "sandbox")]
     assert stack.stop(signal.SIGTERM) == 0
     assert all(is_gone(pid) for pid in children)
     assert "goes on where it was" in stack.said

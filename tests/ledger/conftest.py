@@ -64,7 +64,7 @@ def drive(ledger: Ledger, key: str, to: JobStatus) -> None:
     if to is JobStatus.CANCELLED:
         outcomes.request_cancel(ledger, [key])
         return
-    claim = claims.claim(ledger, key, lease_s=LEASE_S, account=ACCOUNT)
+    claim = claims.claim(ledger, key, lease_s=LEASE_S)
     assert claim is not None
     if to is JobStatus.IN_DOUBT:
         claims.doubted(ledger, claim, message="no answer")

@@ -15,7 +15,7 @@ from qflows.ledger import Ledger, claims, outcomes, owner, reads
 from qflows.ledger.claims import Claim
 from qflows.states import JobStatus
 
-from .conftest import ACCOUNT, LEASE_S, MakeJob
+from .conftest import LEASE_S, MakeJob
 
 S = JobStatus
 Alter = Callable[..., None]
@@ -29,7 +29,7 @@ def dead_owner() -> str:
 
 
 def take(ledger: Ledger, key: str, lease_s: float = LEASE_S) -> Claim:
-    claim = claims.claim(ledger, key, lease_s=lease_s, account=ACCOUNT)
+    claim = claims.claim(ledger, key, lease_s=lease_s)
     assert claim is not None
     return claim
 
@@ -37,13 +37,13 @@ def take(ledger: Ledger, key: str, lease_s: float = LEASE_S) -> Claim:
 def test_racing_claims_have_one_winner(ledger: Ledger, make_job: MakeJob) -> None:
     key = make_job().key
     with ThreadPoolExecutor(16) as pool:
-        won = list(pool.map(lambda _: claims.claim(ledger, key, lease_s=9, account=ACCOUNT), range(16)))
+        won = list(pool.map(lambda _: claims.claim(ledger, key, lease_s=9), range(16)))
     assert sum(claim is not None for claim in won) == 1
 
 
 def test_several_claims_at_once_take_only_what_is_free(ledger: Ledger, make_job: MakeJob) -> None:
     free, held, done = make_job(), make_job(S.SUBMITTING), make_job(S.COMPLETED)
-    mine = claims.claim_several(ledger, [held.key, free.key, done.key], lease_s=9, account=ACCOUNT)
+    mine = claims.claim_several(ledger, [held.key, free.key, done.key], lease_s=9)
     assert set(mine) == {free.key}
 
 
@@ -51,7 +51,7 @@ def test_sixteen_threads_claiming_crossed_lists_win_each_job_once(ledger: Ledger
     keys = [make_job().key for _ in range(12)]
 
     def race(number: int) -> list[str]:
-        mine = claims.claim_several(ledger, keys[:: 1 if number % 2 else -1], lease_s=9, account=ACCOUNT)
+        mine = claims.claim_several(ledger, keys[:: 1 if number % 2 else -1], lease_s=9)
         return list(mine)
 
     with ThreadPoolExecutor(16) as pool:
@@ -59,16 +59,21 @@ def test_sixteen_threads_claiming_crossed_lists_win_each_job_once(ledger: Ledger
     assert sorted(won) == sorted(keys)
 
 
-def test_claim_is_for_the_account_that_sends(ledger: Ledger, make_job: MakeJob) -> None:
-    key = make_job().key
-    claims.claim(ledger, key, lease_s=9, account="rotated")
-    assert reads.job(ledger, key).account == "rotated"
+def test_a_claim_counts_a_submission_that_may_leave_and_one_that_did_not_is_taken_back(
+    ledger: Ledger, make_job: MakeJob
+) -> None:
+    job = make_job()
+    taken = take(ledger, job.key)
+    assert reads.job(ledger, job.key).sends == 1
+    claims.not_sent(ledger, taken, message="no route", retry_in_s=0)
+    after = reads.job(ledger, job.key)
+    assert (after.sends, after.account) == (0, job.account)
 
 
 def test_job_that_must_wait_is_not_claimed_before_its_time(ledger: Ledger, make_job: MakeJob, alter: Alter) -> None:
     job = make_job()
     claims.not_sent(ledger, take(ledger, job.key), message="429", retry_in_s=30)
-    assert claims.claim(ledger, job.key, lease_s=9, account=ACCOUNT) is None
+    assert claims.claim(ledger, job.key, lease_s=9) is None
     assert 25 < reads.send_delay_s(ledger, [job.key])[job.key] <= 30
     alter(job.key, send_after=0.0)
     assert take(ledger, job.key).fence == job.fence + 2
@@ -92,7 +97,7 @@ def test_lease_that_ran_out_is_a_doubt_and_never_free_to_submit(
     assert claims.expire(ledger, [job.key]) == [job.key]
     after = reads.job(ledger, job.key)
     assert (after.status, after.fence) == (S.IN_DOUBT, job.fence + 1)
-    assert claims.claim(ledger, job.key, lease_s=9, account=ACCOUNT) is None
+    assert claims.claim(ledger, job.key, lease_s=9) is None
 
 
 def test_claim_of_a_dead_process_is_a_doubt_at_once(

@@ -91,7 +91,7 @@ def test_crash_is_answered_once_and_within_the_budget(ledger: Ledger) -> None:
 
     assert claim("crash-1") == (True, 0)
     assert claim("crash-1") == (False, 0)
-    assert claim("crash-1", redo_after_s=0.0) == (True, 0)  # its sweeper died; it does not count twice
+    assert claim("crash-1", redo_after_s=0.0) == (True, 0)  # its reconciler died; it does not count twice
     assert claim("crash-2") == (True, 1)
     assert claim("crash-3") == (False, 2)
 

@@ -18,7 +18,7 @@ from qflows.model import Job
 from qflows.protocol import Observation, Phase
 from qflows.states import TRANSITIONS, JobStatus
 
-from .conftest import ACCOUNT, LEASE_S, MakeJob, result_of
+from .conftest import LEASE_S, MakeJob, result_of
 
 S = JobStatus
 Step = Callable[[Ledger, Job], Any]
@@ -39,7 +39,7 @@ def _store(ledger: Ledger, job: Job) -> None:
 # step -> (the statuses it may move, and where to)
 STEPS: dict[str, tuple[Step, dict[JobStatus, JobStatus]]] = {
     "claim": (
-        lambda ledger, job: claims.claim(ledger, job.key, lease_s=LEASE_S, account=ACCOUNT),
+        lambda ledger, job: claims.claim(ledger, job.key, lease_s=LEASE_S),
         {S.PREPARED: S.SUBMITTING},
     ),
     "accepted": (lambda ledger, job: claims.accepted(ledger, _claim_of(job), f"v-{job.key}"), {S.SUBMITTING: S.QUEUED}),

@@ -68,7 +68,7 @@ class World(RuleBasedStateMachine):
         self.vendor.lag_s = lag
         (job,) = intents.prepare(self.ledger, [self.intent(label)])
         self.keys.add(job.key)
-        if claims.claim(self.ledger, job.key, lease_s=LEASE_S, account="acct") and is_accepted:
+        if claims.claim(self.ledger, job.key, lease_s=LEASE_S) and is_accepted:
             self.vendor.accept(job.key)
 
     @rule(label=LABELS, seconds=st.sampled_from([1.0, LEASE_S + 1]), lag=LAGS, data=st.data())

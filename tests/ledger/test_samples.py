@@ -201,4 +201,4 @@ def test_failing_listener_changes_nothing(ledger: Ledger, make_intent: MakeInten
 
     ledger.listeners.append(broken)
     job = prepare_one(ledger, make_intent())
-    assert claims.claim(ledger, job.key, lease_s=9, account="acct") is not None
+    assert claims.claim(ledger, job.key, lease_s=9) is not None

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import sqlalchemy as sa
 
+from qflows.core.devices import Sole
 from qflows.core.poller import Poller
 from qflows.core.submit import Submitter
 from qflows.errors import InDoubt, LedgerUnavailable, ProgramRejected
@@ -115,7 +116,7 @@ def test_failed_listing_proves_nothing(ledger: Ledger, vendor: FakeVendor, make_
         settle(ledger, vendor, job.key)
     assert reads.job(ledger, job.key).status is S.IN_DOUBT
     vendor.is_blind = False
-    pass_time(ledger, vendor, SETTLE_S)
+    pass_time(ledger, vendor, 3 * SETTLE_S)  # the longer nobody answers, the rarer the question
     assert settle(ledger, vendor, job.key).status is S.PREPARED
 
 
@@ -143,7 +144,7 @@ def test_vendor_that_cannot_be_asked_waits_for_a_person(
 ) -> None:
     vendor.lookup, vendor.script = Lookup.NONE, ["lost"]
     (job,) = buy(ledger, vendor, make_intent())
-    poller = Poller(Submitter(ledger), lambda job: vendor)
+    poller = Poller(Submitter(ledger), Sole(vendor))
     for _ in range(2):
         with pytest.raises(InDoubt, match="qflows jobs resolve"):
             poller.wait([job.key], timeout=5)
@@ -253,7 +254,7 @@ def test_wish_to_cancel_during_a_lost_post_reaches_the_vendor_and_ends_the_wait(
     vendor.script, vendor.is_slow = ["lost"], True
     vendor.before_answering = lambda: outcomes.request_cancel(ledger, [job.key for job in reads.listing(ledger)])
     (job,) = buy(ledger, vendor, make_intent())
-    done = Poller(Submitter(ledger, settle_s=0.0), lambda job: vendor).wait([job.key], timeout=20)
+    done = Poller(Submitter(ledger, settle_s=0.0), Sole(vendor)).wait([job.key], timeout=20)
     assert (done[job.key].status, vendor.live(job.key)) == (S.CANCELLED, [])
 
 
@@ -263,7 +264,7 @@ def test_wish_to_cancel_during_a_dropped_post_ends_the_wait(
     vendor.script = ["dropped"]
     vendor.before_accepting = lambda: outcomes.request_cancel(ledger, [job.key for job in reads.listing(ledger)])
     (job,) = buy(ledger, vendor, make_intent())
-    done = Poller(Submitter(ledger, settle_s=0.0), lambda job: vendor).wait([job.key], timeout=20)
+    done = Poller(Submitter(ledger, settle_s=0.0), Sole(vendor)).wait([job.key], timeout=20)
     assert (done[job.key].status, vendor.posts) == (S.CANCELLED, 1)
 
 
@@ -318,7 +319,7 @@ def test_twins_with_different_attempts_join_the_same_jobs_and_both_get_the_resul
         wanted = [make_intent(str(n), attempt=attempt, holder=f"{attempt}:{n}") for n in range(5)]
         submitter = Submitter(ledger)
         keys = [job.key for job in submitter.submit(vendor, wanted)]
-        return Poller(submitter, lambda job: vendor).wait(keys, timeout=30)
+        return Poller(submitter, Sole(vendor)).wait(keys, timeout=30)
 
     with ThreadPoolExecutor(2) as pool:
         one, other = pool.map(twin, ["attempt-1", "attempt-2"])

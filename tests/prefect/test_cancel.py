@@ -22,8 +22,8 @@ from qflows.ledger import reads
 from qflows.ledger import sessions as ledger_sessions
 from qflows.ledger.tables import attempts
 from qflows.prefect.cancelled_page import KEY
+from qflows.prefect.client import client
 from qflows.prefect.housekeeper import Housekeeper, Kept
-from qflows.prefect.scope import client
 from qflows.sandbox import Admin
 
 pytestmark = [pytest.mark.server, pytest.mark.usefixtures("prefect_api")]
@@ -32,8 +32,8 @@ JOBS = 3
 
 
 def sweep(**settings: float) -> Kept:
-    """One tick of the whole sweeper on the test's ledger."""
-    return Housekeeper(client(), **settings).sweep()[1]  # pyright: ignore
+    """One tick of the whole reconciler on the test's ledger."""
+    return Housekeeper(client(), **settings).tick()[1]  # pyright: ignore
 
 
 def set_state(run: FlowRun, state: State, *, force: bool = False) -> None:
@@ -220,5 +220,5 @@ def test_session_of_a_cancelled_run_is_closed(ionq: Admin) -> None:
     sweep()
     assert ledger_sessions.listing(client().ledger, only_live=True) == []
     assert ionq.requests("ionq.session_end") >= 1
-    info = client().provider_named(record.device, record.provider).session(record.vendor_id)  # pyright: ignore
+    info = client().vendors.of_session(record).session(record.vendor_id)  # pyright: ignore
     assert not info.is_open

@@ -1,4 +1,4 @@
-"""Crashed runs are scheduled again by the sweeper: within a budget, once per crash, and only ours."""
+"""Crashed runs are scheduled again by the reconciler: within a budget, once per crash, and only ours."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from prefect_records import flow_run, until
 from waiting_flows import deploy, execute, new_run
 
 from qflows.ledger import flow_runs
+from qflows.prefect.client import client
 from qflows.prefect.housekeeper import TAG, Housekeeper, Kept
-from qflows.prefect.scope import client
 from qflows.sandbox import Admin
 
 pytestmark = [pytest.mark.server, pytest.mark.usefixtures("prefect_api")]
@@ -86,10 +86,10 @@ def test_two_sweepers_at_once_retry_a_crash_once(ionq: Admin) -> None:
         # a grace of nothing would also make a claim free again at once
         retried.extend(retry(crash_grace_s=GRACE_S).retried)
 
-    sweepers = [threading.Thread(target=contextvars.copy_context().run, args=(one,)) for _ in range(2)]
-    for thread in sweepers:
+    reconcilers = [threading.Thread(target=contextvars.copy_context().run, args=(one,)) for _ in range(2)]
+    for thread in reconcilers:
         thread.start()
-    for thread in sweepers:
+    for thread in reconcilers:
         thread.join()
     assert retried.count(str(run.id)) == 1
 
@@ -98,7 +98,7 @@ def test_retry_whose_sweeper_died_before_it_asked_is_made_up_for(ionq: Admin) ->
     run = new_run(deploy("patient", tags=[TAG]))
     crash(run)
     state = flow_run(run.id).state
-    # the claim of a sweeper that was killed right after it
+    # the claim of a reconciler that was killed right after it
     won, _ = flow_runs.claim_retry(client().ledger, str(run.id), str(state.id), budget=1, redo_after_s=60.0)
     assert won
     assert flow_runs.claim_retry(client().ledger, str(run.id), str(state.id), budget=1, redo_after_s=60.0) == (False, 0)

@@ -1,4 +1,4 @@
-"""Runs whose processes are gone and whom no worker reports: the sweeper finds them by their silence, ours only."""
+"""Runs whose processes are gone and whom no worker reports: the reconciler finds them by their silence, ours only."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from prefect.states import Pending, Running, State
 from prefect_records import flow_run, until
 from waiting_flows import deploy, new_run
 
+from qflows.prefect.client import client
 from qflows.prefect.housekeeper import TAG, Housekeeper, Kept
 from qflows.prefect.lifesigns import HEARTBEAT
-from qflows.prefect.scope import client
 from qflows.sandbox import Admin
 
 pytestmark = [pytest.mark.server, pytest.mark.usefixtures("prefect_api")]

@@ -1,4 +1,4 @@
-"""Waiting without a process. The vendor's journal says what was bought; the tests play worker and sweeper."""
+"""Waiting without a process. The vendor's journal says what was bought; the tests play worker and reconciler."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from prefect_records import flow_run, until
 from waiting_flows import deploy, execute, new_run, patient
 
 import qflows.prefect.suspend
+from qflows.prefect.client import client
 from qflows.prefect.housekeeper import Housekeeper, Kept
-from qflows.prefect.scope import client
 from qflows.sandbox import Admin
 
 pytestmark = [pytest.mark.server, pytest.mark.usefixtures("prefect_api")]
@@ -27,8 +27,8 @@ JOBS = 3  # what one run of `patient` buys
 
 
 def sweep() -> Kept:
-    """One tick of the whole sweeper on the test's ledger."""
-    return Housekeeper(client()).sweep()[1]
+    """One tick of the whole reconciler on the test's ledger."""
+    return Housekeeper(client()).tick()[1]
 
 
 def states_of(run_id: object) -> list[State]:
@@ -95,10 +95,10 @@ def test_two_sweepers_at_once_wake_a_run_once(ionq: Admin) -> None:
         troubles.append(sweep().trouble)
 
     # the server's address is in force in this context only
-    sweepers = [threading.Thread(target=contextvars.copy_context().run, args=(one,)) for _ in range(2)]
-    for thread in sweepers:
+    reconcilers = [threading.Thread(target=contextvars.copy_context().run, args=(one,)) for _ in range(2)]
+    for thread in reconcilers:
         thread.start()
-    for thread in sweepers:
+    for thread in reconcilers:
         thread.join()
     assert troubles == ["", ""]
     sweep()  # whoever polled may have come after the other one looked
@@ -115,7 +115,7 @@ def test_sweeper_killed_in_the_middle_of_a_tick_leaves_the_rest_to_the_next(
     execute(run)
     ionq.clock("instant")
     ionq.fault("hold", "ionq.list", when="before", times=None)
-    sweeper = subprocess.Popen(
+    reconciler = subprocess.Popen(
         [sys.executable, "-m", "qflows.cli", "sweep"],
         env=child_env | prefect_server.env,  # pyright: ignore
         stdin=subprocess.DEVNULL,
@@ -123,8 +123,8 @@ def test_sweeper_killed_in_the_middle_of_a_tick_leaves_the_rest_to_the_next(
         stderr=subprocess.DEVNULL,
     )
     until(ionq.held)
-    os.kill(sweeper.pid, signal.SIGKILL)
-    sweeper.wait()
+    os.kill(reconciler.pid, signal.SIGKILL)
+    reconciler.wait()
     ionq.clear_faults()
     ionq.release_held(verdict="drop")
     until(lambda: sweep().woken == [str(run.id)])

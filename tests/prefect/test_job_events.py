@@ -11,7 +11,7 @@ from prefect_records import until
 
 import qflows
 from qflows.core.client import Client
-from qflows.prefect.scope import client
+from qflows.prefect.client import client
 from qflows.sandbox import Admin
 
 pytestmark = [pytest.mark.server, pytest.mark.usefixtures("prefect_api")]

@@ -95,7 +95,7 @@ def test_killed_run_adopts_on_retry_even_the_job_whose_answer_was_lost(execute: 
     ionq.release_held(verdict="drop")
     assert ionq.count_jobs("ionq") == 3
     with get_client(sync_client=True) as api:
-        # what a worker says of a dead child, and what the sweeper does about it
+        # what a worker says of a dead child, and what the reconciler does about it
         api.set_flow_run_state(run_id, Crashed(), force=True)
         api.set_flow_run_state(run_id, AwaitingRetry(), force=True)
     deployed_flows.execute("campaign", str(run_id))

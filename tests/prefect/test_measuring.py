@@ -13,6 +13,7 @@ from qflows.algorithms.vqe import solve, to_problem
 from qflows.characterization import benchmarks, history
 from qflows.characterization.benchmarks import BenchmarkResult, Suite
 from qflows.core.client import Client
+from qflows.core.devices import Vendors
 from qflows.core.profiles import DeviceProfile
 from qflows.core.scope import Scope, script_scope
 from qflows.ledger import measurements, reads
@@ -40,20 +41,29 @@ class Calibrated(LocalProvider):
         return replace(found, metadata={"target": {"qubits": {"0": {"readout_error": self.readout}}}})
 
 
+class DeskVendors(Vendors):
+    """Knows `calibrated` beside the shipped devices."""
+
+    vendor: Calibrated
+
+    def profile(self, name: str) -> DeviceProfile | None:
+        if name.startswith("calibrated"):
+            return DeviceProfile(name=name, provider="calibrated", device="aer", max_programs=100)
+        return super().profile(name)
+
+    def provider(self, vendor: str, credentials_block: str | None = None) -> Any:
+        return self.vendor if vendor == "calibrated" else super().provider(vendor, credentials_block)
+
+
 class Desk(Client):
-    """A client that knows `calibrated` beside the shipped devices."""
+    """A client with that vendor."""
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
         self.vendor = Calibrated()
-
-    def find_profile(self, name: str) -> DeviceProfile | None:
-        if name.startswith("calibrated"):
-            return DeviceProfile(name=name, provider="calibrated", device="aer", max_programs=100)
-        return super().find_profile(name)
-
-    def provider(self, vendor: str, credentials_block: str | None = None) -> Any:
-        return self.vendor if vendor == "calibrated" else super().provider(vendor, credentials_block)
+        vendors = DeskVendors(lambda: self.ledger)
+        vendors.vendor = self.vendor
+        self.parts.vendors = vendors
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ from prefect_records import flow_run, flow_runs_of, until
 import qflows
 from qflows.errors import ProgramRejected
 from qflows.ledger import slots
-from qflows.prefect.scope import client
+from qflows.prefect.client import client
 from qflows.prefect.slots import MissedSlots
 from qflows.sandbox import Admin
 

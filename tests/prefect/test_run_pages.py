@@ -45,7 +45,7 @@ def test_page_of_a_sweep_says_what_is_missing_and_how_to_buy_only_that(ionq: Adm
     shown = left_by(state)
     page = shown["markdown"]
     assert "**1 of 2 circuits have results**" in page
-    assert "`qflows batch rerun " in page
+    assert "`qflows batches rerun " in page
     assert "1 completed, 1 failed" in page
     assert page.count("](data:image/png;base64,iVBOR") == 1
     for text in (page, *json.loads(shown["table"])[1].values()):

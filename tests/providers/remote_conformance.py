@@ -18,6 +18,7 @@ import pytest
 from conformance import ProviderConformance, bell, counts_of, key_of, spec_of, wait
 from probes import Target
 
+from qflows.core.devices import Sole
 from qflows.core.poller import Poller
 from qflows.core.submit import Submitter
 from qflows.errors import (
@@ -111,7 +112,7 @@ class RemoteConformance(ProviderConformance):
             spec_of(provider, target, bell("a"), bell("b"), shots=100), Want("run", "a", "h"), "x", provider.account
         )
         (job,) = submitter.submit(provider, [wanted])
-        ended = Poller(submitter, lambda _: provider, poll_min_s=0.0).wait([job.key], timeout=30)[job.key]
+        ended = Poller(submitter, Sole(provider), poll_min_s=0.0).wait([job.key], timeout=30)[job.key]
         ledger.close()
         assert ended.status is JobStatus.FAILED
 

@@ -10,14 +10,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from qflows.core import tagging
+from qflows.core import ambient, tagging
 from qflows.core.batches.planning import Planned, span
 from qflows.core.batches.points import by_point
-from qflows.core.batches.results import BatchResult, by_circuit, total_cost
+from qflows.core.batches.results import BatchResult, by_circuit
 from qflows.core.batches.view import BatchView
 from qflows.core.native_groups import into_native
+from qflows.core.parts import Parts
 from qflows.core.poller import OnChange, Poller
-from qflows.core.submit import Submitter
+from qflows.core.stored import total_cost
 from qflows.core.tagging import Tagged
 from qflows.errors import JobFailed
 from qflows.keys import digest
@@ -31,40 +32,34 @@ from qflows.model import Job
 from qflows.protocol import JobSpec, Provider
 from qflows.states import LIVE, JobStatus
 
-Joined = Callable[[str], str | None]  # run key → the group in which purchases of this context are members
 _ENDED_BADLY = frozenset({JobStatus.FAILED, JobStatus.CANCELLED})
 
 
 class Batch(BatchView):
     """A handle on a batch; any process can make one from its id. Reading never blocks; `wait` and `result` do."""
 
-    def __init__(
-        self,
-        submitter: Submitter,
-        provider: Provider,
-        poller: Callable[[], Poller],
-        record: BatchRecord,
-        *,
-        joined: Joined = lambda run_key: None,
-    ) -> None:
-        super().__init__(submitter, record)
-        self._provider = provider
-        self._poller = poller
-        self._joined = joined
+    @property
+    def _provider(self) -> Provider:
+        """The vendor of the batch's account. Raises OtherAccount."""
+        parts = self.parts
+        if parts:
+            return self._parts.vendors.of(reads.job(self._ledger, parts[0].job_key))
+        return self._parts.vendors.device(self.device).provider
+
+    def _poller(self) -> Poller:
+        return self._parts.poller()
 
     @classmethod
     def create(
         cls,
-        submitter: Submitter,
+        core: Parts,
         provider: Provider,
-        poller: Callable[[], Poller],
         planned: Planned,
         want: Callable[[str], Want],
         *,
         device: str,
         name: str,
         tags: Mapping[str, str],
-        joined: Joined = lambda run_key: None,
     ) -> Batch:
         """Makes the batch and all its jobs durable; sends nothing. A replay gets the batch that stands.
 
@@ -74,7 +69,7 @@ class Batch(BatchView):
         content = _content(specs, planned.n_circuits, planned.sweep)
         first = specs[0]
         wanted = want(content)
-        id_ = ledger_batches.batch_id(submitter.ledger, wanted, content)
+        id_ = ledger_batches.batch_id(core.ledger, wanted, content)
         record = BatchRecord(
             id=id_,
             run_key=wanted.run_key,
@@ -88,14 +83,15 @@ class Batch(BatchView):
             details={"limits": planned.limits.to_json(), "attempt": wanted.attempt, "sweep": dict(planned.sweep)},
             created_at=utc_now(),
         )
-        ledger_batches.create(submitter.ledger, record)
-        batch = cls(submitter, provider, poller, ledger_batches.find(submitter.ledger, id_), joined=joined)
+        ledger_batches.create(core.ledger, record)
+        batch = cls(core, ledger_batches.find(core.ledger, id_))
         if sum(len(part.indices) for part in batch.parts if part.generation == 0) < planned.n_circuits:
-            batch._add(planned.specs, generation=0, attempt=wanted.attempt, group=wanted.group)
+            batch._add(provider, planned.specs, generation=0, attempt=wanted.attempt, group=wanted.group)
         return batch
 
     def _add(
         self,
+        provider: Provider,
         specs: Sequence[tuple[tuple[int, ...], JobSpec]],
         *,
         generation: int,
@@ -103,19 +99,30 @@ class Batch(BatchView):
         group: str | None = None,
     ) -> None:
         if group:
-            enrolled = into_native(self._ledger, group, self._provider, [spec for _, spec in specs])
+            enrolled = into_native(self._ledger, group, provider, [spec for _, spec in specs])
             specs = [(indices, spec) for (indices, _), spec in zip(specs, enrolled, strict=True)]
-        wanted = [(indices, self._intent(indices, spec, generation, attempt, group)) for indices, spec in specs]
-        ledger_batches.add_parts(self._ledger, self.id, generation, wanted)
+        wanted = [
+            (indices, self._intent(provider.account, indices, spec, generation, attempt, group))
+            for indices, spec in specs
+        ]
+        keys = ledger_batches.add_parts(self._ledger, self.id, generation, wanted)
+        for key, (_, intent) in zip(keys, wanted, strict=True):
+            self._submitter.remember(key, intent.spec)
 
     def _intent(
-        self, indices: Sequence[int], spec: JobSpec, generation: int, attempt: str, group: str | None
+        self,
+        account: str,
+        indices: Sequence[int],
+        spec: JobSpec,
+        generation: int,
+        attempt: str,
+        group: str | None,
     ) -> Intent:
         # the label names the place, so equal circuits at two places are two samples, and a replay finds each again
         labelled = replace(spec, label=f"batch:{self.id[:16]}:{generation}:{indices[0]}")
         holder = f"batch:{generation}:{indices[0]}"
         want = Want(self.record.run_key, attempt, holder, group)
-        return Intent(labelled, want, self.device, self._provider.account)
+        return Intent(labelled, want, self.device, account)
 
     # -- moving it on
 
@@ -226,8 +233,8 @@ class Batch(BatchView):
             # the batch mode of the first plan was closed when it had been sent
             specs.append((mine, replace(spec, programs=chosen, observables=wanted, name=name, session_id=None)))
         keys = [part.job_key for part, _ in pairs]
-        group = self._joined(self.record.run_key) or ledger_groups.open_group_of(self._ledger, keys)
-        self._add(specs, generation=generation, attempt=attempt, group=group)
+        group = ambient.joined(self.record.run_key) or ledger_groups.open_group_of(self._ledger, keys)
+        self._add(self._provider, specs, generation=generation, attempt=attempt, group=group)
         new = [part.part for part in self.parts if part.generation == generation]
         self.submit_parts(new)
         return holes

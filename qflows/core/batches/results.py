@@ -189,11 +189,3 @@ def _outcome(
     told = error or ItemError(job.error_code, job.error_message or f"the job is {job.status.value.lower()}")
     status = JobStatus.FAILED if item is not None else job.status
     return None, CircuitError(index, part.part, status, job.provider, told.code, told.message)
-
-
-def total_cost(jobs: Sequence[Job]) -> Cost | None:
-    """The sum over jobs with a known cost, None when none is known or units differ."""
-    costs = [job.cost for job in jobs if job.cost is not None]
-    if not costs or len({cost.unit for cost in costs}) != 1:
-        return None
-    return Cost(sum(cost.amount for cost in costs), costs[0].unit, any(cost.is_estimate for cost in costs))

@@ -9,7 +9,7 @@ from typing import Any
 
 from qflows.core.batches.planning import span
 from qflows.core.batches.results import CircuitError, by_circuit, owner_of_circuits
-from qflows.core.submit import Submitter
+from qflows.core.parts import Parts
 from qflows.ledger import batches as ledger_batches
 from qflows.ledger import reads
 from qflows.ledger.batches import BatchRecord, PartRecord
@@ -33,9 +33,10 @@ _PRECEDENCE = (
 class BatchView:
     """The reading half of a batch's handle."""
 
-    def __init__(self, submitter: Submitter, record: BatchRecord) -> None:
-        self._submitter = submitter
-        self._ledger = submitter.ledger
+    def __init__(self, parts: Parts, record: BatchRecord) -> None:
+        self._parts = parts
+        self._submitter = parts.submitter
+        self._ledger = parts.ledger
         self.record = record
 
     # -- what it is

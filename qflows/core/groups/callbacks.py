@@ -13,7 +13,7 @@ from qflows.states import CallbackState, GroupState
 
 _INTERRUPTED = (
     "its process died while it ran, and it is never run twice unasked; see whether it took effect, and if not: "
-    "qflows group callback {} --again"
+    "qflows groups callback {} --again"
 )
 
 Callback = Callable[[GroupResult], Any]

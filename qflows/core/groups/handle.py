@@ -2,10 +2,6 @@
 
 A group has no meaning for execution. Who is a member is in the ledger, written with the intent to buy, so a group
 outlives its process and any process can go on with it from its id.
-
-The ambient form (`with`) marks a context. Contexts are copied into threads by Prefect's runners and by asyncio; a
-plain thread starts without one and then joins the group that is open in this process under its run key. Another
-process gets the handle.
 """
 
 from __future__ import annotations
@@ -13,39 +9,41 @@ from __future__ import annotations
 import json
 import logging
 import threading
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, Literal, Unpack
 
-from qflows.core.groups.callbacks import Callback, callback_of
+from qflows import notebook
+from qflows.core import ambient as current
+from qflows.core.batches.batch import Batch
+from qflows.core.groups.callbacks import Callback, callback_of, path_of, resolve
 from qflows.core.groups.results import GroupResult, MemberResult, row_of, sums
-from qflows.core.native_groups import end_native
-from qflows.core.poller import Poller, wait_lanes
-from qflows.errors import (
-    CallbackFailed,
-    JobFailed,
-    ProgramRejected,
-    WaitTimeout,
-)
+from qflows.core.native_groups import end_native, open_native
+from qflows.core.parts import Parts
+from qflows.core.poller import wait_lanes
+from qflows.core.stored import stored
+from qflows.core.verbs import BatchWishes, RunWishes, Verbs, Wishes
+from qflows.durations import seconds
+from qflows.errors import CallbackFailed, GroupError, JobFailed, ProgramRejected, QflowsError, WaitTimeout
 from qflows.ledger import callbacks as ledger_callbacks
 from qflows.ledger import groups as ledger_groups
 from qflows.ledger import outcomes, reads
-from qflows.ledger.groups import ASKED, GroupRecord
+from qflows.ledger.groups import ASKED, EXCEPTION, GroupRecord
 from qflows.ledger.intents import Want, lease_ordinal
 from qflows.ledger.store import Ledger
 from qflows.model import Job, Result
 from qflows.programs.estimation import read_plan
-from qflows.protocol import Provider
-from qflows.states import GroupState
+from qflows.states import CallbackState, GroupState
 
 log = logging.getLogger("qflows.groups")
 
 _MAX_NAME = 255
 MAX_TTL_S = 86_400.0  # as qBraid's, so that a native group can live as long
 DEFAULT_TTL_S = 3_600.0
+OnException = Literal["close", "cancel"]
 
 
-def new_group(
+def _open(
     ledger: Ledger,
     want: Want,
     name: str,
@@ -82,29 +80,66 @@ def new_group(
     return record.id
 
 
-@dataclass
-class GroupHandle:
-    """A group by its id. `stored` reads a finished job's result, `connect` speaks to the vendor that mirrors it."""
+class Group:
+    """A named set of jobs on any devices; made by `qflows.group`, found again by `qflows.attach(id)`.
 
-    ledger: Ledger
-    poller: Callable[[], Poller]
-    stored: Callable[[Job], Result]
-    connect: Callable[[GroupRecord], Provider]
-    id: str
-    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+    Every purchase made inside the `with` block is a member: `submit`, `run`, `batch`, and tasks of the flow that are
+    called or mapped there, in threads too. A task in another process (process pool, Dask) gets this handle as an
+    argument and calls `submit` on it, or opens `inside()`; it can be pickled. Safe for use from several threads.
+    """
+
+    def __init__(
+        self,
+        core: Parts,
+        verbs: Verbs,
+        name: str = "",
+        *,
+        max_ttl: str | float = DEFAULT_TTL_S,
+        tags: Mapping[str, str] | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        on_exception: OnException = "close",
+        run_key: str | None = None,
+        ambient: bool = True,
+        native: str | None = None,
+        record: GroupRecord | None = None,
+    ) -> None:
+        if on_exception not in ("close", "cancel"):
+            raise ProgramRejected(f"on_exception must be 'close' or 'cancel', not {on_exception!r}")
+        self._core, self._verbs = core, verbs
+        self._wanted: dict[str, Any] = {"max_ttl": max_ttl, "tags": tags, "metadata": metadata, "native": native}
+        self._name = record.name if record else name
+        self._on_exception = on_exception
+        self._run_key = record.run_key if record else run_key
+        self._ambient = ambient
+        self._id: str | None = record.id if record else None
+        self._callback: Callback | None = None
+        self._callback_timeout: float | None = None
+        self._lock = threading.RLock()
+
+    # -- what it is
+
+    @property
+    def id(self) -> str | None:
+        """The id, by which any process finds the group; None before it is opened."""
+        return self._id
+
+    @property
+    def name(self) -> str:
+        """The name given."""
+        return self._name
 
     @property
     def record(self) -> GroupRecord:
-        """The group as it is now: time to live and completion are applied by looking."""
-        return ledger_groups.get(self.ledger, self.id)
+        """The group as it is now: time to live and completion are applied by looking. Raises GroupError."""
+        return ledger_groups.get(self._core.ledger, self._opened())
 
     @property
     def jobs(self) -> list[Job]:
-        """Handles of all members, in the order they were enrolled; a fresh list each time."""
-        return ledger_groups.members(self.ledger, self.id)
+        """Handles of all members in the order they were enrolled; a copy. Empty before it is opened."""
+        return ledger_groups.members(self._core.ledger, self._id) if self._id else []
 
     def status(self) -> GroupState:
-        """The state, from the ledger; waiting and sweeping are what bring it news from the vendors."""
+        """OPEN, CLOSED, COMPLETED, FAILED or CANCELLED, as the ledger has it now."""
         return self.record.state
 
     def details(self) -> dict[str, Any]:
@@ -133,12 +168,206 @@ class GroupHandle:
             "members": [row_of(place, job) for place, job in enumerate(jobs)],
         }
 
-    def results(self, timeout: float | None = None) -> GroupResult:
-        """Waits for all members, one deadline for all, and gives what there is; never raises for a member.
+    def _opened(self) -> str:
+        if self._id is None:
+            raise GroupError(f"group {self._name!r} is not opened; use `with qflows.group(...)`, or call open()")
+        return self._id
 
-        `timeout` in seconds; 0 only looks, None waits for as long as it takes.
+    def __repr__(self) -> str:
+        return f"<Group {self._name or '(no name)'} {self._id[:12] if self._id else 'not opened'}>"
+
+    def _repr_html_(self) -> str:
+        if self._id is None:
+            return notebook.pairs({"group": self._name, "state": "not opened"})
+        record = self.record
+        head = {"group": record.id[:12], "name": record.name, "state": record.state.value}
+        members = [row_of(place, job) for place, job in enumerate(self.jobs)]
+        return notebook.pairs(head) + notebook.table(
+            members, ("place", "name", "device", "status", "cost", "note", "job")
+        )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """For another process: the id and how it was made; a callback that only this process knows stays here."""
+        kept = {"on_exception": self._on_exception, "ambient": self._ambient, **self._wanted}
+        return _revive, (self._verbs.client_factory(), self._opened(), kept)
+
+    # -- opening and closing
+
+    def open(self) -> Group:
+        """Opens the group and makes it the one of this context; returns itself.
+
+        A replay of the run finds the same group again; opening once more after it was closed gives another one, with
+        no jobs and no callback. Raises GroupError inside an open group: a job would belong to two.
         """
-        troubles = wait_lanes(self.ledger, self.poller, [job.key for job in self.jobs], timeout=timeout)
+        with self._lock:
+            if self._ambient:
+                self._refuse_nesting()
+            if self._id is not None and self.status() is GroupState.OPEN:
+                raise GroupError(f"group {self._name!r} is open already", group_id=self._id)
+            where = self._verbs.scope(self._run_key)
+            self._callback = None
+            self._id = _open(
+                self._core.ledger,
+                where.want(ledger_groups.content(self._name)),
+                self._name,
+                max_ttl_s=seconds(self._wanted["max_ttl"]) or 0.0,
+                tags=self._wanted["tags"] or {},
+                metadata=self._wanted["metadata"] or {},
+                caller=where.caller if self._ambient else None,
+            )
+            native = self._wanted["native"]
+            if native is not None:
+                open_native(self._core.ledger, self._core.vendors.device(native).provider, self.record, device=native)
+            self._run_key = self._run_key or where.run_key
+            if self._ambient:
+                current.enter(where.run_key, self._id)
+        return self
+
+    def _refuse_nesting(self) -> None:
+        other = current.ACTIVE.get()
+        if other is None:
+            return
+        record = ledger_groups.get(self._core.ledger, other)
+        if record.state is GroupState.OPEN:
+            raise GroupError(
+                f"group {self._name!r} cannot be opened inside group {record.title} of the same context: its jobs "
+                "would belong to two. Close that one first, or pass ambient=False and submit by the handle",
+                group_id=other,
+                state=record.state.value,
+            )
+
+    def close(self, reason: str = ASKED) -> bool:
+        """No more jobs; those that are members run on. False when it was over already, which is no error."""
+        with self._lock:
+            id_, ledger = self._opened(), self._core.ledger
+            ledger_groups.refresh(ledger, id_)  # what time closed was closed by time
+            done = ledger_groups.close(ledger, id_, reason)
+            if done:
+                self._end_native("close")
+            ledger_groups.refresh(ledger, id_)
+        self._leave()
+        return done
+
+    def cancel(self, timeout: float = 60.0, *, reason: str = ASKED) -> list[Job]:
+        """No more jobs, and every live member is cancelled at its vendor and verified. Returns all members.
+
+        A member that finished first stays COMPLETED. Harmless when the group is over. Raises WaitTimeout naming
+        members that a vendor has not confirmed in time; the wish stands, and the next poll repeats it.
+        """
+        self._leave()
+        id_, ledger = self._opened(), self._core.ledger
+        with self._lock:
+            if ledger_groups.cancel(ledger, id_, reason):
+                self._end_native("cancel")
+        live = [job.key for job in self.jobs if not job.is_terminal]
+        outcomes.request_cancel(ledger, live)
+        troubles = wait_lanes(ledger, self._core.poller, live, timeout=timeout)
+        after = self.jobs
+        ended = {job.key for job in after if job.is_terminal}
+        pending = [key for key in live if key not in ended]
+        if pending:
+            why = "; ".join(f"{vendor}: {text}" for vendor, text in troubles.items())
+            raise WaitTimeout(
+                f"{len(pending)} of {len(live)} job(s) of group {id_[:12]} are not confirmed as cancelled after "
+                f"{timeout:g} s{' (' + why + ')' if why else ''}; the wish stands and `qflows reconcile` repeats it",
+                pending=tuple(pending),
+            )
+        return after
+
+    def _end_native(self, verb: str) -> None:
+        record = ledger_groups.find(self._core.ledger, self._opened())
+        if record.native_id is not None:
+            connected = self._core.vendors.of_account(
+                record.native_provider or "", record.native_account or "", record.native_device or ""
+            )
+            end_native(connected, record, verb)
+
+    def _leave(self) -> None:
+        if self._id is not None and self._run_key is not None:
+            current.leave(self._run_key, self._id)
+
+    @contextmanager
+    def inside(self) -> Iterator[Group]:
+        """Makes purchases of this thread or task members, and closes nothing: for threads and other processes."""
+        before = current.ACTIVE.set(self._opened())
+        try:
+            yield self
+        finally:
+            current.ACTIVE.reset(before)
+
+    def __enter__(self) -> Group:
+        if self._id is None or not self._ambient:
+            return self.open() if self._id is None else self
+        if current.ACTIVE.get() == self._id:
+            return self  # opened by hand, in this context
+        if self.status() is not GroupState.OPEN:
+            return self.open()
+        self._refuse_nesting()
+        current.enter(self.record.run_key, self._id)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        self._opened()
+        self._leave()
+        if self._verbs.is_pause(error):
+            return  # the run leaves its process to wait; it comes back into the same group
+        try:
+            if error is None:
+                self.close()
+                self._call_back_at_exit()
+            elif self._on_exception == "cancel":
+                self.cancel(reason=EXCEPTION)
+            else:
+                self.close(EXCEPTION)
+        except QflowsError as problem:
+            if error is None:
+                raise
+            log.error("leaving group %r after %s: %s", self._name, type(error).__name__, problem)
+
+    # -- work
+
+    def submit(self, program: Any, *, device: str, **wishes: Unpack[Wishes]) -> Job:
+        """`qflows.submit` as a member, from any thread, task or process."""
+        with self.inside():
+            return self._verbs.submit(program, device=device, **(self._key() | wishes))
+
+    def run(self, program: Any, *, device: str, **wishes: Unpack[RunWishes]) -> Result:
+        """`qflows.run` as a member."""
+        with self.inside():
+            return self._verbs.run(program, device=device, **(self._key() | wishes))
+
+    def batch(self, programs: Sequence[Any], *, device: str, **wishes: Unpack[BatchWishes]) -> Batch:
+        """`qflows.batch` as members: each of its jobs is one, so a batch that fits into one job is one member."""
+        with self.inside():
+            return self._verbs.batch(programs, device=device, **(self._key() | wishes))
+
+    def _key(self) -> Any:
+        if self._verbs.in_flow():
+            return {}
+        return {"run_key": self._run_key or self.record.run_key}
+
+    def wait(self, timeout: float | None = None) -> dict[str, str]:
+        """Waits for all members, one deadline for all; returns vendor → why it could not be waited for."""
+        keys = [job.key for job in self.jobs]
+        return wait_lanes(self._core.ledger, self._core.poller, keys, timeout=timeout)
+
+    def results(self, timeout: float | None = None) -> GroupResult:
+        """Waits for all members under one deadline and returns what there is; see `GroupResult`.
+
+        Never raises for a member, a vendor or the deadline: failures are in `.failed()`, the unfinished in
+        `.pending()`, vendors that could not be asked in `.unreachable`. Calls the callback when it is due; if that
+        raises, the text is in `.callback_error`.
+        """
+        found = self.stored(self.wait(timeout))
+        try:
+            self._call_back(found)
+        except CallbackFailed as problem:
+            log.error("%s", problem)
+            found.callback_error = self.record.callback_error
+        return found
+
+    def stored(self, unreachable: Mapping[str, str] | None = None) -> GroupResult:
+        """What the ledger has now, without waiting and without calling back."""
         record, jobs = self.record, self.jobs
         return GroupResult(
             group_id=record.id,
@@ -146,83 +375,94 @@ class GroupHandle:
             state=record.state,
             jobs=tuple(jobs),
             finished={job.key: self._read(job) for job in jobs if job.is_terminal},
-            unreachable=troubles,
+            unreachable=unreachable or {},
             callback_error=record.callback_error,
         )
 
     def _read(self, job: Job) -> MemberResult:
         try:
             if self._is_part(job):
-                return MemberResult(job, Result(job, reads.items(self.ledger, job.key)), None)
-            return MemberResult(job, self.stored(job), None)
+                return MemberResult(job, Result(job, reads.items(self._core.ledger, job.key)), None)
+            return MemberResult(job, stored(self._core.ledger, [job]), None)
         except JobFailed as error:
-            items = reads.items(self.ledger, job.key)
+            items = reads.items(self._core.ledger, job.key)
             return MemberResult(job, Result(job, items) if items else None, error)
 
     def _is_part(self, job: Job) -> bool:
         """One of several jobs whose counts make one expectation value together: here it has counts only."""
-        plan = reads.estimate_plan(self.ledger, job.key)
+        plan = reads.estimate_plan(self._core.ledger, job.key)
         return plan is not None and len(read_plan(plan)) != job.n_programs and job.error_kind is None
 
-    def close(self, reason: str = ASKED) -> bool:
-        """No more jobs; those that are members run on. False when it was over already, which is no error."""
-        with self._lock:
-            ledger_groups.refresh(self.ledger, self.id)  # what time closed was closed by time
-            done = ledger_groups.close(self.ledger, self.id, reason)
-            if done:
-                self._end_native("close")
-            ledger_groups.refresh(self.ledger, self.id)
-            return done
-
-    def cancel(self, *, timeout: float = 60.0, reason: str = ASKED) -> dict[str, Job]:
-        """No more jobs, and every live member is cancelled and verified. Returns all members as they ended.
-
-        A member that finished first stays COMPLETED. Harmless when the group is over. Raises WaitTimeout naming
-        members that a vendor has not confirmed in time; the wish stands, and the next poll repeats it.
-        """
-        with self._lock:
-            if ledger_groups.cancel(self.ledger, self.id, reason):
-                self._end_native("cancel")
-        live = [job.key for job in self.jobs if not job.is_terminal]
-        outcomes.request_cancel(self.ledger, live)
-        troubles = wait_lanes(self.ledger, self.poller, live, timeout=timeout)
-        after = {job.key: job for job in self.jobs}
-        pending = [key for key in live if not after[key].is_terminal]
-        if pending:
-            why = "; ".join(f"{vendor}: {reason}" for vendor, reason in troubles.items())
-            raise WaitTimeout(
-                f"{len(pending)} of {len(live)} job(s) of group {self.id[:12]} are not confirmed as cancelled after "
-                f"{timeout:g} s{' (' + why + ')' if why else ''}; the wish stands and `qflows sweep` repeats it",
-                pending=tuple(pending),
-            )
-        return after
-
-    def _end_native(self, verb: str) -> None:
-        record = ledger_groups.find(self.ledger, self.id)
-        if record.native_id is not None:
-            end_native(self.connect(record), record, verb)
-
     # -- the callback
+
+    def on_all_complete(self, function: Callback | str, *, timeout: float | None = None) -> None:
+        """Calls `function(GroupResult)` exactly once, when the group is closed and all its jobs are over.
+
+        `function` is a callable or `"module:function"`. Leaving the block then waits for the jobs, `timeout` seconds
+        at most. What can be imported is called by the reconciler if this process is gone by then. In a flow it is a
+        task run. Its error is raised at the end of the block, and stays in `details()`. It is not called after an
+        exception in the block or a cancel. A replay of the run does not call again what was called.
+        """
+        id_ = self._opened()
+        if isinstance(function, str):
+            path, importable, call = function, True, resolve(function)
+        else:
+            (path, importable), call = path_of(function), function
+        with self._lock:
+            self._callback, self._callback_timeout = call, timeout
+        if not ledger_callbacks.register(self._core.ledger, id_, path, importable=importable):
+            log.info("the callback of group %r was called, or is being called; see details()", self._name)
+
+    def _call_back_at_exit(self) -> None:
+        record = self.record
+        if self._callback is None or record.callback_state is not CallbackState.PENDING:
+            return
+        found = self.stored(self.wait(self._callback_timeout))
+        if not found.is_complete:
+            log.warning(
+                "group %r: %d job(s) are not over, so its callback waits for %s",
+                self._name,
+                len(found.pending()),
+                "results() or the reconciler" if record.callback_importable else "results()",
+            )
+        self._call_back(found)
+
+    def _call_back(self, found: GroupResult) -> None:
+        record = self.record
+        if record.callback_state is not CallbackState.PENDING or record.callback is None:
+            return
+        call = self._callback
+        if call is None:
+            if not record.callback_importable:
+                return
+            call = resolve(record.callback)
+        self.call_back(self._verbs.as_step(call, self._name), found)
 
     def call_back(self, call: Callback, result: GroupResult) -> bool:
         """Runs the callback if nobody did and all is over. False if it is not due, or somebody else's.
 
         Raises CallbackFailed when it raised; the text is in the ledger by then.
         """
-        if not result.is_complete or not ledger_callbacks.claim(self.ledger, self.id):
+        if not result.is_complete or not ledger_callbacks.claim(self._core.ledger, self._opened()):
             return False
         try:
             call(result)
         except BaseException as error:  # the edge to other people's code; an interrupt ends it as well
             text = f"{type(error).__name__}: {error}"
-            ledger_callbacks.ended(self.ledger, self.id, text)
-            log.error("the callback of group %s failed: %s", self.id[:12], text)
+            ledger_callbacks.ended(self._core.ledger, self._opened(), text)
+            log.error("the callback of group %s failed: %s", self._opened()[:12], text)
             if not isinstance(error, Exception):
                 raise
             raise CallbackFailed(
-                f"the callback of group {self.id[:12]} failed: {text}; jobs and counts are unharmed. After a look: "
-                f"qflows group callback {self.id[:12]} --again",
-                group_id=self.id,
+                f"the callback of group {self._opened()[:12]} failed: {text}; jobs and counts are unharmed. After a "
+                f"look: qflows groups callback {self._opened()[:12]} --again",
+                group_id=self._opened(),
             ) from error
-        ledger_callbacks.ended(self.ledger, self.id, None)
+        ledger_callbacks.ended(self._core.ledger, self._opened(), None)
         return True
+
+
+def _revive(make: Callable[[], Any], id_: str, kept: Mapping[str, Any]) -> Group:
+    """The handle in another process, from the client that process makes for itself."""
+    core = make()
+    return Group(core.parts, core.verbs, record=ledger_groups.find(core.ledger, id_), **kept)

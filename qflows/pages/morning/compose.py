@@ -172,7 +172,7 @@ def _open(report: Report) -> list[Section]:
     if not rows:
         return []
     more = len(report.sessions) + len(report.groups) - len(rows)
-    lines = [Line(f"… and {more} more", "qflows session ls --live")] if more else []
+    lines = [Line(f"… and {more} more", "qflows sessions ls --live")] if more else []
     table = Table(("what", "name", "device", "state", "since"), tuple(rows))
     return [Section("Open sessions and groups", Tone.CALM, (table, *lines))]
 

@@ -30,7 +30,7 @@ def work_sections(report: Report) -> list[Section]:
         for job in report.held[:ROWS]
     ]
     lines += [
-        Line(f"The callback of group {name or id_[:12]} failed: {error}", f"qflows group callback {id_[:12]} --again")
+        Line(f"The callback of group {name or id_[:12]} failed: {error}", f"qflows groups callback {id_[:12]} --again")
         for id_, name, error in report.callbacks[:ROWS]
     ]
     needs_person = any(one.needs_person for one in report.doubts) or report.held or report.callbacks
@@ -72,11 +72,11 @@ def was_wished(job: Job) -> bool:
 def next_step(job: Job) -> str:
     """What can be done about a job without all its counts."""
     if job.status is JobStatus.COMPLETED:
-        return f"{plural(job.n_errors, 'circuit')} of it without counts: qflows batch rerun buys only those again"
+        return f"{plural(job.n_errors, 'circuit')} of it without counts: qflows batches rerun buys only those again"
     if job.status is JobStatus.CANCELLED:
         return "cancelled as asked" if was_wished(job) else "stopped by the vendor: buy it again with resubmit=1"
     if job.error_kind == "refused":
         return "nothing ran and nothing was paid: change the circuit, the options or the account, then run again"
     if job.error_retryable:
-        return "it may succeed if bought again: resubmit=1, or qflows batch rerun for a batch"
+        return "it may succeed if bought again: resubmit=1, or qflows batches rerun for a batch"
     return "read the reason: bought again as it is, it will fail again"

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TypeVar
 
 T = TypeVar("T")
-CHILDREN = ("server", "worker", "sweeper")
+CHILDREN = ("server", "worker", "reconciler")
 
 
 def until(look: Callable[[], T], *, timeout_s: float, what: str) -> T:

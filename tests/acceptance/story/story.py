@@ -1,7 +1,7 @@
 """Story A: nightly experiments on three emulated vendors while everything but the vendors is killed at random.
 
 `python tests/acceptance/story/story.py --sqlite --postgres --kills 20 --seed 1`. The stack is `qflows up` (Prefect
-server, worker, sweeper); on PostgreSQL, which then holds Prefect's tables and the ledger, a second worker serves the
+server, worker, reconciler); on PostgreSQL, which then holds Prefect's tables and the ledger, a second worker serves the
 same pool. After each kill the same command starts again what is gone. Nights are created through the API as scheduled
 runs, one after the other, until all kills are spent; then every intent must have one job at the vendor and one stored
 result, and every night must be Completed with its report. The exit code says whether.
@@ -47,7 +47,7 @@ WAYS: dict[tuple[str, ...], int] = {
     ("server",): 2,
     ("worker",): 3,
     ("worker 2",): 2,
-    ("sweeper",): 3,
+    ("reconciler",): 3,
     ("flow",): 6,
     ("worker", "flow"): 2,
     ("server", "flow"): 1,
@@ -190,7 +190,7 @@ class Story:
 
     def _all_ended(self) -> bool:
         runs = self._runs()
-        # a crashed run is not at its end: the sweeper retries it
+        # a crashed run is not at its end: the reconciler retries it
         return runs is not None and all(run["state_type"] in ("COMPLETED", "FAILED", "CANCELLED") for run in runs)
 
     def _states(self) -> str:
@@ -288,7 +288,7 @@ def main() -> int:
     parser.add_argument("--clock", default="time:8,1", help="the vendors' queue and run seconds")
     parser.add_argument("--keep", action="store_true", help="keep the home of a good story too")
     parser.add_argument("--pause", type=float, default=25.0, help="longest quiet between two kills, seconds")
-    parser.add_argument("--parts", default="", help="kill only these, e.g. flow,server,sweeper; default: anything")
+    parser.add_argument("--parts", default="", help="kill only these, e.g. flow,server,reconciler; default: anything")
     chosen = parser.parse_args()
     seed = chosen.seed if chosen.seed is not None else int.from_bytes(os.urandom(3), "big")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # the stack is stopped then, too

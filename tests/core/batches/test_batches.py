@@ -147,10 +147,10 @@ def test_a_bad_circuit_is_named_before_anything_is_bought(core: Client, sandbox:
 
 def test_as_batch_on_a_device_without_composite_jobs_is_a_value_error_naming_it(core: Client) -> None:
     core.device("local-aer")
-    device = core._devices["local-aer"]
+    device = core.vendors._devices["local-aer"]
     from dataclasses import replace
 
-    core._devices["local-aer"] = replace(device, limits=replace(device.limits, max_programs=1))
+    core.vendors._devices["local-aer"] = replace(device, limits=replace(device.limits, max_programs=1))
     with pytest.raises(ValueError, match="'local-aer' .*one circuit a job"):
         core.plan_batch(numbered(2), device="local-aer", shots=10, as_batch=True)
 

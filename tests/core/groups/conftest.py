@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from qflows.core.groups import ambient
+from qflows.core import ambient
 from qflows.ledger import Ledger
 from qflows.sandbox import Sandbox
 

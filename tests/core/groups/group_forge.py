@@ -16,7 +16,7 @@ import group_desk
 
 import qflows
 import qflows.core.client
-import qflows.prefect.groups
+import qflows.core.groups.handle
 import qflows.providers.ionq.adapter
 import qflows.providers.local.adapter
 import qflows.providers.qbraid.adapter

@@ -101,7 +101,7 @@ def test_users_exception_calls_nothing_and_is_not_hidden(notes: Path) -> None:
     assert lines(notes) == []
     told = g.details()["callback"]
     assert (told["state"], "after an exception" in told["note"]) == ("PENDING", True)
-    default_client().sweeper().sweep()
+    default_client().reconciler().tick()
     assert lines(notes) == []
 
 
@@ -149,16 +149,16 @@ def test_sweeper_calls_when_the_client_is_dead(desk: Sandbox, notes: Path, in_an
         """
     )
     id_ = done.stdout.strip()
-    assert default_client().sweeper().sweep().called_back == []
+    assert default_client().reconciler().tick().called_back == []
     desk.admin.release()
     _sweep_until(lambda: lines(notes) != [])
     assert lines(notes) == [f"{id_} 1"]
-    assert default_client().sweeper().sweep().called_back == []
+    assert default_client().reconciler().tick().called_back == []
 
 
 def _sweep_until(condition: Callable[[], bool]) -> None:
     for _ in range(200):
-        default_client().sweeper().sweep()
+        default_client().reconciler().tick()
         if condition():
             return
     pytest.fail("not reached in 200 sweeps")
@@ -181,7 +181,7 @@ def test_kill_between_effect_and_record_never_calls_twice_and_says_what_to_do(
     told = g.details()["callback"]
     assert (told["state"], "--again" in told["note"]) == ("INTERRUPTED", True)
     g.results()
-    default_client().sweeper().sweep()
+    default_client().reconciler().tick()
     in_another_process(
         """
         with group() as g:  # the replay of the same run
@@ -198,12 +198,12 @@ def test_two_sweepers_and_the_owner_call_once(desk: Sandbox, notes: Path, in_ano
         buy()
         g.on_all_complete(functions.note, timeout=0)
     desk.admin.release()
-    g._opened().results(timeout=20)  # over, and nobody has called yet
+    g.stored(g.wait(timeout=20))  # over, and nobody has called yet
     start = threading.Barrier(6)
 
     def sweep() -> None:
         start.wait(10)
-        default_client().sweeper().sweep()
+        default_client().reconciler().tick()
 
     def look() -> None:
         start.wait(10)
@@ -225,7 +225,7 @@ def test_callback_of_this_process_alone_is_left_to_it_by_sweepers(desk: Sandbox)
         g.on_all_complete(lambda found: got.append(found), timeout=0)
     desk.admin.release()
     qflows.wait(g.jobs)
-    default_client().sweeper().sweep()
+    default_client().reconciler().tick()
     assert got == []
     assert "only the process" in g.details()["callback"]["note"]
     g.results()

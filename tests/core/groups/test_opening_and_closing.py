@@ -14,7 +14,7 @@ import pytest
 from group_desk import BELL, RUN, buy, group, leave_by_error
 
 import qflows
-from qflows.core.groups import ambient
+from qflows.core import ambient
 from qflows.errors import GroupClosed, GroupError, LedgerUnavailable, ProgramRejected
 from qflows.sandbox import Sandbox
 from qflows.states import (

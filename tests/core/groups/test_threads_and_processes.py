@@ -195,11 +195,11 @@ def test_time_to_live_ends_a_group_whose_client_is_dead(desk: Sandbox, in_anothe
         """
     )
     id_ = killed.stdout.strip()
-    sweeper = default_client().sweeper()
-    assert sweeper.sweep().groups_closed == []
+    reconciler = default_client().reconciler()
+    assert reconciler.tick().groups_closed == []
     let_an_hour_pass(id_)
-    assert sweeper.sweep().groups_closed == [id_]
-    assert sweeper.sweep().groups_closed == []
+    assert reconciler.tick().groups_closed == [id_]
+    assert reconciler.tick().groups_closed == []
     g = qflows.attach(id_, qflows.Group)
     assert g.details()["close_reason"] == "ttl"
     with pytest.raises(GroupClosed, match="time to live ran out"):

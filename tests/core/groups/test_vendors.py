@@ -13,8 +13,8 @@ from typer.testing import CliRunner
 
 import qflows
 from qflows.cli.app import app
+from qflows.core import ambient
 from qflows.core.client import default_client
-from qflows.core.groups import ambient
 from qflows.errors import ProgramRejected, ProviderError
 from qflows.sandbox import Sandbox
 from qflows.states import GroupState
@@ -53,7 +53,7 @@ def test_five_vendors_in_one_group_killed_and_taken_up_by_another_process(
 
 def test_commands_show_read_and_end_a_group(desk: Sandbox) -> None:
     def call(*words: str, code: int = 0) -> str:
-        done = CliRunner().invoke(app, ["group", *words])
+        done = CliRunner().invoke(app, ["groups", *words])
         assert done.exit_code == code, done.output
         return done.output
 
@@ -85,7 +85,7 @@ def test_callback_that_failed_is_called_again_by_command(desk: Sandbox) -> None:
     g.on_all_complete("os.path:exists")  # raises: a result is no path
     g.results()
     assert g.details()["callback"]["state"] == "FAILED"
-    done = CliRunner().invoke(app, ["group", "callback", str(g.id), "--again"])
+    done = CliRunner().invoke(app, ["groups", "callback", str(g.id), "--again"])
     assert done.exit_code == 2
     assert "failed: TypeError" in done.output
 

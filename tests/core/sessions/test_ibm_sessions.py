@@ -61,7 +61,7 @@ def test_a_session_whose_opening_was_never_answered_is_found_or_opened_once(
     provider = core.provider("ibm")
     since = ledger_sessions.listing(core.ledger)[0].created_at
     alive = [info for info in provider.recent_sessions("ibm_manila", since=since) if info.is_open]  # pyright: ignore
-    assert [info.session_id for info in alive] == [hold.vendor_id]
+    assert [info.session_id for info in alive] == [hold.id]
     hold.close()
     assert open_sessions(core) == 0
 
@@ -109,7 +109,7 @@ def test_a_killed_vqe_goes_on_in_its_session_and_one_sweep_leaves_none_open(
     assert after[:3] == before
     assert opened(ibm) == 1
     assert ibm.admin.count_jobs("ibm") == 5
-    assert len(core.sweeper().sweep().sessions_closed) == 1
+    assert len(core.reconciler().tick().sessions_closed) == 1
     assert open_sessions(core) == 0
     code, last = owner(tmp_path, 0, ibm)
     assert code == 0

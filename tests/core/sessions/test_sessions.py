@@ -65,7 +65,7 @@ def test_every_session_state_has_a_row_and_is_reachable() -> None:
 
 def test_jobs_run_in_the_session_and_closing_ends_it(core: Client) -> None:
     hold = core.open_session(DEVICE, "s", max_time_s=600)
-    specs = core.specs(bell(), device=DEVICE, shots=50, session_id=hold.vendor_id)
+    specs = core.specs(bell(), device=DEVICE, shots=50, session_id=hold.id)
     (job,) = core.submit(specs, device=DEVICE, scope=Scope("s", "a", "f"))
     assert core.result([job.key]).counts.shots == 50
     assert hold.is_open()
@@ -78,9 +78,9 @@ def test_opening_again_in_the_same_run_goes_on_in_the_same_session(core: Client)
     first = core.open_session(DEVICE, "s", max_time_s=600)
     first.release()  # as a killed owner leaves it
     again = core.open_session(DEVICE, "s", max_time_s=600)
-    assert again.vendor_id == first.vendor_id
+    assert again.id == first.id
     other = core.open_session(DEVICE, "another run", max_time_s=600)
-    assert other.vendor_id != first.vendor_id
+    assert other.id != first.id
     again.close()
     other.close()
 
@@ -88,9 +88,9 @@ def test_opening_again_in_the_same_run_goes_on_in_the_same_session(core: Client)
 def test_a_session_the_vendor_ended_is_closed_here_and_a_new_one_opened(core: Client) -> None:
     first = core.open_session(DEVICE, "s", max_time_s=600)
     first.release()
-    core.provider("ionq").close_session(first.vendor_id)  # pyright: ignore[reportAttributeAccessIssue]
+    core.provider("ionq").close_session(first.id)  # pyright: ignore[reportAttributeAccessIssue]
     again = core.open_session(DEVICE, "s", max_time_s=600)
-    assert again.vendor_id != first.vendor_id
+    assert again.id != first.id
     again.close()
     states = [record.state for record in ledger_sessions.listing(core.ledger)]
     assert states == [SessionState.CLOSED, SessionState.CLOSED]
@@ -110,7 +110,7 @@ def test_a_session_the_vendor_ended_is_closed_here_and_a_new_one_opened(core: Cl
 def test_an_opening_without_an_answer_leaves_one_session(core: Client, sandbox: Sandbox, fault: dict) -> None:
     sandbox.admin.fault(fault["kind"], "ionq.session_create", **{k: v for k, v in fault.items() if k != "kind"})
     hold = core.open_session(DEVICE, "s", max_time_s=600)
-    assert open_at_vendor(core) == [hold.vendor_id]
+    assert open_at_vendor(core) == [hold.id]
     hold.close()
     assert open_at_vendor(core) == []
 
@@ -121,7 +121,7 @@ def test_another_persons_session_is_never_adopted_or_closed(core: Client, sandbo
     )
     sandbox.admin.fault("drop_before", "ionq.session_create")
     hold = core.open_session(DEVICE, "s", max_time_s=600)
-    assert hold.vendor_id != theirs
+    assert hold.id != theirs
     hold.close()
     assert open_at_vendor(core) == [theirs]
 
@@ -148,7 +148,7 @@ def test_vqe_goes_on_in_new_sessions_when_a_limit_ends_them_and_buys_each_point_
 def test_a_device_without_sessions_says_so_and_runs_on(core: Client, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level("INFO", logger="qflows.sessions"):
         hold = core.open_session("local-exact", "s", max_time_s=60)
-    assert hold.vendor_id is None
+    assert hold.id is None
     assert hold.is_open()
     assert "has no dedicated sessions" in caplog.text
     hold.close()
@@ -215,14 +215,14 @@ def test_one_sweep_closes_the_session_of_a_killed_owner(core: Client, sandbox: S
     code, _ = run_owner(tmp_path, 2, sandbox)
     assert code == -signal.SIGKILL
     assert len(open_at_vendor(core)) == 1
-    swept = core.sweeper().sweep()
+    swept = core.reconciler().tick()
     assert len(swept.sessions_closed) == 1
     assert open_at_vendor(core) == []
-    assert core.sweeper().sweep().sessions_closed == []
+    assert core.reconciler().tick().sessions_closed == []
 
 
 def test_a_living_owner_keeps_its_session_through_a_sweep(core: Client) -> None:
     hold = core.open_session(DEVICE, "s", max_time_s=600)
-    assert core.sweeper().sweep().sessions_closed == []
+    assert core.reconciler().tick().sessions_closed == []
     assert hold.is_open()
     hold.close()

@@ -113,7 +113,7 @@ def test_command_leaves_the_vendor_alone_when_told(sandbox: Sandbox, qflows, bou
 
 
 def test_command_changes_a_batch(core: Client, qflows, batch: Batch) -> None:
-    said = qflows("batch", "tag", batch.id[:10], "study=b", "name=night", "--remove", "shift", "--json")
+    said = qflows("batches", "tag", batch.id[:10], "study=b", "name=night", "--remove", "shift", "--json")
     assert said.exit_code == 0, said.output
     body = json.loads(said.stdout)
     assert (body["name"], body["tags"], len(body["jobs"])) == ("night", {"study": "b"}, 3)

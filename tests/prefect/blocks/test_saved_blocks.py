@@ -37,7 +37,7 @@ from qflows.prefect.blocks import device as device_block
 from qflows.prefect.blocks.apply import Action, Outcome
 from qflows.prefect.blocks.collection import IonQCredentials
 from qflows.prefect.blocks.device import DeviceProfileBlock
-from qflows.prefect.client import PrefectClient
+from qflows.prefect.client import SavedBlocks
 from qflows.sandbox import Sandbox
 
 pytestmark = [pytest.mark.server, pytest.mark.usefixtures("prefect_api", "own_ledger")]
@@ -130,10 +130,10 @@ def test_device_that_names_credentials_nobody_saved_is_pointed_out(tmp_path: Pat
 
 
 def test_saved_device_wins_over_the_shipped_one(tmp_path: Path) -> None:
-    assert PrefectClient().device("local-exact").limits.exact
+    assert prefect_client.prefect_client().device("local-exact").limits.exact
     apply.apply([documents(tmp_path / "d", a=DEVICE.format(name="local-exact", shots=7))], {})
     try:
-        saved = PrefectClient().device("local-exact")
+        saved = prefect_client.prefect_client().device("local-exact")
         assert (saved.profile.device, saved.limits.max_shots, saved.limits.exact) == ("aer", 7, False)
         assert Client().device("local-exact").limits.exact  # the core knows no Prefect
     finally:
@@ -143,7 +143,7 @@ def test_saved_device_wins_over_the_shipped_one(tmp_path: Path) -> None:
 def test_change_of_a_saved_device_is_seen_by_a_process_that_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    core = PrefectClient()
+    core = prefect_client.prefect_client()
     apply.apply([documents(tmp_path / "d", a=DEVICE.format(name="moves", shots=5))], {})
     assert core.device("moves").limits.max_shots == 5
     apply.apply([documents(tmp_path / "d", a=DEVICE.format(name="moves", shots=6))], {})
@@ -158,11 +158,11 @@ def test_saved_document_that_is_no_profile_is_an_error_that_names_block_and_key(
         saved = api.read_block_document_by_name("spoilt", "qflows-device-profile")
         api.update_block_document(saved.id, BlockDocumentUpdate(data={"qubits": -1, "of_an_older_version": 1}))
     with pytest.raises(DocumentError, match=r"qflows-device-profile/spoilt, key 'qubits'"):
-        PrefectClient().device("spoilt")
+        prefect_client.prefect_client().device("spoilt")
     # apply puts it right, and is then content
     assert apply.apply([tmp_path / "d"], {})[0].fields == ("of_an_older_version", "qubits")
     assert apply.apply([tmp_path / "d"], {})[0].action is Action.UNCHANGED
-    assert PrefectClient().device("spoilt").profile.qubits is None
+    assert prefect_client.prefect_client().device("spoilt").profile.qubits is None
 
 
 def test_fresh_process_loads_any_block_by_its_slug_and_registers_every_type(
@@ -210,14 +210,14 @@ def test_api_that_does_not_answer_costs_a_moment_and_sends_nothing(
         temporary_settings({PREFECT_API_URL: f"http://127.0.0.1:{port}/api"}),
         pytest.raises(NotSent, match="unset PREFECT_API_URL"),
     ):
-        PrefectClient().device("local-aer")
+        prefect_client.prefect_client().device("local-aer")
     assert time.monotonic() - began < 5
 
 
 def test_without_an_api_shipped_devices_are_found_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     with temporary_settings(restore_defaults={PREFECT_API_URL}):
         began = time.monotonic()
-        assert PrefectClient().device("local-aer").profile.device == "aer"
+        assert prefect_client.prefect_client().device("local-aer").profile.device == "aer"
         assert time.monotonic() - began < 1
 
 
@@ -237,7 +237,7 @@ def test_api_that_stops_answering_changes_no_device(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(prefect_client, "_FRESH_S", 0.0)
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Nothing)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    core = PrefectClient()
+    core = prefect_client.prefect_client()
     with temporary_settings({PREFECT_API_URL: f"http://127.0.0.1:{server.server_port}/api"}):
         assert core.device("local-aer").profile.device == "aer"
         server.shutdown()
@@ -301,7 +301,7 @@ def test_credentials_block_that_is_not_saved_is_named(tmp_path: Path) -> None:
     text = DEVICE.format(name="keyless", shots=5) + "credentials: qflows-ionq-credentials/nobody\n"
     apply.apply([documents(tmp_path / "d", a=text)], {})
     with pytest.raises(CredentialsMissing, match="qflows-ionq-credentials/nobody"):
-        PrefectClient().device("keyless")
+        prefect_client.prefect_client().device("keyless")
 
 
 def _save_unchecked(name: str, like: str, data: dict[str, str]) -> None:
@@ -317,7 +317,7 @@ def test_credentials_block_that_is_not_valid_is_named_and_not_quoted(tmp_path: P
     # not the canary of the last test: Prefect's events show fields that are no secrets
     _save_unchecked("spoilt-keys", "half", {"api_url": PLAIN, "timeout_s": PLAIN})
     with pytest.raises(CredentialsMissing, match="spoilt-keys") as caught:
-        PrefectClient().load_credentials("qflows-ionq-credentials/spoilt-keys")
+        SavedBlocks().credentials("qflows-ionq-credentials/spoilt-keys")
     everything = traceback.TracebackException.from_exception(caught.value, capture_locals=True).format()
     assert PLAIN not in "".join(everything)
     assert caught.value.__context__ is None

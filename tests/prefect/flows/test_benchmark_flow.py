@@ -19,6 +19,7 @@ from qflows.characterization import benchmarks
 from qflows.characterization.benchmarks import BenchmarkResult, Outcome, Suite
 from qflows.cli.app import app
 from qflows.core.client import Client
+from qflows.core.devices import Vendors
 from qflows.core.profiles import DeviceProfile
 from qflows.core.scope import Scope
 from qflows.errors import JobFailed, NotSent, ProgramRejected, Refused
@@ -75,26 +76,35 @@ class Acme(LocalProvider):
         return item
 
 
-class Desk(Client):
-    """A client that knows devices `acme-<behaviour>` beside the shipped ones, and `narrow-<n>` with n qubits."""
+class DeskVendors(Vendors):
+    """Knows devices `acme-<behaviour>` beside the shipped ones, and `narrow-<n>` with n qubits."""
 
-    def __init__(self, settings: Settings) -> None:
-        super().__init__(settings)
-        self.diary: list[str] = []
-        self.acme: dict[str, Acme] = {}
+    diary: list[str]
+    acme: dict[str, Acme]
 
-    def find_profile(self, name: str) -> DeviceProfile | None:
+    def profile(self, name: str) -> DeviceProfile | None:
         kind, _, what = name.partition("-")
         if kind == "acme":
             return DeviceProfile(name=name, provider=what, device="exact", max_programs=100)
         if kind == "narrow":
             return DeviceProfile(name=name, provider="local", device="exact", qubits=int(what), max_programs=100)
-        return super().find_profile(name)
+        return super().profile(name)
 
     def provider(self, vendor: str, credentials_block: str | None = None) -> Any:
         if vendor in ("swapping", "refusing", "unreachable", "shortening"):
             return self.acme.setdefault(vendor, Acme(vendor, self.diary))
         return super().provider(vendor, credentials_block)
+
+
+class Desk(Client):
+    """A client with those vendors."""
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(settings)
+        self.diary: list[str] = []
+        vendors = DeskVendors(lambda: self.ledger)
+        vendors.diary, vendors.acme = self.diary, {}
+        self.parts.vendors = vendors
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from prefect_server import PrefectServer
 
 from qflows.flows import probe
 from qflows.ledger import measurements
-from qflows.prefect.scope import client
+from qflows.prefect.client import client
 from qflows.sandbox import Admin
 
 

@@ -13,6 +13,7 @@ from braket_devices import BUCKET, GARNET, SV1
 from conformance import bell
 
 from qflows import providers
+from qflows.core.devices import Sole
 from qflows.core.poller import Poller
 from qflows.core.submit import Submitter
 from qflows.ledger import Ledger, reads
@@ -97,7 +98,7 @@ def finish(ledger: Ledger, provider: Any, wanted: Intent) -> str:
     """Submits and waits, as a flow does. Returns the key of the completed job."""
     submitter = Submitter(ledger, settle_s=SETTLE_S)
     (job,) = submitter.submit(provider, [wanted])
-    done = Poller(submitter, lambda _: provider, poll_min_s=0.0).wait([job.key], timeout=20)
+    done = Poller(submitter, Sole(provider), poll_min_s=0.0).wait([job.key], timeout=20)
     assert done[job.key].status is JobStatus.COMPLETED
     items = reads.items(ledger, job.key)
     assert [item.counts.shots for item in items if item.counts] == [50] * len(wanted.spec.programs)
@@ -167,7 +168,7 @@ def test_batch_of_failing_tasks_is_bought_once(sandbox: Sandbox, ledger: Ledger)
         Intent(intent(provider).spec, Want("run", "attempt", holder), "braket", provider.account) for holder in "ab"
     ]
     jobs = submitter.submit(provider, wanted)
-    done = Poller(submitter, lambda _: provider, poll_min_s=0.0).wait([job.key for job in jobs], timeout=20)
+    done = Poller(submitter, Sole(provider), poll_min_s=0.0).wait([job.key for job in jobs], timeout=20)
     assert [done[job.key].status for job in jobs] == [JobStatus.FAILED, JobStatus.FAILED]
     assert sandbox.admin.count_jobs("braket") == 2
 

@@ -15,6 +15,7 @@ from qiskit import QuantumCircuit
 from qiskit.circuit import Gate
 
 from qflows.core.batches.planning import job_limits, plan
+from qflows.core.devices import Sole
 from qflows.core.poller import Poller
 from qflows.core.submit import Submitter
 from qflows.errors import Ambiguous, NotSent, ProgramRejected, Refused, Unreadable
@@ -73,7 +74,7 @@ def test_failed_executable_is_an_error_at_its_own_place(
     submitter = Submitter(ledger)
     intent = Intent(wanted, Want("run", "attempt", "holder"), "garnet", provider.account)
     (job,) = submitter.submit(provider, [intent])
-    done = Poller(submitter, lambda _: provider, poll_min_s=0.0).wait([job.key], timeout=20)[job.key]
+    done = Poller(submitter, Sole(provider), poll_min_s=0.0).wait([job.key], timeout=20)[job.key]
     assert done.status is (JobStatus.COMPLETED if partial == "completed" else JobStatus.FAILED)
     first, second, third = reads.items(ledger, job.key)
     assert (first.counts, third.counts) == ({"001": 100}, {"100": 100})

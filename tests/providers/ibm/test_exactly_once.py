@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from conformance import bell
 
+from qflows.core.devices import Sole
 from qflows.core.poller import Poller
 from qflows.core.submit import Submitter
 from qflows.errors import Ambiguous, Refused, Throttled
@@ -81,7 +82,7 @@ def finish(ledger: Ledger, provider: Provider, *, n_programs: int = 1, **options
     spec = JobSpec("ibm", "ibm_manila", tuple(bell(f"b{i}") for i in range(n_programs)), 50, options=options)
     submitter = Submitter(ledger, settle_s=SETTLE_S)
     (job,) = submitter.submit(provider, [Intent(spec, Want("run", "a", "h"), "ibm:ibm_manila", provider.account)])
-    done = Poller(submitter, lambda _: provider, poll_min_s=0.0).wait([job.key], timeout=20)
+    done = Poller(submitter, Sole(provider), poll_min_s=0.0).wait([job.key], timeout=20)
     assert done[job.key].status is JobStatus.COMPLETED
     items = reads.items(ledger, job.key)
     assert [item.counts.shots for item in items if item.counts] == [50] * n_programs

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from conformance import bell
 
+from qflows.core.devices import Sole
 from qflows.core.poller import Poller
 from qflows.core.submit import Submitter
 from qflows.ledger import Ledger

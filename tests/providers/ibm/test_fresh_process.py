@@ -1,4 +1,4 @@
-"""Results fetched by a process that did nothing else before, as the sweeper does: several at once, in threads."""
+"""Results fetched by a process that did nothing else before, as the reconciler does: several at once, in threads."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SWEEP = """
 import time
 from qflows.core.client import default_client
 deadline = time.monotonic() + 60
-while (swept := default_client().sweeper().sweep()).finished < swept.live and time.monotonic() < deadline:
+while (swept := default_client().reconciler().tick()).finished < swept.live and time.monotonic() < deadline:
     time.sleep(0.1)
 print(swept.finished)
 """

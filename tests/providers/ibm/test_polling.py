@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from conformance import bell, wait
 
+from qflows.core.devices import Sole
 from qflows.core.poller import Poller
 from qflows.core.submit import Submitter
 from qflows.errors import Ambiguous, Throttled, Unreadable
@@ -35,7 +36,7 @@ def test_300_queued_jobs_take_two_requests_a_tick(sandbox: Sandbox, provider: Pr
     wanted = [Intent(spec, Want("run", "a", f"h{i}"), "ibm:ibm_manila", provider.account) for i in range(300)]
     submitter = Submitter(ledger)
     jobs = submitter.submit(provider, wanted)
-    poller = Poller(submitter, lambda _: provider, poll_min_s=0.0)
+    poller = Poller(submitter, Sole(provider), poll_min_s=0.0)
     for _ in range(3):
         before = requests(sandbox)
         poller.tick(jobs)

@@ -13,6 +13,7 @@ import pytest
 from conformance import bell, counts_of, key_of, run, wait
 from qiskit import QuantumCircuit
 
+from qflows.core.devices import Sole
 from qflows.core.poller import Poller
 from qflows.core.submit import Submitter
 from qflows.errors import ProgramRejected, Refused, Throttled, Unreadable

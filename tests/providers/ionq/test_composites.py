@@ -9,6 +9,7 @@ from conformance import bell, counts_of, key_of, run, spec_of, wait
 from probes import PROBES, Target
 from qiskit import QuantumCircuit
 
+from qflows.core.devices import Sole
 from qflows.core.poller import Poller
 from qflows.core.submit import Submitter
 from qflows.errors import ProgramRejected, Unreadable
@@ -64,7 +65,7 @@ def test_partial_failure_reaches_the_ledger_with_the_good_counts(
     spec = spec_of(provider, SIMULATOR, flip(0), flip(1), flip(2), shots=20)
     intent = Intent(spec, Want("run", "1", "0"), "ionq:simulator", provider.account)
     (job,) = submitter.submit(provider, [intent])
-    done = Poller(submitter, lambda _: provider, poll_min_s=0.0).wait([job.key], timeout=20)[job.key]
+    done = Poller(submitter, Sole(provider), poll_min_s=0.0).wait([job.key], timeout=20)[job.key]
     assert done.status is (JobStatus.FAILED if variant == "parent_failed" else JobStatus.COMPLETED)
     items = reads.items(ledger, job.key)
     assert [item.error.code if item.error else None for item in items] == [

@@ -13,6 +13,7 @@ from probes import PROBES, Target, total_variation, variation_bound
 from qiskit import QuantumCircuit
 from remote_conformance import CANARY
 
+from qflows.core.devices import Sole
 from qflows.core.poller import Poller
 from qflows.core.submit import Submitter
 from qflows.ledger import Ledger
@@ -154,7 +155,7 @@ def bought_by_qflows(provider: Provider, sandbox: Sandbox, url: str, fault: dict
         spec = spec_of(provider, Target("simulator"), bell(), shots=10)
         want = Want("duplicates", "1", "0")
         (job,) = submitter.submit(provider, [Intent(spec, want, "ionq:simulator", provider.account)])
-        poller = Poller(submitter, lambda _: provider, poll_min_s=0.0)
+        poller = Poller(submitter, Sole(provider), poll_min_s=0.0)
         done = poller.wait([job.key], timeout=20)[job.key]
         return sandbox.admin.count_jobs("ionq"), done.status is JobStatus.COMPLETED
     finally:

@@ -9,6 +9,7 @@ from conformance import bell, spec_of
 from probes import Target
 
 import qflows.core.poller
+from qflows.core.devices import Sole
 from qflows.core.poller import Poller
 from qflows.core.submit import Submitter
 from qflows.ledger import Ledger, reads
@@ -32,7 +33,7 @@ def test_waiter_is_told_after_each_portion_and_not_only_at_the_end(
         jobs = reads.by_keys(ledger, keys).values()
         told.append(sum(job.status is JobStatus.COMPLETED for job in jobs))
 
-    Poller(submitter, lambda _: provider, poll_min_s=0.0, on_stored=count).wait(keys, timeout=20)
+    Poller(submitter, Sole(provider), poll_min_s=0.0, on_stored=count).wait(keys, timeout=20)
     assert told[-1] == 5
     assert len(told) >= 3
     ledger.close()

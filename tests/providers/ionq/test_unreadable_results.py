@@ -9,6 +9,7 @@ import pytest
 from conformance import bell, spec_of
 from probes import Target
 
+from qflows.core.devices import Sole
 from qflows.core.poller import Poller
 from qflows.core.submit import Submitter
 from qflows.errors import ResultsHeld
@@ -28,7 +29,7 @@ def test_result_that_fits_no_document_is_kept_and_told_and_can_be_asked_for_agai
     submitter = Submitter(ledger)
     spec = spec_of(provider, Target("simulator"), bell(), shots=10)
     (job,) = submitter.submit(provider, [Intent(spec, Want("run", "a", "h"), "ionq-simulator", provider.account)])
-    poller = Poller(submitter, lambda _: provider, poll_min_s=0.0)
+    poller = Poller(submitter, Sole(provider), poll_min_s=0.0)
     fault = sandbox.admin.fault("status", "ionq.results", status=200, body=NONSENSE, times=None)
     with pytest.raises(ResultsHeld, match="jobs show"):
         poller.wait([job.key], timeout=20)
@@ -52,7 +53,7 @@ def test_good_counts_of_a_failed_job_are_not_given_up_because_they_cannot_be_rea
     submitter = Submitter(ledger)
     spec = spec_of(provider, Target("simulator"), bell("a"), bell("b"), shots=10)
     (job,) = submitter.submit(provider, [Intent(spec, Want("run", "a", "h"), "ionq-simulator", provider.account)])
-    poller = Poller(submitter, lambda _: provider, poll_min_s=0.0)
+    poller = Poller(submitter, Sole(provider), poll_min_s=0.0)
     fault = sandbox.admin.fault("status", "ionq.results", status=200, body=NONSENSE, times=None)
     with pytest.raises(ResultsHeld):
         poller.wait([job.key], timeout=20)
@@ -73,7 +74,7 @@ def test_result_that_is_cut_off_once_is_simply_asked_for_again(
     spec = spec_of(provider, Target("simulator"), bell(), shots=10)
     (job,) = submitter.submit(provider, [Intent(spec, Want("run", "a", "h"), "ionq-simulator", provider.account)])
     sandbox.admin.fault("status", "ionq.results", status=200, body=NONSENSE, times=2)
-    done = Poller(submitter, lambda _: provider, poll_min_s=0.0).wait([job.key], timeout=20)
+    done = Poller(submitter, Sole(provider), poll_min_s=0.0).wait([job.key], timeout=20)
     assert done[job.key].status is JobStatus.COMPLETED
     assert not [event for event in reads.history(ledger, job.key) if event["kind"] == "unreadable-result"]
     ledger.close()

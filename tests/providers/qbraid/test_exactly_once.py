@@ -14,6 +14,7 @@ import pytest
 from conformance import bell
 
 from qflows import providers
+from qflows.core.devices import Sole
 from qflows.core.poller import Poller
 from qflows.core.submit import Submitter
 from qflows.errors import Ambiguous
@@ -94,7 +95,7 @@ def finish(ledger: Ledger, provider: Any, wanted: Intent) -> str:
     """Submits and waits, as a flow does. Returns the key of the completed job."""
     submitter = Submitter(ledger, settle_s=SETTLE_S)
     (job,) = submitter.submit(provider, [wanted])
-    done = Poller(submitter, lambda _: provider, poll_min_s=0.0).wait([job.key], timeout=20)
+    done = Poller(submitter, Sole(provider), poll_min_s=0.0).wait([job.key], timeout=20)
     assert done[job.key].status is JobStatus.COMPLETED
     items = reads.items(ledger, job.key)
     assert [item.counts.shots for item in items if item.counts] == [50] * len(wanted.spec.programs)

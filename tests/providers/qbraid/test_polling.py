@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from conformance import bell, key_of
 
+from qflows.core.devices import Sole
 from qflows.core.poller import Poller
 from qflows.core.submit import Submitter
 from qflows.errors import ResultsHeld
@@ -124,7 +125,7 @@ def test_flow_that_watches_many_jobs_sends_one_request_a_page_and_tick(
     submitter = Submitter(ledger, workers=4)
     wanted = [Intent(SPEC, Want("run", "a", f"h{i}"), "qbraid-simulator", provider.account) for i in range(120)]
     jobs = submitter.submit(provider, wanted)
-    poller = Poller(submitter, lambda _: provider, poll_min_s=0.0)
+    poller = Poller(submitter, Sole(provider), poll_min_s=0.0)
     _, sent = requests_of(sandbox, lambda: poller.tick(jobs))
     assert sent["qbraid.list"] == 2
     sandbox.admin.release()
@@ -142,7 +143,7 @@ def test_withheld_job_is_kept_told_and_completed_when_the_account_is_in_order(
     ledger = Ledger.open(f"sqlite:///{tmp_path / 'ledger.db'}")
     submitter = Submitter(ledger)
     (job,) = submitter.submit(provider, [Intent(SPEC, Want("run", "a", "h"), "qbraid-simulator", provider.account)])
-    poller = Poller(submitter, lambda _: provider, poll_min_s=0.0)
+    poller = Poller(submitter, Sole(provider), poll_min_s=0.0)
     with pytest.raises(ResultsHeld, match="account"):
         poller.wait([job.key], timeout=10)
     held = reads.job(ledger, job.key)

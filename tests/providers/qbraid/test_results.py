@@ -12,6 +12,7 @@ from probes import PROBES
 from qiskit import ClassicalRegister, QuantumCircuit, QuantumRegister
 from remote_conformance import CANARY
 
+from qflows.core.devices import Sole
 from qflows.core.poller import Poller
 from qflows.core.submit import Submitter
 from qflows.errors import ProgramRejected, Refused, Unreadable
@@ -154,7 +155,7 @@ def finished(provider: Provider, ledger: Ledger, wanted: JobSpec) -> Any:
     """The job after a wait, through the ledger."""
     submitter = Submitter(ledger)
     (job,) = submitter.submit(provider, [Intent(wanted, Want("run", "a", "h"), "d", provider.account)])
-    return Poller(submitter, lambda _: provider, poll_min_s=0.0).wait([job.key], timeout=20)[job.key]
+    return Poller(submitter, Sole(provider), poll_min_s=0.0).wait([job.key], timeout=20)[job.key]
 
 
 @pytest.fixture
@@ -251,7 +252,7 @@ def test_cancelled_flow_job_ends_cancelled(provider: Provider, sandbox: Sandbox,
     submitter = Submitter(ledger)
     (job,) = submitter.submit(provider, [Intent(spec(), Want("run", "a", "h"), "d", provider.account)])
     outcomes.request_cancel(ledger, [job.key])
-    done = Poller(submitter, lambda _: provider, poll_min_s=0.0).wait([job.key], timeout=10)
+    done = Poller(submitter, Sole(provider), poll_min_s=0.0).wait([job.key], timeout=10)
     assert done[job.key].status is JobStatus.CANCELLED
 
 

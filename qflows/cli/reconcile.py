@@ -1,4 +1,4 @@
-"""`qflows sweep`: the housekeeper, once or for ever."""
+"""`qflows reconcile`: the housekeeping, once or until it is stopped."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from qflows.core.client import default_client
 from qflows.errors import LedgerUnavailable, NotSent
 
 
-def sweep(
+def reconcile(
     every: Annotated[
-        float | None, typer.Option(help="Go on, with so many seconds between sweeps; without it: one sweep.")
+        float | None, typer.Option(help="Go on, with this many seconds between ticks; without it, one tick.")
     ] = None,
     crash_retries: Annotated[
         int, typer.Option(help="How often a crashed flow run of a deployment is retried; 0: never.")
@@ -29,7 +29,9 @@ def sweep(
         float, typer.Option(help="Seconds after which a run that a worker took and never started counts as crashed.")
     ] = 300.0,
 ) -> None:
-    """Move the world on: settle doubts, poll what is queued, pass cancels on, close sessions whose owner died.
+    """Bring ledger and vendors up to date, once or --every N s.
+
+    Settles doubts, polls what is queued, passes cancels on, and closes sessions whose owner died.
 
     Where a Prefect API is configured, also: wake flow runs whose jobs are done, cancel the jobs of runs that were
     cancelled or deleted, find runs whose process is gone, retry runs that crashed. Harmless at any moment, as often as
@@ -55,18 +57,18 @@ def sweep(
 
 
 def _tick(crash_retries: int, dead_after_s: float, pending_after_s: float) -> Callable[[], str]:
-    """One sweep as a sentence; with Prefect's half where an API is configured."""
+    """One tick as a sentence; with Prefect's half where an API is configured."""
     if prefect_api() is None:
-        return lambda: str(default_client().sweeper().sweep())
+        return lambda: str(default_client().reconciler().tick())
+    from qflows.prefect.client import client
     from qflows.prefect.housekeeper import Housekeeper  # not above: it imports Prefect, which takes seconds
-    from qflows.prefect.scope import client
 
     housekeeper = Housekeeper(
         client(), crash_budget=crash_retries, dead_after_s=dead_after_s, pending_after_s=pending_after_s
     )
 
     def both() -> str:
-        swept, kept = housekeeper.sweep()
-        return ", ".join(filter(None, (str(swept), str(kept))))
+        tick, kept = housekeeper.tick()
+        return ", ".join(filter(None, (str(tick), str(kept))))
 
     return both

@@ -1,0 +1,48 @@
+"""`qflows lanes`: how each vendor account is polled, and letting a paused one go."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from qflows.cli.connection import default_client
+from qflows.cli.screen import errors_as_exit_codes, print_rows
+from qflows.ledger import lanes
+
+app = typer.Typer(help="Polling of vendor accounts.", no_args_is_help=True, rich_markup_mode=None)
+_COLUMNS = ("vendor", "account", "last answer", "next poll", "longest lag", "last failure")
+
+
+def rows(found: list[lanes.Health]) -> list[dict[str, str]]:
+    """Lanes as rows for people."""
+    return [
+        {
+            "vendor": one.provider,
+            "account": one.account,
+            "last answer": f"{one.ok_ago_s:.0f} s ago" if one.ok_ago_s is not None else "never",
+            "next poll": f"in {one.next_in_s:.0f} s" if one.next_in_s > 0 else "due",
+            "longest lag": f"{one.lag_s:.0f} s" if one.lag_s is not None else "",
+            "last failure": f"{one.error_ago_s:.0f} s ago: {one.error}" if one.error_ago_s is not None else "",
+        }
+        for one in found
+    ]
+
+
+@app.command("ls")
+def ls(as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False) -> None:
+    """List lanes: last answer, next poll, last failure."""
+    with errors_as_exit_codes():
+        shown = rows(lanes.health(default_client().ledger))
+        print_rows(shown, _COLUMNS, as_json=as_json, empty="nothing was polled yet")
+
+
+@app.command("free")
+def free(
+    vendor: Annotated[str, typer.Argument(help="Vendor, such as ionq.")],
+    account: Annotated[str | None, typer.Argument(help="Beginning of the account; left out: all of them.")] = None,
+) -> None:
+    """Poll a vendor again now, whatever pause it asked for."""
+    with errors_as_exit_codes():
+        n = lanes.free(default_client().ledger, vendor, account)
+        typer.echo(f"{n} lane(s) of {vendor} will be polled with the next tick")

@@ -1,0 +1,137 @@
+"""Bringing finished jobs' answers home: downloaded, kept as they are, then decoded and stored.
+
+Whatever a vendor's library, a decoder or the database raises about one answer stays with its job: the text and the
+answer are kept, and after three looks in a row the job is held until a person, or a later version, reads it again.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from qflows.core.submit import Submitter
+from qflows.errors import LedgerError, LedgerUnavailable, ProviderError, QflowsError, Refused, Unreadable
+from qflows.ledger import outcomes, raws
+from qflows.model import Job
+from qflows.protocol import Lookup, Observation, Phase, Provider, RawAnswer
+
+log = logging.getLogger("qflows.poller")
+
+UNREADABLE = 3  # answers in a row that cannot be read before a result is left alone: one may be a cut-off download
+_STORED_AT_ONCE = 32
+
+
+@dataclass
+class Fetcher:
+    """`on_stored` is called when some results of a round are durable, others still to come. `workers`: downloads under
+    way at once."""
+
+    submitter: Submitter
+    on_stored: Callable[[], None] | None = None
+    workers: int = 4
+
+    def fetch_all(self, provider: Provider, finished: Sequence[tuple[Job, Observation]]) -> None:
+        """Downloads results, several at once, keeps the raw answers, and stores what they decode to, part by part:
+        one commit for many jobs."""
+        local = provider.capabilities.lookup is Lookup.LOCAL
+        ledger = self.submitter.ledger
+        with ThreadPoolExecutor(self.workers, thread_name_prefix="qflows-fetch") as pool:
+            for start in range(0, len(finished), _STORED_AT_ONCE):
+                part = finished[start : start + _STORED_AT_ONCE]
+                kept = raws.of(ledger, [job.key for job, _ in part]) if any(job.bad_reads for job, _ in part) else {}
+                run = map if local or len(part) == 1 else pool.map
+                answers = run(partial(self._download, provider, kept), part)
+                there = {job.key: raw for (job, _), raw in zip(part, answers, strict=True) if raw is not None}
+                if not local:
+                    raws.keep(ledger, there, versions=versions()["versions"])
+                decoded = [self._decode(provider, job, look, there[job.key]) for job, look in part if job.key in there]
+                self._store([one for one in decoded if one])
+
+    def _store(self, outcome: Sequence[outcomes.Outcome]) -> None:
+        if not outcome:
+            return
+        ledger = self.submitter.ledger
+        try:
+            late = outcomes.store_all(ledger, outcome)
+        except LedgerUnavailable:
+            raise
+        except Exception as error:  # one of them has something that the database does not take
+            if len(outcome) > 1:
+                for one in outcome:
+                    self._store([one])
+                return
+            outcomes.keep_unreadable(ledger, outcome[0].job, error)
+            log.warning("the result of job %s could not be stored: %s", outcome[0].job.key[:12], error)
+            return
+        for key, status in late.items():
+            log.warning("job %s is %s; its counts came too late to be stored", key[:12], status)
+        if self.on_stored:
+            self.on_stored()
+
+    def _download(
+        self, provider: Provider, kept: Mapping[str, RawAnswer], finished: tuple[Job, Observation]
+    ) -> RawAnswer | None:
+        """The raw answer: the kept one, else from the vendor. A failed download leaves the job RUNNING."""
+        job, look = finished
+        assert job.vendor_id is not None
+        if job.key in kept:
+            return kept[job.key]
+        try:
+            return (
+                provider.fetch(job.vendor_id, self.submitter.spec(job.key))
+                if hasattr(provider, "fetch")
+                else RawAnswer({})
+            )
+        except LedgerError:
+            raise
+        except Exception as error:  # the edge to vendors' libraries
+            self._could_not_read(job, look, error)
+            return None
+
+    def _decode(self, provider: Provider, job: Job, look: Observation, raw: RawAnswer) -> outcomes.Outcome | None:
+        """What the answer says. Whatever a decoder raises stays with this job; the answer is kept."""
+        try:
+            if job.sends > 1 and provider.capabilities.lookup is not Lookup.NONE:
+                # an earlier sender that was given up for dead may have woken since
+                self.submitter.cancel_extras_of(provider, job.device_id, job.key)
+            result = (
+                provider.decode(raw, self.submitter.spec(job.key), job.key)
+                if hasattr(provider, "decode")
+                else provider.result(job.vendor_id or "", self.submitter.spec(job.key), job.key)
+            )
+        except LedgerError:
+            raise
+        except Exception as error:
+            self._could_not_read(job, look, error)
+            return None
+        provenance = {"vendor": dict(result.metadata)} | versions()
+        return outcomes.Outcome(job, result, provenance, look if look.phase is Phase.FAILED else None)
+
+    def _could_not_read(self, job: Job, look: Observation, error: Exception) -> None:
+        ledger = self.submitter.ledger
+        passing = isinstance(error, ProviderError) and not isinstance(error, Unreadable | Refused)
+        if not passing:
+            outcomes.keep_unreadable(ledger, job, error)
+        if look.phase is Phase.DONE or isinstance(error, Refused):
+            # done, but not here yet; or failed without partial results
+            outcomes.observe(ledger, [(job, look)])
+        log.warning(
+            "the result of job %s could not be read: %s", job.key[:12], error,
+            exc_info=not isinstance(error, QflowsError),
+        )  # fmt: skip
+
+
+def versions() -> dict[str, Any]:
+    """Library versions to keep beside counts; only what is loaded already, so that nothing is imported for it."""
+    import sys
+
+    found = {}
+    for name in ("qflows", "qiskit", "qiskit_aer", "braket", "qiskit_ibm_runtime", "httpx"):
+        version = getattr(sys.modules.get(name), "__version__", None)
+        if isinstance(version, str):
+            found[name] = version
+    return {"versions": found}

@@ -1,0 +1,63 @@
+"""What a person wants to know first: what runs, what waits for whom, and whether the vendors answer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from qflows.core.devices import Vendors
+from qflows.errors import OtherAccount, QflowsError
+from qflows.ledger import lanes, reads
+from qflows.ledger.store import Ledger
+from qflows.model import Job
+from qflows.states import JobStatus
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A job that does not move by itself, and why."""
+
+    job: Job
+    why: str
+
+
+@dataclass
+class Health:
+    """Live jobs by status; jobs that need somebody; lanes."""
+
+    by_status: dict[str, int] = field(default_factory=dict)
+    held: list[Waiting] = field(default_factory=list)
+    in_doubt: list[Waiting] = field(default_factory=list)
+    elsewhere: list[Waiting] = field(default_factory=list)  # of another account
+    unreachable: list[Waiting] = field(default_factory=list)  # no credentials, no such device
+    lanes: list[lanes.Health] = field(default_factory=list)
+
+
+def look(ledger: Ledger, vendors: Vendors) -> Health:
+    """Everything at once, from the ledger; no vendor is asked for a job's status."""
+    found = Health(lanes=lanes.health(ledger))
+    known: dict[tuple[str, str, str], str | None] = {}
+    for job in reads.all_live(ledger):
+        found.by_status[job.status.value] = found.by_status.get(job.status.value, 0) + 1
+        if job.is_held:
+            found.held.append(Waiting(job, job.queue_note or job.word or "its result cannot be had"))
+        elif job.status is JobStatus.IN_DOUBT:
+            why = "a person must say" if job.asks_person else "being looked for"
+            found.in_doubt.append(Waiting(job, f"{why}: {job.error_message or 'the answer was lost'}"))
+        place = (job.provider, job.account, job.device)
+        if place not in known:
+            known[place] = _kept_away(vendors, job, found)
+        elif known[place]:
+            (found.elsewhere if known[place] == "other" else found.unreachable).append(Waiting(job, "as the one above"))
+    return found
+
+
+def _kept_away(vendors: Vendors, job: Job, found: Health) -> str | None:
+    try:
+        vendors.of(job)
+    except OtherAccount as error:
+        found.elsewhere.append(Waiting(job, str(error)))
+        return "other"
+    except QflowsError as error:
+        found.unreachable.append(Waiting(job, str(error)))
+        return "unreachable"
+    return None
