@@ -114,6 +114,7 @@ class Group:
         self._id: str | None = record.id if record else None
         self._callback: Callback | None = None
         self._callback_timeout: float | None = None
+        self._is_entered = False
         self._lock = threading.RLock()
 
     # -- what it is
@@ -220,7 +221,7 @@ class Group:
                 open_native(self._core.ledger, self._core.vendors.device(native).provider, self.record, device=native)
             self._run_key = self._run_key or where.run_key
             if self._ambient:
-                current.enter(where.run_key, self._id)
+                self._enter(where.run_key)
         return self
 
     def _refuse_nesting(self) -> None:
@@ -282,8 +283,13 @@ class Group:
             )
             end_native(connected, record, verb)
 
+    def _enter(self, run_key: str) -> None:
+        current.enter(run_key, self._opened())
+        self._is_entered = True
+
     def _leave(self) -> None:
-        if self._id is not None and self._run_key is not None:
+        """Ends what this handle began; another handle on the same group leaves the context alone."""
+        if self._is_entered and self._id is not None and self._run_key is not None:
             current.leave(self._run_key, self._id)
 
     @contextmanager
@@ -303,7 +309,7 @@ class Group:
         if self.status() is not GroupState.OPEN:
             return self.open()
         self._refuse_nesting()
-        current.enter(self.record.run_key, self._id)
+        self._enter(self.record.run_key)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:

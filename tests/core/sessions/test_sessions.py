@@ -17,8 +17,9 @@ from qflows.algorithms.problems import problem
 from qflows.algorithms.vqe import solve
 from qflows.core.client import Client
 from qflows.core.scope import Scope
+from qflows.core.sessions import resolve
 from qflows.durations import seconds
-from qflows.errors import ProgramRejected
+from qflows.errors import InDoubt, ProgramRejected
 from qflows.ledger import sessions as ledger_sessions
 from qflows.sandbox import Sandbox
 from qflows.settings import Settings
@@ -96,32 +97,56 @@ def test_a_session_the_vendor_ended_is_closed_here_and_a_new_one_opened(core: Cl
     assert states == [SessionState.CLOSED, SessionState.CLOSED]
 
 
-@pytest.mark.parametrize(
-    "fault",
-    [
-        {"kind": "drop_after"},
-        {"kind": "status", "status": 502, "accepted": True},
-        {"kind": "truncate"},
-        {"kind": "drop_before"},
-        {"kind": "status", "status": 503, "accepted": False},
-    ],
-    ids=lambda fault: f"{fault['kind']}-{fault.get('accepted', '')}",
-)
-def test_an_opening_without_an_answer_leaves_one_session(core: Client, sandbox: Sandbox, fault: dict) -> None:
+LOST = [
+    {"kind": "drop_after"},
+    {"kind": "status", "status": 502, "accepted": True},
+    {"kind": "truncate"},
+    {"kind": "drop_before"},
+    {"kind": "status", "status": 503, "accepted": False},
+]
+
+
+def lose_the_answer(sandbox: Sandbox, fault: dict) -> None:
     sandbox.admin.fault(fault["kind"], "ionq.session_create", **{k: v for k, v in fault.items() if k != "kind"})
+
+
+@pytest.mark.parametrize("fault", LOST, ids=lambda fault: f"{fault['kind']}-{fault.get('accepted', '')}")
+def test_an_opening_without_an_answer_asks_a_person_and_touches_nothing(
+    core: Client, sandbox: Sandbox, fault: dict
+) -> None:
+    lose_the_answer(sandbox, fault)
+    with pytest.raises(InDoubt, match="qflows sessions resolve .* --opened ID` or `--absent") as caught:
+        core.open_session(DEVICE, "s", max_time_s=600)
+    there = open_at_vendor(core)
+    assert all(id_ in str(caught.value) for id_ in there)
+    with pytest.raises(InDoubt):  # asking again opens no second one
+        core.open_session(DEVICE, "s", max_time_s=600)
+    assert core.reconciler().tick().sessions_closed == []
+    assert open_at_vendor(core) == there
+    (record,) = ledger_sessions.listing(core.ledger)
+    resolve(core.ledger, record, vendor_id=there[0] if there else None)
     hold = core.open_session(DEVICE, "s", max_time_s=600)
     assert open_at_vendor(core) == [hold.id]
     hold.close()
     assert open_at_vendor(core) == []
 
 
-def test_another_persons_session_is_never_adopted_or_closed(core: Client, sandbox: Sandbox) -> None:
+@pytest.mark.parametrize("minutes", [10, None])
+def test_another_persons_session_with_our_limits_is_never_adopted_or_closed(
+    core: Client, sandbox: Sandbox, minutes: int | None
+) -> None:
+    limit_s = minutes * 60.0 if minutes else None
     theirs = core.provider("ionq").open_session(  # pyright: ignore[reportAttributeAccessIssue]
-        "qpu.forte-1", mode="dedicated", max_time_s=3600, options={}
+        "qpu.forte-1", mode="dedicated", max_time_s=limit_s, options={}
     )
     sandbox.admin.fault("drop_before", "ionq.session_create")
-    hold = core.open_session(DEVICE, "s", max_time_s=600)
+    with pytest.raises(InDoubt, match=theirs):
+        core.open_session(DEVICE, "s", max_time_s=limit_s)
+    (record,) = ledger_sessions.listing(core.ledger)
+    resolve(core.ledger, record, vendor_id=None)
+    hold = core.open_session(DEVICE, "s", max_time_s=limit_s)
     assert hold.id != theirs
+    assert sorted(open_at_vendor(core)) == sorted([theirs, str(hold.id)])
     hold.close()
     assert open_at_vendor(core) == [theirs]
 
