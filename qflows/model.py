@@ -136,7 +136,7 @@ class Job:
     queue_position: int | None = None
     queue_note: str | None = None
     cancel_requested_at: datetime | None = None
-    sends: int = 0  # submissions that may have left this machine
+    sends: int = 0  # submissions whose answer was lost
     bad_reads: int = 0  # times in a row that its answer could not be read
     asks_person: bool = False  # in doubt, and only a person can settle it
     timeline: Timeline = field(default_factory=Timeline)

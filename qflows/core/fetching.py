@@ -95,7 +95,7 @@ class Fetcher:
     def _decode(self, provider: Provider, job: Job, look: Observation, raw: RawAnswer) -> outcomes.Outcome | None:
         """What the answer says. Whatever a decoder raises stays with this job; the answer is kept."""
         try:
-            if job.sends > 1 and provider.capabilities.lookup is not Lookup.NONE:
+            if job.fence > 1 and provider.capabilities.lookup is not Lookup.NONE:
                 # an earlier sender that was given up for dead may have woken since
                 self.submitter.cancel_extras_of(provider, job.device_id, job.key)
             result = (

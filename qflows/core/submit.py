@@ -35,7 +35,8 @@ _NOT_SENT_RETRY_S = 2.0
 _LOOK_RETRY_S = 2.0
 _LONGEST_LOOK_PAUSE_S = 300.0
 _LAG_MARGIN = 2.0  # a listing that lagged once may lag longer the next time
-MAX_SENDS = 2  # submissions of one job that may have left, until a person decides
+MAX_SENDS = 2  # lost answers of one job, until a person decides
+_MAX_FENCE = 24  # the like for senders that died: a claim and its expiry count one each
 
 
 @dataclass
@@ -44,7 +45,7 @@ class Submitter:
 
     `lease_s`: how long a claim keeps others away; must exceed the longest time one POST can take.
     `settle_s`: overrides the vendors' own settle times. `workers`: POSTs under way at once in `submit`. `max_sends`:
-    how often one job may be sent without a person's word, when nobody can say whether an earlier one arrived.
+    how often one job is sent before a person is asked, when each answer was lost and the vendor shows nothing.
     """
 
     ledger: Ledger
@@ -156,7 +157,7 @@ class Submitter:
             told = str(error) if isinstance(error, QflowsError) else f"{type(error).__name__}: {error}"
             code = error.vendor_code if isinstance(error, ProviderError) else None
             message = f"job {claim.key[:12]} could not be prepared for {provider.name}, and nothing was sent: {told}"
-            claims.refused(self.ledger, claim, code=code, message=message, was_sent=False)
+            claims.refused(self.ledger, claim, code=code, message=message)
             log.warning("%s", message, exc_info=not isinstance(error, QflowsError))
             return None
         except BaseException:
@@ -290,10 +291,10 @@ class Submitter:
         if doubt.age_s < settle_s or doubt.looks + 1 < _LOOKS:
             again = max(settle_s - doubt.age_s, 0.0)
             claims.looked(self.ledger, job, again_in_s=min(again, _LONGEST_LOOK_PAUSE_S))
-        elif job.sends >= self.max_sends:
+        elif job.sends >= self.max_sends or job.fence >= _MAX_FENCE:
             self._leave_to_a_person(
                 doubt,
-                f"it was sent {job.sends} times, and {provider.name} shows none of them after {doubt.age_s:.0f} s",
+                f"it was sent {max(job.sends, 1)} time(s), and {provider.name} shows none of them after {doubt.age_s:.0f} s",
             )
         elif self._quietly(claims.absent, job):
             log.info("%s has no job %s; it is free to be sent", provider.name, job.key[:12])

@@ -61,8 +61,6 @@ _CLAIM = (
         claim_owner=sa.bindparam("owner"),
         lease_until=ledger_now() + sa.bindparam("lease_s", type_=sa.Float),
         claimed_at=sa.func.coalesce(jobs.c.claimed_at, _NOW),
-        # counted with the claim: from here on a submission may have left
-        sends=sa.func.coalesce(jobs.c.sends, 0) + 1,
     )
     .returning(jobs.c.fence)
 )
@@ -146,8 +144,8 @@ _ADOPT = (
 )
 
 
-def refused(ledger: Ledger, claim: Claim, *, code: str | None, message: str, was_sent: bool = True) -> None:
-    """SUBMITTING → FAILED: the vendor said no, nothing runs there; or it could not be prepared (not `was_sent`)."""
+def refused(ledger: Ledger, claim: Claim, *, code: str | None, message: str) -> None:
+    """SUBMITTING → FAILED: the vendor said no, or it could not even be prepared; nothing runs there."""
     _end(
         ledger,
         claim,
@@ -157,12 +155,10 @@ def refused(ledger: Ledger, claim: Claim, *, code: str | None, message: str, was
         error_message=vendor_text(message, MESSAGE_CAP),
         error_retryable=False,
         finished_at=utc_now(),
-        **({} if was_sent else _UNSENT),
     )
     ledger.tell("failed", claim.key, reason=message)
 
 
-_UNSENT: dict[str, Any] = {"sends": jobs.c.sends - 1}
 _LONGEST_PAUSE_S = 300.0
 _DOUBLINGS = 12
 
@@ -179,14 +175,15 @@ def not_sent(ledger: Ledger, claim: Claim, *, message: str, retry_in_s: float) -
     grown = retry_in_s * sa.literal(1).bitwise_lshift(doublings)
     pause = sa.case((grown > _LONGEST_PAUSE_S, max(_LONGEST_PAUSE_S, retry_in_s)), else_=grown)
     values = {"error_message": text, "send_after": ledger_now() + pause, "unsent": tries + 1}
-    _end(ledger, claim, JobStatus.PREPARED, **values, **_UNSENT)
+    _end(ledger, claim, JobStatus.PREPARED, **values)
     ledger.tell("not-sent", claim.key, reason=message)
 
 
 def doubted(ledger: Ledger, claim: Claim, *, message: str) -> None:
     """SUBMITTING → IN_DOUBT: the vendor may have it. The first look may follow at once."""
     text = vendor_text(message, MESSAGE_CAP)
-    _end(ledger, claim, JobStatus.IN_DOUBT, error_kind="doubt", error_message=text, **_doubt_begins())
+    sends = sa.func.coalesce(jobs.c.sends, 0) + 1
+    _end(ledger, claim, JobStatus.IN_DOUBT, error_kind="doubt", error_message=text, sends=sends, **_doubt_begins())
     ledger.tell("in-doubt", claim.key, reason=message)
 
 

@@ -131,7 +131,7 @@ jobs = sa.Table(
     sa.Column("looks", sa.Integer, nullable=False),  # look-ups at the vendor in the present doubt
     sa.Column("look_after", sa.Float),
     sa.Column("send_after", sa.Float),  # a vendor asked for patience, or could not be reached
-    sa.Column("sends", sa.Integer),  # submissions that may have left this machine; null before any
+    sa.Column("sends", sa.Integer),  # submissions whose answer was lost; null before any
     sa.Column("unsent", sa.Integer),  # times in a row that it was turned away or could not be sent
     sa.Column("bad_reads", sa.Integer),  # times in a row that its answer could not be read
     sa.Column("missing_since", sa.Float),  # the vendor's lists do not show a job that they should

@@ -59,15 +59,13 @@ def test_sixteen_threads_claiming_crossed_lists_win_each_job_once(ledger: Ledger
     assert sorted(won) == sorted(keys)
 
 
-def test_a_claim_counts_a_submission_that_may_leave_and_one_that_did_not_is_taken_back(
-    ledger: Ledger, make_job: MakeJob
-) -> None:
+def test_only_lost_answers_count_as_sends(ledger: Ledger, make_job: MakeJob) -> None:
     job = make_job()
-    taken = take(ledger, job.key)
-    assert reads.job(ledger, job.key).sends == 1
-    claims.not_sent(ledger, taken, message="no route", retry_in_s=0)
+    claims.not_sent(ledger, take(ledger, job.key), message="no route", retry_in_s=0)
     after = reads.job(ledger, job.key)
     assert (after.sends, after.account) == (0, job.account)
+    claims.doubted(ledger, take(ledger, job.key), message="502")
+    assert reads.job(ledger, job.key).sends == 1
 
 
 def test_job_that_must_wait_is_not_claimed_before_its_time(ledger: Ledger, make_job: MakeJob, alter: Alter) -> None:
