@@ -24,7 +24,7 @@ def test_failed_job_of_several_circuits_ends_with_the_vendor_s_words(
     submitter = Submitter(ledger)
     spec = JobSpec("ibm", "ibm_kingston", (bell(), bell()), 10)
     (job,) = submitter.submit(provider, [Intent(spec, Want("run", "attempt", "holder"), "kingston", provider.account)])
-    done = Poller(submitter, lambda _: provider, poll_min_s=0.0).wait([job.key], timeout=30)[job.key]
+    done = Poller(submitter, Sole(provider), poll_min_s=0.0).wait([job.key], timeout=30)[job.key]
     ledger.close()
     assert done.status is JobStatus.FAILED
     assert "boom" in (done.error_message or "")

@@ -221,7 +221,7 @@ def test_result_that_is_long_in_coming_is_waited_for(sandbox: Sandbox, provider:
     ledger = Ledger.open(f"sqlite:///{tmp_path / 'ledger.db'}")
     submitter = Submitter(ledger)
     (job,) = submitter.submit(provider, [Intent(spec(), Want("run", "a", "h"), "kingston", provider.account)])
-    done = Poller(submitter, lambda _: provider, poll_min_s=0.0).wait([job.key], timeout=30)
+    done = Poller(submitter, Sole(provider), poll_min_s=0.0).wait([job.key], timeout=30)
     ledger.close()
     assert done[job.key].status is JobStatus.COMPLETED
 

@@ -13,6 +13,7 @@ import pytest
 from conformance import bell, counts_of, key_of, run, wait
 from qiskit import QuantumCircuit
 
+from qflows.core.devices import Sole
 from qflows.core.poller import Poller
 from qflows.core.submit import Submitter
 from qflows.errors import Ambiguous, ProgramRejected, Refused, Throttled, Unreadable
@@ -165,7 +166,7 @@ def test_wish_to_cancel_outlives_a_job_that_initializes_for_long(
     with pytest.raises(Throttled, match="initializing"):
         provider.cancel(job.vendor_id)
     outcomes.request_cancel(ledger, [job.key])
-    poller = Poller(submitter, lambda _: provider, poll_min_s=0.0)
+    poller = Poller(submitter, Sole(provider), poll_min_s=0.0)
     poller.tick([reads.job(ledger, job.key)])
     assert reads.job(ledger, job.key).status is not JobStatus.CANCELLED
     sandbox.admin.advance(601)
