@@ -294,7 +294,7 @@ class Submitter:
         elif job.sends >= self.max_sends or job.fence >= _MAX_FENCE:
             self._leave_to_a_person(
                 doubt,
-                f"it was sent {max(job.sends, 1)} time(s), and {provider.name} shows none of them after {doubt.age_s:.0f} s",
+                f"sent {max(job.sends, 1)} time(s), {provider.name} shows none of them after {doubt.age_s:.0f} s",
             )
         elif self._quietly(claims.absent, job):
             log.info("%s has no job %s; it is free to be sent", provider.name, job.key[:12])
