@@ -37,6 +37,8 @@ class Counts(dict[str, int]):
         out: Counts = Counts()
         for key, n in self.items():
             flat = key.replace(" ", "")[::-1]
+            if wrong := [bit for bit in chosen if not 0 <= bit < len(flat)]:
+                raise QflowsError(f"there is no classical bit {wrong[0]}; these counts have bits 0 to {len(flat) - 1}")
             short = "".join(flat[b] for b in reversed(chosen))
             out[short] = out.get(short, 0) + n
         return out

@@ -30,7 +30,8 @@ _STDGATES = {
 }  # fmt: skip
 # all others: (qubits, angles); a stand-in of no effect is built and replaced
 _OTHERS = {
-    "i": "id", "u": "u", "vi": "sxdg", "prx": "r", "cv": "csx", "iswap": "iswap", "xx": "rxx", "yy": "ryy", "zz": "rzz", "ecr": "ecr",
+    "i": "id", "u": "u", "vi": "sxdg", "prx": "r", "cv": "csx", "iswap": "iswap", "xx": "rxx", "yy": "ryy",
+    "zz": "rzz", "ecr": "ecr",
 }  # fmt: skip
 _STAND_IN = "braket_"
 _FORGOTTEN = re.compile(r"\b(box|barrier|delay|reset|if|for)\b|\$\d")

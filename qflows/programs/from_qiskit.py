@@ -101,7 +101,10 @@ def _bind_mapping(circuit: QuantumCircuit, values: Mapping[Any, Any], label: str
             if isinstance(key, ParameterVector):
                 bound.update(zip([element.name for element in key], map(float, value), strict=True))
             else:
-                bound[key if isinstance(key, str) else key.name] = float(value)
+                name = key if isinstance(key, str) else key.name
+                if name in bound:
+                    raise ProgramRejected(f"program {label!r}: parameter {name} is given twice; give it one value")
+                bound[name] = float(value)
     except (AttributeError, TypeError, ValueError) as error:
         raise ProgramRejected(
             f"program {label!r}: values must map a parameter, a ParameterVector or a name to real numbers ({error})"

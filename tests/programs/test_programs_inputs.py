@@ -11,7 +11,8 @@ from qiskit import QuantumCircuit
 from qiskit.circuit import Gate, Instruction, Parameter, ParameterVector
 from qiskit.circuit.library import UnitaryGate
 
-from qflows.errors import ProgramRejected
+from qflows.errors import ProgramRejected, QflowsError
+from qflows.model import Counts
 from qflows.programs import Program, check_program, to_program
 
 
@@ -91,6 +92,14 @@ def test_values_by_parameter_object_and_by_vector() -> None:
 def test_wrong_values_are_refused_with_the_names(values: Any, message: str) -> None:
     with pytest.raises(ProgramRejected, match=message):
         to_program(ansatz(), values)
+
+
+def test_a_parameter_given_twice_in_two_forms_is_refused() -> None:
+    theta = Parameter("t")
+    circuit = QuantumCircuit(1)
+    circuit.rx(theta, 0)
+    with pytest.raises(ProgramRejected, match="t is given twice"):
+        to_program(circuit, {theta: 1.0, "t": 2.0})
 
 
 def test_values_for_a_bound_program_or_given_twice_are_refused() -> None:
@@ -275,3 +284,11 @@ def test_mid_circuit_and_unmeasured_programs_are_admitted_when_asked_for() -> No
     circuit.x(0)
     check(circuit, gates=None, allow_mid_circuit=True)
     check(QuantumCircuit(1), require_measurement=False)
+
+
+@pytest.mark.parametrize("bit", [-1, 2])
+def test_a_marginal_over_a_bit_that_is_not_there_is_refused(bit: int) -> None:
+    counts = Counts({"01": 3, "10": 1})
+    assert counts.marginal([1]) == {"0": 3, "1": 1}
+    with pytest.raises(QflowsError, match="no classical bit"):
+        counts.marginal([bit])
