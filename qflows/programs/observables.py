@@ -25,6 +25,7 @@ MEASURE_REGISTER = "m"
 # operators built by arithmetic carry imaginary dust; more than this, relative to the largest, is a mistake
 _IMAGINARY_DUST = 1e-12
 _PROBABILITY_SLACK = 1e-6
+_LARGEST = 1e150  # coefficient: variances hold its square
 _X_BITS = str.maketrans("IXYZ", "0110")
 _Z_BITS = str.maketrans("IXYZ", "0011")
 _CACHED_ENTRIES = 1 << 20
@@ -122,6 +123,8 @@ def _number(label: str, coeff: object) -> complex:
         raise ProgramRejected(f"the coefficient of {label} is not a number; bind its parameters first") from None
     if isinstance(coeff, str) or not (math.isfinite(value.real) and math.isfinite(value.imag)):
         raise ProgramRejected(f"the coefficient of {label} is not a finite number")
+    if abs(value) > _LARGEST:
+        raise ProgramRejected(f"the coefficient of {label} is above {_LARGEST:g}; its square would not be a number")
     return value
 
 

@@ -97,6 +97,7 @@ def test_zero_operator_keeps_its_width():
         ([("X", float("nan"))], "finite"),
         ([("X", float("inf"))], "finite"),
         ([("X", "1.0")], "finite"),
+        ([("X", 1e308), ("X", 1e308)], "above 1e\\+150"),
         ([("X", None)], "not a number"),
         (3.5, "cannot read"),
     ],
