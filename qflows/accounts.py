@@ -1,7 +1,7 @@
-"""Names of accounts: the same for the same credentials at the same address, and telling nobody what these are.
+"""Names of accounts: the same for the same credentials at the same address, without revealing them.
 
-An address on this machine belongs to an emulator. Its accounts say so by their name, and so do for ever the records of
-all jobs, sessions and groups that it answered.
+An address on this machine belongs to an emulator. Its accounts say so by their name, and so do the records of all jobs,
+sessions and groups that it answered.
 """
 
 from __future__ import annotations

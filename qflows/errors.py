@@ -1,4 +1,4 @@
-"""The error tree. Whether a call may be repeated is in the type, so nobody has to read a message to decide.
+"""The error tree. Whether a call may be repeated is in the type, so no message has to be read to decide.
 
 A message says what happened, to which job or device, and what to do next. Secrets and control characters are taken
 out of messages and fields when an error is made, whoever wrote the text.
@@ -55,7 +55,7 @@ class CredentialsMissing(QflowsError):
 
 
 class OtherAccount(QflowsError):
-    """A job, session or group of another account of the vendor; nothing was done to it, and it goes on there."""
+    """A job, session or group of another account of the vendor; nothing was done to it, and it continues there."""
 
     fields = ("provider", "account", "pending")
     provider: str | None
@@ -64,7 +64,7 @@ class OtherAccount(QflowsError):
 
 
 class PrefectMissing(QflowsError):
-    """What was asked for lives in Prefect, and no API is configured."""
+    """The request needs Prefect, and no API is configured."""
 
 
 class ProviderError(QflowsError):
@@ -117,7 +117,7 @@ class JobCancelled(JobFailed):
 
 
 class InDoubt(QflowsError):
-    """Nobody can tell whether the vendor has this job; a person must say so with `qflows jobs resolve`."""
+    """Only a person can find out whether the vendor has this job, and say so with `qflows jobs resolve`."""
 
     fields = ("key", "provider")
     key: str | None

@@ -1,4 +1,4 @@
-"""Values that travel between vendors, ledger and users. Frozen, plain, picklable; no behaviour that does I/O.
+"""Values that travel between vendors, ledger and users. Frozen, plain, picklable; no behavior that does I/O.
 
 One bit order everywhere: in a counts key the rightmost character is classical bit 0; classical registers are
 separated by one space, the first declared register rightmost (Qiskit's convention). A classical bit that no

@@ -150,7 +150,7 @@ def _forms(secret: str) -> Iterator[str]:
     yield data.hex().upper()
     for before in range(3):
         # inside a longer text it starts at any of three places of a group; characters that also depend on the
-        # neighbours are left out
+        # neighbors are left out
         encoded = base64.b64encode(bytes(before) + data).decode()
         unpadded = encoded.rstrip("=")
         core = unpadded[(0, 2, 3)[before] : len(unpadded) - (unpadded != encoded)]

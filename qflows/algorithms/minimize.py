@@ -51,12 +51,12 @@ def minimize_durably(
     seed: int | None = None,
     name: str = "",
 ) -> OptimizeResult:
-    """Minimises `fun` from `x0` with its points kept under the scope's run key.
+    """Minimizes `fun` from `x0` with its points kept under the scope's run key.
 
     `fun` gets a 1-D array and returns a number, or anything with a number in `.value` or `.expectation.value` (an
     Expectation, a Result). `noisy`: its values have shot noise; then methods that take differences need `jac`, and the
     end point is measured afresh, as a sample of its own. `seed`: of SPSA; default from the run key. `name` tells loops
-    of one run apart that start at the same point by the same method; equal ones are told apart by their order.
+    of one run apart that start at the same point by the same method; equal ones differ by their order.
     Other arguments and errors as in `optimizers.minimize`.
     """
     start = np.array(x0, dtype=np.float64)

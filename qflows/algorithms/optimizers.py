@@ -1,4 +1,4 @@
-"""Optimisers for loops whose every evaluation is a paid job: scipy's, a seeded SPSA, and any callable.
+"""Optimizers for loops whose every evaluation is a paid job: scipy's, a seeded SPSA, and any callable.
 
 The sequence of points is a pure function of (method, start, seed, limits, values returned so far). A run that was
 killed and is replayed with the recorded values therefore asks for the same points bit for bit, and buys nothing
@@ -95,7 +95,7 @@ class Iteration:
 
 @dataclass(frozen=True)
 class OptimizeResult:
-    """Where a minimisation ended, and the way there.
+    """Where a minimization ended, and the way there.
 
     `x` is the method's own answer, or the point of the lowest value seen when the run was cut short. `fun` is the value
     there: measured afresh with `at_end`, because a value that was chosen for being low is too low on average.
@@ -130,7 +130,7 @@ def default_method(shots: int | None) -> str:
 
 
 def check_method(method: str) -> Optimizer:
-    """The optimiser of this name, spelled as scipy does. Raises ProgramRejected for others, listing the names."""
+    """The optimizer of this name, spelled as scipy does. Raises ProgramRejected for others, listing the names."""
     if method in _WITH_HESSIAN:
         raise ProgramRejected(f"{method} needs second derivatives, which are not offered; use Newton-CG or BFGS")
     if method not in OPTIMIZERS:
@@ -185,7 +185,7 @@ def minimize(
     at_end: Callable[[Point], float] | None = None,
     stop: Callable[[], bool] | None = None,
 ) -> OptimizeResult:
-    """Minimise `fun` from `x0`, recording every evaluation.
+    """Minimize `fun` from `x0`, recording every evaluation.
 
     `method`: a name of `OPTIMIZERS`; or a callable with scipy's interface (fun, x0, ...) or qiskit-algorithms'
     (fun=, x0=, jac=, bounds=), or an object with such a `minimize`. If it draws random numbers, it must be seeded.
@@ -252,7 +252,7 @@ class _Stopped(BaseException):
 
 
 class _Recorder:
-    """Calls the function, counts, refuses what no optimiser can use, and remembers."""
+    """Calls the function, counts, refuses what no optimizer can use, and remembers."""
 
     def __init__(
         self,
@@ -307,7 +307,7 @@ class _Recorder:
             # scipy's finite differences run inside map(), which would take this for the end of the list
             raise RuntimeError("the function raised StopIteration; only the callback may stop a run so") from error
         if not math.isfinite(value):
-            raise ValueError(f"evaluation {len(self.evaluations)} returned {value}; the optimiser cannot go on")
+            raise ValueError(f"evaluation {len(self.evaluations)} returned {value}; the optimizer cannot continue")
         key = tuple(point.tolist())
         self.evaluations.append(Evaluation(len(self.evaluations), key, value))
         self._values[key] = value

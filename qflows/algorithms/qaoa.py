@@ -1,6 +1,6 @@
 """QAOA for MaxCut and any Ising cost, as a loop of durable jobs; free of Prefect.
 
-Farhi, Goldstone, Gutmann, arXiv:1411.4028. The cost is minimised: for MaxCut it is minus the cut, so that with
+Farhi, Goldstone, Gutmann, arXiv:1411.4028. The cost is minimized: for MaxCut it is minus the cut, so that with
 C = -cost the circuit is exp(-i beta_l sum X) exp(-i gamma_l C), l = 1..p, on |+...+>, as in the paper.
 """
 
@@ -23,7 +23,7 @@ from qflows.errors import ProgramRejected
 from qflows.model import uncertain
 from qflows.programs.observables import Observable, observable
 
-# all 2**n costs are computed for the best possible value; above this nobody waits for it
+# all 2**n costs are computed for the best possible value; above this it takes too long
 _ENUMERATED_QUBITS = 20
 _OUTCOMES = 32
 
@@ -125,7 +125,7 @@ def ising(operator: Any) -> Ising:
     constant = math.fsum(coeff for label, coeff in found if not label.strip("I"))
     terms = tuple((label, coeff) for label, coeff in found if label.strip("I"))
     if not terms:
-        raise ProgramRejected("the operator is a constant; there is nothing to minimise")
+        raise ProgramRejected("the operator is a constant; there is nothing to minimize")
     return Ising(terms, constant, tuple(range(found.n_qubits)))
 
 

@@ -1,7 +1,7 @@
 """The variational quantum eigensolver as a loop of durable jobs; free of Prefect.
 
 Every evaluation is a ledger job. A loop that is killed at evaluation k and run again with the same run key asks for
-the same points, finds the first k answers in the ledger, and goes on: the optimizer is a pure function of its seed
+the same points, finds the first k answers in the ledger, and continues: the optimizer is a pure function of its seed
 and the values it got (Peruzzo et al., Nature Communications 5, 4213 (2014), for the method). Pure up to the last bits,
 that is: those depend on the processor, so the points are kept in the ledger as well, see `trail`.
 
@@ -267,7 +267,7 @@ def solve(
     `circuit`: an ansatz of the caller's instead of the problem's. `gradient="parameter-shift"` measures gradients, for
     the methods that use them; with shots those methods are refused without it. `on_step` may raise StopIteration: the
     loop then ends at the lowest point seen. With `open_session` the jobs run in that session, in a new one when it
-    ends first; it is closed at the end. When the process dies instead, the next start of the run goes on in it, or the
+    ends first; it is closed at the end. When the process dies instead, the next start of the run stays in it, or the
     reconciler closes it. Raises ProgramRejected before anything is bought.
     """
     method = optimizer or default_method(shots)

@@ -56,7 +56,7 @@ def keep_benchmark(core: Client, result: BenchmarkResult, suite: Suite) -> int:
 def _means(row: Row, suite: Suite, width: int) -> list[Any]:
     """What of the suite makes this quantity another one. Not the shots, which the uncertainty tells; not the seed."""
     if row.family == "readout":
-        return [row.family, width]  # neighbours that are read at the same time matter
+        return [row.family, width]  # neighbors that are read at the same time matter
     if row.family == "mirror":
         is_shortened = row.note.startswith("not judged")
         return [row.family, row.n, suite.mirror_circuits, suite.mirror_layers, is_shortened]

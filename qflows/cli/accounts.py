@@ -17,7 +17,7 @@ _COLUMNS = ("vendor", "account", "jobs", "live", "here")
 
 @app.command("ls")
 def ls(as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False) -> None:
-    """List accounts, and which of them the credentials here are for."""
+    """List accounts, and those with credentials here."""
     with errors_as_exit_codes():
         core = default_client()
         here: dict[str, str] = {}
@@ -41,7 +41,7 @@ def same(
     old: Annotated[str, typer.Argument(help="Account as `accounts ls` names it, or the beginning of it.")],
     new: Annotated[str, typer.Argument(help="The account of the renewed key, or the beginning of it.")],
 ) -> None:
-    """Say that two names are one account: its key was renewed."""
+    """Say that two names are one account (renewed key)."""
     with errors_as_exit_codes():
         core = default_client()
         mine = core.provider(vendor).account

@@ -1,4 +1,4 @@
-"""Command line: `qflows run`, `vqe`, `devices`, `jobs`, `ledger`, `sandbox`."""
+"""The root of the command line: every command and every group of commands is added here."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ _HELP = """Paid quantum experiments on Prefect: every job bought once, none lost
 
 Try it without an account: `qflows run bell.qasm --device local-aer --shots 1000`.
 
-Exit codes: 0 fine · 1 a job failed · 2 bad input, nothing was sent · 3 deadline passed, jobs go on · 4 a person must
-settle a doubt (`qflows jobs resolve`) · 5 the vendor refused or is out of reach · 6 the ledger cannot be used.
+Exit codes: 0 fine · 1 a job failed · 2 bad input, nothing was sent · 3 deadline passed, jobs keep running · 4 a person
+must settle a doubt (`qflows jobs resolve`) · 5 the vendor refused or cannot be reached · 6 the ledger cannot be used.
 """
 
 app = typer.Typer(

@@ -23,9 +23,11 @@ def apply(
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
 ) -> None:
-    """Save device profiles and credentials as Prefect blocks; a second time changes nothing.
+    """Save profiles and credentials as Prefect blocks.
 
-    A secret stands in a document as ${NAME} and is taken from the environment now; no value is ever printed.
+    Running it again changes nothing.
+
+    A secret is written in a document as ${NAME} and read from the environment now; no value is ever printed.
     Exit code 2 if any document failed; the others are saved all the same.
     """
     with errors_as_exit_codes():

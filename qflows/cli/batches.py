@@ -53,7 +53,10 @@ def run(
     option: Annotated[list[str] | None, typer.Option(help="Vendor option name=value; may be repeated.")] = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Run files as one batch: `qflows batches run sweep/*.qasm --device ionq-simulator --shots 500`."""
+    """Run files as one batch, split as the device needs.
+
+    For example `qflows batches run sweep/*.qasm --device ionq-simulator --shots 500`.
+    """
     with errors_as_exit_codes():
         core = default_client()
         try:
@@ -98,7 +101,7 @@ def _wait(batch: Batch) -> None:
 
 @app.command("ls")
 def ls(
-    limit: Annotated[int, typer.Option(help="At most so many.")] = 30,
+    limit: Annotated[int, typer.Option(help="Show at most this many.")] = 30,
     as_json: JsonFlag = False,
 ) -> None:
     """List batches, newest first."""
@@ -134,7 +137,10 @@ app.command("report", help="The same as show.")(show)
 
 @app.command("rerun")
 def rerun(batch: Id, as_json: JsonFlag = False) -> None:
-    """Buy again exactly the circuits that ended without counts; what is alive, done or in doubt is not touched."""
+    """Buy the circuits again that ended without counts.
+
+    Those that are still running, done or in doubt are left alone.
+    """
     with errors_as_exit_codes():
         found = default_client().batch(batch)
         holes = found.rerun_failed()
@@ -162,7 +168,9 @@ def tag(
     remove: Annotated[list[str] | None, typer.Option(help="Take this tag away; may be repeated.")] = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Change tags and name of a batch; its tags go to every job, also at the vendor where it can be told.
+    """Change the tags and the name of a batch.
+
+    Its tags go to every job, at the vendor too where it allows that.
 
     The exit code is 0 also when a vendor could not be told: the notes say so, and repeating the command is harmless.
     """
@@ -186,7 +194,10 @@ def export(
     path: Annotated[Path, typer.Argument(help="File to write; its ending chooses the format.")],
     form: Annotated[Format | None, typer.Option("--format", help="csv, json or parquet.")] = None,
 ) -> None:
-    """Write counts of all circuits: one row per circuit and outcome (index, name, outcome, value, error)."""
+    """Write the counts of all circuits to a file.
+
+    One row per circuit and outcome: index, name, outcome, value, error.
+    """
     with errors_as_exit_codes():
         chosen = form or _format_of(path)
         rows = default_client().batch(batch).stored().rows()

@@ -24,7 +24,7 @@ def benchmark(
         list[int] | None, typer.Option(help="Width of GHZ states and mirror circuits; may be repeated.")
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of the mirror circuits; default from the run key.")] = None,
-    timeout: Annotated[float | None, typer.Option(help="Seconds to wait; the jobs go on afterwards.")] = None,
+    timeout: Annotated[float | None, typer.Option(help="Seconds to wait; the jobs keep running afterwards.")] = None,
     run_key: Annotated[str | None, typer.Option(help="Names the run; the same one again continues it.")] = None,
     plot: Annotated[Path | None, typer.Option(help="Write the plot to this PNG file.")] = None,
     flow: Annotated[
@@ -32,10 +32,12 @@ def benchmark(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print all values as JSON for programs.")] = False,
 ) -> None:
-    """Measure bit order, readout errors, GHZ fidelity and mirror circuits on each device, with standard errors.
+    """Measure how well devices work.
+
+    Bit order, readout errors, GHZ fidelity and mirror circuits, each with its standard error.
 
     What a device cannot run is skipped. Exit code 1 when a device failed or has its bits in the wrong order; a value
-    below its threshold is a result and no failure.
+    below its threshold is a result, not a failure.
     """
     with errors_as_exit_codes():
         from qflows.characterization import benchmarks  # not above: it imports numerics

@@ -32,9 +32,10 @@ measure q -> c;
 def demo(
     folder: Annotated[Path, typer.Option(help="Where ledger, circuit and plot go.")] = Path("demo-output"),
 ) -> None:
-    """Run the H2 ground state as a flow, then a small circuit on a noisy simulator and on an emulated IonQ.
+    """Run the tour: no account, no network needed.
 
-    Needs no account and no network. Takes about a minute, most of it the throw-away Prefect server.
+    The H2 ground state as a flow, then a small circuit on a noisy simulator and on an emulated IonQ. Takes about a
+    minute, most of it to start a temporary Prefect server.
     """
     with errors_as_exit_codes():
         folder.mkdir(parents=True, exist_ok=True)
@@ -76,7 +77,7 @@ def _energy(folder: Path, key: str) -> None:
 
     sys.stdout.write("1. H2 at 0.735 Å, variational quantum eigensolver, exact simulator, as a Prefect flow\n")
     if prefect_api() is None:
-        sys.stdout.write("   (starting a throw-away Prefect server, 10 to 20 s)\n")
+        sys.stdout.write("   (starting a temporary Prefect server, 10 to 20 s)\n")
     sys.stdout.flush()
     started = time.monotonic()
     arguments = solving.Arguments("h2-0.735", "local-exact", None, None, None, None, None, {})
@@ -112,7 +113,7 @@ def _circuit(folder: Path, key: str) -> None:
         sys.stdout.write("\n")
         print_rows([job_row(finished[job.key]) for job in jobs], JOB_COLUMNS, as_json=False, empty="")
         bought = sandbox.admin.count_jobs("ionq")
-        sys.stdout.write(f"   jobs the emulated vendor was asked for: {bought}\n\n")
+        sys.stdout.write(f"   jobs that the emulated vendor received: {bought}\n\n")
         for name, value in kept.items():
             if value is None:
                 os.environ.pop(name, None)

@@ -18,7 +18,10 @@ def devices(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
 ) -> None:
-    """List devices: the profiles that ship with qflows, or a vendor's own list with --live."""
+    """List devices: shipped profiles, or --live ones.
+
+    --live asks a vendor for its own list.
+    """
     with errors_as_exit_codes():
         rows = _live(live) if live else [_profile_row(profile) for profile in profiles.shipped().values()]
         print_rows(rows, _COLUMNS, as_json=as_json, empty="no devices")

@@ -40,7 +40,7 @@ def _row(record: GroupRecord, n_jobs: int) -> dict[str, str]:
 @app.command("ls")
 def ls(
     live: Annotated[bool, typer.Option("--live", help="Only those that are open, or whose jobs are not over.")] = False,
-    limit: Annotated[int, typer.Option(help="At most so many.")] = 50,
+    limit: Annotated[int, typer.Option(help="Show at most this many.")] = 50,
     as_json: JsonFlag = False,
 ) -> None:
     """List groups, newest first."""
@@ -55,7 +55,7 @@ def ls(
 
 @app.command("show")
 def show(group: Id, as_json: JsonFlag = False) -> None:
-    """Show one group: state, times, cost, callback, and every job with its own error."""
+    """Show one group: state, times, cost, callback, jobs."""
     with errors_as_exit_codes():
         body = default_client().group(group).details()
         if as_json:
@@ -76,7 +76,9 @@ def show(group: Id, as_json: JsonFlag = False) -> None:
 
 @app.command("results")
 def results(group: Id, timeout: Timeout = None, as_json: JsonFlag = False) -> None:
-    """Wait for all members under one deadline, and show what there is.
+    """Wait for all jobs, and show what there is.
+
+    One deadline for all of them.
 
     Exit code 3 when some are not over, 1 when some failed. Callbacks are left to the process that registered them, and
     to `qflows reconcile`.
@@ -116,7 +118,10 @@ def cancel(
     group: Id,
     timeout: Annotated[float, typer.Option(help="Seconds to wait for the vendors to confirm.")] = 60.0,
 ) -> None:
-    """Take no more jobs, cancel every live member at its vendor, and verify."""
+    """Cancel every live job, and take no more.
+
+    Each is cancelled at its vendor, and the end is verified.
+    """
     with errors_as_exit_codes():
         handle = default_client().group(group)
         after = handle.cancel(timeout=timeout)
@@ -126,7 +131,7 @@ def cancel(
 
 @app.command("close")
 def close(group: Id) -> None:
-    """Take no more jobs; those that are members run on."""
+    """Take no more jobs; those it has keep running."""
     with errors_as_exit_codes():
         handle = default_client().group(group)
         done = handle.close()
@@ -139,7 +144,10 @@ def callback(
     group: Id,
     again: Annotated[bool, typer.Option("--again", help="Call it once more, though it may have taken effect.")] = False,
 ) -> None:
-    """Show what became of a group's callback; --again calls one that failed or was interrupted."""
+    """Show the state of a group's callback.
+
+    --again calls one that failed or was interrupted.
+    """
     with errors_as_exit_codes():
         core = default_client()
         handle = core.group(group)

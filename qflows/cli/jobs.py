@@ -26,7 +26,7 @@ def ls(
     run_key: Annotated[str | None, typer.Option(help="Only jobs of this run.")] = None,
     status: Annotated[str | None, typer.Option(help="Only this status, e.g. in_doubt or queued.")] = None,
     device: Annotated[str | None, typer.Option(help="Only this device.")] = None,
-    limit: Annotated[int, typer.Option(help="At most so many.")] = 50,
+    limit: Annotated[int, typer.Option(help="Show at most this many.")] = 50,
     as_json: JsonFlag = False,
 ) -> None:
     """List jobs, newest first."""
@@ -75,7 +75,7 @@ def cancel(
     timeout: Annotated[float, typer.Option(help="Seconds to wait for the vendor to confirm.")] = 60.0,
     as_json: JsonFlag = False,
 ) -> None:
-    """Cancel jobs at the vendor and verify that they are over."""
+    """Cancel jobs at the vendor and verify their end."""
     with errors_as_exit_codes():
         core = default_client()
         handles = core.cancel([core.find(name).key for name in job], timeout=timeout)
@@ -94,14 +94,15 @@ def tag(
         typer.Argument(help="TAG=VALUE adds or overwrites; name=TEXT renames.", metavar="TAG=VALUE..."),
     ] = None,
     remove: Annotated[list[str] | None, typer.Option(help="Take this tag away; may be repeated.")] = None,
-    ledger_only: Annotated[bool, typer.Option("--ledger-only", help="Do not tell the vendor.")] = False,
+    ledger_only: Annotated[bool, typer.Option("--ledger-only", help="Change the ledger only, not the vendor.")] = False,
     as_json: JsonFlag = False,
 ) -> None:
-    """Change tags and name of a job, in the ledger and at the vendor where it can be; shows what both hold then.
+    """Change the tags and the name of a job.
 
-    IBM and Braket can be told after the submission, also of finished jobs; IonQ and qBraid keep what was submitted.
-    The key by which qflows finds the job again is never touched. Repeating the command is harmless, and mends a vendor
-    that was not told because a connection or a process broke.
+    In the ledger, and at the vendor where it allows that; shows what both hold afterwards. IBM and Braket take changes
+    after the submission, of finished jobs too; IonQ and qBraid keep what was submitted.
+    The key by which qflows finds the job again is never touched. Repeating the command is harmless, and
+    reaches a vendor that missed the change because a connection or a process broke.
     """
     with errors_as_exit_codes():
         tags, name = read_labels(labels)
@@ -117,7 +118,10 @@ def abandon(
     job: Name,
     reason: Annotated[str, typer.Option(help="Why; it is kept with the job.")],
 ) -> None:
-    """Give up on a live job; the vendor is not told, nothing known is lost."""
+    """Give up on a live job, in the ledger only.
+
+    The vendor is not contacted and may still run and bill the job; what is known of it is kept.
+    """
     with errors_as_exit_codes():
         if not reason.strip():
             raise ProgramRejected("say why: --reason TEXT")
@@ -129,7 +133,7 @@ def abandon(
 
 @app.command("decode")
 def decode(job: Name, as_json: JsonFlag = False) -> None:
-    """Read a job's kept answer again, without asking the vendor."""
+    """Decode a job's kept answer again, offline."""
     with errors_as_exit_codes():
         found, stored = default_client().decode(job)
         results = [{"counts": item.counts, "error": item.error.message if item.error else None} for item in found.items]
@@ -151,8 +155,9 @@ def resolve(
         bool, typer.Option("--absent", help="The vendor does not have it; it may be sent again.")
     ] = False,
 ) -> None:
-    """Settle a job in doubt by your word, after a look at the vendor's console.
+    """Settle a job in doubt by your word.
 
+    Look at the vendor's console first.
     Only for vendors that cannot be asked by key, or whose lists cannot be trusted: qflows settles all others itself.
     """
     with errors_as_exit_codes():

@@ -42,7 +42,7 @@ def free(
     vendor: Annotated[str, typer.Argument(help="Vendor, such as ionq.")],
     account: Annotated[str | None, typer.Argument(help="Beginning of the account; left out: all of them.")] = None,
 ) -> None:
-    """Poll a vendor again now, whatever pause it asked for."""
+    """Poll a vendor now, whatever pause it asked for."""
     with errors_as_exit_codes():
         n = lanes.free(default_client().ledger, vendor, account)
         typer.echo(f"{n} lane(s) of {vendor} will be polled with the next tick")

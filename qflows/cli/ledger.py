@@ -12,7 +12,10 @@ app = typer.Typer(help="The ledger database.", no_args_is_help=True, rich_markup
 
 @app.command("upgrade")
 def upgrade() -> None:
-    """Bring the ledger's schema to the version this qflows needs; creates it in an empty database."""
+    """Bring the ledger's schema to this version of qflows.
+
+    Creates it in an empty database.
+    """
     with errors_as_exit_codes():
         from qflows.ledger import engine, migrate
 
@@ -25,7 +28,10 @@ def upgrade() -> None:
 
 @app.command("where")
 def where() -> None:
-    """Print where the ledger is (QFLOWS_LEDGER_URL, else a file in QFLOWS_HOME)."""
+    """Print where the ledger is.
+
+    QFLOWS_LEDGER_URL, else a file in QFLOWS_HOME.
+    """
     from sqlalchemy.engine import make_url
 
     with errors_as_exit_codes():

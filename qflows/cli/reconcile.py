@@ -16,7 +16,7 @@ from qflows.errors import LedgerUnavailable, NotSent
 
 def reconcile(
     every: Annotated[
-        float | None, typer.Option(help="Go on, with this many seconds between ticks; without it, one tick.")
+        float | None, typer.Option(help="Keep running, with this many seconds between ticks; without it, one tick.")
     ] = None,
     crash_retries: Annotated[
         int, typer.Option(help="How often a crashed flow run of a deployment is retried; 0: never.")
@@ -29,7 +29,7 @@ def reconcile(
         float, typer.Option(help="Seconds after which a run that a worker took and never started counts as crashed.")
     ] = 300.0,
 ) -> None:
-    """Bring ledger and vendors up to date, once or --every N s.
+    """Update ledger and vendors, once or --every N s.
 
     Settles doubts, polls what is queued, passes cancels on, and closes sessions whose owner died.
 

@@ -19,7 +19,9 @@ def report(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON for programs.")] = False,
 ) -> None:
-    """Tell what ran, what failed, what waits for you, what it cost, and whether devices drifted.
+    """Report what ran, what failed and what drifted.
+
+    Also what waits for you, and what it cost.
 
     Reads the ledger, and buys nothing. With a Prefect API it also lists flow runs that failed or crashed.
     """

@@ -40,7 +40,7 @@ def run(
         str | None, typer.Option(help="Names the run; give the same one again to continue it. Default: a new one.")
     ] = None,
     option: Annotated[list[str] | None, typer.Option(help="Vendor option name=value; may be repeated.")] = None,
-    timeout: Annotated[float | None, typer.Option(help="Seconds to wait; the jobs go on afterwards.")] = None,
+    timeout: Annotated[float | None, typer.Option(help="Seconds to wait; the jobs keep running afterwards.")] = None,
     flow: Annotated[
         bool | None, typer.Option("--flow/--no-flow", help="As a Prefect flow run. Default: if an API is configured.")
     ] = None,

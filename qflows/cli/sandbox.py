@@ -52,7 +52,7 @@ def switches(
     at: Annotated[
         str | None, typer.Option(metavar="URL", help="A running sandbox; else the positions at start.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
 ) -> None:
     """List every named switch with position and source.
 

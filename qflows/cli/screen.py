@@ -20,7 +20,7 @@ class Exit(IntEnum):
     OK = 0
     FAILED = 1  # a job failed or was cancelled
     USAGE = 2  # bad input; nothing was sent
-    PENDING = 3  # the deadline passed; the jobs go on
+    PENDING = 3  # the deadline passed; the jobs keep running
     DOUBT = 4  # a person must say whether the vendor has a job
     VENDOR = 5  # the vendor refused, or could not be reached
     LEDGER = 6  # the ledger could not be used
@@ -46,7 +46,9 @@ def errors_as_exit_codes() -> Iterator[None]:
         typer.secho(f"qflows: {clean(error)}", err=True, fg="red")
         raise typer.Exit(code) from None
     except KeyboardInterrupt:
-        typer.secho("qflows: interrupted; jobs at the vendor go on, `qflows jobs ls` shows them", err=True, fg="yellow")
+        typer.secho(
+            "qflows: interrupted; jobs at the vendor keep running, `qflows jobs ls` shows them", err=True, fg="yellow"
+        )
         raise typer.Exit(130) from None
 
 

@@ -43,7 +43,7 @@ def _find(name: str) -> SessionRecord:
 @app.command("ls")
 def ls(
     live: Annotated[bool, typer.Option("--live", help="Only those that are not closed.")] = False,
-    limit: Annotated[int, typer.Option(help="At most so many.")] = 50,
+    limit: Annotated[int, typer.Option(help="Show at most this many.")] = 50,
     as_json: JsonFlag = False,
 ) -> None:
     """List sessions, newest first."""
@@ -54,7 +54,7 @@ def ls(
 
 @app.command("show")
 def show(session: Name, as_json: JsonFlag = False) -> None:
-    """Show one session: what the ledger has, and what the vendor says now."""
+    """Show one session, as in the ledger and at the vendor."""
     with errors_as_exit_codes():
         record = _find(session)
         body = dict(_row(record))
@@ -77,7 +77,7 @@ def resolve_(
     opened: Annotated[str | None, typer.Option(help="The vendor opened it; its id there.")] = None,
     absent: Annotated[bool, typer.Option("--absent", help="The vendor has no such session.")] = False,
 ) -> None:
-    """Say what became of an opening that was never answered."""
+    """Settle an opening that was never answered."""
     with errors_as_exit_codes():
         if (opened is None) == (not absent):
             raise ProgramRejected("say either --opened ID or --absent")

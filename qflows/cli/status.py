@@ -20,7 +20,7 @@ _TITLES = {
 
 
 def status(as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False) -> None:
-    """Show what runs, what waits and why, and each lane's health."""
+    """Show what runs, what waits and why, lane by lane."""
     with errors_as_exit_codes():
         core = default_client()
         found = health.look(core.ledger, core.vendors)

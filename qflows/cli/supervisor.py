@@ -1,7 +1,7 @@
 """Child processes kept alive: started in order, restarted with back-off when they die, stopped by their ids.
 
 Children get a session of their own, so that what is typed at the terminal reaches the supervisor alone, who then stops
-them in order. Their output goes to files: a pipe that nobody reads would stop them one day.
+them in order. Their output goes to files: a pipe that is not read would block them in the end.
 """
 
 from __future__ import annotations
@@ -146,7 +146,7 @@ class Supervisor:
             self.say(f"{child.name} runs again as pid {child.process.pid}")
 
     def stop(self) -> None:
-        """Stops all, the last started first; who does not go within 20 s is killed."""
+        """Stops all, the last started first; a process that has not ended within 20 s is killed."""
         self.is_stopping = True
         for child in reversed(self.children):
             process = child.process

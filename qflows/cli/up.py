@@ -40,7 +40,7 @@ _SETTINGS = {
     "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",
     "PREFECT_WORKER_QUERY_SECONDS": "2",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-    # in memory, a killed server forgets who holds a deployment's concurrency slot: no run of it starts for ever after,
+    # in memory, a killed server forgets who holds a deployment's concurrency slot: no run of it ever starts again,
     # and one that was just starting is cancelled (Prefect 3.8.8)
     "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
 }
@@ -63,11 +63,11 @@ def up(
         bool, typer.Option("--auth/--no-auth", help="Ask for a password on the server; --no-auth: any local user may.")
     ] = True,
 ) -> None:
-    """Start everything that flows need on this machine, and keep it running until Ctrl-C.
+    """Start all that flows need here, until Ctrl-C.
 
     A Prefect server with its UI, a worker on the work pool `qflows`, the reconciler. All state is in QFLOWS_HOME:
-    started again it goes on where it was. What dies is started again. All of it listens on loopback only; the server
-    asks for a password, which is made at the first start and kept in QFLOWS_HOME/up.env.
+    started again, it continues where it was. A process that dies is restarted. All of it listens on loopback only; the
+    server asks for a password, which is made at the first start and kept in QFLOWS_HOME/up.env.
     """
     with errors_as_exit_codes():
         home = Settings().home.expanduser().absolute()
@@ -92,7 +92,7 @@ def up(
             finally:
                 _say("stopping")
                 supervisor.stop()
-                _say("stopped; `qflows up` goes on where it was")
+                _say("stopped; `qflows up` continues where it was")
 
 
 def _say(text: str) -> None:

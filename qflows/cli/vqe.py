@@ -40,7 +40,9 @@ def vqe(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
 ) -> None:
-    """Run a variational quantum eigensolver; every evaluation is a durable job.
+    """Run a variational quantum eigensolver.
+
+    Every evaluation is a durable job.
 
     Killed and started again with the same run key it continues at the evaluation where it was, with the same trace.
     """

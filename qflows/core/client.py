@@ -109,7 +109,7 @@ class Client:
         return [Intent(spec, scope.want(spec.content), device, provider.account, resubmit=resubmit) for spec in specs]
 
     def buy(self, intents: Sequence[Intent]) -> list[Job]:
-        """Submits what nobody bought before; returns handles in order, at once."""
+        """Submits what was not bought before; returns handles in order, at once."""
         if not intents:
             return []
         started = utc_now()
@@ -284,7 +284,7 @@ class Client:
         return Group(self.parts, self.verbs, name, **wanted)
 
     def reconciler(self, on_stored: Callable[[], None] | None = None) -> Reconciler:
-        """The housekeeping for this client's ledger and credentials. `on_stored`: see `Poller`."""
+        """The reconciler of this client's ledger and credentials. `on_stored`: see `Poller`."""
         return Reconciler(self.parts, self.group, on_stored)
 
     def wait(

@@ -36,7 +36,7 @@ class CompilingProvider(Protocol):
 
 @dataclass(frozen=True)
 class Compiled:
-    """A compiled program beside the one that was asked for.
+    """A compiled program beside the original.
 
     `layout`: the device's qubit on which each measured qubit of the asked program is read. `removed`: how many
     barriers, delays, resets, measurements, branches, and gates on two qubits, are gone.

@@ -143,7 +143,7 @@ class Vendors:
         return self._of(vendor, account, device, None)
 
     def pages(self, jobs: Iterable[Job]) -> dict[str, str]:
-        """Addresses in the vendors' consoles by job key; only of jobs that have one. Connects, asks nobody."""
+        """Addresses in the vendors' consoles by job key; only of jobs that have one. Connects, sends no request."""
         found: dict[str, str] = {}
         for job in jobs:
             try:

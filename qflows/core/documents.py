@@ -51,7 +51,7 @@ class Document:
 
 
 def unknown_key(key: str, known: Iterable[str]) -> str:
-    """What to say about a key nobody knows."""
+    """What to say about an unknown key."""
     names = sorted(known)
     near = difflib.get_close_matches(key, names, n=1)
     return f"no such key; {f'did you mean {near[0]!r}?' if near else 'there are ' + ', '.join(names)}"

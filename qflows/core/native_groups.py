@@ -28,11 +28,11 @@ class GroupProvider(Provider, Protocol):
     """A provider whose `capabilities.native_groups` is true."""
 
     def create_group(self, key: str, *, name: str, tags: Mapping[str, str], max_ttl_s: float | None) -> Any:
-        """Creates one group that bears `key`, once; the answer has `group_id`. Raises like `submit`."""
+        """Creates one group that carries `key`, once; the answer has `group_id`. Raises like `submit`."""
         ...
 
     def find_groups(self, keys: Collection[str], *, since: datetime) -> Mapping[str, Sequence[Found]]:
-        """Groups that bear one of `keys`, oldest first."""
+        """Groups that carry one of `keys`, oldest first."""
         ...
 
     def group(self, group_id: str) -> Any:
@@ -54,10 +54,10 @@ def has_groups(provider: Provider) -> TypeGuard[GroupProvider]:
 
 
 def open_native(ledger: Ledger, provider: Provider, record: GroupRecord, *, device: str) -> GroupRecord:
-    """The vendor's group for ours: the one of an earlier attempt while it is open, else one that bears our key.
+    """The vendor's group for ours: the one of an earlier attempt while it is open, else one that carries our key.
 
     Looked for by its key before it is created, so that an answer that was lost leaves one group. Raises
-    ProgramRejected where the vendor has none, ProviderError when it could not be settled now; calling again goes on.
+    ProgramRejected where the vendor has none, ProviderError when it could not be settled now; call again to continue.
     """
     if not has_groups(provider):
         raise ProgramRejected(f"{provider.name} has no groups of its own; leave native= out, the group works without")

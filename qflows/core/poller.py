@@ -43,7 +43,7 @@ log = logging.getLogger("qflows.poller")
 _READ_EVERY_S = 0.25  # how often a waiter without the lane reads the ledger
 _LANE_LEASE_S = 60.0
 _REFUSALS = 3  # polls refused in a row (credentials revoked) before the waiter is told
-_SURPRISES = 3  # errors nobody foresaw, until a vendor is given up
+_SURPRISES = 3  # unforeseen errors in a row, until a vendor is given up
 _GRACE_S = 0.05  # a lane that ends at the deadline may still write down what it has
 _NOT_LISTED = "(not listed)"
 _UNREADABLE_STATUS = "(unreadable)"
@@ -193,7 +193,7 @@ class Poller:
             try:
                 if self.vendors.of(job).exists(job.vendor_id):
                     claims.revoke(self.submitter.ledger, job, why="the vendor shows it again")
-                    log.warning("job %s shows up again at %s and goes on", job.key[:12], job.provider)
+                    log.warning("job %s is listed again at %s and is polled as before", job.key[:12], job.provider)
                     revived.append(job.key)
             except StaleClaim as error:
                 log.info("%s", error)
@@ -353,7 +353,7 @@ class Poller:
     def _without_vanished(
         self, provider: Provider, seen: Sequence[tuple[Job, Observation]]
     ) -> list[tuple[Job, Observation]]:
-        """Jobs that lists do not show, or show with a word that nobody documented, for too long.
+        """Jobs that lists do not show, or show with an undocumented word, for too long.
 
         One that is not listed is asked for by its id: the vendor's own «there is no such job» is an end that can be
         revoked; anything else leaves the job as it was. One whose word stays unknown is held, and a person told.

@@ -19,7 +19,7 @@ _VENDOR_DEVICE = re.compile(r"([a-z0-9_]+):(\S+)")
 
 
 class Price(BaseModel):
-    """What the vendor asks; labelled with where it was read and when."""
+    """What the vendor asks; labeled with where it was read and when."""
 
     model_config = ConfigDict(extra="forbid")
 

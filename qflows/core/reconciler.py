@@ -1,4 +1,4 @@
-"""The level-triggered housekeeper: each sweep looks at the state of the world and moves it on.
+"""The level-triggered reconciler: each tick compares ledger and vendors, and acts on the difference.
 
 It remembers nothing between sweeps, so killing it at any moment is harmless, and two may run: claims, leases and
 guarded statements decide who acts.

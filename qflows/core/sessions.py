@@ -1,9 +1,9 @@
 """Sessions: the device is held while ordered jobs run, and let go when the work ends, however it ends.
 
-A session belongs to a run like a job does: a replay finds the one of the attempt before and goes on in it while the
+A session belongs to a run like a job does: a replay finds the one of the attempt before and continues in it while the
 vendor keeps it open. Its owner renews a lease in the ledger; the reconciler closes sessions whose owner died.
 
-No vendor lets a session bear a mark of ours, so one is never adopted, closed or cancelled unless the vendor answered
+No vendor lets a session carry a mark of ours, so one is never adopted, closed or cancelled unless the vendor answered
 our own opening with its id. An opening whose answer was lost waits for a person, who looks at the vendor's console;
 a session that was opened and never used costs nothing and ends by its own limit.
 """
@@ -76,7 +76,7 @@ class Session:
 
     @property
     def id(self) -> str | None:
-        """The vendor's id, which each job of the session bears; None where there are no sessions."""
+        """The vendor's id, which each job of the session carries; None where there are no sessions."""
         return self.record.vendor_id if self.record else None
 
     @property
@@ -167,7 +167,7 @@ class Session:
             self.close()
         elif self._on_exception == "cancel":
             self.cancel()
-        else:  # keep: the next attempt of the run goes on in it, or the reconciler closes it
+        else:  # keep: the next attempt of the run continues in it, or the reconciler closes it
             self.release()
 
 
@@ -196,7 +196,7 @@ def open_session(
     """The run's session: the one of an earlier attempt while it is alive, else a new one.
 
     Where the vendor has none of this mode, says so in the log and returns a handle without a session. Raises Refused
-    when the vendor says no, NotSent when it could not be reached; calling again goes on. Raises InDoubt when the
+    when the vendor says no, NotSent when it could not be reached; call again to continue. Raises InDoubt when the
     answer was lost: only a person can tell whether the vendor opened it.
     """
     bound: Any = {"verbs": verbs, "run_key": run_key, "on_exception": on_exception}
@@ -229,7 +229,7 @@ def _advance(ledger: Ledger, provider: SessionProvider, record: SessionRecord, l
     if record.state is SessionState.OPEN:
         assert record.vendor_id is not None
         if provider.session(record.vendor_id).is_open:
-            log.info("going on in session %s", record.vendor_id)
+            log.info("continuing in session %s", record.vendor_id)
             return record
         end(ledger, provider, record, verb="close", reason="the vendor had ended it")
         return None
@@ -280,8 +280,8 @@ def _asks_person(provider: SessionProvider, record: SessionRecord) -> InDoubt:
         seen = ""
     return InDoubt(
         f"the opening of a session on {record.device} was never answered, so {provider.name} may or may not hold one "
-        f"for this run{seen}. Sessions bear no mark of ours, so look at the vendor's console, then run "
-        f"`qflows sessions resolve {record.key[:12]} --opened ID` or `--absent`. A session that nobody uses ends by "
+        f"for this run{seen}. Sessions carry no mark of qflows, so look at the vendor's console, then run "
+        f"`qflows sessions resolve {record.key[:12]} --opened ID` or `--absent`. An unused session ends by "
         "its own limit",
         key=record.key,
         provider=provider.name,
@@ -312,7 +312,9 @@ def reap(ledger: Ledger, connect: Callable[[SessionRecord], Provider]) -> list[S
         try:
             if record.vendor_id is None:
                 if _is_past_its_limit(record):
-                    ledger_sessions.closed(ledger, record, "its opening was never answered, and its limit has passed")
+                    ledger_sessions.closed(
+                        ledger, record, "its opening was never answered and its time limit has passed"
+                    )
                     reaped.append(record)
                 continue
             provider = connect(record)

@@ -57,10 +57,10 @@ class Submitter:
     _lock: Lock = field(default_factory=Lock, repr=False)
 
     def submit(self, provider: Provider, wanted: Sequence[Intent]) -> list[Job]:
-        """Makes each intent durable, then sends what nobody sent before. Returns handles in input order, at once.
+        """Makes each intent durable, then sends what was not sent before. Returns handles in input order, at once.
 
         Raises ProgramRejected before anything is recorded. A handle may come back PREPARED (vendor out of reach)
-        or IN_DOUBT (answer lost): `Poller.wait` goes on with either.
+        or IN_DOUBT (answer lost): `Poller.wait` takes either further.
         """
         for intent in wanted:
             provider.check(intent.spec)
@@ -270,7 +270,7 @@ class Submitter:
         except ProviderError as error:
             log.warning("could not look up %d job(s) in doubt at %s: %s", len(due), provider.name, error)
             for doubt in due:
-                grown = max(_LOOK_RETRY_S, doubt.age_s / 4)  # the longer nobody answers, the rarer the question
+                grown = max(_LOOK_RETRY_S, doubt.age_s / 4)  # the longer there is no answer, the rarer the question
                 again = min(max(error.retry_after_s or 0.0, grown), _LONGEST_LOOK_PAUSE_S)
                 claims.postpone(self.ledger, doubt.job, again_in_s=again)
             return
@@ -344,7 +344,7 @@ class Submitter:
 
 
 def person_must_decide(job: Job, why: str) -> str:
-    """What to tell a person about a job that nobody else can settle."""
+    """What to tell a person about a job that only a person can settle."""
     return (
         f"job {job.key[:12]} may or may not run at {job.provider}: {why}. Look at its console, then run "
         f"`qflows jobs resolve {job.key[:12]} --submitted ID` or `--absent`"

@@ -114,4 +114,6 @@ def copy_or_note(ledger: Ledger, provider: Provider, key: str) -> Tagged:
         return copy_to_vendor(ledger, provider, key)
     except ProviderError as error:
         log.warning("tags of job %s could not be changed at %s: %s", key[:12], provider.name, error)
-        return Tagged(reads.job(ledger, key), None, f"{provider.name} was not told: {error}; the ledger has these")
+        return Tagged(
+            reads.job(ledger, key), None, f"{provider.name} did not get the change: {error}; the ledger has it"
+        )

@@ -78,7 +78,7 @@ def benchmark(
         mirror_layers: Two-qubit layers of a mirror circuit; an even number.
         seed: Of the mirror circuits. Give one to run the same circuits every night; default from the run key.
         options: Device name to vendor options.
-        timeout: Seconds to wait; the jobs go on afterwards.
+        timeout: Seconds to wait; the jobs keep running afterwards.
         missed: Slots of the schedule that were not run in time: "all", "latest", or e.g. "skip after 2h".
         run_key: Names the run; the same one again continues it.
     """

@@ -69,7 +69,7 @@ def vqe(
         seed: Of the start and of SPSA; default from the run key.
         start: Where to begin, one angle in radians for each parameter of the ansatz.
         options: Vendor options of all jobs.
-        mode: "job", or "session" to hold the device for the loop; a continued run goes on in its session.
+        mode: "job", or "session" to hold the device for the loop; a continued run stays in its session.
         max_time: Longest the session may last: "30m", "2h", or seconds.
         missed: Slots of the schedule that were not run in time: "all", "latest", or e.g. "skip after 2h".
         run_key: Names the run; the same one again continues it.
@@ -137,7 +137,7 @@ class Screen:
         if time.monotonic() - self._last < _SCREEN_EVERY_S:
             return
         self._last = time.monotonic()
-        # without a limit nobody knows the end; the number then says how far, not how much is left
+        # without a limit the end is unknown; the number then says how far, not how much is left
         done = 100 * step.index / self._most if self._most else 100 * step.index / (step.index + 50)
         update_progress_artifact(
             self._id, min(done, 99.0), description=f"evaluation {step.index}: {uncertain(step.energy, step.std_error)}"

@@ -36,7 +36,7 @@ def probe(
         devices: Names of devices, from `qflows devices`.
         shots: For each of the 11 circuits.
         options: Device name to vendor options.
-        timeout: Seconds to wait; the jobs go on afterwards.
+        timeout: Seconds to wait; the jobs keep running afterwards.
         missed: Slots of the schedule that were not run in time: "all", "latest", or e.g. "skip after 20m".
         run_key: Names the run; the same one again continues it.
     """

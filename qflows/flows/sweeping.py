@@ -86,7 +86,7 @@ def sweep(
     Pauli sums: see `qflows.batch`.
     `shots`: one number, or one per circuit. `as_batch`: True wants composite jobs, False one circuit a job, None
     what the device can. `rerun`: how often holes are bought again by themselves. Killed and started again with the
-    same run key it goes on where it was. `detach_after`: seconds to wait in this process; then the run suspends
+    same run key it continues where it was. `detach_after`: seconds to wait in this process; then the run suspends
     itself until its jobs are done, if it has a deployment. `timeout` counts from the start of the run then.
     `missed`: what to do with a schedule slot that was not run in time, see `qflows.missed_slot`.
     """

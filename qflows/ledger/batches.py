@@ -1,4 +1,4 @@
-"""Batches in the ledger: which circuits went into which job, for ever."""
+"""Batches in the ledger: which circuits went into which job."""
 
 from __future__ import annotations
 

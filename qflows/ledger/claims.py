@@ -34,7 +34,7 @@ class Claim:
     ends_at: float
 
     def remaining_s(self) -> float:
-        """Seconds for which nobody else may take the job over. Counted from before the claim, so never too long."""
+        """Seconds for which no other may take the job over. Counted from before the claim, so never too long."""
         return self.ends_at - _since_boot()
 
 
@@ -67,7 +67,7 @@ _CLAIM = (
 
 
 def claim(ledger: Ledger, key: str, *, lease_s: float) -> Claim | None:
-    """PREPARED → SUBMITTING for exactly one caller; None for everybody else, or when it may not be sent now."""
+    """PREPARED → SUBMITTING for exactly one caller; None for all others, or when it may not be sent now."""
     return claim_several(ledger, [key], lease_s=lease_s).get(key)
 
 

@@ -149,7 +149,7 @@ def faults_as_sentences(engine: sa.Engine) -> Iterator[None]:
 
 
 def lost_a_deadlock(error: LedgerUnavailable) -> bool:
-    """True when the database rolled the transaction back in favour of another one; to run it again is safe."""
+    """True when the database rolled the transaction back in favor of another one; to run it again is safe."""
     driver_error = getattr(error.__cause__, "orig", None)
     return getattr(driver_error, "sqlstate", None) in ("40P01", "40001")  # deadlock, serialization failure
 

@@ -241,7 +241,7 @@ def _end(ledger: Ledger, id_: str, to: GroupState, reason: str) -> bool:
 def refresh(ledger: Ledger, id_: str | None = None) -> list[str]:
     """Applies time to live and completion to one group, or to all; returns the ids that time closed.
 
-    Level-triggered: whoever reads a group does this first, and the reconciler does it for groups that nobody reads.
+    Level-triggered: whoever reads a group does this first, and the reconciler does it for groups that are not read.
     """
     members = sa.select(group_members.c.job_key).where(group_members.c.group_id == groups.c.id)
     their_jobs = members.join(jobs, jobs.c.key == group_members.c.job_key)

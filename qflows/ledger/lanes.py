@@ -131,7 +131,7 @@ def health(ledger: Ledger) -> list[Health]:
 
 
 def free(ledger: Ledger, provider: str, account: str | None = None) -> int:
-    """Lets the lanes of a vendor, or one of them, be polled at once, whatever pause was asked for. Returns how many."""
+    """Lets the lanes of a vendor, or one of them, be polled at once, whatever pause it asked for. Returns how many."""
     ours = [lanes.c.provider == provider] + ([lanes.c.account.startswith(account)] if account else [])
     with ledger.write() as connection:
         return connection.execute(sa.update(lanes).where(*ours).values(next_at=0.0, interval_s=0.0)).rowcount

@@ -1,4 +1,4 @@
-"""Where an optimisation asked, evaluation by evaluation, durable before the job that answers it is bought."""
+"""Where an optimization asked, evaluation by evaluation, durable before the job that answers it is bought."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ class Tally:
 
 @dataclass(frozen=True, slots=True)
 class Spending:
-    """What jobs of one device that ended cost. `unit` None: nobody told; `is_estimate`: not billed yet."""
+    """What jobs of one device that ended cost. `unit` None: not reported; `is_estimate`: not billed yet."""
 
     provider: str
     device: str

@@ -105,7 +105,7 @@ jobs = sa.Table(
     sa.Column("superseded", sa.Boolean, nullable=False),  # a job of the next epoch stands in for this one
     sa.Column("run_key", sa.String(512), nullable=False),
     sa.Column("attempt", sa.String(64), nullable=False),  # the newest attempt that wanted it
-    sa.Column("earlier_attempt", sa.String(64)),  # the one before; null: nobody wanted it before
+    sa.Column("earlier_attempt", sa.String(64)),  # the one before; null: this is the first attempt
     sa.Column("label", sa.String(255), nullable=False),
     sa.Column("content", sa.String(64), nullable=False),
     sa.Column("ordinal", sa.Integer, nullable=False),
@@ -430,7 +430,7 @@ slots = sa.Table(  # schedule slots that a policy for missed ones looked at, and
     sa.Index("ix_slots_started_at", "started_at"),
 )
 
-points = sa.Table(  # where optimisation loops asked, see qflows.algorithms.vqe
+points = sa.Table(  # where optimization loops asked, see qflows.algorithms.vqe
     "points",
     metadata,
     sa.Column("loop", sa.String(64), primary_key=True),  # key of the job of its first evaluation

@@ -102,7 +102,7 @@ _MARKERS = "osD^vP*X"
 def benchmark_png(
     groups: Sequence[tuple[str, float | None]], series: Mapping[str, Sequence[Point | None]], title: str
 ) -> bytes:
-    """Grouped points with error bars: one group a metric (name, threshold), one colour and marker a device.
+    """Grouped points with error bars: one group a metric (name, threshold), one color and marker a device.
 
     Above the values, below the distance to 1, logarithmic, where good devices differ. A distance that is not above
     its standard error is drawn as an arrow from that bound down. Hollow: below the threshold, which is dashed.
@@ -111,14 +111,14 @@ def benchmark_png(
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
     step = 0.7 / max(len(series), 1)
     for place, (name, points) in enumerate(series.items()):
-        colour, marker = f"C{place % 10}", _MARKERS[place % len(_MARKERS)]
+        color, marker = f"C{place % 10}", _MARKERS[place % len(_MARKERS)]
         legend = name if any(points) else f"{name} (no values)"
-        upper.plot([], [], marker, color=colour, ms=6, label=legend if len(legend) <= 40 else legend[:39] + "…")
+        upper.plot([], [], marker, color=color, ms=6, label=legend if len(legend) <= 40 else legend[:39] + "…")
         for group, point in enumerate(points):
             if point is None:
                 continue
             x = group + (place - (len(series) - 1) / 2) * step
-            style = {"fmt": marker, "color": colour, "ms": 6, "capsize": 2, "elinewidth": 1}
+            style = {"fmt": marker, "color": color, "ms": 6, "capsize": 2, "elinewidth": 1}
             style |= {"mfc": "white"} if point.is_below else {}
             upper.errorbar(x, point.value, yerr=point.std_error, **style)
             gap = 1 - point.value

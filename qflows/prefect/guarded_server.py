@@ -3,7 +3,7 @@
 Prefect checks no `Host` and accepts websockets from any origin (read in 3.8.8), so that a page of any site could talk
 to a server on loopback under a host name of its own. Here a request must name this machine, and a page that sends it
 must be the server's own. `/qflows-login` puts the password, which comes behind `#` and so is never sent, where
-Prefect's two UIs keep it, and goes on to the UI.
+Prefect's two UIs keep it, and continues to the UI.
 """
 
 from __future__ import annotations

@@ -141,7 +141,7 @@ class Housekeeper:
     def _end(self, ended: Collection[Attempt]) -> list[str]:
         wished = outcomes.request_cancel(self.core.ledger, flow_runs.wanted_by(self.core.ledger, ended))
         for key in wished:
-            log.info("cancelling job %s: its flow run was ended", key[:12])
+            log.info("canceling job %s: its flow run was ended", key[:12])
         return wished
 
     def _let_go(self, run_keys: Collection[str]) -> None:
@@ -202,7 +202,7 @@ class Housekeeper:
     def end_dead(self, kept: Kept) -> None:
         """Turns runs without a sign of life into Crashed: those of deployments, that used qflows or bear its tag.
 
-        Nobody else does: where the worker died with the run, no process is left to tell.
+        No other process does: where the worker died with the run, no process is left to tell.
         """
         if time.monotonic() < self._look_at:
             return

@@ -28,7 +28,7 @@ def minimize(
     seed: int | None = None,
     name: str = "",
 ) -> OptimizeResult:
-    """Minimises a cost function made of qflows calls; started again with the same run key it goes on where it was.
+    """Minimizes a cost function made of qflows calls; started again with the same run key it continues where it was.
 
     Inside a flow the flow names the run. Outside one give `run_key` here and to the qflows calls in `fun`. Points are
     kept in the ledger and jobs are found again, so a replay shows the same trace and buys nothing twice.

@@ -1,4 +1,4 @@
-"""Schedule slots that nobody ran in time: run all of them, the latest only, or none that is too late.
+"""Schedule slots that were not run in time: run all of them, the latest only, or none that is too late.
 
 Prefect makes one flow run per slot. When server or worker were off, the late ones all start as soon as they are back,
 and each buys its jobs. A policy is asked first thing in the flow, before anything is bought:
@@ -76,7 +76,7 @@ class MissedSlots:
 
 
 def missed_slot(policy: str) -> Any:
-    """The state to return from the flow when its schedule slot is not to be run any more; None: go on.
+    """The state to return from the flow when its schedule slot is not to be run any more; None: run it.
 
     `policy`: `all` runs every slot however late, `latest` only the newest of those that are due, `skip after 2h` none
     that starts later than that. Call it first thing in a flow. Raises ProgramRejected for another policy.

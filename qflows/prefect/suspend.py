@@ -57,7 +57,7 @@ def wait_or_suspend(
             end_waits(core.ledger, [str(flow_run.id)])
             raise WaitTimeout(
                 f"{len(error.pending or ())} of {len(keys)} job(s) not finished {timeout:g} s after the run began; "
-                "they go on at the vendor, and qflows.result or qflows.attach picks them up later",
+                "they keep running at the vendor, and qflows.result or qflows.attach picks them up later",
                 pending=error.pending,
             ) from None
         pending = len(error.pending or ())
@@ -65,7 +65,7 @@ def wait_or_suspend(
         end_waits(core.ledger, [str(flow_run.id)])
         return [handles[key] for key in keys]
     _suspend(flow_run, keys, pending, left_s)
-    raise AssertionError("Prefect let a run go on that it had suspended")
+    raise AssertionError("Prefect continued a run that it had suspended")
 
 
 def _suspendable() -> Any:

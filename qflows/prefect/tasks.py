@@ -125,7 +125,7 @@ def submit(
 
     Equal calls of one attempt are different samples; the same call in a retry is the same sample, and so is the next
     equal call after one that did not return.
-    Raises ProgramRejected before anything is recorded. A handle may come back IN_DOUBT or PREPARED; `wait` goes on.
+    Raises ProgramRejected before anything is recorded. A handle may come back IN_DOUBT or PREPARED; `wait` continues.
     """
     return client().submit_one(
         program,
@@ -157,7 +157,7 @@ def wait(jobs: Sequence[Job | str], *, timeout: float | None = None) -> list[Job
 
 @_core_task(name="qflows-result", run_name=_keys_name("result of"), retries=8, retry_if=_is_passing)
 def result(job: Job | str, *, timeout: float | None = None) -> Result:
-    """Waits for a job and reads its counts; a finished one is read from the ledger alone, for ever.
+    """Waits for a job and reads its counts; a finished one is read from the ledger alone, at any time.
 
     Raises JobFailed or JobCancelled with the vendor's code and reason as fields, WaitTimeout at the deadline.
     """

@@ -384,7 +384,7 @@ def _term_errors(means: NDArray[np.float64], shots: int | None, varying: NDArray
 
 
 def expectation_exact(statevector: NDArray[Any], target: Observable) -> float:
-    """⟨ψ|O|ψ⟩ for a normalised statevector of 2**n amplitudes, qubit 0 the least significant index bit.
+    """⟨ψ|O|ψ⟩ for a normalized statevector of 2**n amplitudes, qubit 0 the least significant index bit.
 
     Small observables keep their tables of phases. Raises ValueError for a vector of another length or norm.
     """
@@ -394,7 +394,7 @@ def expectation_exact(statevector: NDArray[Any], target: Observable) -> float:
     bra = psi.conj()
     norm = float((bra * psi).real.sum())
     if abs(norm - 1.0) > _PROBABILITY_SLACK:
-        raise ValueError(f"the statevector has squared norm {norm:g}; normalise it")
+        raise ValueError(f"the statevector has squared norm {norm:g}; normalize it")
     flips = len({_masks(label)[0] for label, _ in target})
     rows = _cached_flip_rows(target) if flips * psi.size <= _CACHED_ENTRIES else _flip_rows(target)
     return math.fsum(float((bra[flipped] * phases * psi).real.sum()) for flipped, phases in rows)

@@ -1,4 +1,4 @@
-"""Programs that name a device's own qubits: recognised, and kept on the qubits they use."""
+"""Programs that name a device's own qubits: recognized, and kept on the qubits they use."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def is_placed(circuit: QuantumCircuit) -> bool:
 
 
 def compact(program: Program) -> Program:
-    """The program on the qubits it uses, each labelled with its number in `program`.
+    """The program on the qubits it uses, each labeled with its number in `program`.
 
     Counts keys are those of `program`, because they speak of clbits only. A qubit that only barriers name is not used.
     """

@@ -57,7 +57,7 @@ def ansatz(problem: Problem) -> QuantumCircuit:
 
 
 def initial_point(problem: Problem, seed: int = 0) -> NDArray[np.float64]:
-    """Where to start the optimiser, in radians, in the order of the ansatz's parameters.
+    """Where to start the optimizer, in radians, in the order of the ansatz's parameters.
 
     Molecules start at Hartree-Fock, all zeros, whatever the seed. Ising chains start on an annealing ramp with a
     small seeded jitter (the symmetric point of all zeros has no gradient); other operators at seeded random angles.

@@ -1,6 +1,6 @@
 """Batches: many programs for one device, split and packed into jobs, and behaving like one.
 
-Index i is circuit i for ever: parts name their circuits, and a re-run of holes is a part of a later generation that
+Index i always is circuit i: parts name their circuits, and a re-run of holes is a part of a later generation that
 names only the holes. Every part is durable, with its programs, before the first one is sent.
 """
 
@@ -119,15 +119,15 @@ class Batch(BatchView):
         group: str | None,
     ) -> Intent:
         # the label names the place, so equal circuits at two places are two samples, and a replay finds each again
-        labelled = replace(spec, label=f"batch:{self.id[:16]}:{generation}:{indices[0]}")
+        labeled = replace(spec, label=f"batch:{self.id[:16]}:{generation}:{indices[0]}")
         holder = f"batch:{generation}:{indices[0]}"
         want = Want(self.record.run_key, attempt, holder, group)
-        return Intent(labelled, want, self.device, account)
+        return Intent(labeled, want, self.device, account)
 
     # -- moving it on
 
     def submit(self, *, session_id: str | None = None) -> None:
-        """Sends every part that nobody sent before, several at once. Repeating it buys nothing again."""
+        """Sends every part that was not sent before, several at once. Repeating it buys nothing again."""
         self.submit_parts([part.part for part in self.parts], session_id=session_id)
 
     def submit_parts(self, numbers: Sequence[int], *, session_id: str | None = None) -> list[Job]:
@@ -155,7 +155,7 @@ class Batch(BatchView):
         )
 
     def wait(self, timeout: float | None = None, on_change: OnChange | None = None) -> JobStatus:
-        """Blocks until every part has ended, one deadline for all. Raises WaitTimeout; the parts go on."""
+        """Blocks until every part has ended, one deadline for all. Raises WaitTimeout; the parts keep running."""
         self._poller().wait([part.job_key for part in self.parts], timeout=timeout, on_change=on_change)
         return self.status
 
@@ -163,7 +163,7 @@ class Batch(BatchView):
         """Waits, then gives every circuit at its own index.
 
         With `partial`, circuits without counts are None and their errors are in `errors`; without, the first of them
-        raises JobFailed. Results are in the ledger: read them again for ever.
+        raises JobFailed. Results are in the ledger: they can be read again at any time.
         """
         self.wait(timeout)
         found = self.stored()

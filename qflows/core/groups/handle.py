@@ -1,7 +1,7 @@
 """Groups: a named set of jobs on any devices of any vendors, with one deadline, one cancel and one end.
 
 A group has no meaning for execution. Who is a member is in the ledger, written with the intent to buy, so a group
-outlives its process and any process can go on with it from its id.
+outlives its process and any process can continue it from its id.
 """
 
 from __future__ import annotations
@@ -445,7 +445,7 @@ class Group:
         self.call_back(self._verbs.as_step(call, self._name), found)
 
     def call_back(self, call: Callback, result: GroupResult) -> bool:
-        """Runs the callback if nobody did and all is over. False if it is not due, or somebody else's.
+        """Runs the callback if all is over and it was not run yet. False if it is not due, or another process has it.
 
         Raises CallbackFailed when it raised; the text is in the ledger by then.
         """

@@ -110,7 +110,7 @@ class GroupResult(Mapping[str, MemberResult]):
         return {key: one.error for key, one in self._finished.items() if one.error is not None}
 
     def pending(self) -> dict[str, Job]:
-        """Job key → handle, of members that are not over; they go on at their vendors."""
+        """Job key → handle, of members that are not over; they keep running at their vendors."""
         return {job.key: job for job in self.jobs if job.key not in self._finished}
 
     @property

@@ -115,12 +115,12 @@ def qpu(tallies: Iterable[Tally]) -> str:
     told, known = sum(tally.qpu_s for tally in done), sum(tally.n_qpu for tally in done)
     silent = sum(tally.n for tally in done) - known
     if not known:
-        return "not told" if silent else "none"
-    return f"{told:.3g} s" + (f", {plural(silent, 'job')} not told" if silent else "")
+        return "not reported" if silent else "none"
+    return f"{told:.3g} s" + (f", {plural(silent, 'job')} not reported" if silent else "")
 
 
 def amounts(spending: Iterable[Spending]) -> list[str]:
-    """Sums by unit: billed, estimated (`~`), and how many jobs nobody told a price of."""
+    """Sums by unit: billed, estimated (`~`), and how many jobs have no price reported."""
     sums: defaultdict[tuple[str, bool], float] = defaultdict(float)
     silent = 0
     for one in spending:
@@ -129,7 +129,7 @@ def amounts(spending: Iterable[Spending]) -> list[str]:
         else:
             sums[one.unit, one.is_estimate] += one.amount
     told = [f"{'~' if estimate else ''}{amount:.6g} {unit}" for (unit, estimate), amount in sorted(sums.items())]
-    return told + ([f"{plural(silent, 'job')} not told"] if silent else [])
+    return told + ([f"{plural(silent, 'job')} not reported"] if silent else [])
 
 
 def _money(report: Report) -> Section:

@@ -18,7 +18,7 @@ from qflows.ledger.store import Ledger
 from qflows.ledger.summaries import FlowTally, OpenDoubt, Spending, Tally
 from qflows.model import Job, SessionRecord
 
-STALE = timedelta(days=30)  # a quantity that nobody measured for so long is left out
+STALE = timedelta(days=30)  # a quantity not measured for so long is left out
 
 
 @dataclass(frozen=True, slots=True)

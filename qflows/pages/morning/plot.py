@@ -62,7 +62,7 @@ def _panel(axes: Any, trend: Trend) -> None:
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def _points(axes: Any, values: Sequence[Measurement], colour: str, marker: str, size: float) -> None:
+def _points(axes: Any, values: Sequence[Measurement], color: str, marker: str, size: float) -> None:
     values = [one for one in values if math.isfinite(one.value)]
     if values:  # all in one call: one a point takes seconds a page
         axes.errorbar(
@@ -71,7 +71,7 @@ def _points(axes: Any, values: Sequence[Measurement], colour: str, marker: str, 
             yerr=[one.std_error if math.isfinite(one.std_error) else 0.0 for one in values],
             fmt=marker,
             ms=size,
-            color=colour,
+            color=color,
             elinewidth=0.7,
         )
 

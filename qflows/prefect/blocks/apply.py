@@ -248,7 +248,7 @@ def _saved(api: SyncPrefectClient, one: Wanted) -> BlockDocument | None:
 def _save(api: SyncPrefectClient, one: Wanted, saved: BlockDocument | None) -> None:
     """One request, and a few more for the first block of a type.
 
-    Not `Block.save`: it merges into what is there, so a key of an older version would stay for ever, and it builds
+    Not `Block.save`: it merges into what is there, so a key of an older version would stay, and it builds
     the type's schema some thirty times a block.
     """
     type_id, schema_id = _registered(type(one.block), str(api.api_url))
@@ -299,7 +299,7 @@ def _plain(value: Any) -> Any:
 
 
 def _with_warning(api: SyncPrefectClient, one: Wanted, outcome: Outcome, there: set[str]) -> Outcome:
-    """Says so when a device names credentials that nobody has saved."""
+    """Says so when a device names credentials that are not saved."""
     named = one.credentials
     if named is None or named in there or outcome.action is Action.FAILED:
         return outcome

@@ -1,6 +1,6 @@
 """Reading states in bulk from a list that can be filtered by tag and time, but not by id.
 
-The jobs of one poll are usually neighbours in time, so the list is read as a window: from the creation of the oldest
+The jobs of one poll are usually neighbors in time, so the list is read as a window: from the creation of the oldest
 wanted job, in ascending order, 200 at a time. That is ceil(n / 200) requests when nothing else lies in between.
 """
 

@@ -207,7 +207,7 @@ class IonQProvider:
         return self._http.exists(path("jobs", vendor_id))
 
     def cancel(self, vendor_id: str) -> None:
-        """PUT /jobs/{id}/status/cancel, unless the job is over: cancelling a completed one can turn its status to
+        """PUT /jobs/{id}/status/cancel, unless the job is over: canceling a completed one can turn its status to
         canceled (cirq-ionq 1.7.0), and then its paid results would be taken for none."""
         job = self._http.get_object(path("jobs", vendor_id))
         if wire.observation(job).phase not in (Phase.DONE, Phase.FAILED, Phase.CANCELLED):

@@ -39,7 +39,7 @@ _ROUNDED = 1e-4  # probabilities written with few digits miss 1 by this much
 _OBJECT_ID = re.compile(r"-qjob-([0-9a-f]{8})[0-9a-f]{16}\Z")
 
 # JobStatus of qbraid-core 0.6.37 (read 2026-11). HOLD: finished, results withheld because of the account's state;
-# the vendor's client polls it for ever. It is no end: the results come once the account is in order.
+# the vendor's client polls it endlessly. It is no end: the results come once the account is in order.
 STATUS: dict[str, Phase] = {
     "INITIALIZING": Phase.QUEUED,
     "VALIDATING": Phase.QUEUED,

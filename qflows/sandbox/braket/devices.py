@@ -93,7 +93,7 @@ _GARNET = _pairs(
 
 
 def _emerald() -> Iterator[tuple[int, int]]:
-    """85 of 90 couplers: rows of neighbours, and each row to the next; five were out on the day of the capture."""
+    """85 of 90 couplers: rows of neighbors, and each row to the next; five were out on the day of the capture."""
     rows = ((1, 2), (3, 7), (8, 14), (15, 22), (23, 31), (32, 39), (40, 46), (47, 51), (52, 54))
     found = [(i, i + 1) for first, last in rows for i in range(first, last)] + [(1, 5), (2, 6)]
     between = ((3, 7, 6), (8, 14, 8), (15, 22, 8), (24, 31, 8), (32, 38, 8), (41, 45, 6), (48, 50, 4))

@@ -1,4 +1,4 @@
-"""IBM Cloud around the runtime API: IAM tokens, the search for instances, and the catalogue of plans."""
+"""IBM Cloud around the runtime API: IAM tokens, the search for instances, and the catalog of plans."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ REFUSED_KEYS = "bad"  # API keys that begin so are unknown to IAM
 
 
 class Identity:
-    """Handlers of IAM, global search and global catalogue, and the check of bearer tokens.
+    """Handlers of IAM, global search and global catalog, and the check of bearer tokens.
 
     Tokens live by real time, not by the sandbox's clock: the client keeps them by its own clock.
     """
@@ -90,7 +90,7 @@ class Identity:
         return JSONResponse(answer)
 
     async def plan(self, call: Call) -> Response:
-        """A plan of the catalogue."""
+        """A plan of the catalog."""
         check_bearer(call)
         found = next((each for each in catalog.INSTANCES if each.plan_id == call.params["plan_id"]), None)
         if found is None:

@@ -35,16 +35,16 @@ SWITCHES = (
     Switch("list_children", False, "children in the plain list, not only by parent_job_id or ids"),
     Switch("unknown_status_filter", "refuse", "status=queued and the like", ("refuse", "empty")),
     Switch("child_metadata", "null", "metadata of a child", ("null", "copy")),
-    Switch("cancel_children", True, "cancelling a parent cancels its unfinished children; False: parents ignore it"),
+    Switch("cancel_children", True, "canceling a parent cancels its unfinished children; False: parents ignore it"),
     Switch(
-        "cancel_finished", "canceled", "cancelling a completed job: its status turns, or nothing happens",
+        "cancel_finished", "canceled", "canceling a completed job: its status turns, or nothing happens",
         ("canceled", "keep"), "cirq-ionq 1.7.0 guards against the turn; the description calls it a no-op",
     ),
     Switch(
         "children_order", "input", "order of child_job_ids", ("input", "reversed"),
         "docs: input order; API v0.4 description: not promised",
     ),
-    Switch("cancel_running", "cancel", "cancelling a job that runs", ("cancel", "ignore")),
+    Switch("cancel_running", "cancel", "canceling a job that runs", ("cancel", "ignore")),
     Switch("session_ended_status", 400, "status code for a job that joins an ended or exhausted session"),
     Switch("session_limit", "refuse", "limit of a session reached: refuse the next job, or end it", ("refuse", "end")),
     Switch(
@@ -113,7 +113,7 @@ SWITCHES = (
     ),
     Switch(
         "estimate_status", 200, "401: this key's role may not ask for estimates", (200, 401),
-        "live log of a paying account: 401 for the role `user` of some organisations",
+        "live log of a paying account: 401 for the role `user` of some organizations",
     ),
     Switch(
         "qpu_max_shots", catalog.MAX_SHOTS, "most shots on a QPU",

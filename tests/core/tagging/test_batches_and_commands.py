@@ -61,7 +61,7 @@ def test_a_job_whose_vendor_fails_does_not_keep_the_others_from_being_told(
     sandbox.admin.fault("status", "ibm.tags", status=503)
     changed = batch.update(tags={"study": "b"})
     assert [one.vendor_tags is None for one in changed] == [True, False, False]
-    assert "ibm was not told" in changed[0].note
+    assert "ibm did not get the change" in changed[0].note
     assert [job.tags for job in batch.sub_jobs()] == [{"study": "b"}] * 3
     batch.update(tags={"study": "b"})
     assert [labels_at_ibm(core, job) for job in batch.sub_jobs()] == [{"study=b"}] * 3

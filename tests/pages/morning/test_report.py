@@ -206,7 +206,7 @@ def test_unknown_costs_are_said_to_be_unknown(core: Client, sandbox: Sandbox) ->
     with core.ledger.write() as connection:
         connection.exec_driver_sql("update jobs set cost = null, cost_unit = null, qpu_s = null")
     numbers = dict(compose(of_today(core)).numbers)
-    assert (numbers["paid"], numbers["QPU time"]) == ("1 job not told", "not told")
+    assert (numbers["paid"], numbers["QPU time"]) == ("1 job not reported", "not reported")
 
 
 def test_open_sessions_and_groups_are_listed(core: Client) -> None:

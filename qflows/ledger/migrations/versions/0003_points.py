@@ -1,4 +1,4 @@
-"""The points an optimisation asked for, so that another processor's rounding asks for the same again."""
+"""The points an optimization asked for, so that another processor's rounding asks for the same again."""
 
 import sqlalchemy as sa
 from alembic import op
