@@ -105,4 +105,4 @@ def test_killed_stack_goes_on_where_it_was_and_stops_cleanly(stack: Stack, api: 
     children = [stack.child(name) for name in ("server", "worker", "reconciler", "sandbox")]
     assert stack.stop(signal.SIGTERM) == 0
     assert all(is_gone(pid) for pid in children)
-    assert "goes on where it was" in stack.said
+    assert "continues where it was" in stack.said
