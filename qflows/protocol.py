@@ -309,10 +309,6 @@ class Provider(Protocol):
         """Sends one prepared job, once. Anything but a clear answer raises Ambiguous."""
         ...
 
-    def submit(self, spec: JobSpec, key: str) -> Accepted:
-        """Sends one job that bears `key`, once. Anything but a clear answer raises Ambiguous."""
-        ...
-
     def find_submitted(
         self, keys: Collection[str], *, since: datetime, device_ids: Collection[str]
     ) -> Mapping[str, Sequence[Found]]:
@@ -334,10 +330,6 @@ class Provider(Protocol):
 
     def decode(self, raw: RawAnswer, spec: JobSpec, key: str) -> VendorResult:
         """Reads a downloaded answer. Pure: no I/O, the same answer for the same bytes. Raises Unreadable."""
-        ...
-
-    def result(self, vendor_id: str, spec: JobSpec, key: str) -> VendorResult:
-        """Fetches and decodes a finished job; safe to repeat."""
         ...
 
     def cancel(self, vendor_id: str) -> None:

@@ -81,11 +81,7 @@ class Fetcher:
         if job.key in kept:
             return kept[job.key]
         try:
-            return (
-                provider.fetch(job.vendor_id, self.submitter.spec(job.key))
-                if hasattr(provider, "fetch")
-                else RawAnswer({})
-            )
+            return provider.fetch(job.vendor_id, self.submitter.spec(job.key))
         except LedgerError:
             raise
         except Exception as error:  # the edge to vendors' libraries
@@ -98,11 +94,7 @@ class Fetcher:
             if job.fence > 1 and provider.capabilities.lookup is not Lookup.NONE:
                 # an earlier sender that was given up for dead may have woken since
                 self.submitter.cancel_extras_of(provider, job.device_id, job.key)
-            result = (
-                provider.decode(raw, self.submitter.spec(job.key), job.key)
-                if hasattr(provider, "decode")
-                else provider.result(job.vendor_id or "", self.submitter.spec(job.key), job.key)
-            )
+            result = provider.decode(raw, self.submitter.spec(job.key), job.key)
         except LedgerError:
             raise
         except Exception as error:

@@ -127,9 +127,7 @@ class Submitter:
         if prepared is None:
             return
         try:
-            answer = (
-                provider.send(prepared) if hasattr(provider, "send") else provider.submit(prepared.spec, prepared.key)
-            )
+            answer = provider.send(prepared)
         except Refused as error:
             claims.refused(self.ledger, claim, code=error.vendor_code, message=str(error))
             log.warning("%s", error)
@@ -147,9 +145,7 @@ class Submitter:
     def _prepared(self, provider: Provider, spec: JobSpec, claim: claims.Claim) -> Prepared | None:
         """The submission, ready for the wire; None when it cannot be had. Nothing in here can leave a doubt."""
         try:
-            prepared = (
-                provider.prepare(spec, claim.key) if hasattr(provider, "prepare") else Prepared(spec, claim.key, None)
-            )
+            prepared = provider.prepare(spec, claim.key)
         except NotSent as error:
             self._not_sent(claim, error)
             return None

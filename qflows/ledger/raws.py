@@ -15,6 +15,7 @@ from qflows.ledger.claims import chunks
 from qflows.ledger.store import Ledger, utc_now
 from qflows.ledger.tables import raw_answers
 from qflows.protocol import RawAnswer
+from qflows.redaction import redact_bytes
 
 log = logging.getLogger("qflows.ledger")
 
@@ -86,12 +87,13 @@ def _row(key: str, answer: RawAnswer, versions: Mapping[str, Any]) -> dict[str, 
     if size > MAX_BYTES:
         log.warning("the answer of job %s has %d bytes, too many to keep; it is only decoded", key[:12], size)
         return None
+    clean = RawAnswer({name: redact_bytes(body) for name, body in answer.documents.items()})
     return {
         "job_key": key,
         "fetched_at": utc_now(),
         "codec": _CODEC,
         "size": size,
-        "body": pack(answer),
+        "body": pack(clean),
         "versions": dict(versions),
     }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,6 +23,9 @@ from qflows.protocol import (
     Observation,
     Pace,
     Phase,
+    Prepared,
+    RawAnswer,
+    VendorOptions,
     VendorResult,
 )
 
@@ -52,6 +56,8 @@ class FakeVendor:
     now: float = 0.0
     is_blind: bool = False  # listings fail
     is_slow: bool = False  # jobs stay queued
+    cannot_prepare: Exception | None = None
+    spoilt: dict[str, bytes] = field(default_factory=dict)  # what a job's answer is instead, by vendor id
     before_accepting: Callable[[], Any] | None = None
     before_answering: Callable[[], Any] | None = None
     posts: int = 0
@@ -78,7 +84,16 @@ class FakeVendor:
         """Ids of jobs with this key that nobody cancelled."""
         return [job.vendor_id for job in self.bought if job.key == key and not job.is_cancelled]
 
-    def submit(self, spec: JobSpec, key: str) -> Accepted:
+    def options_model(self, device_id: str) -> type[VendorOptions]:
+        return VendorOptions
+
+    def prepare(self, spec: JobSpec, key: str) -> Prepared:
+        if self.cannot_prepare is not None:
+            raise self.cannot_prepare
+        return Prepared(spec, key, None)
+
+    def send(self, prepared: Prepared) -> Accepted:
+        key = prepared.key
         with self._lock:
             self.posts += 1
             word = self.script.pop(0) if self.script else "ok"
@@ -122,8 +137,15 @@ class FakeVendor:
     def exists(self, vendor_id: str) -> bool:
         return any(job.vendor_id == vendor_id for job in self.bought)
 
-    def result(self, vendor_id: str, spec: JobSpec, key: str) -> VendorResult:
-        return VendorResult((ItemResult(counts=Counts({"001": spec.shots or 0})),))
+    def fetch(self, vendor_id: str, spec: JobSpec) -> RawAnswer:
+        if vendor_id in self.spoilt:
+            return RawAnswer({"answer": self.spoilt[vendor_id]})
+        return RawAnswer({"answer": b'{"001": %d}' % (spec.shots or 0)})
+
+    def decode(self, raw: RawAnswer, spec: JobSpec, key: str) -> VendorResult:
+        """As a careless decoder would: whatever JSON and Python raise, it raises."""
+        counts = json.loads(raw.documents["answer"])
+        return VendorResult((ItemResult(counts=Counts({k: 0 + n for k, n in counts.items()})),))
 
     def cancel(self, vendor_id: str) -> None:
         for job in self.bought:

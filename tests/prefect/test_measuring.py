@@ -18,7 +18,7 @@ from qflows.core.profiles import DeviceProfile
 from qflows.core.scope import Scope, script_scope
 from qflows.ledger import measurements, reads
 from qflows.ledger.measurements import Measurement
-from qflows.protocol import JobSpec, VendorResult
+from qflows.protocol import JobSpec, RawAnswer, VendorResult
 from qflows.providers.local.adapter import LocalProvider
 from qflows.settings import Settings
 
@@ -36,8 +36,8 @@ class Calibrated(LocalProvider):
     def name(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
         return "calibrated"
 
-    def result(self, vendor_id: str, spec: JobSpec, key: str) -> VendorResult:
-        found = super().result(vendor_id, spec, key)
+    def decode(self, raw: RawAnswer, spec: JobSpec, key: str) -> VendorResult:
+        found = super().decode(raw, spec, key)
         return replace(found, metadata={"target": {"qubits": {"0": {"readout_error": self.readout}}}})
 
 

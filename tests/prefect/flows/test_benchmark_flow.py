@@ -25,7 +25,7 @@ from qflows.core.scope import Scope
 from qflows.errors import JobFailed, NotSent, ProgramRejected, Refused
 from qflows.flows import benchmark
 from qflows.model import Counts, ItemResult
-from qflows.protocol import Accepted, JobSpec, Observation, VendorResult
+from qflows.protocol import Accepted, JobSpec, Observation, Prepared, RawAnswer, VendorResult
 from qflows.providers.local.adapter import LocalProvider
 from qflows.providers.local.simulate import snapshot
 from qflows.sandbox import Admin
@@ -46,20 +46,20 @@ class Acme(LocalProvider):
     def name(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
         return self.behaviour
 
-    def submit(self, spec: JobSpec, key: str) -> Accepted:
+    def send(self, prepared: Prepared) -> Accepted:
         self.diary.append(f"submit {self.name}")
         if self.behaviour == "refusing":
             raise Refused("refusing takes no jobs from [you](http://evil)", provider=self.name)
         if self.behaviour == "unreachable":
             raise NotSent("unreachable does not answer", provider=self.name, retry_after_s=0.05)
-        return super().submit(spec, key)
+        return super().send(prepared)
 
     def poll(self, vendor_ids: Sequence[str]) -> Mapping[str, Observation]:
         self.diary.append(f"poll {self.name}")
         return super().poll(vendor_ids)
 
-    def result(self, vendor_id: str, spec: JobSpec, key: str) -> VendorResult:
-        found = super().result(vendor_id, spec, key)
+    def decode(self, raw: RawAnswer, spec: JobSpec, key: str) -> VendorResult:
+        found = super().decode(raw, spec, key)
         return replace(found, items=tuple(self.item(item, place) for place, item in enumerate(found.items)))
 
     def item(self, item: ItemResult, place: int) -> ItemResult:
