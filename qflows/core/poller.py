@@ -224,7 +224,7 @@ class Poller:
                 raise
             except Exception as error:  # the edge to one vendor: its jobs wait, the others go on
                 log.warning("%s: %s", provider.name, error, exc_info=not isinstance(error, QflowsError))
-                done.troubles |= {job.key: error for job in jobs if job.key not in done.troubles}
+                done.troubles |= {j.key: _told(provider, error) for j in jobs if j.key not in done.troubles}
                 pauses.append(_READ_EVERY_S)
         done.pause_s = min(pauses, default=0.0)
         return done
@@ -297,7 +297,7 @@ class Poller:
             passing = isinstance(error, ProviderError) and not isinstance(error, Refused)
             self._failures[place] = 0 if passing else self._failures.get(place, 0) + 1
             if self._failures[place] >= _REFUSALS:
-                done.troubles |= {job.key: error for job in mine}
+                done.troubles |= {job.key: _told(provider, error) for job in mine}
         finally:
             lanes.release(ledger, lane, next_in_s=next_in_s, interval_s=interval_s, ok=failed is None, error=failed)
         return next_in_s
@@ -307,7 +307,8 @@ class Poller:
         at_vendor = [job for job in jobs if job.status in AT_VENDOR and job.vendor_id]
         if not at_vendor:
             return False
-        statuses = self._poll(provider, [job.vendor_id for job in at_vendor if job.vendor_id])
+        suspects = {str(job.vendor_id) for job in at_vendor if job.bad_reads}
+        statuses = self._poll(provider, [job.vendor_id for job in at_vendor if job.vendor_id], suspects)
         seen = [(job, self._if_readable(job, _look_of(statuses, job))) for job in at_vendor]
         seen = self._without_vanished(provider, seen)
         partly = [(j, look) for j, look in seen if look.phase is Phase.FAILED and j.n_programs > 1 and look != _GONE]
@@ -317,7 +318,7 @@ class Poller:
         self._fetcher.fetch_all(provider, done + partly)
         return bool(changed or done or partly)
 
-    def _poll(self, provider: Provider, ids: Sequence[str]) -> dict[str, Observation]:
+    def _poll(self, provider: Provider, ids: Sequence[str], suspects: Collection[str]) -> dict[str, Observation]:
         """Statuses by id. When an answer cannot be read, halves of the list are asked for, down to the job that spoils
         it: that one stays as it was, the others go on. Gives up, with the first error, where nothing can be read."""
         try:
@@ -327,11 +328,15 @@ class Poller:
         except Exception as error:
             if isinstance(error, ProviderError) and not isinstance(error, Unreadable):
                 raise
+            if len(ids) == 1 and ids[0] in suspects:
+                return {ids[0]: _unreadable(error)}
             if len(ids) == 1:
                 raise
-            return self._poll_apart(provider, ids, error)
+            return self._poll_apart(provider, ids, suspects, error)
 
-    def _poll_apart(self, provider: Provider, ids: Sequence[str], first: Exception) -> dict[str, Observation]:
+    def _poll_apart(
+        self, provider: Provider, ids: Sequence[str], suspects: Collection[str], first: Exception
+    ) -> dict[str, Observation]:
         found: dict[str, Observation] = {}
         asks, left = [ids[: len(ids) // 2], ids[len(ids) // 2 :]], _APART_REQUESTS
         while asks and left:
@@ -344,9 +349,9 @@ class Poller:
                 if len(part) > 1:
                     asks += [part[: len(part) // 2], part[len(part) // 2 :]]
                 else:
-                    text = f"{type(error).__name__}: {error}"
-                    found[part[0]] = Observation(Phase.UNKNOWN, _UNREADABLE_STATUS, queue_note=text[:255])
-        if not found or all(look.word == _UNREADABLE_STATUS for look in found.values()):
+                    found[part[0]] = _unreadable(error)
+        nothing = all(look.word == _UNREADABLE_STATUS for look in found.values())
+        if nothing and not set(ids) <= set(suspects):
             raise first
         return found
 
@@ -364,7 +369,11 @@ class Poller:
         looks = []
         for job, look in seen:
             age_s = ages.get(job.key, -1.0)
-            if look.word == _NOT_LISTED and age_s >= settle_s and self._is_gone(provider, job):
+            if look.word == _UNREADABLE_STATUS:
+                outcomes.keep_unreadable(self.submitter.ledger, job, Unreadable(look.queue_note or look.word))
+                if job.bad_reads + 1 >= UNREADABLE:
+                    look = replace(look, phase=Phase.HELD)  # noqa: PLW2901
+            elif look.word == _NOT_LISTED and age_s >= settle_s and self._is_gone(provider, job):
                 look = _GONE  # noqa: PLW2901
             elif look.phase is Phase.UNKNOWN and look.word != _NOT_LISTED and age_s >= _UNKNOWN_WORD_S:
                 note = f"for {age_s:.0f} s its status is {look.word[:64]!r}, which no document names"
@@ -391,6 +400,19 @@ class Poller:
         except Exception as error:
             log.warning("job %s is not listed, and could not be asked for: %s", job.key[:12], error)
             return False
+
+
+def _unreadable(error: Exception) -> Observation:
+    return Observation(Phase.UNKNOWN, _UNREADABLE_STATUS, queue_note=f"{type(error).__name__}: {error}"[:255])
+
+
+def _told(provider: Provider, error: Exception) -> Exception:
+    """The error as a waiter is told it: what a library raised by accident becomes one of ours."""
+    if isinstance(error, QflowsError):
+        return error
+    wrapped = Unreadable(f"{provider.name} cannot be polled: {type(error).__name__}: {error}", provider=provider.name)
+    wrapped.__cause__ = error
+    return wrapped
 
 
 def where_they_are(jobs: Sequence[Job]) -> str:
