@@ -19,6 +19,7 @@ def queued(qflows, bell, ionq: Admin) -> str:
 def in_doubt(qflows, bell, ionq: Admin) -> str:
     """Key of a job that the vendor accepted without saying so."""
     ionq.fault("status", "ionq.submit", status=502, accepted=True)
+    ionq.fault("status", "ionq.list", status=503, times=2)  # the one look of a deadline of zero finds out nothing
     assert qflows("run", bell, "--device", "ionq-simulator", "--timeout", "0").code == 3
     [job] = qflows("jobs", "ls", "--status", "in_doubt", "--json").json()
     return job["key"]

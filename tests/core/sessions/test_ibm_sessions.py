@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,8 @@ from qflows.algorithms.problems import problem
 from qflows.algorithms.vqe import solve
 from qflows.core.client import Client
 from qflows.core.scope import Scope
+from qflows.core.sessions import resolve
+from qflows.errors import InDoubt
 from qflows.ledger import sessions as ledger_sessions
 from qflows.sandbox import Sandbox
 from qflows.states import SessionState
@@ -53,15 +56,20 @@ def test_h2_in_a_session_is_within_three_sigma_and_the_session_is_closed(core: C
     ("kind", "members"),
     [("status", {"status": 502, "accepted": True}), ("drop_after", {}), ("truncate", {}), ("drop_before", {})],
 )
-def test_a_session_whose_opening_was_never_answered_is_found_or_opened_once(
+def test_a_session_whose_opening_was_never_answered_waits_for_a_person(
     core: Client, ibm: Sandbox, kind: str, members: dict
 ) -> None:
     ibm.admin.fault(kind, "ibm.session_create", **members)
-    hold = core.open_session(DEVICE, "s", max_time_s=1800)
+    with pytest.raises(InDoubt, match="qflows sessions resolve"):
+        core.open_session(DEVICE, "s", max_time_s=1800)
     provider = core.provider("ibm")
-    since = ledger_sessions.listing(core.ledger)[0].created_at
-    alive = [info for info in provider.recent_sessions("ibm_manila", since=since) if info.is_open]  # pyright: ignore
-    assert [info.session_id for info in alive] == [hold.id]
+    (record,) = ledger_sessions.listing(core.ledger)
+    since = record.created_at - timedelta(minutes=1)
+    there = [one for one in provider.recent_sessions(record.device_id, since=since) if one.is_open]  # pyright: ignore
+    assert len(there) == (0 if kind == "drop_before" else 1)
+    resolve(core.ledger, record, vendor_id=there[0].session_id if there else None)
+    hold = core.open_session(DEVICE, "s", max_time_s=1800)
+    assert opened(ibm) == (2 if kind == "drop_before" else 1)
     hold.close()
     assert open_sessions(core) == 0
 
