@@ -27,7 +27,7 @@ from qflows.core.stored import stored
 from qflows.core.submit import Submitter
 from qflows.core.tagging import Tagged
 from qflows.core.verbs import BatchWishes, RunWishes, Verbs, Wishes
-from qflows.errors import LedgerError, OtherAccount, ProgramRejected, UnknownJob
+from qflows.errors import InDoubt, LedgerError, OtherAccount, ProgramRejected, UnknownJob
 from qflows.ledger import batches as ledger_batches
 from qflows.ledger import claims, outcomes, raws, reads
 from qflows.ledger import groups as ledger_groups
@@ -259,7 +259,13 @@ class Client:
         if "batch" not in provider.capabilities.sessions or len(batch.parts) < 2:
             yield None
             return
-        hold = self.open_session(batch.device, batch.record.run_key, mode="batch", name=f"batch {batch.id[:16]}")
+        try:
+            hold = self.open_session(batch.device, batch.record.run_key, mode="batch", name=f"batch {batch.id[:16]}")
+        except InDoubt as error:
+            # the mode only groups jobs for the vendor: they go without rather than wait for a person
+            log.warning("batch %s is sent outside a batch mode: %s", batch.id[:12], error)
+            yield None
+            return
         try:
             yield hold.id
         finally:

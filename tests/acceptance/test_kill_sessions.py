@@ -94,7 +94,7 @@ def test_process_killed_around_an_opening_leaves_one_session_and_the_reconciler_
     lines.append(f"{fault:<16}" + " ".join(f"{shown:>9}" for shown, _ in rows.values()))
     wrong = {point: row for point, row in rows.items() if row[1] or row[0] not in (".", "1 / 0")}
     assert not wrong
-    assert sum(shown != "." for shown, _ in rows.values()) >= len(points) - 2
+    assert sum(shown != "." for shown, _ in rows.values()) >= len(points) - 4
 
 
 def kill_and_restart(place: Place, point: str, fault: str, mode: str) -> tuple[str, str]:
