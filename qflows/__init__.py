@@ -10,7 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from qflows import errors, flows
+    from qflows import errors, flows, primitives
     from qflows.core.batches.batch import Batch
     from qflows.core.batches.results import BatchResult
     from qflows.core.client import Client
@@ -77,6 +77,7 @@ __all__ = [
     "flows",
     "group",
     "missed_slot",
+    "primitives",
     "result",
     "run",
     "session",
@@ -91,7 +92,7 @@ def __getattr__(name: str) -> object:
     """Loads a public name on first use."""
     if name in _HOME:
         return getattr(import_module(f"qflows.{_HOME[name]}"), name)
-    if name in ("errors", "flows"):
+    if name in ("errors", "flows", "primitives"):
         return import_module(f"qflows.{name}")
     if name[:1].isupper() and name in _block_types():  # modules are lower case and must not end up here
         return getattr(import_module("qflows.prefect.blocks.collection"), name)

@@ -1,0 +1,37 @@
+"""Errors of the primitives: qflows' own, which code written for Qiskit catches as QiskitError."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from qiskit.exceptions import QiskitError
+
+from qflows.errors import JobFailed, ProgramRejected
+
+
+class PubRejected(ProgramRejected, QiskitError):
+    """A PUB failed our own check; nothing was sent and nothing was recorded."""
+
+    def __str__(self) -> str:  # QiskitError quotes
+        return str(self.args[0])
+
+
+class PubFailed(JobFailed, QiskitError):
+    """The vendor refused, failed or cancelled a job of this call."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+@contextmanager
+def also_qiskit() -> Iterator[None]:
+    """Rejections and failures inside the block are raised as QiskitError too."""
+    try:
+        yield
+    except (PubRejected, PubFailed):
+        raise
+    except ProgramRejected as error:
+        raise PubRejected(str(error)) from error
+    except JobFailed as error:
+        raise PubFailed(str(error), **{name: getattr(error, name) for name in error.fields}) from error

@@ -1,0 +1,221 @@
+"""Qiskit's estimator as durable jobs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from qiskit.primitives import BaseEstimatorV2
+from qiskit.primitives.containers import EstimatorPubLike
+from qiskit.primitives.containers.estimator_pub import EstimatorPub
+from qiskit.quantum_info import SparseObservable
+
+from qflows.core.batches.planning import Planned
+from qflows.core.batches.planning import plan as planned_as
+from qflows.core.client import Client
+from qflows.core.sessions import Session
+from qflows.errors import ProgramRejected
+from qflows.primitives.durable import DurableJob
+from qflows.primitives.errors import also_qiskit
+from qflows.primitives.estimator_results import KIND
+from qflows.primitives.origin import Origin, by_shots
+from qflows.primitives.points import programs_of
+from qflows.programs import Program, estimation
+from qflows.programs.grid import pairing
+from qflows.programs.notes import plain_notes
+from qflows.programs.observables import Observable, observable
+
+DEFAULT_PRECISION = 0.015625
+"""Where the device cannot be exact and nothing is said: 4,096 shots, as Qiskit's `BackendEstimatorV2` takes."""
+_MAX_TERMS = 4096
+
+
+def shots_for(precision: float) -> int:
+    """ceil(1 / precision**2); what rounding adds to a whole number does not count."""
+    return math.ceil(round(1 / precision**2, 6))
+
+
+class EstimatorV2(BaseEstimatorV2):
+    """Estimates expectation values on a device; every call is jobs of the ledger, bought once and adopted on replay.
+
+    `device`, `run_key`, `label`, `options`, `session`, `tags`, `client`: as for `SamplerV2`. `precision`: the target
+    standard error for PUBs without their own, in the units of a single Pauli string: ceil(1 / precision**2) shots for
+    every measurement basis. `shots` says that number itself. With neither, or a precision of 0, a device that can
+    computes exactly, with `stds` of 0; others take a precision of 1/64.
+
+    A result is a `PrimitiveResult` with one `PubResult` a PUB: `evs` and `stds` are arrays of the shape to which
+    parameters and observables broadcast. `stds` are standard errors with covariances, hence at most the bounds that
+    Qiskit's own estimators give. Observables: rightmost letter for qubit 0. Raises RunKeyMissing, UnknownDevice.
+    """
+
+    def __init__(
+        self,
+        device: str,
+        *,
+        precision: float | None = None,
+        shots: int | None = None,
+        run_key: str | None = None,
+        label: str = "estimator",
+        options: Mapping[str, Any] | None = None,
+        session: Session | None = None,
+        tags: Mapping[str, str] | None = None,
+        client: Client | None = None,
+    ) -> None:
+        if precision is not None and shots is not None:
+            raise ValueError("give precision or shots, not both")
+        if shots is not None and shots < 1:
+            raise ValueError(f"shots must be a whole number of at least 1, not {shots!r}")
+        self._origin = Origin(device, run_key, label, dict(options or {}), session, dict(tags or {}), client)
+        self._shots = shots
+        self._precision = precision
+
+    @property
+    def device(self) -> str:
+        """The device's name."""
+        return self._origin.device
+
+    @property
+    def run_key(self) -> str | None:
+        """The run to which calls belong."""
+        return self._origin.run_key
+
+    @property
+    def options(self) -> Mapping[str, Any]:
+        """Vendor options of every call."""
+        return self._origin.options
+
+    @property
+    def default_precision(self) -> float:
+        """The precision of PUBs that have none; 0 for exact values."""
+        if self._shots is not None:
+            return 1 / math.sqrt(self._shots)
+        if self._precision is not None:
+            return self._precision
+        return 0.0 if self._origin.target.limits.exact else DEFAULT_PRECISION
+
+    def run(self, pubs: Iterable[EstimatorPubLike], *, precision: float | None = None) -> DurableJob:
+        """Buys one call of any number of PUBs, of any shapes and precisions, and returns at once.
+
+        `precision` is for PUBs without their own. Constants are computed, not bought. Raises PubRejected, which is a
+        QiskitError, before anything is recorded or sent.
+        """
+        read = [EstimatorPub.coerce(pub, precision) for pub in pubs]
+        with also_qiskit():
+            call = _Call()
+            for place, pub in enumerate(read):
+                call.add(pub, *self._wanted(pub, place))
+            order = by_shots(call.shots)
+            batch, note = None, call.note(order, is_native=False)
+            if order:
+                planned = self._origin.plan(
+                    [call.measured[place] for place in order],
+                    [call.shots[place] for place in order],
+                    self._origin.options,
+                )
+                if (native := self._by_device(call, planned)) is not None:
+                    planned, note = native
+                batch = self._origin.buy(planned, note, f"estimator: {len(read)} PUBs")
+        return DurableJob(self._origin.holder, note, [pub.circuit.metadata for pub in read], batch)
+
+    def _wanted(self, pub: EstimatorPub, place: int) -> tuple[float, int | None]:
+        """Precision and shots of a PUB; no shots for exact values."""
+        if pub.precision is None and self._shots is not None:
+            return self.default_precision, self._shots
+        precision = self.default_precision if pub.precision is None else float(pub.precision)
+        if precision:
+            return precision, shots_for(precision)
+        if not self._origin.target.limits.exact:
+            raise ProgramRejected(
+                f"PUB {place}: precision 0 means exact values, and {self.device} samples; give a precision such as "
+                "0.01, or use local-exact"
+            )
+        return 0.0, None
+
+    def _by_device(self, call: _Call, measured: Planned) -> tuple[Planned, dict[str, Any]] | None:
+        """The plan by which the device itself computes expectation values; None where it does not."""
+        target = self._origin.target
+        shots = [number for _, number, _ in call.points]
+        if not target.provider.capabilities.estimator or (target.limits.exact and any(n is not None for n in shots)):
+            return None
+        order = by_shots(shots)
+        points = [call.points[place] for place in order]
+        base = replace(measured.specs[0][1], programs=())
+        planned = planned_as(
+            base,
+            [program for program, _, _ in points],
+            [number for _, number, _ in points],
+            measured.limits,
+            [wanted for _, _, wanted in points],
+        )
+        try:
+            for _, spec in planned.specs:
+                target.provider.check(spec)
+        except ProgramRejected:
+            return None
+        return planned, call.note(order, is_native=True)
+
+
+@dataclass
+class _Call:
+    """The PUBs of a call as measurement circuits, and as points for a device that computes expectation values."""
+
+    measured: list[Program] = field(default_factory=list)
+    shots: list[int | None] = field(default_factory=list)  # of the measured
+    points: list[tuple[Program, int | None, tuple[Observable, ...]]] = field(default_factory=list)  # but constants
+    pubs: list[dict[str, Any]] = field(default_factory=list)
+    plans: dict[str, int] = field(default_factory=dict)
+
+    def add(self, pub: EstimatorPub, precision: float, shots: int | None) -> None:
+        """Lays out one PUB. Raises ProgramRejected."""
+        shape, of_observables = tuple(pub.parameter_values.shape), tuple(pub.observables.shape)
+        listed = [_observable(one) for one in pub.observables.sparse_observables_array().ravel().tolist()]
+        _, needs = pairing(shape, of_observables)
+        points = []
+        for program, need in zip(programs_of(pub.circuit, pub.parameter_values), needs, strict=True):
+            points.append(self._point(program, [listed[place] for place in sorted(need)], shots) if need else [None, 0])
+        self.pubs.append(
+            {
+                "shape": list(shape),
+                "observables": list(of_observables),
+                "points": points,
+                "shots": shots,
+                "precision": precision,
+                "metadata": plain_notes(pub.circuit.metadata, pub.circuit.name),
+            }
+        )
+
+    def _point(self, program: Program, wanted: Sequence[Observable], shots: int | None) -> list[Any]:
+        circuits, text = estimation.plan(program, tuple(wanted))
+        plan = self.plans.setdefault(text, len(self.plans))
+        if not any(group.needs_measurement for group in estimation.read_plan(text)):
+            return [plan, 0]
+        self.measured += circuits
+        self.shots += [shots] * len(circuits)
+        self.points.append((program, shots, tuple(wanted)))
+        return [plan, len(circuits)]
+
+    def note(self, order: Sequence[int], *, is_native: bool) -> dict[str, Any]:
+        """What must be kept to read the results, as JSON."""
+        pubs = self.pubs
+        if is_native:
+            pubs = [pub | {"points": [[plan, min(n, 1)] for plan, n in pub["points"]]} for pub in pubs]
+        return {
+            "kind": KIND,
+            "pubs": pubs,
+            "plans": list(self.plans),
+            "order": list(order),
+            "is_native": is_native,
+        }
+
+
+def _observable(source: SparseObservable) -> Observable:
+    """An observable in Pauli strings; every projector in it doubles the number of terms. Raises ProgramRejected."""
+    projectors = [sum(letter not in "IXYZ" for letter in text) for text, _, _ in source.to_sparse_list()]
+    if sum(2**n for n in projectors) > _MAX_TERMS:
+        raise ProgramRejected(
+            f"an observable has {sum(2**n for n in projectors)} Pauli strings once its projectors are written out; at "
+            f"most {_MAX_TERMS} are taken"
+        )
+    return observable(source)

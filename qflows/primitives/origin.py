@@ -1,0 +1,116 @@
+"""Who buys, where, and for which run: what a primitive keeps from its construction."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from importlib import import_module
+from typing import Any
+
+from qflows.core import ambient
+from qflows.core.batches.batch import Batch
+from qflows.core.batches.planning import Planned
+from qflows.core.client import Client, default_client
+from qflows.core.devices import Device
+from qflows.core.scope import Scope
+from qflows.core.sessions import Session
+from qflows.programs import Program
+
+
+class Holder:
+    """A client that stays behind when its owner is pickled: the other process makes its own."""
+
+    def __init__(self, client: Client | None) -> None:
+        mine = client or _here()
+        self._client: Client | None = mine
+        self._factory = mine.verbs.client_factory()
+
+    @property
+    def client(self) -> Client:
+        """The client of this process."""
+        found = self._client or self._factory()
+        self._client = found
+        return found
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"_client": None, "_factory": self._factory}
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Holder:
+        return self
+
+
+def _here() -> Client:
+    """The client that knows saved blocks and flows where Prefect is in use, else the plain one."""
+    if "prefect" in sys.modules:  # by name: this room does not know Prefect, and works without it
+        return import_module("qflows.prefect.client").client()
+    return default_client()
+
+
+@dataclass
+class Origin:
+    """The device, the run and the options of a primitive.
+
+    Inside a flow the scope is that of the construction, because algorithms call primitives from threads which do not
+    know the flow; outside, the run key names the run and every call belongs to the attempt in which it is made.
+    """
+
+    device: str
+    run_key: str | None = None
+    label: str = ""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    session: Session | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
+    client: Client | None = None
+
+    def __post_init__(self) -> None:
+        self.holder = Holder(self.client)
+        self.client = None  # the holder's, which pickles
+        verbs = self.holder.client.verbs
+        found = verbs.scope(self.run_key)
+        self.run_key = found.run_key
+        self._bound = found if verbs.in_flow() else None
+
+    @property
+    def core(self) -> Client:
+        """The client of this process."""
+        return self.holder.client
+
+    @property
+    def target(self) -> Device:
+        """The device. Raises UnknownDevice, CredentialsMissing."""
+        return self.core.device(self.device)
+
+    def scope(self) -> Scope:
+        """Where a call made now comes from."""
+        if self._bound is None:
+            return self.core.verbs.scope(self.run_key)
+        return replace(self._bound, group=ambient.joined(self._bound.run_key))
+
+    def options_with_memory(self) -> dict[str, Any]:
+        """The options, and the wish for single shots in order where the device has it and nothing else was said."""
+        known = self.target.provider.options_model(self.target.profile.device).model_fields
+        chosen = {**self.target.profile.options, **self.options}
+        return dict(self.options) | ({"memory": True} if "memory" in known and "memory" not in chosen else {})
+
+    def plan(self, programs: Sequence[Program], shots: Sequence[int | None], options: Mapping[str, Any]) -> Planned:
+        """The jobs for these programs; nothing is recorded or sent. Raises ProgramRejected."""
+        numbers: Any = list(shots)  # None where values are exact
+        return self.core.plan_batch(
+            list(programs), device=self.device, shots=numbers, options=options, label=self.label, tags=self.tags
+        )
+
+    def buy(self, planned: Planned, note: Mapping[str, Any], name: str) -> Batch:
+        """Makes the plan durable, with what is needed to read its results, and sends what nobody sent before."""
+        noted = replace(planned, sweep={"shape": None, "observable_shape": None, "estimates": None, "pubs": dict(note)})
+        batch = self.core.create_batch(noted, device=self.device, scope=self.scope(), name=name, tags=self.tags)
+        if self.session is not None:
+            batch.submit(session_id=self.session.id)
+        else:
+            self.core.submit_batch(batch)
+        return batch
+
+
+def by_shots(shots: Sequence[int | None]) -> list[int]:
+    """The order in which programs of equal shots stand together, so that they share jobs."""
+    return sorted(range(len(shots)), key=lambda place: (shots[place] or 0, place))

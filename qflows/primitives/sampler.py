@@ -1,0 +1,116 @@
+"""Qiskit's sampler as durable jobs."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from qiskit.primitives import BaseSamplerV2
+from qiskit.primitives.containers import SamplerPubLike
+from qiskit.primitives.containers.sampler_pub import SamplerPub
+
+from qflows.core.client import Client
+from qflows.core.sessions import Session
+from qflows.primitives.durable import DurableJob
+from qflows.primitives.errors import also_qiskit
+from qflows.primitives.origin import Origin, by_shots
+from qflows.primitives.points import programs_of
+from qflows.primitives.sampler_results import KIND
+from qflows.programs import Program
+from qflows.programs.notes import plain_notes
+
+
+class SamplerV2(BaseSamplerV2):
+    """Samples circuits on a device; every call is jobs of the ledger, bought once and adopted on replay.
+
+    `device`: name of a device as for `qflows.run`. `shots`: for PUBs without their own. `run_key`: names the run
+    outside a flow; inside, the flow's scope at construction counts, also in threads. `options`, `session`, `tags`: as
+    for `qflows.run`; `label` tells samplers of one run apart that ask for the same. `client`: another client than the
+    process's own. Calls that are equal are different samples in one attempt, and meet again in the next.
+
+    A result is a `PrimitiveResult` with one `SamplerPubResult` a PUB: `result[0].data.<register>` is a `BitArray` of
+    the shape of the PUB, bit 0 of the register rightmost in its bit strings. Raises RunKeyMissing, UnknownDevice.
+    """
+
+    def __init__(
+        self,
+        device: str,
+        *,
+        shots: int = 1024,
+        run_key: str | None = None,
+        label: str = "sampler",
+        options: Mapping[str, Any] | None = None,
+        session: Session | None = None,
+        tags: Mapping[str, str] | None = None,
+        client: Client | None = None,
+    ) -> None:
+        self._origin = Origin(device, run_key, label, dict(options or {}), session, dict(tags or {}), client)
+        self.default_shots = shots
+
+    @property
+    def device(self) -> str:
+        """The device's name."""
+        return self._origin.device
+
+    @property
+    def run_key(self) -> str | None:
+        """The run to which calls belong."""
+        return self._origin.run_key
+
+    @property
+    def options(self) -> Mapping[str, Any]:
+        """Vendor options of every call."""
+        return self._origin.options
+
+    def run(self, pubs: Iterable[SamplerPubLike], *, shots: int | None = None) -> DurableJob:
+        """Buys one call of any number of PUBs, of any shapes and shots, and returns at once.
+
+        `shots` is for PUBs without their own. Circuits of equal shots share jobs where the device takes several.
+        Raises PubRejected, which is a QiskitError, before anything is recorded or sent.
+        """
+        chosen = self.default_shots if shots is None else shots
+        read = [SamplerPub.coerce(pub, chosen) for pub in pubs]
+        with also_qiskit():
+            programs: list[Program] = []
+            numbers: list[int | None] = []
+            laid_out = []
+            for place, pub in enumerate(read):
+                bound = programs_of(pub.circuit, pub.parameter_values)
+                is_measured = bool(bound and bound[0].measured and pub.circuit.cregs)
+                laid_out.append(_note(pub, is_measured=is_measured))
+                if not pub.circuit.cregs:
+                    _warn_of_no_output(place)
+                if is_measured:
+                    programs += bound
+                    numbers += [int(pub.shots or chosen)] * len(bound)
+            order = by_shots(numbers)
+            note = {"kind": KIND, "pubs": laid_out, "order": order}
+            batch = None
+            if programs:
+                planned = self._origin.plan(
+                    [programs[place] for place in order],
+                    [numbers[place] for place in order],
+                    self._origin.options_with_memory(),
+                )
+                batch = self._origin.buy(planned, note, f"sampler: {len(read)} PUBs")
+        return DurableJob(self._origin.holder, note, [pub.circuit.metadata for pub in read], batch)
+
+
+def _note(pub: SamplerPub, *, is_measured: bool) -> dict[str, Any]:
+    return {
+        "shape": list(pub.shape),
+        "registers": [[register.name, register.size] for register in pub.circuit.cregs],
+        "shots": int(pub.shots or 0),
+        "is_measured": is_measured,
+        "metadata": plain_notes(pub.circuit.metadata, pub.circuit.name),
+    }
+
+
+def _warn_of_no_output(place: int) -> None:
+    warnings.warn(
+        f"The {place}-th pub's circuit has no output classical registers and so the result will be empty. Did you mean "
+        "to add measurement instructions?",
+        UserWarning,
+        stacklevel=3,
+    )
