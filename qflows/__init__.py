@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from qflows.prefect.slots import missed_slot
     from qflows.prefect.suspend import wait_or_suspend
     from qflows.prefect.tasks import batch, cancel, group, result, run, session, submit, tag, wait
+    from qflows.primitives.backend import Backend
     from qflows.programs import Program
     from qflows.states import JobStatus
 
@@ -53,10 +54,12 @@ _HOME = {
     "Result": "model",
     "Counts": "model",
     "Program": "programs",
+    "Backend": "primitives.backend",
     "JobStatus": "states",
     "QflowsError": "errors",
 }
 __all__ = [
+    "Backend",
     "Batch",
     "BatchResult",
     "Client",

@@ -9,12 +9,15 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from qflows.primitives.backend import Backend, BackendJob
     from qflows.primitives.durable import DurableJob, job
     from qflows.primitives.errors import PubFailed, PubRejected
     from qflows.primitives.estimator import EstimatorV2
     from qflows.primitives.sampler import SamplerV2
 
 _HOME = {
+    "Backend": "backend",
+    "BackendJob": "backend",
     "SamplerV2": "sampler",
     "EstimatorV2": "estimator",
     "DurableJob": "durable",
@@ -22,7 +25,7 @@ _HOME = {
     "PubRejected": "errors",
     "PubFailed": "errors",
 }
-__all__ = ["DurableJob", "EstimatorV2", "PubFailed", "PubRejected", "SamplerV2", "job"]
+__all__ = ["Backend", "BackendJob", "DurableJob", "EstimatorV2", "PubFailed", "PubRejected", "SamplerV2", "job"]
 
 
 def __getattr__(name: str) -> object:

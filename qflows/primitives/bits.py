@@ -40,11 +40,27 @@ def data_bin(
 
 def _rows(item: ItemResult, shots: int, seed: str) -> NDArray[np.uint8]:
     """The characters of every shot's key as 0 and 1, spaces as other numbers."""
-    if item.memory is not None and len(item.memory) == shots:
-        return _characters(item.memory)
+    if _has_memory(item, shots):
+        return _characters(item.memory or ())
     counts: Mapping[str, int] = item.counts or {}
-    order = np.random.default_rng(seed_of(digest("shot-order/1", seed))).permutation(sum(counts.values()))
-    return np.repeat(_characters(tuple(counts)), list(counts.values()), axis=0)[order]
+    return np.repeat(_characters(tuple(counts)), list(counts.values()), axis=0)[_order(counts, seed)]
+
+
+def keys_of_shots(item: ItemResult, shots: int, seed: str) -> Sequence[str]:
+    """The key of every shot, in the order that `data_bin` has."""
+    if _has_memory(item, shots):
+        return item.memory or ()
+    counts: Mapping[str, int] = item.counts or {}
+    keys = [key for key, n in counts.items() for _ in range(n)]
+    return [keys[place] for place in _order(counts, seed)]
+
+
+def _has_memory(item: ItemResult, shots: int) -> bool:
+    return item.memory is not None and len(item.memory) == shots
+
+
+def _order(counts: Mapping[str, int], seed: str) -> NDArray[np.int64]:
+    return np.random.default_rng(seed_of(digest("shot-order/1", seed))).permutation(sum(counts.values()))
 
 
 def _characters(keys: Sequence[str]) -> NDArray[np.uint8]:

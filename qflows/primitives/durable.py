@@ -37,26 +37,27 @@ _READERS: dict[str, _Reader] = {
 }
 
 
-class DurableJob(BasePrimitiveJob[PrimitiveResult[Any], QiskitStatus]):
-    """What `run` of a primitive returns, at once; the jobs are in the ledger and, as a rule, at the vendor.
+class Handle:
+    """What the jobs of primitives and backends share: a batch that any process finds again."""
 
-    `job_id()` is the id of the batch that holds them: `qflows.primitives.job(id)` finds it from any process, and so
-    does `qflows.attach(id)`. It pickles without waiting.
-    """
+    _holder: Holder
+    _note: Mapping[str, Any]
+    _notes_of_circuits: list[Any]
+    _batch: Batch | None
+    _batch_id: str | None
 
-    def __init__(self, holder: Holder, note: Mapping[str, Any], notes_of_circuits: Sequence[Any], batch: Batch | None):
-        super().__init__(batch.id if batch else digest("no-circuits/1", note))
+    def _keep(self, holder: Holder, note: Mapping[str, Any], notes_of_circuits: Sequence[Any], batch: Batch | None):
         self._holder = holder
         self._note = note
         self._notes_of_circuits = list(notes_of_circuits)
         self._batch = batch
-        self._is_bought = batch is not None
+        self._batch_id = batch.id if batch else None
 
     @property
     def batch(self) -> Batch | None:
         """The jobs as a batch; None for a call that needed none, such as one of constants."""
-        if self._batch is None and self._is_bought:
-            self._batch = self._holder.client.batch(self.job_id())
+        if self._batch is None and self._batch_id is not None:
+            self._batch = self._holder.client.batch(self._batch_id)
         return self._batch
 
     @property
@@ -69,21 +70,6 @@ class DurableJob(BasePrimitiveJob[PrimitiveResult[Any], QiskitStatus]):
     def cost(self) -> Cost | None:
         """What the jobs cost, as far as the vendor says; None where it does not."""
         return total_cost(self.batch.sub_jobs()) if self.batch else None
-
-    def result(self, timeout: float | None = None) -> PrimitiveResult[Any]:
-        """Waits and reads the results, in the order of the PUBs, from the ledger; repeat it freely.
-
-        `timeout` in seconds. Raises WaitTimeout at the deadline, PubFailed with the vendor's reason.
-        """
-        items: Sequence[ItemResult] = ()
-        with also_qiskit():
-            if self.batch is not None:
-                found = self.batch.result(timeout)
-                items = [found[place] for place in range(len(found))]
-        in_order: list[Any] = [None] * len(items)
-        for place, item in zip(self._note["order"], items, strict=True):
-            in_order[place] = item
-        return _READERS[self._note["kind"]](self._note, in_order, self.job_id(), self._notes_of_circuits)
 
     def status(self) -> QiskitStatus:
         """Where the job that is furthest behind stands, after one look at the vendor."""
@@ -115,21 +101,63 @@ class DurableJob(BasePrimitiveJob[PrimitiveResult[Any], QiskitStatus]):
         if self.batch is not None:
             self.batch.cancel()
 
+    def _in_order(self, found: Sequence[Any]) -> list[Any]:
+        """Results of circuits in the order in which they were asked for."""
+        in_order: list[Any] = [None] * len(found)
+        for place, item in zip(self._note["order"], found, strict=True):
+            in_order[place] = item
+        return in_order
+
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_batch": None}
+
+
+def id_of(note: Mapping[str, Any], batch: Batch | None) -> str:
+    """The batch's id; for a call that bought nothing, one made of its content."""
+    return batch.id if batch else digest("no-circuits/1", note)
+
+
+class DurableJob(Handle, BasePrimitiveJob[PrimitiveResult[Any], QiskitStatus]):
+    """What `run` of a primitive returns, at once; the jobs are in the ledger and, as a rule, at the vendor.
+
+    `job_id()` is the id of the batch that holds them: `qflows.primitives.job(id)` finds it from any process, and so
+    does `qflows.attach(id)`. It pickles without waiting.
+    """
+
+    def __init__(self, holder: Holder, note: Mapping[str, Any], notes_of_circuits: Sequence[Any], batch: Batch | None):
+        BasePrimitiveJob.__init__(self, id_of(note, batch))
+        self._keep(holder, note, notes_of_circuits, batch)
+
+    def result(self, timeout: float | None = None) -> PrimitiveResult[Any]:
+        """Waits and reads the results, in the order of the PUBs, from the ledger; repeat it freely.
+
+        `timeout` in seconds. Raises WaitTimeout at the deadline, PubFailed with the vendor's reason.
+        """
+        items: list[ItemResult] = []
+        with also_qiskit():
+            if self.batch is not None:
+                found = self.batch.result(timeout)
+                items = self._in_order([found[place] for place in range(len(found))])
+        return _READERS[self._note["kind"]](self._note, items, self.job_id(), self._notes_of_circuits)
 
     def __repr__(self) -> str:
         return f"DurableJob({self.job_id()[:12]}, {len(self._note['pubs'])} pubs)"
 
 
 def job(job_id: str, *, client: Client | None = None) -> DurableJob:
-    """The job of an earlier call, by its id or a unique beginning of it, from any process.
+    """The job of an earlier call of a primitive, by its id or a unique beginning of it, from any process.
 
-    Metadata of circuits comes back as the plain JSON values that the ledger keeps. Raises UnknownJob.
+    Metadata of circuits is the caller's and no part of what was bought: a job that is found again has empty ones, a
+    pickled job has its own. Raises UnknownJob.
     """
     holder = Holder(client)
-    batch = holder.client.batch(job_id)
-    note = (batch.metadata.get("sweep") or {}).get("pubs")
-    if not note:
+    batch, note = find(holder, job_id)
+    if note.get("kind") not in _READERS:
         raise UnknownJob(f"batch {batch.id[:12]} was not bought by a primitive; read it with qflows.attach")
-    return DurableJob(holder, note, [pub["metadata"] for pub in note["pubs"]], batch)
+    return DurableJob(holder, note, [{} for _ in note["pubs"]], batch)
+
+
+def find(holder: Holder, job_id: str) -> tuple[Batch, Mapping[str, Any]]:
+    """The batch of an id, and what was noted with it. Raises UnknownJob."""
+    batch = holder.client.batch(job_id)
+    return batch, (batch.metadata.get("sweep") or {}).get("pubs") or {}

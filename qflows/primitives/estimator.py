@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 from qiskit.primitives import BaseEstimatorV2
@@ -17,6 +18,7 @@ from qflows.core.batches.planning import plan as planned_as
 from qflows.core.client import Client
 from qflows.core.sessions import Session
 from qflows.errors import ProgramRejected
+from qflows.primitives.backend import Backend
 from qflows.primitives.durable import DurableJob
 from qflows.primitives.errors import also_qiskit
 from qflows.primitives.estimator_results import KIND
@@ -24,7 +26,6 @@ from qflows.primitives.origin import Origin, by_shots
 from qflows.primitives.points import programs_of
 from qflows.programs import Program, estimation
 from qflows.programs.grid import pairing
-from qflows.programs.notes import plain_notes
 from qflows.programs.observables import Observable, observable
 
 DEFAULT_PRECISION = 0.015625
@@ -80,6 +81,24 @@ class EstimatorV2(BaseEstimatorV2):
     def run_key(self) -> str | None:
         """The run to which calls belong."""
         return self._origin.run_key
+
+    @cached_property
+    def backend(self) -> Backend:
+        """The same device, run and options as a backend, for libraries that ask a primitive for it."""
+        mine = self._origin
+        return Backend(
+            mine.device,
+            run_key=mine.run_key,
+            label=f"{mine.label}.backend",
+            options=mine.options,
+            session=mine.session,
+            tags=mine.tags,
+            client=mine.core,
+        )
+
+    @property
+    def _backend(self) -> Backend:  # the name under which qiskit-experiments looks for it
+        return self.backend
 
     @property
     def options(self) -> Mapping[str, Any]:
@@ -182,7 +201,6 @@ class _Call:
                 "points": points,
                 "shots": shots,
                 "precision": precision,
-                "metadata": plain_notes(pub.circuit.metadata, pub.circuit.name),
             }
         )
 

@@ -87,11 +87,12 @@ class Origin:
             return self.core.verbs.scope(self.run_key)
         return replace(self._bound, group=ambient.joined(self._bound.run_key))
 
-    def options_with_memory(self) -> dict[str, Any]:
+    def options_with_memory(self, options: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """The options, and the wish for single shots in order where the device has it and nothing else was said."""
+        mine = dict(self.options if options is None else options)
         known = self.target.provider.options_model(self.target.profile.device).model_fields
-        chosen = {**self.target.profile.options, **self.options}
-        return dict(self.options) | ({"memory": True} if "memory" in known and "memory" not in chosen else {})
+        chosen = {**self.target.profile.options, **mine}
+        return mine | ({"memory": True} if "memory" in known and "memory" not in chosen else {})
 
     def plan(self, programs: Sequence[Program], shots: Sequence[int | None], options: Mapping[str, Any]) -> Planned:
         """The jobs for these programs; nothing is recorded or sent. Raises ProgramRejected."""

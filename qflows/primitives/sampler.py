@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Mapping
+from functools import cached_property
 from typing import Any
 
 from qiskit.primitives import BaseSamplerV2
@@ -12,13 +13,13 @@ from qiskit.primitives.containers.sampler_pub import SamplerPub
 
 from qflows.core.client import Client
 from qflows.core.sessions import Session
+from qflows.primitives.backend import Backend
 from qflows.primitives.durable import DurableJob
 from qflows.primitives.errors import also_qiskit
 from qflows.primitives.origin import Origin, by_shots
 from qflows.primitives.points import programs_of
 from qflows.primitives.sampler_results import KIND
 from qflows.programs import Program
-from qflows.programs.notes import plain_notes
 
 
 class SamplerV2(BaseSamplerV2):
@@ -57,6 +58,24 @@ class SamplerV2(BaseSamplerV2):
     def run_key(self) -> str | None:
         """The run to which calls belong."""
         return self._origin.run_key
+
+    @cached_property
+    def backend(self) -> Backend:
+        """The same device, run and options as a backend, for libraries that ask a primitive for it."""
+        mine = self._origin
+        return Backend(
+            mine.device,
+            run_key=mine.run_key,
+            label=f"{mine.label}.backend",
+            options=mine.options,
+            session=mine.session,
+            tags=mine.tags,
+            client=mine.core,
+        )
+
+    @property
+    def _backend(self) -> Backend:  # the name under which qiskit-experiments looks for it
+        return self.backend
 
     @property
     def options(self) -> Mapping[str, Any]:
@@ -103,7 +122,6 @@ def _note(pub: SamplerPub, *, is_measured: bool) -> dict[str, Any]:
         "registers": [[register.name, register.size] for register in pub.circuit.cregs],
         "shots": int(pub.shots or 0),
         "is_measured": is_measured,
-        "metadata": plain_notes(pub.circuit.metadata, pub.circuit.name),
     }
 
 

@@ -97,6 +97,21 @@ def test_a_second_attempt_adopts(
     assert count_jobs() == 4
 
 
+def test_names_and_metadata_are_no_part_of_what_is_bought(
+    core: Client, count_jobs: Callable[[], int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for attempt in ("first", "second"):
+        monkeypatch.setattr("qflows.core.scope._PROCESS_ATTEMPT", attempt)
+        circuit = tossed()
+        circuit.name, circuit.metadata = attempt, {"attempt": attempt}
+        sampler = SamplerV2("local-aer", run_key="r", client=core, shots=9)
+        assert sampler.run([circuit]).result()[0].metadata["circuit_metadata"] == {"attempt": attempt}
+        found = sampler.backend.run(circuit).result()
+        assert found.results[0].header["metadata"] == {"attempt": attempt}
+        assert found.results[0].header["name"] == attempt
+    assert count_jobs() == 2
+
+
 def test_a_job_pickles_without_waiting_and_is_found_by_its_id(core: Client) -> None:
     call = SamplerV2("local-aer", run_key="r", client=core).run([two_registers()], shots=5)
     assert call.status() in {JobStatus.QUEUED, JobStatus.RUNNING, JobStatus.DONE}
@@ -105,10 +120,17 @@ def test_a_job_pickles_without_waiting_and_is_found_by_its_id(core: Client) -> N
     for other in (copied, again, copy.deepcopy(call)):
         assert other.job_id() == call.job_id()
         assert other.result()[0].data.b == mine[0].data.b
-        assert other.result()[0].metadata == mine[0].metadata
+        assert other.result()[0].metadata["shots"] == 5
         assert other.done()
         assert other.in_final_state()
         assert not other.cancelled()
+    assert copied.result()[0].metadata == mine[0].metadata
+
+
+def test_its_backend_is_the_same_device_in_the_same_run(core: Client) -> None:
+    backend = SamplerV2("local-aer", run_key="r", client=core).backend
+    assert (backend.device, backend.run_key) == ("local-aer", "r")
+    assert backend.run(two_registers(), shots=3).result().get_counts() == {"0100000010 011": 3}
 
 
 def test_a_sampler_pickles(core: Client) -> None:

@@ -200,6 +200,10 @@ class IBMProvider(Sessions, Tags):
             raise NotSent("compiling took long; the job is sent at the next try", provider="ibm", retry_after_s=0.0)
         return self.send(prepared)
 
+    def target(self, device_id: str, options: Mapping[str, Any]) -> Any:
+        """The device's calibrated qiskit target, kept for a while. Raises Refused for an unknown device."""
+        return self._runtime.backend(device_id, fractional=bool(options.get("use_fractional_gates"))).target
+
     def _backend(self, spec: JobSpec) -> Any:
         return self._runtime.backend(spec.device_id, fractional=bool(spec.options.get("use_fractional_gates")))
 

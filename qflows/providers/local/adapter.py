@@ -39,7 +39,7 @@ from qflows.protocol import (
 from qflows.providers.local import simulate
 from qflows.providers.local.compact import active_qubits
 from qflows.providers.local.compile import duration_s, method_of, snapshot_name
-from qflows.providers.local.noise import noise_of, noise_text
+from qflows.providers.local.noise import noise_of, noise_text, snapshot
 from qflows.providers.local.options import AerOptions, NoisyOptions, model_of, read_options
 
 _TAKES = frozenset(Feature) - {Feature.RESET, Feature.MID_CIRCUIT, Feature.FEED_FORWARD}  # by every local device
@@ -117,6 +117,11 @@ class LocalProvider:
         """Of one shot by the durations of the snapshot; None for devices without any."""
         read = model_of(device_id).model_validate(dict(options))
         return duration_s(program, snapshot_name(device_id, read)) if isinstance(read, NoisyOptions) else None
+
+    def target(self, device_id: str, options: Mapping[str, Any]) -> Any:
+        """The snapshot's qiskit target; None for devices that are ideal."""
+        read = model_of(device_id).model_validate(dict(options))
+        return snapshot(snapshot_name(device_id, read)).target if isinstance(read, NoisyOptions) else None
 
     def prepare(self, spec: JobSpec, key: str) -> Prepared:
         """Checks the job, and compiles it where that may fail."""

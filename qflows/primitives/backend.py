@@ -1,0 +1,177 @@
+"""A device as Qiskit's backend: for code that runs circuits itself, and for Qiskit's own primitives on a backend."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from typing import Any
+
+from qiskit import QuantumCircuit
+from qiskit.providers import BackendV2, JobV1, Options
+from qiskit.result import Result
+from qiskit.transpiler import Target
+
+from qflows.core.batches.batch import Batch
+from qflows.core.client import Client
+from qflows.core.sessions import Session
+from qflows.errors import ProgramRejected, UnknownJob
+from qflows.primitives.backend_results import KIND, experiment_note, own_header, read
+from qflows.primitives.durable import Handle, find, id_of
+from qflows.primitives.errors import also_qiskit
+from qflows.primitives.origin import Origin
+from qflows.primitives.targets import target_of
+from qflows.programs import to_program
+
+_CLASSIFIED = 2
+
+
+class Backend(BackendV2):
+    """A device of qflows behind Qiskit's backend interface; every call of `run` is bought once, adopted on replay.
+
+    `device`, `shots`, `run_key`, `label`, `options`, `session`, `tags`, `client`: as for `SamplerV2`. `target`: what
+    `transpile(circuit, backend)` may use, in place of the device's own. Circuits run as given where they fit the
+    device's gates. Raises RunKeyMissing, UnknownDevice.
+    """
+
+    def __init__(
+        self,
+        device: str,
+        *,
+        shots: int = 1024,
+        run_key: str | None = None,
+        label: str = "backend",
+        options: Mapping[str, Any] | None = None,
+        session: Session | None = None,
+        tags: Mapping[str, str] | None = None,
+        target: Target | None = None,
+        client: Client | None = None,
+    ) -> None:
+        self._origin = Origin(device, run_key, label, dict(options or {}), session, dict(tags or {}), client)
+        profile = self._origin.target.profile
+        super().__init__(name=device, description=profile.description, backend_version=version("qflows"))
+        self.set_options(shots=shots)
+        self._target = target
+
+    @classmethod
+    def _default_options(cls) -> Any:  # qiskit's abstract methods say nothing of what they return
+        return Options(shots=1024, memory=False)
+
+    @property
+    def device(self) -> str:
+        """The device's name."""
+        return self._origin.device
+
+    @property
+    def run_key(self) -> str | None:
+        """The run to which calls belong."""
+        return self._origin.run_key
+
+    @property
+    def target(self) -> Target:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """Gates, couplers and durations of the device; may ask the vendor, once."""
+        if self._target is None:
+            self._target = target_of(self._origin.target, self._origin.options)
+        return self._target
+
+    @property
+    def max_circuits(self) -> None:
+        """None: a list of any length becomes as many jobs as it needs."""
+        return
+
+    def run(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, run_input: QuantumCircuit | Sequence[QuantumCircuit], *, shots: int | None = None, **options: Any
+    ) -> BackendJob:
+        """Buys one batch of circuits and returns at once. Values must be bound.
+
+        `memory`: keep single shots, in the order of execution where the device tells it. Other `options` are the
+        vendor's. Raises PubRejected, which is a QiskitError, before anything is recorded or sent; also for
+        `seed_simulator`, because a durable job draws by its key, and for other measurement levels than 2.
+        """
+        circuits = [run_input] if isinstance(run_input, QuantumCircuit) else list(run_input)
+        with also_qiskit():
+            default: Any = self.options
+            wants_memory = bool(options.pop("memory", default.memory))
+            number = int(default.shots if shots is None else shots)
+            vendor = dict(self._origin.options) | _vendor_options(options)
+            if wants_memory:
+                vendor = self._origin.options_with_memory(vendor)
+            programs = [to_program(circuit) for circuit in circuits]
+            bought = [program for program in programs if program.measured]
+            note = {
+                "kind": KIND,
+                "pubs": [experiment_note(*pair) for pair in zip(circuits, programs, strict=True)],
+                "shots": number,
+                "memory": wants_memory,
+            }
+            batch = None
+            if bought:
+                planned = self._origin.plan(bought, [number] * len(bought), vendor)
+                batch = self._origin.buy(planned, note, f"backend: {len(bought)} circuits")
+        return BackendJob(self, note, [own_header(circuit) for circuit in circuits], batch)
+
+    def retrieve_job(self, job_id: str) -> BackendJob:
+        """The job of an earlier call, by its id or a unique beginning of it, from any process.
+
+        Its circuits have the names of the ledger and no metadata; a pickled job has its own. Raises UnknownJob.
+        """
+        batch, note = find(self._origin.holder, job_id)
+        if note.get("kind") != KIND:
+            raise UnknownJob(f"batch {batch.id[:12]} was not bought by a backend; read it with qflows.attach")
+        return BackendJob(self, note, [{} for _ in note["pubs"]], batch)
+
+
+class BackendJob(Handle, JobV1):
+    """What `Backend.run` returns; pickles without waiting, and `Backend.retrieve_job` finds it by `job_id()`."""
+
+    def __init__(
+        self, backend: Backend, note: Mapping[str, Any], notes_of_circuits: Sequence[Any], batch: Batch | None
+    ):
+        JobV1.__init__(self, backend, id_of(note, batch))
+        self._device = backend.device
+        self._keep(backend._origin.holder, note, notes_of_circuits, batch)  # pyright: ignore[reportPrivateUsage]
+
+    def submit(self) -> None:
+        """Sends what was not sent yet; buys nothing twice."""
+        if self.batch is not None:
+            self._holder.client.submit_batch(self.batch)
+
+    def result(self, timeout: float | None = None) -> Result:
+        """Waits and reads counts, and single shots if asked for, from the ledger; repeat it freely.
+
+        `timeout` in seconds. A circuit that failed has `success` False and the vendor's reason as its status. Raises
+        WaitTimeout at the deadline, PubFailed when no circuit has counts.
+        """
+        items: list[Any] = []
+        names: Sequence[str] = ()
+        errors: Mapping[int, Any] = {}
+        with also_qiskit():
+            if self.batch is not None:
+                found = self.batch.result(timeout, partial=True)
+                if len(found.errors) == len(found):
+                    self.batch.result(timeout)
+                items, names, errors = list(found.results), found.names, found.errors
+        experiments = read(self._note, items, names, errors, self.job_id(), self._notes_of_circuits)
+        return Result.from_dict(
+            {
+                "backend_name": self._device,
+                "backend_version": version("qflows"),
+                "job_id": self.job_id(),
+                "success": all(one["success"] for one in experiments),
+                "results": experiments,
+            }
+        )
+
+
+def _vendor_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    """What is left for the vendor of the options of a call. Raises ProgramRejected."""
+    said = {name: value for name, value in options.items() if value is not None and value != []}
+    if "seed_simulator" in said:
+        raise ProgramRejected(
+            "seed_simulator: a durable job draws its shots by its key, and a processor takes no seed; leave it out, "
+            "the same run key gives the same shots again"
+        )
+    level = said.pop("meas_level", _CLASSIFIED)
+    if int(level) != _CLASSIFIED:
+        raise ProgramRejected(f"meas_level {int(level)}: devices give classified bits; leave it out, or say 2")
+    said.pop("meas_return", None)  # of levels 0 and 1 only
+    return said

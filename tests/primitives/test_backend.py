@@ -1,0 +1,121 @@
+"""The backend interface: Qiskit's results, its own primitives on top, its compiler against the device."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from qiskit import ClassicalRegister, QuantumCircuit, QuantumRegister, transpile
+from qiskit.exceptions import QiskitError
+from qiskit.primitives import BackendEstimatorV2, BackendSamplerV2
+from qiskit.providers import BackendV2
+
+import qflows
+from qflows.core.client import Client
+from qflows.primitives import Backend
+from qflows.sandbox import Sandbox
+
+
+def two_registers() -> QuantumCircuit:
+    qubits, a, b = QuantumRegister(5), ClassicalRegister(3, "a"), ClassicalRegister(2, "b")
+    circuit = QuantumCircuit(qubits, a, b, name="asked", metadata={"n": 1})
+    circuit.x([0, 1, 4])
+    circuit.measure(qubits, [*a, *b])
+    return circuit
+
+
+def bell() -> QuantumCircuit:
+    circuit = QuantumCircuit(2)
+    circuit.h(0)
+    circuit.cx(0, 1)
+    return circuit
+
+
+def test_results_are_qiskit_s(core: Client) -> None:
+    backend = qflows.Backend("local-aer", run_key="r", client=core)
+    assert isinstance(backend, BackendV2)
+    assert (backend.name, backend.max_circuits) == ("local-aer", None)
+    measured = bell().measure_all(inplace=False)
+    found = backend.run([two_registers(), measured], shots=40, memory=True).result()
+    assert found.success
+    assert found.get_counts(0) == {"10 011": 40}
+    assert found.get_memory(0) == ["10 011"] * 40
+    assert found.results[0].header["metadata"] == {"n": 1}
+    memory = found.get_memory(1)
+    assert {key: memory.count(key) for key in set(memory)} == found.get_counts(1)
+    assert found.get_counts("asked") == {"10 011": 40}
+
+
+def test_bits_keep_their_numbers_when_registers_cross(core: Client) -> None:
+    qubits = QuantumRegister(3)
+    circuit = QuantumCircuit(qubits)
+    plain = QuantumCircuit(3, 3).clbits
+    circuit.add_bits(plain)
+    circuit.add_register(ClassicalRegister(name="late", bits=[plain[2]]))
+    circuit.x(2)
+    circuit.measure(qubits, plain)
+    found = Backend("local-aer", run_key="r", client=core).run(circuit, shots=4).result()
+    assert found.results[0].data.counts == {"0x4": 4}
+
+
+def test_a_job_pickles_and_is_found_by_its_id(core: Client, count_jobs: Callable[[], int]) -> None:
+    backend = Backend("local-aer", run_key="r", client=core)
+    call = backend.run(two_registers())
+    for other in (pickle.loads(pickle.dumps(call)), backend.retrieve_job(call.job_id())):
+        assert other.result().get_counts() == {"10 011": 1024}
+        assert other.result().results[0].header["name"] == "asked"
+        assert other.done()
+    assert pickle.loads(pickle.dumps(call)).result().results[0].header["metadata"] == {"n": 1}
+    call.submit()
+    assert count_jobs() == 1
+    with pytest.raises(LookupError, match="not bought by a primitive"):
+        qflows.primitives.job(call.job_id(), client=core)
+
+
+def test_qiskit_s_own_primitives_run_on_it(core: Client, count_jobs: Callable[[], int]) -> None:
+    backend = Backend("local-aer", run_key="r", client=core)
+    data = BackendSamplerV2(backend=backend).run([two_registers()], shots=9).result()[0].data
+    assert (data.a.get_counts(), data.b.get_counts()) == ({"011": 9}, {"10": 9})
+    values = BackendEstimatorV2(backend=backend).run([(bell(), ["ZZ", "XX", "ZI"])], precision=0.02).result()[0].data
+    np.testing.assert_allclose(values.evs, [1, 1, 0], atol=0.15)
+    assert count_jobs() == 2
+
+
+def test_what_cannot_be_kept_is_refused(core: Client, count_jobs: Callable[[], int]) -> None:
+    backend = Backend("local-aer", run_key="r", client=core)
+    for options, match in [({"seed_simulator": 3}, "by its key"), ({"meas_level": 1}, "classified"), ({"o": 1}, "'o'")]:
+        with pytest.raises(QiskitError, match=match):
+            backend.run(two_registers(), **options)
+    assert backend.run(bell()).result().results[0].data.to_dict() == {}
+    assert backend.run(two_registers(), meas_level=2, seed_simulator=None).result().success
+    assert count_jobs() == 1
+
+
+def test_circuits_are_compiled_for_the_device(core: Client, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in sandbox.env.items():
+        monkeypatch.setenv(name, value)
+    circuit = QuantumCircuit(3, 3)
+    circuit.ccx(0, 1, 2)
+    circuit.measure(range(3), range(3))
+    ionq = Backend("ionq-simulator", run_key="r", client=core)
+    assert set(transpile(circuit, ionq).count_ops()) <= set(ionq.operation_names)
+    circuit.delay(100, 0)
+    circuit.measure(0, 0)
+    with pytest.raises(QiskitError):
+        transpile(circuit, ionq)
+
+
+def test_a_noisy_device_has_the_target_of_its_snapshot_and_runs_compiled_circuits_as_given(core: Client) -> None:
+    noisy = Backend("local-noisy", run_key="r", client=core)
+    assert noisy.num_qubits == 5
+    assert noisy.coupling_map is not None
+    circuit = QuantumCircuit(2, 1)
+    for _ in range(20):
+        circuit.cx(0, 1)
+        circuit.barrier()
+    circuit.measure(1, 0)
+    placed = transpile(circuit, noisy, initial_layout=[1, 2], optimization_level=0)
+    counts = noisy.run(placed, shots=4000).result().get_counts()
+    assert counts["1"] > 200  # without the barriers 20 gates would cancel, and readout alone err
