@@ -21,9 +21,10 @@ if TYPE_CHECKING:
     from qflows.errors import QflowsError
     from qflows.model import Counts, Job, Result
     from qflows.prefect.attach import attach
+    from qflows.prefect.minimizing import minimize
     from qflows.prefect.slots import missed_slot
     from qflows.prefect.suspend import wait_or_suspend
-    from qflows.prefect.tasks import batch, cancel, group, result, run, session, submit, tag, wait
+    from qflows.prefect.tasks import batch, cancel, compile, group, result, run, session, submit, tag, wait
     from qflows.primitives.backend import Backend
     from qflows.programs import Program
     from qflows.states import JobStatus
@@ -32,6 +33,8 @@ __version__ = "0.1.0"
 
 _HOME = {
     "submit": "prefect.tasks",
+    "compile": "prefect.tasks",
+    "minimize": "prefect.minimizing",
     "wait": "prefect.tasks",
     "wait_or_suspend": "prefect.suspend",
     "result": "prefect.tasks",
@@ -76,9 +79,11 @@ __all__ = [
     "attach",
     "batch",
     "cancel",
+    "compile",
     "errors",
     "flows",
     "group",
+    "minimize",
     "missed_slot",
     "primitives",
     "result",

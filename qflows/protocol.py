@@ -10,11 +10,11 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, cast
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
-from qflows.errors import Ambiguous
+from qflows.errors import Ambiguous, ProgramRejected
 from qflows.keys import content_digest, digest
 from qflows.model import Cost, ItemResult
 from qflows.programs import Feature, Program
@@ -45,6 +45,30 @@ class VendorOptions(BaseModel):
     """
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    @classmethod
+    def parse(cls, texts: Mapping[str, str]) -> dict[str, Any]:
+        """Values of options given as text, such as `false` or `0.5` on a command line, by the types of the fields.
+
+        Names that are no field are passed on as they are, for `check` to refuse. A text that does not fit its field's
+        type raises ProgramRejected.
+        """
+        found: dict[str, Any] = {}
+        for name, text in texts.items():
+            field = cls.model_fields.get(name)
+            if field is None:
+                found[name] = text
+                continue
+            read: TypeAdapter[Any] = TypeAdapter(cast(Any, field.annotation))
+            for reading in (lambda r=read, t=text: r.validate_json(t), lambda r=read, t=text: r.validate_python(t)):
+                try:
+                    found[name] = reading()
+                    break
+                except ValidationError as error:
+                    problem = error.errors(include_input=False, include_url=False)[0]["msg"]
+            else:
+                raise ProgramRejected(f"option {name}={text[:80]!r}: {problem}")
+        return found
 
 
 class Lookup(StrEnum):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic import Field
+from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from qflows.errors import LedgerUnavailable
@@ -29,6 +29,15 @@ class Settings(BaseSettings):
     http_timeout_s: float = Field(default=30.0, gt=0)
     settle_s: float | None = Field(default=None, ge=0, description="overrides each vendor's own settle time")
     poll_min_s: float | None = Field(default=None, gt=0, description="overrides each vendor's fastest poll")
+
+    @model_validator(mode="after")
+    def _lease_outlives_a_request(self) -> Settings:
+        if self.lease_s < 2 * self.http_timeout_s:
+            raise ValueError(
+                f"QFLOWS_LEASE_S ({self.lease_s:g}) must be at least twice QFLOWS_HTTP_TIMEOUT_S "
+                f"({self.http_timeout_s:g}): a claim must not run out while its request is under way"
+            )
+        return self
 
     def make_home(self) -> Path:
         """The home as an absolute path; made for this user alone, or closed to others. Raises LedgerUnavailable."""

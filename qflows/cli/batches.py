@@ -64,7 +64,7 @@ def run(
                 list(files),
                 device=device,
                 shots=shots or None,
-                options=read_options(option),
+                options=read_options(option, device),
                 max_circuits=max_circuits,
                 as_batch=as_batch,
             )

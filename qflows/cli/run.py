@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 import uuid
@@ -18,18 +17,20 @@ from qflows.model import Job, Result
 from qflows.pages.text import JOB_COLUMNS, job_row
 
 
-def read_options(pairs: list[str] | None) -> dict[str, Any]:
-    """`name=value` pairs; a value that is JSON is taken as JSON, else as text. Raises ProgramRejected."""
-    options: dict[str, Any] = {}
+def read_options(pairs: list[str] | None, device: str) -> dict[str, Any]:
+    """`name=value` pairs, read by the types of the device's options. Raises ProgramRejected."""
+    texts: dict[str, str] = {}
     for pair in pairs or []:
         name, equals, text = pair.partition("=")
         if not equals or not name:
             raise ProgramRejected(f"option {pair!r}: write name=value, e.g. noise_model=aria-1")
-        try:
-            options[name] = json.loads(text)
-        except ValueError:
-            options[name] = text
-    return options
+        texts[name] = text
+    if not texts:
+        return {}
+    from qflows.cli.connection import default_client
+
+    target = default_client().device(device)
+    return target.provider.options_model(target.profile.device).parse(texts)
 
 
 def run(
@@ -55,9 +56,11 @@ def run(
         for path in files:
             if not path.is_file():
                 raise ProgramRejected(f"no file {path}; give the path of an OpenQASM 2 or 3 file")
+        if shots < 0:
+            raise ProgramRejected(f"--shots must be 0 (exact) or more, not {shots}")
         exact = shots if shots > 0 else None
         key = run_key or f"cli-{time.strftime('%Y%m%d-%H%M%S')}-{uuid.uuid4().hex[:6]}"
-        options = read_options(option)
+        options = read_options(option, device)
         if as_flow(flow):
             from qflows.flows import run_circuits
 

@@ -58,7 +58,7 @@ def vqe(
             maxiter,
             max_evaluations,
             seed,
-            read_options(option),
+            read_options(option, device),
             max_time if session else None,
             gradient,
         )

@@ -7,6 +7,7 @@ core connects to a vendor.
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -17,11 +18,13 @@ from urllib.parse import quote
 from qflows import providers
 from qflows.core import profiles
 from qflows.core.profiles import DeviceProfile
-from qflows.errors import CredentialsMissing, OtherAccount, ProviderError, UnknownDevice
+from qflows.errors import CredentialsMissing, NotSent, OtherAccount, ProviderError, UnknownDevice
 from qflows.ledger import accounts
 from qflows.ledger.store import Ledger
 from qflows.model import Job, SessionRecord
 from qflows.protocol import Limits, Provider
+
+log = logging.getLogger("qflows.devices")
 
 _ASK_AGAIN_S = 300.0  # an account that proved nothing is asked again after this
 
@@ -110,6 +113,7 @@ class Vendors:
             profile = self.profile(name)
             if profile is None:
                 raise profiles.unknown(name)
+            profiles.check_living(profile)
             known = self._devices.get(name)
             if known is None or known.profile != profile:
                 provider = self.provider(profile.provider, profile.credentials)
@@ -174,7 +178,11 @@ class Vendors:
     def _at_hand(self, vendor: str, device: str) -> Iterator[Provider]:
         """Providers of a vendor, the one that the device's profile names first; those connected before at last."""
         seen: set[str] = set()
-        profile = self.profile(device)
+        try:
+            profile = self.profile(device)
+        except NotSent as error:  # Prefect is down: an account that fits is proof enough without the saved profile
+            log.warning("%s", error)
+            profile = profiles.find(device)
         blocks = [profile.credentials] if profile and profile.provider == vendor else []
         missing: CredentialsMissing | None = None
         for block in [*blocks, None]:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import numbers
+import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 from qflows.core.batches import points
 from qflows.core.batches.planning import JobLimits, Planned, job_limits, plan, refuse_composite, span
@@ -17,7 +19,7 @@ from qflows.programs.observables import Observable, observable
 from qflows.protocol import JobSpec, Provider
 
 _PROGRAM_CAP = 4 * 1024 * 1024  # bytes of canonical text
-_OPTIONS_CAP = 64 * 1024
+_OPTIONS_CAP = 1024 * 1024  # a real device's noise model has 142 kB
 
 
 def job_specs(
@@ -39,6 +41,7 @@ def job_specs(
     Raises ProgramRejected with the reason and the remedy.
     """
     program = _program(source, values, name, target)
+    shots = whole(shots)
     wanted = _observables(observables)
     _check(program, target, shots, has_observables=bool(wanted))
     base = JobSpec(
@@ -86,7 +89,8 @@ def batch_plan(
     sources, sweep = grid.read(sources, observables)
     if as_batch:
         refuse_composite(target.profile.name, target.provider, target.limits.max_programs)
-    each: list[int | None] = [*shots] if isinstance(shots, Sequence) else [shots] * len(sources)
+    given: list[Any] = [shots] * len(sources) if is_one_number(shots) else list(cast(Sequence[int], shots))
+    each = [whole(one) for one in given]
     if len(each) != len(sources):
         raise ProgramRejected(f"{len(each)} numbers of shots for {len(sources)} programs; give one, or one each")
     programs = []
@@ -106,7 +110,13 @@ def batch_plan(
         tags={str(k): str(v) for k, v in (tags or {}).items()},
         label=label,
     )
-    limits = job_limits(target.provider, target.limits.max_programs, as_batch=as_batch, max_circuits=max_circuits)
+    limits = job_limits(
+        target.provider,
+        target.limits.max_programs,
+        as_batch=as_batch,
+        max_circuits=max_circuits,
+        max_total_shots=target.limits.max_total_shots,
+    )
     planned = _planned(base, programs, each, limits, sweep, target)
     for indices, spec in planned.specs:
         try:
@@ -149,9 +159,37 @@ def _planned(
 def _observables(source: Any) -> tuple[Observable, ...]:
     if source is None:
         return ()
-    if isinstance(source, list | tuple) and source and not (isinstance(source[0], tuple | list)):
-        return tuple(observable(one) for one in source)
+    if type(source).__name__ == "ObservablesArray":  # Qiskit's, without importing it
+        return tuple(observable(one) for one in source.ravel().tolist())
+    if isinstance(source, list | tuple) and source and not _is_term(source[0]):
+        return tuple(one for part in source for one in _observables(part))
     return (observable(source),)
+
+
+def _is_term(part: Any) -> bool:
+    """True for (label, coefficient), of which a list is one observable."""
+    return (
+        isinstance(part, tuple | list) and len(part) >= 2 and isinstance(part[0], str) and not isinstance(part[1], str)
+    )
+
+
+def is_one_number(shots: Any) -> bool:
+    """True for one number of shots for all programs, false for one each."""
+    return isinstance(shots, numbers.Number | str) or not hasattr(shots, "__iter__")
+
+
+def whole(shots: Any) -> int | None:
+    """Shots as a plain int; numpy's integers are as good. Raises ProgramRejected for anything else."""
+    if shots is None:
+        return None
+    try:
+        if isinstance(shots, bool):
+            raise TypeError
+        return operator.index(shots)
+    except TypeError:
+        raise ProgramRejected(
+            f"shots must be a whole number, not {shots!r}; None evaluates exactly where the device can"
+        ) from None
 
 
 def _options(defaults: Mapping[str, Any], given: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -175,12 +213,14 @@ def _check(program: Program, target: Device, shots: int | None, *, has_observabl
         allow_mid_circuit=limits.mid_circuit,
         device=target.profile.name,
         require_measurement=not has_observables,
+        takes=limits.takes,
+        labels=limits.labels,
     )
     if shots is None:
         if not limits.exact:
             raise ProgramRejected(f"{target.profile.name} needs shots; pass shots=1000, or use local-exact without")
         return
-    if isinstance(shots, bool) or not isinstance(shots, int) or shots < limits.min_shots:
+    if shots < limits.min_shots:
         raise ProgramRejected(f"shots must be a whole number of at least {limits.min_shots}, not {shots!r}")
     if limits.max_shots is not None and shots > limits.max_shots:
         raise ProgramRejected(

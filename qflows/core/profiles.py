@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import date
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -156,6 +157,13 @@ def find(name: str) -> DeviceProfile | None:
 def is_bare(profile: DeviceProfile) -> bool:
     """True for `vendor:device-id`: the vendor must be asked for the limits."""
     return profile.name == f"{profile.provider}:{profile.device}" and profile.name not in shipped()
+
+
+def check_living(profile: DeviceProfile) -> None:
+    """Raises UnknownDevice for a device that was retired, naming its nearest successor."""
+    if profile.retired is not None and str(profile.retired) <= date.today().isoformat():
+        nearest = f"; nearest: {profile.nearest}" if profile.nearest else ""
+        raise UnknownDevice(f"{profile.name} was retired on {profile.retired}{nearest}")
 
 
 def unknown(name: str) -> UnknownDevice:

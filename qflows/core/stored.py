@@ -55,8 +55,10 @@ def raise_unless_completed(job: Job) -> None:
     reason = job.error_message or "no reason given"
     if job.error_kind == "refused":
         raise JobFailed(f"{what} was refused: {reason}", **fields)
-    again = (
-        "it may succeed if bought again: pass resubmit=1" if job.error_retryable else "buying it again will not help"
-    )
+    again = {
+        True: "it may succeed if bought again: pass resubmit=1",
+        False: "buying it again will not help",
+        None: "whether buying it again would help is unknown; resubmit=1 does so",
+    }[job.error_retryable]
     code = f" [{job.error_code}]" if job.error_code else ""
     raise JobFailed(f"{what} failed{code}: {reason}; {again}", **fields)

@@ -140,7 +140,10 @@ def spec_of(ledger: Ledger, key: str) -> JobSpec:
     return JobSpec(
         provider=row.provider,
         device_id=row.device_id,
-        programs=tuple(Program.from_text(texts[item["digest"]], name=item["name"]) for item in row.items),
+        programs=tuple(
+            Program.from_text(texts[item["digest"]], name=item["name"], metadata=item.get("metadata"))
+            for item in row.items
+        ),
         shots=row.shots,
         observables=observables if any(observables) else (),
         options=row.options,

@@ -73,6 +73,7 @@ def items_of(spec: JobSpec) -> list[dict[str, Any]]:
             "digest": program.digest,
             "name": program.name,
             "observables": [observable.to_json() for observable in spec.observables_of(index)],
+            **({"metadata": dict(program.metadata)} if program.metadata else {}),
         }
         for index, program in enumerate(spec.programs)
     ]

@@ -9,7 +9,8 @@ from numpy.typing import ArrayLike
 
 from qflows.algorithms.minimize import minimize_durably
 from qflows.algorithms.optimizers import Bounds, Iteration, Method, OptimizeResult, Point
-from qflows.prefect.scope import client, scope
+from qflows.prefect.client import client
+from qflows.prefect.scope import scope
 
 
 def minimize(

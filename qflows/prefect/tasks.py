@@ -17,6 +17,7 @@ from prefect.exceptions import Pause
 
 from qflows.core.batches.batch import Batch
 from qflows.core.client import Client
+from qflows.core.compiling import Compiled, compile_program
 from qflows.core.groups.handle import DEFAULT_TTL_S, Group
 from qflows.core.scope import Scope
 from qflows.core.sessions import Session
@@ -297,6 +298,24 @@ def group(
         ambient=ambient,
         native=native,
     )
+
+
+def compile(
+    program: Any,
+    *,
+    device: str,
+    shots: int | None = None,
+    values: Any = None,
+    options: Mapping[str, Any] | None = None,
+    name: str | None = None,
+) -> Compiled:
+    """What `device` makes of a program, before anything is bought: depth, two-qubit gates, layout, what was removed.
+
+    Submitting `compiled.program` to the same device runs exactly it. Raises ProgramRejected where the vendor compiles
+    on its own side and does not say what it makes of a program.
+    """
+    target = client().device(device)
+    return compile_program(target, program, values=values, shots=shots, options=options, name=name)
 
 
 class TaskVerbs:

@@ -94,7 +94,12 @@ def _check_alone(program: Program, index: int, size: int, gates: int, limits: Jo
 
 
 def job_limits(
-    provider: Provider, max_programs: int | None, *, as_batch: bool | None, max_circuits: int | None
+    provider: Provider,
+    max_programs: int | None,
+    *,
+    as_batch: bool | None,
+    max_circuits: int | None,
+    max_total_shots: int | None = None,
 ) -> JobLimits:
     """What one job of this device may hold.
 
@@ -109,7 +114,8 @@ def job_limits(
         if max_circuits < 1:
             raise ValueError(f"max_circuits must be at least 1, not {max_circuits}")
         most = min(most, max_circuits)
-    return JobLimits(most, can.max_job_bytes, can.max_job_gates, can.max_job_shots)
+    totals = [one for one in (can.max_job_shots, max_total_shots) if one is not None]
+    return JobLimits(most, can.max_job_bytes, can.max_job_gates, min(totals, default=None))
 
 
 def refuse_composite(device: str, provider: Provider, max_programs: int | None) -> None:

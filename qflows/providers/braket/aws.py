@@ -202,6 +202,9 @@ def _sorted_create(error: Any, operation: str) -> ProviderError:
 
 def _sorted_read(error: Any, operation: str) -> ProviderError:
     status, code = _status(error), _code(error)
+    if code == "ServiceQuotaExceededException" and operation == "CreateQuantumTask":
+        # a quota of unfinished tasks: nothing was accepted, and there is room when some have ended
+        return Throttled(f"{operation}: as many tasks as the quota allows are unfinished", **_fields(error))
     if status == 429 or "Throttl" in code or code in ("TooManyRequestsException", "SlowDown"):
         return Throttled(f"{operation}: AWS asks for fewer requests", **_fields(error))
     if 400 <= status < 500 and (_is_aws(error) or operation.startswith("Head")):  # HEAD has no body
