@@ -18,9 +18,14 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from hypothesis import HealthCheck, settings
 
 from qflows.ledger import Ledger
 from qflows.sandbox import Sandbox
+
+# how long an example takes says something about the machine, nothing about the code
+settings.register_profile("suite", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("suite")
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 VENDOR_VARIABLES = ("IONQ_", "QISKIT_", "AWS_", "QBRAID_", "QFLOWS_")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 from datetime import date
 from functools import cache
@@ -167,8 +168,10 @@ def check_living(profile: DeviceProfile) -> None:
 
 
 def unknown(name: str) -> UnknownDevice:
-    """The error for a name that is no device, with what there is."""
+    """The error for a name that is no device, with those that are spelled alike."""
+    alike = difflib.get_close_matches(name, shipped(), n=3, cutoff=0.5)
+    meant = f"did you mean {', '.join(alike)}? " if alike else ""
     return UnknownDevice(
-        f"no device {name!r}; there are {', '.join(shipped())}, or write vendor:device-id with one of the vendors "
+        f"no device {name!r}; {meant}`qflows devices` lists all, or write vendor:device-id with one of the vendors "
         f"{', '.join(vendor_names())}"
     )

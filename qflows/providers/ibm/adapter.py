@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from qflows.errors import Ambiguous, NotSent, ProgramRejected, ProviderError, Refused, Throttled
 from qflows.model import Cost
-from qflows.programs import Feature, Program
+from qflows.programs import Feature, Program, to_program
 from qflows.protocol import (
     Accepted,
     Capabilities,
@@ -157,7 +157,22 @@ class IBMProvider(Sessions, Tags):
         made = preparing.body(spec, key, backend, self._compile_with())
         return Prepared(spec, key, made, made.note)
 
-    def compile(self, spec: JobSpec) -> tuple[tuple[Any, Mapping[str, Any]], ...]:
+    def compile(self, spec: JobSpec) -> Program:
+        """The program of a spec of one as it would run, on the device's qubits. Buys nothing; raises as `prepare`."""
+        [(circuit, _)] = self.preview(spec)
+        return to_program(circuit, name=spec.programs[0].name)
+
+    def duration_s(self, device_id: str, options: Mapping[str, Any], program: Program) -> float | None:
+        """Seconds of one shot, by the durations of the device's own target; None where it gives none."""
+        from qiskit.exceptions import QiskitError
+
+        backend = self._backend(JobSpec("ibm", device_id, (program,), None, options=options))
+        try:
+            return float(program.circuit().estimate_duration(backend.target))
+        except QiskitError:  # the target has no duration for one of the instructions
+            return None
+
+    def preview(self, spec: JobSpec) -> tuple[tuple[Any, Mapping[str, Any]], ...]:
         """By program: the Qiskit circuit that would run, on the device's qubits, and what became of it.
 
         The second has `depth`, `gates` (counts by name), `layout` (device qubit of each program qubit), `as_written`,

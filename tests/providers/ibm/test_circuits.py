@@ -25,7 +25,7 @@ def job(*programs: Program, device: str = WIDE, shots: int = 200, **options: Any
 
 def used(provider: Any, spec: JobSpec) -> tuple[dict[str, int], set[int]]:
     """Gates by name, and device qubits that something happens to, of the circuit that would run."""
-    [(circuit, summary)] = provider.compile(spec)
+    [(circuit, summary)] = provider.preview(spec)
     index = {qubit: i for i, qubit in enumerate(circuit.qubits)}
     return summary["gates"], {index[q] for one in circuit.data if one.operation.name != "barrier" for q in one.qubits}
 
@@ -59,7 +59,7 @@ def test_circuit_compiled_for_the_device_runs_on_the_qubits_it_names(provider: A
     gates, on = used(provider, job(to_program(isa)))
     assert on == {100, 101}
     assert gates["cz"] == 3
-    assert provider.compile(job(to_program(isa)))[0][1]["as_written"] is True
+    assert provider.preview(job(to_program(isa)))[0][1]["as_written"] is True
 
 
 def test_wide_circuit_in_native_gates_runs_as_it_is_and_a_level_recompiles_it(provider: Any) -> None:
@@ -76,9 +76,9 @@ def test_wide_circuit_in_native_gates_runs_as_it_is_and_a_level_recompiles_it(pr
 def test_physical_qubits_are_the_last_word_and_uncoupled_ones_are_refused(provider: Any) -> None:
     gates, on = used(provider, job(bell(), physical_qubits=[101, 100]))
     assert on == {100, 101}
-    assert provider.compile(job(bell(), physical_qubits=[101, 100]))[0][1]["layout"] == [101, 100]
+    assert provider.preview(job(bell(), physical_qubits=[101, 100]))[0][1]["layout"] == [101, 100]
     with pytest.raises(ProgramRejected, match="physical qubits"):
-        provider.compile(job(bell(), physical_qubits=[0, 50]))
+        provider.preview(job(bell(), physical_qubits=[0, 50]))
     assert gates["cz"] == 1
 
 
@@ -90,7 +90,7 @@ def test_compile_none_takes_native_gates_only(provider: Any) -> None:
     assert used(provider, job(to_program(circuit), compile="none"))[1] == {0, 1}
     assert used(provider, job(to_program(circuit), compile="none", physical_qubits=[100, 101]))[1] == {100, 101}
     with pytest.raises(ProgramRejected, match="not in the gates"):
-        provider.compile(job(bell(), compile="none"))
+        provider.preview(job(bell(), compile="none"))
 
 
 def test_delay_off_the_grid_is_rounded_and_said(provider: Provider) -> None:
@@ -167,7 +167,7 @@ def test_fractional_gates_are_used_where_the_device_has_them(provider: Any) -> N
     assert used(provider, wanted)[0]["rzz"] == 1
     assert counts_of(run(provider, wanted, key_of("fractional")).items[0]).shots == 200
     with pytest.raises(ProgramRejected, match="fractional"):
-        provider.compile(job(to_program(circuit), device="ibm_miami", use_fractional_gates=True))
+        provider.preview(job(to_program(circuit), device="ibm_miami", use_fractional_gates=True))
 
 
 # -- what a result keeps -----------------------------------------------------------------------------------------------
