@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import httpx
@@ -19,13 +19,14 @@ from prefect.client.schemas.filters import (
 )
 from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.client.schemas.sorting import FlowRunSort
-from prefect.exceptions import ObjectNotFound
+from prefect.events.filters import EventFilter, EventOccurredFilter, EventResourceFilter
 from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
 from qflows.ledger.flow_runs import Attempt
 
 _PAGE = 200  # the server's own limit
 _REQUEST_S = 15.0
+_EVENTS_REACH = timedelta(days=30)  # a server keeps events for seven days unless told otherwise
 _CANCELLED = {StateType.CANCELLED, StateType.CANCELLING}
 _ALIVE = {StateType.SCHEDULED, StateType.PENDING, StateType.RUNNING, StateType.PAUSED}
 
@@ -37,7 +38,7 @@ class Runs:
         self._api = api
         self._runs: dict[str, FlowRun] = {}
         self._asked: set[str] = set()
-        self._flows: dict[str, bool] = {}
+        self._deleted: set[str] = set()
         self.look_at(attempts)
 
     def look_at(self, attempts: Collection[Attempt]) -> None:
@@ -45,21 +46,22 @@ class Runs:
         ids = {id_ for one in attempts for id_ in (one.flow_run_id, one.root_id) if id_} - self._asked
         self._runs |= read_runs(self._api, ids)
         self._asked |= ids
-        gone = {one.flow_id for one in attempts if one.flow_id and one.root_id not in self._runs} - set(self._flows)
-        self._flows |= {flow_id: _knows_flow(self._api, flow_id) for flow_id in gone}
+        missing = {one.root_id for one in attempts if one.root_id and one.root_id not in self._runs} & ids
+        self._deleted |= {root_id for root_id in missing if _was_there(self._api, root_id)}
 
     def is_ended(self, one: Attempt) -> bool:
         """True when the run, or the run whose process it shares, was cancelled or deleted.
 
-        A missing run counts as deleted only where its flow is known: an empty or another server knows neither, and
-        must not cost anybody their jobs.
+        A missing run counts as deleted only where the server itself remembers an event of it: events and runs are in
+        one database, so an empty, another, or an older and restored server remembers none, and must not cost anybody their
+        jobs.
         """
         if not one.root_id:
             return False
         states = [self._runs[id_].state for id_ in (one.flow_run_id, one.root_id) if id_ in self._runs]
         if any(state is not None and state.type in _CANCELLED for state in states):
             return True
-        return one.root_id not in self._runs and self._flows.get(one.flow_id, False)
+        return one.root_id in self._deleted
 
     def is_there(self, one: Attempt) -> bool:
         """True when the server has the run whose process it shares."""
@@ -99,12 +101,13 @@ def read_runs(api: SyncPrefectClient, ids: Collection[str]) -> dict[str, FlowRun
     return found
 
 
-def _knows_flow(api: SyncPrefectClient, flow_id: str) -> bool:
-    try:
-        api.read_flow(UUID(flow_id))
-    except ObjectNotFound:
-        return False
-    return True
+def _was_there(api: SyncPrefectClient, flow_run_id: str) -> bool:
+    """True when the server has an event of a run that it does not have: it had the run once."""
+    which = EventFilter(
+        occurred=EventOccurredFilter(since=datetime.now(UTC) - _EVENTS_REACH),  # pyright: ignore[reportArgumentType]
+        resource=EventResourceFilter(id=[f"prefect.flow-run.{flow_run_id}"]),
+    )
+    return bool(api.read_events(which, limit=1).events)
 
 
 def crashed_runs(api: SyncPrefectClient, *, after: datetime) -> Iterator[FlowRun]:
