@@ -53,8 +53,8 @@ class Runs:
         """True when the run, or the run whose process it shares, was cancelled or deleted.
 
         A missing run counts as deleted only where the server itself remembers an event of it: events and runs are in
-        one database, so an empty, another, or an older and restored server remembers none, and must not cost anybody their
-        jobs.
+        one database, so an empty, another, or an older and restored server remembers none, and must not cost anybody
+        their jobs.
         """
         if not one.root_id:
             return False
