@@ -196,7 +196,7 @@ class Result:
         """Value and standard error of the single observable asked for."""
         values = self.expectations
         if len(values) != 1:
-            raise QflowsError(f"{len(values)} observables were asked for; read .expectations[i]")
+            raise QflowsError(f"{len(values)} observables were given; read .expectations[i]")
         return values[0]
 
     @property
@@ -204,7 +204,7 @@ class Result:
         """One value per observable, in the order given."""
         values = self._only().expectations
         if values is None:
-            raise QflowsError("no observables were asked for; pass observables= to submit")
+            raise QflowsError("no observables were given; pass observables= to submit")
         return values
 
     @property

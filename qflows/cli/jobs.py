@@ -124,7 +124,7 @@ def abandon(
     """
     with errors_as_exit_codes():
         if not reason.strip():
-            raise ProgramRejected("say why: --reason TEXT")
+            raise ProgramRejected("give a reason: --reason TEXT")
         ended = default_client().abandon(job, reason=reason)
         typer.echo(f"job {ended.key[:12]} is {ended.status.value}: {ended.error_message}")
         if ended.vendor_id:
@@ -142,7 +142,7 @@ def decode(job: Name, as_json: JsonFlag = False) -> None:
             return
         for index, item in enumerate(results):
             typer.echo(f"result {index}  {item['counts'] or item['error'] or ''}")
-        typer.echo("the job has these counts now" if stored else "what the ledger had stays as it was")
+        typer.echo("the job has these counts now" if stored else "the ledger is unchanged")
 
 
 @app.command("resolve")
@@ -162,7 +162,7 @@ def resolve(
     """
     with errors_as_exit_codes():
         if (submitted is None) == (not absent):
-            raise ProgramRejected("say one of --submitted VENDOR_ID and --absent")
+            raise ProgramRejected("give either --submitted VENDOR_ID or --absent")
         found = default_client().resolve(job, vendor_id=submitted)
         typer.echo(f"job {found.key[:12]} is {found.status}" + (f" as {found.vendor_id}" if found.vendor_id else ""))
 

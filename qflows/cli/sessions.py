@@ -80,7 +80,7 @@ def resolve_(
     """Settle an opening that was never answered."""
     with errors_as_exit_codes():
         if (opened is None) == (not absent):
-            raise ProgramRejected("say either --opened ID or --absent")
+            raise ProgramRejected("give either --opened ID or --absent")
         record = _find(session)
         resolve(default_client().ledger, record, vendor_id=opened)
         typer.echo(f"session {record.key[:12]}: {'is open as ' + opened if opened else 'may be opened again'}")

@@ -12,7 +12,7 @@ from qflows.cli.screen import errors_as_exit_codes, print_json, print_rows
 from qflows.core import health
 
 _TITLES = {
-    "held": "held: finished, but the result cannot be had",
+    "held": "held: finished, but the result cannot be read",
     "in_doubt": "in doubt: the vendor may or may not have them",
     "elsewhere": "of another account",
     "unreachable": "no credentials or device here",

@@ -60,7 +60,8 @@ def up(
         float, typer.Option(help="Seconds without a heartbeat after which a flow run counts as crashed.", min=60)
     ] = 90.0,
     auth: Annotated[
-        bool, typer.Option("--auth/--no-auth", help="Ask for a password on the server; --no-auth: any local user may.")
+        bool,
+        typer.Option("--auth/--no-auth", help="Protect the server by a password; --no-auth: open to all local users."),
     ] = True,
 ) -> None:
     """Start all that flows need here, until Ctrl-C.
@@ -141,7 +142,10 @@ def _start_all(
             "         (logs the browser in; keep it to yourself)",
         ]
     else:
-        lines = [f"UI       http://127.0.0.1:{ports['server']}", "         no password: every user of this machine may"]
+        lines = [
+            f"UI       http://127.0.0.1:{ports['server']}",
+            "         no password: every user of this machine can use it",
+        ]
     lines.append(f"worker   work pool {POOL}, {limit} runs at a time")
     if clock is not None:
         vendors = {name: number for name, number in ports.items() if name != "server"}

@@ -315,7 +315,7 @@ class Client:
         """Cancels at the vendor and verifies: returns handles that are terminal.
 
         A job that finished first comes back COMPLETED: the cancel was too late. Raises WaitTimeout if the vendor
-        has not confirmed in time; the wish stands, and the next poll repeats it.
+        has not confirmed in time; the request is recorded, and the next poll repeats it.
         """
         outcomes.request_cancel(self.ledger, keys)
         return self.wait(keys, timeout=timeout)

@@ -78,7 +78,7 @@ def compile_program(
     provider = target.provider
     if not isinstance(provider, CompilingProvider):
         raise ProgramRejected(
-            f"{target.profile.name} compiles at the vendor, who does not say beforehand what runs; choose a device "
+            f"{target.profile.name} is compiled for by the vendor, who shows nothing beforehand; choose a device "
             "that is compiled for here, or a verbatim program"
         )
     wanted = shots if shots is not None or target.limits.exact else target.limits.min_shots

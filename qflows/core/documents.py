@@ -86,7 +86,7 @@ def parse(text: str, file: str) -> Document:
         problem = getattr(error, "problem", None) or "not YAML"
         raise DocumentError(f"{file}{where}: {_shown(str(problem))}") from None
     if not isinstance(node, MappingNode):
-        raise DocumentError(f"{file}: a document is a mapping of keys to values")
+        raise DocumentError(f"{file}: a document must be a mapping of keys to values")
     lines: dict[Place, int] = {}
     return Document(file, _mapping(node, (), lines, file), lines)
 
@@ -96,7 +96,7 @@ def _bound(text: str, file: str) -> None:
     for number, event in enumerate(yaml.parse(text, Loader=_LOADER)):
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
         if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
-            raise _at(event, file, "anchors and aliases are not read; write the value out")
+            raise _at(event, file, "anchors and aliases are not supported; write the value out")
         if depth > MAX_DEPTH:
             raise _at(event, file, f"nested more than {MAX_DEPTH} deep")
         if number > MAX_EVENTS:
@@ -113,9 +113,9 @@ def _mapping(node: MappingNode, place: Place, lines: dict[Place, int], file: str
     for key_node, value_node in node.value:
         key = _scalar(key_node, file) if isinstance(key_node, ScalarNode) else None
         if not isinstance(key, str):
-            raise _at(key_node, file, "keys are plain text")
+            raise _at(key_node, file, "keys must be plain text")
         if key in found:
-            raise _at(key_node, file, f"key {_shown(key)!r} stands there twice")
+            raise _at(key_node, file, f"key {_shown(key)!r} appears twice")
         lines[*place, key] = key_node.start_mark.line + 1
         found[key] = _value(value_node, (*place, key), lines, file)
     return found
@@ -134,12 +134,12 @@ def _value(node: Node, place: Place, lines: dict[Place, int], file: str) -> Any:
 
 def _refuse_tag(node: Node, kind: str, file: str) -> None:
     if node.tag != f"tag:yaml.org,2002:{kind}":
-        raise _at(node, file, "tags are not read")
+        raise _at(node, file, "tags are not supported")
 
 
 def _scalar(node: Node, file: str) -> Any:
     if node.tag not in _PLAIN_TAGS:
-        raise _at(node, file, "merge keys and tags are not read")
+        raise _at(node, file, "merge keys and tags are not supported")
     constructor = yaml.SafeLoader("")
     try:
         value = constructor.construct_object(node)

@@ -39,9 +39,9 @@ def look(ledger: Ledger, vendors: Vendors) -> Health:
     for job in reads.all_live(ledger):
         found.by_status[job.status.value] = found.by_status.get(job.status.value, 0) + 1
         if job.is_held:
-            found.held.append(Waiting(job, job.queue_note or job.word or "its result cannot be had"))
+            found.held.append(Waiting(job, job.queue_note or job.word or "its result cannot be read"))
         elif job.status is JobStatus.IN_DOUBT:
-            why = "a person must say" if job.asks_person else "being looked for"
+            why = "a person must decide" if job.asks_person else "being looked for"
             found.in_doubt.append(Waiting(job, f"{why}: {job.error_message or 'the answer was lost'}"))
         place = (job.provider, job.account, job.device)
         if place not in known:

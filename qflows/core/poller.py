@@ -95,7 +95,7 @@ class Poller:
         One deadline for all: after `timeout` seconds (0: one look) raises WaitTimeout naming the pending ones and what
         is known of each. Raises, as soon as none of the others is left to wait for: InDoubt when only a person can
         tell where a job is, OtherAccount when a job is another account's, ResultsHeld when the vendor finished it and
-        its result cannot be had, Refused when the vendor keeps refusing to be polled (credentials). Raises UnknownJob
+        its result cannot be read, Refused when the vendor keeps refusing to be polled (credentials). Raises UnknownJob
         for a key the ledger does not have.
         """
         deadline = time.monotonic() + timeout if timeout is not None else None
@@ -154,8 +154,8 @@ class Poller:
         doubtful = [job for job in stuck if job.asks_person]
         if held and len(held) == len(stuck):
             raise ResultsHeld(
-                f"{held[0].provider} finished {len(held)} job(s), but their results cannot be had: "
-                f"{held[0].queue_note or held[0].word}; put that in order, then wait again",
+                f"{held[0].provider} finished {len(held)} job(s), but their results cannot be read: "
+                f"{held[0].queue_note or held[0].word}; fix that, then wait again",
                 pending=keys,
             )
         for job in stuck:

@@ -79,7 +79,7 @@ class Submitter:
 
     def send_all(self, provider: Provider, batch: Sequence[Job]) -> None:
         """Sends PREPARED jobs, several at once when there are workers. Outcomes are in the ledger, not raised."""
-        # several claims in one commit; a crash leaves no more in doubt than one look-up settles. Where nobody can
+        # several claims in one commit; a crash leaves no more in doubt than one look-up settles. Where no one can
         # look, every doubt costs a person's time, so claims are taken one by one.
         size = 1 if provider.capabilities.lookup is Lookup.NONE else _CLAIMS_AT_ONCE
         parts = [batch[start : start + size] for start in range(0, len(batch), size)]
@@ -180,8 +180,8 @@ class Submitter:
             raise
         except LedgerUnavailable as error:
             raise LedgerUnavailable(
-                f"{provider.name} took job {claim.key[:12]} as {vendor_id}, which could not be written down: {error}. "
-                "Run again when that is mended: the job is found there by its key"
+                f"{provider.name} took job {claim.key[:12]} as {vendor_id}, which could not be recorded: {error}. "
+                "Run again once that is fixed: the job is found there by its key"
             ) from error
         if claim.fence > 1:
             self._cancel_late_answers(provider, claim.key, vendor_id)

@@ -85,7 +85,7 @@ def change(
     check(provider, reads.job(ledger, key), name=name, tags=given, remove=remove, at_vendor=at_vendor)
     labels.change(ledger, key, name=name, tags=given, remove=remove)
     if not at_vendor:
-        return Tagged(reads.job(ledger, key), None, "changed in the ledger alone, as asked")
+        return Tagged(reads.job(ledger, key), None, "changed in the ledger only, as requested")
     return copy_to_vendor(ledger, provider, key)
 
 
@@ -93,7 +93,9 @@ def copy_to_vendor(ledger: Ledger, provider: Provider, key: str) -> Tagged:
     """Makes the vendor's labels those of the ledger, and reads them back. Raises ProviderError."""
     job = reads.job(ledger, key)
     if not provider.capabilities.retags:
-        return Tagged(job, None, f"{provider.name} keeps name and tags as they were submitted; the ledger has these")
+        return Tagged(
+            job, None, f"{provider.name} keeps name and tags as they were submitted; the ledger has the new ones"
+        )
     vendor_id = job.vendor_id
     if vendor_id is None:
         # a submission that is under way may still carry the old ones

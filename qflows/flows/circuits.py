@@ -119,7 +119,7 @@ def _say_what_was_left(here: Scope) -> None:
     left = reads.left_behind(tasks.client().ledger, here.run_key, here.attempt)
     if left:
         get_run_logger().warning(
-            "%d job(s) of earlier attempts of run %s were not asked for again: %s",
+            "%d job(s) of earlier attempts of run %s were not requested again: %s",
             len(left),
             here.run_key,
             ", ".join(f"{job.key[:12]} ({job.status})" for job in left[:10]),

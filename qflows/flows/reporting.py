@@ -67,7 +67,7 @@ def failed_runs(since: datetime, until: datetime) -> list[RunTrouble]:
         with get_client(sync_client=True) as api:
             runs = api.read_flow_runs(flow_run_filter=which, sort=FlowRunSort.END_TIME_DESC, limit=_PAGE)
     except (httpx.HTTPError, PrefectException, RuntimeError) as error:
-        log.warning("the Prefect server did not tell which flow runs failed: %s", error)
+        log.warning("the Prefect server did not say which flow runs failed: %s", error)
         return []
     return [
         RunTrouble(run.name, run.state.name or "", run.state.message or "", run.end_time)

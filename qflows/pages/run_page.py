@@ -73,7 +73,7 @@ def next_steps(jobs: Sequence[Job], *, rerun: str = "") -> list[str]:
     held = [job for job in jobs if job.is_held and not job.is_terminal]
     steps = [f"- job `{job.key[:12]}` is in doubt: `qflows jobs resolve {job.key[:12]} …`" for job in doubtful[:5]]
     steps += [
-        f"- job `{job.key[:12]}` is finished, its results cannot be had: {escape(job.queue_note or job.word or '')}"
+        f"- job `{job.key[:12]}` is finished, its results cannot be read: {escape(job.queue_note or job.word or '')}"
         for job in held[:5]
     ]
     for reason, n in Counter((job.error_code or "", job.error_message or "") for job in failed).most_common(5):

@@ -38,7 +38,7 @@ def publish(api: SyncPrefectClient, ledger: Ledger, flow_run_id: str, run_keys: 
     api.create_logs([log])
     page = ["# This run was cancelled", summary(jobs), *job_section(jobs)]
     if not all(job.is_terminal for job in jobs):
-        page.append("Jobs that have not ended are being cancelled; `qflows jobs ls` shows how that went.")
+        page.append("Jobs that have not ended are being canceled; `qflows jobs ls` shows the outcome.")
     api.create_artifact(
         ArtifactCreate(
             key=KEY,

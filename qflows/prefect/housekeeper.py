@@ -60,7 +60,7 @@ class Kept:
     def __str__(self) -> str:
         told = {
             "woke {} run(s)": self.woken,
-            "cancelling {} job(s) of ended runs": self.cancelled_jobs,
+            "canceling {} job(s) of ended runs": self.cancelled_jobs,
             "found {} run(s) without a process": self.found_dead,
             "retried {} crashed run(s)": self.retried,
             "{} run(s) crashed too often": self.given_up,
@@ -141,7 +141,7 @@ class Housekeeper:
     def _end(self, ended: Collection[Attempt]) -> list[str]:
         wished = outcomes.request_cancel(self.core.ledger, flow_runs.wanted_by(self.core.ledger, ended))
         for key in wished:
-            log.info("canceling job %s: its flow run was ended", key[:12])
+            log.info("canceling job %s: its flow run has ended", key[:12])
         return wished
 
     def _let_go(self, run_keys: Collection[str]) -> None:
@@ -225,7 +225,7 @@ class Housekeeper:
         state = Crashed(message=f"no sign of life since it was {run.state.name}: its process is gone")
         api.set_flow_run_state(run.id, state)
         kept.found_dead.append(str(run.id))
-        log.warning("flow run %s has no process any more", run.name)
+        log.warning("flow run %s no longer has a process", run.name)
 
     # -- crashed runs
 

@@ -72,7 +72,7 @@ class MissedSlots:
             return cls(latest=True)
         if words[:2] == ["skip", "after"] and len(words) == 3:
             return cls(after_s=seconds(words[2]))
-        raise ProgramRejected(f"no policy for missed slots: {text!r}; write 'all', 'latest' or e.g. 'skip after 2h'")
+        raise ProgramRejected(f"not a policy for missed slots: {text!r}; write 'all', 'latest' or e.g. 'skip after 2h'")
 
 
 def missed_slot(policy: str) -> Any:

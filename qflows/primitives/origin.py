@@ -102,7 +102,7 @@ class Origin:
         )
 
     def buy(self, planned: Planned, note: Mapping[str, Any], name: str) -> Batch:
-        """Makes the plan durable, with what is needed to read its results, and sends what nobody sent before."""
+        """Makes the plan durable, with what is needed to read its results, and sends what was not sent before."""
         noted = replace(planned, sweep={"shape": None, "observable_shape": None, "estimates": None, "pubs": dict(note)})
         batch = self.core.create_batch(noted, device=self.device, scope=self.scope(), name=name, tags=self.tags)
         if self.session is not None:

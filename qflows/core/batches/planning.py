@@ -123,7 +123,7 @@ def refuse_composite(device: str, provider: Provider, max_programs: int | None) 
     most = min(provider.capabilities.max_programs, max_programs or provider.capabilities.max_programs)
     if most <= 1:
         raise ValueError(
-            f"device {device!r} ({provider.name}) takes one circuit a job, so as_batch=True cannot be; "
+            f"device {device!r} ({provider.name}) takes one circuit a job, so as_batch=True is not possible; "
             "leave as_batch out to submit the circuits as parallel jobs"
         )
 

@@ -84,7 +84,7 @@ class BatchResult:
 
     def _expectations(self, what: str) -> np.ndarray[Any, Any]:
         if self.shape is None or self.observable_shape is None:
-            raise QflowsError("no observables were asked for; pass observables= to qflows.batch")
+            raise QflowsError("no observables were given; pass observables= to qflows.batch")
         pairs, needs = pairing(self.shape, self.observable_shape)
         place_of = [{wanted: place for place, wanted in enumerate(sorted(need))} for need in needs]
         made = np.full(pairs.shape[:-1], np.nan)
@@ -97,7 +97,7 @@ class BatchResult:
 
     @property
     def num_circuits(self) -> int:
-        """How many circuits were asked for."""
+        """How many circuits the batch has."""
         return len(self.results)
 
     @property

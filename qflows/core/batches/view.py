@@ -78,7 +78,7 @@ class BatchView:
 
     @property
     def n_circuits(self) -> int:
-        """How many circuits were asked for."""
+        """How many circuits the batch has."""
         return self.record.n_circuits
 
     @property
@@ -182,7 +182,7 @@ class BatchView:
         if not waiting:
             return None, "no part is queued"
         last = max(waiting, key=lambda job: (job.queue_position or 0, job.created_at))
-        return last.queue_position, last.queue_note or f"{last.provider} tells no queue position"
+        return last.queue_position, last.queue_note or f"{last.provider} does not report a queue position"
 
     @property
     def timeline(self) -> Timeline:

@@ -49,7 +49,7 @@ def resolve(path: str) -> Callback:
     """The function of `module:function`. Raises GroupError when it cannot be imported here."""
     module, _, name = path.partition(":")
     if not module or not name:
-        raise GroupError(f"{path!r} names no function; write module:function")
+        raise GroupError(f"{path!r} does not name a function; write module:function")
     try:
         found: Any = import_module(module)
         for part in name.split("."):
@@ -57,5 +57,5 @@ def resolve(path: str) -> Callback:
     except Exception as error:  # other people's module may raise anything
         raise GroupError(f"callback {path} cannot be imported here: {type(error).__name__}: {error}") from error
     if not callable(found):
-        raise GroupError(f"callback {path} is no function")
+        raise GroupError(f"callback {path} is not a function")
     return found

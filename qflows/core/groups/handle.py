@@ -171,15 +171,15 @@ class Group:
 
     def _opened(self) -> str:
         if self._id is None:
-            raise GroupError(f"group {self._name!r} is not opened; use `with qflows.group(...)`, or call open()")
+            raise GroupError(f"group {self._name!r} is not open yet; use `with qflows.group(...)`, or call open()")
         return self._id
 
     def __repr__(self) -> str:
-        return f"<Group {self._name or '(no name)'} {self._id[:12] if self._id else 'not opened'}>"
+        return f"<Group {self._name or '(no name)'} {self._id[:12] if self._id else 'not open yet'}>"
 
     def _repr_html_(self) -> str:
         if self._id is None:
-            return notebook.pairs({"group": self._name, "state": "not opened"})
+            return notebook.pairs({"group": self._name, "state": "not open yet"})
         record = self.record
         head = {"group": record.id[:12], "name": record.name, "state": record.state.value}
         members = [row_of(place, job) for place, job in enumerate(self.jobs)]
@@ -253,7 +253,7 @@ class Group:
         """No more jobs, and every live member is cancelled at its vendor and verified. Returns all members.
 
         A member that finished first stays COMPLETED. Harmless when the group is over. Raises WaitTimeout naming
-        members that a vendor has not confirmed in time; the wish stands, and the next poll repeats it.
+        members that a vendor has not confirmed in time; the request is recorded, and the next poll repeats it.
         """
         self._leave()
         id_, ledger = self._opened(), self._core.ledger
@@ -270,7 +270,7 @@ class Group:
             why = "; ".join(f"{vendor}: {text}" for vendor, text in troubles.items())
             raise WaitTimeout(
                 f"{len(pending)} of {len(live)} job(s) of group {id_[:12]} are not confirmed as cancelled after "
-                f"{timeout:g} s{' (' + why + ')' if why else ''}; the wish stands and `qflows reconcile` repeats it",
+                f"{timeout:g} s{' (' + why + ')' if why else ''}; it is recorded and `qflows reconcile` repeats it",
                 pending=tuple(pending),
             )
         return after

@@ -75,7 +75,7 @@ class GroupResult(Mapping[str, MemberResult]):
             name = which.key if isinstance(which, Job) else which
             found = [job for job in self.jobs if name in (job.key, job.vendor_id)]
             if not found:
-                raise KeyError(f"{name!r} is no member of group {self.group_id[:12]}")
+                raise KeyError(f"{name!r} is not a member of group {self.group_id[:12]}")
             job = found[0]
         if job.key not in self._finished:
             raise KeyError(f"job {job.key[:12]} on {job.device} is {job.status.value}; it is in .pending()")

@@ -122,7 +122,7 @@ def find_documents(paths: Sequence[Path]) -> list[Path]:
         else:
             inside = [path] if path.is_file() else []
         if not inside:
-            raise DocumentError(f"{path}: no YAML documents there")
+            raise DocumentError(f"{path}: no YAML documents found")
         found.update(dict.fromkeys(sorted(inside)))
     if len(found) > MAX_FILES:
         raise DocumentError(f"{len(found)} documents; the limit is {MAX_FILES}")
@@ -180,7 +180,7 @@ def _credentials(document: Document, environment: Mapping[str, str]) -> Block:
         if key not in kind.model_fields:
             raise document.error(["fields", key], documents.unknown_key(key, kind.model_fields))
         if _is_secret(kind.model_fields[key].annotation) and not _is_variable(value):
-            raise document.error(["fields", key], "a secret never stands in a document; write ${NAME_OF_A_VARIABLE}")
+            raise document.error(["fields", key], "a document must not contain a secret; write ${NAME_OF_A_VARIABLE}")
     values = _resolved(document, fields, environment)
     try:
         return kind(**values)
@@ -321,6 +321,6 @@ def _reaching_the_api() -> Iterator[None]:
         # RuntimeError: what Prefect makes of some; ValueError: an answer that is not Prefect's
         raise NotSent(
             f"the Prefect API at {PREFECT_API_URL.value()} did not answer, or not as one ({type(error).__name__}); "
-            "apply again: what is saved already stays",
+            "apply again: what was saved stays",
             provider="prefect",
         ) from None

@@ -85,7 +85,7 @@ def test_group_by_handle_alone_may_be_opened_inside_another() -> None:
 
 @pytest.mark.parametrize("verb", ["close", "status", "results", "cancel", "details"])
 def test_unopened_calls_refused(verb: str) -> None:
-    with pytest.raises(GroupError, match="not opened"):
+    with pytest.raises(GroupError, match="not open yet"):
         getattr(group(), verb)()
 
 

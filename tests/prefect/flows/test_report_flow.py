@@ -52,4 +52,4 @@ def test_server_that_is_out_of_reach_leaves_the_report_without_its_runs(
     now = datetime.now(UTC)
     with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:9/api", PREFECT_CLIENT_MAX_RETRIES: 0}):
         assert failed_runs(now - timedelta(hours=1), now) == []
-    assert "did not tell which flow runs failed" in caplog.text
+    assert "did not say which flow runs failed" in caplog.text
