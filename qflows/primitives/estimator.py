@@ -211,7 +211,7 @@ class _Call:
             return [plan, 0]
         self.measured += circuits
         self.shots += [shots] * len(circuits)
-        self.points.append((program, shots, tuple(wanted)))
+        self.points.append((program, shots, estimation.fitted(program, wanted)))
         return [plan, len(circuits)]
 
     def note(self, order: Sequence[int], *, is_native: bool) -> dict[str, Any]:

@@ -11,10 +11,11 @@ from qiskit import ClassicalRegister, QuantumCircuit, QuantumRegister, transpile
 from qiskit.exceptions import QiskitError
 from qiskit.primitives import BackendEstimatorV2, BackendSamplerV2
 from qiskit.providers import BackendV2
+from qiskit.quantum_info import SparsePauliOp
 
 import qflows
 from qflows.core.client import Client
-from qflows.primitives import Backend
+from qflows.primitives import Backend, EstimatorV2, SamplerV2
 from qflows.sandbox import Sandbox
 
 
@@ -119,3 +120,16 @@ def test_a_noisy_device_has_the_target_of_its_snapshot_and_runs_compiled_circuit
     placed = transpile(circuit, noisy, initial_layout=[1, 2], optimization_level=0)
     counts = noisy.run(placed, shots=4000).result().get_counts()
     assert counts["1"] > 200  # without the barriers 20 gates would cancel, and readout alone err
+
+
+def test_estimates_of_placed_circuits_take_observables_as_wide_as_the_device(core: Client) -> None:
+    noisy = Backend("local-noisy", run_key="r", client=core)
+    placed = transpile(bell(), noisy, initial_layout=[3, 2], optimization_level=1)
+    wide = SparsePauliOp(["ZZ", "XX"]).apply_layout(placed.layout)
+    found = EstimatorV2("local-noisy", shots=2000, run_key="r", client=core).run([(placed, [wide])]).result()[0].data
+    assert found.evs[0] > 1.4  # of 2
+    placed.measure_all()
+    sampled = SamplerV2("local-noisy", run_key="r", client=core).run([placed], shots=500).result()[0].data.meas
+    correlated = sum(n for key, n in sampled.get_counts().items() if key[-3] == key[-4])
+    assert correlated > 400
+    assert sampled.num_bits == 5

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import pickle
+import subprocess
+import sys
 from collections.abc import Callable
 
 import numpy as np
@@ -15,7 +17,7 @@ from qiskit.primitives import BitArray, StatevectorSampler
 from qiskit.providers import JobStatus
 
 from qflows.core.client import Client
-from qflows.errors import ProgramRejected, RunKeyMissing
+from qflows.errors import JobFailed, ProgramRejected, RunKeyMissing, WaitTimeout
 from qflows.primitives import SamplerV2, job
 from qflows.sandbox import Sandbox
 
@@ -169,6 +171,50 @@ def test_a_rejection_is_a_qiskit_error_before_anything_is_bought(core: Client, c
     with pytest.raises(QiskitError, match="no option 'shot'"):
         SamplerV2("local-aer", run_key="r", client=core, options={"shot": 3}).run([tossed()])
     assert count_jobs() == 0
+
+
+def test_failures_and_cancels_at_the_vendor_are_qiskit_errors_too(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, core: Client
+) -> None:
+    for name, value in sandbox.env.items():
+        monkeypatch.setenv(name, value)
+    sampler = SamplerV2("ionq-simulator", run_key="r", client=core)
+    sandbox.admin.fault("fail_job", "ionq.submit", code="InternalError", message="boom")
+    failed = sampler.run([tossed()])
+    for kind in (QiskitError, JobFailed):
+        with pytest.raises(kind, match="boom"):
+            failed.result()
+    assert failed.status() is JobStatus.ERROR
+    sandbox.admin.clock("frozen")
+    waiting = sampler.run([tossed()])
+    with pytest.raises(WaitTimeout):
+        waiting.result(timeout=0.05)
+    assert not waiting.in_final_state()
+    waiting.cancel()
+    assert waiting.cancelled()
+    with pytest.raises(QiskitError):
+        waiting.result()
+    assert sandbox.admin.count_jobs("ionq") == 2
+
+
+ELSEWHERE = """
+import pickle, sys
+from qiskit.circuit import QuantumCircuit
+from qflows.primitives import SamplerV2
+circuit = QuantumCircuit(1)
+circuit.h(0)
+circuit.measure_all()
+for call in (SamplerV2("local-aer", run_key="r", shots=64).run([circuit]), pickle.load(sys.stdin.buffer)):
+    print(call.result()[0].data.meas.array.tobytes().hex())
+"""
+
+
+def test_another_process_adopts_and_reads_a_pickled_job(core: Client, count_jobs: Callable[[], int]) -> None:
+    call = SamplerV2("local-aer", run_key="r", client=core, shots=64).run([tossed()])
+    mine = call.result()[0].data.meas.array.tobytes().hex()
+    done = subprocess.run([sys.executable, "-c", ELSEWHERE], input=pickle.dumps(call), capture_output=True, timeout=120)
+    assert done.stdout.decode().split() == [mine, mine], done.stderr.decode()
+    assert count_jobs() == 1
 
 
 def test_outside_a_flow_a_run_key_must_be_given(core: Client) -> None:
