@@ -315,7 +315,7 @@ class _Reader:
         matrix = numpy.ascontiguousarray(operation.params[0], dtype=complex)
         side = 2 ** len(on)
         if matrix.shape != (side, side) or not numpy.allclose(matrix @ matrix.conj().T, numpy.eye(side), atol=1e-7):
-            self.refuse(f"matrix {operation.label or 'unitary'!r} is not unitary", "renormalise it")
+            self.refuse(f"matrix {operation.label or 'unitary'!r} is not unitary", "renormalize it")
         self.visits += side * side
         self.ops.append(["unitary", (matrix.view(float).ravel() + 0.0).tolist(), on, []])
 

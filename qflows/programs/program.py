@@ -97,7 +97,7 @@ class Program:
 
     @property
     def has_mid_circuit(self) -> bool:
-        """True if the program resets a used qubit, goes on after a measurement, or depends on measured bits."""
+        """True if the program resets a used qubit, continues after a measurement, or depends on measured bits."""
         return not self.features.isdisjoint(analysis.DYNAMIC)
 
     @property

@@ -98,4 +98,4 @@ def check_total(counts: Mapping[str, int], shots: int | None, where: str) -> Non
     """Raises Unreadable unless the histogram adds up to `shots`."""
     total = sum(counts.values())
     if shots is not None and total != shots:
-        raise Unreadable(f"{where} returned {total} shots where {shots} were asked for")
+        raise Unreadable(f"{where} returned {total} shots where {shots} were requested")

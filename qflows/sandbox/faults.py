@@ -1,4 +1,4 @@
-"""Scripted misbehaviour: which call of which route goes wrong, and how.
+"""Scripted misbehavior: which call of which route goes wrong, and how.
 
 A fault names a route ("ionq.submit"; shell wildcards work: "ionq.*"), lets `skip` matching calls pass and then acts
 on the next `times` ones (None: on all). Routes are counted per fault, from the moment the fault is added.

@@ -120,7 +120,7 @@ class LayerNoiseLearning(_Group):
 
 
 class Resilience(_Group):
-    """Error mitigation of expectation values; each part runs more circuits than were asked for."""
+    """Error mitigation of expectation values; each part runs more circuits than were requested."""
 
     measure_mitigation: bool | None = None
     measure_noise_learning: MeasureNoiseLearning | None = None
@@ -227,7 +227,7 @@ def check_kind(options: IBMOptions, *, is_estimate: bool, shots: int) -> None:
     groups, each = twirling.num_randomizations, twirling.shots_per_randomization
     if isinstance(groups, int) and isinstance(each, int) and groups * each < shots:
         raise ProgramRejected(
-            f"twirling gives {groups} x {each} = {groups * each} shots, {shots} were asked for; raise "
+            f"twirling gives {groups} x {each} = {groups * each} shots, {shots} were requested; raise "
             f"num_randomizations to {math.ceil(shots / each)}, or leave one of the two to IBM"
         )
 

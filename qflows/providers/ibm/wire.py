@@ -287,7 +287,7 @@ def expectations_items(fields: Mapping[str, Any], n_programs: int, n_observables
         raise Unreadable("ibm: an estimator result without evs and stds", provider="ibm") from None
     wanted = n_programs * n_observables
     if values.size != wanted or errors.size != wanted:
-        raise Unreadable(f"ibm returned {values.size} expectation values, {wanted} were asked for", provider="ibm")
+        raise Unreadable(f"ibm returned {values.size} expectation values, {wanted} were requested", provider="ibm")
     metadata = plain(fields["metadata"])
     extras = _extras(fields, n_programs)
     rows = zip(values.reshape(n_programs, -1), errors.reshape(n_programs, -1), strict=True)

@@ -254,7 +254,7 @@ def _check_backend(job: Mapping[str, Any], spec: JobSpec) -> None:
     backend = job.get("backend")
     if isinstance(backend, str) and backend != spec.device_id:
         raise Unreadable(
-            f"ionq ran the job on {backend[:80]} where {spec.device_id} was asked for; its counts are not those of "
+            f"ionq ran the job on {backend[:80]} where {spec.device_id} was requested; its counts are not those of "
             f"{spec.device_id}",
             provider="ionq",
             body=str(job)[:4000],

@@ -193,7 +193,7 @@ def _check_program(program: Program, spec: JobSpec, wanted: tuple[Observable, ..
         )
     if program.has_mid_circuit and not simulate.takes_mid_circuit(spec.device_id):
         raise ProgramRejected(
-            f"{program.name} resets a qubit or goes on after a measurement; {spec.device_id} cannot do that, "
+            f"{program.name} resets a qubit or continues after a measurement; {spec.device_id} cannot do that, "
             "the device aer can"
         )
 

@@ -21,7 +21,7 @@ from qflows.sandbox.world import World
 # Points that no document of AWS settles, and choices of the sandbox.
 SWITCHES = (
     Switch("token", "dedupe", "clientToken of CreateQuantumTask", ("dedupe", "ignore")),
-    Switch("token_ttl_s", 0.0, "how long a token is remembered; 0: for ever"),
+    Switch("token_ttl_s", 0.0, "how long a token is remembered; 0: forever"),
     Switch("token_mismatch", "refuse", "same token, other parameters", ("refuse", "same_arn", "conflict")),
     Switch("search_values", "or", "several values of a filter: any, or only the first counts", ("or", "first")),
     Switch("search_combine", "and", "several filters", ("and", "or")),

@@ -94,7 +94,7 @@ class Identity:
         check_bearer(call)
         found = next((each for each in catalog.INSTANCES if each.plan_id == call.params["plan_id"]), None)
         if found is None:
-            raise Refusal(404, "no such catalogue entry")
+            raise Refusal(404, "no such catalog entry")
         return JSONResponse(
             {
                 "id": found.plan_id,
