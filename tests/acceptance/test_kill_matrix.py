@@ -115,7 +115,7 @@ def _kill_and_restart(station: Station, url: str, point: str, fault: str) -> Cel
     else:
         for scripted in FAULTS[fault]:
             admin.fault(**scripted)
-        first = order | ({"api": NOBODY, "timeout_s": 0.3} if fault == "unreachable" else {})
+        first = order | ({"api": NOBODY, "account_of": forge.api, "timeout_s": 0.3} if fault == "unreachable" else {})
         if forge.run(kill=KILLS[point], **first) is not None and point != "no kill":
             return Cell(point, None)
     outcome = None

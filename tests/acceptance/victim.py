@@ -36,7 +36,7 @@ import sqlalchemy as sa
 from qflows.core.devices import Sole
 from qflows.core.poller import Poller
 from qflows.core.sessions import open_session
-from qflows.core.submit import Submitter
+from qflows.core.submit import MAX_SENDS, Submitter
 from qflows.ledger import Ledger, reads
 from qflows.ledger.intents import Intent, Want
 from qflows.programs import Program
@@ -108,7 +108,15 @@ def work(order: Mapping[str, Any]) -> dict[str, Any]:
     arm(ledger, kill)
     vendor, device = order.get("vendor", "ionq"), order.get("device", "simulator")
     provider = client(order["api"]) if vendor == "ionq" else connect(vendor, timeout_s=10.0)
-    submitter = Submitter(ledger, lease_s=order["lease_s"], settle_s=order["settle_s"], workers=order.get("workers", 1))
+    if "account_of" in order:  # the same account, by an address where nobody listens
+        provider.account = client(order["account_of"]).account
+    submitter = Submitter(
+        ledger,
+        lease_s=order["lease_s"],
+        settle_s=order["settle_s"],
+        workers=order.get("workers", 1),
+        max_sends=order.get("max_sends", MAX_SENDS),
+    )
     attempt = uuid.uuid4().hex
     intents = [
         Intent(
