@@ -82,11 +82,17 @@ class Lookup(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """Seconds between two polls of a lane: starts at `first_s`, grows by `factor` while nothing changes."""
+    """How often an account may be polled, as its vendor's documents have it.
+
+    `first_s`: the shortest time between two polls, seconds; a job that gets older is looked at every tenth of its age,
+    at least every `max_s`. `rate` and `burst` bound the polls of an account as a token bucket does: requests a second
+    in the long run, and how many may come at once.
+    """
 
     first_s: float
-    factor: float
-    max_s: float
+    max_s: float = 30.0
+    rate: float = 1.0
+    burst: float = 10.0
 
 
 @dataclass(frozen=True, slots=True)

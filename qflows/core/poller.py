@@ -1,8 +1,9 @@
 """Waiting: one bulk poll per lane for everybody, at the vendor's pace, with the state in SQL.
 
-A lane is one (vendor, account) pair. Whoever holds its lease polls all jobs of the lane, also those of other
-processes, stores their counts, and gives the lane back with the moment of the next request. Everybody else reads
-the ledger. So N queued jobs cost ceil(N / page) requests a tick, however many flows wait for them.
+A lane is one (vendor, account) pair. Whoever holds its lease polls the jobs of the lane that are due (`pacing`), also
+those of other processes, stores their counts, and gives the lane back with the moment of the next request, which a
+younger job may bring forward. Everybody else reads the ledger. So N queued jobs cost ceil(N / page) requests a tick,
+however many flows wait for them.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from importlib import import_module
 
 from qflows.core.devices import SpeaksFor
 from qflows.core.fetching import UNREADABLE, Fetcher
+from qflows.core.pacing import Agenda, held_up_s, paced, step_s, used_s
 from qflows.core.submit import Submitter, person_must_decide
 from qflows.errors import (
     InDoubt,
@@ -40,7 +42,9 @@ from qflows.states import AT_VENDOR, JobStatus
 
 log = logging.getLogger("qflows.poller")
 
-_READ_EVERY_S = 0.25  # how often a waiter without the lane reads the ledger
+_READ_EVERY_S = 0.25  # how often a waiter reads the ledger while somebody else moves its jobs
+_IDLE_S = 1.0  # the like while nobody does: another process may wish to cancel, or end a job by hand
+_RETRY_S = 1.0  # the pause after the first failed poll is twice as long
 _LANE_LEASE_S = 60.0
 _REFUSALS = 3  # polls refused in a row (credentials revoked) before the waiter is told
 _SURPRISES = 3  # unforeseen errors in a row, until a vendor is given up
@@ -67,6 +71,14 @@ class Round:
 
     pause_s: float = 0.0
     troubles: dict[str, Exception] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class _Looked:
+    """Keys of the jobs of which a look brought news, and of those that are over at the vendor."""
+
+    changed: frozenset[str] = frozenset()
+    over: frozenset[str] = frozenset()
 
 
 @dataclass
@@ -125,7 +137,7 @@ class Poller:
                     f"{where_they_are(pending)}. qflows.result or qflows.attach picks them up later",
                     pending=tuple(job.key for job in pending),
                 )
-            done = self.tick(pending)
+            done = self.tick(pending, urgent=deadline is not None and time.monotonic() >= deadline)
             looked = True
             self._tell(done.troubles, handles, told)
             self._raise_if_nothing_is_left(pending, done.troubles)
@@ -203,8 +215,9 @@ class Poller:
                 log.info("job %s could not be looked for again: %s", job.key[:12], error)
         return revived
 
-    def tick(self, pending: Sequence[Job]) -> Round:
-        """One round for `pending`, lane by lane."""
+    def tick(self, pending: Sequence[Job], *, urgent: bool = False) -> Round:
+        """One round for `pending`, lane by lane: the jobs that are due are looked at; `urgent`: all of `pending`, as
+        soon as the vendor's pace allows."""
         done = Round()
         lanes_of: dict[tuple[str, str], tuple[Provider, list[Job]]] = {}
         for job in pending:
@@ -219,7 +232,7 @@ class Poller:
         pauses = [_READ_EVERY_S] if done.troubles else []
         for (_, account), (provider, jobs) in lanes_of.items():
             try:
-                pauses.append(self._tick_lane(provider, account, jobs, done))
+                pauses.append(self._tick_lane(provider, account, jobs, done, urgent=urgent))
             except LedgerError:
                 raise
             except Exception as error:  # the edge to one vendor: its jobs wait, the others go on
@@ -229,17 +242,36 @@ class Poller:
         done.pause_s = min(pauses, default=0.0)
         return done
 
-    def _tick_lane(self, provider: Provider, account: str, mine: Sequence[Job], done: Round) -> float:
+    def _tick_lane(self, provider: Provider, account: str, mine: Sequence[Job], done: Round, *, urgent: bool) -> float:
         pauses = [self._push(provider, mine)]
         if provider.capabilities.lookup is Lookup.LOCAL:
             # there is no queue to share: a local job runs in the process that waits for it
             fresh = reads.by_keys(self.submitter.ledger, [job.key for job in mine]) if pauses[0] == 0 else {}
-            return 0.0 if self._look(provider, [fresh.get(job.key, job) for job in mine]) else pauses[0]
-        holder = lanes.holder_name(self._waiter)
-        lane = lanes.acquire(self.submitter.ledger, provider.name, account, holder=holder, lease_s=_LANE_LEASE_S)
+            return 0.0 if self._look(provider, [fresh.get(job.key, job) for job in mine]).changed else pauses[0]
+        there = [job for job in mine if _is_there(job)]
+        if not there:
+            return pauses[0]
+        pace = paced(provider.capabilities.pace, self.poll_min_s)
+        at_once = frozenset(job.key for job in there) if urgent else frozenset[str]()
+        agenda = Agenda(pace, provider.capabilities.poll_page, self.submitter.news, at_once)
+
+        def wanted_at(lane: lanes.Lane) -> float:
+            soonest = agenda.soonest(there, now=lane.now, after=lane.asked_at or 0.0)
+            allowed = held_up_s(pace, lane.interval_s) - lane.since_s
+            gap = step_s(pace, 0.0) - lane.since_s
+            return max(soonest or 0.0, lane.now + allowed, lane.now + gap)
+
+        lane = lanes.acquire(
+            self.submitter.ledger,
+            provider.name,
+            account,
+            holder=lanes.holder_name(self._waiter),
+            lease_s=_LANE_LEASE_S,
+            wanted_at=wanted_at,
+        )
         if isinstance(lane, float | int):
-            return min(lane, _READ_EVERY_S, *pauses) if lane else 0.0
-        pauses.append(self._poll_lane(provider, lane, mine, done))
+            return min(lane, *pauses)
+        pauses.append(self._poll_lane(provider, lane, mine, done, agenda))
         return min(pauses)
 
     def _push(self, provider: Provider, mine: Sequence[Job]) -> float:
@@ -247,7 +279,7 @@ class Poller:
         ledger = self.submitter.ledger
         doubtful = [j.key for j in mine if j.status in (JobStatus.SUBMITTING, JobStatus.IN_DOUBT)]
         self.submitter.settle(provider, doubtful)
-        pause = _READ_EVERY_S
+        pause = _IDLE_S if all(_is_there(job) for job in mine) else _READ_EVERY_S
         for key, delay_s in reads.send_delay_s(ledger, [j.key for j in mine if j.vendor_id is None]).items():
             if delay_s <= 0:
                 self.submitter.send(provider, [reads.job(ledger, key)])
@@ -269,21 +301,34 @@ class Poller:
                 except Exception as error:  # a cancel that fails is repeated by the next tick
                     log.warning("cancel of job %s: %s", job.key[:12], error)
 
-    def _poll_lane(self, provider: Provider, lane: lanes.Lane, mine: Sequence[Job], done: Round) -> float:
-        """Polls everything in the lane once; gives the lane back with the moment of the next poll."""
+    def _poll_lane(
+        self, provider: Provider, lane: lanes.Lane, mine: Sequence[Job], done: Round, agenda: Agenda
+    ) -> float:
+        """Polls what is due in the lane; gives the lane back with the moment of the next poll.
+
+        Returns when to come again, seconds; 0 when something changed, so that a waiter sees it at once.
+        """
         ledger = self.submitter.ledger
-        pace = provider.capabilities.pace
-        first_s = pace.first_s if self.poll_min_s is None else self.poll_min_s
-        next_in_s = interval_s = first_s
+        pace = agenda.pace
+        began = time.monotonic()
+        next_in_s = interval_s = pace.first_s
         failed: str | None = None
         place = (lane.provider, lane.account)
+        looked = _Looked()
         try:
             everyone = {job.key: job for job in reads.live(ledger, lane.provider, lane.account)}
             ours = reads.by_keys(ledger, [job.key for job in mine])
-            everyone |= ours
-            changed = self._look(provider, sorted(everyone.values(), key=lambda job: job.key not in ours))
-            grown = max(lane.interval_s, first_s) * pace.factor
-            next_in_s = interval_s = first_s if changed else min(grown, max(pace.max_s, first_s))
+            there = [job for job in (everyone | ours).values() if _is_there(job)]
+            due = agenda.due(lane, there)
+            looked = self._look(provider, sorted(due, key=lambda job: job.key not in ours))
+            self.submitter.news.note([job for job in due if job.key in looked.changed])
+            left = [job for job in there if job.key not in looked.over]
+            new = sum(agenda.age_s(job) <= lane.since_s for job in there)
+            interval_s = used_s(pace, lane, requests=-(-len(due) // agenda.page), new_jobs=new)
+            soonest = agenda.soonest(left, now=lane.now, after=lane.now) or lane.now + pace.max_s
+            passed_s = time.monotonic() - began
+            earliest = max(step_s(pace, 0.0) - passed_s, held_up_s(pace, interval_s), 0.0)
+            next_in_s = max(soonest - lane.now - passed_s, earliest)
             self._failures.pop(place, None)
         except LedgerError as error:
             failed = str(error)
@@ -291,7 +336,9 @@ class Poller:
         except Exception as error:  # the edge to one vendor
             failed = str(error) or type(error).__name__
             asked_s = error.retry_after_s if isinstance(error, ProviderError) else None
-            interval_s = min(max(lane.interval_s, first_s) * 2, max(pace.max_s, first_s))
+            shortest_s = pace.first_s if self.poll_min_s is not None else max(pace.first_s, _RETRY_S)
+            before_s = max(lane.interval_s, shortest_s) if lane.is_failing else shortest_s
+            interval_s = min(before_s * 2, max(pace.max_s, pace.first_s))
             next_in_s = max(min(asked_s or 0.0, LONGEST_PAUSE_S), interval_s)
             log.warning("polling %s: %s; next try in %.1f s", provider.name, error, next_in_s)
             passing = isinstance(error, ProviderError) and not isinstance(error, Refused)
@@ -300,13 +347,13 @@ class Poller:
                 done.troubles |= {job.key: _told(provider, error) for job in mine}
         finally:
             lanes.release(ledger, lane, next_in_s=next_in_s, interval_s=interval_s, ok=failed is None, error=failed)
-        return next_in_s
+        return 0.0 if looked.changed else next_in_s
 
-    def _look(self, provider: Provider, jobs: Sequence[Job]) -> bool:
-        """One bulk poll over `jobs`; records what is new and fetches what is done. True if anything changed."""
-        at_vendor = [job for job in jobs if job.status in AT_VENDOR and job.vendor_id]
+    def _look(self, provider: Provider, jobs: Sequence[Job]) -> _Looked:
+        """One bulk poll over `jobs`; records what is new and fetches what is done."""
+        at_vendor = [job for job in jobs if _is_there(job)]
         if not at_vendor:
-            return False
+            return _Looked()
         suspects = {str(job.vendor_id) for job in at_vendor if job.bad_reads}
         statuses = self._poll(provider, [job.vendor_id for job in at_vendor if job.vendor_id], suspects)
         seen = [(job, self._if_readable(job, _look_of(statuses, job))) for job in at_vendor]
@@ -316,7 +363,8 @@ class Poller:
         held_back = {job.key for job, _ in done + partly}  # recorded together with their counts
         changed = outcomes.observe(self.submitter.ledger, [(j, look) for j, look in seen if j.key not in held_back])
         self._fetcher.fetch_all(provider, done + partly)
-        return bool(changed or done or partly)
+        over = {job.key for job, look in seen if look.phase in (Phase.DONE, Phase.FAILED, Phase.CANCELLED)}
+        return _Looked(frozenset(held_back.union(changed)), frozenset(over))
 
     def _poll(self, provider: Provider, ids: Sequence[str], suspects: Collection[str]) -> dict[str, Observation]:
         """Statuses by id. When an answer cannot be read, halves of the list are asked for, down to the job that spoils
@@ -413,6 +461,10 @@ def _told(provider: Provider, error: Exception) -> Exception:
     wrapped = Unreadable(f"{provider.name} cannot be polled: {type(error).__name__}: {error}", provider=provider.name)
     wrapped.__cause__ = error
     return wrapped
+
+
+def _is_there(job: Job) -> bool:
+    return job.status in AT_VENDOR and job.vendor_id is not None
 
 
 def where_they_are(jobs: Sequence[Job]) -> str:

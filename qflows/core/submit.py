@@ -15,6 +15,7 @@ from datetime import timedelta
 from threading import Lock
 from typing import Any
 
+from qflows.core.pacing import News
 from qflows.errors import LedgerError, LedgerUnavailable, NotSent, ProviderError, QflowsError, Refused, StaleClaim
 from qflows.ledger import claims, intents, lanes, reads, sessions
 from qflows.ledger.claims import Doubt
@@ -53,6 +54,7 @@ class Submitter:
     settle_s: float | None = None
     workers: int = 1
     max_sends: int = MAX_SENDS
+    news: News = field(default_factory=News, repr=False)  # for the pollers of this submitter, which come and go
     _specs: OrderedDict[str, JobSpec] = field(default_factory=OrderedDict, repr=False)
     _lock: Lock = field(default_factory=Lock, repr=False)
 

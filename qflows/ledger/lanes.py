@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -13,46 +14,93 @@ from qflows.ledger.rows import MESSAGE_CAP, vendor_text
 from qflows.ledger.store import Ledger
 from qflows.ledger.tables import lanes, ledger_now
 
-_ASK_AGAIN_S = 0.25  # reading the ledger while another process polls costs no request
+_ASK_AGAIN_S = 0.1  # reading the ledger while another process polls costs no request
 
 
 @dataclass(frozen=True, slots=True)
 class Lane:
-    """A held lane; `interval_s` is its present pace, 0 when it never polled."""
+    """A lane as it was read at `now`; moments are the ledger's clock, unix seconds.
+
+    `asked_at`: when the last answered poll began. `since_s`: seconds since the last poll, answered or not; infinite
+    when there was none. `interval_s`: how far the lane is ahead of its vendor's rate, or, when the last poll failed
+    (`is_failing`), the pause after it.
+    """
 
     provider: str
     account: str
     holder: str
     interval_s: float
+    now: float = 0.0
+    next_at: float = 0.0
+    asked_at: float | None = None
+    since_s: float = math.inf
+    is_failing: bool = False
 
 
-def acquire(ledger: Ledger, provider: str, account: str, *, holder: str, lease_s: float) -> Lane | float:
+def acquire(
+    ledger: Ledger,
+    provider: str,
+    account: str,
+    *,
+    holder: str,
+    lease_s: float,
+    wanted_at: Callable[[Lane], float] | None = None,
+) -> Lane | float:
     """Takes the lane when it is free and due; else the seconds after which to ask again.
 
     `holder` names a waiter inside a process; it begins with the process's own name (`owner.me`), so that a lane whose
-    holder died is free at once on the same machine and after `lease_s` elsewhere.
+    holder died is free at once on the same machine and after `lease_s` elsewhere. `wanted_at` says when the caller's
+    own jobs are due, which may be sooner than what the last holder knew of; a pause after a failed poll stands.
     """
     ours = sa.and_(lanes.c.provider == provider, lanes.c.account == account)
-    look = sa.select(lanes.c.holder, lanes.c.lease_until - ledger_now(), lanes.c.next_at - ledger_now()).where(ours)
     with ledger.read() as connection:
-        row = connection.execute(look).one_or_none()
+        row = connection.execute(_LOOK.where(ours)).one_or_none()
     if row is None:
         _found(ledger, provider, account)
-        row = (None, 0.0, 0.0)
-    held_by, held_s, due_s = row
-    if held_by not in (None, holder) and held_s > 0 and not is_dead(held_by.partition("#")[0]):
-        return min(held_s, _ASK_AGAIN_S)
-    if due_s > 0:
-        return due_s
+        with ledger.read() as connection:
+            row = connection.execute(_LOOK.where(ours)).one()
+    if row.holder not in (None, holder) and row.lease_until > row.now and not is_dead(row.holder.partition("#")[0]):
+        return min(row.lease_until - row.now, _ASK_AGAIN_S)
+    lane = _lane_of(row, provider, account, holder)
+    due_at = row.next_at
+    if wanted_at is not None and due_at > row.now and not lane.is_failing:
+        due_at = min(due_at, wanted_at(lane))
+    if due_at > row.now:
+        return due_at - row.now
     take = (
         sa.update(lanes)
-        .where(ours, lanes.c.holder.is_not_distinct_from(held_by), lanes.c.next_at <= ledger_now())
+        .where(ours, lanes.c.holder.is_not_distinct_from(row.holder), lanes.c.next_at == row.next_at)
         .values(holder=holder, lease_until=ledger_now() + lease_s)
-        .returning(lanes.c.interval_s)
     )
     with ledger.write() as connection:
-        interval = connection.execute(take).scalar()
-    return Lane(provider, account, holder, interval) if interval is not None else _ASK_AGAIN_S
+        taken = connection.execute(take).rowcount
+    return lane if taken else _ASK_AGAIN_S
+
+
+_LOOK = sa.select(
+    lanes.c.holder,
+    lanes.c.lease_until,
+    lanes.c.next_at,
+    lanes.c.interval_s,
+    lanes.c.ok_at,
+    lanes.c.error_at,
+    ledger_now().label("now"),
+)
+
+
+def _lane_of(row: Any, provider: str, account: str, holder: str) -> Lane:
+    last = max(row.ok_at or 0.0, row.error_at or 0.0)
+    return Lane(
+        provider,
+        account,
+        holder,
+        row.interval_s,
+        now=row.now,
+        next_at=row.next_at,
+        asked_at=row.ok_at,
+        since_s=max(row.now - last, 0.0) if last else math.inf,
+        is_failing=(row.error_at or 0.0) > (row.ok_at or 0.0),
+    )
 
 
 def _found(ledger: Ledger, provider: str, account: str) -> None:
@@ -68,8 +116,12 @@ def _lane_insert(insert: Callable[[sa.Table], Any]) -> Any:
 def release(
     ledger: Ledger, lane: Lane, *, next_in_s: float, interval_s: float, ok: bool = True, error: str | None = None
 ) -> None:
-    """Gives the lane back, says when the next request may go out, and how this one went."""
-    told = {"ok_at": ledger_now()} if ok else {"error_at": ledger_now(), "error": vendor_text(error, MESSAGE_CAP)}
+    """Gives the lane back, says when the next request is due, and how this one went."""
+    told = (
+        {"ok_at": lane.now or ledger_now()}
+        if ok
+        else {"error_at": ledger_now(), "error": vendor_text(error, MESSAGE_CAP)}
+    )
     with ledger.write() as connection:
         connection.execute(
             sa.update(lanes)

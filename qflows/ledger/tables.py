@@ -216,8 +216,10 @@ lanes = sa.Table(
     sa.Column("account", sa.String(64), primary_key=True),
     sa.Column("holder", sa.String(255)),
     sa.Column("lease_until", sa.Float, nullable=False),
-    sa.Column("next_at", sa.Float, nullable=False),  # no request before this moment, whoever holds the lane
-    sa.Column("interval_s", sa.Float, nullable=False),
+    sa.Column("next_at", sa.Float, nullable=False),  # the next request; a younger job may bring it forward
+    sa.Column(
+        "interval_s", sa.Float, nullable=False
+    ),  # ahead of the vendor's rate by this much; the pause after errors
     sa.Column("lag_s", sa.Float),  # the longest that a listing was seen to lag behind an accepted submission
     sa.Column("ok_at", sa.Float),  # the last poll that was answered, and the last that was not
     sa.Column("error_at", sa.Float),

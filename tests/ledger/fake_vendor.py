@@ -71,7 +71,7 @@ class FakeVendor:
     @property
     def capabilities(self) -> Capabilities:
         return Capabilities(
-            self.lookup, SETTLE_S, 100, Pace(0.01, 1.0, 0.01), max_programs=10, repeats_posts=self.repeats_posts
+            self.lookup, SETTLE_S, 100, Pace(0.01, 0.01, 1000.0), max_programs=10, repeats_posts=self.repeats_posts
         )
 
     def accept(self, key: str) -> Bought:

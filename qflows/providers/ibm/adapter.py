@@ -63,7 +63,7 @@ _CAPABILITIES = Capabilities(
     lookup=Lookup.QUERY,
     settle_s=15.0,  # how long lists lag behind a POST is not documented; two looks this far apart
     poll_page=PAGE,
-    pace=Pace(first_s=1.0, factor=1.5, max_s=30.0),
+    pace=Pace(first_s=0.1, rate=2.0, burst=20),  # no limit of reads is documented; IBM's client asks as often
     max_programs=_MAX_PUBS,
     max_job_gates=_MAX_GATES,
     max_job_shots=wire.MAX_EXECUTIONS,

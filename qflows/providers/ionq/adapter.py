@@ -63,7 +63,7 @@ class IonQProvider:
         lookup=Lookup.SCAN,
         settle_s=15.0,  # visibility delay after a POST is not documented; two looks this far apart
         poll_page=_PAGE,
-        pace=Pace(first_s=1.0, factor=1.5, max_s=30.0),
+        pace=Pace(first_s=0.2, rate=1.0, burst=10),  # 429 is documented, without numbers
         max_programs=wire.MAX_CIRCUITS,
         max_job_bytes=wire.MAX_BYTES,
         max_job_gates=wire.MAX_GATES,

@@ -55,7 +55,7 @@ class LocalProvider:
         lookup=Lookup.LOCAL,
         settle_s=0.0,
         poll_page=1_000_000,
-        pace=Pace(0.0, 1.0, 0.0),
+        pace=Pace(0.0, 0.0),
         max_programs=1_000,
         estimator=True,
     )

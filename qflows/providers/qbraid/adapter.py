@@ -72,7 +72,7 @@ class QbraidProvider:
         lookup=Lookup.QUERY,
         settle_s=15.0,  # visibility delay after a POST is not documented; two looks this far apart
         poll_page=PAGE,
-        pace=Pace(first_s=1.0, factor=1.5, max_s=30.0),  # 1,000 requests in 15 minutes; `Pacing` counts them
+        pace=Pace(first_s=0.4, rate=1.0, burst=10),  # 1,000 requests in 15 minutes; `Pacing` counts them
         max_programs=_MAX_PROGRAMS,
         native_groups=True,
     )

@@ -8,7 +8,7 @@ import pytest
 from conformance import bell, spec_of
 from probes import Target
 
-import qflows.core.poller
+import qflows.core.fetching
 from qflows.core.devices import Sole
 from qflows.core.poller import Poller
 from qflows.core.submit import Submitter
@@ -21,7 +21,7 @@ from qflows.states import JobStatus
 def test_waiter_is_told_after_each_portion_and_not_only_at_the_end(
     provider: IonQProvider, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(qflows.core.poller, "_STORED_AT_ONCE", 2)
+    monkeypatch.setattr(qflows.core.fetching, "_STORED_AT_ONCE", 2)
     ledger = Ledger.open(f"sqlite:///{tmp_path / 'ledger.db'}")
     submitter = Submitter(ledger)
     spec = spec_of(provider, Target("simulator"), bell(), shots=10)

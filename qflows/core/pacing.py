@@ -1,0 +1,129 @@
+"""When to look at a job: soon after its submission, then the more rarely the older it is.
+
+A job is looked at again when its age has grown by a tenth. The moments lie on a grid of the ledger's clock: every step
+is a power of two of the shortest one, so that jobs of one account fall due together and share requests, and so that
+any process works out the same moments from what the ledger holds. Nothing is kept per job.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+
+from qflows.ledger.lanes import Lane
+from qflows.ledger.store import utc_now
+from qflows.model import Job
+from qflows.protocol import Pace
+
+_SHARE = 0.1  # of a job's age, until the next look
+_AFTER_NEWS_S = 0.9  # the shortest step of an old job whose device moves, and of one that could not be read
+_TOKENS_A_JOB = 3  # looks that every new job adds to the allowance: short jobs in a row are never held up
+
+
+def step_s(pace: Pace, age_s: float) -> float:
+    """Seconds between two looks at a job of this age; 0 when there is no pace to keep."""
+    if pace.first_s <= 0:
+        return 0.0
+    longest = max(pace.max_s, pace.first_s)
+    wanted = min(max(_SHARE * age_s, pace.first_s), longest)
+    halvings = min(math.ceil(math.log2(longest / wanted)), math.floor(math.log2(longest / pace.first_s)))
+    return longest / 2**halvings
+
+
+def next_look(pace: Pace, since: float, after: float) -> float:
+    """The first moment after `after` at which a job that began at `since` is due; unix seconds of one clock."""
+    after = max(after, since)
+    step = step_s(pace, after - since)
+    return (math.floor(after / step) + 1) * step if step else after
+
+
+def paced(pace: Pace, first_s: float | None) -> Pace:
+    """The vendor's pace, or the one that a setting puts in its place: the setting's shortest step, without a limit
+    of the rate."""
+    return pace if first_s is None else replace(pace, first_s=first_s, rate=math.inf)
+
+
+@dataclass
+class News:
+    """When something last happened on each device, as this process saw it: while a device works through its queue, the
+    next in the queue is looked at sooner than its age says."""
+
+    _at: dict[tuple[str, str, str], float] = field(default_factory=dict)
+
+    def note(self, jobs: Collection[Job]) -> None:
+        """Something happened to these jobs just now."""
+        now = time.monotonic()
+        self._at.update({(job.provider, job.account, job.device_id): now for job in jobs})
+
+    def ago_s(self, job: Job) -> float:
+        """Seconds since the last news of the job's device; infinite when there was none."""
+        at = self._at.get((job.provider, job.account, job.device_id))
+        return math.inf if at is None else time.monotonic() - at
+
+
+@dataclass(frozen=True, slots=True)
+class Agenda:
+    """The jobs of one lane and when each is due; those with `urgent` keys at once. `now` is the ledger's clock, unix
+    seconds."""
+
+    pace: Pace
+    page: int
+    news: News
+    urgent: frozenset[str] = frozenset()
+    wall: datetime = field(default_factory=utc_now)
+
+    def soonest(self, jobs: Sequence[Job], *, now: float, after: float) -> float | None:
+        """The earliest moment after `after` at which one of the jobs is due; None without jobs."""
+        return min((now if job.key in self.urgent else due for job, due in self._dues(jobs, now, after)), default=None)
+
+    def due(self, lane: Lane, jobs: Sequence[Job]) -> list[Job]:
+        """The jobs to look at now: those that are due since the lane's last answered poll, and in the free places of
+        the last page those that are due soonest."""
+        if lane.asked_at is None or lane.next_at == 0:  # never polled, or freed by a person
+            return list(jobs)
+        dues = self._dues(jobs, lane.now, lane.asked_at)
+        ready = [job for job, due in dues if due <= lane.now or job.key in self.urgent]
+        free = -len(ready) % self.page
+        if not free:
+            return ready
+        taken = {job.key for job in ready}
+        later = sorted(self._dues([j for j in jobs if j.key not in taken], lane.now, lane.now), key=lambda d: d[1])
+        return ready + [job for job, _ in later[:free]]
+
+    def _dues(self, jobs: Sequence[Job], now: float, after: float) -> list[tuple[Job, float]]:
+        """Each job's next moment after `after`: by its own age or, for the oldest page of a device that moves, by the
+        time since it last moved."""
+        dues: list[tuple[Job, float]] = []
+        places: dict[str, int] = {}
+        brisk = self.pace
+        if self.pace.first_s > 0:
+            brisk = replace(self.pace, first_s=max(self.pace.first_s, min(_AFTER_NEWS_S, self.pace.max_s)))
+        aged = sorted(((self.age_s(job), job) for job in jobs), key=lambda pair: -pair[0])
+        for age_s, job in aged:
+            # what could not be read may be whole again a second later, not at once
+            due = next_look(brisk if job.bad_reads else self.pace, now - age_s, after)
+            place = places[job.device_id] = places.get(job.device_id, 0) + 1
+            quiet_s = self.news.ago_s(job)
+            if place <= self.page and quiet_s < age_s:
+                due = min(due, next_look(brisk, now - quiet_s, after))
+            dues.append((job, due))
+        return dues
+
+    def age_s(self, job: Job) -> float:
+        """Seconds since the submission."""
+        return max((self.wall - (job.timeline.submitted or job.created_at)).total_seconds(), 0.0)
+
+
+def used_s(pace: Pace, lane: Lane, *, requests: int, new_jobs: int) -> float:
+    """How far a lane is ahead of its rate after this poll, seconds: what was left over, and what this poll took."""
+    left = max(lane.interval_s - lane.since_s, 0.0)
+    return max(left + (requests - _TOKENS_A_JOB * new_jobs) / pace.rate, 0.0)
+
+
+def held_up_s(pace: Pace, used: float) -> float:
+    """Seconds until the rate allows another request, at most the longest step."""
+    burst_s = 0.0 if math.isinf(pace.rate) else pace.burst / pace.rate
+    return min(max(used - burst_s, 0.0), max(pace.max_s, pace.first_s))
