@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from qflows import notebook
 from qflows.accounts import is_emulated
 from qflows.errors import QflowsError
 from qflows.states import TERMINAL, JobStatus, SessionState
@@ -149,10 +150,45 @@ class Job:
         """True when the status can change no more."""
         return self.status in TERMINAL
 
+    def __repr__(self) -> str:
+        shots = "exact" if self.shots is None else f"{self.shots:,} shots"
+        return f"<Job {self.key[:12]} {self.name!r} on {self.device}, {shots}: {self.status.value}>"
+
+    def _repr_html_(self) -> str:
+        return notebook.pairs(
+            {
+                "job": self.key[:12],
+                "name": self.name,
+                "device": self.device,
+                "shots": "exact" if self.shots is None else f"{self.shots:,}",
+                "status": self.status.value,
+                "vendor id": self.vendor_id,
+                "queue": self.queue_note or self.queue_position,
+                "cost": f"{self.cost.amount:g} {self.cost.unit}" if self.cost else None,
+                "error": self.error_message,
+                "run key": self.run_key,
+            }
+        )
+
     @property
     def is_emulated(self) -> bool:
         """True when an emulator on this machine stands for the vendor: counts of a simulator, and no money."""
         return is_emulated(self.account)
+
+
+_SHOWN = 4
+
+
+def _gist(item: ItemResult) -> str:
+    """One program's outcome in a few words."""
+    if item.error is not None:
+        return f"error {item.error.code or ''} {item.error.message}".strip()[:120]
+    if item.expectations is not None:
+        return ", ".join(uncertain(one.value, one.std_error) for one in item.expectations[:_SHOWN])
+    values = item.counts if item.counts is not None else item.probabilities or {}
+    top = sorted(values.items(), key=lambda pair: -pair[1])[:_SHOWN]
+    rest = f", and {len(values) - _SHOWN} more" if len(values) > _SHOWN else ""
+    return ", ".join(f"{key}: {value:g}" for key, value in top) + rest
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +198,18 @@ class Result:
     job: Job
     items: tuple[ItemResult, ...]
     provenance: Mapping[str, Any] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        shown = "; ".join(_gist(item) for item in self.items[:_SHOWN])
+        more = f"; and {len(self.items) - _SHOWN} more" if len(self.items) > _SHOWN else ""
+        return f"<Result of job {self.job.key[:12]} {self.job.name!r} on {self.job.device}: {shown}{more}>"
+
+    def _repr_html_(self) -> str:
+        pages = [self.job._repr_html_()]
+        for item in self.items[:_SHOWN]:
+            values = item.counts if item.counts is not None else item.probabilities
+            pages.append(notebook.bars(values) if values else notebook.pairs({"value": _gist(item)}))
+        return "".join(pages)
 
     def _only(self) -> ItemResult:
         if len(self.items) != 1:

@@ -17,6 +17,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from qflows import notebook
 from qflows.algorithms.gradients import ShiftRule, shift_rule
 from qflows.algorithms.optimizers import (
     OPTIMIZERS,
@@ -87,6 +88,22 @@ class VqeResult:
     run_key: str
     job: str = ""
     setup: str = ""
+
+    def __repr__(self) -> str:
+        return f"<VqeResult {self.problem}: {self.energy_text}, {self.n_evaluations} evaluations by {self.optimizer}>"
+
+    def _repr_html_(self) -> str:
+        return notebook.pairs(
+            {
+                "problem": self.problem,
+                "energy": self.energy_text,
+                "distance to the reference": self.error_text,
+                "evaluations": self.n_evaluations,
+                "optimizer": self.optimizer,
+                "ended": self.message,
+                "run key": self.run_key,
+            }
+        )
 
     @property
     def path(self) -> list[VqeStep]:

@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from qflows import notebook
 from qflows.errors import JobFailed, QflowsError
 from qflows.ledger.batches import PartRecord
-from qflows.model import Cost, Counts, ItemError, ItemResult, Job
+from qflows.model import Cost, Counts, ItemError, ItemResult, Job, uncertain
 from qflows.programs.grid import pairing
 from qflows.states import JobStatus
 
@@ -64,6 +65,25 @@ class BatchResult:
     cost: Cost | None
     shape: tuple[int, ...] | None = None  # of a sweep's points; `results` are in C order of it
     observable_shape: tuple[int, ...] | None = None
+
+    def __repr__(self) -> str:
+        cost = f", {self.cost.amount:g} {self.cost.unit}" if self.cost else ""
+        return (
+            f"<BatchResult {self.batch_id[:12]} on {self.device}: {len(self.results) - len(self.errors)} of "
+            f"{len(self.results)} circuits have results{cost}>"
+        )
+
+    def _repr_html_(self) -> str:
+        rows = []
+        for index, (name, item) in enumerate(zip(self.names, self.results, strict=True)):
+            values = (item.counts or item.probabilities or {}) if item else {}
+            top = sorted(values.items(), key=lambda pair: -pair[1])[:4]
+            found = ", ".join(f"{key}: {value:g}" for key, value in top)
+            if item and item.expectations:
+                found = ", ".join(uncertain(one.value, one.std_error) for one in item.expectations)
+            error = self.errors.get(index)
+            rows.append({"circuit": index, "name": name, "result": found, "error": error.message if error else ""})
+        return notebook.table(rows, ("circuit", "name", "result", "error"))
 
     @property
     def grid(self) -> np.ndarray[Any, Any]:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
+from qflows import notebook
 from qflows.core.batches.planning import span
 from qflows.core.batches.results import CircuitError, by_circuit, owner_of_circuits
 from qflows.core.parts import Parts
@@ -38,6 +39,17 @@ class BatchView:
         self._submitter = parts.submitter
         self._ledger = parts.ledger
         self.record = record
+
+    def __repr__(self) -> str:
+        found = Counter(self.status_by_part.values())
+        counts = ", ".join(f"{n} {status.value.lower()}" for status, n in sorted(found.items()))
+        return f"<Batch {self.id[:12]} {self.name!r} on {self.device}: {self.n_circuits} circuits; parts: {counts}>"
+
+    def _repr_html_(self) -> str:
+        rows = self.report_table()
+        return notebook.pairs({"batch": self.id[:12], "name": self.name, "device": self.device}) + notebook.table(
+            rows, list(rows[0]) if rows else ()
+        )
 
     # -- what it is
 

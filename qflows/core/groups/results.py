@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from qflows import notebook
 from qflows.errors import JobFailed
 from qflows.model import Cost, Counts, Job, Result
 from qflows.states import GroupState
@@ -90,6 +91,10 @@ class GroupResult(Mapping[str, MemberResult]):
     def __repr__(self) -> str:
         parts = f"{len(self.successful())} successful, {len(self.failed())} failed, {len(self.pending())} pending"
         return f"<GroupResult {self.name or self.group_id[:12]} {self.state.value}: {parts}>"
+
+    def _repr_html_(self) -> str:
+        columns = ("place", "name", "device", "status", "cost", "note", "job")
+        return notebook.table([row_of(place, job) for place, job in enumerate(self.jobs)], columns)
 
     @property
     def results(self) -> dict[str, MemberResult]:
