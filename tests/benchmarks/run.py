@@ -250,6 +250,7 @@ from qflows import providers
 from qflows.ledger import Ledger, reads
 from qflows.ledger.intents import Intent, Want
 from qflows.ledger.tables import jobs, lanes
+from qflows.core.devices import Sole
 from qflows.core.poller import Poller
 from qflows.protocol import JobSpec
 from qflows.core.submit import Submitter
