@@ -75,16 +75,16 @@ class Fetcher:
     def _download(
         self, provider: Provider, kept: Mapping[str, RawAnswer], finished: tuple[Job, Observation]
     ) -> RawAnswer | None:
-        """The raw answer: the kept one, else from the vendor. A failed download leaves the job RUNNING."""
+        """The raw answer, from the vendor, else the one that is kept. A failed download leaves the job RUNNING."""
         job, look = finished
         assert job.vendor_id is not None
-        if job.key in kept:
-            return kept[job.key]
         try:
             return provider.fetch(job.vendor_id, self.submitter.spec(job.key))
         except LedgerError:
             raise
         except Exception as error:  # the edge to vendors' libraries
+            if job.key in kept:  # it gave an answer before, and may give each one only once
+                return kept[job.key]
             self._could_not_read(job, look, error)
             return None
 

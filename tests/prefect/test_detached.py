@@ -84,9 +84,11 @@ def test_wake_up_before_the_run_suspended_is_not_lost(ionq: Admin, monkeypatch: 
     assert ionq.count_jobs("ionq") == JOBS
 
 
-def test_two_sweepers_at_once_wake_a_run_once(ionq: Admin) -> None:
+def test_two_reconcilers_at_once_wake_a_run_once(ionq: Admin) -> None:
+    ionq.clock("frozen")
     run = new_run(deploy("patient"))
     assert execute(run).name == "Suspended"
+    ionq.clock("instant")
     together = threading.Barrier(2)
     troubles: list[str] = []
 
@@ -107,7 +109,7 @@ def test_two_sweepers_at_once_wake_a_run_once(ionq: Admin) -> None:
     assert ionq.count_jobs("ionq") == JOBS
 
 
-def test_sweeper_killed_in_the_middle_of_a_tick_leaves_the_rest_to_the_next(
+def test_reconciler_killed_in_the_middle_of_a_tick_leaves_the_rest_to_the_next(
     ionq: Admin, child_env: dict[str, str], prefect_server: object
 ) -> None:
     ionq.clock("frozen")
@@ -116,7 +118,7 @@ def test_sweeper_killed_in_the_middle_of_a_tick_leaves_the_rest_to_the_next(
     ionq.clock("instant")
     ionq.fault("hold", "ionq.list", when="before", times=None)
     reconciler = subprocess.Popen(
-        [sys.executable, "-m", "qflows.cli", "sweep"],
+        [sys.executable, "-m", "qflows.cli", "reconcile"],
         env=child_env | prefect_server.env,  # pyright: ignore
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
@@ -158,8 +160,10 @@ def test_run_without_a_deployment_waits_in_its_process(ionq: Admin) -> None:
 
 
 def test_parent_of_a_subflow_is_woken(ionq: Admin) -> None:
+    ionq.clock("frozen")
     run = new_run(deploy("parent-of-patient"))
     assert execute(run).name == "Suspended"
+    ionq.clock("instant")
     until(lambda: sweep().woken == [str(run.id)])
     assert execute(run).is_completed()
     assert ionq.count_jobs("ionq") == 2

@@ -186,7 +186,7 @@ def test_durations_are_read(text: str | float | None, value: float | None) -> No
 
 @pytest.mark.parametrize("text", ["", "soon", "30", "1h soon"])
 def test_a_text_that_is_no_duration_is_refused(text: str) -> None:
-    with pytest.raises(ProgramRejected, match="no duration"):
+    with pytest.raises(ProgramRejected, match="not a duration"):
         seconds(text)
 
 
