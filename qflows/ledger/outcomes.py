@@ -199,7 +199,7 @@ def store_all(ledger: Ledger, outcomes: Sequence[Outcome]) -> dict[str, str]:
 
 
 def _store_one(ledger: Ledger, connection: sa.Connection, one: Outcome) -> bool:
-    values = _result_values(one.result, one.provenance)
+    values = _result_values(one.result, one.provenance) | {"bad_reads": None}
     if one.failure is None:
         values |= {"error_kind": None, "error_message": None}
         to = JobStatus.COMPLETED
