@@ -339,9 +339,9 @@ def mirror_circuit(n: int, layers: int, seed: int) -> tuple[QuantumCircuit, str]
 
     Random single-qubit Cliffords and a random matching of cx on the line 0, 1, ... n-1, `layers`/2 times; then the
     same layers undone in reverse, random Paulis before each, so that errors neither add up nor cancel.
-    Delays of no length stand between layers: without them Qiskit's compiler merges the halves, and at its level 3,
-    and often 2, none or few of the two-qubit gates are left (2.x, measured). Vendors that drop delays and compile on
-    their side may still do so.
+    Barriers stand between layers: without them Qiskit's compiler merges the halves, and at its level 3, and often 2,
+    none or few of the two-qubit gates are left (2.x, measured). Devices whose compilers cancel across barriers refuse
+    these circuits.
     """
     from qiskit import ClassicalRegister, QuantumCircuit
     from qiskit.quantum_info import StabilizerState
@@ -356,13 +356,13 @@ def mirror_circuit(n: int, layers: int, seed: int) -> tuple[QuantumCircuit, str]
             _append(layer, qubit, _PAULIS[random.integers(len(_PAULIS))])
         _append_matching(layer, index, random)
         circuit.compose(layer, inplace=True)
-        circuit.delay(0)
+        circuit.barrier()
         done.append(layer)
     for layer in reversed(done):
         for qubit in range(n):
             _append(circuit, qubit, _PAULIS[random.integers(len(_PAULIS))])
         circuit.compose(layer.inverse(), inplace=True)
-        circuit.delay(0)
+        circuit.barrier()
     (target,) = StabilizerState(circuit).probabilities_dict()
     circuit.add_register(ClassicalRegister(n, "c"))
     circuit.measure(range(n), range(n))

@@ -304,10 +304,10 @@ def test_targets_of_mirror_circuits_tell_bit_orders_apart() -> None:
 def test_compiler_leaves_the_two_halves_of_a_mirror_circuit_alone(level: int) -> None:
     for one in (block("mirror-3 polarisation"), block("mirror-5 polarisation")):
         for circuit in one.circuits[:2]:
-            sent = to_program(circuit)  # barriers would be lost here
+            sent = to_program(circuit)
             ran = transpile(
                 sent.circuit(),
-                basis_gates=["rz", "sx", "x", "cz", "delay"],
+                basis_gates=["rz", "sx", "x", "cz"],
                 coupling_map=CouplingMap.from_line(5),
                 optimization_level=level,
                 seed_transpiler=1,
