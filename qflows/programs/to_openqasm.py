@@ -362,6 +362,9 @@ def _compiled(program: Program, dialect: Dialect) -> QuantumCircuit:
         return circuit
     if opaque := sorted(name for name in used if name.startswith(OPAQUE)):
         raise _native_elsewhere(program, opaque[0])
+    if foreign := sorted(used & NATIVE.keys() - dialect.gates.keys()):
+        # by our own definitions: other libraries put theirs into Qiskit's session-wide list of equivalences
+        circuit = circuit.decompose(gates_to_decompose=foreign)
     with _compiling:
         return _compiler(tuple(dialect.gates)).run(circuit)
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
 from dataclasses import replace
 from typing import Any
 
@@ -249,6 +251,20 @@ def test_native_gates_are_kept_with_angles_in_radians_or_compiled() -> None:
     assert np.abs(on_braket(kept, 2) - expected).max() < 1e-9
     source, inputs = to_openqasm_with_inputs(program, BRAKET)
     assert np.abs(on_braket(source, 2, inputs) - expected).max() < 1e-9
+
+
+def test_equivalences_that_another_library_registers_change_nothing() -> None:
+    code = (
+        "import qiskit_ionq; qiskit_ionq.add_equivalences()\n"
+        "from qiskit import QuantumCircuit; from qiskit.circuit import Gate\n"
+        "from qflows.programs import to_program; from qflows.programs.to_openqasm import BRAKET, to_openqasm\n"
+        "c = QuantumCircuit(2, 2); c.append(Gate('gpi', 1, [0.25]), [0])\n"
+        "c.append(Gate('ms', 2, [0, 0.5, 0.25]), [0, 1])\n"
+        "c.rzx(0.5, 0, 1); c.measure([0, 1], [0, 1]); print(to_openqasm(to_program(c), BRAKET))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "gpi" not in done.stdout
 
 
 def test_a_qubit_read_into_two_bits_is_measured_once() -> None:

@@ -211,7 +211,7 @@ def test_unknown_costs_are_said_to_be_unknown(core: Client, sandbox: Sandbox) ->
 
 def test_open_sessions_and_groups_are_listed(core: Client) -> None:
     hold = core.open_session("ionq-forte-1", "night", max_time_s=600, name="held")
-    core.new_group("comparison", run_key="night", max_ttl=600).open()
+    core.new_group("comparison", run_key="night", max_ttl=600, ambient=False).open()
     told = words(of_today(core))
     assert "Open sessions and groups" in told
     assert "held" in told
