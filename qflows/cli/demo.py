@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 import time
 import uuid
@@ -121,12 +122,18 @@ def _circuit(folder: Path, key: str) -> None:
                 os.environ[name] = value
 
 
+def _command() -> str:
+    """How the command was reached: by its name where that is on the PATH, else by its path from here."""
+    return "qflows" if shutil.which("qflows") else os.path.relpath(sys.argv[0])
+
+
 def _look_next(folder: Path, key: str) -> None:
+    qflows = _command()
     sys.stdout.write(
         "Next\n"
-        f"   QFLOWS_HOME={folder / 'home'} qflows jobs ls      every job of this demo, from the ledger\n"
-        "   qflows devices                       where else to run\n"
-        "   qflows sandbox start                 an IonQ, without an account\n"
-        "   qflows vqe lih-1.5949                four qubits, 100 Pauli terms\n"
+        f"   QFLOWS_HOME={folder / 'home'} {qflows} jobs ls      every job of this demo, from the ledger\n"
+        f"   {qflows} devices                       where else to run\n"
+        f"   {qflows} sandbox start                 an IonQ, without an account\n"
+        f"   {qflows} vqe lih-1.5949                four qubits, 100 Pauli terms\n"
         f"   run keys {key}-vqe and {key}: the same key again continues a run and buys nothing twice\n"
     )

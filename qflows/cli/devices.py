@@ -5,14 +5,22 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
+from pydantic.fields import FieldInfo
 
-from qflows.cli.screen import errors_as_exit_codes, print_rows
+from qflows.cli.screen import errors_as_exit_codes, print_json, print_rows
 from qflows.core import profiles
 
 _COLUMNS = ("device", "vendor", "vendor's name", "qubits", "max shots", "state", "queue", "about")
 
 
+app = typer.Typer(
+    help="List devices: shipped profiles, or --live ones.", invoke_without_command=True, rich_markup_mode=None
+)
+
+
+@app.callback()
 def devices(
+    context: typer.Context,
     live: Annotated[
         str | None, typer.Option(help="Ask this vendor (ionq, ibm, braket, qbraid) for its devices now.")
     ] = None,
@@ -22,6 +30,8 @@ def devices(
 
     --live asks a vendor for its own list.
     """
+    if context.invoked_subcommand:
+        return
     with errors_as_exit_codes():
         rows = _live(live) if live else [_profile_row(profile) for profile in profiles.shipped().values()]
         print_rows(rows, _COLUMNS, as_json=as_json, empty="no devices")
@@ -55,3 +65,42 @@ def _live(vendor: str) -> list[dict[str, str]]:
         }
         for info in default_client().provider(vendor).devices()
     ]
+
+
+@app.command("show")
+def show(
+    device: Annotated[str, typer.Argument(help="A device from `qflows devices`, or vendor:device-id.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
+) -> None:
+    """Show a device: limits, price, and the options it takes.
+
+    Options come with the vendor's own defaults, those that cost money marked. Needs the vendor's credentials, because
+    they may depend on the account.
+    """
+    with errors_as_exit_codes():
+        from qflows.cli.connection import default_client
+
+        target = default_client().device(device)
+        options = [
+            _option_row(name, field)
+            for name, field in target.provider.options_model(target.profile.device).model_fields.items()
+        ]
+        profile = target.profile.model_dump(mode="json", exclude_none=True, exclude_defaults=True)
+        if as_json:
+            print_json({"device": target.profile.name, "profile": profile, "options": options})
+            return
+        for name, value in profile.items():
+            typer.echo(f"{name.replace('_', ' '):>16}  {value}")
+        typer.echo("")
+        print_rows(options, ("option", "default", "costs money", "about"), as_json=False, empty="no options")
+
+
+def _option_row(name: str, field: FieldInfo) -> dict[str, str]:
+    extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
+    ours = "" if field.default is None or field.is_required() else str(field.default)
+    return {
+        "option": name,
+        "default": str(extra.get("vendor_default", ours)),
+        "costs money": str(extra.get("costs", "")),
+        "about": field.description or "",
+    }

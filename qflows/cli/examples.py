@@ -15,7 +15,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     ),
     "benchmark": ("qflows benchmark --device local-noisy --device ionq-simulator --shots 500 --plot devices.png",),
     "report": ("qflows report", "qflows report --since 7d --out reports"),
-    "devices": ("qflows devices", "qflows devices --live ionq"),
+    "devices show": ("qflows devices show ionq-forte-1",),
     "apply": ("qflows apply blocks/ --dry-run", "IONQ_API_KEY=... qflows apply blocks/credentials/ionq.yaml"),
     "demo": ("qflows demo --folder demo-output",),
     "reconcile": ("qflows reconcile", "qflows reconcile --every 5"),

@@ -30,7 +30,7 @@ def status(as_json: Annotated[bool, typer.Option("--json", help="Print JSON for 
         }
         shown = lanes_command.rows(found.lanes)
         if as_json:
-            print_json({"live": found.by_status, **waiting, "lanes": shown})
+            print_json({"live": found.by_status, **waiting, "sessions": found.sessions, "lanes": shown})
             return
         live = ", ".join(f"{n} {name.lower().replace('_', ' ')}" for name, n in sorted(found.by_status.items()))
         typer.echo(f"live jobs: {live or 'none'}")
@@ -38,6 +38,8 @@ def status(as_json: Annotated[bool, typer.Option("--json", help="Print JSON for 
             if waiting[name]:
                 typer.echo(f"\n{title}")
                 print_rows(waiting[name], ("job", "device", "why"), as_json=False, empty="")
+        for line in found.sessions:
+            typer.echo(f"\n{line}")
         if shown:
             typer.echo("")
             print_rows(shown, lanes_command._COLUMNS, as_json=False, empty="")

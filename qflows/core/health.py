@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 
 from qflows.core.devices import Vendors
 from qflows.errors import OtherAccount, QflowsError
-from qflows.ledger import lanes, reads
+from qflows.ledger import lanes, reads, sessions
 from qflows.ledger.store import Ledger
 from qflows.model import Job
-from qflows.states import JobStatus
+from qflows.states import JobStatus, SessionState
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +28,7 @@ class Health:
     held: list[Waiting] = field(default_factory=list)
     in_doubt: list[Waiting] = field(default_factory=list)
     elsewhere: list[Waiting] = field(default_factory=list)  # of another account
+    sessions: list[str] = field(default_factory=list)  # openings that were never answered: a person must say
     unreachable: list[Waiting] = field(default_factory=list)  # no credentials, no such device
     lanes: list[lanes.Health] = field(default_factory=list)
 
@@ -35,6 +36,12 @@ class Health:
 def look(ledger: Ledger, vendors: Vendors) -> Health:
     """Everything at once, from the ledger; no vendor is asked for a job's status."""
     found = Health(lanes=lanes.health(ledger))
+    for record in sessions.listing(ledger, only_live=True, limit=500):
+        if record.state is SessionState.IN_DOUBT:
+            found.sessions.append(
+                f"session {record.key[:12]} on {record.device}: its opening was never answered; "
+                f"`qflows sessions resolve {record.key[:12]} --opened ID` or `--absent`"
+            )
     known: dict[tuple[str, str, str], str | None] = {}
     for job in reads.all_live(ledger):
         found.by_status[job.status.value] = found.by_status.get(job.status.value, 0) + 1
