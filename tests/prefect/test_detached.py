@@ -102,8 +102,9 @@ def test_two_reconcilers_at_once_wake_a_run_once(ionq: Admin) -> None:
         thread.start()
     for thread in reconcilers:
         thread.join()
-    assert troubles == ["", ""]
-    sweep()  # whoever polled may have come after the other one looked
+    # Prefect's SQLite may be locked by the other one's request: that is a 503, and the next tick's business
+    assert all(trouble == "" or "503" in trouble for trouble in troubles)
+    until(lambda: sweep() and "Resuming" in [state.name for state in states_of(run.id)])
     assert [state.name for state in states_of(run.id)].count("Resuming") == 1
     assert execute(run).is_completed()
     assert ionq.count_jobs("ionq") == JOBS
