@@ -58,7 +58,9 @@ def test_missing_file_unknown_device_and_bad_option_exit_2(qflows, bell) -> None
     missing = qflows("run", "nowhere.qasm")
     assert (missing.code, "no file nowhere.qasm" in missing.err) == (2, True)
     unknown = qflows("run", bell, "--device", "warp-drive")
-    assert (unknown.code, "local-aer" in unknown.err) == (2, True)  # says what there is
+    assert (unknown.code, "`qflows devices` lists all" in unknown.err) == (2, True)
+    misspelled = qflows("run", bell, "--device", "local-are")
+    assert (misspelled.code, "did you mean local-aer" in misspelled.err) == (2, True)
     option = qflows("run", bell, "--option", "novalue")
     assert (option.code, "name=value" in option.err) == (2, True)
 

@@ -58,7 +58,7 @@ def test_result_container(desk: Sandbox) -> None:
     assert found.pending() == {}
     assert [one.success for one in found.values()] == [False, True]
     assert repr(found) == "<GroupResult sweep FAILED: 1 successful, 1 failed, 0 pending>"
-    with pytest.raises(KeyError, match="no member"):
+    with pytest.raises(KeyError, match="not a member"):
         found["0" * 64]
 
 
