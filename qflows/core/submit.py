@@ -20,7 +20,7 @@ from qflows.errors import LedgerError, LedgerUnavailable, NotSent, ProviderError
 from qflows.ledger import claims, intents, lanes, reads, sessions
 from qflows.ledger.claims import Doubt
 from qflows.ledger.intents import Intent
-from qflows.ledger.store import Ledger, utc_now
+from qflows.ledger.store import Ledger
 from qflows.model import Job
 from qflows.protocol import Accepted, Found, JobSpec, Lookup, Prepared, Provider
 from qflows.states import JobStatus
@@ -36,6 +36,7 @@ _NOT_SENT_RETRY_S = 2.0
 _LOOK_RETRY_S = 2.0
 _LONGEST_LOOK_PAUSE_S = 300.0
 _LAG_MARGIN = 2.0  # a listing that lagged once may lag longer the next time
+_LONGEST_LAG_S = 600.0
 MAX_SENDS = 2  # lost answers of one job, until a person decides
 _MAX_FENCE = 24  # the like for senders that died: a claim and its expiry count one each
 
@@ -230,8 +231,8 @@ class Submitter:
             return
         extras = [hit.vendor_id for hit in found.get(key, ()) if hit.vendor_id != job.vendor_id]
         if extras:
-            if job.timeline.submitted is not None:
-                self._learn_lag(provider, job.account, (utc_now() - job.created_at).total_seconds())
+            if job.sends:
+                self._learn_lag(provider, job.account)
             self._cancel_extras(provider, key, extras)
 
     def settle_time_s(self, provider: Provider) -> float:
@@ -240,9 +241,13 @@ class Submitter:
         stated = provider.capabilities.settle_s if self.settle_s is None else self.settle_s
         return max(stated, _LAG_MARGIN * lanes.longest_lag_s(self.ledger, provider.name))
 
-    def _learn_lag(self, provider: Provider, account: str, lag_s: float) -> None:
-        lanes.note_lag(self.ledger, provider.name, account, lag_s)
-        log.warning("a listing of %s lagged %.0f s behind; absence counts after twice that now", provider.name, lag_s)
+    def _learn_lag(self, provider: Provider, account: str) -> None:
+        """Doubles the settle time, up to ten minutes: a job that was taken for absent has shown up after all."""
+        seen_s = min(self.settle_time_s(provider), _LONGEST_LAG_S / _LAG_MARGIN)
+        lanes.note_lag(self.ledger, provider.name, account, seen_s)
+        log.warning(
+            "a listing of %s lagged; absence counts after %.0f s now", provider.name, self.settle_time_s(provider)
+        )
 
     def settle(self, provider: Provider, keys: Collection[str]) -> None:
         """Ends doubts among `keys`: expired claims become doubts, and every due doubt gets one look, in one go."""
@@ -279,8 +284,8 @@ class Submitter:
         job = doubt.job
         if hits:
             first, *rest = (hit.vendor_id for hit in hits)
-            if doubt.looks and doubt.age_s > self.settle_time_s(provider) / 2:
-                self._learn_lag(provider, job.account, doubt.age_s)
+            if rest and job.sends >= _LOOKS:  # sent again because the first one was not shown
+                self._learn_lag(provider, job.account)
             if self._quietly(claims.adopt, job, first, extras=rest):
                 log.info("job %s was found at %s as %s", job.key[:12], provider.name, first)
                 self._cancel_extras(provider, job.key, rest)

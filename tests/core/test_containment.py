@@ -12,7 +12,7 @@ import pytest
 from qflows.core.devices import Sole
 from qflows.core.poller import Poller
 from qflows.core.submit import Submitter
-from qflows.errors import IllegalTransition, InDoubt, OtherAccount, ResultsHeld, Unreadable
+from qflows.errors import IllegalTransition, InDoubt, OtherAccount, ResultsHeld, Unreadable, WaitTimeout
 from qflows.ledger import Ledger, claims, raws, reads
 from qflows.ledger.intents import Intent, Want
 from qflows.model import Job
@@ -278,3 +278,31 @@ def test_a_doubt_can_be_abandoned(sqlite_ledger: Ledger, vendor: Any, lookup: Lo
     assert job.status is JobStatus.IN_DOUBT
     claims.abandon(sqlite_ledger, job.key, reason="enough")
     assert reads.job(sqlite_ledger, job.key).status is JobStatus.FAILED
+
+
+def test_a_doubt_that_is_found_at_its_second_look_teaches_nothing(sqlite_ledger: Ledger, vendor: Any) -> None:
+    vendor.script = ["lost"]
+    (job,) = bought(sqlite_ledger, vendor)
+    submitter = Submitter(sqlite_ledger, settle_s=0.2)
+    vendor.is_blind = False
+    vendor.bought[0].listed_at = 1.0
+    submitter.settle(vendor, [job.key])
+    vendor.now = 2.0
+    assert Poller(submitter, Sole(vendor)).wait([job.key], timeout=20)[job.key].status is JobStatus.COMPLETED
+    assert submitter.settle_time_s(vendor) == 0.2
+
+
+def test_an_extra_that_shows_up_after_a_second_purchase_doubles_the_settle_time(
+    sqlite_ledger: Ledger, vendor: Any
+) -> None:
+    vendor.script, vendor.lag_s = ["lost", "lost"], 1.0
+    (job,) = bought(sqlite_ledger, vendor)
+    submitter = Submitter(sqlite_ledger, settle_s=0.05, max_sends=5)
+    poller = Poller(submitter, Sole(vendor))
+    with pytest.raises(WaitTimeout):
+        poller.wait_until([job.key], lambda one: one.sends >= 2, timeout=0)
+    poller.wait_until([job.key], lambda one: one.sends >= 2, timeout=20)
+    vendor.now = 2.0  # both are listed now
+    assert poller.wait([job.key], timeout=20)[job.key].status is JobStatus.COMPLETED
+    assert len(vendor.live(job.key)) == 1
+    assert submitter.settle_time_s(vendor) == pytest.approx(0.1)
