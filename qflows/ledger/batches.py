@@ -70,19 +70,28 @@ def add_parts(ledger: Ledger, id_: str, generation: int, wanted: Sequence[tuple[
     A part row without its job cannot be: jobs come first. A job without its part row is found again by the replay.
     """
     jobs = prepare(ledger, [intent for _, intent in wanted])
-    first = 1 + max((part.part for part in parts(ledger, id_)), default=-1) if generation else 0
-    rows = [
-        {
-            "batch_id": id_,
-            "part": first + place,
-            "generation": generation,
-            "indices": _ranges(indices),
-            "job_key": job.key,
-        }
-        for place, ((indices, _), job) in enumerate(zip(wanted, jobs, strict=True))
-    ]
-    with ledger.write() as connection:
-        connection.execute(ledger.insert(_part_insert), rows)
+
+    def work(connection: sa.Connection) -> None:
+        # two re-runs at once number their parts one after the other, and a job is in one part only
+        connection.execute(sa.select(batches.c.id).where(batches.c.id == id_).with_for_update())
+        taken = sa.select(batch_parts.c.part, batch_parts.c.job_key).where(batch_parts.c.batch_id == id_)
+        known = {job_key: part for part, job_key in connection.execute(taken)}
+        first = 1 + max(known.values(), default=-1) if generation else 0
+        fresh = [(indices, job.key) for (indices, _), job in zip(wanted, jobs, strict=True) if job.key not in known]
+        rows = [
+            {
+                "batch_id": id_,
+                "part": first + place,
+                "generation": generation,
+                "indices": _ranges(indices),
+                "job_key": key,
+            }
+            for place, (indices, key) in enumerate(fresh)
+        ]
+        if rows:
+            connection.execute(ledger.insert(_part_insert), rows)
+
+    ledger.transact(work)
     return [job.key for job in jobs]
 
 

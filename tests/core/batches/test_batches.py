@@ -7,7 +7,9 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -242,6 +244,28 @@ def test_partial_results_keep_every_good_circuit_and_only_holes_are_bought_again
     assert sandbox.admin.count_jobs("ionq") == 4
     assert len(jobs) >= 4
     assert batch.sub_job(12).key != batch.sub_job(11).key
+
+
+def test_two_re_runs_at_once_buy_each_hole_once_and_leave_no_job_outside_a_part(core: Client, sandbox: Sandbox) -> None:
+    for n in range(5):
+        sandbox.admin.fault("fail_job", "ionq.submit", code="InternalError", message="boom", children=[0, 2])
+        batch = bought(core, 10, run_key=f"twice-{n}")
+        batch.wait()
+        before = sandbox.admin.count_jobs("ionq")
+        handles = [core.batch(batch.id) for _ in range(4)]
+        together = threading.Barrier(len(handles))
+
+        def again(handle: Batch, together: threading.Barrier = together) -> None:
+            together.wait()
+            handle.rerun_failed()
+
+        with ThreadPoolExecutor(len(handles)) as pool:
+            list(pool.map(again, handles))
+        assert sandbox.admin.count_jobs("ionq") == before + 1
+        parts = core.batch(batch.id).parts
+        assert [part.part for part in parts] == [0, 1]
+        assert len({part.job_key for part in parts}) == 2
+        assert places_are_right(core.batch(batch.id).result(timeout=20).results)
 
 
 def test_rerun_never_touches_parts_that_are_alive_or_in_doubt(core: Client, sandbox: Sandbox) -> None:
