@@ -21,7 +21,7 @@ import httpcore
 import httpx
 
 from qflows.errors import Ambiguous, CredentialsMissing, NotSent, ProviderError, Unreadable
-from qflows.redaction import protect, redact_bytes
+from qflows.privacy.redaction import protect, redact_bytes
 
 MAX_RETRY_AFTER_S = 300.0
 """Longest pause a vendor can ask for: one wrong header must not stop an account's polling for hours."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from qflows.redaction import clean
+from qflows.privacy.redaction import clean
 
 
 class QflowsError(Exception):

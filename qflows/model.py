@@ -14,8 +14,8 @@ from datetime import datetime
 from typing import Any
 
 from qflows import notebook
-from qflows.accounts import is_emulated
 from qflows.errors import QflowsError
+from qflows.privacy.accounts import is_emulated
 from qflows.states import TERMINAL, JobStatus, SessionState
 
 

@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from qflows.errors import LedgerUnavailable
-from qflows.private_files import private_folder
+from qflows.privacy.files import private_folder
 
 
 class Settings(BaseSettings):

@@ -14,7 +14,7 @@ from qflows.errors import ProgramRejected
 from qflows.ledger import reads
 from qflows.model import Job
 from qflows.pages.text import JOB_COLUMNS, job_row
-from qflows.redaction import clean
+from qflows.privacy.redaction import clean
 
 app = typer.Typer(help="Jobs in the ledger.", no_args_is_help=True, rich_markup_mode=None)
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]

@@ -11,7 +11,7 @@ from typing import Any
 import typer
 
 from qflows import errors
-from qflows.redaction import clean, redact
+from qflows.privacy.redaction import clean, redact
 
 
 class Exit(IntEnum):

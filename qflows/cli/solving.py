@@ -9,9 +9,9 @@ from typing import Any, cast
 from qflows.algorithms.vqe import VqeResult, VqeStep, solve, to_problem
 from qflows.characterization.history import keep_energy
 from qflows.cli.connection import default_client
+from qflows.core.durations import seconds
 from qflows.core.scope import script_scope
 from qflows.core.sessions import Session
-from qflows.durations import seconds
 from qflows.model import uncertain
 from qflows.pages.plots import convergence_png
 

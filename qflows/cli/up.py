@@ -22,8 +22,8 @@ import typer
 from qflows.cli.screen import Exit, errors_as_exit_codes
 from qflows.cli.supervisor import Child, DidNotStart, Supervisor
 from qflows.errors import ProgramRejected
-from qflows.private_files import private_text
-from qflows.redaction import protect
+from qflows.privacy.files import private_text
+from qflows.privacy.redaction import protect
 from qflows.sandbox.admin_client import Admin, AdminError
 from qflows.settings import Settings
 

@@ -13,8 +13,8 @@ from prefect.runtime import flow_run
 
 from qflows.algorithms.vqe import VqeResult, VqeStep, solve, to_problem
 from qflows.characterization.history import keep_energy
+from qflows.core.durations import seconds
 from qflows.core.sessions import Session
-from qflows.durations import seconds
 from qflows.model import uncertain
 from qflows.pages.plots import convergence_png
 from qflows.pages.text import escape, image, markdown_table

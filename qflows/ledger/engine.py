@@ -14,8 +14,8 @@ from sqlalchemy.engine import make_url
 
 from qflows.errors import LedgerUnavailable, LedgerVersionError
 from qflows.ledger.tables import HEAD
-from qflows.private_files import private_database, private_folder
-from qflows.redaction import holds_secret, protect, redact_known
+from qflows.privacy.files import private_database, private_folder
+from qflows.privacy.redaction import holds_secret, protect, redact_known
 
 _SQLITE_PRAGMAS = (
     "pragma journal_mode=wal",

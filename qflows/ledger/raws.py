@@ -14,8 +14,8 @@ from qflows.errors import Unreadable
 from qflows.ledger.claims import chunks
 from qflows.ledger.store import Ledger, utc_now
 from qflows.ledger.tables import raw_answers
+from qflows.privacy.redaction import redact_bytes
 from qflows.protocol import RawAnswer
-from qflows.redaction import redact_bytes
 
 log = logging.getLogger("qflows.ledger")
 

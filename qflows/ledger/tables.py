@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
-from qflows.redaction import clean
+from qflows.privacy.redaction import clean
 from qflows.states import LIVE, JobStatus
 
 metadata = sa.MetaData(

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from qflows.model import Job
-from qflows.redaction import clean
+from qflows.privacy.redaction import clean
 
 _TEXT_CAP = 400
 _MARKUP = re.compile(r"([\]<!`\\]|:(?=//))")

@@ -18,7 +18,7 @@ from qflows.ledger import reads
 from qflows.ledger.flow_runs import flow_run_of
 from qflows.ledger.store import Ledger
 from qflows.model import Job
-from qflows.redaction import clean
+from qflows.privacy.redaction import clean
 
 # what the ledger tells → the event's name; what is missing here is bookkeeping that nobody waits for
 EVENTS: Mapping[str, str] = {

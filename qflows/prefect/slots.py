@@ -38,7 +38,7 @@ from prefect.logging import get_logger
 from prefect.states import Completed
 from pydantic import Field
 
-from qflows.durations import seconds
+from qflows.core.durations import seconds
 from qflows.errors import ProgramRejected
 from qflows.keys import digest
 from qflows.ledger import slots

@@ -18,12 +18,12 @@ from prefect.exceptions import Pause
 from qflows.core.batches.batch import Batch
 from qflows.core.client import Client
 from qflows.core.compiling import Compiled, compile_program
+from qflows.core.durations import seconds
 from qflows.core.groups.handle import DEFAULT_TTL_S, Group
 from qflows.core.scope import Scope
 from qflows.core.sessions import Session
 from qflows.core.tagging import Tagged
 from qflows.core.verbs import BatchWishes, RunWishes, Wishes
-from qflows.durations import seconds
 from qflows.errors import LedgerUnavailable, NotSent, ProviderError, Refused
 from qflows.model import Job, Result
 from qflows.prefect.client import client

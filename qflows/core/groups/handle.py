@@ -16,6 +16,7 @@ from typing import Any, Literal, Unpack
 from qflows import notebook
 from qflows.core import ambient as current
 from qflows.core.batches.batch import Batch
+from qflows.core.durations import seconds
 from qflows.core.groups.callbacks import Callback, callback_of, path_of, resolve
 from qflows.core.groups.results import GroupResult, MemberResult, row_of, sums
 from qflows.core.native_groups import end_native, open_native
@@ -23,7 +24,6 @@ from qflows.core.parts import Parts
 from qflows.core.poller import wait_lanes
 from qflows.core.stored import stored
 from qflows.core.verbs import BatchWishes, RunWishes, Verbs, Wishes
-from qflows.durations import seconds
 from qflows.errors import CallbackFailed, GroupError, JobFailed, ProgramRejected, QflowsError, WaitTimeout
 from qflows.ledger import callbacks as ledger_callbacks
 from qflows.ledger import groups as ledger_groups

@@ -6,7 +6,7 @@ import re
 from datetime import timedelta
 from pathlib import Path
 
-from qflows.durations import seconds
+from qflows.core.durations import seconds
 from qflows.errors import ProgramRejected
 from qflows.pages.morning.compose import compose
 from qflows.pages.morning.gather import Report

@@ -14,10 +14,10 @@ from threading import Lock
 from typing import Any
 from urllib.parse import urlsplit
 
-from qflows.accounts import account_name
 from qflows.errors import CredentialsMissing, Refused
+from qflows.privacy.accounts import account_name
+from qflows.privacy.redaction import protect
 from qflows.providers.braket.aws import Aws
-from qflows.redaction import protect
 
 PREFIX = "qflows"
 _DEFAULT_REGION = "us-east-1"

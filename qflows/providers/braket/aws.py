@@ -16,8 +16,8 @@ from urllib.parse import urlsplit
 
 from qflows.bounded_http import MAX_BYTES, retry_after_s
 from qflows.errors import Ambiguous, NotSent, ProviderError, Refused, Throttled, Unreadable
+from qflows.privacy.redaction import protect, redact_bytes
 from qflows.providers.braket.bounded import Exchange, Session, TooLarge
-from qflows.redaction import protect, redact_bytes
 
 # Errors CreateQuantumTask declares (botocore 1.44.5) besides throttling and 500; 401, 404, 413: the door itself
 _REFUSED = frozenset({400, 401, 402, 403, 404, 410, 413, 424})

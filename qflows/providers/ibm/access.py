@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from qflows.accounts import account_name
 from qflows.errors import CredentialsMissing
-from qflows.redaction import protect
+from qflows.privacy.accounts import account_name
+from qflows.privacy.redaction import protect
 
 CHANNELS = ("ibm_quantum_platform", "ibm_cloud")
 REGIONS = ("us-east", "eu-de")

@@ -23,10 +23,10 @@ from requests.auth import AuthBase
 from urllib3.exceptions import ConnectTimeoutError, MaxRetryError, NameResolutionError, NewConnectionError
 
 from qflows.errors import Ambiguous, NotSent, ProviderError, Refused, Throttled, Unreadable
+from qflows.privacy.redaction import protect
 from qflows.providers.ibm.access import Access
 from qflows.providers.ibm.exchange import OnceAdapter, ServerClock, retry_after_s
 from qflows.providers.ibm.failures import WRONG_REGION
-from qflows.redaction import protect
 
 # everything the client is known to raise: its own, IBM Cloud's, transport, and JSON or members it did not expect
 CLIENT_ERRORS = (IBMError, ApiException, requests.RequestException, ProviderError, ValueError, KeyError, TypeError)

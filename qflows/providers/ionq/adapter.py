@@ -15,9 +15,9 @@ from datetime import datetime, timedelta
 from threading import Lock
 from typing import Any
 
-from qflows.accounts import account_name
 from qflows.errors import CredentialsMissing, NotSent, ProgramRejected, Refused, Unreadable
 from qflows.model import Cost
+from qflows.privacy.accounts import account_name
 from qflows.programs import Feature, Program
 from qflows.protocol import (
     Accepted,

@@ -16,9 +16,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from qflows.accounts import account_name
 from qflows.errors import CredentialsMissing
-from qflows.redaction import protect
+from qflows.privacy.accounts import account_name
+from qflows.privacy.redaction import protect
 
 PRODUCTION = "https://api-v2.qbraid.com/api/v1"
 _KEY_WITH_HOST = re.compile(r"[a-z0-9]+_([a-z2-7]{2,405})\.[0-9a-f]{64}")

@@ -16,9 +16,9 @@ from qiskit import QuantumCircuit
 from qflows.algorithms.problems import problem
 from qflows.algorithms.vqe import solve
 from qflows.core.client import Client
+from qflows.core.durations import seconds
 from qflows.core.scope import Scope
 from qflows.core.sessions import resolve
-from qflows.durations import seconds
 from qflows.errors import InDoubt, ProgramRejected
 from qflows.ledger import sessions as ledger_sessions
 from qflows.sandbox import Sandbox

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import pytest
 
 from qflows import providers
-from qflows.accounts import account_name, is_emulated, is_loopback
+from qflows.privacy.accounts import account_name, is_emulated, is_loopback
 
 ON_THIS_MACHINE = [
     "http://127.0.0.1:8000/v0.4",

@@ -15,10 +15,11 @@ import pytest
 import sqlalchemy as sa
 from pydantic import SecretStr
 
-from qflows import errors, redaction
+from qflows import errors
 from qflows.ledger import Ledger
 from qflows.pages.text import cell, escape
-from qflows.redaction import clean, protect, redact, redact_bytes, visible
+from qflows.privacy import redaction
+from qflows.privacy.redaction import clean, protect, redact, redact_bytes, visible
 
 ANSI = "\x1b[2J\x1b[31mno\x1b[0m \x9b1m \u202etxt.exe\u2066\r\x00\x7f \ud800"
 

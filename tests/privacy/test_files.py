@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from qflows.ledger import Ledger
-from qflows.private_files import private_folder, private_text
+from qflows.privacy.files import private_folder, private_text
 from qflows.settings import Settings
 
 

@@ -1,0 +1,1 @@
+"""What must stay private: secrets out of texts, modes of files, names of accounts."""
