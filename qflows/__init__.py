@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from qflows.core.client import Client
     from qflows.core.groups.handle import Group
     from qflows.core.groups.results import GroupResult
+    from qflows.core.money import Price
     from qflows.core.sessions import Session
     from qflows.core.tagging import Tagged
     from qflows.errors import QflowsError
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from qflows.prefect.minimizing import minimize
     from qflows.prefect.slots import missed_slot
     from qflows.prefect.suspend import wait_or_suspend
-    from qflows.prefect.tasks import batch, cancel, compile, group, result, run, session, submit, tag, wait
+    from qflows.prefect.tasks import batch, cancel, compile, group, price, result, run, session, submit, tag, wait
     from qflows.primitives.backend import Backend
     from qflows.programs import Program
     from qflows.states import JobStatus
@@ -35,6 +36,8 @@ _HOME = {
     "submit": "prefect.tasks",
     "compile": "prefect.tasks",
     "minimize": "prefect.minimizing",
+    "price": "prefect.tasks",
+    "Price": "core.money",
     "wait": "prefect.tasks",
     "wait_or_suspend": "prefect.suspend",
     "result": "prefect.tasks",
@@ -71,6 +74,7 @@ __all__ = [
     "GroupResult",
     "Job",
     "JobStatus",
+    "Price",
     "Program",
     "QflowsError",
     "Result",
@@ -85,6 +89,7 @@ __all__ = [
     "group",
     "minimize",
     "missed_slot",
+    "price",
     "primitives",
     "result",
     "run",

@@ -11,6 +11,7 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from decimal import Decimal
 from typing import Any
 
 from qflows import notebook
@@ -105,6 +106,30 @@ class Cost:
     amount: float
     unit: str  # usd, credits, qpu_s
     is_estimate: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Quote:
+    """What a job would cost, before it is bought, in the vendor's unit.
+
+    `expected`: None where it cannot be said. `bound`: the most it can cost by the vendor's own rules; None where no
+    bound is known. `source`: the price list, endpoint or formula, with its date.
+    """
+
+    expected: Decimal | None
+    bound: Decimal | None
+    unit: str  # as in Cost
+    source: str
+
+    @property
+    def is_free(self) -> bool:
+        """True where it certainly costs nothing."""
+        return self.bound == 0
+
+
+def exact(amount: float | str) -> Decimal:
+    """An amount of money as it is written, not as binary fractions have it."""
+    return Decimal(str(amount))
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from qflows.errors import Ambiguous, ProgramRejected
 from qflows.keys import content_digest, digest
-from qflows.model import Cost, ItemResult
+from qflows.model import Cost, ItemResult, Quote
 from qflows.programs import Feature, Program
 from qflows.programs.observables import Observable
 
@@ -268,6 +268,7 @@ class Observation:
     queue_note: str | None = None
     error_code: str | None = None
     error_message: str | None = None
+    cost: Cost | None = None  # of a job that ended without counts: what the vendor bills for it, where that is known
     is_retryable: bool | None = None  # whether a new purchase may succeed, by the vendor's documents; None: unknown
 
 
@@ -366,8 +367,11 @@ class Provider(Protocol):
         """Asks the vendor to cancel; whether it worked is seen by the next poll. Finished jobs: no error."""
         ...
 
-    def estimate(self, spec: JobSpec) -> Cost | None:
-        """What the job would cost, or None where the vendor does not say."""
+    def estimate(self, spec: JobSpec) -> Quote | None:
+        """What the job would cost, the vendor's costly defaults counted, or None where nothing can be said of it.
+
+        May ask the vendor for prices and buys nothing. A job inside a session is priced as if it were outside.
+        """
         ...
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from pathlib import Path
+from typing import Annotated
 
 from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -28,6 +30,13 @@ class Settings(BaseSettings):
     lease_s: float = Field(default=120.0, gt=0)
     http_timeout_s: float = Field(default=30.0, gt=0)
     settle_s: float | None = Field(default=None, ge=0, description="overrides each vendor's own settle time")
+    currency: str = Field(default="usd", pattern=r"^[a-z_]{1,16}$", description="the currency that prices are shown in")
+    rates: dict[str, Annotated[Decimal, Field(gt=0, allow_inf_nan=False)]] = Field(
+        default_factory=dict,
+        description='what one of another unit is worth in the currency, e.g. {"credits": "0.01", "qpu_s": "1.60"}',
+    )
+    project: str | None = Field(default=None, max_length=128, description="what purchases are counted under")
+    user: str | None = Field(default=None, max_length=128, description="who buys; default: the name of the login")
     poll_min_s: float | None = Field(default=None, gt=0, description="overrides each vendor's fastest poll")
 
     @model_validator(mode="after")

@@ -19,6 +19,7 @@ from qflows.cli import (
     jobs,
     lanes,
     ledger,
+    price,
     reconcile,
     report,
     run,
@@ -41,6 +42,7 @@ app = typer.Typer(
     help=_HELP, no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False, add_completion=True
 )
 app.command("run")(run.run)
+app.command("price")(price.price)
 app.command("vqe")(vqe.vqe)
 app.command("benchmark")(benchmark.benchmark)
 app.command("report")(report.report)

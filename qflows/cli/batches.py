@@ -14,6 +14,7 @@ import typer
 
 from qflows.cli.connection import default_client
 from qflows.cli.jobs import read_labels, tagged_row
+from qflows.cli.price import print_price
 from qflows.cli.run import read_options
 from qflows.cli.screen import errors_as_exit_codes, print_json, print_rows, progress_line
 from qflows.core.batches.batch import Batch
@@ -72,7 +73,12 @@ def run(
             raise ProgramRejected(str(error)) from error
         if dry_run:
             columns = ("part", "circuits", "number", "shots", "bytes")
-            print_rows(planned.rows(), columns, as_json=as_json, empty="nothing to do")
+            price = core.price_of([spec for _, spec in planned.specs], device=device)
+            if as_json:
+                print_json({"parts": planned.rows(), "price": price.to_json()})
+                return
+            print_rows(planned.rows(), columns, as_json=False, empty="nothing to do")
+            print_price(price, as_json=False)
             return
         key = run_key or f"batch-{time.strftime('%Y%m%d-%H%M%S')}-{uuid.uuid4().hex[:6]}"
         batch = core.create_batch(planned, device=device, scope=script_scope(key), name=name)

@@ -9,6 +9,10 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "qflows run bell.qasm --device local-aer --shots 1000",
         "qflows run a.qasm b.qasm --device ionq-simulator --option noise_model=aria-1 --run-key monday --json",
     ),
+    "price": (
+        "qflows price bell.qasm --device braket-garnet --shots 1000",
+        "qflows price sweep/*.qasm --device ionq-forte-1 --shots 500 --option debiasing=true --json",
+    ),
     "vqe": (
         "qflows vqe h2-0.735 --plot h2.png",
         "qflows vqe tfim-4 --device ionq-simulator --shots 500 --max-evaluations 60 --run-key ising",

@@ -45,6 +45,7 @@ def run(
     flow: Annotated[
         bool | None, typer.Option("--flow/--no-flow", help="As a Prefect flow run. Default: if an API is configured.")
     ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it would cost; buy nothing.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
 ) -> None:
     """Run circuits and print their counts.
@@ -61,6 +62,9 @@ def run(
         exact = shots if shots > 0 else None
         key = run_key or f"cli-{time.strftime('%Y%m%d-%H%M%S')}-{uuid.uuid4().hex[:6]}"
         options = read_options(option, device)
+        if dry_run:
+            _price(files, device, exact, options, as_json=as_json)
+            return
         if as_flow(flow):
             from qflows.flows import run_circuits
 
@@ -88,6 +92,15 @@ def _straight(
     core.wait([job.key for job in jobs], timeout=timeout, on_change=on_change)
     show("")
     return [core.result([job.key]) for job in jobs]
+
+
+def _price(files: list[Path], device: str, shots: int | None, options: dict[str, Any], *, as_json: bool) -> None:
+    from qflows.cli.connection import default_client
+    from qflows.cli.price import print_price
+
+    core = default_client()
+    specs = [spec for path in files for spec in core.specs(path, device=device, shots=shots, options=options)]
+    print_price(core.price_of(specs, device=device), as_json=as_json)
 
 
 def _show(results: list[Result], key: str, *, as_json: bool, hint: str | None) -> None:

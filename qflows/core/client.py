@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
-from typing import Any, Unpack
+from typing import Any, Unpack, cast
 
 from qflows.core import ambient, orders, sessions, tagging
 from qflows.core.batches.batch import Batch
@@ -17,6 +17,7 @@ from qflows.core.batches.planning import Planned
 from qflows.core.devices import Device, Saved, Vendors
 from qflows.core.fetching import versions
 from qflows.core.groups.handle import Group
+from qflows.core.money import Price, Rates, price_of
 from qflows.core.native_groups import into_native
 from qflows.core.parts import Parts
 from qflows.core.poller import OnChange, Poller
@@ -100,6 +101,29 @@ class Client:
     ) -> Planned:
         """How a list of programs, or a sweep, becomes jobs; nothing is recorded or sent. See `orders.batch_plan`."""
         return orders.batch_plan(self.device(device), sources, shots=shots, **wishes)
+
+    def price(
+        self,
+        programs: Any,
+        *,
+        device: str,
+        shots: int | Sequence[int] | None = None,
+        **wishes: Any,
+    ) -> Price:
+        """What a program, or a list of them as a batch, would cost on `device`; buys and records nothing.
+
+        See `qflows.price`.
+        """
+        target = self.device(device)
+        if isinstance(programs, list):
+            specs = [spec for _, spec in orders.batch_plan(target, programs, shots=shots, **wishes).specs]
+        else:
+            specs = orders.job_specs(target, programs, shots=cast(int | None, shots), **wishes)
+        return self.price_of(specs, device=device)
+
+    def price_of(self, specs: Sequence[JobSpec], *, device: str) -> Price:
+        """What jobs that are laid out already would cost."""
+        return price_of(self.device(device), specs, Rates.from_settings(self.settings))
 
     def intents(self, specs: Sequence[JobSpec], *, device: str, scope: Scope, resubmit: int = 0) -> list[Intent]:
         """Each spec with the names it is bought under. Making an intent counts as one call of the scope's caller."""

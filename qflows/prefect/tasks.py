@@ -20,6 +20,7 @@ from qflows.core.client import Client
 from qflows.core.compiling import Compiled, compile_program
 from qflows.core.durations import seconds
 from qflows.core.groups.handle import DEFAULT_TTL_S, Group
+from qflows.core.money import Price
 from qflows.core.scope import Scope
 from qflows.core.sessions import Session
 from qflows.core.tagging import Tagged
@@ -316,6 +317,27 @@ def compile(
     """
     target = client().device(device)
     return compile_program(target, program, values=values, shots=shots, options=options, name=name)
+
+
+def price(
+    programs: Any,
+    *,
+    device: str,
+    shots: int | Sequence[int] | None = None,
+    values: Any = None,
+    observables: Any = None,
+    options: Mapping[str, Any] | None = None,
+    max_circuits: int | None = None,
+) -> Price:
+    """What a program would cost on `device`, or a list of them as one batch; buys and records nothing.
+
+    `programs` and the other arguments are those of `qflows.run`, for a list those of `qflows.batch`. Gives the
+    expected amount and the most it can cost, as Decimal in the vendor's unit and in `QFLOWS_CURRENCY` by the rates of
+    `QFLOWS_RATES`, and where the price comes from; None where it cannot be said. May ask the vendor for prices.
+    """
+    wishes: dict[str, Any] = {"observables": observables, "options": options}
+    wishes |= {"max_circuits": max_circuits} if isinstance(programs, list) else {"values": values}
+    return client().price(programs, device=device, shots=shots, **wishes)
 
 
 class TaskVerbs:

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from qflows.errors import Ambiguous, NotSent, Refused, Throttled
-from qflows.model import Cost, Counts, ItemResult
+from qflows.model import Counts, ItemResult, Quote
 from qflows.programs import Program
 from qflows.protocol import (
     Accepted,
@@ -163,5 +163,5 @@ class FakeVendor:
     def check(self, spec: JobSpec) -> None:
         """Everything is fine."""
 
-    def estimate(self, spec: JobSpec) -> Cost | None:
+    def estimate(self, spec: JobSpec) -> Quote | None:
         return None

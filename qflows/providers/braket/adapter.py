@@ -19,7 +19,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from qflows.errors import Ambiguous, NotSent, ProgramRejected, Refused, Unreadable
-from qflows.model import Cost
+from qflows.model import Quote
 from qflows.programs import Program, to_program
 from qflows.protocol import (
     Accepted,
@@ -348,11 +348,14 @@ class BraketProvider(Tags):
             if error.http_status != 409:
                 raise
 
-    def estimate(self, spec: JobSpec) -> Cost | None:
-        """0.30 USD per task and the shot price of the device; None for simulators, which bill time."""
-        reserved = bool(spec.options.get("reservation_arn"))
-        shots = (spec.shots or 0) * len(spec.programs)
-        return self._device(spec.device_id).cost(shots, is_reserved=reserved)
+    def estimate(self, spec: JobSpec) -> Quote | None:
+        """One task fee and the device's price for each shot of each program, which is also the most it can cost.
+
+        Simulators bill time that nobody knows before: no bound. A task in a reservation costs nothing beyond it.
+        """
+        return self._device(spec.device_id).quote(
+            (spec.shots or 0) * len(spec.programs), is_reserved=bool(spec.options.get("reservation_arn"))
+        )
 
     def _remember(self, arn: str, task: Mapping[str, Any]) -> None:
         with self._lock:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from decimal import Decimal
 from typing import Any
 
 from qflows.errors import Unreadable
-from qflows.model import Cost
+from qflows.model import Cost, Quote, exact
 from qflows.programs.features import Feature
 from qflows.programs.to_openqasm import BRAKET, Dialect
 from qflows.protocol import DeviceInfo, Limits
@@ -140,9 +141,19 @@ class Device:
         """What a price needs, as JSON."""
         return {"price": self.price, "is_simulator": self.is_simulator}
 
-    def cost(self, shots: int, *, duration_ms: float | None = None, is_reserved: bool = False) -> Cost | None:
-        """What one task costs in USD, an estimate: AWS bills monthly. Simulators need the duration, from 3 s up."""
-        return cost_of(self.tariff(), shots, duration_ms=duration_ms, is_reserved=is_reserved)
+    def quote(self, shots: int, *, is_reserved: bool) -> Quote | None:
+        """What one task of so many shots in all would cost, USD; None where the device's document has no price."""
+        if is_reserved:
+            return Quote(Decimal(0), Decimal(0), "usd", "tasks in a reservation have no fees of their own")
+        if not isinstance(self.price, int | float) or isinstance(self.price, bool):
+            return None
+        if self.is_simulator:
+            least = exact(self.price) * _MIN_SIMULATOR_MS / 60_000
+            told = f"deviceCost read now: {self.price} USD a minute, 3 s at least ({least.normalize():f} USD)"
+            return Quote(None, None, "usd", told)
+        amount = exact(TASK_FEE_USD) + exact(self.price) * shots
+        told = f"deviceCost read now: {self.price} USD a shot; task fee 0.30 USD: aws.amazon.com/braket/pricing"
+        return Quote(amount, amount, "usd", told)
 
 
 def cost_of(tariff: Mapping[str, Any], shots: int, *, duration_ms: float | None, is_reserved: bool) -> Cost | None:

@@ -18,7 +18,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from qflows.errors import Ambiguous, NotSent, ProgramRejected, ProviderError, Refused, Throttled
-from qflows.model import Cost
+from qflows.model import Quote
 from qflows.programs import Feature, Program, to_program
 from qflows.protocol import (
     Accepted,
@@ -319,18 +319,19 @@ class IBMProvider(Sessions, Tags):
             if error.http_status != 409:
                 raise
 
-    def estimate(self, spec: JobSpec) -> Cost | None:
+    def estimate(self, spec: JobSpec) -> Quote | None:
         """QPU seconds, from the device's own pause between shots; 1.5 to 2.5 times the charge, by 14 bills of 2026.
 
         A device that cannot be asked counts as one with the longest pause. IBM itself says nothing before a job is
-        submitted, and then up to 20 times the charge.
+        submitted, and then up to 20 times the charge. The bound is the time after which IBM ends the job.
         """
-        pause_s = usage.LONGEST_PAUSE_S
+        pause_s, of = usage.LONGEST_PAUSE_S, "the longest pause between shots, the device was not asked"
         try:
             pause_s = usage.pause_s(self._backend(spec))
+            of = f"the device's pause between shots of {pause_s * 1e6:g} us"
         except (ProviderError, ProgramRejected):
             pass  # what is wrong is said when it is sent
-        return Cost(usage.estimate_s(spec, pause_s), "qpu_s", True)
+        return usage.quote(spec, pause_s, of)
 
 
 def _check_program(program: Program, *, is_estimate: bool) -> None:

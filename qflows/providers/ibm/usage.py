@@ -7,10 +7,13 @@ execution the pause between shots, the circuit and its readout. IBM charges whol
 from __future__ import annotations
 
 import math
+from decimal import Decimal
 from typing import Any
 
+from qflows.model import Quote, exact
 from qflows.programs.observables import group_qubitwise
 from qflows.protocol import JobSpec
+from qflows.providers.ibm import options
 
 LONGEST_PAUSE_S = 4e-3  # Nighthawk r1
 DEFAULT_PAUSE_S = 250e-6  # Heron
@@ -26,6 +29,16 @@ def pause_s(backend: Any) -> float:
     """The device's default pause between shots, seconds."""
     told = getattr(backend.configuration(), "default_rep_delay", None)  # seconds in the client's object
     return float(told) if isinstance(told, int | float) and told > 0 else DEFAULT_PAUSE_S
+
+
+def quote(spec: JobSpec, pause: float, of: str) -> Quote:
+    """The estimate, and as bound the time after which IBM ends the job: told with it, else the longest of any plan."""
+    most = spec.options.get("max_execution_time")
+    ended = f"bound: max_execution_time {most} s" if most else "bound: IBM's own limit, lower with max_execution_time"
+    expected = exact(estimate_s(spec, pause))
+    bound = max(Decimal(most or options.MAX_EXECUTION_S), Decimal(MINIMUM_S))
+    told = f"formula over 14 bills of 2026-09 with {of}, 1.5 to 2.5 times the charge; {ended}"
+    return Quote(min(expected, bound), bound, "qpu_s", told)
 
 
 def estimate_s(spec: JobSpec, pause: float) -> float:

@@ -12,11 +12,12 @@ import os
 from collections import OrderedDict
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
+from decimal import Decimal
 from threading import Lock
 from typing import Any
 
 from qflows.errors import CredentialsMissing, NotSent, ProgramRejected, Refused, Unreadable
-from qflows.model import Cost
+from qflows.model import Quote
 from qflows.privacy.accounts import account_name
 from qflows.programs import Feature, Program
 from qflows.protocol import (
@@ -36,8 +37,8 @@ from qflows.protocol import (
     VendorOptions,
     VendorResult,
 )
-from qflows.providers.ionq import options, sessions, wire
-from qflows.providers.ionq.answers import Download, decode, estimated
+from qflows.providers.ionq import options, prices, sessions, wire
+from qflows.providers.ionq.answers import Download, decode
 from qflows.providers.ionq.circuit_json import read_json_circuit
 from qflows.providers.ionq.http import IonQHttp, is_id, path
 from qflows.providers.ionq.options import SIMULATOR
@@ -213,14 +214,16 @@ class IonQProvider:
         if wire.observation(job).phase not in (Phase.DONE, Phase.FAILED, Phase.CANCELLED):
             self._http.put(path("jobs", vendor_id, "status", "cancel"))
 
-    def estimate(self, spec: JobSpec) -> Cost | None:
+    def estimate(self, spec: JobSpec) -> Quote | None:
         """GET /jobs/estimate with the gate counts of all circuits as sent, in the vendor's unit.
 
-        Exact where IonQ compiles to as many gates; None where it does not say, or this key may not ask.
+        Exact where IonQ compiles to as many gates. Where this key may not ask: by the prices of a direct account.
         """
-        if spec.device_id == SIMULATOR:
-            return Cost(0.0, "usd", False)
+        if spec.device_id == SIMULATOR or spec.options.get("dry_run"):
+            why = "IonQ's simulator" if spec.device_id == SIMULATOR else "a dry run: compiled and priced, not run"
+            return Quote(Decimal(0), Decimal(0), "usd", why)
         one, two = wire.billed_gates(spec.programs)
+        is_mitigated = bool(spec.options.get("debiasing"))
         params = [
             ("backend", spec.device_id),
             ("type", "ionq.circuit.v1"),
@@ -228,7 +231,7 @@ class IonQProvider:
             ("shots", str(spec.shots or 1000)),
             ("1q_gates", str(one)),
             ("2q_gates", str(two)),
-            ("error_mitigation", str(bool(spec.options.get("debiasing"))).lower()),
+            ("error_mitigation", str(is_mitigated).lower()),
         ]
         try:
             body = self._http.get_object("/jobs/estimate", params)
@@ -236,8 +239,8 @@ class IonQProvider:
             if error.http_status not in (401, 403):
                 raise
             log.warning("ionq gives this key no estimates (%s); the key itself may be good", error.http_status)
-            return None
-        return estimated(body)
+            return prices.by_list(spec.device_id, one, two, spec.shots or 1000, is_mitigated=is_mitigated)
+        return prices.told(body)
 
     def open_session(self, device_id: str, *, mode: str, max_time_s: float | None, options: Mapping[str, Any]) -> str:
         """POST /sessions, once. Options: `max_jobs`, `max_usd`; the limits end it even if nobody does.

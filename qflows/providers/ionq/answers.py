@@ -226,13 +226,6 @@ def ordered(children: list[Any], listed: Mapping[str, Mapping[str, Any]], spec: 
     return [one for _, one in sorted(zip(places, given, strict=True), key=lambda pair: pair[0] or 0)]
 
 
-def estimated(body: Mapping[str, Any]) -> Cost | None:
-    """An estimate in either of its two shapes, with `rate_card` or the older `rate_information`."""
-    total = body.get("estimated_total_cost", body.get("estimated_cost"))
-    unit = body.get("estimated_unit") or body.get("cost_unit") or "usd"
-    return Cost(float(total), str(unit), True) if _is_number(total) else None
-
-
 def _cost(document: bytes | None, spec: JobSpec) -> Cost | None:
     """What was billed, else IonQ's own estimate; nothing of it is worth losing counts over."""
     if spec.device_id == SIMULATOR:

@@ -12,10 +12,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any
 
 from qflows.errors import ProgramRejected
-from qflows.model import Cost
+from qflows.model import Cost, Quote
 from qflows.programs import Feature, Program, to_program
 from qflows.programs.gates import OPAQUE
 from qflows.programs.observables import Observable
@@ -170,9 +171,9 @@ class LocalProvider:
     def cancel(self, vendor_id: str) -> None:
         """Nothing runs that could be stopped."""
 
-    def estimate(self, spec: JobSpec) -> Cost:
+    def estimate(self, spec: JobSpec) -> Quote:
         """Free."""
-        return Cost(0.0, "usd", False)
+        return Quote(Decimal(0), Decimal(0), "usd", "runs on this machine")
 
 
 def _check_program(program: Program, spec: JobSpec, wanted: tuple[Observable, ...], limit: int) -> None:

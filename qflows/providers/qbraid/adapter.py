@@ -18,7 +18,7 @@ from typing import Any
 
 from qflows.bounded_http import Answer
 from qflows.errors import Ambiguous, ProgramRejected, ProviderError, Refused, Throttled, Unreadable
-from qflows.model import Cost, ItemError, ItemResult
+from qflows.model import ItemError, ItemResult, Quote, exact
 from qflows.programs import Program
 from qflows.protocol import (
     Accepted,
@@ -36,7 +36,7 @@ from qflows.protocol import (
     VendorOptions,
     VendorResult,
 )
-from qflows.providers.qbraid import options, wire
+from qflows.providers.qbraid import options, prices, wire
 from qflows.providers.qbraid.account import find_account
 from qflows.providers.qbraid.groups import GroupCalls, GroupInfo, GroupMember
 from qflows.providers.qbraid.http import QbraidHttp, envelope, is_absent, path_of
@@ -47,6 +47,7 @@ _MAX_PROGRAMS = 2_000  # qBraid's own validator of a batch, 2026-09
 _MAX_PAGES = 20
 _KEYS_ASKED_FOR = 8  # more doubts than this are cheaper to settle by reading the list
 _REMEMBERED = 10_000
+_FRESH_S = 60.0  # prices that were read are good for so long
 _RESULT_MAY_LAG_S = 60.0  # after that a 409 for a COMPLETED job means "not valid JSON", which never heals
 _CANCEL_PAUSES_S = (0.5, 1.0, 2.0)
 _CONFLICT = "JOB_CANCEL_CONFLICT"
@@ -94,6 +95,7 @@ class QbraidProvider:
         self._lock = Lock()
         self._session = uuid.uuid4().hex[:12]
         self._sent = 0
+        self._prices: dict[str, tuple[Mapping[str, Any] | None, float]] = {}
         self._missing_since: OrderedDict[str, float] = OrderedDict()  # results that are not there, monotonic seconds
 
     def read(self, source: Any) -> Program | None:
@@ -338,17 +340,33 @@ class QbraidProvider:
         phase = wire.observation(self._watch.read(vendor_id, Purpose.CANCEL)).phase
         return phase in (Phase.DONE, Phase.FAILED, Phase.CANCELLED, Phase.HELD)
 
-    def estimate(self, spec: JobSpec) -> Cost | None:
-        """GET /jobs/cost-estimate, once per job, times the circuits of a batch; credits. A guide, not a cap.
+    def estimate(self, spec: JobSpec) -> Quote | None:
+        """Credits by the prices in the device's own document, which is what qBraid holds back and charges.
 
-        None where qBraid does not say: dynamic prices, and devices whose linked account pays, for which it says 0.
+        No bound where minutes are billed. None for dynamic prices, and devices whose linked account pays, for which
+        qBraid says 0.
         """
         if spec.device_id.startswith(wire.LINKED):
             return None
-        params = [("deviceQrn", spec.device_id), ("shots", str(spec.shots or 1000))]
-        quote = self._http.get("/jobs/cost-estimate", params)
-        one = wire.cost_of({"estimatedCost": quote.get("estimatedCost")}) if isinstance(quote, dict) else None
-        return Cost(one.amount * len(spec.programs), "credits", True) if one else None
+        shots = spec.shots or 1000
+        pricing = self._pricing(spec.device_id)
+        quote = prices.by_task_and_shot(pricing, shots, len(spec.programs)) if pricing else None
+        if quote is not None:
+            return quote
+        told = self._http.get("/jobs/cost-estimate", [("deviceQrn", spec.device_id), ("shots", str(shots))])
+        one = wire.cost_of({"estimatedCost": told.get("estimatedCost")}) if isinstance(told, dict) else None
+        if one is None:
+            return None
+        return prices.by_minute(exact(one.amount) * len(spec.programs), pricing)
+
+    def _pricing(self, device_id: str) -> Mapping[str, Any] | None:
+        """The prices of a device, read at most once a minute; None for a device without, or an odd document."""
+        known = self._prices.get(device_id)
+        if known is None or time.monotonic() - known[1] > _FRESH_S:
+            entry = self._http.get(path_of("devices", device_id))
+            pricing = entry.get("pricing") if isinstance(entry, dict) else None
+            known = self._prices[device_id] = (pricing if isinstance(pricing, dict) else None, time.monotonic())
+        return known[0]
 
     # -- native groups -----------------------------------------------------------------------------------------
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -159,9 +160,11 @@ def test_estimate_is_the_task_fee_and_the_shots(no_files: Path, sandbox: Sandbox
     provider = providers.connect("braket", given | {"region": "us-east-1", "s3_bucket": BUCKET})
     cost = provider.estimate(JobSpec("braket", GARNET, (bell(), bell()), 1000))
     assert cost is not None
-    assert cost.amount == pytest.approx(0.30 + 2000 * 0.00145)
-    assert cost.is_estimate
-    assert provider.estimate(spec()) is None
+    assert (cost.expected, cost.bound) == (Decimal("3.20"), Decimal("3.20"))  # one task fee for the program set
+    simulated = provider.estimate(spec())
+    assert simulated is not None
+    assert (simulated.expected, simulated.bound) == (None, None)
+    assert "0.075 USD a minute" in simulated.source
     with pytest.raises(Refused, match="ARN"):
         provider.limits("garnet")
     with pytest.raises(ProgramRejected, match="ARN"):

@@ -159,8 +159,11 @@ def test_estimate_counts_bases_mitigation_and_the_devices_own_pause(provider: Pr
     one, two = estimate_spec("IIZ", "ZIZ", shots=10_000), estimate_spec("IIZ", "XIX", shots=10_000)
     bare = estimate_spec("IIZ", shots=10_000, resilience_level=0)
     jobs = [spec(shots=1000, device="ibm_kingston"), bare, one, two, spec(shots=10_000, device="ibm_miami")]
-    assert [provider.estimate(wanted).amount for wanted in jobs] == [7, 10, 117, 120, 55]
-    assert provider.estimate(spec(shots=1000, device="ibm_phoenix", execution={"rep_delay": 0.001})).amount == 8
+    assert [provider.estimate(wanted).expected for wanted in jobs] == [7, 10, 117, 120, 55]
+    assert provider.estimate(spec(shots=1000, device="ibm_phoenix", execution={"rep_delay": 0.001})).expected == 8
+    assert [provider.estimate(wanted).bound for wanted in jobs] == [10_800] * 5
+    capped = provider.estimate(spec(shots=10_000, device="ibm_miami", max_execution_time=40))
+    assert (capped.expected, capped.bound, capped.unit) == (40, 40, "qpu_s")
 
 
 # device, PUBs, shots, observables, level, charged: bills of September 2026 (SSIT-Q/gradvar-phoenix)
@@ -196,7 +199,7 @@ def test_known_bills_stay_below_the_estimate_and_the_sandbox_charges_the_same(pr
     assert result.qpu_s == charged
     estimated = provider.estimate(wanted)
     assert estimated is not None
-    assert charged < estimated.amount <= 3 * charged
+    assert charged < estimated.expected <= 3 * charged
 
 
 def test_counts_and_expectations_do_not_mix(provider: Provider) -> None:

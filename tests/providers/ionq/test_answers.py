@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 from dataclasses import replace
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -111,7 +112,8 @@ def test_no_mitigation_is_bought_that_was_not_asked_for(
     assert sent["settings"]["error_mitigation"] == {"debiasing": asked, "symmetry_verification": False}
     assert result.cost is not None
     assert estimate is not None
-    assert (result.cost.amount, result.cost.is_estimate, estimate.amount) == (usd, False, usd)
+    assert (result.cost.amount, result.cost.is_estimate) == (usd, False)
+    assert (float(estimate.expected), estimate.bound) == (usd, estimate.expected)
 
 
 def test_sharpened_view_of_a_debiased_job_is_no_other_purchase(provider: IonQProvider, sandbox: Sandbox) -> None:
@@ -171,7 +173,7 @@ def test_completed_job_is_cancelled_by_nobody(provider: IonQProvider, sandbox: S
     assert counts_of(provider.result(vendor_id, spec, key).items[0]).shots == 10
 
 
-def test_estimate_is_read_in_both_shapes_and_unknown_for_a_role_that_may_not_ask(
+def test_estimate_is_read_in_both_shapes_and_by_list_for_a_role_that_may_not_ask(
     provider: IonQProvider, sandbox: Sandbox
 ) -> None:
     spec = spec_of(provider, QPU, bell(), shots=400)
@@ -179,9 +181,12 @@ def test_estimate_is_read_in_both_shapes_and_unknown_for_a_role_that_may_not_ask
         sandbox.admin.switches("ionq", estimate_shape=shape)
         estimate = provider.estimate(spec)
         assert estimate is not None
-        assert estimate.amount == 25.79
+        assert estimate.expected == Decimal("25.79")
     sandbox.admin.switches("ionq", estimate_status=401)
-    assert provider.estimate(spec) is None
+    listed = provider.estimate(spec)
+    assert listed is not None
+    assert listed.bound == Decimal("25.79")
+    assert "2026-08" in listed.source
 
 
 def test_estimate_counts_the_gates_as_they_are_billed(provider: IonQProvider) -> None:

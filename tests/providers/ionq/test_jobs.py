@@ -356,9 +356,9 @@ def test_estimate_grows_with_gates_and_is_free_on_the_simulator(provider: Provid
     assert small is not None
     assert large is not None
     assert free is not None
-    assert 0 < small.amount < large.amount
-    assert (small.unit, small.is_estimate) == ("usd", True)
-    assert free.amount == 0
+    assert 0 < small.expected < large.expected
+    assert (small.unit, small.bound) == ("usd", small.expected)
+    assert free.is_free
 
 
 def test_cost_of_a_finished_job_is_what_was_billed(provider: Provider) -> None:

@@ -183,7 +183,9 @@ def test_missing_right_is_refused_or_left_out(provider: IonQProvider, sandbox: S
     sandbox.admin.switches("ionq", denied_routes=route)
     paid = spec_of(provider, QPU, bell(), shots=10)
     if route == "estimate":
-        assert provider.estimate(paid) is None
+        listed = provider.estimate(paid)
+        assert listed is not None
+        assert "rate card" in listed.source
     elif route == "cost":
         assert run(provider, paid, key_of("right")).cost is None
     elif route == "list":

@@ -1,0 +1,191 @@
+"""What a purchase would cost, before it is made: by the vendor's own word, else by the device profile's price.
+
+Amounts stay in the vendor's unit. They are shown in another currency only by a rate that the user has set, because a
+second of a QPU or a credit has a price by contract.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any
+
+from qflows import notebook
+from qflows.core.devices import Device
+from qflows.core.profiles import DeviceProfile
+from qflows.errors import Refused
+from qflows.model import Quote, exact
+from qflows.protocol import JobSpec
+from qflows.settings import Settings
+
+_MINUTE_S = 60
+UNKNOWN = "no bound known"
+
+
+@dataclass(frozen=True, slots=True)
+class Rates:
+    """A currency, and what one of each other unit is worth in it."""
+
+    currency: str = "usd"
+    of: Mapping[str, Decimal] = field(default_factory=dict)
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> Rates:
+        """The rates that the user has set."""
+        return cls(settings.currency, dict(settings.rates))
+
+    def rate(self, unit: str, currency: str | None = None) -> Decimal | None:
+        """What one `unit` is worth in `currency` (default: ours); None where no rate was set."""
+        wanted = (currency or self.currency).lower()
+        if unit.lower() == wanted:
+            return Decimal(1)
+        worth, of_wanted = self._worth(unit), self._worth(wanted)
+        return worth / of_wanted if worth is not None and of_wanted is not None else None
+
+    def _worth(self, unit: str) -> Decimal | None:
+        return Decimal(1) if unit.lower() == self.currency else self.of.get(unit.lower())
+
+    def convert(self, amount: Decimal | None, unit: str) -> Decimal | None:
+        """An amount of `unit` in our currency; None where it is not known or no rate was set."""
+        rate = self.rate(unit)
+        return amount * rate if amount is not None and rate is not None else None
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """What a list of jobs would cost; `quotes` holds one for each, None where nothing can be said of it.
+
+    `expected` and `bound` are sums in the vendor's `unit`; None as soon as one job has none. `bound`: the most that
+    the vendor's own rules let it cost. `expected_in` and `bound_in` are the same in `currency`, by the user's rates.
+    """
+
+    device: str
+    quotes: tuple[Quote | None, ...]
+    rates: Rates = field(default_factory=Rates)
+    hint: str = ""
+
+    @property
+    def unit(self) -> str | None:
+        """The vendor's unit: usd, credits, qpu_s; None where nothing can be said, or units differ."""
+        units = {quote.unit for quote in self.quotes if quote is not None}
+        return units.pop() if len(units) == 1 else None
+
+    @property
+    def expected(self) -> Decimal | None:
+        """Of all jobs together, in the vendor's unit."""
+        return self._sum([quote.expected if quote else None for quote in self.quotes])
+
+    @property
+    def bound(self) -> Decimal | None:
+        """The most that all jobs together can cost, in the vendor's unit; None: no bound is known."""
+        return self._sum([quote.bound if quote else None for quote in self.quotes])
+
+    def _sum(self, amounts: Sequence[Decimal | None]) -> Decimal | None:
+        known = [amount for amount in amounts if amount is not None]
+        return sum(known, Decimal(0)) if len(known) == len(amounts) and self.unit is not None else None
+
+    @property
+    def currency(self) -> str:
+        """The currency of `expected_in` and `bound_in`."""
+        return self.rates.currency
+
+    @property
+    def expected_in(self) -> Decimal | None:
+        """`expected` in the currency; None without a rate."""
+        return self.rates.convert(self.expected, self.unit) if self.unit else None
+
+    @property
+    def bound_in(self) -> Decimal | None:
+        """`bound` in the currency; None without a rate."""
+        return self.rates.convert(self.bound, self.unit) if self.unit else None
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """Where the prices come from, each once."""
+        return tuple(dict.fromkeys(quote.source for quote in self.quotes if quote is not None))
+
+    def row(self) -> dict[str, str]:
+        """As a line of a table."""
+        expected = "unknown" if self.expected is None else f"{shown(self.expected)} {self.unit}"
+        bound = UNKNOWN if self.bound is None else f"{shown(self.bound)} {self.unit}"
+        found = {"jobs": str(len(self.quotes)), "expected": expected, "at most": bound}
+        if self.unit and self.unit != self.currency:
+            found[f"expected, {self.currency}"] = shown(self.expected_in) or "no rate set"
+            found[f"at most, {self.currency}"] = shown(self.bound_in) or "no rate set"
+        found["source"] = "; ".join(self.sources) or "neither the vendor nor the device profile says"
+        return found | ({"note": self.hint} if self.hint else {})
+
+    def to_json(self) -> dict[str, Any]:
+        """For programs: amounts as decimal text, None where not known."""
+        amounts = {name: getattr(self, name) for name in ("expected", "bound", "expected_in", "bound_in")}
+        return {
+            "device": self.device,
+            "jobs": len(self.quotes),
+            "unit": self.unit,
+            "currency": self.currency,
+            **{name: None if amount is None else f"{amount:f}" for name, amount in amounts.items()},
+            "sources": list(self.sources),
+            "note": self.hint or None,
+        }
+
+    def __str__(self) -> str:
+        bound = f"at most {shown(self.bound)}" if self.bound is not None else UNKNOWN
+        expected = f"{shown(self.expected)} {self.unit}" if self.expected is not None else "unknown"
+        return f"{len(self.quotes)} job(s) on {self.device}: expected {expected}, {bound}"
+
+    def __repr__(self) -> str:
+        return f"<Price {self}>"
+
+    def _repr_html_(self) -> str:
+        return notebook.pairs({"device": self.device} | self.row())
+
+
+def shown(amount: Decimal | None) -> str:
+    """`1,234.50`: two places, more where they carry something; empty for None."""
+    if amount is None:
+        return ""
+    places = max(2, min(6, -int(amount.normalize().as_tuple().exponent))) if amount else 2
+    return f"{amount:,.{places}f}"
+
+
+def price_of(target: Device, specs: Sequence[JobSpec], rates: Rates) -> Price:
+    """What these jobs would cost on a device. May ask the vendor for prices; buys nothing.
+
+    Raises NotSent where the vendor is out of reach.
+    """
+    quotes = tuple(quote_of(target, spec) for spec in specs)
+    return Price(target.profile.name, quotes, rates, _list_price(target.profile, quotes))
+
+
+def quote_of(target: Device, spec: JobSpec) -> Quote | None:
+    """What one job would cost: by the vendor's word, else by the profile's price; None where neither says.
+
+    Raises NotSent where the vendor is out of reach.
+    """
+    try:
+        told = target.provider.estimate(spec)
+    except Refused:
+        told = None
+    return told if told is not None else _by_profile(target.profile, spec)
+
+
+def _by_profile(profile: DeviceProfile, spec: JobSpec) -> Quote | None:
+    price = profile.price
+    if price is None:
+        return None
+    told = f"profile {profile.name}: {price.source or 'no source'}" + (f", {price.date}" if price.date else "")
+    fixed = exact(price.per_job) + exact(price.per_shot) * (spec.shots or 0) * len(spec.programs)
+    if price.per_minute:
+        return Quote(None, None, price.unit, f"{told}; {price.per_minute:g} a minute, and nothing limits the minutes")
+    return Quote(fixed, fixed, price.unit, told)
+
+
+def _list_price(profile: DeviceProfile, quotes: Sequence[Quote | None]) -> str:
+    """What seconds of a QPU cost by the profile's list price: a hint, never a rate that the guard uses."""
+    price = profile.price
+    if price is None or not price.per_minute or any(quote is None or quote.unit != "qpu_s" for quote in quotes):
+        return ""
+    seconds = sum((quote.expected or Decimal(0) for quote in quotes if quote), Decimal(0))
+    amount = seconds * exact(price.per_minute) / _MINUTE_S
+    return f"about {amount:,.2f} {price.unit} at {price.per_minute:g} a minute ({price.source}, {price.date})"

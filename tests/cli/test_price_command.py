@@ -1,0 +1,23 @@
+"""`qflows price`, and `--dry-run` where circuits are bought."""
+
+from __future__ import annotations
+
+from qflows.sandbox import Admin
+
+
+def test_price_and_dry_runs_say_the_same_and_buy_nothing(qflows, ionq: Admin, bell: str, ghz: str) -> None:
+    wanted = ("--device", "ionq-forte-1", "--shots", "400")
+    priced = qflows("price", bell, *wanted, "--json").json()
+    assert (priced["expected"], priced["bound"], priced["unit"]) == ("25.79", "25.79", "usd")
+    assert qflows("run", bell, *wanted, "--dry-run", "--json").json() == priced
+    planned = qflows("batches", "run", bell, ghz, *wanted, "--dry-run", "--json").json()
+    assert planned["price"]["bound"] == "25.79"  # one job, one least price
+    shown = qflows("price", bell, *wanted).out
+    assert "25.79 usd" in shown
+    assert "IonQ's estimate" in shown
+    assert ionq.count_jobs("ionq") == 0
+
+
+def test_unknown_device_and_missing_file_are_said(qflows, bell: str) -> None:
+    assert qflows("price", bell, "--device", "nowhere").code == 2
+    assert "no file" in qflows("price", "nowhere.qasm", "--device", "local-aer").err
