@@ -5,7 +5,7 @@ BIN := .venv/bin
 CONSTRAINTS ?= constraints.txt
 PINS := $(if $(CONSTRAINTS),-c $(CONSTRAINTS))
 
-.PHONY: constraints wheel help install demo test check lint types imports bench pulls story newest-braket clean
+.PHONY: constraints wheel help install demo test check lint types imports bench pulls story newest-braket compat clean
 help:
 	@echo "make demo     install into .venv, run the H2 VQE and a small circuit, print what came out"
 	@echo "make test     install and run the test suite"
@@ -15,6 +15,7 @@ help:
 	@echo "make story    a nightly run while server, worker, reconciler and flow are killed 20 times; SQLite, then PostgreSQL"
 	@echo "make constraints   pin the newest versions that fit together; run the tests before you commit them"
 	@echo "make wheel    build the wheel, install it by plain pip in an empty environment, use it"
+	@echo "make compat   the libraries that run on our primitives, in an environment of its own; QISKIT=checkout adds Qiskit's own tests"
 	@echo "make newest-braket   the Braket tests with the newest SDK, in an environment of its own"
 
 .venv/.user: pyproject.toml $(CONSTRAINTS)
@@ -89,5 +90,16 @@ newest-braket: .venv/.test
 	.venv-newest/bin/python -m pytest -q tests/providers/braket tests/programs/test_programs_braket.py \
 	  tests/providers/local tests/sandbox/test_braket_client_conformance.py
 
+# jax and its like are too much for every test run. QISKIT: a copy of Qiskit's repository at about the installed version
+compat: .venv/.test
+	@test -x .venv-compat/bin/python || $(PYTHON) -m venv .venv-compat
+	@$(BIN)/uv pip install --quiet --python .venv-compat/bin/python $(PINS) -e '.[test,compat]'
+	.venv-compat/bin/python -m pytest -q tests/compat
+ifdef QISKIT
+	.venv-compat/bin/python tests/compat/qiskit_primitives.py $(QISKIT)
+	.venv-compat/bin/python tests/compat/qiskit_primitives.py $(QISKIT) --device ionq-simulator --only test_backend_sampler_v2
+	.venv-compat/bin/python tests/compat/qiskit_primitives.py $(QISKIT) --device ionq-simulator --only test_backend_estimator_v2
+endif
+
 clean:
-	rm -rf .venv .venv-newest .venv-wheel dist demo-output
+	rm -rf .venv .venv-newest .venv-compat .venv-wheel dist demo-output

@@ -10,8 +10,8 @@ from qiskit.exceptions import QiskitError
 from qflows.errors import JobFailed, ProgramRejected
 
 
-class PubRejected(ProgramRejected, QiskitError):
-    """A PUB failed our own check; nothing was sent and nothing was recorded."""
+class PubRejected(ProgramRejected, QiskitError, ValueError):
+    """A PUB failed our own check; nothing was sent and nothing was recorded. Qiskit raises either of its bases."""
 
     def __str__(self) -> str:  # QiskitError quotes
         return str(self.args[0])

@@ -205,6 +205,7 @@ class _Call:
         )
 
     def _point(self, program: Program, wanted: Sequence[Observable], shots: int | None) -> list[Any]:
+        program = estimation.reaching(program, wanted)
         circuits, text = estimation.plan(program, tuple(wanted))
         plan = self.plans.setdefault(text, len(self.plans))
         if not any(group.needs_measurement for group in estimation.read_plan(text)):

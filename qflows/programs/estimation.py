@@ -23,6 +23,7 @@ from qflows.programs.observables import (
     group_qubitwise,
 )
 from qflows.programs.observables import observable as as_observable
+from qflows.programs.placement import moved
 
 _REGISTER = "m"
 
@@ -46,6 +47,26 @@ def fitted(program: Program, observables: Sequence[Observable]) -> tuple[Observa
     Raises ProgramRejected for another width, and for letters on qubits that the program does not use.
     """
     return tuple(_fitted(program, observable) for observable in observables)
+
+
+def reaching(program: Program, observables: Sequence[Observable]) -> Program:
+    """A placed program with the device's qubits that it leaves alone but observables as wide as the device act on."""
+    labels = program.labels
+    if labels is None:
+        return program
+    acted = {
+        one.n_qubits - 1 - at
+        for one in observables
+        if one.n_qubits != program.n_qubits
+        for letters, _ in one
+        for at, letter in enumerate(letters)
+        if letter != "I"
+    }
+    wanted = sorted({*labels, *acted} or {0})
+    if len(wanted) == len(labels):
+        return program
+    place = {qubit: wanted.index(label) for qubit, label in enumerate(labels)}
+    return program.rewritten(moved(program.ops(), place), n_qubits=len(wanted), labels=wanted)
 
 
 def _fitted(program: Program, observable: Observable) -> Observable:

@@ -133,3 +133,16 @@ def test_estimates_of_placed_circuits_take_observables_as_wide_as_the_device(cor
     correlated = sum(n for key, n in sampled.get_counts().items() if key[-3] == key[-4])
     assert correlated > 400
     assert sampled.num_bits == 5
+
+
+def test_observables_reach_qubits_that_a_placed_circuit_leaves_alone(core: Client) -> None:
+    noisy = Backend("local-noisy", run_key="r", client=core)
+    circuit = QuantumCircuit(2)
+    circuit.x(0)
+    placed = transpile(circuit, noisy, initial_layout=[3, 2], optimization_level=0)
+    wide = [SparsePauliOp(text).apply_layout(placed.layout) for text in ("IZ", "ZI", "ZZ", "II")]
+    found = EstimatorV2("local-noisy", shots=2000, run_key="r", client=core).run([(placed, wide)]).result()[0].data
+    np.testing.assert_allclose(found.evs, [-1, 1, -1, 1], atol=0.3)
+    empty = transpile(QuantumCircuit(2), noisy, initial_layout=[3, 2], optimization_level=0)
+    found = EstimatorV2("local-noisy", shots=2000, run_key="r", client=core).run([(empty, wide)]).result()[0].data
+    np.testing.assert_allclose(found.evs, [1, 1, 1, 1], atol=0.15)

@@ -163,9 +163,25 @@ def test_empty_registers_between_others_shift_nothing(core: Client) -> None:
     assert (data.a.get_counts(), data.b.get_counts()) == ({"0": 2}, {"1": 2})
 
 
+def test_a_bit_that_is_written_twice_reads_the_later_measurement_everywhere(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, core: Client
+) -> None:
+    for name, value in sandbox.env.items():
+        monkeypatch.setenv(name, value)
+    circuit = QuantumCircuit(2, 1)
+    circuit.x(1)
+    circuit.measure([0, 1], [0, 0])
+    found = SamplerV2("ionq-simulator", run_key="r", client=core, shots=7).run([circuit]).result()[0].data.c
+    assert found.get_counts() == {"1": 7}
+    circuit.x(0)  # after its measurement: that one decides what happens now, and stays
+    circuit.measure(0, 0)
+    with pytest.raises(QiskitError, match="mid-circuit"):
+        SamplerV2("ionq-simulator", run_key="r", client=core, shots=7).run([circuit])
+
+
 def test_a_rejection_is_a_qiskit_error_before_anything_is_bought(core: Client, count_jobs: Callable[[], int]) -> None:
     sampler = SamplerV2("local-aer", run_key="r", client=core)
-    for kind in (QiskitError, ProgramRejected):
+    for kind in (QiskitError, ProgramRejected, ValueError):
         with pytest.raises(kind, match="at most 10000000 shots"):
             sampler.run([tossed()], shots=10**9)
     with pytest.raises(QiskitError, match="no option 'shot'"):
