@@ -145,4 +145,4 @@ def test_observables_reach_qubits_that_a_placed_circuit_leaves_alone(core: Clien
     np.testing.assert_allclose(found.evs, [-1, 1, -1, 1], atol=0.3)
     empty = transpile(QuantumCircuit(2), noisy, initial_layout=[3, 2], optimization_level=0)
     found = EstimatorV2("local-noisy", shots=2000, run_key="r", client=core).run([(empty, wide)]).result()[0].data
-    np.testing.assert_allclose(found.evs, [1, 1, 1, 1], atol=0.15)
+    np.testing.assert_allclose(found.evs, [1, 1, 1, 1], atol=0.3)
