@@ -80,7 +80,7 @@ class Answer:
     @property
     def skew_s(self) -> float | None:
         """Seconds by which the vendor's clock is ahead of ours, from its `Date` header; None without one."""
-        there = _http_date(self.headers.get("date"))
+        there = http_date(self.headers.get("date"))
         return None if there is None else (there - datetime.now(UTC)).total_seconds()
 
 
@@ -94,14 +94,14 @@ def retry_after_s(headers: Headers) -> float | None:
     try:
         seconds = float(text)
     except ValueError:
-        until = _http_date(text)
+        until = http_date(text)
         if until is None:
             return None
-        seconds = (until - (_http_date(headers.get("date")) or datetime.now(UTC))).total_seconds()
+        seconds = (until - (http_date(headers.get("date")) or datetime.now(UTC))).total_seconds()
     return None if math.isnan(seconds) else min(max(seconds, 0.0), MAX_RETRY_AFTER_S)
 
 
-def _http_date(text: str | None) -> datetime | None:
+def http_date(text: str | None) -> datetime | None:
     """One of the three forms of RFC 9110, section 5.6.7."""
     try:
         found = parsedate_to_datetime(text) if text else None

@@ -6,11 +6,11 @@ Instances are used from several threads at once.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, ClassVar, Protocol, cast
+from typing import Any, ClassVar, Protocol, cast, runtime_checkable
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
@@ -432,4 +432,37 @@ class SessionProvider(Provider, Protocol):
 
     def cancel_session(self, session_id: str) -> None:
         """No more jobs; queued ones do not run. No error if it is closed already."""
+        ...
+
+
+class Verdict(StrEnum):
+    """How one check of a diagnosis ended."""
+
+    OK = "ok"
+    ADVICE = "advice"  # works, with a drawback
+    WRONG = "wrong"  # something asked for will fail
+    UNKNOWN = "unknown"  # it could not be told here
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line of a diagnosis: what was looked at, what was seen, and what to do where that is not fine."""
+
+    check: str
+    verdict: Verdict
+    seen: str
+    remedy: str = ""
+
+
+@runtime_checkable
+class DiagnosedProvider(Protocol):
+    """A provider that can examine its account. Optional for a vendor."""
+
+    def addresses(self) -> Mapping[str, str]:
+        """The addresses that requests go to, by a name for people. No I/O."""
+        ...
+
+    def diagnose(self) -> Iterable[Finding]:
+        """Examines credentials, rights and client versions. Buys nothing, changes nothing. No error leaves it but
+        those of the `ProviderError` family."""
         ...

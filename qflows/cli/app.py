@@ -14,6 +14,7 @@ from qflows.cli import (
     benchmark,
     demo,
     devices,
+    doctor,
     examples,
     groups,
     jobs,
@@ -47,6 +48,7 @@ app.command("vqe")(vqe.vqe)
 app.command("benchmark")(benchmark.benchmark)
 app.command("report")(report.report)
 app.add_typer(devices.app, name="devices")
+app.command("doctor")(doctor.doctor)
 app.command("apply")(apply.apply)
 app.command("demo")(demo.demo)
 app.add_typer(jobs.app, name="jobs")

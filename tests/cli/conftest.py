@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,3 +77,11 @@ def ghz(tmp_path: Path) -> str:
     """Path of an OpenQASM 3 file."""
     (tmp_path / "ghz.qasm").write_text(GHZ3)
     return str(tmp_path / "ghz.qasm")
+
+
+@pytest.fixture
+def closed_port() -> int:
+    """A loopback port where nobody listens."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]

@@ -41,12 +41,11 @@ from qflows.providers.braket import bulk, circuits, options, results, wire
 from qflows.providers.braket.account import Account
 from qflows.providers.braket.aws import Aws
 from qflows.providers.braket.devices import Device, cost_of
+from qflows.providers.braket.doctor import REGIONS, Doctor
 from qflows.providers.braket.queue import Places
 from qflows.providers.braket.tags import Tags
 
 _SEEN = 50_000
-# where QPUs are (device pages, stored copy 2026); the caller's own region comes first
-_REGIONS = ("us-east-1", "us-west-1", "eu-north-1")
 _DEVICE_AGE_S = 600.0  # a device's document is read again after so long
 # documents of a raw answer besides the result files
 _TASK, _DEVICE = "task", "device"
@@ -60,7 +59,7 @@ class _Request:
     parameters: Mapping[str, Any]
 
 
-class BraketProvider(Tags):
+class BraketProvider(Doctor, Tags):
     """One AWS account's Braket. Safe for use from several threads."""
 
     name = "braket"
@@ -96,7 +95,7 @@ class BraketProvider(Tags):
     def devices(self) -> Sequence[DeviceInfo]:
         """SearchDevices in every region with QPUs, then GetDevice for each that is not retired."""
         arns: dict[str, None] = {}
-        for region in dict.fromkeys((self._account.region, *_REGIONS)):
+        for region in dict.fromkeys((self._account.region, *REGIONS)):
             token: str | None = None
             while True:
                 more = {"nextToken": token} if token else {}

@@ -38,6 +38,7 @@ from qflows.protocol import (
 )
 from qflows.providers.ibm import decoding, options, usage, wire
 from qflows.providers.ibm.access import Access, find_access
+from qflows.providers.ibm.doctor import Doctor
 from qflows.providers.ibm.listing import PAGE, Listing
 from qflows.providers.ibm.options import IBMOptions
 from qflows.providers.ibm.runtime import JOB_ID, Runtime, job_path
@@ -74,7 +75,7 @@ _CAPABILITIES = Capabilities(
 )
 
 
-class IBMProvider(Sessions, Tags):
+class IBMProvider(Doctor, Sessions, Tags):
     """One instance of an IBM Quantum account. Safe for use from several threads. Makes no request until used."""
 
     name = "ibm"

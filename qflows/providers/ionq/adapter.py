@@ -40,6 +40,7 @@ from qflows.protocol import (
 from qflows.providers.ionq import options, prices, sessions, wire
 from qflows.providers.ionq.answers import Download, decode
 from qflows.providers.ionq.circuit_json import read_json_circuit
+from qflows.providers.ionq.doctor import Doctor
 from qflows.providers.ionq.http import IonQHttp, is_id, path
 from qflows.providers.ionq.options import SIMULATOR
 
@@ -56,7 +57,7 @@ _TAKEN_BY_QPUS = frozenset({Feature.NATIVE, Feature.BARRIER, Feature.VERBATIM})
 _TAKEN_BY_SIMULATOR = _TAKEN_BY_QPUS | {Feature.MID_CIRCUIT, Feature.RESET}
 
 
-class IonQProvider:
+class IonQProvider(Doctor):
     """One IonQ API key. Safe for use from several threads."""
 
     name = "ionq"

@@ -38,6 +38,7 @@ from qflows.protocol import (
 )
 from qflows.providers.qbraid import options, prices, wire
 from qflows.providers.qbraid.account import find_account
+from qflows.providers.qbraid.doctor import Doctor
 from qflows.providers.qbraid.groups import GroupCalls, GroupInfo, GroupMember
 from qflows.providers.qbraid.http import QbraidHttp, envelope, is_absent, path_of
 from qflows.providers.qbraid.pacing import Pacing, Purpose
@@ -65,7 +66,7 @@ class _Body:
     lot: str
 
 
-class QbraidProvider:
+class QbraidProvider(Doctor):
     """One qBraid account. Safe for use from several threads."""
 
     name = "qbraid"

@@ -1,0 +1,1 @@
+"""Examining an account before money is spent, and measuring it with very little: `qflows doctor`."""
