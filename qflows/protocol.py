@@ -415,7 +415,7 @@ class SessionProvider(Provider, Protocol):
     """A provider whose `capabilities.sessions` is not empty."""
 
     def open_session(self, device_id: str, *, mode: str, max_time_s: float | None, options: Mapping[str, Any]) -> str:
-        """Opens one session and returns its id. Sent once; raises like `submit`."""
+        """Opens one session and returns its id. Sent once; raises as `send` does."""
         ...
 
     def session(self, session_id: str) -> SessionInfo:

@@ -193,14 +193,6 @@ class BraketProvider(Doctor, Tags):
         self._bulk.made(arn, sent_at, datetime.now(UTC))
         return Accepted(arn)
 
-    def submit(self, spec: JobSpec, key: str) -> Accepted:
-        """Prepares and sends."""
-        try:
-            prepared = self.prepare(spec, key)
-        except ProgramRejected as error:  # nothing was sent
-            raise Refused(str(error), provider="braket") from error
-        return self.send(prepared)
-
     def find_submitted(
         self, keys: Collection[str], *, since: datetime, device_ids: Collection[str]
     ) -> Mapping[str, Sequence[Found]]:
@@ -256,10 +248,6 @@ class BraketProvider(Doctor, Tags):
         return self._aws.call(
             "braket", region, "GetQuantumTask", quantumTaskArn=arn, additionalAttributeNames=["QueueInfo"]
         )
-
-    def result(self, vendor_id: str, spec: JobSpec, key: str) -> VendorResult:
-        """Fetches and decodes."""
-        return self.decode(self.fetch(vendor_id, spec), spec, key)
 
     def fetch(self, vendor_id: str, spec: JobSpec) -> RawAnswer:
         """The task as GetQuantumTask or a search described it, what its device charges, and its files in the bucket.

@@ -17,7 +17,7 @@ from datetime import datetime
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
-from qflows.errors import Ambiguous, NotSent, ProgramRejected, ProviderError, Refused, Throttled
+from qflows.errors import Ambiguous, ProgramRejected, ProviderError, Refused, Throttled
 from qflows.model import Quote
 from qflows.programs import Feature, Program, to_program
 from qflows.protocol import (
@@ -54,7 +54,6 @@ _MAX_PUBS = 300
 # IBM takes 26.8 million control-system instructions a qubit (the same guide, weights 1 to 50); one of our gates becomes
 # some fifty of them on one qubit at worst. IBM's limit on two-qubit gates depends on options and is not published
 _MAX_GATES = 500_000
-_COMPILE_S = 40.0  # a claim lives longer than this plus a POST; beyond it, the compiled circuits wait for the next try
 _HOLD_S = 12.0  # after a 429 without Retry-After: 5 submissions a minute (OpenAPI 0.45.3, create_job)
 _REMEMBERED = 2_000
 _TAKES = (Feature.BARRIER, Feature.DELAY, Feature.PHYSICAL, Feature.VERBATIM)
@@ -208,14 +207,6 @@ class IBMProvider(Doctor, Sessions, Tags):
         self._remember(vendor_id, made.record)
         return Accepted(vendor_id, made.record)
 
-    def submit(self, spec: JobSpec, key: str) -> Accepted:
-        """Prepares and sends. Raises NotSent when preparing took too long; what was compiled is kept."""
-        began = time.monotonic()
-        prepared = self.prepare(spec, key)
-        if time.monotonic() - began > _COMPILE_S:
-            raise NotSent("compiling took long; the job is sent at the next try", provider="ibm", retry_after_s=0.0)
-        return self.send(prepared)
-
     def target(self, device_id: str, options: Mapping[str, Any]) -> Any:
         """The device's calibrated qiskit target, kept for a while. Raises Refused for an unknown device."""
         return self._runtime.backend(device_id, fractional=bool(options.get("use_fractional_gates"))).target
@@ -264,10 +255,6 @@ class IBMProvider(Doctor, Sessions, Tags):
     def decode(self, raw: RawAnswer, spec: JobSpec, key: str) -> VendorResult:
         """Counts or expectation values per PUB, with times and QPU seconds."""
         return decoding.decode(raw, spec)
-
-    def result(self, vendor_id: str, spec: JobSpec, key: str) -> VendorResult:
-        """Fetches and decodes. A private job's result can be read once; do not throw away what this returns."""
-        return self.decode(self.fetch(vendor_id, spec), spec, key)
 
     def _refuse_if_failed(self, vendor_id: str) -> None:
         """IBM sends the error text of a failed job where its results would be (runtime_job_v2.py, client 0.51.0)."""

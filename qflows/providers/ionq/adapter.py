@@ -142,10 +142,6 @@ class IonQProvider(Doctor):
         """POST /jobs, once. 400 401 403 404 413: Refused; never connected: NotSent; all else: Ambiguous."""
         return Accepted(self._http.post_once("/jobs", prepared.body)["id"])
 
-    def submit(self, spec: JobSpec, key: str) -> Accepted:
-        """Prepares and sends."""
-        return self.send(self.prepare(spec, key))
-
     def find_submitted(
         self, keys: Collection[str], *, since: datetime, device_ids: Collection[str]
     ) -> Mapping[str, Sequence[Found]]:
@@ -199,10 +195,6 @@ class IonQProvider(Doctor):
     def decode(self, raw: RawAnswer, spec: JobSpec, key: str) -> VendorResult:
         """Counts per circuit from the kept documents."""
         return decode(raw, spec, key)
-
-    def result(self, vendor_id: str, spec: JobSpec, key: str) -> VendorResult:
-        """Fetches and decodes."""
-        return self.decode(self.fetch(vendor_id, spec), spec, key)
 
     def exists(self, vendor_id: str) -> bool:
         """GET /jobs/{id}; False on IonQ's own 404 only."""

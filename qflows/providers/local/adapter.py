@@ -136,10 +136,6 @@ class LocalProvider:
         """Names the job; it runs when it is waited for."""
         return Accepted(f"local-{prepared.key[:20]}")
 
-    def submit(self, spec: JobSpec, key: str) -> Accepted:
-        """Checks and names the job."""
-        return self.send(self.prepare(spec, key))
-
     def find_submitted(
         self, keys: Collection[str], *, since: datetime, device_ids: Collection[str]
     ) -> Mapping[str, Sequence[Found]]:
@@ -147,7 +143,7 @@ class LocalProvider:
         return {key: [Found(f"local-{key[:20]}", None)] for key in keys}
 
     def poll(self, vendor_ids: Sequence[str]) -> Mapping[str, Observation]:
-        """Always ready: `result` does the work."""
+        """Always ready: `decode` does the work."""
         return {vendor_id: Observation(Phase.DONE, "ready") for vendor_id in vendor_ids}
 
     def fetch(self, vendor_id: str, spec: JobSpec) -> RawAnswer:
@@ -159,10 +155,6 @@ class LocalProvider:
         started = datetime.fromisoformat(raw.documents["started"].decode())
         items = tuple(simulate.run(spec, key))
         return VendorResult(items=items, cost=Cost(0.0, "usd", False), started_at=started)
-
-    def result(self, vendor_id: str, spec: JobSpec, key: str) -> VendorResult:
-        """Runs the job."""
-        return self.decode(self.fetch(vendor_id, spec), spec, key)
 
     def exists(self, vendor_id: str) -> bool:
         """Every local job can be run again."""

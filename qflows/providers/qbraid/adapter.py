@@ -167,10 +167,6 @@ class QbraidProvider(Doctor):
         is_linked = prepared.spec.device_id.startswith(wire.LINKED)
         return Accepted(vendor_id, {"held_credits": held.amount} if held and not is_linked else {})
 
-    def submit(self, spec: JobSpec, key: str) -> Accepted:
-        """Prepares and sends."""
-        return self.send(self.prepare(spec, key))
-
     def _next_lot(self) -> str:
         with self._lock:
             self._sent += 1
@@ -303,10 +299,6 @@ class QbraidProvider(Doctor):
                 metadata["compiled"] = compiled
         return _vendor_result(items, body, spec, metadata)
 
-    def result(self, vendor_id: str, spec: JobSpec, key: str) -> VendorResult:
-        """Fetches and decodes."""
-        return self.decode(self.fetch(vendor_id, spec), spec, key)
-
     # -- cancelling and money ----------------------------------------------------------------------------------
 
     def cancel(self, vendor_id: str) -> None:
@@ -374,7 +366,7 @@ class QbraidProvider(Doctor):
     def create_group(
         self, key: str, *, name: str = "", tags: Mapping[str, str] | None = None, max_ttl_s: float | None = None
     ) -> GroupInfo:
-        """POST /jobs/group, once, bearing `key` as a tag. Raises like `submit`; after a doubt ask `find_groups`.
+        """POST /jobs/group, once, bearing `key` as a tag. Raises as `send` does; after a doubt ask `find_groups`.
 
         `max_ttl_s`: 1 to 86400, whole seconds; None takes qBraid's own (3600). Raises ProgramRejected outside.
         """

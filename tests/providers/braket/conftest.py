@@ -6,11 +6,11 @@ from collections.abc import Callable
 
 import pytest
 from braket_devices import BUCKET
-from remote_conformance import CANARY
 
 from qflows.providers import connect
 from qflows.providers.braket.adapter import BraketProvider
 from qflows.sandbox import Sandbox
+from qflows.testing import CANARY
 
 
 @pytest.fixture

@@ -10,14 +10,13 @@ from typing import Any
 
 import pytest
 from braket_devices import BUCKET, GARNET, SV1
-from conformance import bell, key_of, run
-from remote_conformance import CANARY, shown_by
 
 from qflows import providers
 from qflows.errors import CredentialsMissing, NotSent, ProgramRejected, Refused
 from qflows.prefect.blocks.collection import BraketCredentials
 from qflows.protocol import JobSpec
 from qflows.sandbox import Sandbox
+from qflows.testing import CANARY, bell, key_of, run, send_job, shown_by
 
 
 def spec(device: str = SV1) -> JobSpec:
@@ -52,8 +51,8 @@ def test_environment_of_the_sdk_is_enough(environment: Sandbox) -> None:
 def test_default_bucket_is_made_once_per_region(environment: Sandbox) -> None:
     provider = providers.connect("braket")
     for i in range(2):
-        provider.submit(spec(), key_of("us", i))
-        provider.submit(spec(GARNET), key_of("eu", i))
+        send_job(provider, spec(), key_of("us", i))
+        send_job(provider, spec(GARNET), key_of("eu", i))
     assert environment.admin.requests("braket.s3_create_bucket") == 2
     assert {job["facts"]["bucket"] for job in environment.admin.jobs("braket")} == {
         "amazon-braket-us-east-1-123456789012",
@@ -63,7 +62,7 @@ def test_default_bucket_is_made_once_per_region(environment: Sandbox) -> None:
 
 def test_place_for_results_of_the_sdk_is_used(environment: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AMZN_BRAKET_TASK_RESULTS_S3_URI", f"s3://{BUCKET}/my/place")
-    providers.connect("braket").submit(spec(), key_of("uri"))
+    send_job(providers.connect("braket"), spec(), key_of("uri"))
     (job,) = environment.admin.jobs("braket")
     assert job["facts"]["bucket"] == BUCKET
     assert job["facts"]["directory"].startswith(f"my/place/{key_of('uri')}/")
@@ -75,7 +74,7 @@ def test_profile_of_a_config_file_is_used(no_files: Path, sandbox: Sandbox) -> N
         f"aws_access_key_id = AKIALAB\naws_secret_access_key = {CANARY}\n"
     )
     provider = providers.connect("braket", {"profile": "lab", "s3_bucket": BUCKET})
-    assert ":us-west-2:" in provider.submit(spec(), key_of("profile")).vendor_id
+    assert ":us-west-2:" in send_job(provider, spec(), key_of("profile")).vendor_id
     with pytest.raises(CredentialsMissing, match="nobody"):
         providers.connect("braket", {"profile": "nobody"})
 
@@ -85,7 +84,7 @@ def test_role_is_assumed_on_the_first_request(no_files: Path, sandbox: Sandbox) 
     given |= {"role_arn": "arn:aws:iam::123456789012:role/q", "endpoint_url": sandbox.url, "s3_bucket": BUCKET}
     provider = providers.connect("braket", given)
     assert sandbox.admin.requests("braket.sts") == 0
-    provider.submit(spec(), key_of("role"))
+    send_job(provider, spec(), key_of("role"))
     assert sandbox.admin.requests("braket.sts") == 1
     plain = providers.connect("braket", {name: value for name, value in given.items() if name != "role_arn"})
     assert provider.account != plain.account
@@ -95,7 +94,7 @@ def test_role_that_cannot_be_assumed_is_not_sent(no_files: Path, sandbox: Sandbo
     given = {"aws_access_key_id": "invalid", "aws_secret_access_key": CANARY, "region": "us-east-1"}
     given |= {"role_arn": "arn:aws:iam::123456789012:role/q", "endpoint_url": sandbox.url, "s3_bucket": BUCKET}
     with pytest.raises(NotSent, match="AssumeRole") as caught:
-        providers.connect("braket", given).submit(spec(), key_of("no role"))
+        send_job(providers.connect("braket", given), spec(), key_of("no role"))
     assert CANARY not in shown_by(caught.value)
     assert sandbox.admin.requests("braket.submit") == 0
 
@@ -107,7 +106,7 @@ def test_bad_keys_are_refused_by_name(no_files: Path, sandbox: Sandbox, key: str
     given = {"aws_access_key_id": key, "aws_secret_access_key": CANARY, "region": "us-east-1"}
     provider = providers.connect("braket", given | {"endpoint_url": sandbox.url, "s3_bucket": BUCKET})
     with pytest.raises(Refused) as caught:
-        provider.submit(spec(), key_of(key))
+        send_job(provider, spec(), key_of(key))
     assert caught.value.vendor_code == code
     assert CANARY not in shown_by(caught.value)
 
@@ -121,14 +120,14 @@ def test_keys_do_not_travel_in_clear(no_files: Path) -> None:
     given = {"aws_access_key_id": "A", "aws_secret_access_key": CANARY, "region": "us-east-1"}
     provider = providers.connect("braket", given | {"endpoint_url": "http://braket.example", "s3_bucket": BUCKET})
     with pytest.raises(NotSent, match="https"):
-        provider.submit(spec(), key_of("clear"))
+        send_job(provider, spec(), key_of("clear"))
 
 
 def test_block_gives_the_provider_and_hides_its_secrets(no_files: Path, sandbox: Sandbox) -> None:
     secrets: dict[str, Any] = {"aws_access_key_id": "AKIATEST", "aws_secret_access_key": CANARY}
     block = BraketCredentials(**secrets, region="us-east-1", endpoint_url=sandbox.url, s3_bucket=BUCKET)
     assert CANARY not in repr(block) + str(block) + block.model_dump_json()
-    assert block.get_client().submit(spec(), key_of("block")).vendor_id
+    assert send_job(block.get_client(), spec(), key_of("block")).vendor_id
     assert BraketCredentials.get_block_type_slug() == "qflows-braket-credentials"
 
 
@@ -146,7 +145,7 @@ def test_devices_of_all_regions_are_listed_with_their_queues(no_files: Path, san
     sandbox.admin.clock("frozen")
     given = {"aws_access_key_id": "A", "aws_secret_access_key": "x", "endpoint_url": sandbox.url}
     provider = providers.connect("braket", given | {"region": "us-east-1", "s3_bucket": BUCKET})
-    provider.submit(spec(), key_of("queue"))
+    send_job(provider, spec(), key_of("queue"))
     devices = {device.device_id: device for device in provider.devices()}
     assert devices[SV1].queue_length == 1
     assert devices[SV1].is_simulator

@@ -6,12 +6,10 @@ from collections.abc import Callable
 
 import pytest
 from braket_devices import CEPHEUS, FORTE, GARNET, SV1
-from conformance import bell, spec_of
-from probes import Target
-from remote_conformance import RemoteConformance
 
 from qflows.protocol import JobSpec, Phase, Provider
 from qflows.providers.braket import wire
+from qflows.testing import RemoteConformance, Target, bell, spec_of
 
 
 class TestBraket(RemoteConformance):

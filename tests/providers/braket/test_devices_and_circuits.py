@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 from braket_devices import BUCKET, CEPHEUS, EMERALD, ENTERPRISE, FORTE, GARNET, IBEX, SV1, described
-from conformance import bell, key_of, run
 from qiskit import ClassicalRegister, QuantumCircuit
 from qiskit.circuit import Gate
 
@@ -21,6 +20,7 @@ from qflows.providers import connect
 from qflows.providers.braket.adapter import BraketProvider
 from qflows.providers.braket.devices import Device
 from qflows.sandbox import Sandbox
+from qflows.testing import bell, key_of, run, send_job
 
 RESERVATION = "arn:aws:braket:eu-north-1:123456789012:reservation/a1b2"
 PAIR = frozenset({Feature.BARRIER, Feature.PHYSICAL})
@@ -116,15 +116,15 @@ def test_living_devices_have_profiles_and_retired_ones_have_none() -> None:
 def test_simulator_of_a_user_in_stockholm_runs_where_there_is_one(sandbox: Sandbox) -> None:
     given = {"aws_access_key_id": "AKIATEST", "aws_secret_access_key": "x", "region": "eu-north-1"}
     provider = connect("braket", given | {"endpoint_url": sandbox.url, "s3_bucket": BUCKET})
-    assert ":eu-west-2:" in provider.submit(spec(device=SV1), key_of("stockholm")).vendor_id
+    assert ":eu-west-2:" in send_job(provider, spec(device=SV1), key_of("stockholm")).vendor_id
 
 
 def test_quota_of_a_simulator_is_a_refusal_that_says_so(provider: BraketProvider, sandbox: Sandbox) -> None:
     sandbox.admin.clock("frozen")
     sandbox.admin.switches("braket", concurrent_tasks=1)
-    provider.submit(spec(device=SV1), key_of("first"))
+    send_job(provider, spec(device=SV1), key_of("first"))
     with pytest.raises(Refused, match="wait for running tasks") as caught:
-        provider.submit(spec(device=SV1), key_of("second"))
+        send_job(provider, spec(device=SV1), key_of("second"))
     assert caught.value.vendor_code == "ServiceQuotaExceededException"
 
 
@@ -341,7 +341,7 @@ def test_forty_eight_tags_arrive_whole(provider: BraketProvider, sandbox: Sandbo
     tags = {f"t{i}": "v" * 256 for i in range(48)}
     wanted = replace(spec(), tags=tags, name="bell")
     provider.check(wanted)
-    provider.submit(wanted, key_of("tags"))
+    send_job(provider, wanted, key_of("tags"))
     (job,) = sandbox.admin.jobs("braket")
     assert job["facts"]["tags"] == tags | {"qflows:name": "bell", "qflows:key": key_of("tags")}
 

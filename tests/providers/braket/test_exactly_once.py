@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 from braket_devices import BUCKET, GARNET, SV1
-from conformance import bell
 
 from qflows import providers
 from qflows.core.devices import Sole
@@ -21,6 +20,7 @@ from qflows.ledger.intents import Intent, Want
 from qflows.protocol import JobSpec
 from qflows.sandbox import Sandbox
 from qflows.states import JobStatus
+from qflows.testing import bell, send_job
 
 SUBMIT, LIST = "braket.submit", "braket.search"
 LAG_S, SETTLE_S = 0.06, 0.15
@@ -229,7 +229,7 @@ def test_token_that_aws_knows_with_other_parameters_is_a_doubt(sandbox: Sandbox,
     (job,) = submitter.submit(provider, [intent(provider)])
     # somebody (an older version of the exporter, say) bought the same job with another text
     other = JobSpec("braket", SV1, (bell(),), 49)
-    provider.submit(other, job.key)
+    send_job(provider, other, job.key)
     submitter.settle(provider, [job.key])
     assert reads.job(ledger, job.key).vendor_id == sandbox.admin.jobs("braket")[0]["id"]
     assert sandbox.admin.count_jobs("braket") == 1
@@ -242,7 +242,7 @@ def test_two_tasks_under_one_key_end_as_one_and_the_extra_is_cancelled(sandbox: 
     provider = connect(sandbox)
     submitter = Submitter(ledger, settle_s=SETTLE_S)
     (job,) = submitter.submit(provider, [intent(provider)])
-    extra = provider.submit(intent(provider).spec, job.key).vendor_id
+    extra = send_job(provider, intent(provider).spec, job.key).vendor_id
     submitter.settle(provider, [job.key])
     first = sandbox.admin.jobs("braket")[0]["id"]
     assert reads.job(ledger, job.key).vendor_id == first != extra

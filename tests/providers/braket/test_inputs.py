@@ -9,8 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 from braket_devices import CEPHEUS, FORTE, GARNET, SV1, described
-from conformance import key_of, run
-from probes import distribution, random_measured, total_variation, variation_bound
 from qiskit import QuantumCircuit
 from qiskit.circuit import Parameter
 
@@ -21,6 +19,7 @@ from qflows.providers.braket import circuits, results
 from qflows.providers.braket.adapter import BraketProvider
 from qflows.providers.braket.devices import Device
 from qflows.sandbox import Sandbox
+from qflows.testing import distribution, key_of, random_measured, run, total_variation, variation_bound
 
 # what compiles rx, cp and u away, so that inputs are expressions of the angles
 FEW_GATES = Device.read(described(GARNET, "h", "rz", "v", "x", "cnot"))

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 from braket_devices import BUCKET, GARNET, SV1
-from conformance import bell, key_of
 
 from qflows import providers
 from qflows.errors import Ambiguous
@@ -18,6 +17,7 @@ from qflows.providers.braket.adapter import BraketProvider
 from qflows.providers.braket.aws import QUOTAS, Pacer
 from qflows.providers.braket.bulk import BY_ARN, PAGE
 from qflows.sandbox import Sandbox
+from qflows.testing import bell, key_of, read_result, send_job
 
 SEARCH = "braket.search"
 Connected = Callable[[str], BraketProvider]
@@ -35,7 +35,7 @@ def spec(device: str = SV1) -> JobSpec:
 
 def bought(provider: BraketProvider, n: int, device: str = SV1, name: str = "poll") -> list[str]:
     """ARNs of fresh tasks, in order."""
-    return [provider.submit(spec(device), key_of(name, i)).vendor_id for i in range(n)]
+    return [send_job(provider, spec(device), key_of(name, i)).vendor_id for i in range(n)]
 
 
 class Requests:
@@ -187,9 +187,9 @@ def test_result_that_lags_behind_its_status_is_read_later(provider: BraketProvid
     (arn,) = bought(provider, 1)
     assert provider.poll([arn])[arn].phase is Phase.DONE
     with pytest.raises(Ambiguous, match="not in S3 yet"):
-        provider.result(arn, spec(), key_of("poll", 0))
+        read_result(provider, arn, spec(), key_of("poll", 0))
     sandbox.admin.advance(61)
-    assert provider.result(arn, spec(), key_of("poll", 0)).items[0].counts
+    assert read_result(provider, arn, spec(), key_of("poll", 0)).items[0].counts
 
 
 def test_hard_polling_under_the_documented_quotas_is_never_throttled(sandbox: Sandbox) -> None:
@@ -197,7 +197,7 @@ def test_hard_polling_under_the_documented_quotas_is_never_throttled(sandbox: Sa
     keys = {"aws_access_key_id": "A", "aws_secret_access_key": "x", "region": "us-east-1", "s3_bucket": BUCKET}
     provider = providers.connect("braket", keys | {"endpoint_url": sandbox.url, "keeps_quotas": True}, timeout_s=5)
     sandbox.admin.switches("braket", quotas=True)
-    ids = [provider.submit(spec(), key_of("quota", i)).vendor_id for i in range(20)]
+    ids = [send_job(provider, spec(), key_of("quota", i)).vendor_id for i in range(20)]
     began = time.monotonic()
     for _ in range(28):
         provider.poll(ids)

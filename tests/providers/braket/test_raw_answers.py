@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 from braket_devices import BUCKET, ENTERPRISE, FORTE, GARNET, SV1
-from conformance import bell, key_of, run, wait
 from qiskit import QuantumCircuit
 
 from qflows.errors import Ambiguous, ProviderError, Refused, Unreadable
@@ -18,6 +17,7 @@ from qflows.protocol import JobSpec, RawAnswer
 from qflows.providers.braket import failures
 from qflows.providers.braket.adapter import BraketProvider
 from qflows.sandbox import Sandbox
+from qflows.testing import bell, key_of, read_result, run, send_job, wait
 
 ARN = "arn:aws:braket:eu-north-1:123456789012:quantum-task/0a1b"
 HEADER = {"braketSchemaHeader": {"name": "braket.task_result.program_set_task_result", "version": "1"}}
@@ -95,7 +95,7 @@ def test_set_is_fetched_once_and_decoded_as_often_as_wanted(
 ) -> None:
     sandbox.admin.switches("braket", program_set_results=form)
     wanted = JobSpec("braket", device, (flipped(0), flipped(1), flipped(0, 1)), 100)
-    arn = provider.submit(wanted, key_of("fetch", device, form)).vendor_id
+    arn = send_job(provider, wanted, key_of("fetch", device, form)).vendor_id
     wait(provider, [arn])
     kept = provider.fetch(arn, wanted)
     assert ("programs/2/executables/0.json" in kept.documents) == (form == "tree")
@@ -108,12 +108,12 @@ def test_set_is_fetched_once_and_decoded_as_often_as_wanted(
 
 
 def test_file_of_a_tree_that_is_late_is_waited_for(provider: BraketProvider, sandbox: Sandbox) -> None:
-    arn = provider.submit(WANTED, key_of("late")).vendor_id
+    arn = send_job(provider, WANTED, key_of("late")).vendor_id
     wait(provider, [arn])
     sandbox.admin.fault("status", "braket.s3_get", status=404, code="NoSuchKey", skip=2, body=NO_SUCH_KEY)
     with pytest.raises(Ambiguous, match="not in S3 yet"):
         provider.fetch(arn, WANTED)
-    assert provider.result(arn, WANTED, "k").items[1].counts == {"10": 4}
+    assert read_result(provider, arn, WANTED, "k").items[1].counts == {"10": 4}
 
 
 NO_SUCH_KEY = "<Error><Code>NoSuchKey</Code><Message>The specified key does not exist.</Message></Error>"
@@ -195,7 +195,7 @@ SINGLE = JobSpec("braket", SV1, (bell(),), 10)
 
 
 def test_body_of_a_few_bytes_a_second_ends_at_the_deadline(impatient: BraketProvider, sandbox: Sandbox) -> None:
-    arn = impatient.submit(SINGLE, key_of("slow")).vendor_id
+    arn = send_job(impatient, SINGLE, key_of("slow")).vendor_id
     wait(impatient, [arn])
     sandbox.admin.switches("braket", body_bytes_per_s=20.0)
     for call in (lambda: impatient.exists(arn), lambda: impatient.poll([arn]), lambda: impatient.fetch(arn, SINGLE)):
@@ -203,7 +203,7 @@ def test_body_of_a_few_bytes_a_second_ends_at_the_deadline(impatient: BraketProv
             call()
     sandbox.admin.switches("braket", body_bytes_per_s=0.0)
     assert impatient.exists(arn)
-    assert impatient.result(arn, SINGLE, "k").items[0].counts
+    assert read_result(impatient, arn, SINGLE, "k").items[0].counts
 
 
 def test_slow_answer_to_a_submission_is_a_doubt(impatient: BraketProvider, sandbox: Sandbox) -> None:
@@ -214,7 +214,7 @@ def test_slow_answer_to_a_submission_is_a_doubt(impatient: BraketProvider, sandb
 
 
 def test_body_above_its_cap_is_not_read(provider: BraketProvider, sandbox: Sandbox) -> None:
-    arn = provider.submit(SINGLE, key_of("huge")).vendor_id
+    arn = send_job(provider, SINGLE, key_of("huge")).vendor_id
     sandbox.admin.switches("braket", body_padding=5_000_000)
     with pytest.raises(Unreadable, match="4000000 bytes"):
         provider.exists(arn)
@@ -246,7 +246,7 @@ def test_only_braket_says_that_a_task_does_not_exist(provider: BraketProvider, s
 
 
 def test_task_of_another_account_is_refused_and_not_gone(provider: BraketProvider, sandbox: Sandbox) -> None:
-    arn = provider.submit(SINGLE, key_of("theirs")).vendor_id
+    arn = send_job(provider, SINGLE, key_of("theirs")).vendor_id
     sandbox.admin.switches("braket", accounts="per_key")
     with pytest.raises(Refused) as caught:
         provider.exists(arn)
@@ -256,7 +256,7 @@ def test_task_of_another_account_is_refused_and_not_gone(provider: BraketProvide
 def test_page_of_a_gateway_in_front_of_a_submission_is_a_doubt(provider: BraketProvider, sandbox: Sandbox) -> None:
     sandbox.admin.fault("status", "braket.submit", status=403, html=True)
     with pytest.raises(Ambiguous):
-        provider.submit(SINGLE, key_of("gateway"))
+        send_job(provider, SINGLE, key_of("gateway"))
 
 
 def test_will_it_help_to_buy_again_has_three_answers_with_sources() -> None:
@@ -280,7 +280,7 @@ def test_failed_executable_says_itself_whether_to_buy_again(
 
 def test_reason_of_a_failed_task_leaves_open_whether_to_buy_again(provider: BraketProvider, sandbox: Sandbox) -> None:
     sandbox.admin.fault("fail_job", "braket.submit", message="calibration lost")
-    arn = provider.submit(SINGLE, key_of("failed")).vendor_id
+    arn = send_job(provider, SINGLE, key_of("failed")).vendor_id
     look = wait(provider, [arn])[arn]
     assert look.error_message == "InternalError: calibration lost"
     assert look.is_retryable is None

@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 from braket_devices import BUCKET, CEPHEUS, FORTE, GARNET, RETIRED, SV1
-from conformance import bell, key_of, run, wait
 from qiskit import QuantumCircuit
 from qiskit.circuit import Gate
 
@@ -27,6 +26,7 @@ from qflows.providers.braket import circuits, results, wire
 from qflows.providers.braket.adapter import BraketProvider
 from qflows.sandbox import Sandbox
 from qflows.states import JobStatus
+from qflows.testing import bell, key_of, read_result, run, send_job, wait
 
 RESERVATION = "arn:aws:braket:eu-north-1:123456789012:reservation/a1b2"
 
@@ -90,17 +90,17 @@ def test_failed_program_set_without_results_is_refused_with_its_reason(
     sandbox.admin.switches("braket", program_set_partial="failed", failed_set_has_results=False)
     sandbox.admin.fault("fail_job", "braket.submit", children=[0])
     wanted = spec(flipped(0), flipped(1), device=GARNET)
-    arn = provider.submit(wanted, key_of("hole")).vendor_id
+    arn = send_job(provider, wanted, key_of("hole")).vendor_id
     assert wait(provider, [arn])[arn].phase is Phase.FAILED
     with pytest.raises(Refused, match="FAILED"):
-        provider.result(arn, wanted, key_of("hole"))
+        read_result(provider, arn, wanted, key_of("hole"))
 
 
 def test_program_set_on_a_device_without_them_is_refused_before_it_is_sent(
     provider: BraketProvider, sandbox: Sandbox
 ) -> None:
     with pytest.raises(Refused, match="single jobs"):
-        provider.submit(spec(bell(), bell()), key_of("no set"))
+        send_job(provider, spec(bell(), bell()), key_of("no set"))
     assert sandbox.admin.requests("braket.submit") == 0
 
 
@@ -112,9 +112,9 @@ def test_program_sets_are_split_below_a_device_s_shots_and_executables(
     planned = plan(base, [bell()] * 120, [20_000] * 120, limits)
     assert [len(indices) for indices, _ in planned.specs] == [10] * 12
     assert [len(indices) for indices, _ in plan(base, [bell()] * 120, [10] * 120, limits).specs] == [100, 20]
-    assert provider.submit(planned.specs[0][1], key_of("largest set")).vendor_id
+    assert send_job(provider, planned.specs[0][1], key_of("largest set")).vendor_id
     with pytest.raises(Refused, match="at most 10 programs"):
-        provider.submit(spec(*[bell()] * 11, device=GARNET, shots=20_000), key_of("too many shots"))
+        send_job(provider, spec(*[bell()] * 11, device=GARNET, shots=20_000), key_of("too many shots"))
     assert sandbox.admin.requests("braket.submit") == 1
 
 
@@ -155,15 +155,15 @@ def test_gate_that_is_not_native_is_refused_in_verbatim(provider: BraketProvider
     circuit = QuantumCircuit(4, 2)
     circuit.h(1)
     circuit.measure([1, 2], [0, 1])
-    with pytest.raises(Refused, match="not native"):
-        provider.submit(spec(to_program(circuit), device=GARNET, verbatim=True), key_of("foreign"))
+    with pytest.raises(ProgramRejected, match="not native"):
+        send_job(provider, spec(to_program(circuit), device=GARNET, verbatim=True), key_of("foreign"))
     circuit = QuantumCircuit(4, 2)
     circuit.cz(2, 3)
     circuit.measure([2, 3], [0, 1])
-    with pytest.raises(Refused, match="not connected"):
-        provider.submit(spec(to_program(circuit), device=GARNET, verbatim=True), key_of("apart"))
-    with pytest.raises(Refused, match="no qubit 0; it has 1-20"):
-        provider.submit(spec(bell(), device=GARNET, verbatim=True), key_of("hole"))
+    with pytest.raises(ProgramRejected, match="not connected"):
+        send_job(provider, spec(to_program(circuit), device=GARNET, verbatim=True), key_of("apart"))
+    with pytest.raises(ProgramRejected, match="no qubit 0; it has 1-20"):
+        send_job(provider, spec(bell(), device=GARNET, verbatim=True), key_of("hole"))
     circuit = QuantumCircuit(4, 1)
     circuit.rccx(1, 2, 3)
     circuit.measure(1, 0)
@@ -280,7 +280,7 @@ def test_refusal_names_what_is_wrong_and_what_to_do(
     sandbox.admin.switches("braket", **switches)
     provider._account.bucket = bucket
     with pytest.raises(Refused, match=hint) as caught:
-        provider.submit(spec(device=device), key_of("refused", code))
+        send_job(provider, spec(device=device), key_of("refused", code))
     assert caught.value.vendor_code == code
     assert sandbox.admin.count_jobs("braket") == 0
 
@@ -289,14 +289,14 @@ def test_refusal_names_what_is_wrong_and_what_to_do(
 def test_quota_and_access_are_refusals(provider: BraketProvider, sandbox: Sandbox, status: int, code: str) -> None:
     sandbox.admin.fault("status", "braket.submit", status=status)
     with pytest.raises(Refused) as caught:
-        provider.submit(spec(), key_of("status", status))
+        send_job(provider, spec(), key_of("status", status))
     assert (caught.value.http_status, caught.value.vendor_code) == (status, code)
 
 
 def test_missing_bucket_fails_the_task_with_its_name(provider: BraketProvider, sandbox: Sandbox) -> None:
     sandbox.admin.switches("braket", missing_bucket="fail_task")
     provider._account.bucket = "no-such-bucket"
-    arn = provider.submit(spec(), key_of("bucket")).vendor_id
+    arn = send_job(provider, spec(), key_of("bucket")).vendor_id
     look = wait(provider, [arn])[arn]
     assert look.phase is Phase.FAILED
     assert "no-such-bucket" in (look.error_message or "")
@@ -308,47 +308,47 @@ def test_trouble_before_the_submission_is_no_doubt(
 ) -> None:
     sandbox.admin.fault("status", "braket.device", **fault)
     with pytest.raises((NotSent, Refused)):
-        provider.submit(spec(), key_of("before"))
+        send_job(provider, spec(), key_of("before"))
     assert sandbox.admin.requests("braket.submit") == 0
-    assert provider.submit(spec(), key_of("before")).vendor_id
+    assert send_job(provider, spec(), key_of("before")).vendor_id
 
 
 def test_device_that_may_not_be_read_costs_no_counts(
     provider: BraketProvider, sandbox: Sandbox, connected_to: Callable[[str], BraketProvider]
 ) -> None:
-    arn = provider.submit(spec(), key_of("page")).vendor_id
+    arn = send_job(provider, spec(), key_of("page")).vendor_id
     later = connected_to(sandbox.url)
     wait(later, [arn])
     sandbox.admin.fault("status", "braket.device", status=403, times=None)
-    result = later.result(arn, spec(), key_of("page"))
+    result = read_result(later, arn, spec(), key_of("page"))
     assert result.cost is None
     assert result.items[0].counts
 
 
 def test_shots_beyond_the_device_are_refused_by_the_vendor(provider: BraketProvider) -> None:
     with pytest.raises(Refused, match="shots must be in"):
-        provider.submit(spec(shots=100_001), key_of("shots"))
+        send_job(provider, spec(shots=100_001), key_of("shots"))
 
 
 def test_known_token_with_other_parameters_is_a_doubt(provider: BraketProvider, sandbox: Sandbox) -> None:
-    provider.submit(spec(), key_of("token"))
+    send_job(provider, spec(), key_of("token"))
     for choice in ("refuse", "conflict"):
         sandbox.admin.switches("braket", token_mismatch=choice)
         with pytest.raises(Ambiguous):
-            provider.submit(spec(shots=101), key_of("token"))
+            send_job(provider, spec(shots=101), key_of("token"))
 
 
 def test_result_of_a_cancelled_or_unfinished_task_is_an_error_by_name(
     provider: BraketProvider, sandbox: Sandbox
 ) -> None:
     sandbox.admin.clock("frozen")
-    arn = provider.submit(spec(), key_of("none")).vendor_id
+    arn = send_job(provider, spec(), key_of("none")).vendor_id
     with pytest.raises(Ambiguous, match="QUEUED"):
-        provider.result(arn, spec(), key_of("none"))
+        read_result(provider, arn, spec(), key_of("none"))
     sandbox.admin.switches("braket", cancelling_reads=0)
     provider.cancel(arn)
     with pytest.raises(Refused, match="CANCELLED"):
-        provider.result(arn, spec(), key_of("none"))
+        read_result(provider, arn, spec(), key_of("none"))
 
 
 def test_mid_circuit_measurement_is_rejected_before_anything_is_sent(provider: BraketProvider) -> None:

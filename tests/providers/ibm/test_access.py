@@ -11,14 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conformance import bell
-from remote_conformance import CANARY, shown_by
 
 from qflows import providers
 from qflows.errors import CredentialsMissing, NotSent, Refused
 from qflows.protocol import JobSpec, Provider
 from qflows.providers.ibm.access import find_access
 from qflows.sandbox import Sandbox
+from qflows.testing import CANARY, bell, send_job, shown_by
 
 LOCAL = "http://127.0.0.1:9"
 
@@ -146,9 +145,9 @@ def test_iam_out_of_order_means_nothing_was_sent_and_heals(sandbox: Sandbox, pro
     sandbox.admin.fault("status", "ibm.token", status=503)
     spec = JobSpec("ibm", "ibm_manila", (bell(),), 10)
     with pytest.raises(NotSent):
-        provider.submit(spec, "a" * 64)
+        send_job(provider, spec, "a" * 64)
     assert sandbox.admin.requests("ibm.submit") == 0
-    assert provider.submit(spec, "a" * 64).vendor_id
+    assert send_job(provider, spec, "a" * 64).vendor_id
 
 
 def test_credentials_block_gives_a_provider_and_hides_the_key(sandbox: Sandbox) -> None:

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conformance import bell, counts_of, key_of, run
 from qiskit import QuantumCircuit, transpile
 
 from qflows.errors import ProgramRejected
@@ -15,6 +14,7 @@ from qflows.programs import Feature, Program, to_program
 from qflows.programs.observables import observable
 from qflows.protocol import JobSpec, Provider
 from qflows.sandbox import Sandbox
+from qflows.testing import bell, counts_of, key_of, run, send_job, wait
 
 WIDE = "ibm_kingston"
 
@@ -49,7 +49,7 @@ def test_level_2_keeps_what_barriers_protect_and_sends_them(
     gates, _ = used(provider, wanted)
     assert gates.get("cz", 0) in ((kept,) if barriers else (0, 1))
     assert (gates.get("barrier", 0) >= 20) is barriers
-    accepted = provider.submit(wanted, key_of("folded", barriers))
+    accepted = send_job(provider, wanted, key_of("folded", barriers))
     assert accepted.metadata["compiled"][0]["gates"] == gates
 
 
@@ -202,8 +202,7 @@ def test_infinity_in_a_results_metadata_costs_no_counts(sandbox: Sandbox, provid
 
 
 def test_validation_comes_after_acceptance_and_is_charged(sandbox: Sandbox, provider: Provider) -> None:
-    from conformance import wait
 
-    vendor_id = provider.submit(job(bell(), max_execution_time=1), key_of("cut")).vendor_id
+    vendor_id = send_job(provider, job(bell(), max_execution_time=1), key_of("cut")).vendor_id
     look = wait(provider, [vendor_id])[vendor_id]
     assert (str(look.phase), look.error_code, look.is_retryable) == ("failed", "1305", False)

@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from conformance import bell, spec_of
-from probes import Target
-from remote_conformance import RemoteConformance
 
 from qflows.programs.observables import observable
 from qflows.protocol import JobSpec, Phase, Provider
 from qflows.providers.ibm import wire
 from qflows.sandbox import Sandbox
+from qflows.testing import RemoteConformance, Target, bell, spec_of
 
 
 class TestIBM(RemoteConformance):

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conformance import bell
 
 from qflows.core.devices import Sole
 from qflows.core.poller import Poller
@@ -23,6 +22,7 @@ from qflows.ledger.intents import Intent, Want
 from qflows.protocol import JobSpec, Provider
 from qflows.sandbox import Sandbox
 from qflows.states import JobStatus
+from qflows.testing import bell, send_job
 
 SUBMIT, LIST = "ibm.submit", "ibm.list"
 LAG_S, SETTLE_S = 0.06, 0.15
@@ -119,7 +119,7 @@ def test_a_program_that_ibm_serves_no_more_is_refused_with_the_option_that_helps
 ) -> None:
     sandbox.admin.fault("status", SUBMIT, status=404, accepted=False)
     with pytest.raises(Refused, match="primitives='executor'"):
-        provider.submit(JobSpec("ibm", "ibm_manila", (bell(),), 10), "a" * 64)
+        send_job(provider, JobSpec("ibm", "ibm_manila", (bell(),), 10), "a" * 64)
 
 
 def fields(sandbox: Sandbox) -> dict[str, str]:
@@ -179,13 +179,13 @@ def test_after_a_429_nothing_is_sent_until_the_vendor_said(sandbox: Sandbox, pro
     sandbox.admin.switches("ibm", submits_per_minute=2)
     spec = JobSpec("ibm", "ibm_manila", (bell(),), 10)
     for i in range(2):
-        provider.submit(spec, f"{i:064d}")
+        send_job(provider, spec, f"{i:064d}")
     with pytest.raises(Ambiguous) as refused:
-        provider.submit(spec, "a" * 64)
+        send_job(provider, spec, "a" * 64)
     assert refused.value.vendor_code == "1202"
     for i in range(5):
         with pytest.raises(Throttled) as held:
-            provider.submit(spec, f"b{i:063d}")
+            send_job(provider, spec, f"b{i:063d}")
         assert 50 < (held.value.retry_after_s or 0) <= 62
     assert sandbox.admin.requests(SUBMIT) == 3
 

@@ -7,8 +7,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from conformance import bell, key_of, wait
-from remote_conformance import CANARY, shown_by
 
 from qflows import providers
 from qflows.errors import Ambiguous, NotSent, ProviderError, Refused, Throttled, Unreadable
@@ -16,6 +14,7 @@ from qflows.protocol import JobSpec, Phase, Provider
 from qflows.providers.ibm import exchange
 from qflows.providers.ibm.failures import BUY_AGAIN, helps_to_buy_again
 from qflows.sandbox import Sandbox
+from qflows.testing import CANARY, bell, key_of, send_job, shown_by, wait
 
 SPEC = JobSpec("ibm", "ibm_manila", (bell(),), 10)
 
@@ -31,7 +30,7 @@ def hasty(sandbox: Sandbox) -> Provider:
 
 @pytest.mark.parametrize("route", ["list", "get"])
 def test_body_of_a_few_bytes_a_second_does_not_hold_a_read(sandbox: Sandbox, hasty: Provider, route: str) -> None:
-    vendor_id = hasty.submit(SPEC, key_of("slow", route)).vendor_id
+    vendor_id = send_job(hasty, SPEC, key_of("slow", route)).vendor_id
     sandbox.admin.switches("ibm", body_bytes_per_s=20.0)
     with pytest.raises(Ambiguous, match="no answer"):
         hasty.exists(vendor_id) if route == "get" else hasty.devices()
@@ -40,14 +39,14 @@ def test_body_of_a_few_bytes_a_second_does_not_hold_a_read(sandbox: Sandbox, has
 def test_slow_answer_to_a_purchase_is_a_doubt_and_the_key_finds_it(sandbox: Sandbox, hasty: Provider) -> None:
     sandbox.admin.switches("ibm", body_bytes_per_s=20.0)
     with pytest.raises(Ambiguous):
-        hasty.submit(SPEC, key_of("slow purchase"))
+        send_job(hasty, SPEC, key_of("slow purchase"))
     sandbox.admin.switches("ibm", body_bytes_per_s=0.0)
     found = hasty.find_submitted([key_of("slow purchase")], since=datetime.now(UTC), device_ids={"ibm_manila"})
     assert [hit.vendor_id for hit in found[key_of("slow purchase")]] == [sandbox.admin.jobs("ibm")[0]["id"]]
 
 
 def test_body_over_its_cap_is_not_read_whole(sandbox: Sandbox, provider: Provider) -> None:
-    vendor_id = provider.submit(SPEC, key_of("huge")).vendor_id
+    vendor_id = send_job(provider, SPEC, key_of("huge")).vendor_id
     wait(provider, [vendor_id])
     sandbox.admin.switches("ibm", body_padding=6_000_000)
     with pytest.raises(Unreadable, match="5,000,000"):
@@ -89,7 +88,7 @@ def test_retry_after_is_understood_bounded_and_honoured(
 
 
 def test_reads_pass_retry_after_on(sandbox: Sandbox, provider: Provider) -> None:
-    vendor_id = provider.submit(SPEC, key_of("read pace")).vendor_id
+    vendor_id = send_job(provider, SPEC, key_of("read pace")).vendor_id
     wait(provider, [vendor_id])
     for status in (429, 503):
         sandbox.admin.fault("status", "ibm.results", status=status, retry_after=9)
@@ -112,7 +111,7 @@ def test_lost_job_is_found_whatever_the_clocks_say(
     since = datetime.now(UTC) - timedelta(minutes=5)
     for key in keys:
         with pytest.raises(Ambiguous):
-            provider.submit(SPEC, key)
+            send_job(provider, SPEC, key)
     found = provider.find_submitted(keys, since=since, device_ids={"ibm_manila"})
     assert sorted(found) == sorted(keys)
     assert [len(found[key]) for key in keys] == [1] * n_keys
@@ -121,7 +120,7 @@ def test_lost_job_is_found_whatever_the_clocks_say(
 def test_jobs_are_polled_in_bulk_whatever_the_clocks_say(sandbox: Sandbox, provider: Provider) -> None:
     sandbox.admin.clock("frozen")
     sandbox.admin.switches("ibm", clock_skew_s=-1800.0)
-    ids = [provider.submit(SPEC, key_of("bulk", i)).vendor_id for i in range(6)]
+    ids = [send_job(provider, SPEC, key_of("bulk", i)).vendor_id for i in range(6)]
     before = sandbox.admin.requests("ibm.list")
     assert {look.phase for look in provider.poll(ids).values()} == {Phase.QUEUED}
     assert sandbox.admin.requests("ibm.list") - before == 1
@@ -130,9 +129,9 @@ def test_jobs_are_polled_in_bulk_whatever_the_clocks_say(sandbox: Sandbox, provi
 
 def test_list_that_ignores_its_filter_gives_no_stranger(sandbox: Sandbox, provider: Provider) -> None:
     sandbox.admin.switches("ibm", tag_filter="ignored")
-    mine = provider.submit(SPEC, key_of("mine")).vendor_id
+    mine = send_job(provider, SPEC, key_of("mine")).vendor_id
     for i in range(3):
-        provider.submit(SPEC, key_of("other", i))
+        send_job(provider, SPEC, key_of("other", i))
     since = datetime.now(UTC) - timedelta(minutes=5)
     keys = [key_of("mine"), key_of("never sent")]
     found = provider.find_submitted(keys, since=since, device_ids={"ibm_manila"})
@@ -143,7 +142,7 @@ def test_list_that_ignores_its_filter_gives_no_stranger(sandbox: Sandbox, provid
 
 
 def test_page_of_a_gateway_is_not_the_vendors_word(sandbox: Sandbox, provider: Provider) -> None:
-    vendor_id = provider.submit(SPEC, key_of("gateway")).vendor_id
+    vendor_id = send_job(provider, SPEC, key_of("gateway")).vendor_id
     for status in (404, 403, 410):
         sandbox.admin.fault("status", "ibm.get", status=status, html=True)
         with pytest.raises(Ambiguous):
@@ -155,7 +154,7 @@ def test_page_of_a_gateway_is_not_the_vendors_word(sandbox: Sandbox, provider: P
 
 
 def test_wrong_region_says_nothing_about_a_job(sandbox: Sandbox, provider: Provider) -> None:
-    vendor_id = provider.submit(SPEC, key_of("region")).vendor_id
+    vendor_id = send_job(provider, SPEC, key_of("region")).vendor_id
     sandbox.admin.fault("status", "ibm.get", status=404, code="1279", message="wrong region")
     with pytest.raises(Refused, match="region"):
         provider.exists(vendor_id)
@@ -177,7 +176,7 @@ def test_device_that_cannot_be_read_leaves_no_doubt(
     provider = connected_to(sandbox.url)
     sandbox.admin.fault("status", route, times=None, **fault)
     with pytest.raises((NotSent, Refused)):
-        provider.submit(SPEC, key_of("no description"))
+        send_job(provider, SPEC, key_of("no description"))
     assert sandbox.admin.requests("ibm.submit") == 0
 
 
@@ -185,7 +184,7 @@ def test_server_that_quotes_the_key_puts_it_in_no_error(
     sandbox: Sandbox, connected_to: Callable[[str], Provider]
 ) -> None:
     provider = connected_to(sandbox.url)
-    vendor_id = provider.submit(SPEC, key_of("echo")).vendor_id
+    vendor_id = send_job(provider, SPEC, key_of("echo")).vendor_id
     for status in (400, 500):
         sandbox.admin.fault(
             "status", "ibm.get", status=status, body=f'{{"errors": [{{"code": "1", "message": "{CANARY}"}}]}}'
@@ -206,7 +205,7 @@ def test_whether_buying_again_helps_has_three_answers(
     sandbox: Sandbox, provider: Provider, code: str, answer: bool | None
 ) -> None:
     sandbox.admin.fault("fail_job", "ibm.submit", code=code, message="no")
-    vendor_id = provider.submit(SPEC, key_of("fails", code)).vendor_id
+    vendor_id = send_job(provider, SPEC, key_of("fails", code)).vendor_id
     look = wait(provider, [vendor_id])[vendor_id]
     assert (look.phase, look.error_code, look.is_retryable) == (Phase.FAILED, code, answer)
     assert helps_to_buy_again(None) is None

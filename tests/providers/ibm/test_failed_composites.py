@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from conformance import bell
-
 from qflows.core.devices import Sole
 from qflows.core.poller import Poller
 from qflows.core.submit import Submitter
@@ -14,6 +12,7 @@ from qflows.ledger.intents import Intent, Want
 from qflows.protocol import JobSpec, Provider
 from qflows.sandbox import Sandbox
 from qflows.states import JobStatus
+from qflows.testing import bell
 
 
 def test_failed_job_of_several_circuits_ends_with_the_vendor_s_words(

@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conformance import bell
 
 from qflows.errors import Unreadable
 from qflows.programs.observables import observable
 from qflows.protocol import JobSpec, RawAnswer
 from qflows.providers.ibm import decoding
+from qflows.testing import bell
 
 COUNTS = JobSpec("ibm", "d", (bell(),), 4)
 VALUES = JobSpec("ibm", "d", (bell(),), 4, observables=((observable("ZZ"), observable("XX")),))

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from conformance import bell
 
 from qflows.core.batches.planning import job_limits, plan
 from qflows.errors import ProgramRejected
 from qflows.protocol import JobSpec, Provider
+from qflows.testing import bell
 
 BASE = JobSpec("ibm", "ibm_manila", (), None)
 

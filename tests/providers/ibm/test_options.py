@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from conformance import bell, key_of
 
 from qflows.errors import ProgramRejected
 from qflows.programs.observables import observable
 from qflows.protocol import JobSpec, Provider
 from qflows.providers.ibm.options import IBMOptions
 from qflows.sandbox import Sandbox
+from qflows.testing import bell, key_of, send_job
 
 WRONG: dict[str, Any] = {
     "memory": "no",
@@ -75,7 +75,7 @@ def test_false_and_zero_are_sent_and_what_is_not_set_is_not(sandbox: Sandbox, pr
         dynamical_decoupling={"enable": False},
         twirling={"enable_measure": False},
     )
-    provider.submit(wanted, key_of("false"))
+    send_job(provider, wanted, key_of("false"))
     (job,) = sandbox.admin.jobs("ibm")
     body = sandbox.admin.job(job["id"])["request"]
     assert body["params"]["options"] == {
@@ -96,7 +96,7 @@ def test_estimators_false_reaches_the_wire(sandbox: Sandbox, provider: Provider)
         observables=((observable("ZZ"),),),
         options={"resilience": {"measure_mitigation": False}, "resilience_level": 0},
     )
-    provider.submit(wanted, key_of("estimator false"))
+    send_job(provider, wanted, key_of("estimator false"))
     (job,) = sandbox.admin.jobs("ibm")
     params = sandbox.admin.job(job["id"])["request"]["params"]
     assert params["resilience_level"] == 0

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from conformance import bell, wait
 
 from qflows.core.devices import Sole
 from qflows.core.poller import Poller
@@ -16,13 +15,14 @@ from qflows.ledger import Ledger
 from qflows.ledger.intents import Intent, Want
 from qflows.protocol import JobSpec, Phase, Provider
 from qflows.sandbox import Sandbox
+from qflows.testing import bell, send_job, wait
 
 LIST, GET = "ibm.list", "ibm.get"
 
 
 def submit(provider: Provider, n: int, device: str = "ibm_manila") -> list[str]:
     spec = JobSpec("ibm", device, (bell(),), 10)
-    return [provider.submit(spec, f"{device}{i}".ljust(64, "x")).vendor_id for i in range(n)]
+    return [send_job(provider, spec, f"{device}{i}".ljust(64, "x")).vendor_id for i in range(n)]
 
 
 def requests(sandbox: Sandbox) -> tuple[int, int]:

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conformance import bell, counts_of, key_of, run, wait
 from qiskit import QuantumCircuit
 
 from qflows.core.devices import Sole
@@ -26,6 +25,7 @@ from qflows.protocol import JobSpec, Phase, Provider
 from qflows.providers.ibm import wire
 from qflows.sandbox import Sandbox
 from qflows.states import JobStatus
+from qflows.testing import bell, counts_of, key_of, read_result, run, send_job, wait
 
 
 def spec(*programs: Program, shots: int = 200, device: str = "ibm_manila", **options: Any) -> JobSpec:
@@ -33,7 +33,7 @@ def spec(*programs: Program, shots: int = 200, device: str = "ibm_manila", **opt
 
 
 def done(provider: Provider, wanted: JobSpec, key: str = "k") -> str:
-    vendor_id = provider.submit(wanted, key_of(key)).vendor_id
+    vendor_id = send_job(provider, wanted, key_of(key)).vendor_id
     assert wait(provider, [vendor_id])[vendor_id].phase is Phase.DONE
     return vendor_id
 
@@ -60,9 +60,9 @@ def test_another_process_reads_counts_and_the_compiled_circuit_weeks_later(
     sandbox: Sandbox, provider: Provider, connected_to: Callable[[str], Provider]
 ) -> None:
     vendor_id = done(provider, spec())
-    mine = provider.result(vendor_id, spec(), key_of("k"))
+    mine = read_result(provider, vendor_id, spec(), key_of("k"))
     sandbox.admin.advance(21 * 86_400)
-    theirs = connected_to(sandbox.url).result(vendor_id, spec(), key_of("k"))
+    theirs = read_result(connected_to(sandbox.url), vendor_id, spec(), key_of("k"))
     assert theirs.items[0].counts == mine.items[0].counts
     assert theirs.items[0].metadata["compiled"]["gates"] == mine.items[0].metadata["compiled"]["gates"]
     assert theirs.metadata["target"] is None
@@ -102,12 +102,12 @@ def test_compiling_again_gives_the_same_circuit(sandbox: Sandbox, connected_to: 
     texts = set()
     for _ in range(2):
         provider = connected_to(sandbox.url)
-        texts.add(provider.submit(spec(device="ibm_kingston"), key_of("again")).metadata["compiled"][0]["openqasm3"])
+        texts.add(send_job(provider, spec(device="ibm_kingston"), key_of("again")).metadata["compiled"][0]["openqasm3"])
     assert len(texts) == 1
 
 
 def test_layout_chosen_by_the_caller_is_used(provider: Provider) -> None:
-    accepted = provider.submit(spec(initial_layout=[3, 2], optimization_level=0), key_of("layout"))
+    accepted = send_job(provider, spec(initial_layout=[3, 2], optimization_level=0), key_of("layout"))
     assert accepted.metadata["compiled"][0]["layout"] == [3, 2]
 
 
@@ -146,9 +146,9 @@ def test_resilience_level_reaches_the_device(sandbox: Sandbox, connected_to: Cal
 
 def test_options_of_the_client_are_checked_by_the_client(sandbox: Sandbox, provider: Provider) -> None:
     with pytest.raises(ProgramRejected, match="sequence_type"):
-        provider.submit(spec(dynamical_decoupling={"sequence_type": "nonsense"}), key_of("bad option"))
+        send_job(provider, spec(dynamical_decoupling={"sequence_type": "nonsense"}), key_of("bad option"))
     assert sandbox.admin.requests("ibm.submit") == 0
-    provider.submit(spec(dynamical_decoupling={"enable": True}, max_execution_time=60), key_of("good option"))
+    send_job(provider, spec(dynamical_decoupling={"enable": True}, max_execution_time=60), key_of("good option"))
     (job,) = sandbox.admin.jobs("ibm")
     body = sandbox.admin.job(job["id"])["request"]
     assert body["cost"] == 60
@@ -195,7 +195,7 @@ def test_known_bills_stay_below_the_estimate_and_the_sandbox_charges_the_same(pr
         options={"resilience_level": level} if is_estimate else {},
     )
     vendor_id = done(provider, wanted, f"bill {device} {n_pubs}")
-    result = provider.result(vendor_id, wanted, key_of("bill"))
+    result = read_result(provider, vendor_id, wanted, key_of("bill"))
     assert result.qpu_s == charged
     estimated = provider.estimate(wanted)
     assert estimated is not None
@@ -215,8 +215,8 @@ def test_empty_result_is_never_none_and_is_asked_again(sandbox: Sandbox, provide
     sandbox.admin.switches("ibm", results_204_reads=1)
     vendor_id = done(provider, spec())
     with pytest.raises(Throttled, match="204"):
-        provider.result(vendor_id, spec(), key_of("k"))
-    assert counts_of(provider.result(vendor_id, spec(), key_of("k")).items[0]).shots == 200
+        read_result(provider, vendor_id, spec(), key_of("k"))
+    assert counts_of(read_result(provider, vendor_id, spec(), key_of("k")).items[0]).shots == 200
 
 
 def test_result_that_is_long_in_coming_is_waited_for(sandbox: Sandbox, provider: Provider, tmp_path: Path) -> None:
@@ -234,8 +234,8 @@ def test_private_result_is_read_last_and_once(sandbox: Sandbox, provider: Provid
     vendor_id = done(provider, wanted)
     sandbox.admin.fault("status", "ibm.metrics", status=502)
     with pytest.raises(Exception, match="502"):
-        provider.result(vendor_id, wanted, key_of("k"))
-    assert counts_of(provider.result(vendor_id, wanted, key_of("k")).items[0]).shots == 200
+        read_result(provider, vendor_id, wanted, key_of("k"))
+    assert counts_of(read_result(provider, vendor_id, wanted, key_of("k")).items[0]).shots == 200
 
 
 @pytest.mark.parametrize("shape", ["errors", "both"])
@@ -243,13 +243,13 @@ def test_usage_limit_is_a_refusal_with_its_code(sandbox: Sandbox, provider: Prov
     sandbox.admin.switches("ibm", usage_limit_s=0.01, error_body=shape)
     done(provider, spec())
     with pytest.raises(Refused, match="usage limit") as caught:
-        provider.submit(spec(), key_of("too much"))
+        send_job(provider, spec(), key_of("too much"))
     assert (caught.value.http_status, caught.value.vendor_code) == (409, "1266")
 
 
 def test_unknown_device_is_refused(sandbox: Sandbox, provider: Provider) -> None:
     with pytest.raises(Refused, match="ibm_nowhere"):
-        provider.submit(spec(device="ibm_nowhere"), key_of("nowhere"))
+        send_job(provider, spec(device="ibm_nowhere"), key_of("nowhere"))
     with pytest.raises(Refused, match="ibm_nowhere"):
         provider.limits("ibm_nowhere")
     assert sandbox.admin.requests("ibm.submit") == 0
@@ -260,7 +260,7 @@ def test_program_wider_than_the_device_is_refused_before_it_is_sent(sandbox: San
     circuit.h(range(6))
     circuit.measure(range(6), range(6))
     with pytest.raises(ProgramRejected, match="cannot be compiled"):
-        provider.submit(spec(to_program(circuit)), key_of("wide"))
+        send_job(provider, spec(to_program(circuit)), key_of("wide"))
     assert sandbox.admin.requests("ibm.submit") == 0
 
 
@@ -300,7 +300,7 @@ def test_tags_bear_the_key_and_those_that_do_not_fit_are_refused(provider: Provi
 
 def test_devices_say_their_queue_and_whether_they_are_up(sandbox: Sandbox, provider: Provider) -> None:
     sandbox.admin.clock("frozen")
-    provider.submit(spec(), key_of("queue"))
+    send_job(provider, spec(), key_of("queue"))
     found = {device.device_id: device for device in provider.devices()}
     assert set(found) == {
         "ibm_fez",

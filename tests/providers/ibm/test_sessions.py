@@ -6,11 +6,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from conformance import bell, key_of, wait
 
 from qflows.errors import ProgramRejected, Refused
 from qflows.protocol import JobSpec, Phase
 from qflows.sandbox import Sandbox
+from qflows.testing import bell, key_of, send_job, wait
 
 
 def opened(provider: Any, mode: str = "dedicated", max_time_s: float | None = 600) -> str:
@@ -27,7 +27,7 @@ def test_session_tells_its_limits_and_runs_jobs(sandbox: Sandbox, provider: Any,
     fresh = provider.session(session_id)
     assert (fresh.mode, fresh.state, fresh.is_open, fresh.device_id) == (mode, "open", True, "ibm_manila")
     assert (fresh.max_time_s, fresh.idle_limit_s, fresh.started_at) == (600, 60, None)
-    vendor_id = provider.submit(inside(session_id), key_of(mode)).vendor_id
+    vendor_id = send_job(provider, inside(session_id), key_of(mode)).vendor_id
     assert wait(provider, [vendor_id])[vendor_id].phase is Phase.DONE
     active = provider.session(session_id)
     assert (active.state, active.is_open) == ("active", True)
@@ -37,33 +37,33 @@ def test_session_tells_its_limits_and_runs_jobs(sandbox: Sandbox, provider: Any,
 
 def test_idle_session_goes_inactive_and_a_job_wakes_it(sandbox: Sandbox, provider: Any) -> None:
     session_id = opened(provider)
-    wait(provider, [provider.submit(inside(session_id), key_of(1)).vendor_id])
+    wait(provider, [send_job(provider, inside(session_id), key_of(1)).vendor_id])
     sandbox.admin.advance(61)
     idle = provider.session(session_id)
     assert (idle.state, idle.is_open) == ("inactive", True)
     assert 60 <= (idle.usage_s or 0) < 62
-    wait(provider, [provider.submit(inside(session_id), key_of(2)).vendor_id])
+    wait(provider, [send_job(provider, inside(session_id), key_of(2)).vendor_id])
     assert provider.session(session_id).state == "active"
 
 
 def test_at_its_maximum_time_queued_jobs_fail_and_new_ones_are_refused(sandbox: Sandbox, provider: Any) -> None:
     session_id = opened(provider)
-    wait(provider, [provider.submit(inside(session_id), key_of(1)).vendor_id])
+    wait(provider, [send_job(provider, inside(session_id), key_of(1)).vendor_id])
     sandbox.admin.clock("frozen")
-    queued = provider.submit(inside(session_id), key_of(2)).vendor_id
+    queued = send_job(provider, inside(session_id), key_of(2)).vendor_id
     sandbox.admin.advance(601)
     assert provider.poll([queued])[queued].phase is Phase.FAILED
     over = provider.session(session_id)
     assert (over.state, over.is_open) == ("closed", False)
     with pytest.raises(Refused, match="session") as caught:
-        provider.submit(inside(session_id), key_of(3))
+        send_job(provider, inside(session_id), key_of(3))
     assert (caught.value.http_status, caught.value.vendor_code) == (409, "1217")
 
 
 def test_close_lets_queued_jobs_run(sandbox: Sandbox, provider: Any) -> None:
     sandbox.admin.clock("frozen")
     session_id = opened(provider)
-    vendor_id = provider.submit(inside(session_id), key_of(1)).vendor_id
+    vendor_id = send_job(provider, inside(session_id), key_of(1)).vendor_id
     provider.close_session(session_id)
     assert not provider.session(session_id).is_open
     assert provider.session(session_id).state != "closed"
@@ -75,7 +75,7 @@ def test_close_lets_queued_jobs_run(sandbox: Sandbox, provider: Any) -> None:
 def test_cancel_keeps_queued_jobs_from_running(sandbox: Sandbox, provider: Any) -> None:
     sandbox.admin.clock("frozen")
     session_id = opened(provider, "batch")
-    vendor_id = provider.submit(inside(session_id), key_of(1)).vendor_id
+    vendor_id = send_job(provider, inside(session_id), key_of(1)).vendor_id
     provider.cancel_session(session_id)
     look = provider.poll([vendor_id])[vendor_id]
     assert (look.phase, look.error_code, look.is_retryable) == (Phase.FAILED, "1217", True)

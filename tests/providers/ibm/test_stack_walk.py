@@ -8,11 +8,11 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from conformance import bell, key_of, run
 
 from qflows.errors import Refused
 from qflows.protocol import JobSpec, Provider
 from qflows.sandbox import Sandbox
+from qflows.testing import bell, key_of, run
 
 
 @pytest.fixture

@@ -7,8 +7,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conformance import counts_of, key_of, run
-from probes import random_body, total_variation, variation_bound
 from qiskit import QuantumCircuit
 from qiskit.circuit import Parameter
 from qiskit.quantum_info import Operator, SparsePauliOp, Statevector
@@ -19,6 +17,7 @@ from qflows.protocol import JobSpec, Provider, RawAnswer
 from qflows.providers.ibm import compile as compiling
 from qflows.providers.ibm import layout
 from qflows.sandbox import Sandbox
+from qflows.testing import counts_of, key_of, random_body, read_result, run, total_variation, variation_bound
 
 PATHS: dict[str, Mapping[str, Any]] = {"server": {}, "executor": {"primitives": "executor"}}
 A, B = Parameter("a"), Parameter("b")
@@ -174,7 +173,7 @@ def test_another_process_reads_an_executors_result_and_its_circuits(
     spec = JobSpec("ibm", "ibm_manila", points(measured(ansatz())), 100, options=PATHS["executor"])
     mine = run(provider, spec, key_of("far"))
     [job] = sandbox.admin.jobs("ibm")
-    theirs = connected_to(sandbox.url).result(job["id"], spec, key_of("far"))
+    theirs = read_result(connected_to(sandbox.url), job["id"], spec, key_of("far"))
     assert [item.counts for item in theirs.items] == [item.counts for item in mine.items]
     gates = [result.items[0].metadata["compiled"]["gates"] for result in (mine, theirs)]
     assert gates[0] == gates[1]

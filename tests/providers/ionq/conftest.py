@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from remote_conformance import CANARY
 
 from qflows import providers
 from qflows.protocol import Provider
 from qflows.sandbox import Sandbox
+from qflows.testing import CANARY
 
 
 @pytest.fixture

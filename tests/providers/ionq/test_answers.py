@@ -9,8 +9,6 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from conformance import bell, counts_of, key_of, run, spec_of, wait
-from probes import Target
 from qiskit import QuantumCircuit
 
 from qflows.errors import ProgramRejected, Unreadable
@@ -19,6 +17,7 @@ from qflows.protocol import JobSpec, Phase, RawAnswer
 from qflows.providers.ionq import results, wire
 from qflows.providers.ionq.adapter import IonQProvider
 from qflows.sandbox import Sandbox
+from qflows.testing import Target, bell, counts_of, key_of, read_result, run, send_job, spec_of, wait
 
 QPU, SIMULATOR, ARIA = Target("qpu.forte-1"), Target("simulator"), Target("simulator", {"noise_model": "aria-1"})
 
@@ -43,7 +42,7 @@ def early(width: int = 2) -> Program:
 
 def bought(provider: IonQProvider, spec: JobSpec, key: str) -> str:
     provider.check(spec)
-    vendor_id = provider.submit(spec, key).vendor_id
+    vendor_id = send_job(provider, spec, key).vendor_id
     assert wait(provider, [vendor_id])[vendor_id].phase is Phase.DONE
     return vendor_id
 
@@ -134,7 +133,7 @@ def test_sharpened_view_of_a_debiased_job_is_no_other_purchase(provider: IonQPro
 def test_dry_run_ends_with_its_quote_and_can_be_cancelled(provider: IonQProvider, sandbox: Sandbox) -> None:
     spec = spec_of(provider, Target("qpu.forte-1", {"dry_run": True, "debiasing": True}), bell(), shots=500)
     vendor_id = bought(provider, spec, key_of("dry"))
-    result = provider.result(vendor_id, spec, key_of("dry"))
+    result = read_result(provider, vendor_id, spec, key_of("dry"))
     assert result.cost is not None
     assert (result.cost.amount, result.cost.is_estimate) == (168.20, True)
     (item,) = result.items
@@ -170,7 +169,7 @@ def test_completed_job_is_cancelled_by_nobody(provider: IonQProvider, sandbox: S
     vendor_id = bought(provider, spec, key)
     provider.cancel(vendor_id)
     assert sandbox.admin.requests("ionq.cancel") == 0
-    assert counts_of(provider.result(vendor_id, spec, key).items[0]).shots == 10
+    assert counts_of(read_result(provider, vendor_id, spec, key).items[0]).shots == 10
 
 
 def test_estimate_is_read_in_both_shapes_and_by_list_for_a_role_that_may_not_ask(
@@ -257,7 +256,7 @@ def test_leaks_and_refusals_of_early_measurement_on_a_qpu_cost_nothing(
     provider: IonQProvider, sandbox: Sandbox
 ) -> None:
     spec = spec_of(provider, QPU, early(), shots=10)
-    vendor_id = provider.submit(spec, key_of("preflight")).vendor_id
+    vendor_id = send_job(provider, spec, key_of("preflight")).vendor_id
     look = wait(provider, [vendor_id])[vendor_id]
     assert (look.phase, look.error_code, look.is_retryable) == (Phase.FAILED, "PreflightError", False)
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from conformance import bell, counts_of, key_of, run, spec_of, wait
-from probes import PROBES, Target
 from qiskit import QuantumCircuit
 
 from qflows.core.devices import Sole
@@ -20,6 +18,7 @@ from qflows.protocol import JobSpec, Phase, Provider
 from qflows.providers.ionq import results
 from qflows.sandbox import Sandbox
 from qflows.states import JobStatus
+from qflows.testing import PROBES, Target, bell, counts_of, key_of, read_result, run, send_job, spec_of, wait
 
 SIMULATOR = Target("simulator")
 VARIANTS = ["parent_failed", "parent_completed"]
@@ -44,10 +43,10 @@ def test_failed_child_is_an_error_at_its_own_place(
     sandbox.admin.switches("ionq", partial_failure=variant, result_profile=profile)
     sandbox.admin.fault("fail_job", "ionq.submit", children=[1], code="SimulationError", message="no <b>memory</b>")
     spec, key = spec_of(provider, SIMULATOR, flip(0), flip(1), flip(2), shots=20), key_of("partial", variant)
-    vendor_id = provider.submit(spec, key).vendor_id
+    vendor_id = send_job(provider, spec, key).vendor_id
     expected = Phase.FAILED if variant == "parent_failed" else Phase.DONE
     assert wait(provider, [vendor_id])[vendor_id].phase is expected
-    first, broken, last = provider.result(vendor_id, spec, key).items
+    first, broken, last = read_result(provider, vendor_id, spec, key).items
     assert (counts_of(first), counts_of(last)) == ({word(0): 20}, {word(2): 20})
     assert broken.counts is None
     assert broken.error is not None
@@ -81,9 +80,9 @@ def test_partial_failure_reaches_the_ledger_with_the_good_counts(
 def test_all_children_failed_is_an_error_each(provider: Provider, sandbox: Sandbox) -> None:
     sandbox.admin.fault("fail_job", "ionq.submit", children=[0, 1])
     spec, key = spec_of(provider, SIMULATOR, flip(0), flip(1), shots=20), key_of("all failed")
-    vendor_id = provider.submit(spec, key).vendor_id
+    vendor_id = send_job(provider, spec, key).vendor_id
     assert wait(provider, [vendor_id])[vendor_id].phase is Phase.FAILED
-    assert all(item.error and not item.counts for item in provider.result(vendor_id, spec, key).items)
+    assert all(item.error and not item.counts for item in read_result(provider, vendor_id, spec, key).items)
 
 
 def test_good_composite_needs_one_request_for_all_counts(provider: Provider, sandbox: Sandbox) -> None:
@@ -96,10 +95,10 @@ def test_good_composite_needs_one_request_for_all_counts(provider: Provider, san
 def test_partly_failed_composite_lists_children_by_the_page(provider: Provider, sandbox: Sandbox) -> None:
     sandbox.admin.fault("fail_job", "ionq.submit", children=[7])
     spec, key = spec_of(provider, SIMULATOR, *[flip(i % 3) for i in range(40)], shots=5), key_of("pages")
-    vendor_id = provider.submit(spec, key).vendor_id
+    vendor_id = send_job(provider, spec, key).vendor_id
     wait(provider, [vendor_id])
     before = sandbox.admin.requests("ionq.list")
-    items = provider.result(vendor_id, spec, key).items
+    items = read_result(provider, vendor_id, spec, key).items
     assert sandbox.admin.requests("ionq.list") - before == 2
     assert [i for i, item in enumerate(items) if item.error] == [7]
     assert all(item.counts == {word(i % 3): 5} for i, item in enumerate(items) if i != 7)
@@ -115,7 +114,7 @@ def test_order_of_listings_does_not_move_circuits_or_hide_jobs(
     sandbox.admin.fault("fail_job", "ionq.submit", children=[5])
     keys = [key_of("order", order, i) for i in range(3)]
     specs = [spec_of(provider, SIMULATOR, *[flip((i + n) % 3) for i in range(30)], shots=5) for n in range(3)]
-    ids = [provider.submit(spec, key).vendor_id for spec, key in zip(specs, keys, strict=True)]
+    ids = [send_job(provider, spec, key).vendor_id for spec, key in zip(specs, keys, strict=True)]
     since = datetime.now(UTC) - timedelta(minutes=5)
     found = provider.find_submitted(keys, since=since, device_ids={"simulator"})
     # children that copy their parent's metadata bear its key and are no jobs of their own
@@ -123,7 +122,7 @@ def test_order_of_listings_does_not_move_circuits_or_hide_jobs(
         key: [vendor_id] for key, vendor_id in zip(keys, ids, strict=True)
     }
     wait(provider, ids)
-    items = provider.result(ids[0], specs[0], keys[0]).items
+    items = read_result(provider, ids[0], specs[0], keys[0]).items
     assert [i for i, item in enumerate(items) if item.error] == [5]
     assert all(item.counts == {word(i % 3): 5} for i, item in enumerate(items) if i != 5)
 
@@ -131,7 +130,7 @@ def test_order_of_listings_does_not_move_circuits_or_hide_jobs(
 def test_cancelled_composite_is_cancelled_with_its_children(provider: Provider, sandbox: Sandbox) -> None:
     sandbox.admin.clock("frozen")
     spec = spec_of(provider, SIMULATOR, flip(0), flip(1), shots=5)
-    vendor_id = provider.submit(spec, key_of("cancel both")).vendor_id
+    vendor_id = send_job(provider, spec, key_of("cancel both")).vendor_id
     provider.cancel(vendor_id)
     assert wait(provider, [vendor_id])[vendor_id].phase is Phase.CANCELLED
     assert {job["phase"] for job in sandbox.admin.jobs("ionq", children=True)} == {"cancelled"}
@@ -148,11 +147,11 @@ def test_widths_and_registers_are_each_circuits_own(provider: Provider) -> None:
 
 def test_child_that_is_lost_is_unreadable_not_empty(provider: Provider, sandbox: Sandbox) -> None:
     spec, key = spec_of(provider, SIMULATOR, flip(0), flip(1), shots=5), key_of("lost child")
-    vendor_id = provider.submit(spec, key).vendor_id
+    vendor_id = send_job(provider, spec, key).vendor_id
     wait(provider, [vendor_id])
     longer = spec_of(provider, SIMULATOR, flip(0), flip(1), flip(2), shots=5)
     with pytest.raises(Unreadable, match="2 children where 3 circuits"):
-        provider.result(vendor_id, longer, key)
+        read_result(provider, vendor_id, longer, key)
 
 
 def test_mixed_gate_sets_in_one_job_are_refused(provider: Provider) -> None:

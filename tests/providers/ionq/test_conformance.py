@@ -6,14 +6,12 @@ import time
 from collections.abc import Callable
 
 import pytest
-from conformance import bell, key_of, spec_of, wait
-from probes import Target
-from remote_conformance import RemoteConformance
 
 from qflows.errors import Throttled
 from qflows.protocol import JobSpec, Phase, Provider
 from qflows.providers.ionq import wire
 from qflows.sandbox import Sandbox
+from qflows.testing import RemoteConformance, Target, bell, key_of, read_result, send_job, spec_of, wait
 
 
 class TestIonQ(RemoteConformance):
@@ -45,7 +43,7 @@ class TestIonQ(RemoteConformance):
     def test_poll_that_is_throttled_says_how_long_to_wait(self, provider: Provider, sandbox: Sandbox) -> None:
         """And keeps to it: what the vendor asked for holds for every request of the key."""
         spec, key = spec_of(provider, Target("simulator"), bell(), shots=10), key_of("throttled")
-        vendor_id = provider.submit(spec, key).vendor_id
+        vendor_id = send_job(provider, spec, key).vendor_id
         sandbox.admin.fault("status", "ionq.list", status=429, retry_after=1)
         with pytest.raises(Throttled) as caught:
             provider.poll([vendor_id])
@@ -53,8 +51,8 @@ class TestIonQ(RemoteConformance):
         seen = len(sandbox.admin.journal(vendor="ionq"))
         calls = (
             lambda: provider.poll([vendor_id]),
-            lambda: provider.result(vendor_id, spec, key),
-            lambda: provider.submit(spec, key_of("another")),
+            lambda: read_result(provider, vendor_id, spec, key),
+            lambda: send_job(provider, spec, key_of("another")),
         )
         for call in calls:
             with pytest.raises(Throttled) as again:

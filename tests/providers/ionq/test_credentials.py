@@ -7,10 +7,7 @@ import traceback
 from pathlib import Path
 
 import pytest
-from conformance import bell, spec_of
-from probes import Target
 from pydantic import SecretStr
-from remote_conformance import CANARY
 
 from qflows import providers
 from qflows.errors import CredentialsMissing, ProviderError
@@ -18,6 +15,7 @@ from qflows.prefect.blocks.collection import IonQCredentials
 from qflows.providers.ionq import credentials
 from qflows.providers.ionq.adapter import PRODUCTION, IonQProvider
 from qflows.sandbox import Sandbox
+from qflows.testing import CANARY, Target, bell, send_job, spec_of
 
 
 def test_block_gives_a_provider_of_its_account(sandbox: Sandbox) -> None:
@@ -85,7 +83,7 @@ def test_key_is_in_no_local_of_a_traceback(sandbox: Sandbox, closed_port: int, k
     url = f"http://127.0.0.1:{closed_port}" if kind == "unreachable" else sandbox.url
     provider = providers.connect("ionq", {"api_key": CANARY, "api_url": f"{url}/v0.4"})
     for route, call in (
-        ("ionq.submit", lambda: provider.submit(spec_of(provider, Target("simulator"), bell(), shots=5), "0" * 64)),
+        ("ionq.submit", lambda: send_job(provider, spec_of(provider, Target("simulator"), bell(), shots=5), "0" * 64)),
         ("ionq.list", lambda: provider.poll(["x"])),
     ):
         if kind == "refused":

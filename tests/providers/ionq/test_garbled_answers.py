@@ -9,14 +9,13 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from conformance import bell, key_of, spec_of, wait
-from probes import Target
 
 from qflows.errors import Ambiguous, ProviderError, Unreadable
 from qflows.protocol import JobSpec, Phase
 from qflows.providers.ionq import wire
 from qflows.providers.ionq.adapter import IonQProvider
 from qflows.sandbox import Sandbox
+from qflows.testing import Target, bell, key_of, read_result, send_job, spec_of, wait
 
 QPU = "qpu.forte-1"
 ODD: list[Any] = [None, 0, -1, 1e308, True, "", "x" * 5000, [], [[]], [None], {}, {"id": None}, {"a": {"b": []}}]
@@ -39,10 +38,10 @@ EARLY = datetime(2020, 1, 1, tzinfo=UTC)
 CALLS: dict[str, tuple[str, Call]] = {
     "poll": ("ionq.list", lambda p, job, spec: p.poll([job])),
     "find": ("ionq.list", lambda p, job, spec: p.find_submitted(["k"], since=EARLY, device_ids={QPU})),
-    "get": ("ionq.get", lambda p, job, spec: p.result(job, spec, key_of("garbled"))),
-    "results": ("ionq.results", lambda p, job, spec: p.result(job, spec, key_of("garbled"))),
-    "shots": ("ionq.shots", lambda p, job, spec: p.result(job, spec, key_of("garbled"))),
-    "cost": ("ionq.cost", lambda p, job, spec: p.result(job, spec, key_of("garbled"))),
+    "get": ("ionq.get", lambda p, job, spec: read_result(p, job, spec, key_of("garbled"))),
+    "results": ("ionq.results", lambda p, job, spec: read_result(p, job, spec, key_of("garbled"))),
+    "shots": ("ionq.shots", lambda p, job, spec: read_result(p, job, spec, key_of("garbled"))),
+    "cost": ("ionq.cost", lambda p, job, spec: read_result(p, job, spec, key_of("garbled"))),
     "cancel": ("ionq.cancel", lambda p, job, spec: p.cancel(job)),
     "devices": ("ionq.backends", lambda p, job, spec: p.devices()),
     "limits": ("ionq.backend", lambda p, job, spec: p.limits(QPU)),
@@ -58,7 +57,7 @@ CALLS: dict[str, tuple[str, Call]] = {
 def test_garbled_body_never_crashes_a_call(provider: IonQProvider, sandbox: Sandbox, name: str) -> None:
     route, call = CALLS[name]
     spec = spec_of(provider, Target(QPU, {"memory": True}), bell(), shots=10)
-    job = provider.submit(spec, key_of("garbled")).vendor_id
+    job = send_job(provider, spec, key_of("garbled")).vendor_id
     wait(provider, [job])
     for body in BODIES:
         provider._recall(job)
@@ -74,23 +73,23 @@ def test_garbled_answer_to_a_submission_is_always_a_doubt(provider: IonQProvider
     for place, body in enumerate(body for body in BODIES if not isinstance((wire.mapping(body)).get("id"), str)):
         sandbox.admin.fault("status", "ionq.submit", status=status, body=json.dumps(body), accepted=True)
         with pytest.raises(Ambiguous):
-            provider.submit(spec, key_of("doubt", place, status))
+            send_job(provider, spec, key_of("doubt", place, status))
 
 
 def test_composite_with_garbled_children_is_unreadable(provider: IonQProvider, sandbox: Sandbox) -> None:
     spec, key = spec_of(provider, Target("simulator"), bell("a"), bell("b"), shots=10), key_of("children")
-    job = provider.submit(spec, key).vendor_id
+    job = send_job(provider, spec, key).vendor_id
     wait(provider, [job])
     for odd in ODD:
         body = {"id": job, "status": "completed", "child_job_ids": odd}
         sandbox.admin.fault("status", "ionq.get", status=200, body=json.dumps(body))
         with pytest.raises(Unreadable):
-            provider.result(job, spec, key)
+            read_result(provider, job, spec, key)
     for odd in ODD:
         provider._recall(job)
         fault = sandbox.admin.fault("status", "ionq.results", status=200, body=json.dumps(odd), times=1)
         with contextlib.suppress(ProviderError):
-            items = provider.result(job, spec, key).items
+            items = read_result(provider, job, spec, key).items
             assert all(item.counts is None or item.counts.shots == 10 for item in items)
         sandbox.admin.clear_faults(fault["id"])
 

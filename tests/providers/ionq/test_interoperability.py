@@ -8,10 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conformance import bell, counts_of, key_of, run, spec_of, wait
-from probes import PROBES, Target, total_variation, variation_bound
 from qiskit import QuantumCircuit
-from remote_conformance import CANARY
 
 from qflows.core.devices import Sole
 from qflows.core.poller import Poller
@@ -22,6 +19,21 @@ from qflows.programs import to_program
 from qflows.protocol import Provider
 from qflows.sandbox import Sandbox
 from qflows.states import JobStatus
+from qflows.testing import (
+    CANARY,
+    PROBES,
+    Target,
+    bell,
+    counts_of,
+    key_of,
+    read_result,
+    run,
+    send_job,
+    spec_of,
+    total_variation,
+    variation_bound,
+    wait,
+)
 
 qiskit_ionq = pytest.importorskip("qiskit_ionq")
 
@@ -62,15 +74,15 @@ def client(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> qiskit_ionq.Ion
 @pytest.mark.parametrize("probe", [p for p in PROBES if "loose" not in p.name], ids=str)
 def test_retrieved_single_job_has_our_counts(client, provider: Provider, probe) -> None:
     spec, key = spec_of(provider, Target("simulator"), to_program(probe.circuit), shots=70), key_of("read", probe)
-    vendor_id = provider.submit(spec, key).vendor_id
+    vendor_id = send_job(provider, spec, key).vendor_id
     theirs = client.get_backend("ionq_simulator").retrieve_job(vendor_id).result().get_counts()
-    assert theirs == {probe.key: 70} == counts_of(provider.result(vendor_id, spec, key).items[0])
+    assert theirs == {probe.key: 70} == counts_of(read_result(provider, vendor_id, spec, key).items[0])
 
 
 def test_retrieved_composite_job_has_our_counts_in_order(client, provider: Provider) -> None:
     probes = [p for p in PROBES if "loose" not in p.name]
     spec = spec_of(provider, Target("simulator"), *(to_program(p.circuit) for p in probes), shots=40)
-    vendor_id = provider.submit(spec, key_of("read-many")).vendor_id
+    vendor_id = send_job(provider, spec, key_of("read-many")).vendor_id
     result = client.get_backend("ionq_simulator").retrieve_job(vendor_id).result()
     assert [result.get_counts(i) for i in range(len(probes))] == [{p.key: 40} for p in probes]
 
@@ -78,7 +90,7 @@ def test_retrieved_composite_job_has_our_counts_in_order(client, provider: Provi
 def test_retrieved_random_job_has_the_distribution_of_ours(client, provider: Provider) -> None:
     circuit, values, expected = Target("simulator").random_circuit(3)
     spec = spec_of(provider, Target("simulator"), to_program((circuit, values)), shots=4000)
-    vendor_id = provider.submit(spec, key_of("read-random")).vendor_id
+    vendor_id = send_job(provider, spec, key_of("read-random")).vendor_id
     theirs = client.get_backend("ionq_simulator").retrieve_job(vendor_id).result().get_counts()
     frequencies = {key: n / 4000 for key, n in theirs.items()}
     assert total_variation(frequencies, expected) <= variation_bound(expected, 4000)
@@ -86,8 +98,8 @@ def test_retrieved_random_job_has_the_distribution_of_ours(client, provider: Pro
 
 def test_retrieved_noisy_job_has_exactly_our_counts(client, provider: Provider) -> None:
     spec, key = spec_of(provider, Target("simulator", {"noise_model": "aria-1"}), bell(), shots=800), key_of("noisy")
-    vendor_id = provider.submit(spec, key).vendor_id
-    ours = counts_of(provider.result(vendor_id, spec, key).items[0])
+    vendor_id = send_job(provider, spec, key).vendor_id
+    ours = counts_of(read_result(provider, vendor_id, spec, key).items[0])
     backend = client.get_backend("ionq_simulator")
     backend.set_options(noise_model="aria-1")
     assert backend.retrieve_job(vendor_id).result().get_counts() == ours

@@ -6,8 +6,6 @@ import json
 
 import numpy as np
 import pytest
-from conformance import bell, counts_of, key_of, run, spec_of, wait
-from probes import Target, total_variation, variation_bound
 from qiskit import ClassicalRegister, QuantumCircuit, QuantumRegister
 from qiskit.circuit import Gate
 from qiskit.quantum_info import Statevector
@@ -18,6 +16,19 @@ from qflows.protocol import JobSpec, Provider
 from qflows.providers.ionq import results, wire
 from qflows.providers.ionq.adapter import IonQProvider
 from qflows.sandbox import Sandbox
+from qflows.testing import (
+    Target,
+    bell,
+    counts_of,
+    key_of,
+    read_result,
+    run,
+    send_job,
+    spec_of,
+    total_variation,
+    variation_bound,
+    wait,
+)
 
 SIMULATOR, QPU = Target("simulator"), Target("qpu.forte-1")
 ARIA = Target("simulator", {"noise_model": "aria-1"})
@@ -230,7 +241,7 @@ def test_compilation_options_reach_the_wire(provider: Provider, sandbox: Sandbox
 
 def test_the_job_bears_key_name_and_labels_for_people(provider: Provider, sandbox: Sandbox) -> None:
     key = key_of("named")
-    provider.submit(spec_of(provider, SIMULATOR, bell(), shots=10, name="my Bell"), key)
+    send_job(provider, spec_of(provider, SIMULATOR, bell(), shots=10, name="my Bell"), key)
     sent = sandbox.admin.job(sandbox.admin.jobs("ionq", key=key)[0]["id"])["request"]
     assert sent["name"] == "my Bell"
     assert all(isinstance(value, str) for value in sent["metadata"].values())
@@ -380,7 +391,7 @@ def test_a_cost_that_cannot_be_read_does_not_hide_the_counts(provider: Provider,
 
 def test_queued_qpu_job_tells_the_predicted_wait(provider: Provider, sandbox: Sandbox) -> None:
     sandbox.admin.clock("frozen")
-    vendor_id = provider.submit(spec_of(provider, QPU, bell(), shots=10), key_of("queue")).vendor_id
+    vendor_id = send_job(provider, spec_of(provider, QPU, bell(), shots=10), key_of("queue")).vendor_id
     assert provider.poll([vendor_id])[vendor_id].queue_note == "predicted wait 60 s"
 
 
@@ -399,7 +410,7 @@ def test_a_body_that_is_no_distribution_is_unreadable(body: object) -> None:
 
 def test_links_to_other_hosts_are_not_followed(provider: Provider, sandbox: Sandbox) -> None:
     assert isinstance(provider, IonQProvider)
-    vendor_id = provider.submit(spec_of(provider, SIMULATOR, bell(), shots=10), key_of("link")).vendor_id
+    vendor_id = send_job(provider, spec_of(provider, SIMULATOR, bell(), shots=10), key_of("link")).vendor_id
     wait(provider, [vendor_id])
     own = f"/jobs/{vendor_id}/results/probabilities"
     for link in ("http://example.invalid/x", "//example.invalid/x", None, 7, "", "example.invalid"):
@@ -409,7 +420,7 @@ def test_links_to_other_hosts_are_not_followed(provider: Provider, sandbox: Sand
 @pytest.mark.parametrize("vendor_id", ["../backends", "x/../../v0.4/whoami", "a?b=c", "x#y", "%2e%2e/whoami"])
 def test_an_id_cannot_leave_the_path_of_jobs(provider: Provider, sandbox: Sandbox, vendor_id: str) -> None:
     with pytest.raises(Refused):
-        provider.result(vendor_id, spec_of(provider, SIMULATOR, bell(), shots=10), key_of("path"))
+        read_result(provider, vendor_id, spec_of(provider, SIMULATOR, bell(), shots=10), key_of("path"))
     assert {entry["route"] for entry in sandbox.admin.journal(vendor="ionq")} <= {"ionq.get", None, "", "ionq.unknown"}
 
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from conformance import bell, spec_of
-from probes import Target
 
 import qflows.core.fetching
 from qflows.core.devices import Sole
@@ -16,6 +14,7 @@ from qflows.ledger import Ledger, reads
 from qflows.ledger.intents import Intent, Want
 from qflows.providers.ionq.adapter import IonQProvider
 from qflows.states import JobStatus
+from qflows.testing import Target, bell, spec_of
 
 
 def test_waiter_is_told_after_each_portion_and_not_only_at_the_end(

@@ -5,13 +5,12 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from conformance import bell, key_of, spec_of, wait
-from probes import Target
 
 from qflows.errors import Ambiguous, NotSent, ProgramRejected, Refused
 from qflows.protocol import JobSpec, Phase
 from qflows.providers.ionq.adapter import IonQProvider
 from qflows.sandbox import Sandbox
+from qflows.testing import Target, bell, key_of, send_job, spec_of, wait
 
 QPU = "qpu.forte-1"
 
@@ -42,7 +41,7 @@ def test_time_limit_is_never_rounded_up_beyond_what_was_allowed(provider: IonQPr
 def test_job_joins_the_session(provider: IonQProvider, sandbox: Sandbox) -> None:
     session_id = opened(provider)
     spec, key = job_in(provider, session_id)
-    vendor_id = provider.submit(spec, key).vendor_id
+    vendor_id = send_job(provider, spec, key).vendor_id
     assert sandbox.admin.job(vendor_id)["facts"]["session_id"] == session_id
     assert wait(provider, [vendor_id])[vendor_id].phase is Phase.DONE
     assert provider.session(session_id).state == "started"
@@ -51,9 +50,9 @@ def test_job_joins_the_session(provider: IonQProvider, sandbox: Sandbox) -> None
 def test_job_count_limit_refuses_the_next_job(provider: IonQProvider, sandbox: Sandbox) -> None:
     session_id = opened(provider, max_jobs=2)
     for i in range(2):
-        provider.submit(*job_in(provider, session_id, f"job-{i}"))
+        send_job(provider, *job_in(provider, session_id, f"job-{i}"))
     with pytest.raises(Refused):
-        provider.submit(*job_in(provider, session_id, "one too many"))
+        send_job(provider, *job_in(provider, session_id, "one too many"))
     assert sandbox.admin.count_jobs("ionq") == 2
 
 
@@ -62,7 +61,7 @@ def test_session_ends_when_its_time_is_over(provider: IonQProvider, sandbox: San
     sandbox.admin.advance(601)
     assert not provider.session(session_id).is_open
     with pytest.raises(Refused):
-        provider.submit(*job_in(provider, session_id))
+        send_job(provider, *job_in(provider, session_id))
 
 
 def test_session_is_ended_when_its_jobs_are_over_because_ending_cancels_queued_ones(
@@ -70,7 +69,7 @@ def test_session_is_ended_when_its_jobs_are_over_because_ending_cancels_queued_o
 ) -> None:
     sandbox.admin.clock("frozen")
     session_id = opened(provider)
-    vendor_id = provider.submit(*job_in(provider, session_id)).vendor_id
+    vendor_id = send_job(provider, *job_in(provider, session_id)).vendor_id
     with pytest.raises(NotSent, match=rf"left open: .* 1 unfinished job\(s\), {vendor_id}"):
         provider.close_session(session_id)
     assert provider.session(session_id).is_open
@@ -84,7 +83,7 @@ def test_session_is_ended_when_its_jobs_are_over_because_ending_cancels_queued_o
     assert (info.is_open, info.state) == (False, "ended")
     assert info.closed_at is not None
     with pytest.raises(Refused):
-        provider.submit(*job_in(provider, session_id, "late"))
+        send_job(provider, *job_in(provider, session_id, "late"))
     assert provider.poll([vendor_id])[vendor_id].phase is Phase.DONE
 
 
@@ -92,7 +91,7 @@ def test_session_says_that_it_is_billed_for_an_hour(provider: IonQProvider, capl
     session_id = opened(provider, max_time_s=600)
     assert "at least one hour" in caplog.text
     assert provider.session(session_id).usage_s is None  # nothing ran yet
-    provider.submit(*job_in(provider, session_id))
+    send_job(provider, *job_in(provider, session_id))
     assert provider.session(session_id).usage_s == 3600
     provider.cancel_session(session_id)
     assert provider.session(session_id).usage_s == 3600
@@ -101,8 +100,8 @@ def test_session_says_that_it_is_billed_for_an_hour(provider: IonQProvider, capl
 def test_cancelled_session_cancels_its_queued_jobs_and_no_others(provider: IonQProvider, sandbox: Sandbox) -> None:
     sandbox.admin.clock("frozen")
     session_id = opened(provider)
-    inside = [provider.submit(*job_in(provider, session_id, f"in-{i}")).vendor_id for i in range(3)]
-    outside = provider.submit(spec_of(provider, Target(QPU), bell(), shots=10), key_of("outside")).vendor_id
+    inside = [send_job(provider, *job_in(provider, session_id, f"in-{i}")).vendor_id for i in range(3)]
+    outside = send_job(provider, spec_of(provider, Target(QPU), bell(), shots=10), key_of("outside")).vendor_id
     provider.cancel_session(session_id)
     provider.cancel_session(session_id)
     looks = provider.poll([*inside, outside])
@@ -126,7 +125,7 @@ def test_unknown_session_is_refused(provider: IonQProvider) -> None:
     with pytest.raises(Refused):
         provider.session("nope")
     with pytest.raises(Refused):
-        provider.submit(*job_in(provider, "nope"))
+        send_job(provider, *job_in(provider, "nope"))
 
 
 def test_session_on_a_simulator_is_refused(provider: IonQProvider) -> None:

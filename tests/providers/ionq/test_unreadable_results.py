@@ -6,8 +6,6 @@ import json
 from pathlib import Path
 
 import pytest
-from conformance import bell, spec_of
-from probes import Target
 
 from qflows.core.devices import Sole
 from qflows.core.poller import Poller
@@ -18,6 +16,7 @@ from qflows.ledger.intents import Intent, Want
 from qflows.providers.ionq.adapter import IonQProvider
 from qflows.sandbox import Sandbox
 from qflows.states import JobStatus
+from qflows.testing import Target, bell, spec_of
 
 NONSENSE = json.dumps({"0": "half", "3": ["half"]})
 

@@ -6,8 +6,6 @@ import math
 from typing import Any
 
 import pytest
-from conformance import counts_of, key_of, run, spec_of
-from probes import Target
 from qiskit import QuantumCircuit, transpile
 from qiskit.circuit import Gate
 from qiskit_aer import AerSimulator
@@ -21,6 +19,7 @@ from qflows.core.profiles import find
 from qflows.errors import ProgramRejected
 from qflows.programs import to_program
 from qflows.protocol import Provider
+from qflows.testing import Target, counts_of, key_of, run, spec_of
 
 SHOTS = 4000
 

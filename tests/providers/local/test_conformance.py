@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from conformance import ProviderConformance
-from probes import Target
 
 from qflows import providers
 from qflows.protocol import Provider
+from qflows.testing import ProviderConformance, Target
 
 
 class TestLocal(ProviderConformance):

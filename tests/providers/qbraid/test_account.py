@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 from pydantic import SecretStr
-from remote_conformance import CANARY, shown_by
 
 from qflows import providers
 from qflows.errors import CredentialsMissing
 from qflows.prefect.blocks.collection import QbraidCredentials
 from qflows.providers.qbraid.account import PRODUCTION, find_account
 from qflows.sandbox import Sandbox
+from qflows.testing import CANARY, shown_by
 
 HOST_KEY = f"eq1_{base64.b32encode(b'api.example.com').decode().rstrip('=').lower()}.{'0a' * 32}"
 

@@ -8,8 +8,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from conformance import bell, counts_of, key_of, run, wait
-from remote_conformance import CANARY, shown_by
 
 from qflows.bounded_http import MAX_RETRY_AFTER_S
 from qflows.errors import Ambiguous, ProviderError, Refused, Throttled, Unreadable
@@ -17,6 +15,7 @@ from qflows.protocol import JobSpec, Phase, RawAnswer
 from qflows.providers.qbraid.adapter import QbraidProvider
 from qflows.providers.qbraid.pacing import Pacing, Purpose
 from qflows.sandbox import Sandbox
+from qflows.testing import CANARY, bell, counts_of, key_of, read_result, run, send_job, shown_by, wait
 
 FREE = "qbraid:qbraid:sim:qir-sv"
 SPEC = JobSpec("qbraid", FREE, (bell(),), 10)
@@ -69,7 +68,7 @@ def test_patience_is_read_in_every_form_bounded_and_kept(sandbox: Sandbox, form:
         ("list", lambda p: p.poll([f"id-{i}" for i in range(9)])),
         ("get", lambda p: p.exists("x")),
         ("results", lambda p: p.fetch("x", SPEC)),
-        ("submit", lambda p: p.submit(SPEC, "k")),
+        ("submit", lambda p: send_job(p, SPEC, "k")),
         ("cancel", lambda p: p.cancel("x")),
         ("devices", lambda p: p.devices()),
     ],
@@ -83,7 +82,11 @@ def test_patience_asked_for_on_one_route_is_kept_on_all(
         act(provider)
     assert caught.value.retry_after_s == 9
     sent = len(sandbox.admin.journal())
-    for again in (lambda: provider.poll(["x"]), lambda: provider.submit(SPEC, "k"), lambda: provider.fetch("x", SPEC)):
+    for again in (
+        lambda: provider.poll(["x"]),
+        lambda: send_job(provider, SPEC, "k"),
+        lambda: provider.fetch("x", SPEC),
+    ):
         with pytest.raises(Throttled) as later:
             again()
         assert 8 < (later.value.retry_after_s or 0) <= 9
@@ -102,14 +105,14 @@ def test_number_that_may_be_milliseconds_is_doubted_the_longer_the_more_often_it
 def test_requests_are_counted_and_the_last_ones_are_kept_for_cancelling(sandbox: Sandbox) -> None:
     sandbox.admin.clock("frozen")
     provider = provider_of(sandbox, pacing=Pacing(requests=10))
-    ids = [provider.submit(SPEC, key_of("budget", i)).vendor_id for i in range(6)]
+    ids = [send_job(provider, SPEC, key_of("budget", i)).vendor_id for i in range(6)]
     sandbox.admin.advance(5)
     with pytest.raises(Throttled, match="10 requests in 15 minutes"):  # six of ten is what watching may use
         provider.poll(ids[:1])
     for _ in range(3):
         assert provider.exists(ids[0])
     with pytest.raises(Throttled) as caught:
-        provider.submit(SPEC, "one more")
+        send_job(provider, SPEC, "one more")
     assert 0 < (caught.value.retry_after_s or 0) <= MAX_RETRY_AFTER_S
     provider.cancel(ids[0])
     assert len(sandbox.admin.journal()) == 10
@@ -117,7 +120,7 @@ def test_requests_are_counted_and_the_last_ones_are_kept_for_cancelling(sandbox:
 
 def test_what_was_seen_before_the_requests_ran_out_is_kept(sandbox: Sandbox) -> None:
     buyer = provider_of(sandbox)
-    ids = [buyer.submit(SPEC, key_of("long", i)).vendor_id for i in range(30)]
+    ids = [send_job(buyer, SPEC, key_of("long", i)).vendor_id for i in range(30)]
     sandbox.admin.fault("list_lag", "qbraid.list", seconds=600)  # so that each job must be read by its id
     looks = provider_of(sandbox, pacing=Pacing(requests=20)).poll(ids)
     assert 0 < len(looks) < 12
@@ -126,7 +129,7 @@ def test_what_was_seen_before_the_requests_ran_out_is_kept(sandbox: Sandbox) -> 
 
 def test_limit_that_other_processes_used_up_is_asked_for_patience(sandbox: Sandbox) -> None:
     sandbox.admin.switches("qbraid", requests_per_window=2)
-    vendor_id = provider_of(sandbox).submit(SPEC, key_of("limit")).vendor_id
+    vendor_id = send_job(provider_of(sandbox), SPEC, key_of("limit")).vendor_id
     other = provider_of(sandbox)
     assert other.exists(vendor_id)
     with pytest.raises(Throttled):
@@ -139,7 +142,7 @@ def test_limit_that_other_processes_used_up_is_asked_for_patience(sandbox: Sandb
 @pytest.mark.parametrize("status", [403, 404, 410])
 def test_page_of_a_gateway_never_says_that_a_job_is_gone(sandbox: Sandbox, status: int) -> None:
     provider = provider_of(sandbox)
-    vendor_id = provider.submit(SPEC, key_of("there")).vendor_id
+    vendor_id = send_job(provider, SPEC, key_of("there")).vendor_id
     page(sandbox, "qbraid.get", status)
     with pytest.raises(ProviderError):
         provider.exists(vendor_id)
@@ -163,7 +166,7 @@ def test_json_404_of_something_else_is_not_qbraids_word(sandbox: Sandbox, body: 
 def test_submission_that_a_gateway_turned_away_is_refused_and_names_who_did(sandbox: Sandbox, status: int) -> None:
     page(sandbox, "qbraid.submit", status)
     with pytest.raises(Refused, match="not qbraid itself") as caught:
-        provider_of(sandbox).submit(SPEC, key_of("gateway", status))
+        send_job(provider_of(sandbox), SPEC, key_of("gateway", status))
     assert caught.value.http_status == status
 
 
@@ -173,7 +176,7 @@ def test_page_that_may_follow_an_accepted_submission_is_a_doubt(sandbox: Sandbox
     provider = provider_of(sandbox)
     page(sandbox, "qbraid.submit", status, accepted=accepted)
     with pytest.raises(Ambiguous):
-        provider.submit(SPEC, key_of("doubt"))
+        send_job(provider, SPEC, key_of("doubt"))
     assert sandbox.admin.count_jobs("qbraid") == accepted
     assert sandbox.admin.requests("qbraid.submit") == 1
 
@@ -185,7 +188,7 @@ def test_slow_bodies_end_with_the_deadline_and_a_job_bought_that_way_is_found(sa
     sandbox.admin.switches("qbraid", body_bytes_per_s=20.0)
     hasty = provider_of(sandbox, timeout_s=0.5)
     with pytest.raises(Ambiguous):
-        hasty.submit(SPEC, key_of("slow"))
+        send_job(hasty, SPEC, key_of("slow"))
     with pytest.raises(Ambiguous):
         hasty.poll(["x"])
     sandbox.admin.switches("qbraid", body_bytes_per_s=0.0)
@@ -197,15 +200,15 @@ def test_slow_bodies_end_with_the_deadline_and_a_job_bought_that_way_is_found(sa
 
 def test_huge_bodies_are_not_read_to_their_end(sandbox: Sandbox) -> None:
     provider = provider_of(sandbox)
-    vendor_id = provider.submit(SPEC, key_of("huge")).vendor_id
+    vendor_id = send_job(provider, SPEC, key_of("huge")).vendor_id
     wait(provider, [vendor_id])
     sandbox.admin.switches("qbraid", body_padding=40_000_000)
     with pytest.raises(Unreadable, match="bytes"):
-        provider.result(vendor_id, SPEC, "k")
+        read_result(provider, vendor_id, SPEC, "k")
     with pytest.raises(Ambiguous, match="may have accepted"):
-        provider.submit(SPEC, key_of("huge", 2))
+        send_job(provider, SPEC, key_of("huge", 2))
     sandbox.admin.switches("qbraid", body_padding=0)
-    assert counts_of(provider.result(vendor_id, SPEC, "k").items[0]).shots == 10
+    assert counts_of(read_result(provider, vendor_id, SPEC, "k").items[0]).shots == 10
 
 
 GARBAGE = (
@@ -219,7 +222,7 @@ GARBAGE = (
 @pytest.mark.parametrize("body", GARBAGE, ids=range(len(GARBAGE)))
 def test_job_answered_with_garbage_harms_no_other_and_heals(sandbox: Sandbox, body: str) -> None:
     provider = provider_of(sandbox)
-    ids = [provider.submit(SPEC, key_of("harm", i)).vendor_id for i in range(5)]
+    ids = [send_job(provider, SPEC, key_of("harm", i)).vendor_id for i in range(5)]
     sandbox.admin.fault("status", "qbraid.get", status=200, body=body, skip=2)
     looks = provider.poll(ids)
     assert [looks[v].phase for v in ids if v != ids[2]] == [Phase.DONE] * 4
@@ -229,7 +232,7 @@ def test_job_answered_with_garbage_harms_no_other_and_heals(sandbox: Sandbox, bo
 
 def test_one_job_that_qbraid_cannot_read_does_not_stop_the_others(sandbox: Sandbox) -> None:
     provider = provider_of(sandbox)
-    ids = [provider.submit(SPEC, key_of("broken", i)).vendor_id for i in range(4)]
+    ids = [send_job(provider, SPEC, key_of("broken", i)).vendor_id for i in range(4)]
     sandbox.admin.fault("status", "qbraid.get", status=500, skip=1)
     looks = provider.poll(ids)
     assert [looks[v].phase for v in ids] == [Phase.DONE, Phase.UNKNOWN, Phase.DONE, Phase.DONE]
@@ -285,7 +288,7 @@ def test_key_that_an_answer_quotes_is_in_no_error(sandbox: Sandbox, route: str) 
     echo = json.dumps({"success": False, "message": f"X-API-Key: {CANARY}", "error": {"code": CANARY}})
     sandbox.admin.fault("status", f"qbraid.{route}", status=400 if route != "cancel" else 403, body=echo, times=None)
     acts: dict[str, Callable[[], Any]] = {
-        "submit": lambda: provider.submit(SPEC, "k"),
+        "submit": lambda: send_job(provider, SPEC, "k"),
         "get": lambda: provider.exists("x"),
         "results": lambda: provider.fetch("x", SPEC),
         "list": lambda: provider.poll([f"id-{i}" for i in range(9)]),

@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from conformance import bell, spec_of
-from probes import Target
 from qiskit import QuantumCircuit
-from remote_conformance import RemoteConformance
 
 from qflows.programs import to_program
 from qflows.protocol import JobSpec, Phase, Provider
 from qflows.providers.qbraid import wire
 from qflows.sandbox import Sandbox
+from qflows.testing import RemoteConformance, Target, bell, spec_of
 
 SIMULATOR = "qbraid:qbraid:sim:qir-sv"
 

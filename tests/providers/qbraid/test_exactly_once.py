@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conformance import bell
 
 from qflows import providers
 from qflows.core.devices import Sole
@@ -23,6 +22,7 @@ from qflows.ledger.intents import Intent, Want
 from qflows.protocol import JobSpec
 from qflows.sandbox import Sandbox
 from qflows.states import JobStatus
+from qflows.testing import bell, send_job
 
 SIMULATOR, WITH_BATCHES = "qbraid:qbraid:sim:qir-sv", "qbraid:equal1:sim:bell-1"
 SUBMIT, LIST = "qbraid.submit", "qbraid.list"
@@ -193,9 +193,9 @@ def test_look_up_stops_at_older_jobs_only_where_the_list_shows_its_order(
     provider = connect(sandbox)
     spec = intent(provider).spec
     for i in range(200):
-        provider.submit(spec, f"old-{i}")
+        send_job(provider, spec, f"old-{i}")
     sandbox.admin.advance(3 * 3600)
-    provider.submit(spec, "new")
+    send_job(provider, spec, "new")
     since = datetime.now(UTC)
     found = provider.find_submitted(["new"], since=since, device_ids={SIMULATOR})
     assert len(found["new"]) == 1
@@ -206,7 +206,7 @@ def test_many_doubts_are_settled_by_reading_the_list_once(sandbox: Sandbox) -> N
     provider = connect(sandbox)
     spec = intent(provider).spec
     keys = [f"key-{i}" for i in range(30)]
-    ids = [provider.submit(spec, key).vendor_id for key in keys]
+    ids = [send_job(provider, spec, key).vendor_id for key in keys]
     since = datetime.now(UTC) - timedelta(minutes=5)
     found = provider.find_submitted([*keys, "stranger"], since=since, device_ids={SIMULATOR})
     assert [found[key][0].vendor_id for key in keys] == ids
@@ -220,7 +220,7 @@ def test_two_jobs_under_one_key_end_as_one_and_the_extra_is_cancelled(sandbox: S
     provider = connect(sandbox)
     submitter = Submitter(ledger, settle_s=SETTLE_S)
     (job,) = submitter.submit(provider, [intent(provider)])
-    extra = provider.submit(intent(provider).spec, job.key).vendor_id
+    extra = send_job(provider, intent(provider).spec, job.key).vendor_id
     submitter.settle(provider, [job.key])
     first = sandbox.admin.jobs("qbraid")[0]["id"]
     assert reads.job(ledger, job.key).vendor_id == first != extra

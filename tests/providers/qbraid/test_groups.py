@@ -6,12 +6,12 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from conformance import bell, key_of, wait
 
 from qflows.errors import NotSent, ProgramRejected, Refused
 from qflows.model import Cost
 from qflows.protocol import JobSpec, Phase
 from qflows.sandbox import Sandbox
+from qflows.testing import bell, key_of, send_job, wait
 
 SIMULATOR, OTHER = "aws:aws:sim:sv1", "qbraid:equal1:sim:bell-1"
 SPEC = JobSpec("qbraid", SIMULATOR, (bell(),), 20)
@@ -19,7 +19,7 @@ SPEC = JobSpec("qbraid", SIMULATOR, (bell(),), 20)
 
 def enrolled(provider: Any, group_id: str, n: int = 2) -> list[str]:
     specs = [replace(SPEC, session_id=group_id, device_id=(SIMULATOR, OTHER)[i % 2]) for i in range(n)]
-    return [provider.submit(spec, key_of("member", i)).vendor_id for i, spec in enumerate(specs)]
+    return [send_job(provider, spec, key_of("member", i)).vendor_id for i, spec in enumerate(specs)]
 
 
 def test_group_holds_jobs_of_several_devices_in_one_request(provider: Any, sandbox: Sandbox) -> None:

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conformance import bell, key_of
 
 from qflows.core.devices import Sole
 from qflows.core.poller import Poller
@@ -20,6 +19,7 @@ from qflows.ledger.intents import Intent, Want
 from qflows.protocol import JobSpec, Phase, Provider
 from qflows.sandbox import Sandbox
 from qflows.states import JobStatus
+from qflows.testing import bell, key_of, send_job
 
 SIMULATOR, QPU = "qbraid:qbraid:sim:qir-sv", "aws:iqm:qpu:garnet"
 N = 210
@@ -27,7 +27,7 @@ SPEC = JobSpec("qbraid", SIMULATOR, (bell(),), 20)
 
 
 def submitted(provider: Provider, n: int) -> list[str]:
-    return [provider.submit(SPEC, key_of("poll", i)).vendor_id for i in range(n)]
+    return [send_job(provider, SPEC, key_of("poll", i)).vendor_id for i in range(n)]
 
 
 def lists_refresh(sandbox: Sandbox) -> None:
@@ -158,21 +158,21 @@ def test_withheld_job_is_kept_told_and_completed_when_the_account_is_in_order(
 @pytest.mark.parametrize("word", ["UNKNOWN", "PAUSED"])
 def test_undetermined_status_is_recorded_and_never_guessed(provider: Provider, sandbox: Sandbox, word: str) -> None:
     sandbox.admin.switches("qbraid", finished_as=word)
-    vendor_id = provider.submit(SPEC, key_of("odd")).vendor_id
+    vendor_id = send_job(provider, SPEC, key_of("odd")).vendor_id
     look = provider.poll([vendor_id])[vendor_id]
     assert (look.phase, look.word) == (Phase.UNKNOWN, word)
 
 
 def test_queue_position_is_told(provider: Provider, sandbox: Sandbox) -> None:
     sandbox.admin.clock("frozen")
-    vendor_id = provider.submit(JobSpec("qbraid", QPU, (bell(),), 20), key_of("queue")).vendor_id
+    vendor_id = send_job(provider, JobSpec("qbraid", QPU, (bell(),), 20), key_of("queue")).vendor_id
     sandbox.admin.advance(5)
     assert provider.poll([vendor_id])[vendor_id].queue_position == 3
 
 
 def test_job_on_its_way_to_be_cancelled_is_not_over(provider: Provider, sandbox: Sandbox) -> None:
     sandbox.admin.clock("frozen")
-    vendor_id = provider.submit(SPEC, key_of("cancel")).vendor_id
+    vendor_id = send_job(provider, SPEC, key_of("cancel")).vendor_id
     sandbox.admin.advance(5)
     provider.cancel(vendor_id)
     looks = [provider.poll([vendor_id])[vendor_id] for _ in range(2)]

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conformance import bell, counts_of, key_of, run, wait
 from qiskit import QuantumCircuit
 
 from qflows.core.devices import Sole
@@ -25,6 +24,7 @@ from qflows.protocol import JobSpec, Phase, RawAnswer
 from qflows.providers.qbraid import adapter, wire
 from qflows.sandbox import Sandbox
 from qflows.states import JobStatus
+from qflows.testing import bell, counts_of, key_of, read_result, run, send_job, wait
 
 FREE, QPU, MINUTES = "qbraid:qbraid:sim:qir-sv", "aws:iqm:qpu:garnet", "aws:aws:sim:sv1"
 JOB: dict[str, Any] = {
@@ -114,7 +114,7 @@ def test_whether_buying_again_helps_is_no_or_unknown_by_the_failures_text(text: 
 
 
 def test_answer_once_fetched_is_decoded_again_without_the_vendor(provider: Any, sandbox: Sandbox) -> None:
-    vendor_id = provider.submit(spec(), key_of("raw")).vendor_id
+    vendor_id = send_job(provider, spec(), key_of("raw")).vendor_id
     wait(provider, [vendor_id])
     answer = provider.fetch(vendor_id, spec())
     sandbox.admin.forget([vendor_id])
@@ -149,7 +149,7 @@ def test_simulators_are_not_asked_for_a_compiled_text(provider: Any, sandbox: Sa
 
 def test_cancel_right_after_the_submission_is_repeated_until_it_is_heard(provider: Any, sandbox: Sandbox) -> None:
     sandbox.admin.clock("frozen")
-    vendor_id = provider.submit(spec(QPU), key_of("early")).vendor_id
+    vendor_id = send_job(provider, spec(QPU), key_of("early")).vendor_id
     provider.cancel(vendor_id)
     assert sandbox.admin.requests("qbraid.cancel") == 2  # 409, then 202
     assert wait(provider, [vendor_id])[vendor_id].phase is Phase.CANCELLED
@@ -174,7 +174,7 @@ def test_wish_to_cancel_outlives_a_job_that_initializes_for_long(
 
 
 def test_cancel_of_a_finished_job_is_no_error_with_either_status(provider: Any, sandbox: Sandbox) -> None:
-    vendor_id = provider.submit(spec(), key_of("over")).vendor_id
+    vendor_id = send_job(provider, spec(), key_of("over")).vendor_id
     wait(provider, [vendor_id])
     sandbox.admin.fault("status", "qbraid.cancel", status=409, code="CONFLICT")
     for _ in range(2):  # the 409 of the fault, the 400 of the documents
@@ -188,7 +188,7 @@ def test_cancel_of_a_finished_job_is_no_error_with_either_status(provider: Any, 
 def test_created_without_success_is_a_doubt_and_a_look_ends_it(provider: Any, sandbox: Sandbox) -> None:
     sandbox.admin.switches("qbraid", refused_as_201=True)
     with pytest.raises(Ambiguous, match="201"):
-        provider.submit(spec(), key_of("refused"))
+        send_job(provider, spec(), key_of("refused"))
     since = datetime.now(UTC) - timedelta(minutes=5)
     assert provider.find_submitted([key_of("refused")], since=since, device_ids={FREE}) == {}
     assert sandbox.admin.count_jobs("qbraid") == 0
@@ -197,7 +197,7 @@ def test_created_without_success_is_a_doubt_and_a_look_ends_it(provider: Any, sa
 @pytest.mark.parametrize("rule", ["subset", "exact"])
 def test_lost_job_is_found_by_a_process_whose_clock_is_fast(provider: Any, sandbox: Sandbox, rule: str) -> None:
     sandbox.admin.switches("qbraid", tag_match=rule)
-    vendor_id = provider.submit(spec(), key_of("clock")).vendor_id
+    vendor_id = send_job(provider, spec(), key_of("clock")).vendor_id
     since = datetime.now(UTC) + timedelta(minutes=30)  # ten minutes before the submission, by a clock 40 minutes fast
     found = provider.find_submitted([key_of("clock")], since=since, device_ids={FREE})
     assert [hit.vendor_id for hit in found[key_of("clock")]] == [vendor_id]
@@ -205,24 +205,24 @@ def test_lost_job_is_found_by_a_process_whose_clock_is_fast(provider: Any, sandb
 
 def test_job_of_another_context_is_neither_found_nor_declared_gone(provider: Any, sandbox: Sandbox) -> None:
     sandbox.admin.switches("qbraid", job_context="personal")
-    vendor_id = provider.submit(spec(), key_of("context")).vendor_id
+    vendor_id = send_job(provider, spec(), key_of("context")).vendor_id
     with pytest.raises(Refused) as caught:
         provider.exists(vendor_id)
     assert caught.value.http_status == 403
 
 
 def test_credits_that_a_job_holds_are_told_when_it_is_accepted(provider: Any) -> None:
-    assert provider.submit(spec(QPU, shots=100), key_of("held")).metadata == {"held_credits": 44.5}
+    assert send_job(provider, spec(QPU, shots=100), key_of("held")).metadata == {"held_credits": 44.5}
 
 
 def test_linked_account_is_never_read_as_free(provider: Any, sandbox: Sandbox) -> None:
     sandbox.admin.switches("qbraid", qpu_noise=False)
     linked = spec("openquantum:ionq:qpu:forte-1")
     assert provider.estimate(linked) is None
-    accepted = provider.submit(linked, key_of("linked"))
+    accepted = send_job(provider, linked, key_of("linked"))
     assert "held_credits" not in accepted.metadata
     wait(provider, [accepted.vendor_id])
-    assert provider.result(accepted.vendor_id, linked, key_of("linked")).cost is None
+    assert read_result(provider, accepted.vendor_id, linked, key_of("linked")).cost is None
 
 
 # -- reading ---------------------------------------------------------------------------------------------------------
@@ -231,7 +231,7 @@ def test_linked_account_is_never_read_as_free(provider: Any, sandbox: Sandbox) -
 def test_jobs_come_to_their_end_although_lists_do_not_refresh_them(
     provider: Any, sandbox: Sandbox, connected_to: Callable[[str], Any]
 ) -> None:
-    ids = [provider.submit(spec(), key_of("many", i)).vendor_id for i in range(30)]
+    ids = [send_job(provider, spec(), key_of("many", i)).vendor_id for i in range(30)]
     assert {look.phase for look in wait(connected_to(sandbox.url), ids).values()} == {Phase.DONE}
 
 
@@ -239,15 +239,15 @@ def test_result_that_never_comes_is_given_up_after_a_time(
     provider: Any, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sandbox.admin.switches("qbraid", broken_result=True)
-    vendor_id = provider.submit(spec(), key_of("broken")).vendor_id
+    vendor_id = send_job(provider, spec(), key_of("broken")).vendor_id
     wait(provider, [vendor_id])
     with pytest.raises(Ambiguous, match="no result yet"):
-        provider.result(vendor_id, spec(), "k")
+        read_result(provider, vendor_id, spec(), "k")
     monkeypatch.setattr(adapter, "_RESULT_MAY_LAG_S", 0.0)
     with pytest.raises(Unreadable):
-        provider.result(vendor_id, spec(), "k")
+        read_result(provider, vendor_id, spec(), "k")
     sandbox.admin.switches("qbraid", broken_result=False)
-    assert counts_of(provider.result(vendor_id, spec(), "k").items[0]).shots == 10
+    assert counts_of(read_result(provider, vendor_id, spec(), "k").items[0]).shots == 10
 
 
 # -- circuits and options --------------------------------------------------------------------------------------------

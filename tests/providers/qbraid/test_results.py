@@ -8,10 +8,7 @@ from typing import Any
 
 import httpx
 import pytest
-from conformance import bell, counts_of, key_of, run, wait
-from probes import PROBES
 from qiskit import ClassicalRegister, QuantumCircuit, QuantumRegister
-from remote_conformance import CANARY
 
 from qflows.core.devices import Sole
 from qflows.core.poller import Poller
@@ -25,6 +22,7 @@ from qflows.protocol import JobSpec, Phase, Provider
 from qflows.providers.qbraid import wire
 from qflows.sandbox import Sandbox
 from qflows.states import JobStatus
+from qflows.testing import CANARY, PROBES, bell, counts_of, key_of, read_result, run, send_job, wait
 
 # the only device of qBraid that takes batches, by its own device data
 SIMULATOR, QPU, NO_BATCH = "qbraid:equal1:sim:bell-1", "aws:rigetti:qpu:cepheus-1-108q", "qbraid:qbraid:sim:qir-sv"
@@ -200,12 +198,12 @@ def test_result_of_a_failed_job_is_refused_with_its_own_reason(
 ) -> None:
     sandbox.admin.switches("qbraid", failed_result=failed_result, final_costs="null")
     sandbox.admin.fault("fail_job", "qbraid.submit", message="laser off")
-    ids = [provider.submit(spec(), key_of("fails", i)).vendor_id for i in range(2)]
+    ids = [send_job(provider, spec(), key_of("fails", i)).vendor_id for i in range(2)]
     looks = wait(provider, ids)
     assert [looks[vendor_id].phase for vendor_id in ids] == [Phase.FAILED, Phase.DONE]
     assert (looks[ids[0]].error_message, looks[ids[1]].error_message) == ("laser off", None)
     with pytest.raises(Refused, match="laser off") as caught:
-        provider.result(ids[0], spec(), key_of("fails", 0))
+        read_result(provider, ids[0], spec(), key_of("fails", 0))
     assert caught.value.vendor_code == "FAILED"
 
 
@@ -217,32 +215,32 @@ def test_result_that_is_not_there_is_refused_and_never_none(
         sandbox.admin.switches("qbraid", finished_as="HOLD")
     else:
         sandbox.admin.clock("frozen")
-    vendor_id = provider.submit(spec(), key_of(state)).vendor_id
+    vendor_id = send_job(provider, spec(), key_of(state)).vendor_id
     sandbox.admin.advance(5)
     if state == "cancelled":
         provider.cancel(vendor_id)
         wait(provider, [vendor_id])
     with pytest.raises(Refused) as caught:
-        provider.result(vendor_id, spec(), key_of(state))
+        read_result(provider, vendor_id, spec(), key_of(state))
     assert caught.value.vendor_code == code
 
 
 @pytest.mark.parametrize("word", ["HOLD", "QUEUED"])
 def test_missing_result_is_not_taken_for_a_missing_job(provider: Provider, sandbox: Sandbox, word: str) -> None:
     sandbox.admin.switches("qbraid", no_result_status=404, finished_as=word)
-    vendor_id = provider.submit(spec(), key_of("there", word)).vendor_id
+    vendor_id = send_job(provider, spec(), key_of("there", word)).vendor_id
     with pytest.raises(Refused) as caught:
-        provider.result(vendor_id, spec(), key_of("there", word))
+        read_result(provider, vendor_id, spec(), key_of("there", word))
     assert caught.value.http_status is None  # 404 here would mean that the job is gone and may be bought again
 
 
 def test_deleted_job_is_absent_and_its_result_is_a_404(provider: Provider, sandbox: Sandbox) -> None:
-    vendor_id = provider.submit(spec(), key_of("gone")).vendor_id
+    vendor_id = send_job(provider, spec(), key_of("gone")).vendor_id
     url = f"{sandbox.url}/api/v1/jobs/{vendor_id}"
     assert httpx.delete(url, headers={"X-API-Key": CANARY}, trust_env=False).is_success
     assert provider.poll([vendor_id]) == {}
     with pytest.raises(Refused) as caught:
-        provider.result(vendor_id, spec(), key_of("gone"))
+        read_result(provider, vendor_id, spec(), key_of("gone"))
     assert caught.value.http_status == 404
 
 
@@ -273,7 +271,7 @@ def test_device_that_takes_no_jobs_is_a_refusal_that_says_why(
 ) -> None:
     sandbox.admin.switches("qbraid", closed_devices="aws:iqm:qpu:garnet")
     with pytest.raises(Refused, match=says) as caught:
-        provider.submit(spec(device=device), key_of("refused"))
+        send_job(provider, spec(device=device), key_of("refused"))
     assert caught.value.vendor_code == code
     assert sandbox.admin.count_jobs("qbraid") == 0
 
@@ -282,21 +280,21 @@ def test_device_that_takes_no_jobs_is_a_refusal_that_says_why(
 def test_empty_account_is_a_refusal_whatever_its_status(provider: Provider, sandbox: Sandbox, status: int) -> None:
     sandbox.admin.switches("qbraid", credits=1.0, insufficient_credits_status=status)
     with pytest.raises(Refused, match=r"needed 34.25, minRequired 34.25, balance 1.0.*credits"):
-        provider.submit(spec(device=QPU), key_of("poor"))
+        send_job(provider, spec(device=QPU), key_of("poor"))
 
 
 @pytest.mark.parametrize("shape", ["envelope", "detail"])
 def test_validation_error_is_a_refusal_in_both_shapes(provider: Provider, sandbox: Sandbox, shape: str) -> None:
     sandbox.admin.switches("qbraid", validation_shape=shape)
     with pytest.raises(Refused, match="shots") as caught:
-        provider.submit(spec(shots=-1), key_of("none"))
+        send_job(provider, spec(shots=-1), key_of("none"))
     assert caught.value.http_status == 422
 
 
 def test_batch_for_a_device_without_support_is_refused(provider: Provider) -> None:
     assert provider.limits(NO_BATCH).max_programs == 1
     with pytest.raises(Refused, match="one by one"):
-        provider.submit(spec(*batch(2), device=NO_BATCH), key_of("batch"))
+        send_job(provider, spec(*batch(2), device=NO_BATCH), key_of("batch"))
 
 
 # -- devices, money, foreign forms -----------------------------------------------------------------------------------
@@ -355,7 +353,7 @@ def test_labels_and_options_travel_with_the_job(provider: Provider, sandbox: San
     options = {"noise_model": "ideal", "runtime_options": {"seed": 7, "optimize": False, "layout": None}}
     wanted = spec(options=options, name="nm", tags={"study": "a", wire.KEY: "forged"})
     key = key_of("labels")
-    vendor_id = provider.submit(wanted, key).vendor_id
+    vendor_id = send_job(provider, wanted, key).vendor_id
     request = sandbox.admin.job(vendor_id)["request"]
     assert request["name"] == "nm"
     assert (request["tags"]["study"], request["tags"][wire.KEY]) == ("a", key)

@@ -1,112 +1,57 @@
-"""What every provider must do. Subclass per vendor: `tests/providers/<vendor>/test_conformance.py`.
+"""What every provider must do. Subclass once a vendor; an adapter with a wire subclasses `RemoteConformance` instead.
 
-    from conformance import ProviderConformance
-    from probes import Target
+    from qflows.providers import connect
+    from qflows.testing import ProviderConformance, Target
 
-    class TestAcme(ProviderConformance):            # with an API in the sandbox: remote_conformance.RemoteConformance
+    class TestAcme(ProviderConformance):
         sampling = (Target("acme-sim"), Target("acme-qpu", noise=0.1))
 
         @pytest.fixture
-        def provider(self, sandbox): return connect("acme", {...})
+        def provider(self):
+            return connect("acme", {...})
 
-Nothing here knows a vendor's name. What a vendor does not offer is said by its `Capabilities`.
+Nothing here knows a vendor's name. What a vendor does not offer is said by its `Capabilities` and `Limits`, and the
+tests of it are skipped.
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import pytest
-from probes import PROBES, Probe, Target, total_variation, variation_bound
 from qiskit import ClassicalRegister, QuantumCircuit, QuantumRegister
+from qiskit.circuit import Gate
 
-from qflows.errors import ProgramRejected, Throttled
-from qflows.keys import digest
-from qflows.model import Counts, ItemResult
-from qflows.programs import Program, to_program
-from qflows.protocol import Accepted, JobSpec, Observation, Phase, Provider, VendorResult
+from qflows.errors import ProgramRejected
+from qflows.model import Counts
+from qflows.programs import to_program
+from qflows.protocol import Provider
+from qflows.testing.circuits import PROBES, Probe, Target, bell, total_variation, variation_bound
+from qflows.testing.jobs import counts_of, key_of, read_result, run, run_all, send_job, spec_of, wait
 
-OVER = (Phase.DONE, Phase.FAILED, Phase.CANCELLED)
-TIMEOUT_S = 30.0
 RANDOM_CIRCUITS = 20
 
 
-def key_of(*parts: Any) -> str:
-    """A job key for a test, the same in every run, so that seeds derived from it draw the same shots."""
-    return digest("conformance/1", *map(str, parts))
-
-
-def spec_of(provider: Provider, target: Target, *programs: Program, shots: int | None, name: str = "probe") -> JobSpec:
-    """A job of `programs` on a target."""
-    return JobSpec(provider.name, target.device_id, programs, shots, options=dict(target.options), name=name)
-
-
-def wait(provider: Provider, vendor_ids: Sequence[str]) -> Mapping[str, Observation]:
-    """Polls until all are over. Fails after TIMEOUT_S."""
-    deadline = time.monotonic() + TIMEOUT_S
-    looks: Mapping[str, Observation] = {}
-    while True:
-        pause_s = 0.01
-        try:
-            looks = provider.poll(vendor_ids)
-        except Throttled as error:  # as the core does
-            pause_s = error.retry_after_s or pause_s
-        if all(vendor_id in looks and looks[vendor_id].phase in OVER for vendor_id in vendor_ids):
-            return looks
-        assert time.monotonic() + pause_s < deadline, f"not over after {TIMEOUT_S:g} s: {looks}"
-        time.sleep(pause_s)
-
-
-def run(provider: Provider, spec: JobSpec, key: str) -> VendorResult:
-    """Checks, submits, waits and fetches, as the core does."""
-    return run_all(provider, [(spec, key)])[0]
-
-
-def run_all(provider: Provider, jobs: Sequence[tuple[JobSpec, str]]) -> list[VendorResult]:
-    """The same for several jobs; all are submitted before the first is waited for."""
-    accepted: list[Accepted] = []
-    for spec, key in jobs:
-        provider.check(spec)
-        accepted.append(provider.submit(spec, key))
-    looks = wait(provider, [job.vendor_id for job in accepted])
-    for vendor_id, look in looks.items():
-        assert look.phase is Phase.DONE, f"{vendor_id}: {look}"
-    return [provider.result(job.vendor_id, spec, key) for job, (spec, key) in zip(accepted, jobs, strict=True)]
-
-
-def counts_of(item: ItemResult) -> Counts:
-    """The counts of an item that must have some."""
-    assert item.error is None, item.error
-    assert item.counts is not None
-    return item.counts
-
-
-def bell(name: str = "bell") -> Program:
-    """A Bell pair, both measured."""
-    circuit = QuantumCircuit(2, 2, name=name)
-    circuit.h(0)
-    circuit.cx(0, 1)
-    circuit.measure([0, 1], [0, 1])
-    return to_program(circuit)
-
-
 class ProviderConformance:
-    """The contract of `qflows.protocol.Provider`, for any vendor."""
+    """The contract of `qflows.protocol.Provider`, for any vendor.
+
+    A subclass gives `sampling` and a fixture `provider`.
+    """
 
     sampling: ClassVar[tuple[Target, ...]] = ()
-    """Devices that take shots."""
+    """Devices that take shots; each test that has a target runs on all of them."""
     exact: ClassVar[tuple[Target, ...]] = ()
     """Devices that run without shots."""
     random_shots: ClassVar[int] = 4000
+    """Shots of each random circuit; fewer give wider bounds on what may differ."""
     probe_shots: ClassVar[int] = 100
+    """Shots of a circuit with one possible outcome."""
 
     @pytest.fixture
     def provider(self) -> Provider:
         """A connected provider."""
-        raise NotImplementedError("give a fixture `provider` in the subclass")
+        pytest.fail("give a fixture `provider` in the subclass")
 
     def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
         """One test per device, probe or word, from the attributes of the subclass."""
@@ -172,11 +117,11 @@ class ProviderConformance:
 
     def test_result_read_twice_is_the_same(self, provider: Provider, target: Target) -> None:
         spec, key = spec_of(provider, target, bell(), shots=321), key_of("twice", target)
-        vendor_id = provider.submit(spec, key).vendor_id
+        vendor_id = send_job(provider, spec, key).vendor_id
         wait(provider, [vendor_id])
-        first = provider.result(vendor_id, spec, key)
+        first = read_result(provider, vendor_id, spec, key)
         assert counts_of(first.items[0]).shots == 321
-        assert provider.result(vendor_id, spec, key).items == first.items
+        assert read_result(provider, vendor_id, spec, key).items == first.items
 
     def test_memory_if_given_is_the_counts_in_shot_order(self, provider: Provider, target: Target) -> None:
         spec = spec_of(provider, replace(target, options={**target.options, "memory": True}), bell(), shots=200)
@@ -216,8 +161,6 @@ class ProviderConformance:
         assert {device.device_id for device in provider.devices()}
 
     def test_gate_known_by_name_only_is_refused(self, provider: Provider, target: Target) -> None:
-        from qiskit.circuit import Gate
-
         circuit = QuantumCircuit(QuantumRegister(1, "q"), ClassicalRegister(1, "c"))
         circuit.append(Gate("odd", 1, [0.25]), [0])
         circuit.h(0)
@@ -235,6 +178,3 @@ class ProviderConformance:
     def test_account_names_no_secret(self, provider: Provider) -> None:
         assert provider.account
         assert len(provider.account) < 256
-
-
-__all__ = ["ProviderConformance", "bell", "counts_of", "key_of", "run", "run_all", "spec_of", "wait"]

@@ -1,6 +1,6 @@
-"""Circuits that are not symmetric, what they must give by qiskit's own rules, and how far samples may be off.
+"""Circuits without symmetry, what they must give by Qiskit's own rules, and how far samples may be off.
 
-The expectations are computed from qiskit objects alone, so that an error in qflows' readout cannot cancel itself.
+The expectations are computed from Qiskit objects alone, so that a mistake in qflows' readout cannot cancel itself.
 """
 
 from __future__ import annotations
@@ -15,15 +15,18 @@ from qiskit import ClassicalRegister, QuantumCircuit, QuantumRegister
 from qiskit.circuit import Clbit, Parameter
 from qiskit.quantum_info import Statevector
 
+from qflows.programs import Program, to_program
+
 FALSE_ALARM = 1e-9  # probability that a right sampler fails one comparison; 20 circuits: 2e-8
 
 
 @dataclass(frozen=True)
 class Target:
-    """A device as the suite shall try it.
+    """A device as the suite tries it: the vendor's own name of it, and the options of every job there.
 
-    `noise`: total variation that its errors may add, and the share of shots a deterministic probe may miss.
-    `max_qubits` bounds the width of random circuits, which are short where there is noise.
+    `noise`: the total variation distance that its errors may add, 0 to 1; of a circuit with one possible outcome they
+    may spoil twice that share of the shots. `max_qubits` bounds the width of random circuits, which are short where
+    there is noise.
     """
 
     device_id: str
@@ -32,7 +35,7 @@ class Target:
     max_qubits: int = 6
 
     def random_circuit(self, seed: int) -> tuple[QuantumCircuit, list[float], dict[str, float]]:
-        """`random_measured` as this device can bear it."""
+        """A random circuit of a width and length that this device takes; as `random_measured`."""
         return random_measured(seed, self.max_qubits, gates_per_qubit=1 if self.noise else 4)
 
     def __str__(self) -> str:
@@ -41,7 +44,7 @@ class Target:
 
 @dataclass(frozen=True)
 class Probe:
-    """A circuit with one possible outcome."""
+    """A circuit with one possible outcome, and its key in the counts."""
 
     name: str
     circuit: QuantumCircuit
@@ -49,6 +52,15 @@ class Probe:
 
     def __str__(self) -> str:
         return self.name
+
+
+def bell(name: str = "bell") -> Program:
+    """A Bell pair, both qubits measured."""
+    circuit = QuantumCircuit(2, 2, name=name)
+    circuit.h(0)
+    circuit.cx(0, 1)
+    circuit.measure([0, 1], [0, 1])
+    return to_program(circuit)
 
 
 def _flipped(n_qubits: int, *flipped: int, clbits: Any = None) -> QuantumCircuit:
