@@ -5,7 +5,7 @@ BIN := .venv/bin
 CONSTRAINTS ?= constraints.txt
 PINS := $(if $(CONSTRAINTS),-c $(CONSTRAINTS))
 
-.PHONY: constraints wheel help install demo test check lint types imports bench pulls story newest-braket compat clean
+.PHONY: constraints wheel help install demo test check lint types imports bench pulls story chaos newest-braket compat clean
 help:
 	@echo "make demo     install into .venv, run the H2 VQE and a small circuit, print what came out"
 	@echo "make test     install and run the test suite"
@@ -13,6 +13,7 @@ help:
 	@echo "make bench    the budgets, measured against raw clients and loops in the same run"
 	@echo "make pulls    error bars, biases, drift flags and thresholds by Monte Carlo; a few minutes"
 	@echo "make story    a nightly run while server, worker, reconciler and flow are killed 20 times; SQLite, then PostgreSQL"
+	@echo "make chaos    kills at every point in all company: two accounts, four vendors, two databases; minutes"
 	@echo "make constraints   pin the newest versions that fit together; run the tests before you commit them"
 	@echo "make wheel    build the wheel, install it by plain pip in an empty environment, use it"
 	@echo "make compat   the libraries that run on our primitives, in an environment of its own; QISKIT=checkout adds Qiskit's own tests"
@@ -61,6 +62,10 @@ pulls: .venv/.test
 # STORY='--sqlite --kills 4 --seed 3' for less
 story: .venv/.test
 	@$(BIN)/python tests/acceptance/story/story.py $(STORY)
+
+# CHAOS='--cells 60 --only emulator', or '--kills 1000 --jobs 500 --seed 2'
+chaos: .venv/.test
+	@cd tests && ../$(BIN)/python -m acceptance.chaos $(CHAOS)
 
 # Prefect stays at the older of the two minor versions in CI, which runs the newest one in a job of its own; a release
 # that only rebuilds another (.postN) is as good as that one

@@ -234,19 +234,24 @@ class Client:
     ) -> Session:
         """The run's session on `device`; see `sessions.open_session`."""
         target = self.device(device)
-        return sessions.open_session(
-            self.ledger,
-            target.provider,
-            run_key,
-            device=device,
-            device_id=target.profile.device,
-            mode=mode,
-            max_time_s=max_time_s,
-            options=options,
-            name=name,
-            verbs=self.verbs,
-            on_exception=on_exception,
-        )
+        wanted: dict[str, Any] = {
+            "device": device,
+            "device_id": target.profile.device,
+            "mode": mode,
+            "max_time_s": max_time_s,
+            "options": options,
+            "name": name,
+            "verbs": self.verbs,
+            "on_exception": on_exception,
+        }
+        try:
+            return sessions.open_session(self.ledger, target.provider, run_key, **wanted)
+        except OtherAccount as error:
+            try:
+                self.vendors.of_account(target.provider.name, error.account or "", device)
+            except OtherAccount:
+                raise error from None
+        return sessions.open_session(self.ledger, target.provider, run_key, **wanted)
 
     def session(self, name: str) -> Session:
         """A session by key, unique beginning of it, or vendor id. Raises UnknownJob, OtherAccount."""

@@ -19,7 +19,7 @@ from qflows import providers
 from qflows.core import profiles
 from qflows.core.profiles import DeviceProfile
 from qflows.errors import CredentialsMissing, NotSent, OtherAccount, ProviderError, UnknownDevice
-from qflows.ledger import accounts
+from qflows.ledger import accounts, reads
 from qflows.ledger.store import Ledger
 from qflows.model import Job, SessionRecord
 from qflows.protocol import Limits, Provider
@@ -140,10 +140,13 @@ class Vendors:
 
     def of_session(self, record: SessionRecord) -> Provider:
         """The provider that may act on a session. Raises as `of`."""
-        return self._of(record.provider, record.account, record.device, None)
+        return self.of_account(record.provider, record.account, record.device)
 
     def of_account(self, vendor: str, account: str, device: str) -> Provider:
-        """The provider that may act on a thing of this account, bought under this device's name. Raises as `of`."""
+        """The provider that may act on a thing of this account, bought under this device's name. Raises as `of`.
+
+        A job of the account stands for the thing where a renewed key has to be proved.
+        """
         return self._of(vendor, account, device, None)
 
     def pages(self, jobs: Iterable[Job]) -> dict[str, str]:
@@ -205,20 +208,17 @@ class Vendors:
 
     def _proves(self, candidate: Provider, account: str, vendor_id: str | None) -> bool:
         """Whether the vendor shows a job of `account` to these credentials: then both are of one account."""
-        if vendor_id is None:
-            return False
-        place = (candidate.name, account, candidate.account, vendor_id)
+        place = (candidate.name, account, candidate.account, vendor_id or "")
         asked = self._unproved.get(place)
         if asked is not None and time.monotonic() - asked < _ASK_AGAIN_S:
             return False
+        witness = vendor_id or reads.newest_vendor_id(self.ledger(), candidate.name, account)
         try:
-            shown = candidate.exists(vendor_id)
+            shown = witness is not None and candidate.exists(witness)
         except ProviderError:
             return False
         if shown:
-            accounts.note_same(
-                self.ledger(), candidate.name, account, candidate.account, proof=f"shows job {vendor_id}"
-            )
+            accounts.note_same(self.ledger(), candidate.name, account, candidate.account, proof=f"shows job {witness}")
         else:
             self._unproved[place] = time.monotonic()
         return shown

@@ -93,6 +93,18 @@ def vanished(ledger: Ledger, *, within_s: float) -> list[Job]:
         return [job_of(row) for row in connection.execute(query)]
 
 
+def newest_vendor_id(ledger: Ledger, provider: str, account: str) -> str | None:
+    """The vendor's id of the newest job that this account bought; None without one."""
+    query = (
+        sa.select(jobs.c.vendor_id)
+        .where(jobs.c.provider == provider, jobs.c.account == account, jobs.c.vendor_id.is_not(None))
+        .order_by(jobs.c.created_at.desc())
+        .limit(1)
+    )
+    with ledger.read() as connection:
+        return connection.execute(query).scalar()
+
+
 def send_delay_s(ledger: Ledger, keys: Collection[str]) -> dict[str, float]:
     """For PREPARED jobs among `keys`: seconds until they may be sent, 0 or less meaning now."""
     with ledger.read() as connection:

@@ -7,8 +7,9 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from qflows.errors import StaleClaim
+from qflows.errors import OtherAccount, StaleClaim
 from qflows.keys import digest, job_key, sample_key
+from qflows.ledger import accounts
 from qflows.ledger.claims import chunks
 from qflows.ledger.owner import is_dead, me
 from qflows.ledger.store import Ledger, utc_now
@@ -43,7 +44,10 @@ def prepare(
     max_time_s: float | None,
     options: Mapping[str, Any],
 ) -> SessionRecord:
-    """Makes the wish durable, or finds the session of an earlier attempt that is not closed yet."""
+    """Makes the wish durable, or finds the session of an earlier attempt that is not closed yet.
+
+    Raises OtherAccount when that is a session of another account.
+    """
     identity = content(device=device, mode=mode, max_time_s=max_time_s, options=options, name=name)
     sample = sample_key(run_key, identity, 0)
     with ledger.write() as connection:
@@ -71,6 +75,14 @@ def prepare(
             connection.execute(ledger.insert(_insert), row)
             found = connection.execute(sa.select(*_COLUMNS).where(sessions.c.key == key)).one()
             if found.state != SessionState.CLOSED:
+                if not accounts.are_same_in(connection, provider, found.account, account):
+                    raise OtherAccount(
+                        f"run {run_key!r} has session {key[:12]} with another account of {provider} ({found.account}, "
+                        f"now {account}); nothing was opened. Use another run key, or, if the key was only renewed, "
+                        f"run `qflows accounts same {provider} {found.account} {account}`",
+                        provider=provider,
+                        account=found.account,
+                    )
                 return _record(found)
             epoch += 1
 

@@ -11,7 +11,7 @@ from qflows.core import health
 from qflows.core.client import Client
 from qflows.core.scope import Scope
 from qflows.errors import OtherAccount
-from qflows.ledger import accounts, reads
+from qflows.ledger import accounts, reads, sessions
 from qflows.model import Job
 from qflows.sandbox import Sandbox
 from qflows.settings import Settings
@@ -135,3 +135,37 @@ def test_a_session_of_another_account_is_not_reaped(sandbox: Sandbox, as_key: As
     provider = ours.provider("ionq")
     assert provider.session(hold.id).is_open  # pyright: ignore[reportAttributeAccessIssue]
     assert ours.reconciler().tick().sessions_closed == [hold.id]
+
+
+@pytest.mark.parametrize("opened", [True, False], ids=["open", "not opened yet"])
+def test_a_run_keys_session_of_another_account_is_neither_used_nor_opened(
+    sandbox: Sandbox, as_key: As, opened: bool
+) -> None:
+    ours = as_key("alice.first")
+    if opened:
+        ours.open_session("ionq-forte-1", "run", max_time_s=600).release()
+    else:  # as a process that died before it asked the vendor leaves it
+        target = ours.device("ionq-forte-1")
+        sessions.prepare(
+            ours.ledger, "run", name="", provider="ionq", account=target.provider.account, device="ionq-forte-1",
+            device_id=target.profile.device, mode="dedicated", max_time_s=600, options={},
+        )  # fmt: skip
+    before = sandbox.admin.requests("ionq.session_create")
+    theirs = as_key("bob.first")
+    with pytest.raises(OtherAccount, match=r"run 'run' has session .* Use another run key"):
+        theirs.open_session("ionq-forte-1", "run", max_time_s=600)
+    assert sandbox.admin.requests("ionq.session_create") == before
+    hold = ours.open_session("ionq-forte-1", "run", max_time_s=600)
+    assert hold.is_open()
+    hold.close()
+
+
+def test_a_renewed_key_continues_in_the_session_of_its_run(sandbox: Sandbox, as_key: As) -> None:
+    ours = as_key("alice.first")
+    buy(ours)
+    hold = ours.open_session("ionq-forte-1", "run", max_time_s=600)
+    hold.release()
+    new = as_key("alice.second")
+    again = new.open_session("ionq-forte-1", "run", max_time_s=600)
+    assert (again.id, sandbox.admin.requests("ionq.session_create")) == (hold.id, 1)
+    again.close()

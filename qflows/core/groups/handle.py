@@ -33,6 +33,7 @@ from qflows.ledger.intents import Want, lease_ordinal
 from qflows.ledger.store import Ledger
 from qflows.model import Job, Result
 from qflows.programs.estimation import read_plan
+from qflows.protocol import Provider
 from qflows.states import CallbackState, GroupState
 
 log = logging.getLogger("qflows.groups")
@@ -218,11 +219,18 @@ class Group:
             )
             native = self._wanted["native"]
             if native is not None:
-                open_native(self._core.ledger, self._core.vendors.device(native).provider, self.record, device=native)
+                open_native(self._core.ledger, self._mirroring(native), self.record, device=native)
             self._run_key = self._run_key or where.run_key
             if self._ambient:
                 self._enter(where.run_key)
         return self
+
+    def _mirroring(self, device: str) -> Provider:
+        """The vendor of the mirrored group. Raises OtherAccount when an earlier attempt mirrored it elsewhere."""
+        record = self.record
+        if record.native_id is not None:
+            return self._core.vendors.of_account(record.native_provider or "", record.native_account or "", device)
+        return self._core.vendors.device(device).provider
 
     def _refuse_nesting(self) -> None:
         other = current.ACTIVE.get()
