@@ -16,12 +16,14 @@ if TYPE_CHECKING:
     from qflows.core.client import Client
     from qflows.core.groups.handle import Group
     from qflows.core.groups.results import GroupResult
+    from qflows.core.importing import Imported
     from qflows.core.money import Price
     from qflows.core.sessions import Session
     from qflows.core.tagging import Tagged
     from qflows.errors import QflowsError
     from qflows.model import Counts, Job, Result
     from qflows.prefect.attach import attach
+    from qflows.prefect.importing import import_jobs
     from qflows.prefect.minimizing import minimize
     from qflows.prefect.slots import missed_slot
     from qflows.prefect.suspend import wait_or_suspend
@@ -44,6 +46,8 @@ _HOME = {
     "run": "prefect.tasks",
     "cancel": "prefect.tasks",
     "tag": "prefect.tasks",
+    "import_jobs": "prefect.importing",
+    "Imported": "core.importing",
     "Tagged": "core.tagging",
     "attach": "prefect.attach",
     "group": "prefect.tasks",
@@ -72,6 +76,7 @@ __all__ = [
     "Counts",
     "Group",
     "GroupResult",
+    "Imported",
     "Job",
     "JobStatus",
     "Price",
@@ -87,6 +92,7 @@ __all__ = [
     "errors",
     "flows",
     "group",
+    "import_jobs",
     "minimize",
     "missed_slot",
     "price",

@@ -169,6 +169,12 @@ class Job:
     asks_person: bool = False  # in doubt, and only a person can settle it
     timeline: Timeline = field(default_factory=Timeline)
     cost: Cost | None = None
+    origin: str | None = None  # imported or rebuilt; None: bought by this ledger
+
+    @property
+    def is_imported(self) -> bool:
+        """True for a job that was bought elsewhere: it is read here, and never sent, cancelled or retagged."""
+        return self.origin == "imported"
 
     @property
     def is_terminal(self) -> bool:
@@ -177,7 +183,10 @@ class Job:
 
     def __repr__(self) -> str:
         shots = "exact" if self.shots is None else f"{self.shots:,} shots"
-        return f"<Job {self.key[:12]} {self.name!r} on {self.device}, {shots}: {self.status.value}>"
+        return f"<Job {self.key[:12]} {self.name!r} on {self.device}, {shots}: {self.status.value}{self._origin()}>"
+
+    def _origin(self) -> str:
+        return f", {self.origin}" if self.origin else ""
 
     def _repr_html_(self) -> str:
         return notebook.pairs(
@@ -192,6 +201,7 @@ class Job:
                 "cost": f"{self.cost.amount:g} {self.cost.unit}" if self.cost else None,
                 "error": self.error_message,
                 "run key": self.run_key,
+                "origin": self.origin,
             }
         )
 

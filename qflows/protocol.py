@@ -6,7 +6,7 @@ Instances are used from several threads at once.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -105,7 +105,8 @@ class Capabilities:
     summed over its programs. `estimator`: expectation values are computed by the device itself. `repeats_posts`: the
     vendor's client repeats submissions by itself, so a look for extras is due after an apparent success.
     `native_groups`: the vendor keeps groups itself (`core/native_groups.py`); a job's `session_id` names one.
-    `retags`: name and tags can be changed at the vendor after the submission (`TagProvider`).
+    `retags`: name and tags can be changed at the vendor after the submission (`TagProvider`). `imports`: jobs that
+    others submitted can be listed and read back (`ImportProvider`).
     """
 
     lookup: Lookup
@@ -121,6 +122,7 @@ class Capabilities:
     sessions: frozenset[str] = frozenset()
     native_groups: bool = False
     retags: bool = False
+    imports: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -390,6 +392,58 @@ class TagProvider(Provider, Protocol):
         Tags named in `ours` that are not in `tags` go; tags that others put there stay; so does the key, at every
         moment. Safe to repeat.
         """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A job of the account as a list of the vendor shows it, whoever submitted it.
+
+    `key`: the job key that it bears, if it is one of ours. `labels`: its tags as the vendor has them, plain or as
+    `name=value`.
+    """
+
+    vendor_id: str
+    device_id: str
+    created_at: datetime | None
+    key: str | None = None
+    labels: tuple[str, ...] = ()
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """The labels by name; a plain one has an empty value."""
+        found: dict[str, str] = {}
+        for label in self.labels:
+            name, _, value = label.partition("=")
+            found[name] = value
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class Foreign:
+    """A job read back from the vendor, with all that decoding its answer needs.
+
+    `spec` says what was asked for, as far as the vendor keeps it; its options are the adapter's own, marked
+    `imported`. `client`: who submitted it, in the vendor's or the client's words, empty where nothing says so.
+    `notes`: what is not known of it, one sentence each.
+    """
+
+    listed: Listed
+    spec: JobSpec
+    look: Observation
+    client: str = ""
+    notes: tuple[str, ...] = ()
+
+
+class ImportProvider(Provider, Protocol):
+    """A provider whose `capabilities.imports` is true. Nothing here changes anything at the vendor."""
+
+    def listed(self, *, since: datetime, until: datetime | None = None) -> Iterator[Listed]:
+        """Jobs of the account created in this time, in the vendor's order; children of composite jobs left out."""
+        ...
+
+    def foreign(self, vendor_id: str) -> Foreign:
+        """Reads one job back. Raises Refused for one that is unknown, or that the vendor does not give back."""
         ...
 
 

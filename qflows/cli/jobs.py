@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from qflows.cli.connection import default_client
-from qflows.cli.screen import errors_as_exit_codes, print_json, print_rows
+from qflows.cli.screen import errors_as_exit_codes, print_json, print_rows, progress_line
 from qflows.core.client import Client
 from qflows.core.tagging import Tagged
 from qflows.errors import ProgramRejected
@@ -37,6 +37,46 @@ def ls(
         print_rows(rows, JOB_COLUMNS, as_json=as_json, empty="no jobs yet; try `qflows run FILE.qasm`")
 
 
+@app.command("import")
+def import_(
+    source: Annotated[str, typer.Argument(help="A device's name, or a vendor's for all devices of its account.")],
+    ids: Annotated[list[str] | None, typer.Argument(help="Vendor ids of the jobs.", metavar="[ID]...")] = None,
+    since: Annotated[str | None, typer.Option(help="Jobs since then: 2026-11-01 (UTC), or 7d, 12h ago.")] = None,
+    until: Annotated[str | None, typer.Option(help="Jobs until then, written the same way.")] = None,
+    tag: Annotated[str | None, typer.Option(help="Only jobs with this tag of the vendor: NAME or NAME=VALUE.")] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Take jobs that were bought elsewhere into the ledger.
+
+    By vendor id, or by time and tag, with counts in qflows' bit order, times, cost, and the circuit where the vendor
+    gives it back. They are read only: never sent, cancelled or changed at the vendor. Repeating it changes nothing.
+    """
+    with errors_as_exit_codes():
+        show_progress = progress_line()
+        found = default_client().import_jobs(
+            source,
+            ids=ids or (),
+            since=since,
+            until=until,
+            tag=tag,
+            on_entered=lambda number: show_progress(f"{number} jobs imported"),
+        )
+        show_progress("")
+        if as_json:
+            print_json(
+                {
+                    "imported": [_full(job) for job in found.jobs],
+                    "known": [job.key for job in found.known],
+                    "left_out": dict(found.left_out),
+                }
+            )
+            return
+        print_rows([job_row(job) for job in found.jobs], JOB_COLUMNS, as_json=False, empty="nothing new")
+        typer.echo(f"{len(found.jobs)} imported, {len(found.known)} known before, {len(found.left_out)} left out")
+        for vendor_id, why in found.left_out.items():
+            typer.echo(f"  {clean(vendor_id)}: {clean(why)}")
+
+
 @app.command("show")
 def show(job: Name, as_json: JsonFlag = False) -> None:
     """Show one job: times, cost, history, programs, counts."""
@@ -56,6 +96,7 @@ def show(job: Name, as_json: JsonFlag = False) -> None:
             "shots",
             "status",
             "vendor_id",
+            "origin",
             "emulated",
             "error",
             "cost",
@@ -199,6 +240,7 @@ def _full(job: Job) -> dict[str, Any]:
         "shots": job.shots,
         "status": job.status,
         "vendor_id": job.vendor_id,
+        "origin": job.origin,
         "emulated": "by an emulator on this machine, not the vendor" if job.is_emulated else None,
         "error": job.error_message,
         "cost": f"{job.cost.amount:g} {job.cost.unit}" if job.cost else None,

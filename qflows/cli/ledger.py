@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import typer
 
-from qflows.cli.screen import errors_as_exit_codes
+from qflows.cli.screen import errors_as_exit_codes, print_json, progress_line
+from qflows.errors import ProgramRejected
+from qflows.privacy.redaction import clean
 from qflows.settings import Settings
 
 app = typer.Typer(help="The ledger database.", no_args_is_help=True, rich_markup_mode=None)
@@ -24,6 +28,53 @@ def upgrade() -> None:
         after = migrate.upgrade(database)
         where = database.url.render_as_string(hide_password=True)
         typer.echo(f"{where}: schema {after}" + (" (was up to date)" if before == after else f" (was {before})"))
+
+
+@app.command("rebuild")
+def rebuild(
+    source: Annotated[
+        list[str] | None, typer.Argument(help="Vendors or devices; every vendor with credentials here unless given.")
+    ] = None,
+    since: Annotated[str, typer.Option(help="Jobs since then: 2026-11-01 (UTC), or 7d, 12h ago.")] = "30d",
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
+) -> None:
+    """Restore a lost or older ledger from the keys that jobs bear at the vendors.
+
+    Afterwards a run that is started again under its run key adopts its jobs instead of buying them. What no vendor
+    knows is listed. Nothing is changed at a vendor, and nothing in the ledger is overwritten.
+    """
+    with errors_as_exit_codes():
+        from qflows.cli.connection import default_client
+
+        core, show_progress = default_client(), progress_line()
+        sources = source or core.vendors.with_credentials()
+        if not sources:
+            raise ProgramRejected("no vendor has credentials here; set them, or name a vendor or device")
+        found = core.rebuild(sources, since=since, on_entered=lambda number: show_progress(f"{number} jobs restored"))
+        show_progress("")
+        if as_json:
+            print_json(
+                {
+                    "sources": sources,
+                    "restored": [job.key for job in found.jobs],
+                    "attached": [job.key for job in found.attached],
+                    "known": found.known,
+                    "extras": {key: list(ids) for key, ids in found.extras.items()},
+                    "left_out": dict(found.left_out),
+                    "unknown": list(found.unknown),
+                }
+            )
+            return
+        typer.echo(
+            f"{', '.join(sources)}: {len(found.jobs)} jobs restored, {len(found.attached)} found to be sent already, "
+            f"{found.known} were in order"
+        )
+        for key, ids in found.extras.items():
+            typer.echo(f"  more than one job bears the key {key[:12]}: {clean(', '.join(ids))}; left as they are")
+        for vendor_id, why in found.left_out.items():
+            typer.echo(f"  left out: {clean(vendor_id)}: {clean(why)}")
+        for line in found.unknown:
+            typer.echo(f"  not known: {line}")
 
 
 @app.command("where")

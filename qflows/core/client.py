@@ -17,6 +17,7 @@ from qflows.core.batches.planning import Planned
 from qflows.core.devices import Device, Saved, Vendors
 from qflows.core.fetching import versions
 from qflows.core.groups.handle import Group
+from qflows.core.importing import Imported, Importer, Moment, OnEntered, Rebuilt
 from qflows.core.money import Price, Rates, price_of
 from qflows.core.native_groups import into_native
 from qflows.core.parts import Parts
@@ -346,8 +347,42 @@ class Client:
         A job that finished first comes back COMPLETED: the cancel was too late. Raises WaitTimeout if the vendor
         has not confirmed in time; the request is recorded, and the next poll repeats it.
         """
+        if imported := [job for job in reads.by_keys(self.ledger, keys).values() if job.is_imported]:
+            raise ProgramRejected(
+                f"job {imported[0].key[:12]} was imported: {imported[0].vendor_id} was bought elsewhere, and is "
+                "cancelled there; nothing was cancelled"
+            )
         outcomes.request_cancel(self.ledger, keys)
         return self.wait(keys, timeout=timeout)
+
+    def import_jobs(
+        self,
+        source: str,
+        *,
+        ids: Collection[str] = (),
+        since: Moment | None = None,
+        until: Moment | None = None,
+        tag: str | None = None,
+        on_entered: OnEntered | None = None,
+    ) -> Imported:
+        """Takes jobs that were bought elsewhere into the ledger, with counts in our bit order, times and cost.
+
+        `source`: a device's name, or a vendor's for all devices of its account. `ids`: vendor ids; or `since` and
+        `until`: dates ('2026-11-01', UTC), or how long ago ('7d', '12h'), narrowed by `tag`, a tag of the vendor,
+        `name` or `name=value`. Repeating it changes nothing. Nothing is sent, cancelled or changed at the vendor, now
+        or later; jobs that still run are watched as ours are. Raises ProgramRejected for input that makes no sense,
+        ProviderError when the vendor cannot list its jobs; what was taken in by then stays.
+        """
+        importer = Importer(self.ledger, self.vendors, self.submitter, on_entered)
+        return importer.run(source, ids=ids, since=since, until=until, tag=tag)
+
+    def rebuild(self, sources: Sequence[str], *, since: Moment, on_entered: OnEntered | None = None) -> Rebuilt:
+        """Restores jobs that a lost or older ledger does not have, from the keys they bear at the vendors.
+
+        `sources`: vendors or devices. The runs that bought them adopt them when they are started again. Nothing is
+        changed at a vendor. Raises as `import_jobs`.
+        """
+        return Importer(self.ledger, self.vendors, self.submitter, on_entered).rebuild(sources, since=since)
 
     def tag(
         self,

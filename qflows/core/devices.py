@@ -130,6 +130,18 @@ class Vendors:
                 self._providers[place] = providers.connect(vendor, fields, timeout_s=self.timeout_s)
             return self._providers[place]
 
+    def with_credentials(self) -> list[str]:
+        """Vendors with an account that can be connected from here, those that keep no account left out."""
+        found: list[str] = []
+        for vendor in providers.names():
+            try:
+                one = self.provider(vendor)
+            except CredentialsMissing:
+                continue
+            if one.capabilities.imports:
+                found.append(vendor)
+        return found
+
     def of(self, job: Job) -> Provider:
         """The provider that may act on a job: one of its account, or of one proved to be the same.
 

@@ -16,7 +16,9 @@ from typing import Any
 from qflows.core.submit import Submitter
 from qflows.errors import LedgerError, LedgerUnavailable, ProviderError, QflowsError, Refused, Unreadable
 from qflows.ledger import outcomes, raws
+from qflows.ledger.tables import REBUILT
 from qflows.model import Job
+from qflows.programs.unknown import is_unread
 from qflows.protocol import Lookup, Observation, Phase, Provider, RawAnswer
 
 log = logging.getLogger("qflows.poller")
@@ -94,7 +96,10 @@ class Fetcher:
             if job.fence > 1 and provider.capabilities.lookup is not Lookup.NONE:
                 # an earlier sender that was given up for dead may have woken since
                 self.submitter.cancel_extras_of(provider, job.device_id, job.key)
-            result = provider.decode(raw, self.submitter.spec(job.key), job.key)
+            spec = self.submitter.spec(job.key)
+            if job.origin == REBUILT and is_unread(spec.programs[0]):
+                raise Unreadable(f"job {job.key[:12]} is known by its key only; start its run again, which knows more")
+            result = provider.decode(raw, spec, job.key)
         except LedgerError:
             raise
         except Exception as error:

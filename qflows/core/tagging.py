@@ -92,6 +92,10 @@ def change(
 def copy_to_vendor(ledger: Ledger, provider: Provider, key: str) -> Tagged:
     """Makes the vendor's labels those of the ledger, and reads them back. Raises ProviderError."""
     job = reads.job(ledger, key)
+    if job.is_imported:
+        return Tagged(
+            job, None, f"imported: its labels at {provider.name} stay as they are; the ledger has the new ones"
+        )
     if not provider.capabilities.retags:
         return Tagged(
             job, None, f"{provider.name} keeps name and tags as they were submitted; the ledger has the new ones"

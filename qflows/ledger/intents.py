@@ -10,11 +10,11 @@ import sqlalchemy as sa
 
 from qflows.errors import KeyReused, LedgerError, OtherAccount
 from qflows.keys import digest, job_key, sample_key
-from qflows.ledger import accounts, groups
+from qflows.ledger import accounts, groups, imports
 from qflows.ledger.claims import chunks
 from qflows.ledger.rows import JOB_COLUMNS, items_of, job_of
 from qflows.ledger.store import Ledger, utc_now
-from qflows.ledger.tables import jobs, programs, runs, samples
+from qflows.ledger.tables import REBUILT, jobs, programs, runs, samples
 from qflows.model import Job
 from qflows.protocol import JobSpec
 from qflows.states import JobStatus
@@ -142,7 +142,8 @@ def _insert_or_adopt(
         "created_at": utc_now(),
         "provenance": {},
     }
-    return connection.execute(ledger.insert(_job_insert), values).one()
+    row = connection.execute(ledger.insert(_job_insert), values).one()
+    return (imports.recognize(connection, row.key, values) or row) if row.origin == REBUILT else row
 
 
 _JOB_VALUES = (

@@ -30,6 +30,11 @@ def head() -> str:
     return found
 
 
+def revisions() -> frozenset[str]:
+    """All revisions on disk."""
+    return frozenset(one.revision for one in ScriptDirectory.from_config(_config()).walk_revisions())
+
+
 @contextmanager
 def _exclusive(engine: sa.Engine) -> Iterator[sa.Connection]:
     with engine.connect() as connection:

@@ -14,7 +14,7 @@ from qflows.errors import IllegalTransition
 from qflows.ledger.claims import cancel_unsent, chunks
 from qflows.ledger.rows import CODE_CAP, MESSAGE_CAP, body_of, vendor_text
 from qflows.ledger.store import Ledger, utc_now
-from qflows.ledger.tables import jobs, ledger_now, results
+from qflows.ledger.tables import IMPORTED, jobs, ledger_now, results
 from qflows.model import ItemResult, Job
 from qflows.protocol import Observation, Phase, VendorResult
 from qflows.states import AT_VENDOR, LIVE, JobStatus, sources
@@ -253,7 +253,12 @@ def request_cancel(ledger: Ledger, keys: Collection[str]) -> list[str]:
 def _wish(connection: sa.Connection, keys: Collection[str]) -> list[str]:
     rows = connection.execute(
         sa.update(jobs)
-        .where(jobs.c.key.in_(keys), jobs.c.status.in_([s.value for s in LIVE]))
+        .where(
+            jobs.c.key.in_(keys),
+            jobs.c.status.in_([s.value for s in LIVE]),
+            # a job that was bought elsewhere is not ours to cancel, whoever wishes it
+            sa.or_(jobs.c.origin.is_(None), jobs.c.origin != IMPORTED),
+        )
         .values(cancel_requested_at=sa.func.coalesce(jobs.c.cancel_requested_at, utc_now()))
         .returning(jobs.c.key)
     )

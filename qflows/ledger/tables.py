@@ -17,8 +17,9 @@ metadata = sa.MetaData(
 )
 
 # The newest migration; a test compares it with Alembic's own head.
-HEAD = "0004"
+HEAD = "0006"
 
+IMPORTED, REBUILT = "imported", "rebuilt"  # values of jobs.origin
 _LONGEST_TEXT = 8_000
 
 
@@ -156,6 +157,8 @@ jobs = sa.Table(
     sa.Column("finished_at", UtcDateTime),
     sa.Column("submission", sa.JSON),  # what the adapter noted when it sent: compiled circuit, calibration snapshot
     sa.Column("provenance", sa.JSON, nullable=False),
+    # imported: bought elsewhere, never sent or cancelled here. rebuilt: ours, known by its mark at the vendor only
+    sa.Column("origin", sa.String(16)),
     sa.Index("ix_jobs_run_key", "run_key"),
     # the report reads a night, however many nights there were before
     sa.Index("ix_jobs_created_at", "created_at"),

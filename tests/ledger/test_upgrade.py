@@ -20,7 +20,7 @@ JOBS = 5
 
 
 LATER_TABLES = ("measurements", "calibrations", "slots", "points", "same_accounts", "raw_answers")
-LATER_COLUMNS = {"jobs": ("sends", "unsent", "bad_reads"), "lanes": ("lag_s", "ok_at", "error_at", "error")}
+LATER_COLUMNS = {"jobs": ("sends", "unsent", "bad_reads", "origin"), "lanes": ("lag_s", "ok_at", "error_at", "error")}
 
 
 def back_to_first(url: str) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import time
 from collections import OrderedDict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from threading import Lock
@@ -25,9 +25,11 @@ from qflows.protocol import (
     Accepted,
     Capabilities,
     DeviceInfo,
+    Foreign,
     Found,
     JobSpec,
     Limits,
+    Listed,
     Lookup,
     Observation,
     Pace,
@@ -37,7 +39,7 @@ from qflows.protocol import (
     VendorOptions,
     VendorResult,
 )
-from qflows.providers.braket import bulk, circuits, options, results, wire
+from qflows.providers.braket import bulk, circuits, imports, options, results, wire
 from qflows.providers.braket.account import Account
 from qflows.providers.braket.aws import Aws
 from qflows.providers.braket.devices import Device, cost_of
@@ -71,6 +73,7 @@ class BraketProvider(Doctor, Tags):
         max_programs=100,  # per device in `limits`: only some take program sets
         max_job_shots=200_000,  # the smallest of superconducting QPUs; `limits` says what a device takes
         retags=True,
+        imports=True,
     )
 
     def __init__(self, aws: Aws, account: Account) -> None:
@@ -285,7 +288,9 @@ class BraketProvider(Doctor, Tags):
         # what AWS asks for the shots of executables that failed is not documented: all are counted
         shots = (spec.shots or 0) * len(spec.programs)
         return VendorResult(
-            items=results.items(spec, document, is_partial=is_partial),
+            items=imports.items(spec, document)
+            if "imported" in spec.options
+            else results.items(spec, document, is_partial=is_partial),
             cost=cost_of(
                 _object(raw.documents.get(_DEVICE)),
                 shots,
@@ -314,6 +319,21 @@ class BraketProvider(Doctor, Tags):
                 vendor_message=look.error_message,
             )
         return Ambiguous(f"braket task {vendor_id} is {look.word}, its results are not in S3 yet", provider="braket")
+
+    # -- tasks of others ---------------------------------------------------------------------------------------
+
+    def listed(self, *, since: datetime, until: datetime | None = None) -> Iterator[Listed]:
+        """SearchQuantumTasks by time in the caller's region and in those with QPUs."""
+        own = wire.simulator_region(self._account.region)
+        return imports.listed(self._search, (self._account.region, own, *REGIONS), since=since, until=until)
+
+    def foreign(self, vendor_id: str) -> Foreign:
+        """GetQuantumTask, and the files of a completed one in the bucket, where its program is."""
+        task = self._get(vendor_id)
+        region, bucket = str(wire.region_of(vendor_id)), str(task["outputS3Bucket"])
+        folder = task["outputS3Directory"]
+        read = imports.reader(lambda path: self._aws.read_object(region, bucket, f"{folder}/{path}"))
+        return imports.foreign(task, read)
 
     def exists(self, vendor_id: str) -> bool:
         """GetQuantumTask: False only for the ResourceNotFoundException of Braket itself."""

@@ -142,6 +142,13 @@ def created_since(since: datetime, devices: Collection[str]) -> list[list[dict[s
     ]
 
 
+def created_in(since: datetime, until: datetime | None) -> list[dict[str, Any]]:
+    """Filters for tasks made in this time, on any device."""
+    if until is None:
+        return [{"name": "createdAt", "operator": "GTE", "values": [_text(since)]}]
+    return [{"name": "createdAt", "operator": "BETWEEN", "values": [_text(since), _text(until)]}]
+
+
 def summaries(page: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     """The tasks of a page. Raises Unreadable for a page without a list of them."""
     tasks = page.get("quantumTasks")

@@ -164,12 +164,13 @@ def _members(spec: JobSpec, results: Sequence[Mapping[str, Any]], *, is_partial:
         if executed.keys() != wanted and not is_partial:
             raise Unreadable(f"braket: executables {sorted(executed)} in a result where {len(group)} were sent")
         for place, executable in executed.items():
-            found[group[place]] = _member(spec.programs[group[place]], executable, spec)
+            found[group[place]] = executed_item(spec.programs[group[place]], executable, spec)
     missing = ItemResult(error=ItemError("MISSING", "the task failed, and its result leaves this program out"))
     return tuple(found.get(index, missing) for index in range(len(spec.programs)))
 
 
-def _member(program: Program, executable: Mapping[str, Any], spec: JobSpec) -> ItemResult:
+def executed_item(program: Program, executable: Mapping[str, Any], spec: JobSpec) -> ItemResult:
+    """One executable of a program set."""
     failure = executable.get("failureMetadata")
     if failure is None:
         return _single(program, executable, spec)

@@ -39,6 +39,7 @@ from qflows.protocol import (
 from qflows.providers.ibm import decoding, options, usage, wire
 from qflows.providers.ibm.access import Access, find_access
 from qflows.providers.ibm.doctor import Doctor
+from qflows.providers.ibm.imports import Imports
 from qflows.providers.ibm.listing import PAGE, Listing
 from qflows.providers.ibm.options import IBMOptions
 from qflows.providers.ibm.runtime import JOB_ID, Runtime, job_path
@@ -71,10 +72,11 @@ _CAPABILITIES = Capabilities(
     repeats_posts=False,  # http.py sends each POST once, whatever the client asks for
     sessions=frozenset({"dedicated", "batch"}),
     retags=True,
+    imports=True,
 )
 
 
-class IBMProvider(Doctor, Sessions, Tags):
+class IBMProvider(Doctor, Imports, Sessions, Tags):
     """One instance of an IBM Quantum account. Safe for use from several threads. Makes no request until used."""
 
     name = "ibm"

@@ -37,7 +37,12 @@ def decode(raw: RawAnswer, spec: JobSpec) -> VendorResult:
 def _decoded(text: str, raw: RawAnswer, spec: JobSpec) -> VendorResult:
     metrics, record = (_document(raw, name) for name in (METRICS, SUBMISSION))
     pubs, about = _pubs(text)
-    sheets, items = _items(text, pubs, spec)
+    if "imported" in spec.options:
+        from qflows.providers.ibm import imports
+
+        sheets, items = [], imports.items_of(pubs, spec)
+    else:
+        sheets, items = _items(text, pubs, spec)
     for sheet, summary in zip(sheets, record.get("compiled") or [], strict=False):
         for index in sheet.indices:
             items[index].metadata["compiled"] = summary  # pyright: ignore[reportIndexIssue]

@@ -129,6 +129,15 @@ class Listing:
             found.sort(key=lambda hit: (hit.created_at or datetime.max.replace(tzinfo=UTC), hit.vendor_id))
         return hits
 
+    def everything(self, *, since: datetime, until: datetime | None) -> Iterator[Mapping[str, Any]]:
+        """All jobs of the instance created in this time, whoever submitted them, oldest first."""
+        window: dict[str, Any] = {"created_after": since} | ({"created_before": until} if until else {})
+        for number in range(_MAX_PAGES):
+            page = self._page(limit=PAGE, skip=number * PAGE, descending=False, **window)
+            yield from page
+            if len(page) < PAGE:
+                return
+
     def _scan(self, tag: str, see: Callable[[Mapping[str, Any]], None], **filters: Any) -> None:
         for number in range(_MAX_PAGES):
             page = self._page(limit=PAGE, skip=number * PAGE, job_tags=[tag], descending=False, **filters)

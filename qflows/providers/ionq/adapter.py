@@ -10,7 +10,7 @@ import json
 import logging
 import os
 from collections import OrderedDict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
 from threading import Lock
@@ -24,9 +24,11 @@ from qflows.protocol import (
     Accepted,
     Capabilities,
     DeviceInfo,
+    Foreign,
     Found,
     JobSpec,
     Limits,
+    Listed,
     Lookup,
     Observation,
     Pace,
@@ -37,7 +39,7 @@ from qflows.protocol import (
     VendorOptions,
     VendorResult,
 )
-from qflows.providers.ionq import options, prices, sessions, wire
+from qflows.providers.ionq import imports, options, prices, sessions, wire
 from qflows.providers.ionq.answers import Download, decode
 from qflows.providers.ionq.circuit_json import read_json_circuit
 from qflows.providers.ionq.doctor import Doctor
@@ -70,6 +72,7 @@ class IonQProvider(Doctor):
         max_job_bytes=wire.MAX_BYTES,
         max_job_gates=wire.MAX_GATES,
         sessions=frozenset({"dedicated"}),
+        imports=True,
     )
 
     def __init__(self, *, base_url: str, api_key: str, timeout_s: float) -> None:
@@ -147,9 +150,21 @@ class IonQProvider(Doctor):
     ) -> Mapping[str, Sequence[Found]]:
         """Reads the job list of the backends, 25 a page, to its end, or to where it is older than `since`."""
         hits: dict[str, list[Found]] = {}
-        params: list[tuple[str, str]] = [("target", ",".join(sorted(device_ids))), ("limit", str(_PAGE))]
+        for job in self._all_jobs([("target", ",".join(sorted(device_ids)))], since=since):
+            key = wire.mapping(job.get("metadata")).get(wire.KEY)
+            # a child may show its parent's metadata (not documented); it is no purchase of its own
+            if key in keys and not job.get("parent_job_id"):
+                found = Found(str(job["id"]), wire.moment(job.get("submitted_at")))
+                hits.setdefault(str(key), []).append(found)
+        for found in hits.values():
+            found.sort(key=lambda hit: (hit.created_at is None, hit.created_at or since, hit.vendor_id))
+        return hits
+
+    def _all_jobs(self, params: Sequence[tuple[str, str]], *, since: datetime) -> Iterator[Mapping[str, Any]]:
+        """The job list to its end, or to where it is older than `since`, a moment of our clock."""
         cursor: str | None = None
         newest_first, last = True, None
+        params = [*params, ("limit", str(_PAGE))]
         for _ in range(_MAX_PAGES):
             page, skew_s = self._http.page("/jobs", [*params, *([("next", cursor)] if cursor else [])])
             # `since` is ours and the list's moments are IonQ's: with our clock ahead the job would be passed over
@@ -161,16 +176,24 @@ class IonQProvider(Doctor):
                 # order is not documented: stopping early is allowed only while the list itself shows it
                 newest_first = newest_first and created is not None and (last is None or created <= last)
                 last = created
-                key = wire.mapping(job.get("metadata")).get(wire.KEY)
-                # a child may show its parent's metadata (not documented); it is no purchase of its own
-                if key in keys and not job.get("parent_job_id"):
-                    hits.setdefault(str(key), []).append(Found(str(job["id"]), created))
+                yield job
             cursor = page.get("next")
             if not cursor or (newest_first and moments and all(m is not None and m < oldest for m in moments)):
                 break
-        for found in hits.values():
-            found.sort(key=lambda hit: (hit.created_at is None, hit.created_at or since, hit.vendor_id))
-        return hits
+
+    def listed(self, *, since: datetime, until: datetime | None = None) -> Iterator[Listed]:
+        """GET /jobs of all backends, 25 a page, newest first."""
+        for job in self._all_jobs([], since=since):
+            shown = imports.entry(job)
+            is_inside = shown.created_at is None or (
+                since <= shown.created_at and (not until or shown.created_at <= until)
+            )
+            if is_inside and not job.get("parent_job_id"):
+                yield shown
+
+    def foreign(self, vendor_id: str) -> Foreign:
+        """GET /jobs/{id}: how the qubits were read is in the client's metadata; IonQ gives no circuit back."""
+        return imports.foreign(self._http.get_object(path("jobs", vendor_id)))
 
     def poll(self, vendor_ids: Sequence[str]) -> Mapping[str, Observation]:
         """GET /jobs?ids=…, 25 ids a request."""

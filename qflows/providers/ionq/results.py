@@ -69,6 +69,11 @@ def item_result(
     if shots is None:
         return ItemResult(probabilities=probabilities, metadata=metadata)
     if is_exact(spec.device_id, spec.options):
+        if (told := spec.options.get("imported", {}).get("sampler_seed")) is not None:
+            from qflows.providers.ionq.imports import as_its_client_drew
+
+            if (seen := as_its_client_drew(states, program, shots, told)) is not None:
+                return ItemResult(counts=seen, probabilities=probabilities, metadata=metadata)
         counts, drawn = sample(probabilities, shots, seed)
         return ItemResult(counts=counts, probabilities=probabilities, memory=drawn, metadata=metadata)
     return ItemResult(counts=_apportion(probabilities, shots), probabilities=probabilities, metadata=metadata)

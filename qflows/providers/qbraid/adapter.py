@@ -24,9 +24,11 @@ from qflows.protocol import (
     Accepted,
     Capabilities,
     DeviceInfo,
+    Foreign,
     Found,
     JobSpec,
     Limits,
+    Listed,
     Lookup,
     Observation,
     Pace,
@@ -36,7 +38,7 @@ from qflows.protocol import (
     VendorOptions,
     VendorResult,
 )
-from qflows.providers.qbraid import options, prices, wire
+from qflows.providers.qbraid import imports, options, prices, wire
 from qflows.providers.qbraid.account import find_account
 from qflows.providers.qbraid.doctor import Doctor
 from qflows.providers.qbraid.groups import GroupCalls, GroupInfo, GroupMember
@@ -77,6 +79,7 @@ class QbraidProvider(Doctor):
         pace=Pace(first_s=0.4, rate=1.0, burst=10),  # 1,000 requests in 15 minutes; `Pacing` counts them
         max_programs=_MAX_PROGRAMS,
         native_groups=True,
+        imports=True,
     )
 
     def __init__(
@@ -218,6 +221,30 @@ class QbraidProvider(Doctor):
                 return False
             raise
         return True
+
+    # -- jobs of others ----------------------------------------------------------------------------------------
+
+    def listed(self, *, since: datetime, until: datetime | None = None) -> Iterator[Listed]:
+        """GET /jobs, 100 a page, newest first."""
+        for page in self._watch.pages([], since=since, purpose=Purpose.WORK):
+            for job in page:
+                shown = imports.entry(job)
+                made = shown.created_at
+                if made is None or (since <= made and (until is None or made <= until)):
+                    yield shown
+
+    def foreign(self, vendor_id: str) -> Foreign:
+        """GET /jobs/{qrn} and its program; where qBraid has no program, the width is taken from the result."""
+        job = self._watch.read(vendor_id)
+        return imports.foreign(job, lambda what: self._part_of(vendor_id, what))
+
+    def _part_of(self, vendor_id: str, what: str) -> Any:
+        try:
+            return self._http.get(path_of("jobs", vendor_id, what))
+        except Refused as error:
+            if error.http_status not in (404, 409):
+                raise
+            return None
 
     # -- results -----------------------------------------------------------------------------------------------
 

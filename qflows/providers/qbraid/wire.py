@@ -202,6 +202,7 @@ def _number(value: Any) -> float | None:
 def items_of(body: Mapping[str, Any], spec: JobSpec) -> list[ItemResult]:
     """One item per program of a Result or BatchResult, in input order. Raises Unreadable for any other shape."""
     order = str(spec.options.get("bit_order") or "c0_right")
+    of_clbits = bool(spec.options.get("imported"))  # keys of programs that others wrote hold every classical bit
     parts = body.get("results")
     if parts is None and len(spec.programs) == 1:
         parts = [body]
@@ -212,10 +213,11 @@ def items_of(body: Mapping[str, Any], spec: JobSpec) -> list[ItemResult]:
             provider="qbraid",
             body=str(body)[:_DETAILS_CAP],
         )
-    return [_item(part, program, spec.shots, order) for part, program in zip(parts, spec.programs, strict=True)]
+    pairs = zip(parts, spec.programs, strict=True)
+    return [_item(part, program, spec.shots, order, of_clbits=of_clbits) for part, program in pairs]
 
 
-def _item(part: Any, program: Program, shots: int | None, order: str) -> ItemResult:
+def _item(part: Any, program: Program, shots: int | None, order: str, *, of_clbits: bool) -> ItemResult:
     data = part.get("resultData") if isinstance(part, dict) else None
     if not isinstance(data, dict):
         raise Unreadable("qbraid: a result without resultData", provider="qbraid", body=str(part)[:_DETAILS_CAP])
@@ -225,9 +227,10 @@ def _item(part: Any, program: Program, shots: int | None, order: str) -> ItemRes
     if STATUS.get(word) in (Phase.FAILED, Phase.CANCELLED) or not (counts or shares):
         reason = str(data.get("statusMsg") or part.get("statusMsg") or f"qBraid gives no counts, status {word}")
         return ItemResult(error=ItemError(word, reason[:_MESSAGE_CAP]))
-    probabilities = _keyed(shares, program, order, float) if shares else None
+    probabilities = _keyed(shares, program, order, float, of_clbits=of_clbits) if shares else None
     if counts:
-        found = Counts({key: n for key, n in _keyed(counts, program, order, int).items() if n})
+        read = _keyed(counts, program, order, int, of_clbits=of_clbits)
+        found = Counts({key: n for key, n in read.items() if n})
         check_total(found, shots, "qbraid")
         return ItemResult(counts=found, probabilities=probabilities, metadata=_details(data))
     assert probabilities is not None
@@ -245,12 +248,16 @@ def _either(data: Mapping[str, Any], *names: str) -> Any:
     return next((data[name] for name in names if data.get(name) is not None), None)
 
 
-def _keyed(values: Any, program: Program, order: str, kind: type) -> dict[str, Any]:
-    """Vendor keys as ours. The text holds the bits of register `b`, bit 0 rightmost, or leftmost if `order` says so."""
+def _keyed(values: Any, program: Program, order: str, kind: type, *, of_clbits: bool) -> dict[str, Any]:
+    """Vendor keys as ours. The text holds the bits of register `b`, bit 0 rightmost, or leftmost if `order` says so.
+
+    `of_clbits`: it holds all classical bits of the program instead, those that nothing writes included.
+    """
     if not isinstance(values, dict):
         raise Unreadable(f"qbraid: expected a histogram, got {str(values)[:200]!r}", provider="qbraid")
     layout = readout(program)
-    width = program.n_clbits if program.has_mid_circuit else len(program.measured_qubits)
+    of_clbits = of_clbits or program.has_mid_circuit
+    width = program.n_clbits if of_clbits else len(program.measured_qubits)
 
     def key_of(outcome: str) -> str:
         bits = outcome.replace(" ", "")
@@ -258,7 +265,7 @@ def _keyed(values: Any, program: Program, order: str, kind: type) -> dict[str, A
             raise Unreadable(f"qbraid: {outcome[:40]!r} is no outcome of {width} bits", provider="qbraid")
         bits = bits.zfill(width)  # the vendor's client pads on the left too
         from_zero = bits if order == "c0_left" else bits[::-1]
-        if program.has_mid_circuit:
+        if of_clbits:
             return layout.from_clbits(int(from_zero[::-1], 2))
         return layout.from_measured(from_zero)
 

@@ -1,0 +1,329 @@
+"""Taking in jobs that this ledger did not buy, and rebuilding a ledger that was lost.
+
+An imported job was bought elsewhere: it is read, and never sent, cancelled or retagged. A rebuilt one bears our key;
+the run that bought it recognizes it by that key and adopts it (`ledger/imports.py`). Nothing here changes anything at
+a vendor.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import TypeGuard
+
+from qflows.core import profiles
+from qflows.core.devices import Vendors
+from qflows.core.durations import seconds
+from qflows.core.fetching import Fetcher
+from qflows.core.submit import Submitter
+from qflows.errors import ProgramRejected, ProviderError, QflowsError
+from qflows.ledger import imports, outcomes, reads
+from qflows.ledger.imports import Entry
+from qflows.ledger.store import Ledger, utc_now
+from qflows.model import Job
+from qflows.programs.unknown import unknown_program
+from qflows.protocol import Foreign, ImportProvider, JobSpec, Listed, Observation, Phase, Provider
+
+log = logging.getLogger("qflows.importing")
+
+_AT_ONCE = 32
+_KEY_LENGTH = 64
+Moment = str | datetime | timedelta | float
+OnEntered = Callable[[int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Imported:
+    """What an import did.
+
+    `jobs` entered the ledger now; `known` were there already, this or another time; `left_out` says by vendor id why a
+    job did not enter.
+    """
+
+    jobs: tuple[Job, ...]
+    known: tuple[Job, ...]
+    left_out: Mapping[str, str]
+
+    def __repr__(self) -> str:
+        return f"<Imported {len(self.jobs)} jobs, {len(self.known)} known before, {len(self.left_out)} left out>"
+
+
+@dataclass(frozen=True, slots=True)
+class Rebuilt:
+    """What a rebuild found at the vendors.
+
+    `jobs` are in the ledger again, or for the first time; `attached` were there without a vendor's id; `known` counts
+    those that were as they should be. `extras`: by job key, further jobs at the vendor that bear the same key; they
+    are left as they are. `left_out`: vendor id → why. `unknown`: what no mark at any vendor tells.
+    """
+
+    jobs: tuple[Job, ...]
+    attached: tuple[Job, ...]
+    known: int
+    extras: Mapping[str, tuple[str, ...]]
+    left_out: Mapping[str, str]
+    unknown: tuple[str, ...]
+
+    def __repr__(self) -> str:
+        return (
+            f"<Rebuilt {len(self.jobs)} jobs, {len(self.attached)} attached, {self.known} known before, "
+            f"{len(self.left_out)} left out>"
+        )
+
+
+def imports_jobs(provider: Provider) -> TypeGuard[ImportProvider]:
+    """True when jobs of others can be listed and read back."""
+    return provider.capabilities.imports
+
+
+@dataclass
+class Importer:
+    """Imports and rebuilds for one ledger."""
+
+    ledger: Ledger
+    vendors: Vendors
+    submitter: Submitter
+    on_entered: OnEntered | None = None
+    _entered: int = field(default=0, repr=False)
+
+    def run(
+        self,
+        source: str,
+        *,
+        ids: Collection[str] = (),
+        since: Moment | None = None,
+        until: Moment | None = None,
+        tag: str | None = None,
+    ) -> Imported:
+        """Takes in jobs by id, or those of a time, narrowed by tag. See `Client.import_jobs`."""
+        provider, device, device_id = self._source(source)
+        ids = [ids] if isinstance(ids, str) else list(dict.fromkeys(ids))
+        if ids and (since is not None or until is not None or tag):
+            raise ProgramRejected("give ids, or a time and perhaps a tag; not both")
+        if not ids and since is None:
+            raise ProgramRejected("give ids=, or since= (a date, or how long ago: '2026-11-01', '7d', '12h')")
+        left_out: dict[str, str] = {}
+        known: list[Job] = []
+        made: list[Job] = []
+        chosen = self._by_id(provider, ids, left_out) if ids else self._by_time(provider, since, until, tag, device_id)
+        for part in _parts(chosen):
+            there = imports.known(self.ledger, provider.name, {vendor_id for vendor_id, _ in part})
+            known += there.values()
+            wanted = [(vendor_id, shown) for vendor_id, shown in part if vendor_id not in there]
+            entries, looks = self._read(provider, wanted, left_out, device, rebuilding=False)
+            made += self._enter(provider, entries, looks)
+        return Imported(self._now(made), self._now(known), left_out)
+
+    def rebuild(self, sources: Sequence[str], *, since: Moment) -> Rebuilt:
+        """Restores the jobs that bear our keys. See `Client.rebuild`."""
+        made: list[Job] = []
+        attached: list[Job] = []
+        left_out: dict[str, str] = {}
+        extras: dict[str, tuple[str, ...]] = {}
+        known = 0
+        for source in sources:
+            provider, device, _ = self._source(source)
+            first = past(since)
+            # oldest first: where several bear one key, the oldest is the job and the others are extras
+            found = sorted((shown for shown in provider.listed(since=first) if _is_ours(shown)), key=_age)
+            for part in _parts((shown.vendor_id, shown) for shown in found):
+                there = imports.known(self.ledger, provider.name, {vendor_id for vendor_id, _ in part})
+                known += len(there)
+                fresh: list[tuple[str, Listed | None]] = []
+                keys = {shown.key for _, shown in part if shown and shown.key}
+                ours = reads.by_keys(self.ledger, keys)
+                taken: dict[str, str] = {}
+                for vendor_id, shown in part:
+                    if shown is None or shown.key is None or vendor_id in there:
+                        continue
+                    job = ours.get(shown.key)
+                    if job is not None and job.vendor_id is None and shown.key not in taken:
+                        taken[shown.key] = vendor_id
+                        if imports.attach(self.ledger, job.key, vendor_id):
+                            attached.append(job)
+                        else:
+                            left_out[vendor_id] = f"job {job.key[:12]} is {job.status.value} in the ledger"
+                    elif job is not None or shown.key in taken:
+                        extras[shown.key] = (*extras.get(shown.key, ()), vendor_id)
+                    else:
+                        taken[shown.key] = vendor_id
+                        fresh.append((vendor_id, shown))
+                entries, looks = self._read(provider, fresh, left_out, device, rebuilding=True)
+                made += self._enter(provider, entries, looks)
+        return Rebuilt(self._now(made), self._now(attached), known, extras, left_out, _UNKNOWN if made else ())
+
+    # -- one vendor --------------------------------------------------------------------------------------------
+
+    def _source(self, source: str) -> tuple[ImportProvider, str | None, str | None]:
+        """Provider, and the device's name and vendor's id where `source` is a device and no vendor."""
+        if source in profiles.vendor_names():
+            provider, device, device_id = self.vendors.provider(source), None, None
+        else:
+            found = self.vendors.device(source)
+            provider, device, device_id = found.provider, source, found.profile.device
+        if not imports_jobs(provider):
+            raise ProgramRejected(f"{provider.name} keeps no jobs of others, so there is nothing to import")
+        return provider, device, device_id
+
+    def _by_id(
+        self, provider: ImportProvider, ids: Sequence[str], left_out: dict[str, str]
+    ) -> Iterator[tuple[str, Listed | None]]:
+        for vendor_id in ids:
+            if not vendor_id or len(vendor_id) > 255 or not vendor_id.isascii() or not vendor_id.isprintable():
+                left_out[vendor_id[:80]] = "no id of a job"
+                continue
+            yield vendor_id, None
+
+    def _by_time(
+        self,
+        provider: ImportProvider,
+        since: Moment | None,
+        until: Moment | None,
+        tag: str | None,
+        device_id: str | None,
+    ) -> Iterator[tuple[str, Listed | None]]:
+        assert since is not None
+        last = past(until) if until is not None else None
+        for shown in provider.listed(since=past(since), until=last):
+            is_wanted = device_id is None or shown.device_id == device_id
+            if is_wanted and not _is_ours(shown) and (tag is None or _bears(shown, tag)):
+                yield shown.vendor_id, shown
+
+    def _read(
+        self,
+        provider: ImportProvider,
+        wanted: Sequence[tuple[str, Listed | None]],
+        left_out: dict[str, str],
+        device: str | None,
+        *,
+        rebuilding: bool,
+    ) -> tuple[list[Entry], dict[str, Observation]]:
+        """Jobs read back one by one; whatever one of them raises leaves out that one alone."""
+        entries: list[Entry] = []
+        looks: dict[str, Observation] = {}
+        for vendor_id, shown in wanted:
+            try:
+                found = provider.foreign(vendor_id)
+            except (ProviderError, ProgramRejected) as error:
+                if not rebuilding or shown is None:
+                    left_out[vendor_id] = str(error)
+                    continue
+                # its mark is enough to keep it from being bought again
+                found = _bare(provider, shown, str(error))
+            if _is_ours(found.listed) and not rebuilding:
+                left_out[vendor_id] = "it bears a key of qflows: `qflows ledger rebuild` takes it in"
+                continue
+            entries.append(_entry(provider, found, device))
+            looks[vendor_id] = found.look
+        return entries, looks
+
+    def _enter(self, provider: Provider, entries: Sequence[Entry], looks: Mapping[str, Observation]) -> list[Job]:
+        """Rows, then what the vendor said of each: its end, and the counts of those that have some."""
+        made = imports.enter(self.ledger, entries)
+        seen = [(job, looks[job.vendor_id]) for job in made if job.vendor_id is not None]
+        finished = [(job, look) for job, look in seen if look.phase is Phase.DONE]
+        outcomes.observe(self.ledger, [pair for pair in seen if pair[1].phase is not Phase.DONE])
+        Fetcher(self.submitter).fetch_all(provider, finished)
+        self._entered += len(made)
+        if self.on_entered:
+            self.on_entered(self._entered)
+        return made
+
+    def _now(self, jobs: Sequence[Job]) -> tuple[Job, ...]:
+        current = reads.by_keys(self.ledger, [job.key for job in jobs])
+        return tuple(current[job.key] for job in jobs)
+
+
+def _entry(provider: Provider, found: Foreign, device: str | None) -> Entry:
+    shown = found.listed
+    is_ours = _is_ours(shown)
+    notes = {"client": found.client or f"unknown ({provider.name} does not say)", "notes": list(found.notes)}
+    return Entry(
+        vendor_id=shown.vendor_id,
+        account=provider.account,
+        device=device or _device_of(provider.name, shown.device_id),
+        spec=found.spec,
+        created_at=shown.created_at,
+        key=shown.key if is_ours else None,
+        notes=notes,
+    )
+
+
+def _device_of(vendor: str, device_id: str) -> str:
+    """The name of the one shipped profile of this device, else `vendor:device-id`."""
+    names = [one.name for one in profiles.shipped().values() if (one.provider, one.device) == (vendor, device_id)]
+    return names[0] if len(names) == 1 else f"{vendor}:{device_id}"
+
+
+def _bare(provider: Provider, shown: Listed, why: str) -> Foreign:
+    """A job of ours of which nothing but its mark can be read."""
+    spec = JobSpec(provider.name, shown.device_id, (unknown_program(1, []),), None, name="rebuilt")
+    look = Observation(Phase.QUEUED, "")
+    return Foreign(shown, spec, look, notes=(f"only its key is known: {why}"[:500],))
+
+
+def _is_ours(shown: Listed) -> bool:
+    key = shown.key
+    return key is not None and len(key) == _KEY_LENGTH and all(c in "0123456789abcdef" for c in key)
+
+
+def _bears(shown: Listed, tag: str) -> bool:
+    return any(label == tag or label.startswith(f"{tag}=") for label in shown.labels)
+
+
+def _age(shown: Listed) -> tuple[bool, datetime, str]:
+    made = shown.created_at
+    return made is None, made or datetime.max.replace(tzinfo=UTC), shown.vendor_id
+
+
+def _parts(
+    items: Iterable[tuple[str, Listed | None]],
+) -> Iterator[list[tuple[str, Listed | None]]]:
+    part: list[tuple[str, Listed | None]] = []
+    for item in items:
+        part.append(item)
+        if len(part) == _AT_ONCE:
+            yield part
+            part = []
+    if part:
+        yield part
+
+
+def past(given: Moment) -> datetime:
+    """A moment: a date or time (UTC unless it says otherwise), or how long ago ('7d', '12h', seconds).
+
+    Raises ProgramRejected for anything else.
+    """
+    if isinstance(given, datetime):
+        return given if given.tzinfo else given.replace(tzinfo=UTC)
+    if isinstance(given, timedelta):
+        return utc_now() - given
+    text = str(given).strip()
+    try:
+        found = datetime.fromisoformat(text)
+        return found if found.tzinfo else found.replace(tzinfo=UTC)
+    except ValueError:
+        pass
+    days = text.removesuffix("d")
+    if text.endswith("d") and days.isdecimal():
+        return utc_now() - timedelta(days=int(days))
+    try:
+        return utc_now() - timedelta(
+            seconds=float(text) if text.replace(".", "", 1).isdecimal() else seconds(text) or 0
+        )
+    except QflowsError:
+        raise ProgramRejected(
+            f"{text[:40]!r} is neither a date ('2026-11-01', '2026-11-01T12:00') nor a time ago ('7d', '12h', '30m')"
+        ) from None
+
+
+_UNKNOWN = (
+    "run keys, labels and ordinals: a key is a digest of them. A run that is started again under its run key "
+    "recognizes its jobs and adopts them",
+    "batches and groups: they are made again, with the same ids, by the run that made them",
+    "jobs that never reached a vendor, settled refusals, and events",
+    "sessions: those that are open end by their own time limits",
+    "measurements and points of optimization loops: the loop asks for the same jobs again and gets their counts",
+)

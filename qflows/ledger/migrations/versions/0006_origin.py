@@ -1,0 +1,11 @@
+"""Where a job came from, when it was not bought by this ledger."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0006"
+down_revision = "0004"
+
+
+def upgrade() -> None:
+    op.add_column("jobs", sa.Column("origin", sa.String(16)))

@@ -1,0 +1,95 @@
+"""Jobs of the four unmodified vendor clients enter the ledger, and nothing is done to them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+
+import pytest
+from buyers import DEVICES, SHOTS, Sent, asymmetric
+
+from qflows.core.client import Client
+from qflows.core.scope import Scope
+from qflows.errors import ProgramRejected
+from qflows.ledger import reads
+from qflows.sandbox import Sandbox
+from qflows.states import JobStatus
+
+NUMBER = int(os.environ.get("QFLOWS_TEST_IMPORTS", "4"))
+pytestmark = pytest.mark.filterwarnings("ignore:Transpiler default optimization_level")
+
+
+def test_jobs_of_the_vendors_client_enter_with_counts_in_our_bit_order(
+    core: Client, vendor: str, submit: Callable[[int], list[Sent]]
+) -> None:
+    sent = {one.vendor_id: one.key for one in submit(NUMBER)}
+    found = core.import_jobs(vendor, since="1h")
+    assert (len(found.jobs), found.known, found.left_out) == (NUMBER, (), {})
+    counts = {job.vendor_id: dict(core.stored([job]).counts) for job in found.jobs}
+    assert counts == {vendor_id: {key: SHOTS} for vendor_id, key in sent.items()}
+    for job in found.jobs:
+        assert (job.status, job.is_imported, job.shots) == (JobStatus.COMPLETED, True, SHOTS)
+        assert job.timeline.finished is not None
+        assert job.cost is not None
+        assert reads.provenance(core.ledger, job.key)["submission"]["origin"]["client"]
+
+
+def test_importing_again_changes_nothing(core: Client, vendor: str, submit: Callable[[int], list[Sent]]) -> None:
+    sent = submit(2)
+    first = core.import_jobs(vendor, ids=[one.vendor_id for one in sent])
+    again = core.import_jobs(vendor, since="1h")
+    assert (len(first.jobs), again.jobs, len(again.known)) == (2, (), 2)
+    assert len(reads.listing(core.ledger)) == 2
+
+
+def test_tag_narrows_an_import(core: Client, vendor: str, submit: Callable[[int], list[Sent]]) -> None:
+    submit(1)
+    assert core.import_jobs(vendor, since="1h", tag="study=h3").jobs == ()
+    [job] = core.import_jobs(vendor, since="1h", tag="study=h2").jobs
+    assert job.tags["study"] == "h2"
+
+
+def test_imported_job_that_still_runs_is_watched_and_never_cancelled(
+    core: Client, sandbox: Sandbox, vendor: str, submit: Callable[[int], list[Sent]]
+) -> None:
+    sandbox.admin.clock("frozen")
+    [sent] = submit(1)
+    found = core.import_jobs(vendor, ids=[sent.vendor_id])
+    if vendor == "braket":  # which tells the program of a task with its result only
+        assert "import it when it is over" in found.left_out[sent.vendor_id]
+        assert found.jobs == ()
+        return
+    [job] = found.jobs
+    assert not job.is_terminal
+    with pytest.raises(ProgramRejected, match="bought elsewhere"):
+        core.cancel([job.key])
+    sandbox.admin.clock("instant")
+    ended = core.wait([job.key], timeout=20)[job.key]
+    assert ended.status is JobStatus.COMPLETED
+    assert dict(core.stored([ended]).counts) == {sent.key: SHOTS}
+    assert sandbox.admin.count_jobs(vendor) == 1
+
+
+def test_our_own_jobs_are_not_imported_as_foreign(core: Client, vendor: str) -> None:
+    device = DEVICES[vendor]
+    circuit, _ = asymmetric(0)
+    [job] = core.submit(core.specs(circuit, device=device, shots=10), device=device, scope=Scope("r", "a", "t"))
+    core.wait([job.key], timeout=20)
+    assert core.import_jobs(vendor, since="1h").jobs == ()
+    assert [one.key for one in core.import_jobs(vendor, ids=[str(job.vendor_id)]).known] == [job.key]
+
+
+def test_unknown_id_is_left_out_and_spoils_no_other(
+    core: Client, vendor: str, submit: Callable[[int], list[Sent]]
+) -> None:
+    [sent] = submit(1)
+    wrong = sent.vendor_id[:-6] + "000000"
+    found = core.import_jobs(vendor, ids=[wrong, sent.vendor_id])
+    assert [job.vendor_id for job in found.jobs] == [sent.vendor_id]
+    assert list(found.left_out) == [wrong]
+
+
+def test_wishes_without_sense_are_refused(core: Client, vendor: str) -> None:
+    for wishes in ({}, {"ids": ["a"], "since": "1h"}, {"since": "soon"}):
+        with pytest.raises(ProgramRejected):
+            core.import_jobs(vendor, **wishes)  # pyright: ignore[reportArgumentType]
