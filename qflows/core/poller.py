@@ -470,15 +470,19 @@ def _is_there(job: Job) -> bool:
 def where_they_are(jobs: Sequence[Job]) -> str:
     """Where pending jobs are, in words: at the vendor, in doubt, or not sent and why not."""
     there = sum(job.vendor_id is not None for job in jobs)
-    doubtful = sum(job.status in (JobStatus.IN_DOUBT, JobStatus.SUBMITTING) for job in jobs)
+    doubtful = [job for job in jobs if job.status in (JobStatus.IN_DOUBT, JobStatus.SUBMITTING)]
     unsent = [job for job in jobs if job.status is JobStatus.PREPARED]
     told = [f"{there} at the vendor"] if there else []
     if doubtful:
-        told.append(f"{doubtful} in doubt, the vendor may or may not have them")
+        told.append(f"{len(doubtful)} in doubt, the vendor may or may not have them{_last_answer(doubtful)}")
     if unsent:
-        why = next((job.error_message for job in unsent if job.error_message), None)
-        told.append(f"{len(unsent)} not sent" + (f" (last answer: {why})" if why else ""))
+        told.append(f"{len(unsent)} not sent{_last_answer(unsent)}")
     return ", ".join(told)
+
+
+def _last_answer(jobs: Sequence[Job]) -> str:
+    why = next((job.error_message for job in jobs if job.error_message), None)
+    return f" (last answer: {why})" if why else ""
 
 
 def _look_of(statuses: Mapping[str, Observation], job: Job) -> Observation:

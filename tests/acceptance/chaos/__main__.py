@@ -2,7 +2,8 @@
 
 `--cells N --seed S`: a matrix of N cells over {vendors} × {faults} × {kill points of a job, session, group and batch
 with a re-run} × {company} × {SQLite, PostgreSQL}; `--only TEXT` plays the cells whose text has it. `--part I/N` plays
-every N-th cell from the I-th on. `--kills N --jobs M`: N random kills over M jobs of mixed flows. Prints tables of
+every N-th cell from the I-th on. `--kills N --jobs M`: N random kills over M jobs of mixed flows. `--runaway S`: every
+vendor accepts, answers 502 and never lists the job, for S seconds. Prints tables of
 jobs wanted and bought at each account, states, and what other processes were told; the exit code says whether every
 cell was right.
 """
@@ -24,6 +25,7 @@ import sqlalchemy as sa
 from qflows.ledger import Ledger
 
 from .cells import COMPANY, FAULTS, VENDORS, Cell, Outcome, all_cells, play, town
+from .runaway import runaway
 from .storm import Storm, storm
 
 
@@ -119,12 +121,17 @@ def main() -> int:
     parser.add_argument("--part", default="1/1", help="I/N: every N-th cell, from the I-th on")
     parser.add_argument("--kills", type=int, default=0, help="random kills instead of a matrix")
     parser.add_argument("--jobs", type=int, default=0, help="jobs for them; 0: one for two kills")
+    parser.add_argument(
+        "--runaway", type=float, default=0.0, help="seconds of a vendor that accepts and never shows it"
+    )
     parser.add_argument("--seed", type=int, default=1)
     wanted = parser.parse_args()
     part, parts = map(int, wanted.part.split("/"))
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="qflows-chaos-") as name, ledgers(Path(name)) as urls:
-        if wanted.kills:
+        if wanted.runaway:
+            right = runaway(Path(name), urls, wanted.runaway)
+        elif wanted.kills:
             result: Storm = storm(
                 Path(name), urls, kills=wanted.kills, jobs=wanted.jobs or wanted.kills // 2, seed=wanted.seed
             )
