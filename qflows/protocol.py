@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, ClassVar, Protocol, cast, runtime_checkable
+from typing import Any, ClassVar, Protocol, cast, overload, runtime_checkable
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
@@ -201,6 +201,27 @@ _LONGEST_ID = 255  # characters that the ledger keeps of a vendor's id
 
 
 @dataclass(frozen=True, slots=True)
+class DeviceList(Sequence[DeviceInfo]):
+    """Devices where not everything could be asked. `troubles`: what could not, by place, such as a region of a cloud,
+    with the reason."""
+
+    found: tuple[DeviceInfo, ...]
+    troubles: Mapping[str, str] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.found)
+
+    @overload
+    def __getitem__(self, index: int) -> DeviceInfo: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[DeviceInfo]: ...
+
+    def __getitem__(self, index: int | slice) -> DeviceInfo | Sequence[DeviceInfo]:
+        return self.found[index]
+
+
+@dataclass(frozen=True, slots=True)
 class Accepted:
     """The vendor took the job.
 
@@ -315,7 +336,7 @@ class Provider(Protocol):
         ...
 
     def devices(self) -> Sequence[DeviceInfo]:
-        """All devices the account may use."""
+        """All devices the account may use; a `DeviceList` where a part of them could not be asked for."""
         ...
 
     def limits(self, device_id: str) -> Limits:

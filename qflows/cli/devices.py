@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from pydantic.fields import FieldInfo
 
 from qflows.cli.screen import errors_as_exit_codes, print_json, print_rows
 from qflows.core import profiles
+from qflows.privacy.redaction import clean
 
-_COLUMNS = ("device", "vendor", "vendor's name", "qubits", "max shots", "state", "queue", "about")
+if TYPE_CHECKING:
+    from qflows.core.live import Standing
+
+_ALL = "all"
+_COLUMNS = ("device", "vendor", "vendor's name", "profiles", "qubits", "max shots", "state", "queue", "about")
 
 
 app = typer.Typer(
@@ -22,19 +27,26 @@ app = typer.Typer(
 def devices(
     context: typer.Context,
     live: Annotated[
-        str | None, typer.Option(help="Ask this vendor (ionq, ibm, braket, qbraid) for its devices now.")
+        str | None, typer.Option(help="Ask this vendor (ionq, ibm, braket, qbraid), or all, for its devices now.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
 ) -> None:
     """List devices: shipped profiles, or --live ones.
 
-    --live asks a vendor for its own list.
+    --live asks a vendor, or all that have credentials here, for its own list, and marks what is gone from it. What
+    cannot be asked is told in a line; the rest is shown.
     """
     if context.invoked_subcommand:
         return
     with errors_as_exit_codes():
-        rows = _live(live) if live else [_profile_row(profile) for profile in profiles.shipped().values()]
+        troubles: tuple[str, ...] = ()
+        if live:
+            rows, troubles = _live(live)
+        else:
+            rows = [_profile_row(profile) for profile in profiles.shipped().values()]
         print_rows(rows, _COLUMNS, as_json=as_json, empty="no devices")
+        for line in troubles:
+            typer.secho(f"qflows: not shown: {clean(line)}", err=True, fg="yellow")
         if not as_json and not live:
             typer.echo("any other device: vendor:device-id, e.g. ionq:qpu.forte-1; `--live VENDOR` asks the vendor")
 
@@ -50,21 +62,31 @@ def _profile_row(profile: profiles.DeviceProfile) -> dict[str, str]:
     }
 
 
-def _live(vendor: str) -> list[dict[str, str]]:
+def _live(vendor: str) -> tuple[list[dict[str, str]], tuple[str, ...]]:
+    from qflows import providers
     from qflows.cli.connection import default_client
+    from qflows.core import live
 
-    return [
-        {
-            "device": f"{vendor}:{info.device_id}",
-            "vendor": vendor,
-            "vendor's name": info.device_id,
-            "qubits": str(info.n_qubits or ""),
-            "state": "available" if info.is_available else "unavailable",
-            "queue": f"{info.queue_s:.0f} s" if info.queue_s is not None else str(info.queue_length or ""),
-            "about": info.note or "",
-        }
-        for info in default_client().provider(vendor).devices()
-    ]
+    names = providers.names() if vendor == _ALL else (vendor,)
+    found = live.look(default_client().vendors, names, is_chosen=vendor != _ALL)
+    return [_live_row(one) for one in found.standings], found.troubles
+
+
+def _live_row(one: Standing) -> dict[str, str]:
+    info = one.info
+    queue = "" if info is None else str(info.queue_length or "")
+    if info is not None and info.queue_s is not None:
+        queue = f"{info.queue_s:.0f} s"
+    return {
+        "device": f"{one.vendor}:{one.device_id}",
+        "vendor": one.vendor,
+        "vendor's name": one.device_id,
+        "profiles": ", ".join(one.names),
+        "qubits": str(info.n_qubits or "") if info is not None else "",
+        "state": one.state,
+        "queue": queue,
+        "about": one.note,
+    }
 
 
 @app.command("show")

@@ -18,6 +18,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "qflows vqe tfim-4 --device ionq-simulator --shots 500 --max-evaluations 60 --run-key ising",
     ),
     "benchmark": ("qflows benchmark --device local-noisy --device ionq-simulator --shots 500 --plot devices.png",),
+    "doctor": ("qflows doctor", "qflows doctor ionq", "qflows doctor braket --json"),
     "report": ("qflows report", "qflows report --since 7d --out reports"),
     "devices show": ("qflows devices show ionq-forte-1",),
     "apply": ("qflows apply blocks/ --dry-run", "IONQ_API_KEY=... qflows apply blocks/credentials/ionq.yaml"),

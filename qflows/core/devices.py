@@ -12,13 +12,22 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Protocol
 from urllib.parse import quote
 
 from qflows import providers
 from qflows.core import profiles
 from qflows.core.profiles import DeviceProfile
-from qflows.errors import CredentialsMissing, NotSent, OtherAccount, ProviderError, UnknownDevice
+from qflows.errors import (
+    Ambiguous,
+    CredentialsMissing,
+    NotSent,
+    OtherAccount,
+    ProviderError,
+    UnknownDevice,
+    Unreadable,
+)
 from qflows.ledger import accounts, reads
 from qflows.ledger.store import Ledger
 from qflows.model import Job, SessionRecord
@@ -26,6 +35,8 @@ from qflows.protocol import Limits, Provider
 
 log = logging.getLogger("qflows.devices")
 
+_LIMITS_AGE_S = 600.0  # devices change through the day: couplers, shots, program sets
+_LIMITS_RETRY_S = 30.0
 _ASK_AGAIN_S = 300.0  # an account that proved nothing is asked again after this
 
 
@@ -35,7 +46,24 @@ class Device:
 
     profile: DeviceProfile
     provider: Provider
-    limits: Limits
+    _ask: Callable[[], Limits] = field(repr=False, compare=False)
+
+    @property
+    def limits(self) -> Limits:
+        """What the device takes: what the vendor says of it, narrowed by the profile. Asked for again by age.
+
+        Raises Refused for a device that the vendor has not.
+        """
+        return self._ask()
+
+
+@dataclass
+class _Told:
+    """What a vendor said of one device, and when to ask again, monotonic seconds."""
+
+    limits: Limits | None = None
+    again_at: float = 0.0
+    lock: threading.Lock = field(default_factory=threading.Lock)
 
 
 class Saved(Protocol):
@@ -100,6 +128,7 @@ class Vendors:
     timeout_s: float = 30.0
     _devices: dict[str, Device] = field(default_factory=dict, repr=False)
     _providers: dict[tuple[str, str | None], Provider] = field(default_factory=dict, repr=False)
+    _told: dict[tuple[str, str, str], _Told] = field(default_factory=dict, repr=False)
     _unproved: dict[tuple[str, str, str, str], float] = field(default_factory=dict, repr=False)
     _lock: threading.RLock = field(default_factory=threading.RLock, repr=False)
 
@@ -117,9 +146,27 @@ class Vendors:
             known = self._devices.get(name)
             if known is None or known.profile != profile:
                 provider = self.provider(profile.provider, profile.credentials)
-                limits = provider.limits(profile.device) if profiles.is_bare(profile) else profile.limits()
-                known = self._devices[name] = Device(profile, provider, limits)
+                known = self._devices[name] = Device(profile, provider, partial(self._limits, profile, provider))
             return known
+
+    def _limits(self, profile: DeviceProfile, provider: Provider) -> Limits:
+        """Raises as `Provider.limits`; a vendor that is out of reach leaves what is known of a named device."""
+        is_bare = profiles.is_bare(profile)
+        with self._lock:
+            told = self._told.setdefault((provider.name, provider.account, profile.device), _Told())
+        with told.lock:  # many threads start with the same device
+            if time.monotonic() >= told.again_at:
+                try:
+                    told.limits = provider.limits(profile.device)
+                    told.again_at = time.monotonic() + _LIMITS_AGE_S
+                except (NotSent, Ambiguous, Unreadable) as error:
+                    if is_bare and told.limits is None:
+                        raise
+                    log.warning("the limits of %s are those known here: %s", profile.name, error)
+                    told.again_at = time.monotonic() + _LIMITS_RETRY_S
+        if told.limits is None:
+            return profile.limits()
+        return told.limits if is_bare else profile.narrowed(told.limits)
 
     def provider(self, vendor: str, credentials_block: str | None = None) -> Provider:
         """The provider of a vendor, with the fields of a saved credentials block or the vendor's environment."""

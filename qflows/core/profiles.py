@@ -14,6 +14,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from qflows.core import documents
 from qflows.core.documents import Document
 from qflows.errors import UnknownDevice
+from qflows.programs import Feature
 from qflows.protocol import Limits
 from qflows.providers import names as vendor_names
 
@@ -91,6 +92,41 @@ class DeviceFields(BaseModel):
             max_total_shots=self.max_total_shots,
             labels=_numbers(self.labels) if self.labels else None,
         )
+
+    def narrowed(self, told: Limits) -> Limits:
+        """What the device says of itself, where this profile is stricter the profile: it never widens."""
+        ours = self.limits()
+        takes_mid_circuit = told.mid_circuit or Feature.MID_CIRCUIT in (told.takes or ())
+        takes = told.takes
+        if takes is not None and not ours.mid_circuit:
+            takes -= {Feature.MID_CIRCUIT, Feature.RESET, Feature.FEED_FORWARD}
+        width = _least(ours.max_qubits, told.max_qubits)
+        if ours.max_qubits is not None and told.labels and ours.max_qubits > len(told.labels):
+            # programs whose qubit i is the device's qubit i are as wide as its highest number
+            width = min(ours.max_qubits, told.labels[-1] + 1)
+        return Limits(
+            max_qubits=width,
+            max_shots=_least(ours.max_shots, told.max_shots),
+            min_shots=max(ours.min_shots, told.min_shots),
+            gates=_both(ours.gates, told.gates),
+            max_programs=_least(ours.max_programs, told.max_programs),
+            exact=ours.exact and told.exact,
+            mid_circuit=ours.mid_circuit and takes_mid_circuit,
+            max_total_shots=_least(ours.max_total_shots, told.max_total_shots),
+            max_unfinished=told.max_unfinished,
+            # a capture may be older than the device: what it lost is lost, and it knows its own numbers
+            labels=told.labels or ours.labels,
+            measures_all=told.measures_all,
+            takes=takes,
+        )
+
+
+def _least(one: int | None, other: int | None) -> int | None:
+    return min((n for n in (one, other) if n is not None), default=None)
+
+
+def _both(one: frozenset[str] | None, other: frozenset[str] | None) -> frozenset[str] | None:
+    return other if one is None else one if other is None else one & other
 
 
 def _numbers(spans: str) -> tuple[int, ...]:

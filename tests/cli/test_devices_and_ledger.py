@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
 import pytest
 import typer
 
 from qflows.cli.app import app
-from qflows.sandbox import Admin
+from qflows.sandbox import Admin, Sandbox
 
 
 def commands() -> list[tuple[str, ...]]:
@@ -41,6 +42,48 @@ def test_devices_live_asks_the_vendor(qflows, ionq: Admin) -> None:
 def test_devices_live_of_a_vendor_out_of_reach_exits_5(qflows, ionq: Admin) -> None:
     ionq.fault("drop_before", "ionq.*", times=None)
     assert qflows("devices", "--live", "ionq").code == 5
+
+
+@pytest.fixture
+def all_vendors(qflows, monkeypatch: pytest.MonkeyPatch) -> Iterator[Admin]:
+    with Sandbox(vendors=("braket", "ionq")) as running:
+        for name, value in running.env.items():
+            monkeypatch.setenv(name, value)
+        yield running.admin
+
+
+def test_devices_live_all_marks_what_is_gone_and_shows_profiles(qflows, all_vendors: Admin) -> None:
+    all_vendors.switches("braket", retired="Emerald")
+    said = qflows("devices", "--live", "all", "--json")
+    rows = {row["vendor's name"]: row for row in said.json()}
+    assert said.code == 0
+    emerald = next(row for name, row in rows.items() if name.endswith("/Emerald"))
+    garnet = next(row for name, row in rows.items() if name.endswith("/Garnet"))
+    assert (emerald["state"], garnet["state"]) == ("gone", "available")
+    assert garnet["profiles"] == "braket-garnet, braket-garnet-verbatim"
+    assert rows["simulator"]["state"] == "available"
+    assert said.err == ""
+
+
+def test_devices_live_survives_a_denied_region_and_a_vendor_that_is_down(qflows, all_vendors: Admin) -> None:
+    all_vendors.fault(
+        "status", "braket.devices", status=403, code="AccessDeniedException", message="not yours", skip=1, times=1
+    )
+    all_vendors.fault("drop_before", "ionq.*", times=None)
+    said = qflows("devices", "--live", "all", "--json")
+    assert said.code == 0
+    rows = said.json()
+    assert any(row["vendor's name"].endswith("/Garnet") and row["state"] == "available" for row in rows)
+    cepheus = next(row for row in rows if row["vendor's name"].endswith("/Cepheus-1-108Q"))
+    assert cepheus["state"] == "not asked"  # its region refused: nobody knows
+    lines = said.err.splitlines()
+    assert len([line for line in lines if "region us-west-1" in line]) == 1
+    assert len([line for line in lines if line.startswith("qflows: not shown: ionq:")]) == 1
+
+
+def test_devices_live_of_an_account_that_no_region_lets_in_exits_5(qflows, all_vendors: Admin) -> None:
+    all_vendors.fault("status", "braket.devices", status=403, code="UnrecognizedClientException", times=None)
+    assert qflows("devices", "--live", "braket").code == 5
 
 
 def test_ledger_upgrade_creates_the_schema_and_repeats_harmlessly(qflows, tmp_path) -> None:

@@ -18,13 +18,14 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from qflows.errors import Ambiguous, NotSent, ProgramRejected, Refused, Unreadable
+from qflows.errors import Ambiguous, NotSent, ProgramRejected, ProviderError, Refused, Throttled, Unreadable
 from qflows.model import Quote
 from qflows.programs import Program, to_program
 from qflows.protocol import (
     Accepted,
     Capabilities,
     DeviceInfo,
+    DeviceList,
     Foreign,
     Found,
     JobSpec,
@@ -49,6 +50,9 @@ from qflows.providers.braket.tags import Tags
 
 _SEEN = 50_000
 _DEVICE_AGE_S = 600.0  # a device's document is read again after so long
+_QUOTA = "ServiceQuotaExceededException"
+_FULL = "the simulator has as many unfinished tasks as the account's quota allows; the task goes when some have ended"
+_FULL_S = 5.0
 # documents of a raw answer besides the result files
 _TASK, _DEVICE = "task", "device"
 
@@ -84,6 +88,7 @@ class BraketProvider(Doctor, Tags):
         self._bulk = bulk.Bulk(self._search)
         self._places = Places(lambda arn: wire.observation(self._get(arn)))
         self._devices: dict[str, tuple[Device, float]] = {}
+        self._full_until: dict[tuple[str, str], float] = {}  # region and simulator, monotonic seconds
         self._seen: OrderedDict[str, Mapping[str, Any]] = OrderedDict()
         self._lock, self._describing = Lock(), Lock()
 
@@ -96,19 +101,42 @@ class BraketProvider(Doctor, Tags):
     # -- devices -----------------------------------------------------------------------------------------------
 
     def devices(self) -> Sequence[DeviceInfo]:
-        """SearchDevices in every region with QPUs, then GetDevice for each that is not retired."""
+        """SearchDevices in every region with QPUs, then GetDevice for each that is not retired.
+
+        A region that refuses, or a device whose document cannot be read, leaves the others. Raises what the first
+        region said if all refuse.
+        """
         arns: dict[str, None] = {}
-        for region in dict.fromkeys((self._account.region, *REGIONS)):
-            token: str | None = None
-            while True:
-                more = {"nextToken": token} if token else {}
-                page = self._aws.call("braket", region, "SearchDevices", filters=[], maxResults=100, **more)
-                live = (entry for entry in page.get("devices", ()) if entry.get("deviceStatus") != "RETIRED")
-                arns |= dict.fromkeys(str(entry["deviceArn"]) for entry in live)
-                token = page.get("nextToken")
-                if not token:
-                    break
-        return [self._fetch_device(arn).info() for arn in arns if wire.is_device(arn)]
+        failures: dict[str, ProviderError] = {}
+        regions = list(dict.fromkeys((self._account.region, *REGIONS)))
+        for region in regions:
+            try:
+                arns |= dict.fromkeys(self._listed(region))
+            except ProviderError as error:
+                failures[region] = error
+        if len(failures) == len(regions):
+            raise failures[regions[0]]
+        troubles = {f"region {region}": str(error) for region, error in failures.items()}
+        found: list[DeviceInfo] = []
+        for arn in arns:
+            try:
+                found.append(self._fetch_device(arn).info())
+            except ProviderError as error:
+                troubles[arn] = str(error)
+        return DeviceList(tuple(found), troubles)
+
+    def _listed(self, region: str) -> Iterator[str]:
+        """ARNs of the devices of a region that are not retired."""
+        token: str | None = None
+        while True:
+            more = {"nextToken": token} if token else {}
+            page = self._aws.call("braket", region, "SearchDevices", filters=[], maxResults=100, **more)
+            for entry in page.get("devices", ()):
+                if entry.get("deviceStatus") != "RETIRED" and wire.is_device(str(entry["deviceArn"])):
+                    yield str(entry["deviceArn"])
+            token = page.get("nextToken")
+            if not token:
+                return
 
     def limits(self, device_id: str) -> Limits:
         """GetDevice. Raises Refused for an unknown device."""
@@ -186,11 +214,23 @@ class BraketProvider(Doctor, Tags):
         """CreateQuantumTask, once, with the key as client token and tag.
 
         400 401 402 403 404 410 424 in the words of AWS: Refused; never connected: NotSent; all else, throttling too:
-        Ambiguous.
+        Ambiguous. A simulator that has as many unfinished tasks as the quota allows is Throttled: for a while nothing
+        more is sent to it, then one at a time until there is room.
         """
         request: _Request = prepared.body
+        place = request.region, prepared.spec.device_id
+        if (wait_s := self._full_until.get(place, 0.0) - time.monotonic()) > 0:
+            raise Throttled(_FULL, provider="braket", retry_after_s=wait_s)
         sent_at = datetime.now(UTC)
-        arn = self._aws.create(request.region, request.parameters).get("quantumTaskArn")
+        try:
+            arn = self._aws.create(request.region, request.parameters).get("quantumTaskArn")
+        except Refused as error:
+            if error.vendor_code != _QUOTA or "/quantum-simulator/" not in prepared.spec.device_id:
+                raise
+            self._full_until[place] = time.monotonic() + _FULL_S
+            raise Throttled(
+                _FULL, provider="braket", http_status=error.http_status, vendor_code=_QUOTA, retry_after_s=_FULL_S
+            ) from error
         if not isinstance(arn, str) or not wire.is_task(arn):
             raise Ambiguous("braket answered a submission without a task; it may have it", provider="braket")
         self._bulk.made(arn, sent_at, datetime.now(UTC))

@@ -15,9 +15,12 @@ from pathlib import Path
 import pytest
 from qiskit import QuantumCircuit
 
+from qflows.core import profiles
 from qflows.core.batches.batch import Batch
 from qflows.core.batches.planning import JobLimits, partition
 from qflows.core.client import Client
+from qflows.core.devices import NothingSaved
+from qflows.core.profiles import DeviceProfile
 from qflows.core.scope import Scope
 from qflows.errors import JobFailed, ProgramRejected, WaitTimeout
 from qflows.programs import Program, to_program
@@ -147,12 +150,16 @@ def test_a_bad_circuit_is_named_before_anything_is_bought(core: Client, sandbox:
     assert sandbox.admin.count_jobs("ionq") == 0
 
 
-def test_as_batch_on_a_device_without_composite_jobs_is_a_value_error_naming_it(core: Client) -> None:
-    core.device("local-aer")
-    device = core.vendors._devices["local-aer"]
-    from dataclasses import replace
+class _OneCircuitAJob(NothingSaved):
+    """A saved profile that is stricter than the device."""
 
-    core.vendors._devices["local-aer"] = replace(device, limits=replace(device.limits, max_programs=1))
+    def profile(self, name: str) -> DeviceProfile | None:
+        known = profiles.find(name)
+        return known.model_copy(update={"max_programs": 1}) if known else None
+
+
+def test_as_batch_on_a_device_without_composite_jobs_is_a_value_error_naming_it(core: Client) -> None:
+    core.vendors.saved = _OneCircuitAJob()
     with pytest.raises(ValueError, match="'local-aer' .*one circuit a job"):
         core.plan_batch(numbered(2), device="local-aer", shots=10, as_batch=True)
 

@@ -12,7 +12,7 @@ from qiskit import ClassicalRegister, QuantumCircuit
 from qiskit.circuit import Gate
 
 from qflows.core import profiles
-from qflows.errors import ProgramRejected, Refused
+from qflows.errors import ProgramRejected, Throttled
 from qflows.programs import Program, to_program
 from qflows.programs.features import Feature
 from qflows.protocol import JobSpec
@@ -119,13 +119,17 @@ def test_simulator_of_a_user_in_stockholm_runs_where_there_is_one(sandbox: Sandb
     assert ":eu-west-2:" in send_job(provider, spec(device=SV1), key_of("stockholm")).vendor_id
 
 
-def test_quota_of_a_simulator_is_a_refusal_that_says_so(provider: BraketProvider, sandbox: Sandbox) -> None:
+def test_quota_of_a_simulator_is_waited_for_without_asking_again_and_again(
+    provider: BraketProvider, sandbox: Sandbox
+) -> None:
     sandbox.admin.clock("frozen")
     sandbox.admin.switches("braket", concurrent_tasks=1)
     send_job(provider, spec(device=SV1), key_of("first"))
-    with pytest.raises(Refused, match="wait for running tasks") as caught:
-        send_job(provider, spec(device=SV1), key_of("second"))
-    assert caught.value.vendor_code == "ServiceQuotaExceededException"
+    for _ in range(3):
+        with pytest.raises(Throttled, match="quota allows") as caught:
+            send_job(provider, spec(device=SV1), key_of("second"))
+    assert caught.value.retry_after_s
+    assert sandbox.admin.requests("braket.submit") == 2  # one of them refused by the vendor, the others kept back here
 
 
 # -- measurement -----------------------------------------------------------------------------------------------------
