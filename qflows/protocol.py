@@ -398,6 +398,25 @@ class Provider(Protocol):
         ...
 
 
+@runtime_checkable
+class CompilingProvider(Protocol):
+    """A provider that compiles on this side of the wire, and can therefore show what will run.
+
+    `compile(spec)` takes a spec of one program and its options, and returns that program in the device's own gates, on
+    its own qubits (`labels`), with `is_verbatim` set: submitting it runs exactly it. Nothing is sent but requests for
+    the device's target. Raises ProgramRejected, or what reading the target raises.
+    `duration_s(device_id, options, program)` is how long one shot of a compiled program takes, None if unknown.
+    """
+
+    def compile(self, spec: JobSpec) -> Program:
+        """The program of `spec` as the device runs it."""
+        ...
+
+    def duration_s(self, device_id: str, options: Mapping[str, Any], program: Program) -> float | None:
+        """Seconds of one shot of a compiled program."""
+        ...
+
+
 class TagProvider(Provider, Protocol):
     """A provider whose `capabilities.retags` is true."""
 

@@ -37,6 +37,7 @@ from qflows.ledger import sessions as ledger_sessions
 from qflows.ledger.intents import Intent, give_back
 from qflows.ledger.store import Ledger, utc_now
 from qflows.model import Job, Result
+from qflows.programs import to_program
 from qflows.protocol import JobSpec, Provider, VendorResult
 from qflows.settings import Settings
 from qflows.states import JobStatus, SessionState
@@ -116,6 +117,9 @@ class Client:
         See `qflows.price`.
         """
         target = self.device(device)
+        if wishes.get("mitigate") and not isinstance(programs, list):
+            values, wanted = wishes.pop("values", None), orders.listed_observables(wishes.pop("observables", None))
+            programs, wishes["observables"] = [to_program(programs, values)], list(wanted) or None
         if isinstance(programs, list):
             specs = [spec for _, spec in orders.batch_plan(target, programs, shots=shots, **wishes).specs]
         else:
@@ -179,11 +183,42 @@ class Client:
     ) -> Result:
         """Buys under a scope, waits, and reads the result."""
         timeout = wishes.pop("timeout", None)
+        if wishes.get("mitigate"):
+            return self._run_mitigated(program, scope, device, session, timeout, wishes)
+        wishes.pop("mitigate", None)
         specs, resubmit, named = self._wished(program, scope, device, session, wishes)
         wanted = self.intents(specs, device=device, scope=named, resubmit=resubmit)
         with self._one_call(wanted):
             jobs = self.buy(wanted)
             return self.result([job.key for job in jobs], timeout=timeout)
+
+    def _run_mitigated(
+        self, program: Any, scope: Scope, device: str, session: Session | None, timeout: float | None, wishes: Any
+    ) -> Result:
+        """All circuits of one value as one batch; the result has its first job, and the cost of all."""
+        given: dict[str, Any] = {name: value for name, value in dict(wishes).items() if name != "run_key"}
+        if given.pop("resubmit", 0):
+            raise ProgramRejected("mitigate: resubmit is for single jobs; read the batch and use rerun_failed()")
+        values, name, sample = given.pop("values", None), given.pop("name", None), given.pop("sample", None)
+        wanted = orders.listed_observables(given.pop("observables", None))
+        planned = self.plan_batch(
+            [to_program(program, values, name)],
+            device=device,
+            shots=given.pop("shots", None),
+            observables=list(wanted) or None,
+            seed=scope.run_key,
+            **given,
+        )
+        named = replace(scope, sample=sample) if sample is not None else scope
+        batch = self.create_batch(planned, device=device, scope=named, name=name or "", tags=given.get("tags"))
+        if session is None:
+            self.submit_batch(batch)
+        else:
+            batch.submit(session_id=session.id)
+        found = batch.result(timeout)
+        jobs = batch.sub_jobs()
+        provenance = {"batch": batch.id, "programs": [one.digest for one in batch.programs]}
+        return Result(replace(jobs[0], cost=found.cost), (found[0],), provenance)
 
     @contextmanager
     def _one_call(self, wanted: Sequence[Intent]) -> Iterator[None]:
@@ -217,7 +252,7 @@ class Client:
         name, tags = given.pop("name", ""), given.get("tags")
         # a tuple may be (circuit, values)
         sources = programs if isinstance(programs, tuple | str) else list(programs)
-        planned = self.plan_batch(sources, device=device, shots=given.pop("shots", None), **given)
+        planned = self.plan_batch(sources, device=device, shots=given.pop("shots", None), seed=scope.run_key, **given)
         made = self.create_batch(planned, device=device, scope=scope, name=name, tags=tags)
         self.submit_batch(made)
         return made

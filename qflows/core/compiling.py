@@ -4,34 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 from qflows.core import orders
 from qflows.core.devices import Device
 from qflows.errors import ProgramRejected
 from qflows.programs import Program
-from qflows.protocol import JobSpec
+from qflows.protocol import CompilingProvider
 
 _KEPT = ("barrier", "delay", "reset", "measure", "if_else")
-
-
-@runtime_checkable
-class CompilingProvider(Protocol):
-    """A provider that compiles on this side of the wire, and can therefore show what will run.
-
-    `compile(spec)` takes a spec of one program and its options, and returns that program in the device's own gates, on
-    its own qubits (`labels`), with `is_verbatim` set: submitting it runs exactly it. Nothing is sent but requests for
-    the device's target. Raises ProgramRejected, or what reading the target raises.
-    `duration_s(device_id, options, program)` is how long one shot of a compiled program takes, None if unknown.
-    """
-
-    def compile(self, spec: JobSpec) -> Program:
-        """The program of `spec` as the device runs it."""
-        ...
-
-    def duration_s(self, device_id: str, options: Mapping[str, Any], program: Program) -> float | None:
-        """Seconds of one shot of a compiled program."""
-        ...
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, cast
 
+from qflows.core import mitigation
 from qflows.core.batches import points
 from qflows.core.batches.planning import JobLimits, Planned, job_limits, plan, refuse_composite, span
 from qflows.core.devices import Device
@@ -42,7 +43,7 @@ def job_specs(
     """
     program = _program(source, values, name, target)
     shots = whole(shots)
-    wanted = _observables(observables)
+    wanted = listed_observables(observables)
     _check(program, target, shots, has_observables=bool(wanted))
     base = JobSpec(
         provider=target.provider.name,
@@ -79,12 +80,14 @@ def batch_plan(
     tags: Mapping[str, str] | None = None,
     max_circuits: int | None = None,
     as_batch: bool | None = None,
+    mitigate: Any = None,
+    seed: str = "",
 ) -> Planned:
     """How a list of programs, or a sweep, becomes jobs on a device; nothing is recorded or sent.
 
-    `sources` and `observables`: see `grid.read`. `shots`: one number for all, or one per program. Every program
-    is checked. Raises ProgramRejected naming the circuit, ValueError for `as_batch=True` on a device that takes one
-    circuit a job.
+    `sources` and `observables`: see `grid.read`. `shots`: one number for all, or one per program. `mitigate`: see
+    `mitigation.read`; `seed`: of random twirls, so that a replay draws the same. Every program is checked. Raises
+    ProgramRejected naming the circuit, ValueError for `as_batch=True` on a device that takes one circuit a job.
     """
     sources, sweep = grid.read(sources, observables)
     if as_batch:
@@ -117,7 +120,11 @@ def batch_plan(
         max_circuits=max_circuits,
         max_total_shots=target.limits.max_total_shots,
     )
-    planned = _planned(base, programs, each, limits, sweep, target)
+    request = mitigation.read(mitigate)
+    if request.asked:
+        planned = _mitigated(base, programs, each, limits, sweep, target, request, f"{seed}/{label}")
+    else:
+        planned = _planned(base, programs, each, limits, sweep, target)
     for indices, spec in planned.specs:
         try:
             target.provider.check(spec)
@@ -156,13 +163,54 @@ def _planned(
     return replace(plan(base, measured, each, limits), sweep=points.noted(sweep, estimates))
 
 
-def _observables(source: Any) -> tuple[Observable, ...]:
+def _mitigated(
+    base: JobSpec,
+    programs: list[Program],
+    shots: list[int | None],
+    limits: JobLimits,
+    sweep: Sweep | None,
+    target: Device,
+    request: mitigation.Request,
+    seed: str,
+) -> Planned:
+    """One plan of everything that mitigation runs; the device itself does what it offers."""
+    numbers = [number for number in shots if number is not None]
+    if len(numbers) < len(shots):
+        raise ProgramRejected("mitigate: exact values have no errors to mitigate; pass shots=")
+    provider, wanted = target.provider, sweep.wanted() if sweep and sweep.observable_shape is not None else None
+    if wanted is not None and provider.capabilities.estimator and not target.limits.exact:
+        whole_ = mitigation.share(provider, base.device_id, request, base.options, is_estimate=True)
+        native = plan(replace(base, options=whole_.options), programs, shots, limits, wanted)
+        if not whole_.ours.asked and all(_accepts(provider, spec) for _, spec in native.specs):
+            return replace(native, sweep=points.noted(sweep, None) | {"mitigated_by": dict(whole_.said)})
+    shared = mitigation.share(provider, base.device_id, request, base.options, is_estimate=False)
+    base = replace(base, options=dict(shared.options), shots=min(numbers))
+    measured, estimates = [[program] for program in programs], {"plans": [], "points": [[None, 1] for _ in programs]}
+    if wanted is not None:
+        flat, estimates = points.expand(programs, wanted)
+        remaining = iter(flat)
+        measured = [[next(remaining) for _ in range(n)] for _, n in estimates["points"]]
+    laid_out = mitigation.lay_out(
+        measured, shared, base, provider, target.limits, is_estimate=wanted is not None, seed=seed
+    )
+    estimates["points"] = [
+        [text, len(made)] for (text, _), made in zip(estimates["points"], laid_out.points, strict=True)
+    ]
+    each = [-(-number // laid_out.divisor) for number in numbers]
+    all_shots: list[int | None] = [max(each)] * len(laid_out.calibrations)
+    all_shots += [n for n, made in zip(each, laid_out.points, strict=True) for _ in made]
+    made = plan(base, laid_out.programs, all_shots, limits)
+    return replace(made, sweep=points.noted(sweep, estimates, laid_out.note))
+
+
+def listed_observables(source: Any) -> tuple[Observable, ...]:
+    """One observable or several, nested as they may be, in a row."""
     if source is None:
         return ()
     if type(source).__name__ == "ObservablesArray":  # Qiskit's, without importing it
         return tuple(observable(one) for one in source.ravel().tolist())
     if isinstance(source, list | tuple) and source and not _is_term(source[0]):
-        return tuple(one for part in source for one in _observables(part))
+        return tuple(one for part in source for one in listed_observables(part))
     return (observable(source),)
 
 

@@ -29,9 +29,10 @@ class Wishes(TypedDict, total=False):
 
 
 class RunWishes(Wishes, total=False):
-    """What `run` takes besides: `timeout` in seconds."""
+    """What `run` takes besides: `timeout` in seconds; `mitigate` as for `qflows.batch`."""
 
     timeout: float | None
+    mitigate: Any
 
 
 class BatchWishes(TypedDict, total=False):
@@ -46,6 +47,7 @@ class BatchWishes(TypedDict, total=False):
     max_circuits: int | None
     as_batch: bool | None
     run_key: str | None
+    mitigate: Any
 
 
 class Verbs(Protocol):

@@ -195,7 +195,7 @@ def tag(
 
 @_core_task(name="qflows-run", run_name=_submit_name, retries=8, retry_if=_is_passing)
 def run(program: Any, *, device: str, session: Session | None = None, **wishes: Unpack[RunWishes]) -> Result:
-    """Submit, wait, result in one call; the arguments are those of `submit` and `result`.
+    """Submit, wait, result in one call; the arguments are those of `submit` and `result`, and `mitigate` of `batch`.
 
     A call that did not return (timeout, interrupt, error) gives its sample back, so that the next equal call meets it.
     """
@@ -219,6 +219,7 @@ def batch(
     max_circuits: int | None = None,
     as_batch: bool | None = None,
     run_key: str | None = None,
+    mitigate: Any = None,
 ) -> Batch:
     """Buys a list of programs for one device, split and packed into jobs, and returns a handle at once.
 
@@ -229,6 +230,10 @@ def batch(
 
     `as_batch`: True wants composite jobs (ValueError where the device takes one circuit a job), False one circuit a
     job, None what the device can. To see it move in the UI, use the flow `qflows.flows.sweep`.
+
+    `mitigate`: any of "readout", "zne", "twirling" and "dd", or a mapping of these to settings such as
+    `{"zne": {"factors": [1, 3, 5], "extrapolation": "linear"}}`. The vendor does what it offers, qflows the rest; all
+    circuits are part of this batch. Item metadata say what was done by whom; raw counts are kept.
     """
     return client().submit_list(
         programs,
@@ -242,6 +247,7 @@ def batch(
         options=options,
         max_circuits=max_circuits,
         as_batch=as_batch,
+        mitigate=mitigate,
     )
 
 
@@ -328,6 +334,7 @@ def price(
     observables: Any = None,
     options: Mapping[str, Any] | None = None,
     max_circuits: int | None = None,
+    mitigate: Any = None,
 ) -> Price:
     """What a program would cost on `device`, or a list of them as one batch; buys and records nothing.
 
@@ -337,6 +344,7 @@ def price(
     """
     wishes: dict[str, Any] = {"observables": observables, "options": options}
     wishes |= {"max_circuits": max_circuits} if isinstance(programs, list) else {"values": values}
+    wishes |= {"mitigate": mitigate} if mitigate else {}
     return client().price(programs, device=device, shots=shots, **wishes)
 
 

@@ -13,6 +13,7 @@ from qiskit.primitives.containers import EstimatorPubLike
 from qiskit.primitives.containers.estimator_pub import EstimatorPub
 from qiskit.quantum_info import SparseObservable
 
+from qflows.core import mitigation
 from qflows.core.batches.planning import Planned
 from qflows.core.batches.planning import plan as planned_as
 from qflows.core.client import Client
@@ -48,7 +49,9 @@ class EstimatorV2(BaseEstimatorV2):
 
     A result is a `PrimitiveResult` with one `PubResult` a PUB: `evs` and `stds` are arrays of the shape to which
     parameters and observables broadcast. `stds` are standard errors with covariances, hence at most the bounds that
-    Qiskit's own estimators give. Observables: rightmost letter for qubit 0. Raises RunKeyMissing, UnknownDevice.
+    Qiskit's own estimators give. Observables: rightmost letter for qubit 0. `mitigate`: as for `qflows.batch`; all
+    circuits of a call are one batch, `stds` are those of the mitigated values, and metadata of a PUB has what was done
+    by whom, and the raw values. Raises RunKeyMissing, UnknownDevice.
     """
 
     def __init__(
@@ -62,6 +65,7 @@ class EstimatorV2(BaseEstimatorV2):
         options: Mapping[str, Any] | None = None,
         session: Session | None = None,
         tags: Mapping[str, str] | None = None,
+        mitigate: Any = None,
         client: Client | None = None,
     ) -> None:
         if precision is not None and shots is not None:
@@ -71,6 +75,7 @@ class EstimatorV2(BaseEstimatorV2):
         self._origin = Origin(device, run_key, label, dict(options or {}), session, dict(tags or {}), client)
         self._shots = shots
         self._precision = precision
+        self._mitigate = mitigation.read(mitigate)
 
     @property
     def device(self) -> str:
@@ -112,6 +117,8 @@ class EstimatorV2(BaseEstimatorV2):
             return 1 / math.sqrt(self._shots)
         if self._precision is not None:
             return self._precision
+        if self._mitigate.asked:  # exact values have nothing to mitigate
+            return DEFAULT_PRECISION
         return 0.0 if self._origin.target.limits.exact else DEFAULT_PRECISION
 
     def run(self, pubs: Iterable[EstimatorPubLike], *, precision: float | None = None) -> DurableJob:
@@ -125,16 +132,10 @@ class EstimatorV2(BaseEstimatorV2):
             call = _Call()
             for place, pub in enumerate(read):
                 call.add(pub, *self._wanted(pub, place))
-            order = by_shots(call.shots)
-            batch, note = None, call.note(order, is_native=False)
-            if order:
-                planned = self._origin.plan(
-                    [call.measured[place] for place in order],
-                    [call.shots[place] for place in order],
-                    self._origin.options,
-                )
-                if (native := self._by_device(call, planned)) is not None:
-                    planned, note = native
+            batch = None
+            note = call.note(by_shots(call.shots), is_native=False)
+            if note["order"]:
+                planned, note = self._mitigated(call) if self._mitigate.asked else self._planned(call)
                 batch = self._origin.buy(planned, note, f"estimator: {len(read)} PUBs")
         return DurableJob(self._origin.holder, note, [pub.circuit.metadata for pub in read], batch)
 
@@ -151,6 +152,46 @@ class EstimatorV2(BaseEstimatorV2):
                 "0.01, or use local-exact"
             )
         return 0.0, None
+
+    def _planned(self, call: _Call) -> tuple[Planned, dict[str, Any]]:
+        order = by_shots(call.shots)
+        planned = self._origin.plan(
+            [call.measured[place] for place in order], [call.shots[place] for place in order], self._origin.options
+        )
+        return self._by_device(call, planned) or (planned, call.note(order, is_native=False))
+
+    def _mitigated(self, call: _Call) -> tuple[Planned, dict[str, Any]]:
+        """The plan of everything that mitigation runs; by the device itself where it offers all of it."""
+        numbers = [number for _, number, _ in call.points if number is not None]
+        if len(numbers) < len(call.points):
+            raise ProgramRejected("mitigate: exact values have no errors to mitigate; give a precision or shots")
+        target, mine, asked = self._origin.target, self._origin, self._mitigate
+        device_id, provider = target.profile.device, target.provider
+        whole = mitigation.share(provider, device_id, asked, mine.options, is_estimate=True)
+        if not whole.ours.asked:
+            plain = mine.plan([call.measured[0]], [call.shots[0]], whole.options)
+            if (native := self._by_device(call, plain)) is not None:
+                return native[0], native[1] | {"mitigated_by": dict(whole.said)}
+        shared = mitigation.share(provider, device_id, asked, mine.options, is_estimate=False)
+        plain = mine.plan(call.measured, call.shots, shared.options)
+        base = replace(plain.specs[0][1], shots=min(numbers))
+        laid_out = mitigation.lay_out(
+            call.by_point(),
+            shared,
+            base,
+            provider,
+            target.limits,
+            is_estimate=True,
+            seed=f"{mine.run_key}/{mine.label}",
+        )
+        each = [-(-number // laid_out.divisor) for number in numbers]
+        shots: list[int | None] = [max(each)] * len(laid_out.calibrations)
+        shots += [n for n, made in zip(each, laid_out.points, strict=True) for _ in made]
+        order, programs = by_shots(shots), laid_out.programs
+        planned = mine.plan([programs[place] for place in order], [shots[place] for place in order], shared.options)
+        return planned, call.note(order, is_native=False, mitigated=[len(made) for made in laid_out.points]) | {
+            "mitigation": laid_out.note
+        }
 
     def _by_device(self, call: _Call, measured: Planned) -> tuple[Planned, dict[str, Any]] | None:
         """The plan by which the device itself computes expectation values; None where it does not."""
@@ -215,9 +256,18 @@ class _Call:
         self.points.append((program, shots, estimation.fitted(program, wanted)))
         return [plan, len(circuits)]
 
-    def note(self, order: Sequence[int], *, is_native: bool) -> dict[str, Any]:
-        """What must be kept to read the results, as JSON."""
+    def by_point(self) -> list[list[Program]]:
+        """The measurement circuits of every point that has any."""
+        remaining = iter(self.measured)
+        counts = [n for pub in self.pubs for _, n in pub["points"] if n]
+        return [[next(remaining) for _ in range(n)] for n in counts]
+
+    def note(self, order: Sequence[int], *, is_native: bool, mitigated: Sequence[int] | None = None) -> dict[str, Any]:
+        """What must be kept to read the results, as JSON. `mitigated`: circuits of each point that has any."""
         pubs = self.pubs
+        if mitigated is not None:
+            numbers = iter(mitigated)
+            pubs = [pub | {"points": [[p, next(numbers) if n else 0] for p, n in pub["points"]]} for pub in pubs]
         if is_native:
             pubs = [pub | {"points": [[plan, min(n, 1)] for plan, n in pub["points"]]} for pub in pubs]
         return {

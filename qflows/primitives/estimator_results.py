@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from qiskit.primitives import DataBin, PrimitiveResult, PubResult
 
+from qflows.core.mitigation import combine
 from qflows.model import Expectation, ItemResult
 from qflows.programs import estimation
 from qflows.programs.grid import pairing
@@ -20,15 +21,26 @@ def read(
 ) -> PrimitiveResult[PubResult]:
     """One result a PUB. `items`: of all circuits, in the order of PUBs, points and measurement bases."""
     results = []
-    place = 0
+    mitigation = note.get("mitigation")
+    place = mitigation["calibrations"] if mitigation else 0
+    errors = combine.confusion(mitigation, items) if mitigation else None
+    number = 0  # of the point, among those that have circuits
     for pub, of_circuit in zip(note["pubs"], metadata, strict=True):
         points: list[Sequence[Expectation]] = []
+        told: dict[str, Any] = {"mitigation": {"by": note["mitigated_by"]}} if "mitigated_by" in note else {}
         for plan, n_circuits in pub["points"]:
             mine = items[place : place + n_circuits]
             place += n_circuits
             text = "" if plan is None else note["plans"][plan]
-            points.append(_values(text, mine, pub["shots"], is_native=note["is_native"]))
-        results.append(PubResult(_data(pub, points), metadata=_metadata(pub, of_circuit)))
+            if mitigation and n_circuits:
+                found = combine.of_point(mitigation, number, mine, text, errors)
+                number += 1
+                points.append(found.expectations or ())
+                told["mitigation"] = found.metadata["mitigation"]
+                told.setdefault("unmitigated", []).append(found.metadata["unmitigated"])
+            else:
+                points.append(_values(text, mine, pub["shots"], is_native=note["is_native"]))
+        results.append(PubResult(_data(pub, points), metadata=_metadata(pub, of_circuit) | told))
     return PrimitiveResult(results, metadata={"version": 2})
 
 

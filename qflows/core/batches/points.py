@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from qflows.core.batches.results import CircuitError
+from qflows.core.mitigation import combine
 from qflows.model import ItemResult
 from qflows.programs import Program, estimation
 from qflows.programs.grid import Sweep
@@ -30,14 +31,17 @@ def expand(programs: Sequence[Program], wanted: Sequence[Sequence[Observable]]) 
     return measured, {"plans": list(plans), "points": points}
 
 
-def noted(sweep: Sweep, estimates: Mapping[str, Any] | None) -> dict[str, Any]:
-    """What a batch must remember of its sweep, as JSON."""
-    shape = sweep.observable_shape
-    return {
-        "shape": list(sweep.shape),
+def noted(
+    sweep: Sweep | None, estimates: Mapping[str, Any] | None, mitigation: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """What a batch must remember of its sweep, as JSON; a plain list has no shape."""
+    shape = sweep.observable_shape if sweep else None
+    made: dict[str, Any] = {
+        "shape": list(sweep.shape) if sweep else None,
         "observable_shape": None if shape is None else list(shape),
         "estimates": dict(estimates) if estimates else None,
     }
+    return made | ({"mitigation": dict(mitigation)} if mitigation else {})
 
 
 def by_point(found: Mapping[int, Outcome], names: Sequence[str], note: Mapping[str, Any]) -> tuple[
@@ -48,21 +52,27 @@ def by_point(found: Mapping[int, Outcome], names: Sequence[str], note: Mapping[s
     A point without all of its circuits has the error of the first that is missing.
     """
     estimates = note.get("estimates")
+    mitigation = note.get("mitigation")
     if not estimates:
         return dict(found), list(names)
     points: dict[int, Outcome] = {}
     labels: list[str] = []
-    start = 0
+    start = mitigation["calibrations"] if mitigation else 0
+    calibrations = [found[k] for k in range(start)]
     for point, (plan, n_circuits) in enumerate(estimates["points"]):
         parts = [found[start + k] for k in range(n_circuits)]
-        labels.append(names[start].rpartition("[")[0])
+        labels.append(names[start].rpartition("[")[0] if plan is not None else names[start].partition(" x")[0])
         start += n_circuits
-        errors = [error for _, error in parts if error is not None]
+        errors = [error for _, error in (*calibrations, *parts) if error is not None]
         items = [item for item, _ in parts if item is not None]
+        text = estimates["plans"][plan] if plan is not None else None
         if errors:
             points[point] = None, replace(errors[0], index=point)
+        elif mitigation:
+            chances = combine.confusion(mitigation, [item for item, _ in calibrations if item is not None])
+            points[point] = combine.of_point(mitigation, point, items, text, chances), None
         else:
-            points[point] = _estimate(estimates["plans"][plan], items), None
+            points[point] = _estimate(text or "", items), None
     return points, labels
 
 

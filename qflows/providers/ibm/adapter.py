@@ -127,6 +127,12 @@ class IBMProvider(Doctor, Imports, Sessions, Tags):
         """The same for all devices; what one device lacks is refused by `prepare`, which knows its description."""
         return IBMOptions
 
+    def mitigation(
+        self, device_id: str, technique: str, settings: Mapping[str, Any], *, is_estimate: bool
+    ) -> Mapping[str, Any] | None:
+        """IBM's options: all techniques for expectation values, twirling and decoupling for counts."""
+        return options.mitigation(technique, settings, is_estimate=is_estimate)
+
     def check(self, spec: JobSpec) -> None:
         """Refuses wrong options and labels, missing shots, too many executions, and gates without a known matrix."""
         chosen = options.read(spec.options)

@@ -15,6 +15,7 @@ from qflows.errors import ProgramRejected
 from qflows.protocol import VendorOptions
 
 MAX_EXECUTION_S = 10_800  # 3 h, IBM's maximum for one job
+_ZNE_FACTORS = (1, 3, 5)  # IBM's own, where none are named
 PRIMITIVES = ("server", "executor")  # who prepares and reads: IBM's sampler and estimator, or the client (ADR 7)
 
 
@@ -230,6 +231,32 @@ def check_kind(options: IBMOptions, *, is_estimate: bool, shots: int) -> None:
             f"twirling gives {groups} x {each} = {groups * each} shots, {shots} were requested; raise "
             f"num_randomizations to {math.ceil(shots / each)}, or leave one of the two to IBM"
         )
+
+
+def mitigation(technique: str, settings: Mapping[str, Any], *, is_estimate: bool) -> dict[str, Any] | None:
+    """The options that ask IBM for a technique of mitigation; None for what it does not do with counts.
+
+    Richardson's extrapolation through k points is IBM's polynomial of degree k-1 (qiskit-ibm-runtime 0.51.0,
+    `ZneOptions.extrapolator`).
+    """
+    if technique == "dd":
+        return {"dynamical_decoupling": {"enable": True}}
+    if technique == "twirling":
+        number = settings.get("randomizations")
+        return {"twirling": {"enable_gates": True} | ({"num_randomizations": number} if number else {})}
+    if not is_estimate:
+        return None
+    if technique == "readout":
+        return {"resilience": {"measure_mitigation": True}}
+    if technique != "zne":
+        return None
+    zne: dict[str, Any] = {}
+    if "factors" in settings:
+        zne["noise_factors"] = list(settings["factors"])
+    if (kind := settings.get("extrapolation")) is not None:
+        degree = len(settings.get("factors", _ZNE_FACTORS)) - 1
+        zne["extrapolator"] = f"polynomial_degree_{degree}" if kind == "richardson" else kind
+    return {"resilience": {"zne_mitigation": True} | ({"zne": zne} if zne else {})}
 
 
 def is_twirled(options: Mapping[str, Any]) -> bool:

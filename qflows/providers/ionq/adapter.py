@@ -113,6 +113,12 @@ class IonQProvider(Doctor):
         """Typed options of a simulator's or a QPU's job."""
         return options.model_of(device_id)
 
+    def mitigation(
+        self, device_id: str, technique: str, settings: Mapping[str, Any], *, is_estimate: bool
+    ) -> Mapping[str, Any] | None:
+        """Debiasing in place of twirling, on QPUs: several compiled variants of a circuit share its shots."""
+        return {"debiasing": True} if technique == "twirling" and device_id != options.SIMULATOR else None
+
     def check(self, spec: JobSpec) -> None:
         """Refuses unknown options, missing shots, and circuits that IonQ's formats or a job's limits cannot carry."""
         chosen = options.read(spec.device_id, spec.options)

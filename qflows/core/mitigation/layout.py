@@ -1,0 +1,147 @@
+"""From the circuits of a request to all that mitigation runs for them, and what must be kept to read the outcome."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from qflows.core.mitigation import circuits
+from qflows.core.mitigation.request import Shared
+from qflows.errors import ProgramRejected
+from qflows.programs import Feature, Program
+from qflows.programs.readout import readout
+from qflows.protocol import CompilingProvider, JobSpec, Limits, Provider
+
+
+@dataclass(frozen=True)
+class LaidOut:
+    """`calibrations` come first, then `points`: of every point all its circuits, by basis, factor and randomization.
+
+    `note`: JSON. `shots` of one circuit are those of the request divided by `divisor`, rounded up.
+    """
+
+    calibrations: list[Program]
+    points: list[list[Program]]
+    note: dict[str, Any]
+
+    @property
+    def divisor(self) -> int:
+        """How many circuits share the shots of one."""
+        return int(self.note["randomizations"])
+
+    @property
+    def programs(self) -> list[Program]:
+        """All programs, in the order in which results are read."""
+        return [*self.calibrations, *(program for point in self.points for program in point)]
+
+
+def lay_out(
+    points: Sequence[Sequence[Program]],
+    shared: Shared,
+    base: JobSpec,
+    provider: Provider,
+    limits: Limits,
+    *,
+    is_estimate: bool,
+    seed: str,
+) -> LaidOut:
+    """All circuits of a request. `points`: the measured circuits of each point, one for every basis.
+
+    Where qflows compiles for the device, circuits are compiled first and run as they are, so that folding raises the
+    noise of what runs and calibration reads the qubits that are read. Raises ProgramRejected with the reason.
+    """
+    request = shared.ours
+    _check(request, provider, limits, is_estimate=is_estimate)
+    prepare = _preparer(provider, base)
+    ready = [[prepare(program) for program in point] for point in points]
+    if request.twirling and not any(circuits.can_twirl(program) for point in ready for program in point):
+        raise ProgramRejected("twirling: no circuit has a two-qubit Clifford gate, such as cx or cz, to twirl")
+    factors = request.zne.factors if request.zne else (1,)
+    randomizations = request.twirling.randomizations if request.twirling else 1
+    made: list[list[Program]] = []
+    reads: list[list[list[int | None]]] = []
+    for number, point in enumerate(ready):
+        made.append([])
+        reads.append([])
+        for program in point:
+            circuits.split(program)
+            reads[-1].append(_reads(program))
+            for factor in factors:
+                more = circuits.folded(program, factor)
+                if request.twirling is None:
+                    made[-1].append(more)
+                    continue
+                made[-1] += [circuits.twirled(more, f"{seed}/{number}/{factor}/{k}") for k in range(randomizations)]
+    calibrations, labels = _calibrations(ready, prepare) if request.readout else ([], [])
+    return LaidOut(
+        calibrations * randomizations,
+        made,
+        {
+            "version": 1,
+            "factors": list(factors),
+            "extrapolation": request.zne.extrapolation if request.zne else None,
+            "randomizations": randomizations,
+            "calibrations": len(calibrations) * randomizations,
+            "labels": labels,
+            "reads": reads,
+            "by": dict.fromkeys(request.asked, "qflows") | dict(shared.said),
+        },
+    )
+
+
+def _reads(program: Program) -> list[int | None]:
+    """The qubit that each bit of a key reads, from the right; None for a bit that nothing writes."""
+    places = program.labels or range(program.n_qubits)
+    qubit_of = {clbit: places[qubit] for qubit, clbit in program.measured}
+    return [qubit_of.get(clbit) for group in readout(program).groups for clbit in group][::-1]
+
+
+def _check(request: Any, provider: Provider, limits: Limits, *, is_estimate: bool) -> None:
+    if request.dd:
+        raise ProgramRejected(
+            "dd: this device does not decouple idle qubits itself, and takes circuits without a schedule into which "
+            "pulses could be put; leave dd out, or choose a device that offers it"
+        )
+    if request.zne and not is_estimate:
+        raise ProgramRejected("zne extrapolates expectation values; pass observables=, or leave zne out")
+    if request.zne and not isinstance(provider, CompilingProvider) and Feature.BARRIER not in (limits.takes or ()):
+        raise ProgramRejected(
+            "zne: the vendor compiles on its side and keeps no barriers, so it would take back what folding adds; "
+            "leave zne out, or choose a device that keeps barriers"
+        )
+
+
+def _preparer(provider: Provider, base: JobSpec) -> Callable[[Program], Program]:
+    if not isinstance(provider, CompilingProvider):
+        return lambda program: program
+    return lambda program: provider.compile(replace(base, programs=(program,), shots=base.shots or 1))
+
+
+def _calibrations(
+    ready: Sequence[Sequence[Program]], prepare: Callable[[Program], Program]
+) -> tuple[list[Program], list[int]]:
+    programs = [program for point in ready for program in point]
+    placed = {program.labels is not None for program in programs}
+    if len(placed) > 1:
+        raise ProgramRejected(
+            "readout: some circuits name the device's qubits and some do not; put them in two requests"
+        )
+    labels = sorted(
+        {(program.labels or range(program.n_qubits))[q] for program in programs for q, _ in program.measured}
+    )
+    if placed == {True}:
+        return [prepare(one) for one in circuits.calibrations(labels, len(labels))], labels
+    # qubits without numbers of their own are those of the circuits, from 0
+    labels = list(range(max(labels, default=-1) + 1))
+    return [prepare(one) for one in circuits.calibrations(None, len(labels))], labels
+
+
+def summary(note: Mapping[str, Any]) -> dict[str, Any]:
+    """What was done, for people and metadata."""
+    said: dict[str, Any] = {"by": dict(note["by"])}
+    if note.get("extrapolation"):
+        said |= {"factors": note["factors"], "extrapolation": note["extrapolation"]}
+    if note.get("randomizations", 1) > 1:
+        said["randomizations"] = note["randomizations"]
+    return said
