@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from qflows.cli.screen import errors_as_exit_codes, print_json, progress_line
+from qflows.cli.screen import Exit, errors_as_exit_codes, print_json, progress_line
 from qflows.errors import ProgramRejected
 from qflows.privacy.redaction import clean
 from qflows.settings import Settings
@@ -75,6 +76,55 @@ def rebuild(
             typer.echo(f"  left out: {clean(vendor_id)}: {clean(why)}")
         for line in found.unknown:
             typer.echo(f"  not known: {line}")
+
+
+@app.command("backup")
+def backup(
+    path: Annotated[Path, typer.Argument(help="A new file.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
+) -> None:
+    """Copy the ledger into one SQLite file while others use it.
+
+    A PostgreSQL ledger is copied in one snapshot, into a SQLite ledger of the same schema. The copy is a ledger:
+    `QFLOWS_LEDGER_URL=sqlite:///PATH` reads it.
+    """
+    with errors_as_exit_codes():
+        from qflows.ledger.backup import backup as copy
+        from qflows.ledger.engine import engine_for
+
+        database = engine_for(Settings().resolved_ledger_url())
+        made = copy(database, path)
+        if as_json:
+            print_json({"path": str(made.path), "bytes": made.size, "rows": dict(made.rows)})
+            return
+        rows = ", ".join(f"{made.rows.get(name, 0):,} {name}" for name in ("jobs", "results", "raw_answers", "events"))
+        typer.echo(f"{made.path}: {made.size:,} bytes; {rows}")
+
+
+@app.command("verify")
+def verify(
+    path: Annotated[Path | None, typer.Argument(help="A copy; the ledger in use unless given.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
+) -> None:
+    """Check that a ledger is whole: the database, its schema, its rows, and every digest. Exit code 6 if it is not."""
+    with errors_as_exit_codes():
+        from qflows.ledger.engine import engine_for
+        from qflows.ledger.verify import verify as check
+
+        if path is not None and not path.is_file():
+            raise ProgramRejected(f"there is no file {path}")
+        url = f"sqlite:///{path.resolve()}" if path else Settings().resolved_ledger_url()
+        done = check(engine_for(url))
+        if as_json:
+            findings = [{"check": one.check, "subject": one.subject, "detail": one.detail} for one in done.findings]
+            print_json({"whole": done.is_whole, "checked": done.checked, "findings": findings})
+        else:
+            typer.echo("checked: " + ", ".join(f"{number:,} {name}" for name, number in done.checked.items()))
+            for one in done.findings:
+                typer.echo(f"  {one.check} {one.subject}: {clean(one.detail)}")
+            typer.echo("the ledger is whole" if done.is_whole else f"{done.n_findings} findings")
+        if not done.is_whole:
+            raise typer.Exit(Exit.LEDGER)
 
 
 @app.command("where")
