@@ -198,8 +198,8 @@ def open_sessions(core: Client, order: Order) -> list[Any]:
 
 
 FLOWS: dict[str, Callable[[Client, Order], list[Any]]] = {
-    "job": job, "session": session, "group": group, "batch": batch, "impatient": impatient, "leave": leave, "tick": tick, "meddle": meddle,
-    "person": person, "open sessions": open_sessions,
+    "job": job, "session": session, "group": group, "batch": batch, "impatient": impatient, "leave": leave,
+    "tick": tick, "meddle": meddle, "person": person, "open sessions": open_sessions,
 }  # fmt: skip
 
 
