@@ -67,6 +67,25 @@ class PrefectMissing(QflowsError):
     """The request needs Prefect, and no API is configured."""
 
 
+class OverBudget(QflowsError):
+    """A budget has no room for the purchase; nothing was sent.
+
+    Amounts are decimal text in `currency`. `asked` is None where the most that the purchase can cost is not known.
+    `policy`: `ask` where a person may allow it, see `qflows budgets approve`.
+    """
+
+    fields = ("budget", "period", "currency", "limit", "spent", "reserved", "asked", "policy", "run_key")
+    budget: str | None
+    period: str | None
+    currency: str | None
+    limit: str | None
+    spent: str | None
+    reserved: str | None
+    asked: str | None
+    policy: str | None
+    run_key: str | None
+
+
 class ProviderError(QflowsError):
     """A vendor answered, or failed to answer, in a way that is not a result."""
 

@@ -12,6 +12,7 @@ from qflows.cli import (
     apply,
     batches,
     benchmark,
+    budgets,
     demo,
     devices,
     doctor,
@@ -55,6 +56,7 @@ app.add_typer(jobs.app, name="jobs")
 app.add_typer(batches.app, name="batches")
 app.add_typer(groups.app, name="groups")
 app.add_typer(sessions.app, name="sessions")
+app.add_typer(budgets.app, name="budgets")
 app.command("status")(status.status)
 app.add_typer(lanes.app, name="lanes")
 app.add_typer(accounts.app, name="accounts")

@@ -13,6 +13,12 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "qflows price bell.qasm --device braket-garnet --shots 1000",
         "qflows price sweep/*.qasm --device ionq-forte-1 --shots 500 --option debiasing=true --json",
     ),
+    "budgets ls": ("qflows budgets ls",),
+    "budgets apply": ("qflows budgets apply blocks/budgets/",),
+    "budgets set": ("qflows budgets set team-month --amount 800",),
+    "budgets rm": ("qflows budgets rm team-month",),
+    "budgets approve": ('qflows budgets approve team-month --run-key monday --amount 50 --why "last point"',),
+    "budgets approvals": ("qflows budgets approvals --json",),
     "vqe": (
         "qflows vqe h2-0.735 --plot h2.png",
         "qflows vqe tfim-4 --device ionq-simulator --shots 500 --max-evaluations 60 --run-key ising",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import logging
 import os
 import threading
@@ -18,7 +19,7 @@ from qflows.core.devices import Device, Saved, Vendors
 from qflows.core.fetching import versions
 from qflows.core.groups.handle import Group
 from qflows.core.importing import Imported, Importer, Moment, OnEntered, Rebuilt
-from qflows.core.money import Price, Rates, price_of
+from qflows.core.money import Price, Rates, price_of, quoted, with_approval
 from qflows.core.native_groups import into_native
 from qflows.core.parts import Parts
 from qflows.core.poller import OnChange, Poller
@@ -29,11 +30,12 @@ from qflows.core.stored import stored
 from qflows.core.submit import Submitter
 from qflows.core.tagging import Tagged
 from qflows.core.verbs import BatchWishes, RunWishes, Verbs, Wishes
-from qflows.errors import InDoubt, LedgerError, OtherAccount, ProgramRejected, UnknownJob
+from qflows.errors import InDoubt, LedgerError, OtherAccount, OverBudget, ProgramRejected, UnknownJob
 from qflows.ledger import batches as ledger_batches
 from qflows.ledger import claims, outcomes, raws, reads
 from qflows.ledger import groups as ledger_groups
 from qflows.ledger import sessions as ledger_sessions
+from qflows.ledger.budgets import Buyer
 from qflows.ledger.intents import Intent, give_back
 from qflows.ledger.store import Ledger, utc_now
 from qflows.model import Job, Result
@@ -48,7 +50,8 @@ log = logging.getLogger("qflows.client")
 class Client:
     """Everything a task or a command needs. One per process and settings; safe for threads.
 
-    `saved` and `on_open`: see `Parts`. `verbs`: how sessions and groups make their calls; plain calls unless given.
+    `saved`, `on_open` and `asks`: see `Parts`. `verbs`: how sessions and groups make their calls; plain calls unless
+    given.
     """
 
     def __init__(
@@ -58,8 +61,9 @@ class Client:
         saved: Saved | None = None,
         on_open: Callable[[Ledger], None] | None = None,
         verbs: Verbs | None = None,
+        asks: Callable[[OverBudget], bool] | None = None,
     ) -> None:
-        self.parts = Parts(settings or Settings(), saved, on_open)
+        self.parts = Parts(settings or Settings(), saved, on_open, asks)
         self.verbs: Verbs = verbs or ScriptVerbs(self)
 
     @property
@@ -135,16 +139,27 @@ class Client:
         provider = self.device(device).provider
         if scope.group:
             specs = into_native(self.ledger, scope.group, provider, specs)
-        return [Intent(spec, scope.want(spec.content), device, provider.account, resubmit=resubmit) for spec in specs]
+        buyer = self.buyer(scope)
+        return [
+            Intent(spec, scope.want(spec.content), device, provider.account, resubmit=resubmit, buyer=_of(buyer, spec))
+            for spec in specs
+        ]
+
+    def buyer(self, scope: Scope) -> Buyer:
+        """Whom the purchases of a scope are counted for: as its caller says, else by the settings."""
+        said, settings = scope.buyer, self.settings
+        return Buyer(said.project or settings.project, said.user or settings.user or _login(), said.deployment)
 
     def buy(self, intents: Sequence[Intent]) -> list[Job]:
         """Submits what was not bought before; returns handles in order, at once."""
         if not intents:
             return []
         started = utc_now()
-        provider = self.device(intents[0].device).provider
+        target = self.device(intents[0].device)
+        provider = target.provider
+        intents = quoted(self.ledger, target, intents)
         try:
-            jobs = self.submitter.submit(provider, intents)
+            jobs = with_approval(self.parts.asks, lambda: self.submitter.submit(provider, intents))
         except OtherAccount as error:
             if not error.pending or not self._is_ours(error.pending[0]):
                 raise
@@ -238,6 +253,7 @@ class Client:
         given = dict(wishes)
         given.pop("run_key", None)
         resubmit, sample = given.pop("resubmit", 0), given.pop("sample", None)
+        scope = _for_project(scope, given.pop("project", None))
         specs = self.specs(
             program, device=device, shots=given.pop("shots", None), session_id=session.id if session else None, **given
         )
@@ -250,6 +266,7 @@ class Client:
         given: dict[str, Any] = dict(wishes)
         given.pop("run_key", None)
         name, tags = given.pop("name", ""), given.get("tags")
+        scope = _for_project(scope, given.pop("project", None))
         # a tuple may be (circuit, values)
         sources = programs if isinstance(programs, tuple | str) else list(programs)
         planned = self.plan_batch(sources, device=device, shots=given.pop("shots", None), seed=scope.run_key, **given)
@@ -312,6 +329,7 @@ class Client:
             device=device,
             name=name or f"{planned.n_circuits} circuits from {first.programs[0].name}",
             tags=tags or {},
+            buyer=_of(self.buyer(scope), first),
         )
 
     @contextmanager
@@ -487,6 +505,22 @@ def _say_what_was_adopted(jobs: Sequence[Job], started: datetime) -> None:
         if job.ordinal and job.created_at >= started:
             log.info("job %s is sample %d of equal calls in run %s", job.key[:12], job.ordinal, job.run_key)
             break
+
+
+def _for_project(scope: Scope, project: str | None) -> Scope:
+    return scope if project is None else replace(scope, buyer=replace(scope.buyer, project=project[:128]))
+
+
+def _of(buyer: Buyer, spec: JobSpec) -> Buyer:
+    """A tag `project` names the project where nothing else does."""
+    return replace(buyer, project=spec.tags["project"][:128]) if not buyer.project and "project" in spec.tags else buyer
+
+
+def _login() -> str | None:
+    try:
+        return getpass.getuser()[:128]
+    except (KeyError, OSError):  # a container without a name for its user
+        return None
 
 
 _clients: dict[str, Client] = {}

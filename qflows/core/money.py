@@ -6,19 +6,23 @@ second of a QPU or a credit has a price by contract.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
-from typing import Any
+from typing import Any, TypeVar
 
 from qflows import notebook
 from qflows.core.devices import Device
 from qflows.core.profiles import DeviceProfile
-from qflows.errors import Refused
+from qflows.errors import OverBudget, Refused
+from qflows.ledger import budgets
+from qflows.ledger.intents import Intent
+from qflows.ledger.store import Ledger
 from qflows.model import Quote, exact
 from qflows.protocol import JobSpec
 from qflows.settings import Settings
 
+T = TypeVar("T")
 _MINUTE_S = 60
 UNKNOWN = "no bound known"
 
@@ -147,6 +151,26 @@ def shown(amount: Decimal | None) -> str:
         return ""
     places = max(2, min(6, -int(amount.normalize().as_tuple().exponent))) if amount else 2
     return f"{amount:,.{places}f}"
+
+
+def quoted(ledger: Ledger, target: Device, intents: Sequence[Intent]) -> list[Intent]:
+    """The intents with what each would cost, where a budget is in force; else as they are, after one read.
+
+    Raises NotSent where the vendor must be asked and is out of reach; nothing is recorded then.
+    """
+    if not intents or not budgets.listing(ledger):
+        return list(intents)
+    return [replace(one, quote=quote_of(target, one.spec), is_priced=True) for one in intents]
+
+
+def with_approval(asks: Callable[[OverBudget], bool] | None, buy: Callable[[], T]) -> T:
+    """`buy()`, again after a person allowed what a budget had no room for. `asks` is False where nobody did."""
+    while True:
+        try:
+            return buy()
+        except OverBudget as error:
+            if asks is None or error.policy != "ask" or error.asked is None or not asks(error):
+                raise
 
 
 def price_of(target: Device, specs: Sequence[JobSpec], rates: Rates) -> Price:

@@ -8,6 +8,7 @@ from functools import cached_property
 from qflows.core.devices import NothingSaved, Saved, Vendors
 from qflows.core.poller import Poller
 from qflows.core.submit import Submitter
+from qflows.errors import OverBudget
 from qflows.ledger.store import Ledger
 from qflows.settings import Settings
 
@@ -16,13 +17,18 @@ class Parts:
     """What everything in the core works with. Safe for threads.
 
     `saved`: where device profiles and credentials are kept under names. `on_open` is called with the ledger when it is
-    opened, to add listeners.
+    opened, to add listeners. `asks` asks a person whether a purchase may go beyond a budget, and waits for the answer.
     """
 
     def __init__(
-        self, settings: Settings, saved: Saved | None = None, on_open: Callable[[Ledger], None] | None = None
+        self,
+        settings: Settings,
+        saved: Saved | None = None,
+        on_open: Callable[[Ledger], None] | None = None,
+        asks: Callable[[OverBudget], bool] | None = None,
     ) -> None:
         self.settings = settings
+        self.asks = asks
         self._on_open = on_open
         self.vendors = Vendors(lambda: self.ledger, saved or NothingSaved(), settings.http_timeout_s)
 

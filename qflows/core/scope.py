@@ -7,10 +7,11 @@ import sys
 import threading
 import uuid
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from qflows.errors import RunKeyMissing
 from qflows.keys import MAX_RUN_KEY
+from qflows.ledger.budgets import Buyer
 from qflows.ledger.intents import Want
 
 _PROCESS_ATTEMPT = uuid.uuid4().hex
@@ -25,7 +26,8 @@ class Scope:
 
     `caller` is a task run, or the flow itself; `tries` counts its retries, so that a retried task starts counting
     its equal calls anew and meets its own samples. `group`: everything bought becomes a member of it. `sample`:
-    the number of the sample wanted, counted from 0, where the caller names it.
+    the number of the sample wanted, counted from 0, where the caller names it. `buyer`: whom purchases are counted
+    for, as far as the caller says.
     """
 
     run_key: str
@@ -34,6 +36,7 @@ class Scope:
     tries: int = 0
     group: str | None = None
     sample: int | None = None
+    buyer: Buyer = field(default_factory=Buyer)
 
     def want(self, content: str) -> Want:
         """The next call for `content` by this caller."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -17,11 +17,11 @@ from typing import Any
 
 from qflows.core.pacing import News
 from qflows.errors import LedgerError, LedgerUnavailable, NotSent, ProviderError, QflowsError, Refused, StaleClaim
-from qflows.ledger import claims, intents, lanes, reads, sessions
+from qflows.ledger import charges, claims, intents, lanes, reads, sessions
 from qflows.ledger.claims import Doubt
 from qflows.ledger.intents import Intent
 from qflows.ledger.store import Ledger
-from qflows.model import Job
+from qflows.model import Job, Quote
 from qflows.protocol import Accepted, Found, JobSpec, Lookup, Prepared, Provider
 from qflows.states import JobStatus
 
@@ -101,6 +101,7 @@ class Submitter:
         for key in sessions.leave_closed_batches(self.ledger, in_session) if in_session else ():
             specs[key] = replace(specs[key], session_id=None)
             self.remember(key, specs[key])
+        self._price(provider, {job.key: specs[job.key] for job in batch if job.error_code == charges.UNPRICED})
         mine = claims.claim_several(self.ledger, list(specs), lease_s=self.lease_s)
         unsent = list(mine.values())
         try:
@@ -113,6 +114,19 @@ class Submitter:
         finally:
             for claim in unsent:
                 self._give_back(claim)
+
+    def _price(self, provider: Provider, specs: Mapping[str, JobSpec]) -> None:
+        """Asks what jobs cost that were wanted before a budget came into force."""
+        told: dict[str, Quote | None] = {}
+        for key, spec in specs.items():
+            try:
+                told[key] = provider.estimate(spec)
+            except Refused:
+                told[key] = None
+            except ProviderError as error:
+                log.warning("what job %s costs could not be asked: %s", key[:12], error)
+        if told:
+            charges.note_quotes(self.ledger, told)
 
     def _give_back(self, claim: claims.Claim) -> None:
         """Frees a claim after an interrupt, so that nobody has to wait for the lease of what never left."""

@@ -26,6 +26,7 @@ class Wishes(TypedDict, total=False):
     run_key: str | None
     resubmit: int
     sample: int | None
+    project: str | None
 
 
 class RunWishes(Wishes, total=False):
@@ -48,6 +49,7 @@ class BatchWishes(TypedDict, total=False):
     as_batch: bool | None
     run_key: str | None
     mitigate: Any
+    project: str | None
 
 
 class Verbs(Protocol):

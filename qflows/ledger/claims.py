@@ -11,9 +11,12 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import exc
 
-from qflows.errors import IllegalTransition, KeyReused, StaleClaim, UnknownJob
+from qflows.errors import IllegalTransition, KeyReused, OverBudget, StaleClaim, UnknownJob
+from qflows.ledger import charges
+from qflows.ledger.charges import OVER_BUDGET, UNPRICED
 from qflows.ledger.owner import is_dead, me
 from qflows.ledger.rows import CODE_CAP, JOB_COLUMNS, MESSAGE_CAP, job_of, vendor_text
+from qflows.ledger.settlements import follow
 from qflows.ledger.store import Ledger, utc_now
 from qflows.ledger.tables import jobs, ledger_now
 from qflows.model import Job
@@ -76,14 +79,34 @@ def claim_several(ledger: Ledger, keys: Collection[str], *, lease_s: float) -> d
     started = _since_boot()
     values = {"owner": me(), "lease_s": lease_s, "now": utc_now()}
 
-    def work(connection: sa.Connection) -> dict[str, int | None]:
-        return {key: connection.execute(_CLAIM, values | {"at_key": key}).scalar() for key in sorted(keys)}
+    def work(connection: sa.Connection) -> tuple[dict[str, int | None], dict[str, OverBudget]]:
+        fences = {key: connection.execute(_CLAIM, values | {"at_key": key}).scalar() for key in sorted(keys)}
+        return fences, _turn_away(ledger, connection, [key for key, fence in fences.items() if fence is not None])
 
-    fences = ledger.transact(work)
+    fences, blocked = ledger.transact(work)
+    for key, error in blocked.items():
+        fences[key] = None
+        ledger.tell("failed" if charges.is_final(error) else "not-sent", key, reason=str(error))
     mine = {key: Claim(key, fence, started + lease_s) for key in keys if (fence := fences[key]) is not None}
     for key in mine:
         ledger.tell("claimed", key)
     return mine
+
+
+def _turn_away(ledger: Ledger, connection: sa.Connection, keys: Collection[str]) -> dict[str, OverBudget]:
+    """Ends, or puts off, those of the jobs claimed just now for which a budget has no room."""
+    blocked = charges.admit(ledger, connection, keys)
+    for key, error in sorted(blocked.items()):
+        end: dict[str, Any] = {"status": JobStatus.PREPARED, "error_code": UNPRICED, "send_after": None}
+        if charges.is_final(error):
+            end = {"status": JobStatus.FAILED, "error_kind": "refused", "error_code": OVER_BUDGET}
+            end |= {"error_retryable": False, "finished_at": utc_now()}
+        elif error.policy != UNPRICED:
+            end |= {"error_code": OVER_BUDGET, "send_after": ledger_now() + _NO_ROOM_S}
+        values = {"lease_until": None, "claim_owner": None, "error_message": str(error)[:MESSAGE_CAP]}
+        connection.execute(sa.update(jobs).where(jobs.c.key == key).values(**values, **end))
+    follow(ledger, connection, [key for key, error in blocked.items() if charges.is_final(error)])
+    return blocked
 
 
 def accepted(ledger: Ledger, claim: Claim, vendor_id: str, *, submission: Mapping[str, Any] | None = None) -> None:
@@ -160,6 +183,7 @@ def refused(ledger: Ledger, claim: Claim, *, code: str | None, message: str) -> 
 
 
 _LONGEST_PAUSE_S = 300.0
+_NO_ROOM_S = 15.0  # a job that waits for room in a budget is tried again after this
 _DOUBLINGS = 12
 
 
@@ -199,14 +223,16 @@ def _end(ledger: Ledger, claim: Claim, to: JobStatus, **values: Any) -> None:
             .values(status=to, lease_until=None, claim_owner=None, **values)
         ).rowcount
         if to is JobStatus.PREPARED and done == 1:
-            cancel_unsent(connection, [claim.key])
+            cancel_unsent(ledger, connection, [claim.key])
+        elif to is JobStatus.FAILED and done == 1:
+            follow(ledger, connection, [claim.key])
     if done != 1:
         raise StaleClaim(f"job {claim.key[:12]} was taken over; this process lets go of it")
 
 
-def cancel_unsent(connection: sa.Connection, keys: Collection[str]) -> None:
+def cancel_unsent(ledger: Ledger, connection: sa.Connection, keys: Collection[str]) -> None:
     """PREPARED → CANCELLED where that was wished, in the caller's transaction: nobody but us ever knew of the job."""
-    connection.execute(
+    done = connection.execute(
         sa.update(jobs)
         .where(jobs.c.key.in_(keys), jobs.c.status == JobStatus.PREPARED, jobs.c.cancel_requested_at.is_not(None))
         .values(
@@ -216,6 +242,8 @@ def cancel_unsent(connection: sa.Connection, keys: Collection[str]) -> None:
             finished_at=utc_now(),
         )
     )
+    if done.rowcount:
+        follow(ledger, connection, keys)
 
 
 def expire(ledger: Ledger, keys: Collection[str]) -> list[str]:
@@ -313,7 +341,7 @@ def absent(ledger: Ledger, job: Job) -> None:
         ).rowcount
         if done == 1:
             ledger.record_event(connection, "absent", job.key)
-            cancel_unsent(connection, [job.key])
+            cancel_unsent(ledger, connection, [job.key])
     if done != 1:
         raise StaleClaim(f"job {job.key[:12]} was settled by another process")
     ledger.tell("absent", job.key)
@@ -391,6 +419,7 @@ def revoke(ledger: Ledger, job: Job, *, vendor_id: str | None = None, why: str) 
         ).rowcount
         if done == 1:
             ledger.record_event(connection, "revived", job.key, vendor_id=id_, why=why)
+            follow(ledger, connection, [job.key])
     if done != 1:
         raise StaleClaim(f"job {job.key[:12]} was changed by another process, or bought again meanwhile")
     ledger.tell("queued", job.key, vendor_id=id_, revived=True)
@@ -423,6 +452,7 @@ def abandon(ledger: Ledger, key: str, *, reason: str) -> None:
         ).rowcount
         if done == 1:
             ledger.record_event(connection, "abandoned", key, reason=reason, was=job.status.value)
+            follow(ledger, connection, [key])
     if done != 1:
         raise StaleClaim(f"job {key[:12]} was changed by another process; look again")
     ledger.tell("failed", key, reason=reason)

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import sqlalchemy as sa
 
 from qflows.errors import KeyReused, LedgerError, OtherAccount
 from qflows.keys import digest, job_key, sample_key
-from qflows.ledger import accounts, groups, imports
+from qflows.ledger import accounts, charges, groups, imports
+from qflows.ledger.budgets import Buyer, Purchase
 from qflows.ledger.claims import chunks
 from qflows.ledger.rows import JOB_COLUMNS, items_of, job_of
 from qflows.ledger.store import Ledger, utc_now
 from qflows.ledger.tables import REBUILT, jobs, programs, runs, samples
-from qflows.model import Job
+from qflows.model import Job, Quote
 from qflows.protocol import JobSpec
 from qflows.states import JobStatus
 
@@ -39,13 +40,19 @@ class Want:
 
 @dataclass(frozen=True, slots=True)
 class Intent:
-    """A spec with the names it is bought under. `resubmit`: new purchases allowed after a confirmed failure."""
+    """A spec with the names it is bought under. `resubmit`: new purchases allowed after a confirmed failure.
+
+    `buyer`: whom it is counted for. `quote`: what it would cost, None with `is_priced` where nobody can say.
+    """
 
     spec: JobSpec
     want: Want
     device: str
     account: str
     resubmit: int = 0
+    buyer: Buyer = field(default_factory=Buyer)
+    quote: Quote | None = None
+    is_priced: bool = False
 
 
 def prepare(ledger: Ledger, intents: Sequence[Intent]) -> list[Job]:
@@ -65,12 +72,20 @@ def prepare(ledger: Ledger, intents: Sequence[Intent]) -> list[Job]:
         for group in wanted_in:
             keys = [made[place].key for place, intent in enumerate(intents) if intent.want.group == group]
             groups.enrol(connection, group, keys, takes_jobs=takes_jobs[group])
+        charges.reserve(ledger, connection, [_purchase(intents[place], job) for place, job in made.items()])
         return made
 
     prepared = ledger.transact(work)
     for place in range(len(intents)):
         ledger.tell("prepared", prepared[place].key)
     return [prepared[place] for place in range(len(intents))]
+
+
+def _purchase(intent: Intent, job: Job) -> Purchase:
+    # what was sent already is no purchase any more; what it reserved then stands
+    is_priced = intent.is_priced and job.status is JobStatus.PREPARED
+    told = {"is_priced": is_priced, "session_id": intent.spec.session_id}
+    return Purchase(job.key, job.provider, job.device, job.run_key, intent.buyer, intent.quote, **told)
 
 
 def _prepare_all(
@@ -141,6 +156,9 @@ def _insert_or_adopt(
         "looks": 0,
         "created_at": utc_now(),
         "provenance": {},
+        "project": intent.buyer.project,
+        "buyer": intent.buyer.user,
+        "deployment": intent.buyer.deployment,
     }
     row = connection.execute(ledger.insert(_job_insert), values).one()
     return (imports.recognize(connection, row.key, values) or row) if row.origin == REBUILT else row
@@ -149,7 +167,7 @@ def _insert_or_adopt(
 _JOB_VALUES = (
     "key", "sample", "epoch", "superseded", "run_key", "attempt", "label", "content", "ordinal", "provider", "account",
     "device", "device_id", "shots", "options", "items", "estimate", "n_programs", "name", "tags", "session_id",
-    "status", "fence", "looks", "created_at", "provenance",
+    "status", "fence", "looks", "created_at", "provenance", "project", "buyer", "deployment",
 )  # fmt: skip
 
 

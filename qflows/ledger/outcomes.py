@@ -13,9 +13,10 @@ import sqlalchemy as sa
 from qflows.errors import IllegalTransition
 from qflows.ledger.claims import cancel_unsent, chunks
 from qflows.ledger.rows import CODE_CAP, MESSAGE_CAP, body_of, vendor_text
+from qflows.ledger.settlements import follow
 from qflows.ledger.store import Ledger, utc_now
 from qflows.ledger.tables import IMPORTED, jobs, ledger_now, results
-from qflows.model import ItemResult, Job
+from qflows.model import Cost, ItemResult, Job
 from qflows.protocol import Observation, Phase, VendorResult
 from qflows.states import AT_VENDOR, LIVE, JobStatus, sources
 
@@ -37,6 +38,7 @@ def observe(ledger: Ledger, seen: Sequence[tuple[Job, Observation]]) -> list[str
 
     def work(connection: sa.Connection) -> dict[str, str]:
         kinds = {job.key: _apply(ledger, connection, job, look) for job, look in news}
+        follow(ledger, connection, [key for key, kind in kinds.items() if kind in ("failed", "cancelled")])
         return {key: kind for key, kind in kinds.items() if kind}
 
     changed = ledger.transact(work)
@@ -128,7 +130,7 @@ def _apply(ledger: Ledger, connection: sa.Connection, job: Job, look: Observatio
 
 
 def _ending(look: Observation) -> dict[str, Any]:
-    return {
+    return _costs(look.cost) | {
         "finished_at": look.finished_at or utc_now(),
         "error_kind": "failed" if look.phase is Phase.FAILED else "cancelled",
         "error_code": vendor_text(look.error_code, CODE_CAP) or None,
@@ -190,6 +192,7 @@ def store_all(ledger: Ledger, outcomes: Sequence[Outcome]) -> dict[str, str]:
             found = connection.execute(sa.select(jobs.c.status).where(jobs.c.key == one.job.key)).scalar()
             if found != (JobStatus.FAILED if one.failure else JobStatus.COMPLETED):
                 late[one.job.key] = str(found)
+        follow(ledger, connection, [key for _, key in stored])
         return stored, late
 
     stored, late = ledger.transact(work)
@@ -219,13 +222,13 @@ def _result_values(result: VendorResult, provenance: dict[str, Any]) -> dict[str
         values["started_at"] = result.started_at
     if result.qpu_s is not None:
         values["qpu_s"] = result.qpu_s
-    if result.cost is not None:
-        values |= {
-            "cost": result.cost.amount,
-            "cost_unit": result.cost.unit,
-            "cost_is_estimate": result.cost.is_estimate,
-        }
-    return values
+    return values | _costs(result.cost)
+
+
+def _costs(cost: Cost | None) -> dict[str, Any]:
+    if cost is None:
+        return {}
+    return {"cost": cost.amount, "cost_unit": cost.unit, "cost_is_estimate": cost.is_estimate}
 
 
 def _store_items(ledger: Ledger, connection: sa.Connection, key: str, items: Sequence[ItemResult]) -> None:
@@ -242,7 +245,7 @@ def request_cancel(ledger: Ledger, keys: Collection[str]) -> list[str]:
     """Notes the wish on live jobs; what was never sent is CANCELLED at once. Returns the keys it applied to."""
 
     def work(connection: sa.Connection) -> list[str]:
-        return [key for part in chunks(sorted(keys)) for key in _wish(connection, part)]
+        return [key for part in chunks(sorted(keys)) for key in _wish(ledger, connection, part)]
 
     wished = ledger.transact(work)
     for key in wished:
@@ -250,7 +253,7 @@ def request_cancel(ledger: Ledger, keys: Collection[str]) -> list[str]:
     return wished
 
 
-def _wish(connection: sa.Connection, keys: Collection[str]) -> list[str]:
+def _wish(ledger: Ledger, connection: sa.Connection, keys: Collection[str]) -> list[str]:
     rows = connection.execute(
         sa.update(jobs)
         .where(
@@ -263,7 +266,7 @@ def _wish(connection: sa.Connection, keys: Collection[str]) -> list[str]:
         .returning(jobs.c.key)
     )
     wished = [row.key for row in rows]
-    cancel_unsent(connection, keys)
+    cancel_unsent(ledger, connection, keys)
     return wished
 
 

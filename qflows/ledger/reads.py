@@ -9,6 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from qflows.errors import SeveralFit, UnknownJob
+from qflows.ledger.budgets import Buyer
 from qflows.ledger.claims import VANISHED, chunks
 from qflows.ledger.rows import JOB_COLUMNS, item_of, job_of
 from qflows.ledger.store import Ledger, utc_now
@@ -233,3 +234,11 @@ def unfinished_runs(ledger: Ledger, flow_name: str, *, but: str) -> dict[str, in
             .group_by(jobs.c.run_key)
         )
         return {row[0]: row[1] for row in rows}
+
+
+def buyer_of(ledger: Ledger, key: str) -> Buyer:
+    """Whom a job is counted for."""
+    query = sa.select(jobs.c.project, jobs.c.buyer, jobs.c.deployment).where(jobs.c.key == key)
+    with ledger.read() as connection:
+        row = connection.execute(query).one()
+    return Buyer(row.project, row.buyer, row.deployment)

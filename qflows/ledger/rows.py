@@ -13,7 +13,8 @@ from qflows.protocol import JobSpec
 from qflows.states import JobStatus
 
 # everything but the (possibly long) list of programs
-JOB_COLUMNS = [column for column in jobs.columns if column.name not in ("items", "options", "submission", "provenance")]
+_UNREAD = ("items", "options", "submission", "provenance", "project", "buyer", "deployment")
+JOB_COLUMNS = [column for column in jobs.columns if column.name not in _UNREAD]
 
 
 MESSAGE_CAP = 4000

@@ -17,7 +17,9 @@ from qflows.ledger.tables import jobs, ledger_now, sessions
 from qflows.model import SessionRecord
 from qflows.states import JobStatus, SessionState, session_sources
 
-_COLUMNS = [column for column in sessions.columns if column.name not in ("sample", "lease_until", "doubt_since")]
+BUYER = ("project", "buyer", "deployment")
+_UNREAD = ("sample", "lease_until", "doubt_since", *BUYER)
+_COLUMNS = [column for column in sessions.columns if column.name not in _UNREAD]
 
 
 def _record(row: Any) -> SessionRecord:

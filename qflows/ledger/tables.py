@@ -159,6 +159,9 @@ jobs = sa.Table(
     sa.Column("provenance", sa.JSON, nullable=False),
     # imported: bought elsewhere, never sent or cancelled here. rebuilt: ours, known by its mark at the vendor only
     sa.Column("origin", sa.String(16)),
+    sa.Column("project", sa.String(128)),  # whom it is counted for
+    sa.Column("buyer", sa.String(128)),
+    sa.Column("deployment", sa.String(255)),
     sa.Index("ix_jobs_run_key", "run_key"),
     # the report reads a night, however many nights there were before
     sa.Index("ix_jobs_created_at", "created_at"),
@@ -276,6 +279,9 @@ sessions = sa.Table(
     sa.Column("opened_at", UtcDateTime),
     sa.Column("closed_at", UtcDateTime),
     sa.Column("close_reason", VendorText(255)),
+    sa.Column("project", sa.String(128)),
+    sa.Column("buyer", sa.String(128)),
+    sa.Column("deployment", sa.String(255)),
     sa.Index(
         "uq_sessions_vendor_id",
         "vendor_id",

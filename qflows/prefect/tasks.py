@@ -113,6 +113,7 @@ def submit(
     run_key: str | None = None,
     resubmit: int = 0,
     sample: int | None = None,
+    project: str | None = None,
     session: Session | None = None,
 ) -> Job:
     """Buys one job, once, and returns its durable handle at once.
@@ -123,7 +124,8 @@ def submit(
     one run apart by meaning. `run_key` is needed outside a flow; the same one later continues the same run.
     `resubmit`: how many new purchases are allowed after the vendor said failed or cancelled; never after a doubt.
 
-    `sample`: the number of the sample, from 0, for callers that name it themselves.
+    `sample`: the number of the sample, from 0, for callers that name it themselves. `project`: what the purchase is
+    counted under in budgets and `qflows spend`; default: the tag `project`, else `QFLOWS_PROJECT`.
 
     Equal calls of one attempt are different samples; the same call in a retry is the same sample, and so is the next
     equal call after one that did not return.
@@ -143,6 +145,7 @@ def submit(
         tags=tags,
         resubmit=resubmit,
         sample=sample,
+        project=project,
     )
 
 
@@ -220,6 +223,7 @@ def batch(
     as_batch: bool | None = None,
     run_key: str | None = None,
     mitigate: Any = None,
+    project: str | None = None,
 ) -> Batch:
     """Buys a list of programs for one device, split and packed into jobs, and returns a handle at once.
 
@@ -248,6 +252,7 @@ def batch(
         max_circuits=max_circuits,
         as_batch=as_batch,
         mitigate=mitigate,
+        project=project,
     )
 
 

@@ -59,6 +59,10 @@ COMMON = (
         source="rehearsal: a body that is too large to be read whole",
     ),
     Switch(
+        "bill_factor", 1.0, "what is charged in the end, as a multiple of the tariff; quotes stay as they are",
+        source="rehearsal: IBM charged 0.4 to 2.5 times of what a formula said, 2026-09",
+    ),
+    Switch(
         "denied_routes", "", "routes answered 403, comma-separated, as in the journal without the vendor's name",
         source="rehearsal: a key without the right to do this",
     ),

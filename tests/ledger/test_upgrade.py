@@ -19,8 +19,24 @@ from .conftest import MakeIntent, drive
 JOBS = 5
 
 
-LATER_TABLES = ("measurements", "calibrations", "slots", "points", "same_accounts", "raw_answers")
-LATER_COLUMNS = {"jobs": ("sends", "unsent", "bad_reads", "origin"), "lanes": ("lag_s", "ok_at", "error_at", "error")}
+LATER_TABLES = (
+    "measurements",
+    "calibrations",
+    "slots",
+    "points",
+    "same_accounts",
+    "raw_answers",
+    "budgets",
+    "budget_periods",
+    "quotes",
+    "charges",
+    "approvals",
+)
+LATER_COLUMNS = {
+    "jobs": ("sends", "unsent", "bad_reads", "origin", "project", "buyer", "deployment"),
+    "lanes": ("lag_s", "ok_at", "error_at", "error"),
+    "sessions": ("project", "buyer", "deployment"),
+}
 
 
 def back_to_first(url: str) -> None:

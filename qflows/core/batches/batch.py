@@ -15,6 +15,7 @@ from qflows.core.batches.planning import Planned, span
 from qflows.core.batches.points import by_point
 from qflows.core.batches.results import BatchResult, by_circuit
 from qflows.core.batches.view import BatchView
+from qflows.core.money import quoted, with_approval
 from qflows.core.native_groups import into_native
 from qflows.core.parts import Parts
 from qflows.core.poller import OnChange, Poller
@@ -26,6 +27,7 @@ from qflows.ledger import batches as ledger_batches
 from qflows.ledger import groups as ledger_groups
 from qflows.ledger import labels, outcomes, reads
 from qflows.ledger.batches import BatchRecord
+from qflows.ledger.budgets import Buyer
 from qflows.ledger.intents import Intent, Want, put_into_session
 from qflows.ledger.store import utc_now
 from qflows.model import Job
@@ -60,6 +62,7 @@ class Batch(BatchView):
         device: str,
         name: str,
         tags: Mapping[str, str],
+        buyer: Buyer | None = None,
     ) -> Batch:
         """Makes the batch and all its jobs durable; sends nothing. A replay gets the batch that stands.
 
@@ -86,7 +89,7 @@ class Batch(BatchView):
         ledger_batches.create(core.ledger, record)
         batch = cls(core, ledger_batches.find(core.ledger, id_))
         if sum(len(part.indices) for part in batch.parts if part.generation == 0) < planned.n_circuits:
-            batch._add(provider, planned.specs, generation=0, attempt=wanted.attempt, group=wanted.group)
+            batch._add(provider, planned.specs, generation=0, attempt=wanted.attempt, group=wanted.group, buyer=buyer)
         return batch
 
     def _add(
@@ -97,6 +100,7 @@ class Batch(BatchView):
         generation: int,
         attempt: str,
         group: str | None = None,
+        buyer: Buyer | None = None,
     ) -> None:
         if group:
             enrolled = into_native(self._ledger, group, provider, [spec for _, spec in specs])
@@ -105,7 +109,14 @@ class Batch(BatchView):
             (indices, self._intent(provider.account, indices, spec, generation, attempt, group))
             for indices, spec in specs
         ]
-        keys = ledger_batches.add_parts(self._ledger, self.id, generation, wanted)
+        if buyer is not None:
+            wanted = [(indices, replace(intent, buyer=buyer)) for indices, intent in wanted]
+        target = self._parts.vendors.device(self.device)
+        priced = quoted(self._ledger, target, [intent for _, intent in wanted])
+        wanted = [(indices, intent) for (indices, _), intent in zip(wanted, priced, strict=True)]
+        keys = with_approval(
+            self._parts.asks, lambda: ledger_batches.add_parts(self._ledger, self.id, generation, wanted)
+        )
         for key, (_, intent) in zip(keys, wanted, strict=True):
             self._submitter.remember(key, intent.spec)
 
@@ -234,7 +245,8 @@ class Batch(BatchView):
             specs.append((mine, replace(spec, programs=chosen, observables=wanted, name=name, session_id=None)))
         keys = [part.job_key for part, _ in pairs]
         group = ambient.joined(self.record.run_key) or ledger_groups.open_group_of(self._ledger, keys)
-        self._add(self._provider, specs, generation=generation, attempt=attempt, group=group)
+        buyer = reads.buyer_of(self._ledger, pairs[0][1].key)
+        self._add(self._provider, specs, generation=generation, attempt=attempt, group=group, buyer=buyer)
         new = [part.part for part in self.parts if part.generation == generation]
         self.submit_parts(new)
         return holes

@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import Any
 
 from qflows.errors import ProgramRejected
+from qflows.model import Cost
 from qflows.protocol import JobSpec, Observation, Phase
 from qflows.providers.braket import circuits, failures
 from qflows.providers.braket.devices import Device
@@ -156,6 +157,8 @@ def observation(task: Mapping[str, Any]) -> Observation:
         queue_position=int(position) if position.isdecimal() else None,
         queue_note=position if position.startswith(">") else None,
         error_message=str(reason)[:_MESSAGE_CAP] if reason else None,
+        # FAILED and CANCELLED tasks cost nothing: the SDK's own tracker; a simulator's minutes are not told
+        cost=Cost(0.0, "usd", False) if phase in (Phase.FAILED, Phase.CANCELLED) else None,
         is_retryable=failures.helps(word) if phase in (Phase.FAILED, Phase.CANCELLED) else None,
     )
 

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from qflows.errors import Unreadable
-from qflows.model import Counts, Expectation, ItemError, ItemResult
+from qflows.model import Cost, Counts, Expectation, ItemError, ItemResult
 from qflows.programs import Program
 from qflows.programs.readout import check_total, readout
 from qflows.protocol import JobSpec, Observation, Phase, SessionInfo
@@ -98,8 +98,19 @@ def observation(job: Mapping[str, Any]) -> Observation:
         queue_note=None if phase is not Phase.QUEUED else "IBM Runtime does not say the place in the queue",
         error_code=str(code) if code is not None and is_bad else None,
         error_message=reason[:2000] if reason and is_bad else None,
+        cost=charged(job) if is_bad else None,
         is_retryable=helps_to_buy_again(str(code)) if code is not None and phase is Phase.FAILED else None,
     )
+
+
+def charged(job: Mapping[str, Any]) -> Cost | None:
+    """QPU seconds that a job object says were charged; None until IBM calls its count complete."""
+    usage = job.get("usage")
+    usage = usage if isinstance(usage, dict) else {}
+    seconds = usage.get("qpu_charge_time_seconds")
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not math.isfinite(seconds) or seconds < 0:
+        return None
+    return Cost(float(seconds), "qpu_s", False) if usage.get("status") == "complete" else None
 
 
 def moment(text: Any) -> datetime | None:

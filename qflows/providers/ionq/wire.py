@@ -17,6 +17,7 @@ from typing import Any
 
 from qflows.errors import ProgramRejected
 from qflows.keys import digest, seed_of
+from qflows.model import Cost
 from qflows.programs import Feature, Program, to_program
 from qflows.programs.analysis import plain
 from qflows.programs.gates import OPAQUE
@@ -326,6 +327,8 @@ def observation(job: Mapping[str, Any]) -> Observation:
         queue_note=f"predicted wait {wait_ms / 1000:.0f} s" if waiting and wait_ms is not None else None,
         error_code=code,
         error_message=failure_text(failure) if failure else None,
+        # "released when failed or cancelled": docs.ionq.com, billing
+        cost=Cost(0.0, "usd", False) if phase in (Phase.FAILED, Phase.CANCELLED) else None,
         is_retryable=helps_to_buy_again(code),
     )
 

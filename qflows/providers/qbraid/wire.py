@@ -129,6 +129,7 @@ def observation(job: Mapping[str, Any]) -> Observation:
         queue_note=note,
         error_code=word if is_over or word == "HOLD" else None,
         error_message=message or note or ("qBraid gives no reason" if phase is Phase.FAILED else None),
+        cost=(cost_of({"cost": job.get("cost")}) or Cost(0.0, "credits", False)) if is_over else None,  # full refund
         is_retryable=is_worth_buying_again(message) if phase is Phase.FAILED else None,
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import uuid
 from contextvars import ContextVar
 from datetime import UTC, datetime
@@ -74,7 +75,8 @@ def usage(call: Call, job: Job) -> dict[str, Any]:
     """QPU seconds; nothing is charged before the end, or for a job that never ran."""
     if call.phase(job) in OPEN:
         return {"qpu_charge_time_seconds": 0, "status": "pending"}
-    return {"qpu_charge_time_seconds": charged_s(job), "status": "complete"}
+    charged = math.ceil(charged_s(job) * float(call.switch("bill_factor")))
+    return {"qpu_charge_time_seconds": charged, "status": "complete"}
 
 
 def charged_s(job: Job) -> int:

@@ -421,8 +421,9 @@ class Jobs:
         if not job.is_terminal:
             raise Refusal(404, "the job has no cost yet")
         price = {"value": job.facts["cost_usd"], "unit": "usd"}
+        billed = {"value": round(job.facts["cost_usd"] * float(call.switch("bill_factor")), 6), "unit": "usd"}
         is_charged = (job.outcome == "done" and not job.facts["dry_run"]) or job.facts.get("is_charged", False)
-        charged = price if is_charged else price | {"value": 0.0}
+        charged = billed if is_charged else price | {"value": 0.0}
         return JSONResponse({"dry_run": job.facts["dry_run"], "cost": charged, "estimated_cost": price})
 
 

@@ -126,7 +126,8 @@ def cost(call: Call, job: Job) -> float | None:
     if status in ("COMPLETED", "HOLD"):
         facts = job.facts
         seconds = float(call.switch("billed_s")) * facts["circuits"]
-        return catalog.price(catalog.DEVICES[facts["device"]], facts["shots"], facts["circuits"], seconds)
+        tariff = catalog.price(catalog.DEVICES[facts["device"]], facts["shots"], facts["circuits"], seconds)
+        return round(tariff * float(call.switch("bill_factor")), 6)
     return 0.0 if status in RETURNED else None
 
 

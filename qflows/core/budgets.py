@@ -1,0 +1,109 @@
+"""Budgets as documents: what a file in `blocks/budgets/` or a Prefect block says, checked, and put in force."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from decimal import Decimal
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from qflows.core import documents
+from qflows.core.documents import Document
+from qflows.core.durations import seconds
+from qflows.errors import ProgramRejected
+from qflows.ledger.budgets import Budget, micro
+
+
+def _written(value: Any) -> Any:
+    return str(value) if isinstance(value, float) else value  # 0.1 as it was written, not as a binary fraction
+
+
+Money = Annotated[Decimal, BeforeValidator(_written)]
+
+
+class BudgetFields(BaseModel):
+    """What a budget says, whatever name it goes by."""
+
+    description: str = Field(default="", description="One line for listings.")
+    amount: Annotated[Money, Field(ge=0, le=1_000_000_000, allow_inf_nan=False)] = Field(
+        description="The limit, in the currency."
+    )
+    currency: str = Field(
+        default="usd", pattern=r"^[a-z_]{1,16}$", description="usd, eur, or a vendor's own unit: credits, qpu_s."
+    )
+    scope: Literal["all", "project", "user", "deployment", "vendor", "device", "run"] = Field(
+        default="all", description="By what purchases are counted."
+    )
+    of: str | None = Field(
+        default=None,
+        max_length=200,
+        description="A name of the scope, or a pattern such as ibm-*; all that fit are counted together. Empty: each "
+        "by itself.",
+    )
+    period: Literal["run", "day", "week", "month", "total"] = Field(
+        default="month", description="When the count begins anew, UTC; run: for each run key."
+    )
+    policy: Literal["refuse", "wait", "ask"] = Field(
+        default="refuse", description="What to do with a purchase that does not fit; ask: a person decides in the UI."
+    )
+    warn: float = Field(default=0.8, gt=0, le=1, description="Share of the amount at which to warn.")
+    tolerance: float = Field(
+        default=0.5, ge=0, description="Share by which a bill may differ from the expectation without a word."
+    )
+    allow_unknown: bool = Field(
+        default=False, description="Take purchases of which no bound is known, counted by what is expected."
+    )
+    reserve: Literal["bound", "expected"] = Field(
+        default="bound", description="Reserve the most that a purchase can cost, or what is expected."
+    )
+    ask_timeout: str = Field(default="1h", description="How long an approval is waited for; then it is denied.")
+    rates: dict[str, Annotated[Money, Field(gt=0, allow_inf_nan=False)]] = Field(
+        default_factory=dict, description="What one of a vendor's unit is worth in the currency: qpu_s: 1.60."
+    )
+
+
+class BudgetDocument(BudgetFields):
+    """A budget by name."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    kind: Literal["budget"] = "budget"
+    name: str = Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$", max_length=64)
+
+
+def read(path: Path) -> BudgetDocument:
+    """A budget from a YAML document. Raises DocumentError naming file, line and key."""
+    return from_document(documents.load(path))
+
+
+def from_document(document: Document) -> BudgetDocument:
+    """A budget. Raises DocumentError naming file, line and key of the first mistake."""
+    try:
+        made = BudgetDocument.model_validate(dict(document.body))
+        seconds(made.ask_timeout)
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+    except ProgramRejected as error:
+        raise document.error(["ask_timeout"], str(error)) from None
+    else:
+        return made
+    place: list[str | int] = [*first["loc"]]
+    if first["type"] == "extra_forbidden":
+        raise document.error(place, documents.unknown_key(str(place[-1]), BudgetDocument.model_fields))
+    raise document.error(place, first["msg"])
+
+
+def rule(name: str, fields: BudgetFields, rates: Mapping[str, Decimal] | None = None) -> Budget:
+    """The budget as the ledger keeps it. `rates`: those of the settings, for units that it does not name itself."""
+    given: dict[str, Any] = {key: getattr(fields, key) for key in BudgetFields.model_fields}
+    wait_s = seconds(given.pop("ask_timeout"))
+    known: dict[str, Decimal] = {**(rates or {}), **given.pop("rates")}
+    return Budget(
+        name=name,
+        amount=micro(given.pop("amount")),
+        ask_timeout_s=float(wait_s or 0.0),
+        rates={unit.lower(): f"{worth:f}" for unit, worth in sorted(known.items())},
+        **given,
+    )
