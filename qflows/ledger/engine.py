@@ -13,6 +13,7 @@ from sqlalchemy import event, exc
 from sqlalchemy.engine import make_url
 
 from qflows.errors import LedgerUnavailable, LedgerVersionError
+from qflows.ledger.presence import REMEDY, LedgerFile
 from qflows.ledger.tables import HEAD
 from qflows.privacy.files import private_database, private_folder
 from qflows.privacy.redaction import holds_secret, protect, redact_known
@@ -37,6 +38,10 @@ _FAULTS = (  # part of the driver's message → what it means and what to do
     ("unable to open", "cannot be opened; check that the folder exists and may be written"),
     ("connection refused", "cannot be reached; is the database server running?"),
     ("could not connect", "cannot be reached; is the database server running?"),
+    ('role "', "refuses this user; check the credentials in QFLOWS_LEDGER_URL"),
+    ("does not exist", f"is gone: {REMEDY}"),
+    ("no such table", f"has lost its tables: {REMEDY}"),
+    ("terminating connection", "went away in the middle of a statement; run again: it continues where it was"),
     ("connection failed", "cannot be reached; is the database server running and are the credentials right?"),
     ("server closed the connection", "went away in the middle of a statement; run again: it continues where it was"),
 )
@@ -105,8 +110,9 @@ def _sqlite_engine(url: sa.URL, busy_s: float) -> sa.Engine:
             private_folder(path.parent)
     except OSError as error:
         raise LedgerUnavailable(f"the ledger's folder cannot be made: {error}") from error
-    if not url.database.startswith("file:"):
-        private_database(Path(url.database))
+    file = None if url.database.startswith("file:") else LedgerFile(Path(url.database))
+    if file is not None:
+        private_database(file.path)
     engine = sa.create_engine(
         url, connect_args={"timeout": busy_s, "check_same_thread": False}, json_serializer=_json_without_secrets
     )
@@ -115,11 +121,15 @@ def _sqlite_engine(url: sa.URL, busy_s: float) -> sa.Engine:
     @event.listens_for(engine, "connect")
     def _prepare(connection: Any, record: Any) -> None:
         connection.isolation_level = None  # the driver must not begin transactions behind our back
+        if file is not None:
+            file.check()  # before the first statement, which would make a new file
         for pragma in _SQLITE_PRAGMAS:
             connection.execute(pragma)
 
     @event.listens_for(engine, "begin")
     def _begin(connection: sa.Connection) -> None:
+        if file is not None:
+            file.check()
         # a read that is upgraded to a write later fails at once under contention; writers queue up front
         wants_write = connection.get_execution_options().get("ledger_write", False)
         connection.exec_driver_sql("begin immediate" if wants_write else "begin")
@@ -165,9 +175,12 @@ def version_of(engine: sa.Engine) -> str | None:
 def ensure_schema(engine: sa.Engine) -> None:
     """Creates the schema in an empty database; refuses any other version with the command to run."""
     found = version_of(engine)
+    file = _file_of(engine)
     if found is None:
         from qflows.ledger.migrate import upgrade
 
+        if file is not None and version_of(engine) is None:  # not made by another process just now
+            file.refuse_if_lost()
         upgrade(engine)
     elif found != HEAD:
         where = engine.url.render_as_string(hide_password=True)
@@ -176,3 +189,11 @@ def ensure_schema(engine: sa.Engine) -> None:
         older = found < HEAD or found in revisions()  # numbers are given before revisions are landed
         remedy = "run `qflows ledger upgrade`" if older else "install the qflows that wrote it, or a newer one"
         raise LedgerVersionError(f"the ledger {where} has schema {found}, this qflows needs {HEAD}; {remedy}")
+    if file is not None:
+        file.note_it()
+
+
+def _file_of(engine: sa.Engine) -> LedgerFile | None:
+    name = engine.url.database
+    is_file = engine.dialect.name == "sqlite" and name and not name.startswith("file:")
+    return LedgerFile(Path(str(name))) if is_file else None

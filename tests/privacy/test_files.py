@@ -32,7 +32,7 @@ def test_new_ledger_and_its_side_files_are_private(tmp_path: Path) -> None:
         ledger.record_event(connection, "said", "x")
         found = {path.name: _mode(path) for path in (tmp_path / "new").iterdir()}
     ledger.close()
-    assert found == dict.fromkeys(("ledger.db", "ledger.db-wal", "ledger.db-shm"), "0o600")
+    assert found == dict.fromkeys(("ledger.db", "ledger.db-wal", "ledger.db-shm", ".ledger.db.made"), "0o600")
     assert _mode(tmp_path / "new") == "0o700"
 
 
