@@ -16,8 +16,9 @@ def to_program(obj: Any, values: Any = None, name: str | None = None) -> Program
     """Canonical program of a circuit. Nothing is sent, nothing is compiled for a device.
 
     `obj`: Program, qiskit `QuantumCircuit`, `(circuit, values)`, OpenQASM 2 or 3 text, the path of such a file, or a
-    Braket `Circuit` or OpenQASM `Program`. `values`: a sequence in the order of `circuit.parameters`, or a mapping
-    from parameter or name to number; radians. `name` is a label and not part of the digest.
+    Braket `Circuit` or OpenQASM `Program`, a Cirq or pytket circuit (see `exported`). `values`: a sequence in the order
+    of `circuit.parameters`, or a mapping from parameter or name to number; radians. `name` is a label and not part of
+    the digest.
     Everything is kept in its place: barriers, delays, resets, branches on measured bits, physical qubits (`$5`, a
     circuit that a compiler placed on a device), verbatim boxes, `circuit.metadata` (as a label).
     Raises ProgramRejected with the reason and the remedy.
@@ -40,6 +41,12 @@ def to_program(obj: Any, values: Any = None, name: str | None = None) -> Program
     if any(base.__module__.startswith("braket.") for base in kind.__mro__):
         load_qiskit()
         return _from_braket(obj, values, name)
+    if any(base.__module__.startswith(("cirq.", "pytket.")) for base in kind.__mro__):
+        from qflows.programs.exported import library_of, read_exported
+
+        if library_of(obj) is not None:
+            load_qiskit()
+            return read_exported(obj, values, name)
     # an object can be a QuantumCircuit only if somebody has imported qiskit: do not pay the import to say no
     if "qiskit" in sys.modules:
         from qiskit import QuantumCircuit
@@ -48,7 +55,7 @@ def to_program(obj: Any, values: Any = None, name: str | None = None) -> Program
             return _from_qiskit(obj, values, name)
     raise ProgramRejected(
         f"cannot make a program of {kind.__module__}.{kind.__qualname__}; pass a qiskit QuantumCircuit, "
-        "(circuit, values), OpenQASM 2 or 3 text or path, a Braket Circuit, or a qflows Program"
+        "(circuit, values), OpenQASM 2 or 3 text or path, a Braket, Cirq or pytket circuit, or a qflows Program"
     )
 
 
