@@ -27,6 +27,7 @@ from qflows.sandbox import Sandbox
 settings.register_profile("suite", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("suite")
 
+collect_ignore = ["third_party_vendor"]  # a package of its own; tests/providers/test_third_party_vendor.py runs it
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 VENDOR_VARIABLES = ("IONQ_", "QISKIT_", "AWS_", "QBRAID_", "QFLOWS_")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import logging
 import re
 from datetime import date
 from functools import cache
@@ -13,10 +14,13 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from qflows.core import documents
 from qflows.core.documents import Document
-from qflows.errors import UnknownDevice
+from qflows.errors import DocumentError, UnknownDevice
 from qflows.programs import Feature
 from qflows.protocol import Limits
+from qflows.providers import homes
 from qflows.providers import names as vendor_names
+
+log = logging.getLogger("qflows.devices")
 
 _VENDOR_DEVICE = re.compile(r"([a-z0-9_]+):(\S+)")
 
@@ -155,8 +159,25 @@ def documents_folder() -> Path:
 
 @cache
 def shipped() -> dict[str, DeviceProfile]:
-    """The device profiles that come with qflows, by name."""
-    return {profile.name: profile for profile in map(read, sorted(documents_folder().glob("devices/*.yaml")))}
+    """The device profiles that come with qflows and with the vendors of other packages, by name.
+
+    Another package keeps them in `devices/*.yaml` beside its adapter. It can add names, not take them: a profile of
+    a name that is known, of another vendor, or with a mistake is passed over with a warning.
+    """
+    found = {profile.name: profile for profile in map(read, sorted(documents_folder().glob("devices/*.yaml")))}
+    for vendor, folder in homes():
+        for path in sorted(folder.glob("devices/*.yaml")):
+            try:
+                profile = read(path)
+            except DocumentError as error:
+                log.warning("a device profile of %s cannot be used: %s", vendor, error)
+                continue
+            if profile.provider != vendor or profile.name in found:
+                reason = "the name is taken" if profile.name in found else f"its vendor is {profile.provider}"
+                log.warning("device profile %s of %s is not used: %s", profile.name, vendor, reason)
+                continue
+            found[profile.name] = profile
+    return found
 
 
 def read(path: Path) -> DeviceProfile:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cache
 from importlib.metadata import entry_points
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 from qflows.errors import UnknownDevice
@@ -17,6 +19,20 @@ GROUP = "qflows.providers"
 def names() -> tuple[str, ...]:
     """The installed vendors, sorted."""
     return tuple(sorted(entry.name for entry in entry_points(group=GROUP)))
+
+
+def homes() -> Iterator[tuple[str, Path]]:
+    """The vendors that other packages bring, each with the folder of its adapter. Imports no adapter."""
+    for entry in sorted(entry_points(group=GROUP), key=lambda entry: entry.name):
+        package = entry.module.rpartition(".")[0]
+        if not package or package.startswith(f"{__name__}."):
+            continue
+        try:
+            spec = find_spec(package)
+        except (ImportError, ValueError):  # half removed: `connect` says what is wrong with it
+            continue
+        for folder in (spec.submodule_search_locations or ()) if spec else ():
+            yield entry.name, Path(folder)
 
 
 def connect(name: str, credentials: Mapping[str, Any] | None = None, *, timeout_s: float = 30.0) -> Provider:

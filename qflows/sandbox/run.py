@@ -12,6 +12,7 @@ import socket
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from importlib.metadata import entry_points
 from pathlib import Path
 
 import uvicorn
@@ -28,16 +29,26 @@ from qflows.sandbox.world import World
 PARENT_CHECK_S = 1.0
 
 
+GROUP = "qflows.sandbox"
+"""Entry points by which other packages bring emulators: `acme = "acme_sandbox:Emulator"`."""
+
+
+def _shipped() -> set[str]:
+    return {module.name for module in pkgutil.iter_modules(qflows.sandbox.__path__) if module.ispkg}
+
+
 def known_vendors() -> list[str]:
-    """Names of the vendors that can be plugged in: the sub-packages of qflows.sandbox."""
-    return sorted(module.name for module in pkgutil.iter_modules(qflows.sandbox.__path__) if module.ispkg)
+    """Names of the vendors that can be plugged in: sub-packages of qflows.sandbox, and entry points of that name."""
+    return sorted(_shipped() | {entry.name for entry in entry_points(group=GROUP)})
 
 
 def load_vendor(name: str) -> type[Vendor]:
     """The vendor's class. Raises ValueError that lists the known ones."""
     if name not in known_vendors():
         raise ValueError(f"no vendor {name!r} in the sandbox; known: {', '.join(known_vendors())}")
-    return importlib.import_module(f"qflows.sandbox.{name}").Emulator
+    if name in _shipped():
+        return importlib.import_module(f"qflows.sandbox.{name}").Emulator
+    return next(entry.load() for entry in entry_points(group=GROUP) if entry.name == name)
 
 
 @dataclass(frozen=True)

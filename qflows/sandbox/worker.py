@@ -1,7 +1,8 @@
 """The process that executes circuits: reads work from stdin, writes results to stdout, one frame each.
 
 A process of its own, because a simulation must neither stall the server nor take it down. Frames are a 4-byte
-big-endian length and JSON. Work names a function `module:function` below qflows.sandbox; nothing else is callable.
+big-endian length and JSON. Work names a function `module:function` below qflows.sandbox, or of a module that a vendor
+names in its `preload`; nothing else is callable.
 """
 
 from __future__ import annotations
@@ -18,13 +19,14 @@ from qflows.sandbox.errors import WorkError
 
 HEADER = struct.Struct(">I")
 PACKAGE = "qflows.sandbox."
+_preloaded: set[str] = set()
 
 
 def resolve(name: str) -> Callable[[dict[str, Any]], Any]:
-    """The function a piece of work names. Raises ValueError for one outside the package."""
+    """The function a piece of work names. Raises ValueError for one that is neither the sandbox's nor preloaded."""
     module, _, function = name.partition(":")
-    if not module.startswith(PACKAGE) or not function.isidentifier():
-        raise ValueError(f"{name!r} is not a function below {PACKAGE}")
+    if not (module.startswith(PACKAGE) or module in _preloaded) or not function.isidentifier():
+        raise ValueError(f"{name!r} is not a function below {PACKAGE} or of a preloaded module")
     return getattr(importlib.import_module(module), function)
 
 
@@ -57,6 +59,7 @@ def main() -> None:
     os.dup2(2, 1)  # anything a library prints must not break the frames
     for module in sys.argv[1:]:
         importlib.import_module(module)
+        _preloaded.add(module)
     while (frame := read_frame(source)) is not None:
         answer = json.dumps(run(json.loads(frame)), separators=(",", ":")).encode()
         sink.write(HEADER.pack(len(answer)) + answer)

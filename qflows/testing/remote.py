@@ -37,7 +37,7 @@ from qflows.core.submit import Submitter
 from qflows.errors import Ambiguous, NotSent, ProgramRejected, ProviderError, Refused, Throttled, Unreadable
 from qflows.ledger import Ledger
 from qflows.ledger.intents import Intent, Want
-from qflows.protocol import JobSpec, Phase, Provider
+from qflows.protocol import JobSpec, Lookup, Phase, Provider
 from qflows.states import JobStatus
 from qflows.testing.circuits import bell
 from qflows.testing.conformance import ProviderConformance
@@ -135,6 +135,10 @@ class RemoteConformance(ProviderConformance):
 
     def _spec(self, provider: Provider, shots: int = 100) -> JobSpec:
         return spec_of(provider, self.sampling[0], bell(), shots=shots)
+
+    def _skip_without_lookup(self, provider: Provider) -> None:
+        if provider.capabilities.lookup is Lookup.NONE:
+            pytest.skip("the vendor cannot be asked for a key; a person ends its doubts")
 
     # -- polling -----------------------------------------------------------------------------------------------
 
@@ -250,6 +254,7 @@ class RemoteConformance(ProviderConformance):
         sandbox.admin.clear_faults()
         accepted = sandbox.admin.jobs(self.vendor_name(provider))
         assert sandbox.admin.requests(self.routes_submit) == 1, "the client repeated the submission by itself"
+        self._skip_without_lookup(provider)
         found = provider.find_submitted([key], since=since, device_ids={spec.device_id})
         assert [hit.vendor_id for hit in found.get(key, ())] == [job["id"] for job in accepted]
 
@@ -271,6 +276,7 @@ class RemoteConformance(ProviderConformance):
     # -- finding again -----------------------------------------------------------------------------------------
 
     def test_jobs_are_found_by_their_key_oldest_first(self, provider: Provider, sandbox: Emulator) -> None:
+        self._skip_without_lookup(provider)
         since = datetime.now(UTC) - timedelta(minutes=5)
         spec, keys = self._spec(provider), [key_of("find", i) for i in range(4)]
         first = [send_job(provider, spec, key).vendor_id for key in keys[:3]]
@@ -281,12 +287,14 @@ class RemoteConformance(ProviderConformance):
         assert [hit.vendor_id for hit in found[keys[1]]] == list(dict.fromkeys([first[1], again]))
 
     def test_a_stranger_finds_nothing(self, provider: Provider) -> None:
+        self._skip_without_lookup(provider)
         spec = self._spec(provider)
         send_job(provider, spec, key_of("mine"))
         since = datetime.now(UTC) - timedelta(minutes=5)
         assert provider.find_submitted([key_of("stranger")], since=since, device_ids={spec.device_id}) == {}
 
     def test_job_is_found_behind_more_than_a_page_of_others(self, provider: Provider, sandbox: Emulator) -> None:
+        self._skip_without_lookup(provider)
         sandbox.admin.clock("frozen")
         since = datetime.now(UTC) - timedelta(minutes=5)
         spec, key = self._spec(provider), key_of("behind")

@@ -1,0 +1,1 @@
+"""TinyQ for qflows."""
