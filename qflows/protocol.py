@@ -512,6 +512,12 @@ class SessionProvider(Provider, Protocol):
         """Opens one session and returns its id. Sent once; raises as `send` does."""
         ...
 
+    def session_quote(
+        self, device_id: str, *, mode: str, max_time_s: float | None, options: Mapping[str, Any]
+    ) -> Quote | None:
+        """What holding the device costs at most, jobs inside included; free where only the jobs are billed. No I/O."""
+        ...
+
     def session(self, session_id: str) -> SessionInfo:
         """Reads a session. Raises Refused for an unknown one."""
         ...

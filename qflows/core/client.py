@@ -284,6 +284,7 @@ class Client:
         options: Mapping[str, Any] | None = None,
         name: str = "",
         on_exception: OnException = "close",
+        buyer: Buyer | None = None,
     ) -> Session:
         """The run's session on `device`; see `sessions.open_session`."""
         target = self.device(device)
@@ -296,15 +297,20 @@ class Client:
             "name": name,
             "verbs": self.verbs,
             "on_exception": on_exception,
+            "buyer": self.buyer(Scope(run_key, "", "", buyer=buyer or Buyer())),
         }
-        try:
+
+        def opened() -> Session:
             return sessions.open_session(self.ledger, target.provider, run_key, **wanted)
+
+        try:
+            return with_approval(self.parts.asks, opened)
         except OtherAccount as error:
             try:
                 self.vendors.of_account(target.provider.name, error.account or "", device)
             except OtherAccount:
                 raise error from None
-        return sessions.open_session(self.ledger, target.provider, run_key, **wanted)
+        return with_approval(self.parts.asks, opened)
 
     def session(self, name: str) -> Session:
         """A session by key, unique beginning of it, or vendor id. Raises UnknownJob, OtherAccount."""

@@ -18,7 +18,7 @@ from qflows.core.parts import Parts
 from qflows.errors import LedgerUnavailable, QflowsError
 from qflows.ledger import callbacks as ledger_callbacks
 from qflows.ledger import groups as ledger_groups
-from qflows.ledger import reads
+from qflows.ledger import reads, settlements
 from qflows.ledger.store import Ledger
 from qflows.states import JobStatus
 
@@ -86,6 +86,9 @@ class Reconciler:
         with contained(done, "sessions"):
             reaped = sessions.reap(ledger, self.core.vendors.of_session)
             done.sessions_closed = [record.vendor_id or record.key for record in reaped]
+        with contained(done, "money"):
+            settlements.heal(ledger)
+            sessions.settle_closed(ledger, self.core.vendors.of_session)
         with contained(done, "groups"):
             self._tend(done)
         return done

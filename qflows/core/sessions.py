@@ -20,9 +20,11 @@ from typing import Any, Literal, TypeGuard, Unpack
 from qflows import notebook
 from qflows.core.verbs import RunWishes, Verbs, Wishes
 from qflows.errors import IllegalTransition, InDoubt, LedgerError, NotSent, ProgramRejected, QflowsError, Refused
+from qflows.ledger import budgets, settlements
 from qflows.ledger import sessions as ledger_sessions
+from qflows.ledger.budgets import Buyer
 from qflows.ledger.store import Ledger, utc_now
-from qflows.model import Job, Result, SessionRecord
+from qflows.model import Cost, Job, Result, SessionRecord
 from qflows.protocol import Provider, SessionInfo, SessionProvider
 from qflows.states import SessionState
 
@@ -176,6 +178,32 @@ def end(ledger: Ledger, provider: Provider, record: SessionRecord, *, verb: str,
     if record.vendor_id is not None and has_sessions(provider, record.mode):
         (provider.cancel_session if verb == "cancel" else provider.close_session)(record.vendor_id)
     ledger_sessions.closed(ledger, record, reason)
+    if record.key in settlements.sessions_to_settle(ledger):
+        _settle(ledger, provider, record)
+
+
+def settle_closed(ledger: Ledger, connect: Callable[[SessionRecord], Provider]) -> int:
+    """Counts what sessions cost that are closed and have no job at work any more; returns how many there were."""
+    keys = settlements.sessions_to_settle(ledger)
+    for key in keys:
+        record = ledger_sessions.get(ledger, key)
+        try:
+            if record is not None:
+                _settle(ledger, connect(record), record)
+        except LedgerError:
+            raise
+        except Exception as error:
+            log.warning("what session %s cost is not known yet: %s", key[:12], error, exc_info=_is_strange(error))
+    return len(keys)
+
+
+def _settle(ledger: Ledger, provider: Provider, record: SessionRecord) -> None:
+    """The vendor's count of the session's time; its reservation where the vendor does not say."""
+    bill = None
+    if record.vendor_id is not None and has_sessions(provider, record.mode):
+        used_s = provider.session(record.vendor_id).usage_s
+        bill = Cost(used_s, "qpu_s", True) if used_s is not None else None
+    ledger_sessions.settle(ledger, record.key, bill=bill)
 
 
 def open_session(
@@ -192,6 +220,7 @@ def open_session(
     lease_s: float = LEASE_S,
     verbs: Verbs | None = None,
     on_exception: OnException = "close",
+    buyer: Buyer | None = None,
 ) -> Session:
     """The run's session: the one of an earlier attempt while it is alive, else a new one.
 
@@ -205,6 +234,9 @@ def open_session(
         if options:
             raise ProgramRejected(f"{provider.name} has no {mode} sessions, so options {sorted(options)} mean nothing")
         return Session(ledger, provider, None, device=device, lease_s=lease_s, **bound)
+    is_priced = bool(budgets.listing(ledger))
+    wanted = {"mode": mode, "max_time_s": max_time_s, "options": options or {}}
+    quote = provider.session_quote(device_id, **wanted) if is_priced else None
     while True:
         record = ledger_sessions.prepare(
             ledger,
@@ -214,9 +246,10 @@ def open_session(
             account=provider.account,
             device=device,
             device_id=device_id,
-            mode=mode,
-            max_time_s=max_time_s,
-            options=options or {},
+            **wanted,
+            buyer=buyer,
+            quote=quote,
+            is_priced=is_priced,
         )
         ready = _advance(ledger, provider, record, lease_s)
         if ready is not None:

@@ -88,11 +88,11 @@ def over(
     )
 
 
-def reserve(ledger: Ledger, connection: sa.Connection, wanted: Sequence[Purchase]) -> None:
+def reserve(ledger: Ledger, connection: sa.Connection, wanted: Sequence[Purchase], *, may_wait: bool = True) -> None:
     """Reserves what these purchases may cost, all of them or none, where budgets cover them.
 
-    Those that a budget with the policy `wait` has no room for are noted as waiting. Raises OverBudget, which the
-    caller lets roll the transaction back.
+    Those that a budget with the policy `wait` has no room for are noted as waiting, if they may. Raises OverBudget,
+    which the caller lets roll the transaction back.
     """
     rules = in_force(connection) if wanted else []
     if not rules:
@@ -101,7 +101,7 @@ def reserve(ledger: Ledger, connection: sa.Connection, wanted: Sequence[Purchase
     fresh = [one for one in wanted if one.is_priced and one.subject not in known]
     _store_quotes(ledger, connection, fresh)
     blocked = _hold(ledger, connection, rules, fresh, known)
-    hard = [error for error in blocked.values() if error.policy != "wait" or error.asked is None]
+    hard = [error for error in blocked.values() if error.policy != "wait" or error.asked is None or not may_wait]
     if hard:
         raise _of_all(hard, len(fresh))
 

@@ -9,12 +9,13 @@ import sqlalchemy as sa
 
 from qflows.errors import OtherAccount, StaleClaim
 from qflows.keys import digest, job_key, sample_key
-from qflows.ledger import accounts
+from qflows.ledger import accounts, charges, settlements
+from qflows.ledger.budgets import Buyer, Purchase
 from qflows.ledger.claims import chunks
 from qflows.ledger.owner import is_dead, me
 from qflows.ledger.store import Ledger, utc_now
 from qflows.ledger.tables import jobs, ledger_now, sessions
-from qflows.model import SessionRecord
+from qflows.model import Cost, Quote, SessionRecord
 from qflows.states import JobStatus, SessionState, session_sources
 
 BUYER = ("project", "buyer", "deployment")
@@ -45,11 +46,15 @@ def prepare(
     mode: str,
     max_time_s: float | None,
     options: Mapping[str, Any],
+    buyer: Buyer | None = None,
+    quote: Quote | None = None,
+    is_priced: bool = False,
 ) -> SessionRecord:
     """Makes the wish durable, or finds the session of an earlier attempt that is not closed yet.
 
-    Raises OtherAccount when that is a session of another account.
+    Raises OtherAccount when that is a session of another account, OverBudget when a budget has no room for it.
     """
+    who = buyer or Buyer()
     identity = content(device=device, mode=mode, max_time_s=max_time_s, options=options, name=name)
     sample = sample_key(run_key, identity, 0)
     with ledger.write() as connection:
@@ -70,6 +75,9 @@ def prepare(
             "state": SessionState.PREPARED.value,
             "fence": 0,
             "created_at": utc_now(),
+            "project": who.project,
+            "buyer": who.user,
+            "deployment": who.deployment,
         }
         while True:
             key = job_key(sample, epoch)
@@ -85,6 +93,9 @@ def prepare(
                         provider=provider,
                         account=found.account,
                     )
+                if found.state == SessionState.PREPARED:
+                    wanted = Purchase(key, provider, device, run_key, who, quote, is_priced)
+                    charges.reserve(ledger, connection, [wanted], may_wait=False)
                 return _record(found)
             epoch += 1
 
@@ -95,7 +106,7 @@ _EPOCHS = 1000  # a run that reopens its session more often than this is looping
 def _insert(insert: Callable[[sa.Table], Any]) -> Any:
     names = (
         "key", "sample", "epoch", "run_key", "name", "provider", "account", "device", "device_id", "mode",
-        "max_time_s", "options", "state", "fence", "created_at",
+        "max_time_s", "options", "state", "fence", "created_at", "project", "buyer", "deployment",
     )  # fmt: skip
     row = {name: sa.bindparam(name, type_=sessions.c[name].type) for name in names}
     return insert(sessions).values(row).on_conflict_do_nothing()
@@ -136,9 +147,17 @@ def doubted(ledger: Ledger, record: SessionRecord) -> None:
 def closed(ledger: Ledger, record: SessionRecord, reason: str) -> bool:
     """Any state → CLOSED. False if it was closed before."""
     done = _step(ledger, record, SessionState.CLOSED, closed_at=utc_now(), close_reason=reason[:255], guard=False)
+    if done is not None and done.vendor_id is None:
+        settle(ledger, record.key, bill=None, was_opened=False)
     if done is not None:
         ledger.tell("session-closed", record.key, reason=reason)
     return done is not None
+
+
+def settle(ledger: Ledger, key: str, *, bill: Cost | None, was_opened: bool = True) -> None:
+    """Ends what a session holds in budgets; see `settlements.settle_session`."""
+    with ledger.write() as connection:
+        settlements.settle_session(connection, key, bill=bill, was_opened=was_opened)
 
 
 def _step(

@@ -13,7 +13,7 @@ from prefect.settings import PREFECT_API_URL
 from qflows.core.client import Client
 from qflows.core.client import default_client as core_client
 from qflows.core.profiles import DeviceProfile
-from qflows.errors import CredentialsMissing, NotSent
+from qflows.errors import CredentialsMissing, NotSent, OverBudget
 from qflows.ledger.store import Ledger
 from qflows.prefect.blocks.device import saved_profile
 from qflows.prefect.events import JobEvents
@@ -62,7 +62,13 @@ def prefect_client(settings: Settings | None = None) -> Client:
     """A client that looks for saved blocks first, tells Prefect of every change of a job, and buys through tasks."""
     from qflows.prefect.tasks import TaskVerbs  # not above: the tasks use this client
 
-    return Client(settings, saved=SavedBlocks(), on_open=tell_prefect, verbs=TaskVerbs())
+    def asks(error: OverBudget) -> bool:
+        from qflows.prefect.approvals import ask
+
+        return ask(made.ledger, error)
+
+    made = Client(settings, saved=SavedBlocks(), on_open=tell_prefect, verbs=TaskVerbs(), asks=asks)
+    return made
 
 
 def client() -> Client:

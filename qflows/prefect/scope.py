@@ -9,9 +9,11 @@ from datetime import UTC
 from typing import Any, NamedTuple
 from uuid import UUID
 
+import httpx
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import FlowRun, TaskRun
 from prefect.context import FlowRunContext, TaskRunContext
+from prefect.exceptions import ObjectNotFound
 from prefect.logging import get_logger
 
 from qflows.core import ambient
@@ -20,6 +22,7 @@ from qflows.errors import RunKeyMissing
 from qflows.keys import digest, slot_run_key, subflow_run_key
 from qflows.ledger import groups as ledger_groups
 from qflows.ledger import reads
+from qflows.ledger.budgets import Buyer
 from qflows.ledger.flow_runs import Attempt, begin_attempt
 from qflows.ledger.intents import touch_run
 from qflows.ledger.store import utc_now
@@ -50,11 +53,30 @@ def scope(run_key: str | None = None) -> Scope:
     _introduce(key, attempt, flow_run.id, flow.flow.name if flow.flow else None, flow_run.deployment_id)
     _note_attempt(key, attempt, _Place.of(flow_run))
     group = ambient.ACTIVE.get()
+    buyer = _buyer(flow_run)
     if task is None:
-        return Scope(key, attempt, "flow", group=group)
+        return Scope(key, attempt, "flow", group=group, buyer=buyer)
     if group is None:
         _warn_of_groups_elsewhere(key)
-    return Scope(key, attempt, str(task.task_run.id), task.task_run.run_count, group)
+    return Scope(key, attempt, str(task.task_run.id), task.task_run.run_count, group, buyer=buyer)
+
+
+def _buyer(flow_run: FlowRun) -> Buyer:
+    """The deployment of a flow run, by name, and the project that a tag such as `project:vqe` names."""
+    project = next((tag.partition(":")[2] for tag in sorted(flow_run.tags or ()) if tag.startswith("project:")), None)
+    id_ = flow_run.deployment_id
+    return Buyer(project=project[:128] if project else None, deployment=_deployment(str(id_)) if id_ else None)
+
+
+@functools.lru_cache(maxsize=4096)
+def _deployment(id_: str) -> str:
+    """A deployment's name, or its id where the server does not say."""
+    try:
+        with get_client(sync_client=True) as api:
+            return api.read_deployment(UUID(id_)).name[:255]
+    except (httpx.HTTPError, ObjectNotFound, RuntimeError, ValueError) as error:  # a label must not end a purchase
+        log.warning("the name of deployment %s is not known: %s", id_, type(error).__name__)
+        return id_
 
 
 def _warn_of_groups_elsewhere(run_key: str) -> None:

@@ -271,14 +271,16 @@ def session(
     A retried run finds its session again while the vendor keeps it open. A session whose process died is closed by
     the reconciler. Raises InDoubt when the answer to its opening was lost: a person then says what became of it.
     """
+    here = scope(run_key)
     return client().open_session(
         device,
-        scope(run_key).run_key,
+        here.run_key,
         mode=mode,
         max_time_s=seconds(max_time),
         options=options,
         name=name,
         on_exception=on_exception,
+        buyer=here.buyer,
     )
 
 

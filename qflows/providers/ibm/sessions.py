@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
+from decimal import Decimal
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from qflows.errors import Ambiguous, ProgramRejected, Refused, Unreadable
+from qflows.model import Quote
 from qflows.protocol import SessionInfo
 from qflows.providers.ibm import wire
 from qflows.providers.ibm.runtime import Runtime
+
+_LONGEST_S = 28_800  # 8 h, the default of paid plans
 
 MODES = ("dedicated", "batch")
 _PAGE = 50  # OpenAPI 0.45.3, find_instance_workloads: the maximum
@@ -21,6 +26,16 @@ class Sessions:
     """The session half of the provider."""
 
     _runtime: Runtime
+
+    def session_quote(
+        self, device_id: str, *, mode: str, max_time_s: float | None, options: Mapping[str, Any]
+    ) -> Quote:
+        """A dedicated session is charged by its wall time, from the first job's start; a batch by its jobs alone."""
+        if mode == "batch":
+            return Quote(Decimal(0), Decimal(0), "qpu_s", "in batch mode jobs are charged, not the mode")
+        most = Decimal(math.ceil(max_time_s)) if max_time_s is not None else Decimal(_LONGEST_S)
+        told = "as asked for" if max_time_s is not None else "of paid plans; give max_time"
+        return Quote(most, most, "qpu_s", f"wall time, docs.quantum.ibm.com, 2026; the limit is the longest {told}")
 
     def open_session(self, device_id: str, *, mode: str, max_time_s: float | None, options: Mapping[str, Any]) -> str:
         """POST /sessions, once. IBM ends it `max_time_s` after its first job starts. There are no options.

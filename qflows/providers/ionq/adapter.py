@@ -264,6 +264,12 @@ class IonQProvider(Doctor):
             return prices.by_list(spec.device_id, one, two, spec.shots or 1000, is_mitigated=is_mitigated)
         return prices.told(body)
 
+    def session_quote(
+        self, device_id: str, *, mode: str, max_time_s: float | None, options: Mapping[str, Any]
+    ) -> Quote:
+        """An hour at least is billed, at a price by contract that no document tells: no bound."""
+        return Quote(None, None, "usd", "an hour at least, at the price of your contract; limits do not lower that")
+
     def open_session(self, device_id: str, *, mode: str, max_time_s: float | None, options: Mapping[str, Any]) -> str:
         """POST /sessions, once. Options: `max_jobs`, `max_usd`; the limits end it even if nobody does.
 

@@ -1,0 +1,109 @@
+"""Asking a person: a purchase beyond a budget pauses its flow run with a form in the Prefect UI.
+
+The answer is in the ledger before the run goes on, so a run that crashes after it, or is retried, is not asked again.
+A pause that nobody ends in time is a denial. Where there is no flow run nobody is asked, and the error tells the
+command that approves.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from decimal import Decimal
+from typing import Literal
+
+from prefect.context import FlowRunContext, TaskRunContext
+from prefect.exceptions import FlowPauseTimeout
+from prefect.flow_runs import pause_flow_run
+from prefect.input import RunInput
+from prefect.logging import get_logger
+from pydantic import Field
+
+from qflows.errors import OverBudget
+from qflows.ledger import budgets
+from qflows.ledger.budgets import Verdict, micro
+from qflows.ledger.store import Ledger, utc_now
+
+log = get_logger("qflows")
+
+_NOBODY = "nobody"
+_LOOK_EVERY_S = 2
+_one_at_a_time = threading.Lock()  # a flow run shows one form
+
+
+class Approval(RunInput):
+    """What a person answers. The server does not say who answered, so the form asks."""
+
+    verdict: Literal["approve", "deny"] = Field(description="May this run go beyond the budget?")
+    who: str = Field(min_length=1, max_length=128, description="Your name; it is kept with the answer.")
+    why: str = Field(default="", max_length=2000, description="Kept with the answer.")
+    amount: str = Field(
+        default="", pattern=r"^(\d{1,9}(\.\d{1,6})?)?$", description="By how much; empty: what is asked for now."
+    )
+
+
+def ask(ledger: Ledger, error: OverBudget) -> bool:
+    """Pauses the flow run until a person answers, and writes that down. True when the purchase may be tried again.
+
+    False outside a flow run, on a denial and when the time is over.
+    """
+    flow = FlowRunContext.get()
+    if flow is None or flow.flow_run is None or error.budget is None or error.run_key is None:
+        return False
+    rule = next((one for one in budgets.listing(ledger) if one.name == error.budget), None)
+    if rule is None:
+        return True  # it is gone meanwhile
+    with _one_at_a_time:
+        decided = budgets.verdicts(ledger, budget=error.budget, run_key=error.run_key)
+        asked = micro(Decimal(error.asked or "0"))
+        if sum(one.amount - one.used for one in decided if one.verdict == "approve") >= asked:
+            return True  # another task of the run, or the attempt before, has asked
+        if decided and decided[0].verdict == "deny" and _stands(decided[0], rule.ask_timeout_s):
+            log.warning("%s denied this run more than budget %s: %s", decided[0].who, rule.name, decided[0].why)
+            return False
+        answer = _answer(error, timeout_s=rule.ask_timeout_s, number=len(decided))
+        approve = answer is not None and answer.verdict == "approve"
+        amount = micro(Decimal(answer.amount)) if answer is not None and answer.amount else asked
+        who = answer.who if answer is not None else _NOBODY
+        why = answer.why if answer is not None else f"no answer within {rule.ask_timeout_s:g} s"
+        budgets.decide(ledger, rule.name, error.run_key, amount=amount, approve=approve, who=who, why=why)
+        log.info("budget %s: %s by %s", rule.name, "approved" if approve else "denied", who)
+        return approve
+
+
+def _stands(denial: Verdict, timeout_s: float) -> bool:
+    """A person's denial stands for the run; one for want of an answer for as long as the answer was waited for."""
+    return denial.who != _NOBODY or (utc_now() - denial.at).total_seconds() < timeout_s
+
+
+def _answer(error: OverBudget, *, timeout_s: float, number: int) -> Approval | None:
+    """The form's answer; None when the time is over."""
+    form = Approval.with_initial_data(
+        description=(
+            f"**Budget {error.budget}** ({error.period}) has {error.spent} spent and {error.reserved} reserved of "
+            f"{error.limit} {error.currency}. Run `{error.run_key}` asks for **{error.asked} {error.currency}**. "
+            f"Without an answer in {timeout_s:g} s it is denied."
+        ),
+        amount=error.asked or "",
+    )
+    log.warning("%s; this run waits %g s for an approval in the UI", error, timeout_s)
+    with _as_flow():
+        try:
+            # a pause fires once per key; the ledger counts the answers of this run
+            key = f"qflows-budget-{error.budget}-{number}"
+            return pause_flow_run(
+                wait_for_input=form, timeout=int(max(timeout_s, 1)), key=key, poll_interval=_LOOK_EVERY_S
+            )
+        except FlowPauseTimeout:
+            return None
+
+
+@contextmanager
+def _as_flow() -> Iterator[None]:
+    """Prefect pauses flow runs from the flow alone; a task of ours that waits for the answer may ask on its behalf."""
+    token = TaskRunContext.__var__.set(None)  # pyright: ignore[reportArgumentType]
+    try:
+        yield
+    finally:
+        TaskRunContext.__var__.reset(token)
