@@ -106,7 +106,8 @@ class Capabilities:
     vendor's client repeats submissions by itself, so a look for extras is due after an apparent success.
     `native_groups`: the vendor keeps groups itself (`core/native_groups.py`); a job's `session_id` names one.
     `retags`: name and tags can be changed at the vendor after the submission (`TagProvider`). `imports`: jobs that
-    others submitted can be listed and read back (`ImportProvider`).
+    others submitted can be listed and read back (`ImportProvider`). `posts_at_once` and `reads_at_once`: submissions
+    and downloads of results that may be under way together, within its quotas.
     """
 
     lookup: Lookup
@@ -123,6 +124,8 @@ class Capabilities:
     native_groups: bool = False
     retags: bool = False
     imports: bool = False
+    posts_at_once: int = 1
+    reads_at_once: int = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,10 +264,11 @@ class RawAnswer:
     """What a vendor answered for a finished job, as bytes, before anything is read out of it.
 
     `documents`: bodies by a name that `decode` knows, in the order they were fetched. Kept once and for good, so that
-    a later version can decode again without the vendor.
+    a later version can decode again without the vendor. `is_only_copy`: the vendor will not give it a second time.
     """
 
     documents: Mapping[str, bytes]
+    is_only_copy: bool = False
 
 
 class Phase(StrEnum):

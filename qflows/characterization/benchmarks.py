@@ -16,8 +16,8 @@ from qflows.characterization.characterize import Block, Point
 from qflows.core.batches.batch import Batch
 from qflows.core.batches.results import owner_of_circuits
 from qflows.core.client import Client
-from qflows.core.poller import wait_lanes
 from qflows.core.scope import Scope
+from qflows.core.waiting import wait_lanes
 from qflows.errors import LedgerError, ProgramRejected, QflowsError
 from qflows.keys import digest, seed_of
 from qflows.model import Counts, ItemResult, Job, uncertain

@@ -29,19 +29,17 @@ _STORED_AT_ONCE = 32
 
 @dataclass
 class Fetcher:
-    """`on_stored` is called when some results of a round are durable, others still to come. `workers`: downloads under
-    way at once."""
+    """`on_stored` is called when some results of a round are durable, others still to come."""
 
     submitter: Submitter
     on_stored: Callable[[], None] | None = None
-    workers: int = 4
 
     def fetch_all(self, provider: Provider, finished: Sequence[tuple[Job, Observation]]) -> None:
         """Downloads results, several at once, keeps the raw answers, and stores what they decode to, part by part:
         one commit for many jobs."""
         local = provider.capabilities.lookup is Lookup.LOCAL
         ledger = self.submitter.ledger
-        with ThreadPoolExecutor(self.workers, thread_name_prefix="qflows-fetch") as pool:
+        with ThreadPoolExecutor(provider.capabilities.reads_at_once, thread_name_prefix="qflows-fetch") as pool:
             for start in range(0, len(finished), _STORED_AT_ONCE):
                 part = finished[start : start + _STORED_AT_ONCE]
                 kept = raws.of(ledger, [job.key for job, _ in part]) if any(job.bad_reads for job, _ in part) else {}

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections import deque
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -20,6 +21,7 @@ from qflows.protocol import Pace
 
 _SHARE = 0.1  # of a job's age, until the next look
 _AFTER_NEWS_S = 0.9  # the shortest step of an old job whose device moves, and of one that could not be read
+_DURATIONS, _ENOUGH = 16, 3  # how many durations of a device are kept, and how many say something
 _TOKENS_A_JOB = 3  # looks that every new job adds to the allowance: short jobs in a row are never held up
 
 
@@ -46,22 +48,51 @@ def paced(pace: Pace, first_s: float | None) -> Pace:
     return pace if first_s is None else replace(pace, first_s=first_s, rate=math.inf)
 
 
+_Place = tuple[str, str, str]
+
+
+def _place(job: Job) -> _Place:
+    return job.provider, job.account, job.device_id
+
+
 @dataclass
 class News:
-    """When something last happened on each device, as this process saw it: while a device works through its queue, the
-    next in the queue is looked at sooner than its age says."""
+    """What this process saw of each device: when something last happened there, and how long its last jobs took.
 
-    _at: dict[tuple[str, str, str], float] = field(default_factory=dict)
+    While a device works through its queue, the next in the queue is looked at sooner than its age says. A new job is
+    first looked at when the shortest of the last jobs was done.
+    """
+
+    _at: dict[_Place, float] = field(default_factory=dict)
+    _took: dict[_Place, deque[float]] = field(default_factory=dict)
+    _looked: dict[str, float] = field(default_factory=dict)  # age at the last look that found the job unfinished
 
     def note(self, jobs: Collection[Job]) -> None:
         """Something happened to these jobs just now."""
         now = time.monotonic()
-        self._at.update({(job.provider, job.account, job.device_id): now for job in jobs})
+        self._at.update({_place(job): now for job in jobs})
 
     def ago_s(self, job: Job) -> float:
         """Seconds since the last news of the job's device; infinite when there was none."""
-        at = self._at.get((job.provider, job.account, job.device_id))
+        at = self._at.get(_place(job))
         return math.inf if at is None else time.monotonic() - at
+
+    def looked(self, job: Job, age_s: float, *, over: bool) -> None:
+        """A look at a job of this age found it over, or not.
+
+        The end lies between the last look that did not find it and this one; the middle counts as the duration. Half
+        the age at a first look: a device that has become faster is followed in a few jobs.
+        """
+        if not over:
+            self._looked[job.key] = age_s
+            return
+        before_s = self._looked.pop(job.key, 0.0)
+        self._took.setdefault(_place(job), deque(maxlen=_DURATIONS)).append((before_s + age_s) / 2)
+
+    def first_look_s(self, job: Job) -> float | None:
+        """The age at which to look for the first time; None as long as too little is known of the device."""
+        took = self._took.get(_place(job), ())
+        return min(took) if len(took) >= _ENOUGH else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +108,9 @@ class Agenda:
 
     def soonest(self, jobs: Sequence[Job], *, now: float, after: float) -> float | None:
         """The earliest moment after `after` at which one of the jobs is due; None without jobs."""
-        return min((now if job.key in self.urgent else due for job, due in self._dues(jobs, now, after)), default=None)
+        at_once = max(now, after + step_s(self.pace, 0.0))
+        dues = self._dues(jobs, now, after)
+        return min((min(due, at_once) if job.key in self.urgent else due for job, due in dues), default=None)
 
     def due(self, lane: Lane, jobs: Sequence[Job]) -> list[Job]:
         """The jobs to look at now: those that are due since the lane's last answered poll, and in the free places of
@@ -95,7 +128,8 @@ class Agenda:
 
     def _dues(self, jobs: Sequence[Job], now: float, after: float) -> list[tuple[Job, float]]:
         """Each job's next moment after `after`: by its own age or, for the oldest page of a device that moves, by the
-        time since it last moved."""
+        time since it last moved. `after` is when the lane was last asked; a job that is younger was never looked at.
+        """
         dues: list[tuple[Job, float]] = []
         places: dict[str, int] = {}
         brisk = self.pace
@@ -105,6 +139,11 @@ class Agenda:
         for age_s, job in aged:
             # what could not be read may be whole again a second later, not at once
             due = next_look(brisk if job.bad_reads else self.pace, now - age_s, after)
+            first_s = self.news.first_look_s(job) if now - age_s > after else None
+            if first_s is not None:
+                due = now - age_s + min(first_s, self.pace.max_s)
+            else:
+                due = max(due, after + step_s(self.pace, 0.0))
             place = places[job.device_id] = places.get(job.device_id, 0) + 1
             quiet_s = self.news.ago_s(job)
             if place <= self.page and quiet_s < age_s:

@@ -9,21 +9,19 @@ however many flows wait for them.
 from __future__ import annotations
 
 import logging
-import threading
 import time
 import uuid
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from importlib import import_module
+from dataclasses import dataclass, field
 
 from qflows.core.devices import SpeaksFor
-from qflows.core.fetching import UNREADABLE, Fetcher
+from qflows.core.fetching import Fetcher
+from qflows.core.looking import Looked, Looker, is_there
 from qflows.core.pacing import Agenda, held_up_s, paced, step_s, used_s
 from qflows.core.submit import Submitter, person_must_decide
 from qflows.errors import (
     InDoubt,
     LedgerError,
-    NotSent,
     OtherAccount,
     ProviderError,
     QflowsError,
@@ -35,9 +33,8 @@ from qflows.errors import (
     WaitTimeout,
 )
 from qflows.ledger import claims, lanes, outcomes, reads
-from qflows.ledger.store import Ledger
 from qflows.model import Job
-from qflows.protocol import Lookup, Observation, Phase, Provider
+from qflows.protocol import Lookup, Provider
 from qflows.states import AT_VENDOR, JobStatus
 
 log = logging.getLogger("qflows.poller")
@@ -47,21 +44,7 @@ _IDLE_S = 1.0  # the like while nobody does: another process may wish to cancel,
 _RETRY_S = 1.0  # the pause after the first failed poll is twice as long
 _LANE_LEASE_S = 60.0
 _REFUSALS = 3  # polls refused in a row (credentials revoked) before the waiter is told
-_SURPRISES = 3  # unforeseen errors in a row, until a vendor is given up
-_GRACE_S = 0.05  # a lane that ends at the deadline may still write down what it has
-_NOT_LISTED = "(not listed)"
-_UNREADABLE_STATUS = "(unreadable)"
-_UNKNOWN_WORD_S = 600.0  # how long a status word that no document names is waited out
-_APART_REQUESTS = 64  # to find the jobs that spoil an answer
 LONGEST_PAUSE_S = 300.0  # whatever a vendor asks for: a pause that is longer is asked for again
-_GONE = Observation(
-    Phase.FAILED,
-    "(gone)",
-    error_code=claims.VANISHED,
-    error_message="the vendor no longer has this job",
-    is_retryable=True,
-)
-
 OnChange = Callable[[Job], None]
 
 
@@ -71,14 +54,6 @@ class Round:
 
     pause_s: float = 0.0
     troubles: dict[str, Exception] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class _Looked:
-    """Keys of the jobs of which a look brought news, and of those that are over at the vendor."""
-
-    changed: frozenset[str] = frozenset()
-    over: frozenset[str] = frozenset()
 
 
 @dataclass
@@ -97,7 +72,7 @@ class Poller:
     _failures: dict[tuple[str, str], int] = field(default_factory=dict, repr=False)  # polls refused in a row, by lane
 
     def __post_init__(self) -> None:
-        self._fetcher = Fetcher(self.submitter, self.on_stored)
+        self._looker = Looker(self.submitter, Fetcher(self.submitter, self.on_stored))
 
     def wait(
         self, keys: Collection[str], *, timeout: float | None = None, on_change: OnChange | None = None
@@ -247,8 +222,8 @@ class Poller:
         if provider.capabilities.lookup is Lookup.LOCAL:
             # there is no queue to share: a local job runs in the process that waits for it
             fresh = reads.by_keys(self.submitter.ledger, [job.key for job in mine]) if pauses[0] == 0 else {}
-            return 0.0 if self._look(provider, [fresh.get(job.key, job) for job in mine]).changed else pauses[0]
-        there = [job for job in mine if _is_there(job)]
+            return 0.0 if self._looker.look(provider, [fresh.get(job.key, job) for job in mine]).changed else pauses[0]
+        there = [job for job in mine if is_there(job)]
         if not there:
             return pauses[0]
         pace = paced(provider.capabilities.pace, self.poll_min_s)
@@ -258,8 +233,7 @@ class Poller:
         def wanted_at(lane: lanes.Lane) -> float:
             soonest = agenda.soonest(there, now=lane.now, after=lane.asked_at or 0.0)
             allowed = held_up_s(pace, lane.interval_s) - lane.since_s
-            gap = step_s(pace, 0.0) - lane.since_s
-            return max(soonest or 0.0, lane.now + allowed, lane.now + gap)
+            return max(soonest or 0.0, lane.now + allowed)
 
         lane = lanes.acquire(
             self.submitter.ledger,
@@ -279,7 +253,7 @@ class Poller:
         ledger = self.submitter.ledger
         doubtful = [j.key for j in mine if j.status in (JobStatus.SUBMITTING, JobStatus.IN_DOUBT)]
         self.submitter.settle(provider, doubtful)
-        pause = _IDLE_S if all(_is_there(job) for job in mine) else _READ_EVERY_S
+        pause = _IDLE_S if all(is_there(job) for job in mine) else _READ_EVERY_S
         for key, delay_s in reads.send_delay_s(ledger, [j.key for j in mine if j.vendor_id is None]).items():
             if delay_s <= 0:
                 self.submitter.send(provider, [reads.job(ledger, key)])
@@ -314,14 +288,17 @@ class Poller:
         next_in_s = interval_s = pace.first_s
         failed: str | None = None
         place = (lane.provider, lane.account)
-        looked = _Looked()
+        looked = Looked()
         try:
             everyone = {job.key: job for job in reads.live(ledger, lane.provider, lane.account)}
             ours = reads.by_keys(ledger, [job.key for job in mine])
-            there = [job for job in (everyone | ours).values() if _is_there(job)]
+            there = [job for job in (everyone | ours).values() if is_there(job)]
             due = agenda.due(lane, there)
-            looked = self._look(provider, sorted(due, key=lambda job: job.key not in ours))
-            self.submitter.news.note([job for job in due if job.key in looked.changed])
+            looked = self._looker.look(provider, sorted(due, key=lambda job: job.key not in ours))
+            news = self.submitter.news
+            news.note([job for job in due if job.key in looked.changed])
+            for job in due:
+                news.looked(job, agenda.age_s(job), over=job.key in looked.over)
             left = [job for job in there if job.key not in looked.over]
             new = sum(agenda.age_s(job) <= lane.since_s for job in there)
             interval_s = used_s(pace, lane, requests=-(-len(due) // agenda.page), new_jobs=new)
@@ -349,110 +326,6 @@ class Poller:
             lanes.release(ledger, lane, next_in_s=next_in_s, interval_s=interval_s, ok=failed is None, error=failed)
         return 0.0 if looked.changed else next_in_s
 
-    def _look(self, provider: Provider, jobs: Sequence[Job]) -> _Looked:
-        """One bulk poll over `jobs`; records what is new and fetches what is done."""
-        at_vendor = [job for job in jobs if _is_there(job)]
-        if not at_vendor:
-            return _Looked()
-        suspects = {str(job.vendor_id) for job in at_vendor if job.bad_reads}
-        statuses = self._poll(provider, [job.vendor_id for job in at_vendor if job.vendor_id], suspects)
-        seen = [(job, self._if_readable(job, _look_of(statuses, job))) for job in at_vendor]
-        seen = self._without_vanished(provider, seen)
-        partly = [(j, look) for j, look in seen if look.phase is Phase.FAILED and j.n_programs > 1 and look != _GONE]
-        done = [(job, look) for job, look in seen if look.phase is Phase.DONE]
-        held_back = {job.key for job, _ in done + partly}  # recorded together with their counts
-        changed = outcomes.observe(self.submitter.ledger, [(j, look) for j, look in seen if j.key not in held_back])
-        self._fetcher.fetch_all(provider, done + partly)
-        over = {job.key for job, look in seen if look.phase in (Phase.DONE, Phase.FAILED, Phase.CANCELLED)}
-        return _Looked(frozenset(held_back.union(changed)), frozenset(over))
-
-    def _poll(self, provider: Provider, ids: Sequence[str], suspects: Collection[str]) -> dict[str, Observation]:
-        """Statuses by id. When an answer cannot be read, halves of the list are asked for, down to the job that spoils
-        it: that one stays as it was, the others go on. Gives up, with the first error, where nothing can be read."""
-        try:
-            return dict(provider.poll(ids))
-        except (LedgerError, NotSent, Refused):
-            raise
-        except Exception as error:
-            if isinstance(error, ProviderError) and not isinstance(error, Unreadable):
-                raise
-            if len(ids) == 1 and ids[0] in suspects:
-                return {ids[0]: _unreadable(error)}
-            if len(ids) == 1:
-                raise
-            return self._poll_apart(provider, ids, suspects, error)
-
-    def _poll_apart(
-        self, provider: Provider, ids: Sequence[str], suspects: Collection[str], first: Exception
-    ) -> dict[str, Observation]:
-        found: dict[str, Observation] = {}
-        asks, left = [ids[: len(ids) // 2], ids[len(ids) // 2 :]], _APART_REQUESTS
-        while asks and left:
-            part, left = asks.pop(0), left - 1
-            try:
-                found |= provider.poll(part)
-            except (LedgerError, NotSent, Refused):
-                raise
-            except Exception as error:
-                if len(part) > 1:
-                    asks += [part[: len(part) // 2], part[len(part) // 2 :]]
-                else:
-                    found[part[0]] = _unreadable(error)
-        nothing = all(look.word == _UNREADABLE_STATUS for look in found.values())
-        if nothing and not set(ids) <= set(suspects):
-            raise first
-        return found
-
-    def _without_vanished(
-        self, provider: Provider, seen: Sequence[tuple[Job, Observation]]
-    ) -> list[tuple[Job, Observation]]:
-        """Jobs that lists do not show, or show with an undocumented word, for too long.
-
-        One that is not listed is asked for by its id: the vendor's own «there is no such job» is an end that can be
-        revoked; anything else leaves the job as it was. One whose word stays unknown is held, and a person told.
-        """
-        strange = [job for job, look in seen if look.phase is Phase.UNKNOWN]
-        ages = outcomes.missed(self.submitter.ledger, strange)
-        settle_s = self.submitter.settle_time_s(provider)
-        looks = []
-        for job, look in seen:
-            age_s = ages.get(job.key, -1.0)
-            if look.word == _UNREADABLE_STATUS:
-                outcomes.keep_unreadable(self.submitter.ledger, job, Unreadable(look.queue_note or look.word))
-                if job.bad_reads + 1 >= UNREADABLE:
-                    look = replace(look, phase=Phase.HELD)  # noqa: PLW2901
-            elif look.word == _NOT_LISTED and age_s >= settle_s and self._is_gone(provider, job):
-                look = _GONE  # noqa: PLW2901
-            elif look.phase is Phase.UNKNOWN and look.word != _NOT_LISTED and age_s >= _UNKNOWN_WORD_S:
-                note = f"for {age_s:.0f} s its status is {look.word[:64]!r}, which no document names"
-                look = replace(look, phase=Phase.HELD, queue_note=look.queue_note or note)  # noqa: PLW2901
-            looks.append((job, look))
-        return looks
-
-    def _if_readable(self, job: Job, look: Observation) -> Observation:
-        """A result that could not be read several times in a row is left where it is, and a person told.
-
-        That of a failed job too: it may hold the counts of its good circuits, which are paid.
-        """
-        if look.phase not in (Phase.DONE, Phase.FAILED) or job.bad_reads < UNREADABLE:
-            return look
-        note = f"its answer cannot be read (`qflows jobs show {job.key[:12]}` has the text)"
-        return replace(look, phase=Phase.HELD, queue_note=note)
-
-    def _is_gone(self, provider: Provider, job: Job) -> bool:
-        assert job.vendor_id is not None
-        try:
-            return not provider.exists(job.vendor_id)
-        except LedgerError:
-            raise
-        except Exception as error:
-            log.warning("job %s is not listed, and could not be asked for: %s", job.key[:12], error)
-            return False
-
-
-def _unreadable(error: Exception) -> Observation:
-    return Observation(Phase.UNKNOWN, _UNREADABLE_STATUS, queue_note=f"{type(error).__name__}: {error}"[:255])
-
 
 def _told(provider: Provider, error: Exception) -> Exception:
     """The error as a waiter is told it: what a library raised by accident becomes one of ours."""
@@ -461,10 +334,6 @@ def _told(provider: Provider, error: Exception) -> Exception:
     wrapped = Unreadable(f"{provider.name} cannot be polled: {type(error).__name__}: {error}", provider=provider.name)
     wrapped.__cause__ = error
     return wrapped
-
-
-def _is_there(job: Job) -> bool:
-    return job.status in AT_VENDOR and job.vendor_id is not None
 
 
 def where_they_are(jobs: Sequence[Job]) -> str:
@@ -483,65 +352,3 @@ def where_they_are(jobs: Sequence[Job]) -> str:
 def _last_answer(jobs: Sequence[Job]) -> str:
     why = next((job.error_message for job in jobs if job.error_message), None)
     return f" (last answer: {why})" if why else ""
-
-
-def _look_of(statuses: Mapping[str, Observation], job: Job) -> Observation:
-    assert job.vendor_id is not None
-    return statuses.get(job.vendor_id) or Observation(Phase.UNKNOWN, _NOT_LISTED)
-
-
-def wait_lanes(
-    ledger: Ledger, poller: Callable[[], Poller], keys: Collection[str], *, timeout: float | None
-) -> dict[str, str]:
-    """Waits for jobs of several vendors under one deadline; returns vendor → why it could not be waited for.
-
-    Each vendor account is polled from a thread of its own: one that hangs, refuses or needs a person costs the others
-    nothing. A request that is under way at the deadline is left to end by itself.
-    """
-    deadline = time.monotonic() + timeout if timeout is not None else None
-    lanes: dict[tuple[str, str], list[str]] = {}
-    for job in reads.by_keys(ledger, keys).values():
-        if not job.is_terminal:
-            lanes.setdefault((job.provider, job.account), []).append(job.key)
-    troubles: dict[str, str] = {}
-    broken: list[LedgerError] = []
-
-    def lane(vendor: str, waiting: list[str]) -> None:
-        surprises = 0
-        while waiting:
-            left = None if deadline is None else max(deadline - time.monotonic(), 0.0)
-            try:
-                poller().wait(waiting, timeout=left)
-                return
-            except WaitTimeout:
-                return
-            except InDoubt as error:  # one job needs a person; the others of its vendor do not
-                troubles[f"{vendor} {(error.key or '')[:12]}"] = str(error)
-                waiting = [key for key in waiting if key != error.key] if error.key else []
-            except LedgerError as error:
-                broken.append(error)
-                return
-            except QflowsError as error:
-                troubles[vendor] = str(error)
-                return
-            except Exception as error:  # a thread's edge; waiting may always be repeated
-                log.warning("waiting for %s", vendor, exc_info=True)
-                surprises += 1
-                if surprises >= _SURPRISES:
-                    troubles[vendor] = f"{type(error).__name__}: {error}"
-                    return
-
-    if len(lanes) > 1:
-        # threads that load parts of one package at once can lock each other out; several vendors load this one
-        import_module("qiskit")
-    threads = [
-        threading.Thread(target=lane, args=(vendor, waiting), name=f"qflows-wait-{vendor}", daemon=True)
-        for (vendor, _), waiting in lanes.items()
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(None if deadline is None else max(deadline - time.monotonic(), 0.0) + _GRACE_S)
-    if broken:
-        raise broken[0]
-    return dict(troubles)

@@ -46,14 +46,15 @@ class Submitter:
     """Buys jobs through a ledger. Safe for use from several threads.
 
     `lease_s`: how long a claim keeps others away; must exceed the longest time one POST can take.
-    `settle_s`: overrides the vendors' own settle times. `workers`: POSTs under way at once in `submit`. `max_sends`:
-    how often one job is sent before a person is asked, when each answer was lost and the vendor shows nothing.
+    `settle_s`: overrides the vendors' own settle times. `workers`: POSTs under way at once in `submit`, as many as the
+    vendor's quotas allow when None. `max_sends`: how often one job is sent before a person is asked, when each answer
+    was lost and the vendor shows nothing.
     """
 
     ledger: Ledger
     lease_s: float = 120.0
     settle_s: float | None = None
-    workers: int = 1
+    workers: int | None = None
     max_sends: int = MAX_SENDS
     news: News = field(default_factory=News, repr=False)  # for the pollers of this submitter, which come and go
     _specs: OrderedDict[str, JobSpec] = field(default_factory=OrderedDict, repr=False)
@@ -67,8 +68,9 @@ class Submitter:
         """
         for intent in wanted:
             provider.check(intent.spec)
+        at_once = self._claims_at_once(provider, len(wanted)) if self._may_claim_early(provider, wanted) else 0
         try:
-            handles = intents.prepare(self.ledger, wanted)
+            handles, claimed = intents.prepare_and_claim(self.ledger, wanted, at_most=at_once, lease_s=self.lease_s)
         except LedgerUnavailable as error:
             raise LedgerUnavailable(f"{error}. Nothing was sent") from error
         to_send: dict[str, Job] = {}
@@ -76,7 +78,11 @@ class Submitter:
             self.remember(job.key, intent.spec)
             if job.status is JobStatus.PREPARED:
                 to_send[job.key] = job
-        self.send_all(provider, list(to_send.values()))
+        first = [to_send[key] for key in claimed]
+        rest = [job for key, job in to_send.items() if key not in claimed]
+        if first:
+            self._send_claimed(provider, self._specs_of(first), claimed)
+        self.send_all(provider, rest)
         fresh = reads.by_keys(self.ledger, {job.key for job in handles}) if to_send else {}
         return [fresh.get(job.key, job) for job in handles]
 
@@ -84,10 +90,11 @@ class Submitter:
         """Sends PREPARED jobs, several at once when there are workers. Outcomes are in the ledger, not raised."""
         # several claims in one commit; a crash leaves no more in doubt than one look-up settles. Where no one can
         # look, every doubt costs a person's time, so claims are taken one by one.
-        size = 1 if provider.capabilities.lookup is Lookup.NONE else _CLAIMS_AT_ONCE
+        size = self._claims_at_once(provider, len(batch))
         parts = [batch[start : start + size] for start in range(0, len(batch), size)]
-        if self.workers > 1 and len(parts) > 1:
-            with ThreadPoolExecutor(min(self.workers, len(parts)), thread_name_prefix="qflows-submit") as pool:
+        workers = min(self._workers(provider), len(parts))
+        if workers > 1:
+            with ThreadPoolExecutor(workers, thread_name_prefix="qflows-submit") as pool:
                 list(pool.map(lambda part: self.send(provider, part), parts))
         else:
             for part in parts:
@@ -95,14 +102,15 @@ class Submitter:
 
     def send(self, provider: Provider, batch: Sequence[Job]) -> None:
         """One claim and one POST for each job that is free to be sent. Outcomes are in the ledger, not raised."""
-        # labels may have changed since the spec was remembered
-        specs = {job.key: replace(self.spec(job.key), name=job.name, tags=job.tags) for job in batch}
+        specs = self._specs_of(batch)
         in_session = [key for key, spec in specs.items() if spec.session_id is not None]
         for key in sessions.leave_closed_batches(self.ledger, in_session) if in_session else ():
             specs[key] = replace(specs[key], session_id=None)
             self.remember(key, specs[key])
         self._price(provider, {job.key: specs[job.key] for job in batch if job.error_code == charges.UNPRICED})
-        mine = claims.claim_several(self.ledger, list(specs), lease_s=self.lease_s)
+        self._send_claimed(provider, specs, claims.claim_several(self.ledger, list(specs), lease_s=self.lease_s))
+
+    def _send_claimed(self, provider: Provider, specs: Mapping[str, JobSpec], mine: Mapping[str, claims.Claim]) -> None:
         unsent = list(mine.values())
         try:
             while unsent:
@@ -114,6 +122,27 @@ class Submitter:
         finally:
             for claim in unsent:
                 self._give_back(claim)
+
+    def _workers(self, provider: Provider) -> int:
+        if provider.capabilities.lookup is Lookup.NONE:
+            return 1
+        return provider.capabilities.posts_at_once if self.workers is None else self.workers
+
+    def _claims_at_once(self, provider: Provider, n: int) -> int:
+        """How many of `n` jobs one worker claims in one commit: a few commits, and something to do for each worker."""
+        if provider.capabilities.lookup is Lookup.NONE:
+            return 1
+        workers = self._workers(provider)
+        return _CLAIMS_AT_ONCE if workers == 1 else min(max(n // (2 * workers), 1), _CLAIMS_AT_ONCE)
+
+    def _may_claim_early(self, provider: Provider, wanted: Sequence[Intent]) -> bool:
+        """Whether the claim may be part of the intent: when one worker sends, and no session can have closed."""
+        few = len(wanted) == 1 or self._workers(provider) == 1
+        return few and all(intent.spec.session_id is None for intent in wanted)
+
+    def _specs_of(self, batch: Sequence[Job]) -> dict[str, JobSpec]:
+        # labels may have changed since the spec was remembered
+        return {job.key: replace(self.spec(job.key), name=job.name, tags=job.tags) for job in batch}
 
     def _price(self, provider: Provider, specs: Mapping[str, JobSpec]) -> None:
         """Asks what jobs cost that were wanted before a budget came into force."""

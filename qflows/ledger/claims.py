@@ -76,21 +76,33 @@ def claim(ledger: Ledger, key: str, *, lease_s: float) -> Claim | None:
 
 def claim_several(ledger: Ledger, keys: Collection[str], *, lease_s: float) -> dict[str, Claim]:
     """Claims what is free among `keys` in one transaction; keys that somebody else holds are absent."""
-    started = _since_boot()
-    values = {"owner": me(), "lease_s": lease_s, "now": utc_now()}
+    mine, blocked = ledger.transact(lambda connection: claim_in(ledger, connection, keys, lease_s=lease_s))
+    tell_claimed(ledger, mine, blocked)
+    return mine
 
-    def work(connection: sa.Connection) -> tuple[dict[str, int | None], dict[str, OverBudget]]:
-        fences = {key: connection.execute(_CLAIM, values | {"at_key": key}).scalar() for key in sorted(keys)}
-        return fences, _turn_away(ledger, connection, [key for key, fence in fences.items() if fence is not None])
 
-    fences, blocked = ledger.transact(work)
+def tell_claimed(ledger: Ledger, mine: Collection[str], blocked: Mapping[str, OverBudget]) -> None:
+    """Tells the listeners what became of `claim_in`, once that is durable."""
     for key, error in blocked.items():
-        fences[key] = None
         ledger.tell("failed" if charges.is_final(error) else "not-sent", key, reason=str(error))
-    mine = {key: Claim(key, fence, started + lease_s) for key in keys if (fence := fences[key]) is not None}
     for key in mine:
         ledger.tell("claimed", key)
-    return mine
+
+
+def claim_in(
+    ledger: Ledger, connection: sa.Connection, keys: Collection[str], *, lease_s: float
+) -> tuple[dict[str, Claim], dict[str, OverBudget]]:
+    """Claims what is free among `keys` in the caller's transaction: the claims, and what a budget has no room for."""
+    started = _since_boot()
+    values = {"owner": me(), "lease_s": lease_s, "now": utc_now()}
+    fences = {key: connection.execute(_CLAIM, values | {"at_key": key}).scalar() for key in sorted(keys)}
+    blocked = _turn_away(ledger, connection, [key for key, fence in fences.items() if fence is not None])
+    mine = {
+        key: Claim(key, fence, started + lease_s)
+        for key in keys
+        if (fence := fences[key]) is not None and key not in blocked
+    }
+    return mine, blocked
 
 
 def _turn_away(ledger: Ledger, connection: sa.Connection, keys: Collection[str]) -> dict[str, OverBudget]:

@@ -8,11 +8,11 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from qflows.errors import KeyReused, LedgerError, OtherAccount
+from qflows.errors import KeyReused, LedgerError, OtherAccount, OverBudget
 from qflows.keys import digest, job_key, sample_key
 from qflows.ledger import accounts, charges, groups, imports
 from qflows.ledger.budgets import Buyer, Purchase
-from qflows.ledger.claims import chunks
+from qflows.ledger.claims import Claim, chunks, claim_in, tell_claimed
 from qflows.ledger.rows import JOB_COLUMNS, items_of, job_of
 from qflows.ledger.store import Ledger, utc_now
 from qflows.ledger.tables import REBUILT, jobs, programs, runs, samples
@@ -60,12 +60,20 @@ def prepare(ledger: Ledger, intents: Sequence[Intent]) -> list[Job]:
 
     Raises GroupClosed when a job that is not a member yet is wanted in a group that takes no more.
     """
+    return prepare_and_claim(ledger, intents, at_most=0, lease_s=0.0)[0]
+
+
+def prepare_and_claim(
+    ledger: Ledger, intents: Sequence[Intent], *, at_most: int, lease_s: float
+) -> tuple[list[Job], dict[str, Claim]]:
+    """Like `prepare`, and in the same transaction claims the first `at_most` of those that are free to be sent, for a
+    caller that sends them at once."""
     if not intents:
-        return []
+        return [], {}
     contents = [intent.spec.content for intent in intents]
     wanted_in = sorted({intent.want.group for intent in intents if intent.want.group})
 
-    def work(connection: sa.Connection) -> dict[int, Job]:
+    def work(connection: sa.Connection) -> tuple[dict[int, Job], tuple[dict[str, Claim], dict[str, OverBudget]]]:
         takes_jobs = {group: groups.lock(connection, group) for group in wanted_in}
         _store_texts(ledger, connection, intents)
         made = _prepare_all(ledger, connection, intents, contents)
@@ -73,12 +81,18 @@ def prepare(ledger: Ledger, intents: Sequence[Intent]) -> list[Job]:
             keys = [made[place].key for place, intent in enumerate(intents) if intent.want.group == group]
             groups.enrol(connection, group, keys, takes_jobs=takes_jobs[group])
         charges.reserve(ledger, connection, [_purchase(intents[place], job) for place, job in made.items()])
-        return made
+        free = dict.fromkeys(made[place].key for place in range(len(intents)) if _is_free(made[place]))
+        return made, claim_in(ledger, connection, list(free)[:at_most], lease_s=lease_s)
 
-    prepared = ledger.transact(work)
+    prepared, (claimed, blocked) = ledger.transact(work)
     for place in range(len(intents)):
         ledger.tell("prepared", prepared[place].key)
-    return [prepared[place] for place in range(len(intents))]
+    tell_claimed(ledger, claimed, blocked)
+    return [prepared[place] for place in range(len(intents))], claimed
+
+
+def _is_free(job: Job) -> bool:
+    return job.status is JobStatus.PREPARED
 
 
 def _purchase(intent: Intent, job: Job) -> Purchase:

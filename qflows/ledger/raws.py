@@ -28,6 +28,7 @@ def keep(ledger: Ledger, answers: Mapping[str, RawAnswer], *, versions: Mapping[
     """Keeps the answers of these jobs in one transaction; one that is there already stays, unless it differs.
 
     An answer that differs from the kept one takes its place and leaves an event, because a vendor changed its word.
+    The disk is waited for only where the vendor will not give an answer again.
     """
     rows = [_row(key, answer, versions) for key, answer in sorted(answers.items())]
     rows = [row for row in rows if row is not None]
@@ -43,7 +44,7 @@ def keep(ledger: Ledger, answers: Mapping[str, RawAnswer], *, versions: Mapping[
                 connection.execute(_REPLACE, {"at_key": row["job_key"], **{f"to_{n}": row[n] for n in _REPLACED}})
                 ledger.record_event(connection, "answer-changed", row["job_key"], size=row["size"])
 
-    ledger.transact(work)
+    ledger.transact(work, flush=any(answer.is_only_copy for answer in answers.values()))
 
 
 def of(ledger: Ledger, keys: Collection[str]) -> dict[str, RawAnswer]:

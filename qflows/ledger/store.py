@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
@@ -12,7 +12,15 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
 from qflows.errors import LedgerUnavailable
-from qflows.ledger.engine import BUSY_S, engine_for, ensure_schema, faults_as_sentences, lost_a_deadlock
+from qflows.ledger.engine import (
+    BUSY_S,
+    engine_for,
+    ensure_schema,
+    faults_as_sentences,
+    flush_later,
+    lost_a_deadlock,
+    unflushed,
+)
 from qflows.ledger.tables import events
 
 log = logging.getLogger("qflows.ledger")
@@ -58,21 +66,27 @@ class Ledger:
             yield connection
 
     @contextmanager
-    def write(self) -> Iterator[sa.Connection]:
-        """A transaction that is durable when the block is left without an exception."""
+    def write(self, *, flush: bool = True) -> Iterator[sa.Connection]:
+        """A transaction that is durable when the block is left without an exception.
+
+        With `flush=False` the disk is not waited for: it survives the death of this process, not a power cut in the
+        next moment. For what a power cut makes void anyway (who polls), or what can be fetched again.
+        """
         with faults_as_sentences(self.engine), self.engine.connect() as connection:
             writing = connection.execution_options(ledger_write=True)
-            with writing.begin():
+            with unflushed(writing) if not flush else nullcontext(), writing.begin():
+                if not flush:
+                    flush_later(writing)
                 yield writing
 
-    def transact(self, work: Callable[[sa.Connection], T]) -> T:
+    def transact(self, work: Callable[[sa.Connection], T], *, flush: bool = True) -> T:
         """What `work` returns, durable. For transactions over many rows: PostgreSQL ends one of two that wait for each
-        other's rows, and the loser is run again from its start. `work` does nothing but SQL.
+        other's rows, and the loser is run again from its start. `work` does nothing but SQL. `flush`: see `write`.
         """
         lost = 0
         while True:
             try:
-                with self.write() as connection:
+                with self.write(flush=flush) as connection:
                     return work(connection)
             except LedgerUnavailable as error:
                 lost += 1

@@ -21,9 +21,9 @@ from qflows.core.groups.callbacks import Callback, callback_of, path_of, resolve
 from qflows.core.groups.results import GroupResult, MemberResult, row_of, sums
 from qflows.core.native_groups import end_native, open_native
 from qflows.core.parts import Parts
-from qflows.core.poller import wait_lanes
 from qflows.core.stored import stored
 from qflows.core.verbs import BatchWishes, RunWishes, Verbs, Wishes
+from qflows.core.waiting import wait_lanes
 from qflows.errors import CallbackFailed, GroupError, JobFailed, ProgramRejected, QflowsError, WaitTimeout
 from qflows.ledger import callbacks as ledger_callbacks
 from qflows.ledger import groups as ledger_groups

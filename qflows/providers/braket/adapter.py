@@ -74,6 +74,7 @@ class BraketProvider(Doctor, Tags):
         settle_s=15.0,  # how far a search lags behind Create is not documented; two looks this far apart
         poll_page=bulk.PAGE,
         pace=Pace(first_s=0.2, rate=2.5, burst=25),  # half the quota of SearchQuantumTasks: 5/s, burst 50
+        posts_at_once=4,  # CreateQuantumTask: 20/s, burst 40; `Pacing` counts them
         max_programs=100,  # per device in `limits`: only some take program sets
         max_job_shots=200_000,  # the smallest of superconducting QPUs; `limits` says what a device takes
         retags=True,

@@ -258,7 +258,7 @@ class IBMProvider(Doctor, Imports, Sessions, Tags):
             decoding.SUBMISSION: json.dumps(record).encode(),
             decoding.RESULTS: text,
         }
-        return RawAnswer(documents)
+        return RawAnswer(documents, is_only_copy=bool(spec.options.get("private")))
 
     def decode(self, raw: RawAnswer, spec: JobSpec, key: str) -> VendorResult:
         """Counts or expectation values per PUB, with times and QPU seconds."""

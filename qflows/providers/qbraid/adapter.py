@@ -77,6 +77,7 @@ class QbraidProvider(Doctor):
         settle_s=15.0,  # visibility delay after a POST is not documented; two looks this far apart
         poll_page=PAGE,
         pace=Pace(first_s=0.4, rate=1.0, burst=10),  # 1,000 requests in 15 minutes; `Pacing` counts them
+        posts_at_once=4,
         max_programs=_MAX_PROGRAMS,
         native_groups=True,
         imports=True,
