@@ -5,11 +5,14 @@ BIN := .venv/bin
 CONSTRAINTS ?= constraints.txt
 PINS := $(if $(CONSTRAINTS),-c $(CONSTRAINTS))
 
-.PHONY: constraints wheel help install demo test check lint types imports bench pulls story chaos newest-braket compat clean
+.PHONY: constraints wheel help install demo test check lint types imports docs bench pulls story chaos newest-braket \
+  newest-prefect compat clean
 help:
 	@echo "make demo     install into .venv, run the H2 VQE and a small circuit, print what came out"
 	@echo "make test     install and run the test suite"
 	@echo "make check    lint, types and import contracts"
+	@echo "make docs     build the documentation site into site/, every link checked"
+	@echo "make newest-prefect   the Prefect part of the suite with the newest Prefect, in an environment of its own"
 	@echo "make bench    the budgets, measured against raw clients and loops in the same run"
 	@echo "make pulls    error bars, biases, drift flags and thresholds by Monte Carlo; a few minutes"
 	@echo "make story    a nightly run while server, worker, reconciler and flow are killed 20 times; SQLite, then PostgreSQL"
@@ -32,12 +35,21 @@ help:
 	 else $(BIN)/python -m pip install --quiet --disable-pip-version-check $(PINS) -e '.[test]'; fi
 	@touch $@
 
+.venv/.docs: .venv/.test
+	@if [ -x $(BIN)/uv ]; then $(BIN)/uv pip install --quiet --python $(BIN)/python $(PINS) -e '.[docs]'; \
+	 else $(BIN)/python -m pip install --quiet --disable-pip-version-check $(PINS) -e '.[docs]'; fi
+	@touch $@
+
+docs: .venv/.docs
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+	@echo "site/index.html; its code blocks are run by tests/prefect/test_documentation.py"
+
 install: .venv/.user
 
 demo: .venv/.user
 	@$(BIN)/qflows demo
 
-test: .venv/.test
+test: .venv/.test .venv/.docs
 	$(BIN)/python -m pytest -q --durations=15
 
 check: lint types imports
@@ -72,7 +84,7 @@ chaos: .venv/.test
 constraints: .venv/.user
 	@echo 'prefect<3.9' > .venv/older.txt
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --upgrade -c .venv/older.txt --no-header \
-	  --no-annotate --extra test --extra postgres --extra dask pyproject.toml -o .venv/constraints.txt
+	  --no-annotate --extra test --extra docs --extra postgres --extra dask pyproject.toml -o .venv/constraints.txt
 	@{ echo '# Versions that the tests were run with, for make, CI and reproducible installations:'; \
 	   echo '# pip install qflows -c constraints.txt; made by `make constraints`'; \
 	   sed 's/\.post[0-9]*\( \|$$\)/.*\1/' .venv/constraints.txt; } > constraints.txt
@@ -106,5 +118,14 @@ ifdef QISKIT
 	.venv-compat/bin/python tests/compat/qiskit_primitives.py $(QISKIT) --device ionq-simulator --only test_backend_estimator_v2
 endif
 
+# PREFECT='prefect>=3.9,<3.10' by default: the newer of the two minor versions that pyproject.toml allows
+PREFECT ?= prefect>=3.9,<3.10
+newest-prefect: .venv/.test
+	@test -x .venv-prefect/bin/python || $(PYTHON) -m venv .venv-prefect
+	@grep -v -i '^prefect==' $(or $(CONSTRAINTS),constraints.txt) > .venv-prefect/pins.txt
+	@$(BIN)/uv pip install --quiet --python .venv-prefect/bin/python -c .venv-prefect/pins.txt '$(PREFECT)' -e '.[test,docs]'
+	@.venv-prefect/bin/python -c "import prefect; print('Prefect', prefect.__version__)"
+	.venv-prefect/bin/python -m pytest -q tests/prefect tests/docs
+
 clean:
-	rm -rf .venv .venv-newest .venv-compat .venv-wheel dist demo-output
+	rm -rf .venv .venv-newest .venv-prefect .venv-compat .venv-wheel site dist demo-output

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from qflows.prefect.attach import attach
     from qflows.prefect.importing import import_jobs
     from qflows.prefect.minimizing import minimize
+    from qflows.prefect.own_page import page
     from qflows.prefect.slots import missed_slot
     from qflows.prefect.suspend import wait_or_suspend
     from qflows.prefect.tasks import batch, cancel, compile, group, price, result, run, session, submit, tag, wait
@@ -53,6 +54,7 @@ _HOME = {
     "group": "prefect.tasks",
     "Group": "core.groups.handle",
     "missed_slot": "prefect.slots",
+    "page": "prefect.own_page",
     "GroupResult": "core.groups.results",
     "session": "prefect.tasks",
     "batch": "prefect.tasks",
@@ -95,6 +97,7 @@ __all__ = [
     "import_jobs",
     "minimize",
     "missed_slot",
+    "page",
     "price",
     "primitives",
     "result",

@@ -6,7 +6,7 @@ out of messages and fields when an error is made, whoever wrote the text.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from qflows.privacy.redaction import clean
 
@@ -16,6 +16,8 @@ class QflowsError(Exception):
 
     Keyword fields become attributes and survive pickling, because results and failures cross process borders.
     """
+
+    remedy: ClassVar[str] = "Read the message: it names the thing that is wrong and the next step."
 
     fields: tuple[str, ...] = ()
     longest: dict[str, int] = {}  # characters kept of the message ("") and of fields
@@ -41,21 +43,36 @@ def _rebuild(kind: type[QflowsError], message: str, fields: dict[str, Any]) -> Q
 class ProgramRejected(QflowsError):
     """Our own check failed; nothing was sent and nothing was recorded."""
 
+    remedy = (
+        "Correct the call; nothing was bought. The message names the argument or the circuit and what the device takes."
+    )
+
 
 class RunKeyMissing(QflowsError):
     """Outside a flow a run key must be given: pass run_key=."""
+
+    remedy = 'Pass `run_key="a-name"`; the same name later continues the run. Inside a flow it may be left out.'
 
 
 class UnknownDevice(QflowsError):
     """No device profile of this name, and not of the form vendor:device-id."""
 
+    remedy = "`qflows devices` lists the names; any other device is `vendor:device-id`."
+
 
 class CredentialsMissing(QflowsError):
     """No credentials for this vendor: neither a block nor the vendor's environment variables."""
 
+    remedy = "Export the vendor's variables, or save a credentials block and name it in the device profile."
+
 
 class OtherAccount(QflowsError):
     """A job, session or group of another account of the vendor; nothing was done to it, and it continues there."""
+
+    remedy = (
+        "Use the credentials of the account that the message names, or `qflows accounts same` if both "
+        "keys are of one account."
+    )
 
     fields = ("provider", "account", "pending")
     provider: str | None
@@ -65,6 +82,8 @@ class OtherAccount(QflowsError):
 
 class PrefectMissing(QflowsError):
     """The request needs Prefect, and no API is configured."""
+
+    remedy = "Set PREFECT_API_URL, or start a server with `qflows up`."
 
 
 class OverBudget(QflowsError):
@@ -89,6 +108,8 @@ class OverBudget(QflowsError):
 class ProviderError(QflowsError):
     """A vendor answered, or failed to answer, in a way that is not a result."""
 
+    remedy = "See the vendor's code and text in the fields; `qflows lanes ls` shows how the vendor answered last."
+
     fields = ("provider", "http_status", "vendor_code", "vendor_message", "retry_after_s", "body")
     longest = {"": 4_000, "vendor_code": 200, "vendor_message": 2_000, "body": 4_000}
     provider: str | None
@@ -102,25 +123,43 @@ class ProviderError(QflowsError):
 class Refused(ProviderError):
     """The vendor said no; nothing runs there. Never retry unchanged."""
 
+    remedy = (
+        "Change what the vendor objects to: rights, money, options or the circuit. The next attempt of "
+        "the run may ask again."
+    )
+
 
 class NotSent(ProviderError):
     """The request provably never left this machine. Retry freely."""
+
+    remedy = "Repeat the call; nothing left this machine. Check the network and the vendor's address."
 
 
 class Throttled(NotSent):
     """The vendor asked for patience before accepting anything. Retry after `retry_after_s`."""
 
+    remedy = "Wait for `retry_after_s`, or let `wait` do it. `qflows lanes ls` shows when the next request is due."
+
 
 class Ambiguous(ProviderError):
     """The vendor may have accepted the request. Settle by look-up; never send again unasked."""
+
+    remedy = "Nothing to repeat: `wait` or the reconciler looks at the vendor and settles it."
 
 
 class Unreadable(ProviderError):
     """The answer does not match the documented shape. The body is kept; stop and look."""
 
+    remedy = "The answer is kept. `qflows jobs decode KEY` reads it again, for example with a newer version of qflows."
+
 
 class JobFailed(QflowsError):
     """The vendor ran the job and it failed, or cancelled it. Counts may still exist for parts of it."""
+
+    remedy = (
+        "Read `reason` and `vendor_code`. `resubmit=1` allows one new purchase; `qflows batches rerun "
+        "ID` buys only the holes."
+    )
 
     fields = ("key", "vendor_id", "reason", "vendor_code", "provider", "retryable")
     key: str | None
@@ -134,9 +173,13 @@ class JobFailed(QflowsError):
 class JobCancelled(JobFailed):
     """The job was cancelled before it produced counts."""
 
+    remedy = "Submit again with another `label=`, or with `resubmit=1`."
+
 
 class InDoubt(QflowsError):
     """Only a person can find out whether the vendor has this job, and say so with `qflows jobs resolve`."""
+
+    remedy = "Look for the job in the vendor's console, then `qflows jobs resolve KEY --submitted ID` or `--absent`."
 
     fields = ("key", "provider")
     key: str | None
@@ -146,12 +189,19 @@ class InDoubt(QflowsError):
 class WaitTimeout(QflowsError, TimeoutError):
     """The deadline passed first; the jobs go on at the vendor and can be attached later."""
 
+    remedy = (
+        "Call again with the same run key, or `qflows.attach(KEY)`: the jobs keep running. `qflows jobs "
+        "show KEY` says where they are."
+    )
+
     fields = ("pending",)
     pending: tuple[str, ...] | None
 
 
 class ResultsHeld(QflowsError):
     """The vendor finished the jobs and withholds their results; put the account in order, then wait again."""
+
+    remedy = "Put the account in order with the vendor (unpaid bill, private results), then wait again."
 
     fields = ("pending",)
     pending: tuple[str, ...] | None
@@ -160,41 +210,61 @@ class ResultsHeld(QflowsError):
 class UnknownJob(QflowsError, LookupError):
     """The ledger has no job with this key or vendor id."""
 
+    remedy = "`qflows jobs ls` lists what this ledger has; `qflows ledger where` says which ledger it is."
+
 
 class SeveralFit(UnknownJob):
     """The beginning of an id that was given fits several things; give more characters."""
+
+    remedy = "Give more characters of the id."
 
 
 class LedgerError(QflowsError):
     """The ledger could not do its work; nothing was sent."""
 
+    remedy = "Nothing was sent; see the message, then repeat the call."
+
 
 class LedgerUnavailable(LedgerError):
     """The ledger cannot be opened, read or written."""
+
+    remedy = "Check `qflows ledger where`, the disk, and for PostgreSQL the server and the password."
 
 
 class LedgerVersionError(LedgerError):
     """The ledger's schema is of another version."""
 
+    remedy = "`qflows ledger upgrade`, or update qflows on this machine."
+
 
 class StaleClaim(LedgerError):
     """Somebody else owns this job by now; this process must let go of it."""
+
+    remedy = "Nothing to do: another process has the job. Wait for it, or attach to it."
 
 
 class KeyReused(LedgerError):
     """The same key names a different job; two runs share a run key they should not share."""
 
+    remedy = "Use another run key: this one names a run with other contents."
+
 
 class IllegalTransition(LedgerError):
     """The state table has no such move."""
+
+    remedy = "Please report it with `qflows jobs show KEY --json`."
 
 
 class DocumentError(QflowsError):
     """A YAML document is wrong: file, line and key are in the message."""
 
+    remedy = "Correct the document at the file, line and key that the message names."
+
 
 class GroupError(QflowsError):
     """The group cannot do this in its present state."""
+
+    remedy = "`qflows groups show ID` shows the group's state and jobs."
 
     fields = ("group_id", "state")
     group_id: str | None
@@ -204,6 +274,10 @@ class GroupError(QflowsError):
 class GroupClosed(GroupError):
     """The group takes no more jobs; nothing was bought and nothing was recorded."""
 
+    remedy = "Open a group with another name, or pass a longer `max_ttl=`."
+
 
 class CallbackFailed(GroupError):
     """The function registered with `on_all_complete` raised; the jobs and their counts are unharmed."""
+
+    remedy = "Mend the function, then `qflows groups callback ID --again`."

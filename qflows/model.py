@@ -73,6 +73,33 @@ class ItemResult:
     error: ItemError | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def success(self) -> bool:
+        """True when there is no error. An alias, as qBraid spells it."""
+        return self.error is None
+
+
+@dataclass(frozen=True, slots=True)
+class ResultData:
+    """The counts of one job in the shape that qBraid's `result.data` has."""
+
+    item: ItemResult
+
+    def get_counts(self) -> dict[str, int]:
+        """The histogram; empty where the program ran without shots."""
+        return dict(self.item.counts or {})
+
+    def get_probabilities(self) -> dict[str, float]:
+        """Exact probabilities where the device computes them, else relative frequencies."""
+        if self.item.probabilities is not None:
+            return dict(self.item.probabilities)
+        return self.item.counts.probabilities() if self.item.counts else {}
+
+    @property
+    def measurement_counts(self) -> dict[str, int]:
+        """The histogram."""
+        return self.get_counts()
+
 
 @dataclass(frozen=True, slots=True)
 class Timeline:
@@ -175,6 +202,16 @@ class Job:
     def is_imported(self) -> bool:
         """True for a job that was bought elsewhere: it is read here, and never sent, cancelled or retagged."""
         return self.origin == "imported"
+
+    @property
+    def id(self) -> str:
+        """The vendor's id, or the key while there is none. An alias of `vendor_id`, as vendors' clients spell it."""
+        return self.vendor_id or self.key
+
+    @property
+    def job_id(self) -> str:
+        """An alias of `id`."""
+        return self.id
 
     @property
     def is_terminal(self) -> bool:
@@ -289,6 +326,30 @@ class Result:
         if values is None:
             raise QflowsError("no observables were given; pass observables= to submit")
         return values
+
+    @property
+    def data(self) -> ResultData:
+        """`result.data.get_counts()`, as qBraid spells `result.counts`."""
+        return ResultData(self._only())
+
+    @property
+    def success(self) -> bool:
+        """True when every program has a result. An alias: a failed job raises JobFailed instead."""
+        return all(item.success for item in self.items)
+
+    @property
+    def details(self) -> dict[str, Any]:
+        """Job, device, shots, times and cost in one dictionary. An alias of the fields of `job`."""
+        return {
+            "job_id": self.job.id,
+            "key": self.job.key,
+            "device": self.job.device,
+            "shots": self.job.shots,
+            "status": self.job.status.value,
+            "submitted": self.job.timeline.submitted,
+            "finished": self.job.timeline.finished,
+            "cost": self.job.cost,
+        }
 
     @property
     def cost(self) -> Cost | None:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from qflows.flows.probing import probe
     from qflows.flows.reporting import report
     from qflows.flows.sweeping import sweep
+    from qflows.flows.watching import wall
 
 # modules bear other names than their flows: a submodule of the same name would shadow the flow once imported
 _HOME = {
@@ -23,9 +24,10 @@ _HOME = {
     "sweep": "sweeping",
     "probe": "probing",
     "report": "reporting",
+    "wall": "watching",
 }
 
-__all__ = ["benchmark", "probe", "qaoa", "report", "run_circuits", "sweep", "vqe"]
+__all__ = ["benchmark", "probe", "qaoa", "report", "run_circuits", "sweep", "vqe", "wall"]
 
 
 def __getattr__(name: str) -> object:

@@ -15,8 +15,9 @@ from qflows.characterization import benchmarks, characterize
 from qflows.characterization.benchmarks import Bench, BenchmarkResult, Row, Suite
 from qflows.characterization.history import keep_benchmark
 from qflows.errors import JobFailed, LedgerError, QflowsError
+from qflows.flows.forms import DeviceNames
 from qflows.pages.plots import benchmark_png
-from qflows.pages.text import cell, escape, image, markdown_table
+from qflows.pages.text import cell, escape, image, markdown_table, shots_text
 from qflows.prefect import artifacts, tasks
 from qflows.prefect.housekeeper import cancel_jobs
 from qflows.prefect.slots import Missed, missed_slot
@@ -24,7 +25,7 @@ from qflows.prefect.slots import Missed, missed_slot
 
 def _flow_run_name() -> str:
     parameters = flow_run.parameters
-    return f"benchmark of {devices_named(parameters.get('devices'))} × {parameters.get('shots')}"
+    return f"benchmark of {devices_named(parameters.get('devices'))}, {shots_text(parameters.get('shots'))}"
 
 
 def devices_named(devices: Any) -> str:
@@ -53,7 +54,7 @@ def submit_suite(device: str, batch_id: str) -> int:
 
 @flow(name="benchmark", flow_run_name=_flow_run_name, validate_parameters=False, on_cancellation=[cancel_jobs])
 def benchmark(
-    devices: list[str],
+    devices: DeviceNames,
     shots: int = 1000,
     sizes: Sequence[int] = (3, 5),
     mirror_circuits: int = 4,
@@ -128,7 +129,7 @@ def publish(result: BenchmarkResult, name: str = "benchmark") -> None:
     """A table (devices × metrics) and a page with plot, table and methods as artifacts of the running flow."""
     lines, columns = benchmarks.table(result)
     escaped = [{name: escape(line.get(name, "")) for name in columns} for line in lines]
-    title = f"{name} of {len(result.devices)} device(s), {result.shots} shots a circuit"
+    title = f"{name} of {devices_named(result.devices)}, {shots_text(result.shots)} a circuit"
     cells = [{name: cell(line.get(name, "")) for name in columns} for line in lines]
     create_table_artifact(table=cells, key=artifacts.key_name(f"{name}-table"), description=title)
     groups, series = benchmarks.points(result)

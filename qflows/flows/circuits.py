@@ -13,10 +13,11 @@ from prefect.runtime import flow_run
 from qflows.core.scope import Scope
 from qflows.core.stored import raise_unless_completed
 from qflows.errors import JobFailed, ProgramRejected
+from qflows.flows.forms import Circuits, DeviceName, circuits_named, run_name
 from qflows.ledger import reads
 from qflows.model import Job, Result
 from qflows.pages import run_page
-from qflows.pages.text import escape
+from qflows.pages.text import escape, shots_text
 from qflows.prefect import artifacts, tasks
 from qflows.prefect.housekeeper import cancel_jobs
 from qflows.prefect.slots import Missed, missed_slot
@@ -30,9 +31,7 @@ def _flow_run_name() -> str:
     parameters = flow_run.parameters
     circuits = parameters.get("circuits") or ()
     n = len(circuits) if isinstance(circuits, list | tuple) else 1
-    shots = parameters.get("shots")
-    what = f"{n} circuit{'s' if n != 1 else ''}"
-    return f"{what} on {parameters.get('device')} × {shots if shots is not None else 'exact'}"
+    return run_name(circuits_named(circuits, f"{n} circuit{'s' if n != 1 else ''}"), parameters)
 
 
 def _part_name(parameters: Mapping[str, Any]) -> str:
@@ -57,8 +56,8 @@ def submit_part(
 
 @flow(name="run-circuits", flow_run_name=_flow_run_name, validate_parameters=False, on_cancellation=[cancel_jobs])
 def run_circuits(
-    circuits: Any,
-    device: str = "local-aer",
+    circuits: Circuits,
+    device: DeviceName = "local-aer",
     shots: int | None = 1000,
     options: dict[str, Any] | None = None,
     timeout: float | None = None,
@@ -69,11 +68,18 @@ def run_circuits(
 ) -> list[Result | JobFailed]:
     """Runs a list of circuits on one device and returns their results in the same order.
 
-    `circuits`: a list of anything `qflows.submit` takes (in a deployment: OpenQASM text or paths), or one of them.
-    All are checked before the first is bought. With `partial` a failed circuit's place holds its JobFailed instead
-    of failing the flow. `detach_after`: seconds to wait in this process; then the run suspends itself until its jobs
-    are done, if it has a deployment. `timeout` counts from the start of the run then.
-    `missed`: what to do with a schedule slot that was not run in time, see `qflows.missed_slot`.
+    All are checked before the first is bought. Started again with the same run key it buys nothing twice.
+
+    Args:
+        circuits: A list of anything `qflows.submit` takes, or one; in a form OpenQASM text, or paths on the worker.
+        device: Name of a device, from `qflows devices`, or vendor:device-id.
+        shots: For each circuit; empty for exact values, where the device has them.
+        options: Vendor options of all jobs, by name; `qflows devices show NAME` lists them.
+        timeout: Seconds to wait; the jobs keep running afterwards. With detach_after it counts from the run's start.
+        partial: A failed circuit leaves its error in the list instead of failing the flow.
+        missed: Slots of the schedule that were not run in time: "all", "latest", or e.g. "skip after 2h".
+        run_key: Names the run; the same one again continues it.
+        detach_after: Seconds to wait in this process; then the run suspends itself until its jobs are done.
     """
     if skipped := missed_slot(missed):
         return skipped
@@ -114,6 +120,10 @@ def _outcome(job: Job) -> Result | JobFailed:
     return tasks.client().stored([job])
 
 
+def _title(job: Job, index: int) -> str:
+    return f"{job.name if job.name != 'qasm' else f'circuit {index}'}, {shots_text(job.shots)}"
+
+
 def _say_what_was_left(here: Scope) -> None:
     """A replay whose programs differ bought new jobs: the old ones are named, not hidden."""
     left = reads.left_behind(tasks.client().ledger, here.run_key, here.attempt)
@@ -133,10 +143,10 @@ def _publish(device: str, jobs: Sequence[Job], results: Sequence[Result | JobFai
     page += [*run_page.next_steps(jobs), "## Results"]
     page += run_page.histogram_section(
         [
-            (f"{job.name} × {job.shots if job.shots is not None else 'exact'}", one.items[0].counts or {})
+            (_title(job, index), one.items[0].counts or {})
             if one.items[0].counts is not None
-            else (f"{job.name} × exact", one.items[0].probabilities or {})
-            for job, one in zip(jobs, results, strict=True)
+            else (_title(job, index), one.items[0].probabilities or {})
+            for index, (job, one) in enumerate(zip(jobs, results, strict=True))
             if not isinstance(one, JobFailed)
         ]
     )

@@ -12,9 +12,10 @@ from qflows.algorithms.qaoa import Ising, QaoaResult, ising, maxcut, solve_qaoa
 from qflows.characterization.history import keep_energy
 from qflows.errors import ProgramRejected
 from qflows.flows.eigensolver import Screen
+from qflows.flows.forms import DeviceName
 from qflows.model import uncertain
 from qflows.pages.plots import convergence_png
-from qflows.pages.text import escape, image, markdown_table
+from qflows.pages.text import escape, image, markdown_table, shots_text
 from qflows.prefect import artifacts, tasks
 from qflows.prefect.housekeeper import cancel_jobs
 from qflows.prefect.slots import Missed, missed_slot
@@ -24,16 +25,15 @@ _ROWS = 10
 
 def _flow_run_name() -> str:
     parameters = flow_run.parameters
-    shots = parameters.get("shots")
     what = "Ising" if parameters.get("operator") is not None else "MaxCut"
-    return f"QAOA {what} on {parameters.get('device')} × {shots if shots is not None else 'exact'}"
+    return f"QAOA {what} on {parameters.get('device')}, {shots_text(parameters.get('shots'))}"
 
 
 @flow(name="qaoa", flow_run_name=_flow_run_name, validate_parameters=False, on_cancellation=[cancel_jobs])
 def qaoa(
     graph: Any = None,
     operator: Any = None,
-    device: str = "local-exact",
+    device: DeviceName = "local-exact",
     shots: int | None = None,
     layers: int = 1,
     optimizer: Any = None,

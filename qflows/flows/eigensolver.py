@@ -15,9 +15,10 @@ from qflows.algorithms.vqe import VqeResult, VqeStep, solve, to_problem
 from qflows.characterization.history import keep_energy
 from qflows.core.durations import seconds
 from qflows.core.sessions import Session
+from qflows.flows.forms import DeviceName
 from qflows.model import uncertain
 from qflows.pages.plots import convergence_png
-from qflows.pages.text import escape, image, markdown_table
+from qflows.pages.text import escape, image, markdown_table, shots_text
 from qflows.prefect import artifacts, tasks
 from qflows.prefect.housekeeper import cancel_jobs
 from qflows.prefect.slots import Missed, missed_slot
@@ -28,16 +29,15 @@ _TABLE_ROWS = 200
 
 def _flow_run_name() -> str:
     parameters = flow_run.parameters
-    shots = parameters.get("shots")
     problem = parameters.get("problem")
     what = problem if isinstance(problem, str) else "operator"
-    return f"VQE {what} on {parameters.get('device')} × {shots if shots is not None else 'exact'}"
+    return f"VQE {what} on {parameters.get('device')}, {shots_text(parameters.get('shots'))}"
 
 
 @flow(name="vqe", flow_run_name=_flow_run_name, validate_parameters=False, on_cancellation=[cancel_jobs])
 def vqe(
     problem: Any = "h2-0.735",
-    device: str = "local-exact",
+    device: DeviceName = "local-exact",
     shots: int | None = None,
     optimizer: Any = None,
     maxiter: int | None = None,

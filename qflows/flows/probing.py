@@ -9,18 +9,20 @@ from prefect.runtime import flow_run
 
 from qflows.characterization.benchmarks import BenchmarkResult, Suite
 from qflows.flows.benchmarking import devices_named, measure
+from qflows.flows.forms import DeviceNames
+from qflows.pages.text import shots_text
 from qflows.prefect.housekeeper import cancel_jobs
 from qflows.prefect.slots import Missed, missed_slot
 
 
 def _flow_run_name() -> str:
     parameters = flow_run.parameters
-    return f"probe of {devices_named(parameters.get('devices'))} × {parameters.get('shots')}"
+    return f"probe of {devices_named(parameters.get('devices'))}, {shots_text(parameters.get('shots'))}"
 
 
 @flow(name="probe", flow_run_name=_flow_run_name, validate_parameters=False, on_cancellation=[cancel_jobs])
 def probe(
-    devices: list[str],
+    devices: DeviceNames,
     shots: int = 200,
     options: dict[str, dict[str, Any]] | None = None,
     timeout: float | None = None,

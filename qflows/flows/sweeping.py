@@ -18,6 +18,7 @@ from prefect.runtime import flow_run
 
 from qflows.core.batches.batch import Batch
 from qflows.core.batches.results import BatchResult
+from qflows.flows.forms import Circuits, DeviceName, circuits_named, run_name
 from qflows.model import Job
 from qflows.pages import run_page
 from qflows.pages.text import cell, escape
@@ -33,9 +34,9 @@ _ERRORS = 20
 
 def _flow_run_name() -> str:
     parameters = flow_run.parameters
-    shots = parameters.get("shots")
-    size = _size(parameters.get("circuits"))
-    return f"sweep of {size} on {parameters.get('device')} × {shots if isinstance(shots, int) else 'exact or mixed'}"
+    circuits = parameters.get("circuits")
+    name = parameters.get("name") or circuits_named(circuits, "")
+    return run_name(f"sweep of {name or _size(circuits)}", parameters)
 
 
 def _size(circuits: Any) -> str:
@@ -65,8 +66,8 @@ def submit_parts(batch_id: str, numbers: Sequence[int], session_id: str | None) 
 
 @flow(name="sweep", flow_run_name=_flow_run_name, validate_parameters=False, on_cancellation=[cancel_jobs])
 def sweep(
-    circuits: Any,
-    device: str = "local-aer",
+    circuits: Circuits,
+    device: DeviceName = "local-aer",
     shots: Any = 1000,
     observables: Any = None,
     name: str = "",
@@ -82,13 +83,23 @@ def sweep(
 ) -> BatchResult:
     """Runs a list of circuits as one batch; index i of the result is circuit i.
 
-    `circuits` may be one `(circuit, values)` with values of shape (..., parameters), and `observables` an array of
-    Pauli sums: see `qflows.batch`.
-    `shots`: one number, or one per circuit. `as_batch`: True wants composite jobs, False one circuit a job, None
-    what the device can. `rerun`: how often holes are bought again by themselves. Killed and started again with the
-    same run key it continues where it was. `detach_after`: seconds to wait in this process; then the run suspends
-    itself until its jobs are done, if it has a deployment. `timeout` counts from the start of the run then.
-    `missed`: what to do with a schedule slot that was not run in time, see `qflows.missed_slot`.
+    Killed and started again with the same run key it continues where it was.
+
+    Args:
+        circuits: A list of circuits, in a form OpenQASM text or paths; in Python also (circuit, values).
+        device: Name of a device, from `qflows devices`, or vendor:device-id.
+        shots: One number for all circuits, or a list with one for each; empty for exact values.
+        observables: Pauli sums to measure instead of counts, such as "ZZ"; in Python also an array of them.
+        name: A name for the batch, in lists and on pages.
+        options: Vendor options of all jobs, by name; `qflows devices show NAME` lists them.
+        max_circuits: Circuits in one job at most; empty for what the device takes.
+        as_batch: True wants several circuits a job, False one, empty what the device can.
+        rerun: How often circuits without counts are bought again by themselves.
+        timeout: Seconds to wait; the jobs keep running afterwards. With detach_after it counts from the run's start.
+        partial: Circuits without counts leave holes instead of failing the flow.
+        missed: Slots of the schedule that were not run in time: "all", "latest", or e.g. "skip after 2h".
+        run_key: Names the run; the same one again continues it.
+        detach_after: Seconds to wait in this process; then the run suspends itself until its jobs are done.
     """
     if skipped := missed_slot(missed):
         return skipped

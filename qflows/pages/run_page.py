@@ -12,7 +12,7 @@ from statistics import median
 
 from qflows.model import Expectation, Job, uncertain
 from qflows.pages.plots import histogram_png, histograms_png
-from qflows.pages.text import JOB_COLUMNS, escape, image, job_row, markdown_table
+from qflows.pages.text import PAGE_COLUMNS, escape, image, job_row, markdown_table
 from qflows.states import JobStatus
 
 _ROWS = 20
@@ -60,7 +60,7 @@ def job_section(jobs: Sequence[Job], pages: Mapping[str, str] | None = None) -> 
         if pages and job.key in pages:
             row["vendor id"] = f"[{row['vendor id']}]({pages[job.key]})"
         rows.append(row)
-    shown = [markdown_table(rows, JOB_COLUMNS)]
+    shown = [markdown_table(rows, PAGE_COLUMNS)]
     if len(jobs) > _ROWS:
         shown.append(f"… and {len(jobs) - _ROWS} more; the table artifact lists all.")
     return shown

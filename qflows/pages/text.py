@@ -49,7 +49,18 @@ def _finite(value: Any) -> Any:
     return [_finite(one) for one in value] if isinstance(value, list | tuple) else value
 
 
+def shots_text(shots: Any) -> str:
+    """ "1,000 shots", "1 shot", or "exact" without shots."""
+    if shots is None:
+        return "exact"
+    return f"{shots:,} shot{'s' if shots != 1 else ''}" if isinstance(shots, int) else f"{shots} shots"
+
+
 JOB_COLUMNS = ("job", "name", "device", "shots", "status", "vendor id", "queue s", "run s", "cost", "note")
+
+
+# on a page and in a table artifact, which are cut at the right: what happened comes before ids
+PAGE_COLUMNS = ("name", "device", "status", "cost", "queue s", "run s", "shots", "note", "job", "vendor id")
 
 
 def job_row(job: Job) -> dict[str, str]:
@@ -72,7 +83,8 @@ def job_row(job: Job) -> dict[str, str]:
 
 def job_table(jobs: Sequence[Job]) -> list[dict[str, str]]:
     """Rows for a table artifact."""
-    return [{column: cell(value) for column, value in job_row(job).items()} for job in jobs]
+    rows = [job_row(job) for job in jobs]
+    return [{column: cell(row[column]) for column in PAGE_COLUMNS} for row in rows]
 
 
 def markdown_table(rows: Sequence[Mapping[str, str]], columns: Sequence[str]) -> str:

@@ -16,10 +16,27 @@ def key_name(*parts: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", "-".join(parts).lower()).strip("-")[:200] or "qflows"
 
 
+_with_page: set[str] = set()  # flow runs of this process that have a page
+
+
+def note_page(flow_run_id: str) -> None:
+    """Remembers that a flow run has its page."""
+    _with_page.add(flow_run_id)
+
+
+def has_page(flow_run_id: str) -> bool:
+    """True when this process made a page for the flow run."""
+    return flow_run_id in _with_page
+
+
 def publish_markdown(key: str, markdown: str, description: str) -> None:
     """Creates a markdown artifact of the running flow."""
     from prefect.artifacts import create_markdown_artifact
+    from prefect.context import FlowRunContext
 
+    here = FlowRunContext.get()
+    if here is not None and here.flow_run is not None:
+        note_page(str(here.flow_run.id))
     create_markdown_artifact(markdown=markdown, key=key_name(key), description=description)
 
 

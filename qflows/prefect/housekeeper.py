@@ -31,7 +31,7 @@ from qflows.ledger import flow_runs, outcomes, reads
 from qflows.ledger import groups as ledger_groups
 from qflows.ledger import sessions as ledger_sessions
 from qflows.ledger.flow_runs import Attempt
-from qflows.prefect import cancelled_page, lifesigns
+from qflows.prefect import cancelled_page, lifesigns, wall
 from qflows.prefect.client import client
 from qflows.prefect.server_runs import Runs, crashed_runs, has_moved, prefect_api, read_runs
 
@@ -83,6 +83,7 @@ class Housekeeper:
     dead_after_s: float = DEAD_AFTER_S
     pending_after_s: float = PENDING_AFTER_S
     _look_at: float = field(default=0.0, init=False)
+    _wall_at: float = field(default=0.0, init=False)
 
     def tick(self) -> tuple[Tick, Kept]:
         """One tick of everything: ends first, then vendors, then runs, so that one tick carries each all the way.
@@ -99,10 +100,18 @@ class Housekeeper:
             self.wake(kept)
             self.end_dead(kept)
             self.retry_crashed(kept)
+            self.show_wall()
         if kept.trouble:
             # heartbeats of its absence are lost; a live run is heard of again within a third of this
             self._look_at = max(self._look_at, time.monotonic() + self.dead_after_s / 2)
         return swept, kept
+
+    def show_wall(self) -> None:
+        """Refreshes the page for everybody's screen, once a minute."""
+        if time.monotonic() >= self._wall_at:
+            self._wall_at = time.monotonic() + wall.EVERY_S
+            with prefect_api() as api:
+                wall.show(api, self.core.ledger)
 
     # -- ended runs
 

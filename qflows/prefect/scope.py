@@ -27,6 +27,7 @@ from qflows.ledger.flow_runs import Attempt, begin_attempt
 from qflows.ledger.intents import touch_run
 from qflows.ledger.store import utc_now
 from qflows.prefect.client import client
+from qflows.prefect.own_page import watch
 
 log = get_logger("qflows")
 
@@ -52,6 +53,8 @@ def scope(run_key: str | None = None) -> Scope:
     attempt = str(flow_run.state.id)
     _introduce(key, attempt, flow_run.id, flow.flow.name if flow.flow else None, flow_run.deployment_id)
     _note_attempt(key, attempt, _Place.of(flow_run))
+    if flow_run.parent_task_run_id is None or flow_run.deployment_id is not None:
+        watch(flow.flow)
     group = ambient.ACTIVE.get()
     buyer = _buyer(flow_run)
     if task is None:

@@ -27,6 +27,7 @@ from qflows.core.tagging import Tagged
 from qflows.core.verbs import BatchWishes, RunWishes, Wishes
 from qflows.errors import LedgerUnavailable, NotSent, ProviderError, Refused
 from qflows.model import Job, Result
+from qflows.pages.text import shots_text
 from qflows.prefect.client import client
 from qflows.prefect.scope import scope
 
@@ -78,9 +79,10 @@ def _is_passing(error: BaseException) -> bool:
 
 
 def _submit_name(parameters: Mapping[str, Any]) -> str:
-    shots = parameters.get("shots")
-    name = parameters.get("name") or getattr(parameters.get("program"), "name", None) or "circuit"
-    return f"{str(name)[:60]} on {parameters.get('device')} × {shots if shots is not None else 'exact'}"
+    wishes: Mapping[str, Any] = {**(parameters.get("wishes") or {}), **parameters}
+    shots = wishes.get("shots")
+    name = wishes.get("name") or getattr(parameters.get("program"), "name", None) or "circuit"
+    return f"{str(name)[:60]} on {parameters.get('device')}, {shots_text(shots)}"
 
 
 def _keys_name(verb: str) -> Callable[[Mapping[str, Any]], str]:

@@ -35,7 +35,7 @@ def test_configured_api_makes_the_command_a_flow_run(
     assert body["run_key"] == "seen"
     assert sum(body["results"][0]["counts"].values()) == 70
     [run] = [run for run in flow_runs_of_flow("run-circuits") if run.id not in known]
-    assert run.name == "1 circuit on ionq-simulator × 70"
+    assert run.name == "bell on ionq-simulator, 70 shots"
     assert run.state is not None
     assert run.state.is_completed()
     assert ionq.count_jobs("ionq") == 1

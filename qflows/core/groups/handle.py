@@ -126,6 +126,16 @@ class Group:
         return self._id
 
     @property
+    def group_id(self) -> str | None:
+        """An alias of `id`, as qBraid spells it."""
+        return self._id
+
+    @property
+    def max_ttl(self) -> float:
+        """Seconds for which it takes jobs: `record.max_ttl_s`, as qBraid spells it. Raises GroupError."""
+        return self.record.max_ttl_s
+
+    @property
     def name(self) -> str:
         """The name given."""
         return self._name

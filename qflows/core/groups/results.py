@@ -8,7 +8,7 @@ from typing import Any
 
 from qflows import notebook
 from qflows.errors import JobFailed
-from qflows.model import Cost, Counts, Job, Result
+from qflows.model import Cost, Counts, Job, Result, ResultData
 from qflows.states import GroupState
 
 
@@ -34,6 +34,18 @@ class MemberResult:
     def probabilities(self) -> dict[str, float]:
         """As `Result.probabilities`. Raises the job's own error when it failed."""
         return self._result().probabilities
+
+    @property
+    def data(self) -> ResultData:
+        """`member.data.get_counts()`, as qBraid spells `member.counts`. Raises the job's own error when it failed."""
+        return self._result().data
+
+    @property
+    def details(self) -> dict[str, Any]:
+        """As `Result.details`; of a failed job its status and reason."""
+        if self.result is not None:
+            return self.result.details
+        return {"job_id": self.job.id, "key": self.job.key, "status": self.job.status.value, "error": str(self.error)}
 
     def _result(self) -> Result:
         if self.error is not None:
@@ -105,6 +117,11 @@ class GroupResult(Mapping[str, MemberResult]):
     def is_complete(self) -> bool:
         """True when no member is pending."""
         return len(self._finished) == len(self.jobs)
+
+    @property
+    def total(self) -> int:
+        """How many members the group has. An alias of `len(result.jobs)`."""
+        return len(self.jobs)
 
     def successful(self) -> dict[str, Result]:
         """Job key → result, of members that completed."""

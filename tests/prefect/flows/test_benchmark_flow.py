@@ -296,7 +296,7 @@ def test_jobs_that_are_queued_at_the_deadline_are_found_later(emulated: Client, 
 @pytest.mark.server
 def test_flow_shows_one_table_one_plot_and_one_task_a_device(ionq: Admin, prefect_api: PrefectServer) -> None:
     arguments: dict[str, Any] = {"shots": 200, "sizes": (3,), "mirror_circuits": 2, "run_key": "flow"}
-    name = "benchmark of local-aer, ionq-simulator, gone × 200"
+    name = "benchmark of local-aer, ionq-simulator, gone, 200 shots"
     result = benchmark(["local-aer", "ionq-simulator", "gone"], **arguments)
     assert outcomes(result, "ionq-simulator") == outcomes(result, "local-aer") == {Outcome.MEASURED}
     assert outcomes(result, "gone") == {Outcome.FAILED}

@@ -27,7 +27,7 @@ def test_probe_measures_keeps_and_shows_eleven_circuits_a_device(ionq: Admin, pr
     assert len(kept) == len(result.rows) == 2 * (4 + 7 + 3)
     assert {one.suite for one in kept} == {"probe"}
 
-    (run,) = flow_runs_named("probe of local-aer, ionq-simulator × 60")
+    (run,) = flow_runs_named("probe of local-aer, ionq-simulator, 60 shots")
     shown = {one.key: one for one in artifacts(run.id)}
     assert [line["device"] for line in json.loads(str(shown["probe-table"].data))] == ["local-aer", "ionq-simulator"]
     assert "data:image/png" in str(shown["probe"].data)

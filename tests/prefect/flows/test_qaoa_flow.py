@@ -26,7 +26,7 @@ def test_ring_is_cut_in_a_flow_that_shows_the_cut() -> None:
     page = next(str(one.data) for one in artifacts(run_id) if one.type == "markdown")
     assert "Cut: 0, 2; 1, 3" in page or "Cut: 1, 3; 0, 2" in page
     assert page.count("](data:image/png;base64,iVBOR") == 1
-    assert flow_run(run_id).name == "QAOA MaxCut on local-exact × exact"
+    assert flow_run(run_id).name == "QAOA MaxCut on local-exact, exact"
 
 
 @pytest.mark.server

@@ -38,7 +38,7 @@ def test_h2_flow_reaches_the_reference_and_shows_the_way() -> None:
     assert all(f"| {step.energy:.10g} |" in page for step in found.trace)
     assert by_type["progress"].data == 100.0
     assert found.run_key == run_id
-    assert flow_run(run_id).name == "VQE h2-0.735 on local-exact × exact"
+    assert flow_run(run_id).name == "VQE h2-0.735 on local-exact, exact"
 
 
 @pytest.mark.usefixtures("own_ledger")

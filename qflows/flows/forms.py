@@ -1,0 +1,65 @@
+"""What the forms of deployments show: devices to choose from, circuits as text; and how runs are named."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import WithJsonSchema
+
+from qflows.core.profiles import shipped
+from qflows.pages.text import shots_text
+
+_CHOICE: dict[str, Any] = {
+    "anyOf": [
+        {
+            "type": "string",
+            "title": "a device that ships with qflows",
+            "enum": sorted(name for name, one in shipped().items() if one.retired is None),
+        },
+        {"type": "string", "title": "another: a saved profile, or vendor:device-id"},
+    ]
+}
+
+# a choice in the form, any text for the server: saved profiles and vendor:device-id are devices too
+DeviceName = Annotated[str, WithJsonSchema(_CHOICE)]
+DeviceNames = Annotated[list[str], WithJsonSchema({"type": "array", "items": _CHOICE, "minItems": 1})]
+Circuits = Annotated[
+    Any,
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "array", "title": "several circuits", "items": {"type": "string", "format": "json-string"}},
+                {"type": "string", "title": "one circuit"},
+                {"title": "anything else, as JSON"},
+            ]
+        }
+    ),
+]
+
+
+def circuit_name(circuit: Any) -> str:
+    """The name of a circuit that has one worth showing, else an empty text."""
+    if isinstance(circuit, Path):
+        return circuit.stem
+    if isinstance(circuit, tuple) and circuit:
+        return circuit_name(circuit[0])
+    name = getattr(circuit, "name", None)
+    return str(name) if isinstance(name, str) and name != "qasm" and not name.startswith("circuit-") else ""
+
+
+def circuits_named(circuits: Any, count: str) -> str:
+    """ "bell on", "bell and 2 more", or how many there are where they have no names."""
+    listed: Sequence[Any] = circuits if isinstance(circuits, list) else [circuits]
+    first = circuit_name(listed[0])[:60] if listed else ""
+    if not first:
+        return count
+    return f"{first} and {len(listed) - 1} more" if len(listed) > 1 else first
+
+
+def run_name(what: str, parameters: Any) -> str:
+    """ "WHAT on DEVICE, 1,000 shots"."""
+    shots = parameters.get("shots")
+    said = "shots of their own" if isinstance(shots, list | tuple) else shots_text(shots)
+    return f"{what} on {parameters.get('device')}, {said}"

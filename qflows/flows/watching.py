@@ -1,0 +1,20 @@
+"""The wall as a flow: one page of what runs, waits, costs and drifts, for a screen that everybody sees."""
+
+from __future__ import annotations
+
+from prefect import flow
+from prefect.client.orchestration import get_client
+
+from qflows.prefect import tasks
+from qflows.prefect import wall as artifact
+
+
+@flow(name="wall", flow_run_name="wall", validate_parameters=False)
+def wall() -> str:
+    """What runs, what waits and why, queues, spending, drift, and what needs a person, as one page.
+
+    Reads the ledger; buys nothing and asks no vendor. The page is the artifact `qflows-wall`, which `qflows up` and
+    `qflows reconcile` keep fresh. Returns it as Markdown.
+    """
+    with get_client(sync_client=True) as api:
+        return artifact.show(api, tasks.client().ledger)
