@@ -25,6 +25,7 @@ from qflows.cli import (
     reconcile,
     report,
     run,
+    runs,
     sandbox,
     sessions,
     status,
@@ -52,6 +53,7 @@ app.add_typer(devices.app, name="devices")
 app.command("doctor")(doctor.doctor)
 app.command("apply")(apply.apply)
 app.command("demo")(demo.demo)
+app.add_typer(runs.app, name="runs")
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(batches.app, name="batches")
 app.add_typer(groups.app, name="groups")

@@ -24,6 +24,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "qflows vqe tfim-4 --device ionq-simulator --shots 500 --max-evaluations 60 --run-key ising",
     ),
     "benchmark": ("qflows benchmark --device local-noisy --device ionq-simulator --shots 500 --plot devices.png",),
+    "runs stop": ("qflows runs stop monday", "qflows runs stop monday --undo"),
     "doctor": ("qflows doctor", "qflows doctor ionq", "qflows doctor braket --json"),
     "report": ("qflows report", "qflows report --since 7d --out reports"),
     "devices show": ("qflows devices show ionq-forte-1",),

@@ -48,7 +48,25 @@ def batch_id(ledger: Ledger, want: Want, content: str) -> str:
     def work(connection: sa.Connection) -> int:
         return lease_ordinal(ledger, connection, want, content)
 
-    return digest("batch/1", want.run_key, content, ledger.transact(work))
+    return id_of(want.run_key, content, ledger.transact(work))
+
+
+def id_of(run_key: str, content: str, ordinal: int) -> str:
+    """The id of the batch that is the `ordinal`-th equal call of a run."""
+    return digest("batch/1", run_key, content, ordinal)
+
+
+def earlier(ledger: Ledger, run_key: str, label: str, attempt: str) -> set[str]:
+    """Ids of the batches of a run and label that other attempts than this one, or than those that begin with it and a
+    colon, made."""
+    query = sa.select(batches.c.id, batches.c.details).where(batches.c.run_key == run_key)
+    with ledger.read() as connection:
+        rows = connection.execute(query).all()
+    return {row.id for row in rows if row.details.get("label") == label and _life(row.details) != attempt}
+
+
+def _life(details: Mapping[str, Any]) -> str:
+    return str(details.get("attempt")).partition(":")[0]
 
 
 def create(ledger: Ledger, record: BatchRecord) -> None:

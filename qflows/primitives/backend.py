@@ -112,12 +112,14 @@ class Backend(BackendV2):
     def retrieve_job(self, job_id: str) -> BackendJob:
         """The job of an earlier call, by its id or a unique beginning of it, from any process.
 
-        Its circuits have the names of the ledger and no metadata; a pickled job has its own. Raises UnknownJob.
+        Its circuits have the names and metadata that the ledger has of them. Raises UnknownJob.
         """
         batch, note = find(self._origin.holder, job_id)
         if note.get("kind") != KIND:
             raise UnknownJob(f"batch {batch.id[:12]} was not bought by a backend; read it with qflows.attach")
-        return BackendJob(self, note, [{} for _ in note["pubs"]], batch)
+        programs = iter(batch.programs)
+        headers = [{"metadata": dict(next(programs).metadata)} if one["is_measured"] else {} for one in note["pubs"]]
+        return BackendJob(self, note, headers, batch)
 
 
 class BackendJob(Handle, JobV1):

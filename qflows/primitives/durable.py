@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
@@ -147,14 +148,30 @@ class DurableJob(Handle, BasePrimitiveJob[PrimitiveResult[Any], QiskitStatus]):
 def job(job_id: str, *, client: Client | None = None) -> DurableJob:
     """The job of an earlier call of a primitive, by its id or a unique beginning of it, from any process.
 
-    Metadata of circuits is the caller's and no part of what was bought: a job that is found again has empty ones, a
-    pickled job has its own. Raises UnknownJob.
+    Metadata of circuits are those of the first purchase, as far as they are plain JSON values. Raises UnknownJob.
     """
     holder = Holder(client)
     batch, note = find(holder, job_id)
     if note.get("kind") not in _READERS:
         raise UnknownJob(f"batch {batch.id[:12]} was not bought by a primitive; read it with qflows.attach")
-    return DurableJob(holder, note, [{} for _ in note["pubs"]], batch)
+    return DurableJob(holder, note, _metadata(batch, note), batch)
+
+
+def _metadata(batch: Batch, note: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """What the ledger has of the metadata of each PUB's circuit; empty where the PUB needed no circuit."""
+    programs: list[Any] = [None] * batch.n_circuits
+    for place, program in zip(note["order"], batch.programs, strict=True):
+        programs[place] = program
+    start = note["mitigation"]["calibrations"] if "mitigation" in note else 0
+    found: list[dict[str, Any]] = []
+    for pub in note["pubs"]:
+        if "points" in pub:
+            n = sum(n_circuits for _, n_circuits in pub["points"])
+        else:
+            n = math.prod(pub["shape"]) if pub["is_measured"] else 0
+        found.append(dict(programs[start].metadata) if n else {})
+        start += n
+    return found
 
 
 def find(holder: Holder, job_id: str) -> tuple[Batch, Mapping[str, Any]]:

@@ -25,6 +25,7 @@ from qflows.primitives.errors import also_qiskit
 from qflows.primitives.estimator_results import KIND
 from qflows.primitives.origin import Origin, by_shots
 from qflows.primitives.points import programs_of
+from qflows.primitives.replay import OnChange
 from qflows.programs import Program, estimation
 from qflows.programs.grid import pairing
 from qflows.programs.observables import Observable, observable
@@ -42,10 +43,10 @@ def shots_for(precision: float) -> int:
 class EstimatorV2(BaseEstimatorV2):
     """Estimates expectation values on a device; every call is jobs of the ledger, bought once and adopted on replay.
 
-    `device`, `run_key`, `label`, `options`, `session`, `tags`, `client`: as for `SamplerV2`. `precision`: the target
-    standard error for PUBs without their own, in the units of a single Pauli string: ceil(1 / precision**2) shots for
-    every measurement basis. `shots` says that number itself. With neither, or a precision of 0, a device that can
-    computes exactly, with `stds` of 0; others take a precision of 1/64.
+    `device`, `run_key`, `label`, `options`, `session`, `tags`, `client`, `on_change`: as for `SamplerV2`.
+    `precision`: the target standard error for PUBs without their own, in the units of a single Pauli string:
+    ceil(1 / precision**2) shots for every measurement basis. `shots` says that number itself. With neither, or a
+    precision of 0, a device that can computes exactly, with `stds` of 0; others take a precision of 1/64.
 
     A result is a `PrimitiveResult` with one `PubResult` a PUB: `evs` and `stds` are arrays of the shape to which
     parameters and observables broadcast. `stds` are standard errors with covariances, hence at most the bounds that
@@ -66,13 +67,14 @@ class EstimatorV2(BaseEstimatorV2):
         session: Session | None = None,
         tags: Mapping[str, str] | None = None,
         mitigate: Any = None,
+        on_change: OnChange | None = None,
         client: Client | None = None,
     ) -> None:
         if precision is not None and shots is not None:
             raise ValueError("give precision or shots, not both")
         if shots is not None and shots < 1:
             raise ValueError(f"shots must be a whole number of at least 1, not {shots!r}")
-        self._origin = Origin(device, run_key, label, dict(options or {}), session, dict(tags or {}), client)
+        self._origin = Origin(device, run_key, label, dict(options or {}), session, dict(tags or {}), client, on_change)
         self._shots = shots
         self._precision = precision
         self._mitigate = mitigation.read(mitigate)

@@ -15,6 +15,7 @@ from qflows.core.client import Client, default_client
 from qflows.core.devices import Device
 from qflows.core.scope import Scope
 from qflows.core.sessions import Session
+from qflows.primitives.replay import REPLAYS, OnChange
 from qflows.programs import Program
 
 
@@ -62,6 +63,7 @@ class Origin:
     session: Session | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
     client: Client | None = None
+    on_change: OnChange | None = None
 
     def __post_init__(self) -> None:
         self.holder = Holder(self.client)
@@ -80,6 +82,12 @@ class Origin:
     def target(self) -> Device:
         """The device. Raises UnknownDevice, CredentialsMissing."""
         return self.core.device(self.device)
+
+    @property
+    def _on_change(self) -> OnChange:
+        if self.on_change is not None:
+            return self.on_change
+        return "raise" if self.target.profile.simulator is False else "warn"
 
     def scope(self) -> Scope:
         """Where a call made now comes from."""
@@ -102,9 +110,15 @@ class Origin:
         )
 
     def buy(self, planned: Planned, note: Mapping[str, Any], name: str) -> Batch:
-        """Makes the plan durable, with what is needed to read its results, and sends what was not sent before."""
+        """Makes the plan durable, with what is needed to read its results, and sends what was not sent before.
+
+        Raises ProgramRejected where a replay asks for something else, by `on_change`: on QPUs unless told otherwise.
+        """
         noted = replace(planned, sweep={"shape": None, "observable_shape": None, "estimates": None, "pubs": dict(note)})
-        batch = self.core.create_batch(noted, device=self.device, scope=self.scope(), name=name, tags=self.tags)
+        scope = self.scope()
+        REPLAYS.check(self.core.ledger, scope, self.label, noted, self._on_change)
+        batch = self.core.create_batch(noted, device=self.device, scope=scope, name=name, tags=self.tags)
+        REPLAYS.met(self.core.ledger, scope, self.label, batch.id)
         if self.session is not None:
             batch.submit(session_id=self.session.id)
         else:

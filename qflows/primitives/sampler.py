@@ -18,6 +18,7 @@ from qflows.primitives.durable import DurableJob
 from qflows.primitives.errors import also_qiskit
 from qflows.primitives.origin import Origin, by_shots
 from qflows.primitives.points import programs_of
+from qflows.primitives.replay import OnChange
 from qflows.primitives.sampler_results import KIND
 from qflows.programs import Program
 
@@ -28,7 +29,9 @@ class SamplerV2(BaseSamplerV2):
     `device`: name of a device as for `qflows.run`. `shots`: for PUBs without their own. `run_key`: names the run
     outside a flow; inside, the flow's scope at construction counts, also in threads. `options`, `session`, `tags`: as
     for `qflows.run`; `label` tells samplers of one run apart that ask for the same. `client`: another client than the
-    process's own. Calls that are equal are different samples in one attempt, and meet again in the next.
+    process's own. Calls that are equal are different samples in one attempt, and meet again in the next. `on_change`:
+    what happens when a run that is started again asks for something else than before: "raise" before anything is
+    bought (the default on QPUs), "warn" (elsewhere), or "ignore".
 
     A result is a `PrimitiveResult` with one `SamplerPubResult` a PUB: `result[0].data.<register>` is a `BitArray` of
     the shape of the PUB, bit 0 of the register rightmost in its bit strings. Raises RunKeyMissing, UnknownDevice.
@@ -44,9 +47,10 @@ class SamplerV2(BaseSamplerV2):
         options: Mapping[str, Any] | None = None,
         session: Session | None = None,
         tags: Mapping[str, str] | None = None,
+        on_change: OnChange | None = None,
         client: Client | None = None,
     ) -> None:
-        self._origin = Origin(device, run_key, label, dict(options or {}), session, dict(tags or {}), client)
+        self._origin = Origin(device, run_key, label, dict(options or {}), session, dict(tags or {}), client, on_change)
         self.default_shots = shots
 
     @property

@@ -69,7 +69,7 @@ class Batch(BatchView):
         The stored plan counts, not the one given: a planner that would split otherwise today changes nothing.
         """
         specs = [spec for _, spec in planned.specs]
-        content = _content(specs, planned.n_circuits, planned.sweep)
+        content = content_of(planned)
         first = specs[0]
         wanted = want(content)
         id_ = ledger_batches.batch_id(core.ledger, wanted, content)
@@ -83,7 +83,12 @@ class Batch(BatchView):
             device_id=first.device_id,
             n_circuits=planned.n_circuits,
             options=first.options,
-            details={"limits": planned.limits.to_json(), "attempt": wanted.attempt, "sweep": dict(planned.sweep)},
+            details={
+                "limits": planned.limits.to_json(),
+                "attempt": wanted.attempt,
+                "sweep": dict(planned.sweep),
+                "label": first.label,
+            },
             created_at=utc_now(),
         )
         ledger_batches.create(core.ledger, record)
@@ -275,7 +280,9 @@ class Batch(BatchView):
         return [tagging.copy_or_note(self._ledger, self._provider, job.key) for job in jobs]
 
 
-def _content(specs: Sequence[JobSpec], n_circuits: int, sweep: Mapping[str, Any]) -> str:
+def content_of(planned: Planned) -> str:
+    """Digest of everything that makes this the same batch as another."""
+    specs, n_circuits, sweep = [spec for _, spec in planned.specs], planned.n_circuits, planned.sweep
     # per circuit, not per part: a planner that splits otherwise must still find the batch
     first = specs[0]
     circuits = [[program.digest, spec.shots] for spec in specs for program in spec.programs]
