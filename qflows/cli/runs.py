@@ -18,7 +18,10 @@ def stop(
     run_key: Annotated[str, typer.Argument(help="Run key of the loop: that of its flow run, or what was given.")],
     undo: Annotated[bool, typer.Option("--undo", help="Take the wish back, if the loop has not seen it yet.")] = False,
 ) -> None:
-    """Ask a VQE, QAOA or minimize loop to stop before its next evaluation; started again, it goes on from there."""
+    """Ask a loop to stop at its next evaluation.
+
+    Of VQE, QAOA and minimize. Started again, the loop goes on from there.
+    """
     with errors_as_exit_codes():
         ledger = default_client().ledger
         if undo:
