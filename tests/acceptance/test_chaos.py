@@ -9,6 +9,7 @@ import pytest
 from qflows.ledger import Ledger
 
 from .chaos.cells import COMPANY, VENDORS, all_cells, play, town
+from .chaos.reruns import reruns
 from .chaos.storm import storm
 
 CELLS, SEED = 16, 7
@@ -52,3 +53,13 @@ def test_random_kills_over_mixed_flows_leave_every_job_once(
     tables["chaos: random kills"] = str(done).splitlines()
     assert not done.problems
     assert (done.kills, done.bought, done.other_bought) == (20, done.wanted, done.other_wanted)
+
+
+@pytest.mark.slow
+def test_two_processes_that_re_run_a_batch_at_once_leave_no_job_outside_a_part(
+    tmp_path: Path, urls: dict[str, str], tables: dict[str, list[str]]
+) -> None:
+    done = reruns(tmp_path, urls, trials=4, seed=3, vendors=("ionq", "qbraid"))
+    tables["chaos: two re-runs at once"] = str(done).splitlines()
+    assert not done.problems
+    assert (done.bought, done.strays) == (done.wanted, 0)

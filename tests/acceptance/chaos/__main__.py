@@ -1,11 +1,11 @@
 """Kills everywhere, in all company: `make chaos`, the long form of `test_chaos.py`.
 
 `--cells N --seed S`: a matrix of N cells over {vendors} × {faults} × {kill points of a job, session, group and batch
-with a re-run} × {company} × {SQLite, PostgreSQL}; `--only TEXT` plays the cells whose text has it. `--part I/N` plays
-every N-th cell from the I-th on. `--kills N --jobs M`: N random kills over M jobs of mixed flows. `--runaway S`: every
-vendor accepts, answers 502 and never lists the job, for S seconds. Prints tables of
-jobs wanted and bought at each account, states, and what other processes were told; the exit code says whether every
-cell was right.
+with a re-run} × {company} × {SQLite, PostgreSQL}; `--only TEXT` plays the cells whose text has it, `--part I/N` every
+N-th cell from the I-th on. `--kills N --jobs M`: N random kills over M jobs of mixed flows. `--runaway S`: every
+vendor accepts, answers 502 and never lists the job, for S seconds. `--reruns N`: N batches, each re-run by two
+processes at once, which are killed. Prints tables of jobs wanted and bought at each account, states, and what other
+processes were told; the exit code says whether every cell was right.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ import sqlalchemy as sa
 from qflows.ledger import Ledger
 
 from .cells import COMPANY, FAULTS, VENDORS, Cell, Outcome, all_cells, play, town
+from .reruns import reruns
 from .runaway import runaway
 from .storm import Storm, storm
 
@@ -124,12 +125,17 @@ def main() -> int:
     parser.add_argument(
         "--runaway", type=float, default=0.0, help="seconds of a vendor that accepts and never shows it"
     )
+    parser.add_argument("--reruns", type=int, default=0, help="batches that two killed processes re-run at once")
     parser.add_argument("--seed", type=int, default=1)
     wanted = parser.parse_args()
     part, parts = map(int, wanted.part.split("/"))
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="qflows-chaos-") as name, ledgers(Path(name)) as urls:
-        if wanted.runaway:
+        if wanted.reruns:
+            done = reruns(Path(name), urls, trials=wanted.reruns, seed=wanted.seed)
+            print(done)
+            right = not done.problems
+        elif wanted.runaway:
             right = runaway(Path(name), urls, wanted.runaway)
         elif wanted.kills:
             result: Storm = storm(

@@ -105,6 +105,36 @@ def batch(core: Client, order: Order) -> list[Any]:
     return [counts(one) for one in made.result(TIMEOUT_S).results]
 
 
+def fail(core: Client, order: Order) -> list[Any]:
+    """A batch that nobody re-runs; its id."""
+    made = core.submit_list(
+        [circuit(state) for state in order["states"]],
+        scope.script_scope(order["run_key"]),
+        device=order["device"],
+        shots=SHOTS,
+        max_circuits=1,
+    )
+    made.wait(TIMEOUT_S)
+    return [made.id]
+
+
+def rerun(core: Client, order: Order) -> list[Any]:
+    """`rerun_failed` of a batch at a moment that was agreed on."""
+    made = core.batch(order["batch"])
+    time.sleep(max(order["at"] - time.time(), 0.0))
+    return [made.rerun_failed()]
+
+
+def complete(core: Client, order: Order) -> list[Any]:
+    """The counts of a batch, and the keys of the run's jobs that are in no part of it or in several."""
+    made = core.batch(order["batch"])
+    made.rerun_failed()
+    found = [counts(one) for one in made.result(TIMEOUT_S).results]
+    parts = [part.job_key for part in made.parts]
+    strays = [row["key"] for row in _jobs_of(core, order["run_key"]) if parts.count(row["key"]) != 1]
+    return [found, strays]
+
+
 def impatient(core: Client, order: Order) -> list[Any]:
     """Asks for one circuit again and again for `seconds`, whatever it is told. The last thing told."""
     deadline, told = time.monotonic() + order["seconds"], ""
@@ -199,6 +229,7 @@ def open_sessions(core: Client, order: Order) -> list[Any]:
 
 FLOWS: dict[str, Callable[[Client, Order], list[Any]]] = {
     "job": job, "session": session, "group": group, "batch": batch, "impatient": impatient, "leave": leave,
+    "fail": fail, "rerun": rerun, "complete": complete,
     "tick": tick, "meddle": meddle, "person": person, "open sessions": open_sessions,
 }  # fmt: skip
 
