@@ -47,6 +47,11 @@ def job_key(sample: str, epoch: int) -> str:
     return digest("job/1", sample, epoch)
 
 
+def in_namespace(run_key: str, namespace: str | None) -> str:
+    """The run key of a namespace, `namespace/run_key`; one that is in it already stays as it is."""
+    return run_key if not namespace or run_key.startswith(f"{namespace}/") else f"{namespace}/{run_key}"
+
+
 def slot_run_key(deployment_id: str, slot_utc_iso: str) -> str:
     """Run key of an auto-scheduled run: twin runs of one slot get the same one."""
     return f"{deployment_id}@{slot_utc_iso}"

@@ -27,6 +27,11 @@ class Settings(BaseSettings):
     sandbox_ledger_url: str | None = Field(
         default=None, description="the ledger of what emulators answer; default: a SQLite file beside their state"
     )
+    namespace: str | None = Field(
+        default=None,
+        pattern=r"^[A-Za-z0-9._-]{0,64}$",
+        description="put before every run key, so that people who share a ledger do not meet under one",
+    )
     lease_s: float = Field(default=120.0, gt=0)
     http_timeout_s: float = Field(default=30.0, gt=0)
     settle_s: float | None = Field(default=None, ge=0, description="overrides each vendor's own settle time")

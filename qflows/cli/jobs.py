@@ -9,6 +9,7 @@ import typer
 from qflows.cli.connection import default_client
 from qflows.cli.screen import errors_as_exit_codes, print_json, print_rows, progress_line
 from qflows.core.client import Client
+from qflows.core.scope import named
 from qflows.core.tagging import Tagged
 from qflows.errors import ProgramRejected
 from qflows.ledger import reads
@@ -33,6 +34,8 @@ def ls(
     with errors_as_exit_codes():
         ledger = default_client().ledger
         found = reads.listing(ledger, run_key=run_key, status=status, device=device, limit=limit)
+        if run_key and not found:
+            found = reads.listing(ledger, run_key=named(run_key), status=status, device=device, limit=limit)
         rows = [_full(job) for job in found] if as_json else [job_row(job) for job in found]
         print_rows(rows, JOB_COLUMNS, as_json=as_json, empty="no jobs yet; try `qflows run FILE.qasm`")
 

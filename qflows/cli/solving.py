@@ -38,16 +38,16 @@ def straight(arguments: Arguments, run_key: str, show: Callable[[str], None]) ->
     def on_step(step: VqeStep) -> None:
         show(f"evaluation {step.index}: {uncertain(step.energy, step.std_error)}")
 
-    core = default_client()
+    core, scope = default_client(), script_scope(run_key)
 
     def open_session() -> Session:
         return core.open_session(
-            arguments.device, run_key, max_time_s=seconds(arguments.session_time), name=f"VQE {arguments.problem}"
+            arguments.device, scope.run_key, max_time_s=seconds(arguments.session_time), name=f"VQE {arguments.problem}"
         )
 
     found = solve(
         core,
-        script_scope(run_key),
+        scope,
         to_problem(arguments.problem),
         device=arguments.device,
         shots=arguments.shots,

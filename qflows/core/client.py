@@ -31,6 +31,7 @@ from qflows.core.submit import Submitter
 from qflows.core.tagging import Tagged
 from qflows.core.verbs import BatchWishes, RunWishes, Verbs, Wishes
 from qflows.errors import InDoubt, LedgerError, OtherAccount, OverBudget, ProgramRejected, UnknownJob
+from qflows.keys import in_namespace
 from qflows.ledger import batches as ledger_batches
 from qflows.ledger import claims, outcomes, raws, reads
 from qflows.ledger import groups as ledger_groups
@@ -562,7 +563,7 @@ class ScriptVerbs:
 
     def scope(self, run_key: str | None) -> Scope:
         """The scope of a script. Raises RunKeyMissing."""
-        made = script_scope(run_key)
+        made = script_scope(in_namespace(run_key, self._core.settings.namespace) if run_key else None)
         return replace(made, group=ambient.joined(made.run_key))
 
     def in_flow(self) -> bool:

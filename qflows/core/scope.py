@@ -8,11 +8,13 @@ import threading
 import uuid
 from collections import Counter
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from qflows.errors import RunKeyMissing
-from qflows.keys import MAX_RUN_KEY
+from qflows.keys import MAX_RUN_KEY, in_namespace
 from qflows.ledger.budgets import Buyer
 from qflows.ledger.intents import Want
+from qflows.settings import Settings
 
 _PROCESS_ATTEMPT = uuid.uuid4().hex
 
@@ -47,6 +49,16 @@ class Scope:
         return Want(self.run_key, self.attempt, f"{self.caller}:{n}", self.group, self.sample)
 
 
+def named(run_key: str) -> str:
+    """The run key as the ledger has it: in the namespace of the settings, where one is set."""
+    return in_namespace(run_key, _namespace(os.environ.get("QFLOWS_NAMESPACE")))
+
+
+@lru_cache(maxsize=8)
+def _namespace(said: str | None) -> str | None:
+    return Settings().namespace if said else None
+
+
 def script_scope(run_key: str | None) -> Scope:
     """Scope outside any flow: the run key must be given, and this process, or this cell of a notebook, is the attempt.
 
@@ -56,6 +68,7 @@ def script_scope(run_key: str | None) -> Scope:
         raise RunKeyMissing(
             "outside a flow nothing names the run: pass run_key='some-name'. The same name later continues the same run"
         )
+    run_key = named(run_key)
     if len(run_key) > MAX_RUN_KEY:
         raise RunKeyMissing(f"a run key has at most {MAX_RUN_KEY} characters")
     return Scope(run_key, _attempt(), f"pid{os.getpid()}")

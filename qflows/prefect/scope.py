@@ -17,7 +17,7 @@ from prefect.exceptions import ObjectNotFound
 from prefect.logging import get_logger
 
 from qflows.core import ambient
-from qflows.core.scope import Scope, script_scope
+from qflows.core.scope import Scope, named, script_scope
 from qflows.errors import RunKeyMissing
 from qflows.keys import digest, slot_run_key, subflow_run_key
 from qflows.ledger import groups as ledger_groups
@@ -49,7 +49,7 @@ def scope(run_key: str | None = None) -> Scope:
     flow_run = flow.flow_run
     if flow_run.state is None:
         raise RunKeyMissing("the flow run has no state; call qflows from inside the flow, or pass run_key=")
-    key = run_key or run_key_of(flow_run)
+    key = named(run_key or run_key_of(flow_run))
     attempt = str(flow_run.state.id)
     _introduce(key, attempt, flow_run.id, flow.flow.name if flow.flow else None, flow_run.deployment_id)
     _note_attempt(key, attempt, _Place.of(flow_run))

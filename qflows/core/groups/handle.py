@@ -230,7 +230,7 @@ class Group:
             native = self._wanted["native"]
             if native is not None:
                 open_native(self._core.ledger, self._mirroring(native), self.record, device=native)
-            self._run_key = self._run_key or where.run_key
+            self._run_key = where.run_key
             if self._ambient:
                 self._enter(where.run_key)
         return self
