@@ -6,7 +6,7 @@ CONSTRAINTS ?= constraints.txt
 PINS := $(if $(CONSTRAINTS),-c $(CONSTRAINTS))
 
 .PHONY: constraints wheel help install demo test check lint types imports docs bench pulls story chaos newest-braket \
-  newest-prefect compat clean
+  newest-prefect newest-ibm doctor compat clean
 help:
 	@echo "make demo     install into .venv, run the H2 VQE and a small circuit, print what came out"
 	@echo "make test     install and run the test suite"
@@ -21,6 +21,8 @@ help:
 	@echo "make wheel    build the wheel, install it by plain pip in an empty environment, use it"
 	@echo "make compat   the libraries that run on our primitives, in an environment of its own; QISKIT=checkout adds Qiskit's own tests"
 	@echo "make newest-braket   the Braket tests with the newest SDK, in an environment of its own"
+	@echo "make doctor   what \`qflows doctor --spend\` finds out, in all pairs of positions of the sandbox's switches"
+	@echo "make newest-ibm   the IBM tests with the newest client, in an environment of its own"
 
 .venv/.user: pyproject.toml $(CONSTRAINTS)
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -127,5 +129,15 @@ newest-prefect: .venv/.test
 	@.venv-prefect/bin/python -c "import prefect; print('Prefect', prefect.__version__)"
 	.venv-prefect/bin/python -m pytest -q tests/prefect tests/docs
 
+# DOCTOR='braket ibm' for some vendors
+doctor: .venv/.test
+	@$(BIN)/python tests/benchmarks/doctor.py $(DOCTOR)
+
+newest-ibm: .venv/.test
+	@test -x .venv-newest-ibm/bin/python || $(PYTHON) -m venv .venv-newest-ibm
+	@$(BIN)/uv pip install --quiet --python .venv-newest-ibm/bin/python --upgrade-package qiskit-ibm-runtime -e '.[test]'
+	.venv-newest-ibm/bin/python -c "from importlib.metadata import version; print(version('qiskit-ibm-runtime'))"
+	.venv-newest-ibm/bin/python -m pytest -q tests/providers/ibm tests/sandbox/ibm
+
 clean:
-	rm -rf .venv .venv-newest .venv-prefect .venv-compat .venv-wheel site dist demo-output
+	rm -rf .venv .venv-newest .venv-newest-ibm .venv-prefect .venv-compat .venv-wheel site dist demo-output

@@ -10,6 +10,8 @@ from qflows.cli.connection import default_client
 from qflows.cli.mode import prefect_api
 from qflows.cli.screen import Exit, errors_as_exit_codes, print_json, print_rows
 from qflows.core.doctor import checkup
+from qflows.errors import ProgramRejected
+from qflows.privacy.redaction import clean
 from qflows.protocol import Finding, Verdict
 
 _MARKS = {Verdict.OK: "ok", Verdict.ADVICE: "advice", Verdict.WRONG: "WRONG", Verdict.UNKNOWN: "?"}
@@ -22,15 +24,26 @@ def doctor(
     credentials: Annotated[
         str | None, typer.Option(help="A saved credentials block, type/name; left out: the environment.")
     ] = None,
+    spend: Annotated[
+        str | None, typer.Option(metavar="AMOUNT", help='Measure VENDOR with the smallest jobs, for at most "1 usd".')
+    ] = None,
+    patience: Annotated[float, typer.Option(min=1, help="Seconds to wait for one thing while measuring.")] = 120.0,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
 ) -> None:
     """Examine vendor accounts, the ledger and Prefect.
 
     Looks at credentials, proxies, TLS, reachability, clocks, rights and versions. Buys nothing, changes nothing.
 
+    --spend buys the smallest jobs on the vendor's cheapest device, free simulators first and never above the amount,
+    and finds out what the vendor's documents leave open: how long lists lag, whether tags find jobs again, the order
+    of bits, status words, what a cancel does. Look-ups use from then on what was seen, and nothing is left behind.
+
     Leaves with 6 if the ledger cannot be used, with 5 if anything else is wrong.
     """
     with errors_as_exit_codes():
+        if spend is not None:
+            _measure(vendor, spend, patience, as_json=as_json)
+            return
         found = checkup.examine(default_client(), [vendor] if vendor else [], credentials=credentials)
         found.sections.insert(2, checkup.Section(PREFECT, tuple(_prefect())))
         if as_json:
@@ -44,6 +57,28 @@ def doctor(
             raise typer.Exit(Exit.LEDGER)
         if not found.is_ok:
             raise typer.Exit(Exit.VENDOR)
+
+
+def _measure(vendor: str | None, spend: str, patience_s: float, *, as_json: bool) -> None:
+    from qflows.core.doctor.bench import Amount
+    from qflows.core.doctor.measuring import measure
+
+    if vendor is None:
+        raise ProgramRejected('name the vendor that is to be measured: `qflows doctor ionq --spend "1 usd"`')
+    core = default_client()
+    report = measure(core, vendor, Amount.parse(spend), patience_s=patience_s)
+    if as_json:
+        print_json(report.to_json())
+    else:
+        rows = [{"fact": f.name, "seen": "?" if f.seen is None else str(f.seen), "note": f.note} for f in report.facts]
+        print_rows(rows, ("fact", "seen", "note"), as_json=False, empty="nothing was seen")
+        unit = report.allowed.unit
+        typer.echo(f"{report.jobs} job(s), at most {report.at_most:f} {unit} of {report.allowed.value:f} {unit}; kept")
+        typer.echo(f"in the ledger for {vendor} account {report.account}; left behind: {len(report.left_behind)}")
+    for line in [*report.left_behind, *([report.trouble] if report.trouble else [])]:
+        typer.secho(f"qflows: {clean(line)}", err=True, fg="red")
+    if not report.is_ok:
+        raise typer.Exit(Exit.VENDOR)
 
 
 def _row(finding: Finding) -> dict[str, str]:

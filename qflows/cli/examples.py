@@ -25,7 +25,12 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     ),
     "benchmark": ("qflows benchmark --device local-noisy --device ionq-simulator --shots 500 --plot devices.png",),
     "runs stop": ("qflows runs stop monday", "qflows runs stop monday --undo"),
-    "doctor": ("qflows doctor", "qflows doctor ionq", "qflows doctor braket --json"),
+    "doctor": (
+        "qflows doctor",
+        "qflows doctor ionq",
+        "qflows doctor braket --json",
+        'qflows doctor braket --spend "1 usd"',
+    ),
     "report": ("qflows report", "qflows report --since 7d --out reports"),
     "devices show": ("qflows devices show ionq-forte-1",),
     "apply": ("qflows apply blocks/ --dry-run", "IONQ_API_KEY=... qflows apply blocks/credentials/ionq.yaml"),

@@ -157,7 +157,7 @@ class Client:
             return []
         started = utc_now()
         target = self.device(intents[0].device)
-        provider = target.provider
+        provider = self.vendors.teach(target.provider)
         intents = quoted(self.ledger, target, intents)
         try:
             jobs = with_approval(self.parts.asks, lambda: self.submitter.submit(provider, intents))

@@ -28,10 +28,10 @@ from qflows.errors import (
     UnknownDevice,
     Unreadable,
 )
-from qflows.ledger import accounts, reads
+from qflows.ledger import accounts, facts, reads
 from qflows.ledger.store import Ledger
 from qflows.model import Job, SessionRecord
-from qflows.protocol import Limits, Provider
+from qflows.protocol import Limits, MeasuredProvider, Provider
 
 log = logging.getLogger("qflows.devices")
 
@@ -129,6 +129,7 @@ class Vendors:
     _devices: dict[str, Device] = field(default_factory=dict, repr=False)
     _providers: dict[tuple[str, str | None], Provider] = field(default_factory=dict, repr=False)
     _told: dict[tuple[str, str, str], _Told] = field(default_factory=dict, repr=False)
+    _taught: set[tuple[str, str]] = field(default_factory=set, repr=False)
     _unproved: dict[tuple[str, str, str, str], float] = field(default_factory=dict, repr=False)
     _lock: threading.RLock = field(default_factory=threading.RLock, repr=False)
 
@@ -189,6 +190,16 @@ class Vendors:
                 found.append(vendor)
         return found
 
+    def teach(self, provider: Provider) -> Provider:
+        """Tells a provider, once, what was measured with its account (`qflows doctor --spend`)."""
+        place = provider.name, provider.account
+        if isinstance(provider, MeasuredProvider) and place not in self._taught:
+            self._taught.add(place)
+            known = facts.known(self.ledger(), *place)
+            if known:
+                provider.learn({name: fact.seen for name, (fact, _) in known.items()})
+        return provider
+
     def of(self, job: Job) -> Provider:
         """The provider that may act on a job: one of its account, or of one proved to be the same.
 
@@ -224,10 +235,10 @@ class Vendors:
         at_hand = list(self._at_hand(vendor, device))
         for one in at_hand:
             if one.account == account:
-                return one
+                return self.teach(one)
         for one in at_hand:
             if accounts.are_same(self.ledger(), vendor, account, one.account) or self._proves(one, account, vendor_id):
-                return one
+                return self.teach(one)
         names = ", ".join(one.account for one in at_hand)
         raise OtherAccount(
             f"it belongs to another account of {vendor} ({account}; credentials here are for {names}), so nothing "

@@ -8,8 +8,8 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from qflows.errors import ProviderError
-from qflows.protocol import Finding, Verdict
-from qflows.providers.braket import bulk
+from qflows.protocol import Bench, Fact, Finding, JobSpec, Prepared, Verdict
+from qflows.providers.braket import bulk, probing
 from qflows.providers.braket.account import Account
 from qflows.providers.braket.aws import Aws
 from qflows.providers.braket.buckets import trouble_with
@@ -23,6 +23,7 @@ class Doctor:
 
     _aws: Aws
     _account: Account
+    prepare: Callable[[JobSpec, str], Prepared]
 
     def addresses(self) -> Mapping[str, str]:
         """Braket in the caller's region, and S3."""
@@ -79,6 +80,13 @@ class Doctor:
         if told is None:
             return Finding(check, Verdict.OK, f"{self._account.bucket}, in {region}")
         return Finding(check, Verdict.WRONG, told, "set s3_bucket (AMZN_BRAKET_OUT_S3_BUCKET) to a bucket of your own")
+
+    def measure(self, bench: Bench) -> Iterator[Fact]:
+        """With the smallest tasks on the cheapest device, and by reading; see `probing`."""
+        return probing.measure(self._aws, self.prepare, bench)
+
+    def learn(self, facts: Mapping[str, Any]) -> None:
+        """Nothing: the adapter is right for either answer to everything that is measured."""
 
 
 def _versions() -> str:

@@ -91,6 +91,7 @@ class IBMProvider(Doctor, Imports, Sessions, Tags):
         self._records: OrderedDict[str, Mapping[str, Any]] = OrderedDict()
         self._lock = Lock()
         self._held_until = 0.0
+        self._last_sent = "", b""  # preparing again gives other bytes: circuits are named anew
 
     def __repr__(self) -> str:
         return f"IBMProvider({self._runtime})"
@@ -212,6 +213,7 @@ class IBMProvider(Doctor, Imports, Sessions, Tags):
         if not isinstance(vendor_id, str) or not JOB_ID.fullmatch(vendor_id):
             raise Ambiguous("ibm accepted something but named no job", provider="ibm", body=str(body)[:4000])
         self._listing.submitted(vendor_id)
+        self._last_sent = vendor_id, made.content
         self._remember(vendor_id, made.record)
         return Accepted(vendor_id, made.record)
 

@@ -7,7 +7,8 @@ from importlib.metadata import version
 from typing import Any
 
 from qflows.errors import ProviderError
-from qflows.protocol import Finding, Verdict
+from qflows.protocol import Bench, Fact, Finding, Verdict
+from qflows.providers.ibm import probing
 from qflows.providers.ibm.access import is_loopback
 from qflows.providers.ibm.listing import Listing
 from qflows.providers.ibm.runtime import Runtime
@@ -19,6 +20,7 @@ class Doctor:
     """The half of the provider that examines its account."""
 
     _runtime: Runtime
+    _last_sent: tuple[str, bytes]
     _listing: Listing
 
     def addresses(self) -> Mapping[str, str]:
@@ -69,6 +71,14 @@ class Doctor:
             return Finding(check, Verdict.OK, tell(ask()))
         except ProviderError as error:
             return Finding(check, otherwise, str(error), remedy)
+
+    def measure(self, bench: Bench) -> Iterator[Fact]:
+        """With the smallest jobs, each capped, and by reading; see `probing`."""
+        return probing.measure(self._runtime, lambda: self._last_sent, bench)
+
+    def learn(self, facts: Mapping[str, Any]) -> None:
+        """A tag filter that the service ignores is not relied on: the list is read by time."""
+        self._listing.filter_works = facts.get("tag_filter", "works") == "works"
 
 
 def _region(crn: str) -> str:

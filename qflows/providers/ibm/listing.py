@@ -36,6 +36,7 @@ class Listing:
         self._runtime = runtime
         self._created: OrderedDict[str, tuple[datetime, datetime]] = OrderedDict()  # not before, not after
         self._lock = Lock()
+        self.filter_works = True  # as documented; see `Doctor.learn`
 
     def submitted(self, vendor_id: str) -> None:
         """Notes a job accepted just now."""
@@ -119,11 +120,11 @@ class Listing:
         """
         hits: dict[str, list[Found]] = {}
         tag_of = {wire.key_tag(key): key for key in keys}
-        if len(tag_of) > _FEW:
+        if len(tag_of) > _FEW or not self.filter_works:
             first = since + timedelta(seconds=min(self._runtime.skew_s, 0.0))
             self._scan(wire.MARK, lambda job: _collect(hits, job, tag_of), created_after=first)
         for tag, key in tag_of.items():
-            if key not in hits:
+            if key not in hits and self.filter_works:
                 self._scan(tag, lambda job: _collect(hits, job, tag_of))
         for found in hits.values():
             found.sort(key=lambda hit: (hit.created_at or datetime.max.replace(tzinfo=UTC), hit.vendor_id))

@@ -8,11 +8,10 @@ from importlib.metadata import version
 from typing import Any
 
 from qflows.errors import ProviderError, Refused
-from qflows.protocol import Finding, Verdict
+from qflows.protocol import Bench, Fact, Finding, Verdict
+from qflows.providers.ionq import probing
 from qflows.providers.ionq.http import IonQHttp
 
-_ESTIMATE = (("backend", "qpu.forte-1"), ("type", "ionq.circuit.v1"), ("qubits", "1"), ("shots", "1"),
-             ("1q_gates", "1"), ("2q_gates", "0"), ("error_mitigation", "false"))  # fmt: skip
 _KEY = "check IONQ_API_KEY, or make a new key on the keys page of the IonQ console"
 
 
@@ -38,12 +37,19 @@ class Doctor:
         )
         yield _reading(
             "right: estimates",
-            lambda: self._http.get("/jobs/estimate", _ESTIMATE),
+            lambda: self._http.get("/jobs/estimate", probing.ESTIMATE),
             lambda _: "prices can be asked for",
             "the key's role may not ask for prices: estimates stay empty; an admin of the organization can help",
             otherwise=Verdict.ADVICE,
         )
         yield _reading("backends", lambda: self._http.get("/backends"), _backends, "see the message")
+
+    def measure(self, bench: Bench) -> Iterator[Fact]:
+        """On the free simulator, and by reading; see `probing`."""
+        return probing.measure(self._http, bench)
+
+    def learn(self, facts: Mapping[str, Any]) -> None:
+        """Nothing: the adapter reads every form that was seen, whichever this account gets."""
 
 
 def _reading(

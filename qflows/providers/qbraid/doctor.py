@@ -7,9 +7,12 @@ from importlib.metadata import version
 from typing import Any
 
 from qflows.errors import ProviderError
-from qflows.protocol import Finding, Verdict
+from qflows.protocol import Bench, Fact, Finding, Verdict
+from qflows.providers.qbraid import probing
+from qflows.providers.qbraid.groups import GroupCalls
 from qflows.providers.qbraid.http import QbraidHttp
 from qflows.providers.qbraid.pacing import Purpose
+from qflows.providers.qbraid.watching import Watch
 
 _FREE = "qbraid:qbraid:sim:qir-sv"
 
@@ -18,6 +21,8 @@ class Doctor:
     """The half of the provider that examines its account."""
 
     _http: QbraidHttp
+    _watch: Watch
+    _groups: GroupCalls
 
     def addresses(self) -> Mapping[str, str]:
         """Where requests go."""
@@ -52,6 +57,14 @@ class Doctor:
         user = self._http.get("/users/verify")
         organization = str(user.get("organizationId")) if isinstance(user, dict) else ""
         return self._http.get("/billing/credits/balance", [("organizationId", organization)])
+
+    def measure(self, bench: Bench) -> Iterator[Fact]:
+        """On the cheapest device, free simulators first, and by reading; see `probing`."""
+        return probing.measure(self._http, self._groups, bench)
+
+    def learn(self, facts: Mapping[str, Any]) -> None:
+        """A tag filter that does not find jobs by the key alone is not relied on: lists are read instead."""
+        self._watch.filter_finds_subsets = facts.get("tag_match", "subset") == "subset"
 
 
 def _credits(body: Any) -> str:

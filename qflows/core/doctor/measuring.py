@@ -1,0 +1,81 @@
+"""Measuring an account: what its vendor's documents leave open, found out with very little money and kept."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+from qflows.core.client import Client
+from qflows.core.doctor.bench import Amount, LedgerBench
+from qflows.errors import ProgramRejected, ProviderError
+from qflows.ledger import facts, lanes
+from qflows.protocol import Fact, MeasuredProvider
+
+log = logging.getLogger("qflows.doctor")
+
+LISTING_LAG = "listing_lag_s"
+"""The fact that the settle time follows: seconds that a listing lagged behind an accepted submission."""
+
+
+@dataclass
+class Report:
+    """What was seen, what it cost at most, and what could not be cleaned up (nothing, or the run failed)."""
+
+    vendor: str
+    account: str
+    run_key: str
+    allowed: Amount
+    facts: list[Fact] = field(default_factory=list)
+    jobs: int = 0
+    at_most: Decimal = Decimal(0)
+    left_behind: list[str] = field(default_factory=list)
+    trouble: str | None = None
+
+    @property
+    def is_ok(self) -> bool:
+        """True if it came to its end and left nothing behind."""
+        return self.trouble is None and not self.left_behind
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON."""
+        return {
+            "vendor": self.vendor,
+            "account": self.account,
+            "run_key": self.run_key,
+            "allowed": f"{self.allowed.value:f} {self.allowed.unit}",
+            "spent_at_most": f"{self.at_most:f} {self.allowed.unit}",
+            "jobs": self.jobs,
+            "facts": [{"name": fact.name, "seen": fact.seen, "note": fact.note} for fact in self.facts],
+            "left_behind": self.left_behind,
+            "trouble": self.trouble,
+        }
+
+
+def measure(core: Client, vendor: str, allowed: Amount, *, patience_s: float = 120.0) -> Report:
+    """Measures the account of a vendor and keeps what was seen in the ledger, where look-ups use it from now on.
+
+    Spends no more than `allowed`. Raises ProgramRejected for a vendor that has nothing to measure, CredentialsMissing.
+    """
+    provider = core.provider(vendor)
+    if not isinstance(provider, MeasuredProvider):
+        raise ProgramRejected(f"nothing is to be measured at {vendor}: its documents leave nothing open")
+    run_key = f"doctor-{vendor}-{datetime.now(UTC):%Y%m%dT%H%M%S.%f}"
+    report = Report(vendor, provider.account, run_key, allowed)
+    bench = LedgerBench(core, provider, allowed, run_key, patience_s)
+    try:
+        for fact in provider.measure(bench):
+            report.facts.append(fact)
+    except ProviderError as error:
+        report.trouble = str(error)
+    finally:
+        report.left_behind = bench.clean_up()
+        report.jobs, report.at_most = len(bench.bought), bench.reserved
+        facts.record(core.ledger, vendor, provider.account, report.facts)
+        for fact in report.facts:
+            if fact.name == LISTING_LAG and isinstance(fact.seen, int | float) and fact.seen > 0:
+                lanes.note_lag(core.ledger, vendor, provider.account, float(fact.seen))
+        provider.learn({fact.name: fact.seen for fact in report.facts if fact.seen is not None})
+    return report

@@ -1,0 +1,201 @@
+"""What one IBM Quantum account shows of the points that the documents leave open. Jobs are capped by
+max_execution_time, and sessions stay empty, which costs nothing."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from qiskit import QuantumCircuit
+
+from qflows.errors import ProviderError, Refused
+from qflows.protocol import Bench, Bought, Fact, Phase
+from qflows.providers.ibm import wire
+from qflows.providers.ibm.runtime import Runtime, job_path
+
+LastSent = Callable[[], tuple[str, bytes]]
+"""Id and body of the job that was sent last."""
+_SHOTS = 20
+_CAP = {"max_execution_time": 5}
+_LOOK_S = 0.3
+_NO_JOB = "d0000000000000000000"
+
+
+def measure(runtime: Runtime, last_sent: LastSent, bench: Bench) -> Iterator[Fact]:
+    """Facts by reading and of an empty batch, then of two jobs and a repeat."""
+    probe = _Probe(runtime, last_sent, bench)
+    yield from probe.reading()
+    device_id = bench.cheapest(_CAP)
+    if device_id is None:
+        yield Fact("bit_order", None, bench.why or "no device can be afforded now")
+        return
+    yield from probe.empty_batch(device_id)
+    first = bench.buy([_asymmetric()], device_id=device_id, shots=_SHOTS, options=_CAP)
+    if first is None:
+        yield Fact("bit_order", None, bench.why)
+        return
+    yield from probe.tags(first)
+    yield probe.repeat(first)
+    yield from probe.life(first)
+    found = bench.finish(first)
+    yield _bit_order(found[0].counts or {}) if found else Fact("bit_order", None, bench.why)
+    second = bench.buy([_asymmetric("to be cancelled")], device_id=device_id, shots=_SHOTS, options=_CAP)
+    if second is not None:
+        yield from probe.cancel(second)
+
+
+def _asymmetric(name: str = "probe") -> QuantumCircuit:
+    """x on qubit 0 of three."""
+    circuit = QuantumCircuit(3, 3, name=name)
+    circuit.x(0)
+    circuit.measure(range(3), range(3))
+    return circuit
+
+
+def _bit_order(counts: Mapping[str, float]) -> Fact:
+    most = max(counts, key=lambda key: counts[key], default="")
+    if most in ("001", "100"):
+        is_right = most == "001"
+        note = "" if is_right else "NOT what the adapter assumes: do not trust bit strings, report this"
+        return Fact("bit_order", "qubit0_right" if is_right else "qubit0_left", note or "x on qubit 0 of three")
+    return Fact("bit_order", None, f"unclear: {most}")
+
+
+class _Probe:
+    """Questions about one instance."""
+
+    def __init__(self, runtime: Runtime, last_sent: LastSent, bench: Bench) -> None:
+        self._runtime, self._last_sent, self._bench = runtime, last_sent, bench
+
+    def _get(self, path: str) -> Any:
+        return self._runtime.read(path, lambda client: client._session.get(path).json())
+
+    def _tagged(self, tag: str) -> list[Mapping[str, Any]]:
+        body = self._runtime.read("the job list", lambda client: client.jobs_get(limit=200, job_tags=[tag]))
+        return list((body or {}).get("jobs") or ())
+
+    def _until(self, ask: Callable[[], bool]) -> tuple[float, int] | None:
+        began, looks = time.monotonic(), 0
+        while time.monotonic() - began < self._bench.patience_s:
+            looks += 1
+            if ask():
+                return (0.0 if looks == 1 else round(time.monotonic() - began, 2)), looks
+            time.sleep(_LOOK_S)
+        return None
+
+    def reading(self) -> Iterator[Fact]:
+        """Life of tokens, the form of errors, the limit of the instance, the word of devices."""
+        _ = self._runtime.crn  # connects
+        manager = self._runtime._token()._manager
+        # the manager renews when a fifth of the token's life is left (ibm-cloud-sdk-core 3.28.0, jwt_token_manager.py)
+        lives_s = round((manager.expire_time - manager.refresh_time) / 0.2)
+        yield Fact("token_lifetime_s", lives_s if lives_s > 0 else None)
+        try:
+            self._get(job_path(_NO_JOB))
+        except Refused as error:
+            yield Fact("error_body", "both" if '"error":' in (error.body or "") else "errors", f"{error.vendor_code}")
+        usage = self._get("/instances/usage")
+        limit = usage.get("usage_limit_seconds") if isinstance(usage, dict) else None
+        yield Fact("usage_limit_s", limit, "" if limit is not None else "nothing is said")
+        entries = self._runtime.read("the device list", lambda client: client.list_backends())
+        words = {str((one.get("status") or {}).get("name")) for one in entries if isinstance(one.get("status"), dict)}
+        yield Fact("backend_status", " ".join(sorted(words)) or None)
+
+    def empty_batch(self, device_id: str) -> Iterator[Fact]:
+        """A batch that is closed without a job; IBM bills none."""
+        crn = self._runtime.crn
+        try:
+            made = self._runtime.post_once(
+                "the opening of a batch", lambda client: client.create_session(device_id, crn, 60, "batch")
+            )
+        except ProviderError as error:
+            yield Fact("session_backend", None, str(error))
+            return
+        where = f"/sessions/{made['id']}"
+        body: Mapping[str, Any] = {}
+        try:
+            body = self._get(where)
+            yield Fact("session_backend", "named" if body.get("backend_name") else "null", f"state {body.get('state')}")
+            yield Fact("session_created_at", "created_at" in body)
+            yield Fact("interactive_ttl_s", body.get("interactive_ttl"))
+        finally:
+            self._runtime.read("the closing", lambda client: client.close_session(made["id"]))
+        state = self._get(where).get("state")
+        yield Fact("close_empty", "at_once" if state == "closed" else "pending", f"state {state}")
+        if state != "closed":
+            self._runtime.read("the cancel", lambda client: client.cancel_session(made["id"]))
+
+    def tags(self, bought: Bought) -> Iterator[Fact]:
+        """How long until a job is found by its tag, and whether the filter filters."""
+        tag = wire.key_tag(bought.key)
+        found = self._until(lambda: any(str(one.get("id")) == bought.vendor_id for one in self._tagged(tag)))
+        told = "never found within the patience" if found is None else f"at look {found[1]}"
+        yield Fact("listing_lag_s", None if found is None else found[0], told)
+        if self._tagged(f"qflows:{secrets.token_hex(20)}"):
+            yield Fact("tag_filter", "ignored", "a tag that nobody bears finds jobs: the list is read by time instead")
+        else:
+            yield Fact("tag_filter", "works" if found is not None else None)
+
+    def repeat(self, bought: Bought) -> Fact:
+        """Whether the same bytes a second time are taken for the same job."""
+        if not self._bench.may_repeat(bought):
+            return Fact("dedupe", None, self._bench.why)
+        vendor_id, content = self._last_sent()
+        if vendor_id != bought.vendor_id:
+            self._bench.did_not(bought)
+            return Fact("dedupe", None, "another process sent the job")
+        headers = {"Content-Type": "application/json"}
+        try:
+            body = self._runtime.post_once(
+                "a repeat", lambda client: client._session.post("/jobs", data=content, headers=headers).json()
+            )
+        except ProviderError as error:
+            return Fact("dedupe", None, str(error))
+        if body.get("id") == bought.vendor_id:
+            self._bench.did_not(bought)
+            return Fact("dedupe", True, f"{time.monotonic() - bought.answered_at:.1f} s after the first")
+        extra = str(body.get("id"))
+        self._runtime.read("the cancel", lambda client: client.job_cancel(extra))
+        return Fact("dedupe", False, "a second job was made; it is cancelled")
+
+    def _state(self, vendor_id: str) -> str:
+        job = self._runtime.read(vendor_id, lambda client: client.job_get(vendor_id))
+        state = job.get("state")
+        return str(state.get("status") if isinstance(state, dict) else state)
+
+    def _phase(self, vendor_id: str) -> Phase:
+        job = self._runtime.read(vendor_id, lambda client: client.job_get(vendor_id))
+        return wire.observation(job).phase
+
+    def life(self, bought: Bought) -> Iterator[Fact]:
+        """Status words until the job is over, then how many reads until its result is there."""
+        words: list[str] = []
+
+        def is_over() -> bool:
+            word = self._state(bought.vendor_id)
+            if word not in words:
+                words.append(word)
+            return self._phase(bought.vendor_id) in (Phase.DONE, Phase.FAILED, Phase.CANCELLED)
+
+        is_done = self._until(is_over) is not None
+        yield Fact("status_words", " | ".join(words), "in the order in which they were seen")
+        if not is_done or self._phase(bought.vendor_id) is not Phase.DONE:
+            return
+        where = job_path(bought.vendor_id, "/results")
+        found = self._until(lambda: self._runtime.document("the result", where) is not None)
+        yield Fact("results_204_reads", None if found is None else found[1] - 1)
+        usage = self._get(job_path(bought.vendor_id, "/metrics")).get("usage") or {}
+        yield Fact("cost_fields", ",".join(sorted(usage)))
+
+    def cancel(self, bought: Bought) -> Iterator[Fact]:
+        """How long until a cancel shows."""
+        try:
+            self._runtime.read("the cancel", lambda client: client.job_cancel(bought.vendor_id))
+        except Refused as error:
+            yield Fact("cancel", None, f"too late: {error.http_status}")
+            return
+        over = self._until(lambda: self._phase(bought.vendor_id) in (Phase.DONE, Phase.FAILED, Phase.CANCELLED))
+        yield Fact("cancel", self._state(bought.vendor_id))
+        yield Fact("cancel_lag_s", None if over is None else over[0])
