@@ -1,37 +1,42 @@
-"""The root of the command line: every command and every group of commands is added here."""
+"""The root of the command line. A command's module is imported when it is called or asked for its own help."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from importlib import import_module
+from typing import Annotated, Any
 
 import typer
+import typer.core
+import typer.main
 
 from qflows import __version__
-from qflows.cli import (
-    accounts,
-    apply,
-    batches,
-    benchmark,
-    budgets,
-    demo,
-    devices,
-    doctor,
-    examples,
-    groups,
-    jobs,
-    lanes,
-    ledger,
-    price,
-    reconcile,
-    report,
-    run,
-    runs,
-    sandbox,
-    sessions,
-    status,
-    up,
-    vqe,
-)
+from qflows.cli import examples
+
+# the summaries of all commands and groups, in the order of the help; each is the module of that name
+SUMMARIES = {
+    "run": "Run circuits and print their counts.",
+    "price": "Say what circuits would cost on a device.",
+    "vqe": "Run a variational quantum eigensolver.",
+    "benchmark": "Measure how well devices work.",
+    "report": "Report what ran, what failed and what drifted.",
+    "doctor": "Examine vendor accounts, the ledger and Prefect.",
+    "apply": "Save profiles and credentials as Prefect blocks.",
+    "demo": "Run the tour: no account, no network needed.",
+    "status": "Show what runs, what waits and why, lane by lane.",
+    "reconcile": "Update ledger and vendors, once or --every N s.",
+    "up": "Start all that flows need here, until Ctrl-C.",
+    "devices": "List devices: shipped profiles, or --live ones.",
+    "runs": "Runs, by their run key.",
+    "jobs": "Jobs in the ledger.",
+    "batches": "Batches: many circuits that behave like one job.",
+    "groups": "Groups: named sets of jobs on any devices.",
+    "sessions": "Sessions: devices held for ordered jobs.",
+    "budgets": "Budgets: limits on what is spent, over all vendors.",
+    "lanes": "Polling of vendor accounts.",
+    "accounts": "Vendor accounts in the ledger.",
+    "ledger": "The ledger database.",
+    "sandbox": "Loopback emulators of the vendors' APIs.",
+}
 
 _HELP = """Paid quantum experiments on Prefect: every job bought once, none lost, any vendor.
 
@@ -41,32 +46,61 @@ Exit codes: 0 fine · 1 a job failed · 2 bad input, nothing was sent · 3 deadl
 must settle a doubt (`qflows jobs resolve`) · 5 the vendor refused or cannot be reached · 6 the ledger cannot be used.
 """
 
+
+class _Commands(dict[str, Any]):
+    """Commands by name, each made when it is looked up."""
+
+    def __init__(self) -> None:
+        super().__init__(dict.fromkeys(SUMMARIES))
+
+    def __getitem__(self, name: str) -> Any:
+        found = super().__getitem__(name)
+        if found is None:
+            found = self[name] = _load(name)
+        return found
+
+    def get(self, name: str, default: Any = None) -> Any:
+        return self[name] if super().__contains__(name) else default
+
+    def items(self) -> Any:
+        return {name: self[name] for name in self}.items()
+
+    def values(self) -> Any:
+        return {name: self[name] for name in self}.values()
+
+
+def _load(name: str) -> Any:
+    module = import_module(f"qflows.cli.{name}")
+    alone = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False)
+    if hasattr(module, "app"):
+        alone.add_typer(module.app, name=name)
+    else:
+        alone.command(name)(getattr(module, name))
+    examples.add_to(alone)
+    return typer.main.get_group(alone).commands[name]
+
+
+class _Root(typer.core.TyperGroup):
+    def __init__(self, **told: Any) -> None:
+        super().__init__(**told)
+        self.commands = _Commands()
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return list(SUMMARIES)
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(SUMMARIES.items()))
+
+
 app = typer.Typer(
-    help=_HELP, no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False, add_completion=True
+    cls=_Root,
+    help=_HELP,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    add_completion=True,
 )
-app.command("run")(run.run)
-app.command("price")(price.price)
-app.command("vqe")(vqe.vqe)
-app.command("benchmark")(benchmark.benchmark)
-app.command("report")(report.report)
-app.add_typer(devices.app, name="devices")
-app.command("doctor")(doctor.doctor)
-app.command("apply")(apply.apply)
-app.command("demo")(demo.demo)
-app.add_typer(runs.app, name="runs")
-app.add_typer(jobs.app, name="jobs")
-app.add_typer(batches.app, name="batches")
-app.add_typer(groups.app, name="groups")
-app.add_typer(sessions.app, name="sessions")
-app.add_typer(budgets.app, name="budgets")
-app.command("status")(status.status)
-app.add_typer(lanes.app, name="lanes")
-app.add_typer(accounts.app, name="accounts")
-app.command("reconcile")(reconcile.reconcile)
-app.command("up")(up.up)
-app.add_typer(ledger.app, name="ledger")
-app.add_typer(sandbox.app, name="sandbox")
-examples.add_to(app)
 
 
 def _print_version(value: bool | None) -> None:

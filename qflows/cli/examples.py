@@ -79,6 +79,13 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "sessions cancel": ("qflows sessions cancel c07b3a52",),
     "ledger upgrade": ("QFLOWS_LEDGER_URL=postgresql+psycopg://me@host/qflows qflows ledger upgrade",),
     "ledger where": ("qflows ledger where",),
+    "ledger rebuild": ("qflows ledger rebuild ionq", "qflows ledger rebuild --since 2026-10-01"),
+    "ledger backup": ("qflows ledger backup qflows-2026-11-27.db",),
+    "ledger verify": ("qflows ledger verify", "qflows ledger verify qflows-2026-11-27.db --json"),
+    "jobs import": (
+        "qflows jobs import ionq-forte-1 --since 7d",
+        "qflows jobs import ibm-fez d3k0x8s7v9mc738a5b20",
+    ),
     "sandbox start": ("qflows sandbox start --vendors ionq,ibm --clock time:2,1",),
     "sandbox switches": ("qflows sandbox switches qbraid",),
 }

@@ -39,7 +39,7 @@ def rebuild(
     since: Annotated[str, typer.Option(help="Jobs since then: 2026-11-01 (UTC), or 7d, 12h ago.")] = "30d",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
 ) -> None:
-    """Restore a lost or older ledger from the keys that jobs bear at the vendors.
+    """Restore a lost or older ledger from the vendors.
 
     Afterwards a run that is started again under its run key adopts its jobs instead of buying them. What no vendor
     knows is listed. Nothing is changed at a vendor, and nothing in the ledger is overwritten.
@@ -83,7 +83,7 @@ def backup(
     path: Annotated[Path, typer.Argument(help="A new file.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
 ) -> None:
-    """Copy the ledger into one SQLite file while others use it.
+    """Copy the ledger, in use or not, into one SQLite file.
 
     A PostgreSQL ledger is copied in one snapshot, into a SQLite ledger of the same schema. The copy is a ledger:
     `QFLOWS_LEDGER_URL=sqlite:///PATH` reads it.
@@ -106,7 +106,10 @@ def verify(
     path: Annotated[Path | None, typer.Argument(help="A copy; the ledger in use unless given.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
 ) -> None:
-    """Check that a ledger is whole: the database, its schema, its rows, and every digest. Exit code 6 if it is not."""
+    """Check that a ledger is whole.
+
+    The database, its schema, its rows, and every digest are read. Exit code 6 if something is wrong.
+    """
     with errors_as_exit_codes():
         from qflows.ledger.engine import engine_for
         from qflows.ledger.verify import verify as check

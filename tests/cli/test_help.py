@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 
 import click
 import pytest
 import typer.main
 from typer.testing import CliRunner
 
-from qflows.cli.app import app
+from qflows.cli.app import SUMMARIES, app
 
 LONGEST = 55  # characters of a first sentence; longer ones are cut in a terminal of 80 columns
 ODD = ("worth while", "for ever", "is no duration", "At most so many", "not told", "was asked for")
@@ -50,3 +52,17 @@ def test_no_help_has_a_turn_of_phrase_that_english_does_not_have() -> None:
     }
     assert len(texts) > 30
     assert {(path, odd) for path, text in texts.items() for odd in ODD if odd.lower() in text.lower()} == set()
+
+
+def test_summaries_that_are_shown_without_loading_a_command_are_its_own() -> None:
+    own = {name: re.split(r"(?<=\.)\s", (ROOT.commands[name].help or "").strip())[0] for name in SUMMARIES}
+    assert own == SUMMARIES
+
+
+def test_help_of_the_root_loads_no_command() -> None:
+    code = (
+        "import sys; from typer.testing import CliRunner; from qflows.cli.app import app; "
+        "assert CliRunner().invoke(app, ['--help']).exit_code == 0; "
+        "print(sorted({'numpy', 'sqlalchemy', 'prefect', 'qflows.cli.run'} & set(sys.modules)))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
