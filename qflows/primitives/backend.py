@@ -19,6 +19,7 @@ from qflows.primitives.backend_results import KIND, experiment_note, own_header,
 from qflows.primitives.durable import Handle, find, id_of
 from qflows.primitives.errors import also_qiskit
 from qflows.primitives.origin import Origin
+from qflows.primitives.replay import OnChange
 from qflows.primitives.targets import target_of
 from qflows.programs import to_program
 
@@ -28,7 +29,8 @@ _CLASSIFIED = 2
 class Backend(BackendV2):
     """A device of qflows behind Qiskit's backend interface; every call of `run` is bought once, adopted on replay.
 
-    `device`, `shots`, `run_key`, `label`, `options`, `session`, `tags`, `client`: as for `SamplerV2`. `target`: what
+    `device`, `shots`, `run_key`, `label`, `options`, `session`, `tags`, `on_change`, `client`: as for
+    `SamplerV2`. `target`: what
     `transpile(circuit, backend)` may use, in place of the device's own. Circuits run as given where they fit the
     device's gates. Raises RunKeyMissing, UnknownDevice.
     """
@@ -44,9 +46,10 @@ class Backend(BackendV2):
         session: Session | None = None,
         tags: Mapping[str, str] | None = None,
         target: Target | None = None,
+        on_change: OnChange | None = None,
         client: Client | None = None,
     ) -> None:
-        self._origin = Origin(device, run_key, label, dict(options or {}), session, dict(tags or {}), client)
+        self._origin = Origin(device, run_key, label, dict(options or {}), session, dict(tags or {}), client, on_change)
         profile = self._origin.target.profile
         super().__init__(name=device, description=profile.description, backend_version=version("qflows"))
         self.set_options(shots=shots)

@@ -100,6 +100,7 @@ class EstimatorV2(BaseEstimatorV2):
             options=mine.options,
             session=mine.session,
             tags=mine.tags,
+            on_change=mine.on_change,
             client=mine.core,
         )
 

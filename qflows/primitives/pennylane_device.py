@@ -35,6 +35,7 @@ from qflows.core.sessions import Session
 from qflows.model import ItemResult
 from qflows.primitives.bits import keys_of_shots
 from qflows.primitives.origin import Origin, by_shots
+from qflows.primitives.replay import OnChange
 from qflows.programs import Program
 from qflows.programs.program import seal
 
@@ -63,9 +64,10 @@ class QflowsDevice(Device):
     """A device of qflows behind PennyLane's interface.
 
     `device`: name of a device as for `qflows.run`. `wires`: number of wires or their names; `shots`: of circuits that
-    say none; None evaluates exactly, where the device can. `run_key`, `label`, `options`, `session`, `tags`, `client`:
-    as for `qflows.primitives.SamplerV2`. Takes expectation values and variances of Pauli operators, probabilities,
-    counts and samples; observables that are no Pauli operators, such as Hermitian and Projector, are refused.
+    say none; None evaluates exactly, where the device can. `run_key`, `label`, `options`, `session`, `tags`,
+    `on_change`, `client`: as for `qflows.primitives.SamplerV2`. Takes expectation values and variances of Pauli
+    operators, probabilities, counts and samples; observables that are no Pauli operators, such as Hermitian and
+    Projector, are refused.
     """
 
     name = "qflows"
@@ -81,10 +83,11 @@ class QflowsDevice(Device):
         options: Mapping[str, Any] | None = None,
         session: Session | None = None,
         tags: Mapping[str, str] | None = None,
+        on_change: OnChange | None = None,
         client: Client | None = None,
     ) -> None:
         super().__init__(wires=wires, shots=shots)
-        self._origin = Origin(device, run_key, label, dict(options or {}), session, dict(tags or {}), client)
+        self._origin = Origin(device, run_key, label, dict(options or {}), session, dict(tags or {}), client, on_change)
 
     @property
     def device(self) -> str:

@@ -74,6 +74,7 @@ class SamplerV2(BaseSamplerV2):
             options=mine.options,
             session=mine.session,
             tags=mine.tags,
+            on_change=mine.on_change,
             client=mine.core,
         )
 

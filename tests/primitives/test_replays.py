@@ -84,6 +84,12 @@ def test_qpus_refuse_by_themselves(
     with pytest.raises(ProgramRejected, match="take another run_key"):
         other.run([(turned(0.2), "Z")])
     assert sandbox.admin.count_jobs("ionq") == 1
+    told = EstimatorV2("ionq-forte-1", client=restarted("third"), on_change="warn", **given)
+    told.run([(turned(0.2), "Z")])
+    told.backend.run(turned(0.3))
+    again = EstimatorV2("ionq-forte-1", client=restarted("fourth"), on_change="warn", **given).backend
+    again.run(turned(0.4))
+    assert sandbox.admin.count_jobs("ionq") == 4
 
 
 def test_a_job_that_is_found_again_has_the_metadata_of_its_circuits(core: Client) -> None:
