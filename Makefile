@@ -6,7 +6,7 @@ CONSTRAINTS ?= constraints.txt
 PINS := $(if $(CONSTRAINTS),-c $(CONSTRAINTS))
 
 .PHONY: constraints wheel help install demo test check lint types imports docs bench pulls story chaos newest-braket \
-  newest-prefect newest-ibm doctor compat clean
+  newest-prefect newest-ibm doctor compat money clean
 help:
 	@echo "make demo     install into .venv, run the H2 VQE and a small circuit, print what came out"
 	@echo "make test     install and run the test suite"
@@ -14,6 +14,7 @@ help:
 	@echo "make docs     build the documentation site into site/, every link checked"
 	@echo "make newest-prefect   the Prefect part of the suite with the newest Prefect, in an environment of its own"
 	@echo "make bench    the budgets, measured against raw clients and loops in the same run"
+	@echo "make money    20 buyers, 1,000 random kills, one cap; some minutes"
 	@echo "make pulls    error bars, biases, drift flags and thresholds by Monte Carlo; a few minutes"
 	@echo "make story    a nightly run while server, worker, reconciler and flow are killed 20 times; SQLite, then PostgreSQL"
 	@echo "make chaos    kills at every point in all company: two accounts, four vendors, two databases; minutes"
@@ -110,6 +111,9 @@ newest-braket: .venv/.test
 	  tests/providers/local tests/sandbox/test_braket_client_conformance.py
 
 # jax and its like are too much for every test run. QISKIT: a copy of Qiskit's repository at about the installed version
+money: .venv/.test
+	$(BIN)/python tests/money/race.py --kills 1000 --processes 20
+
 compat: .venv/.test
 	@test -x .venv-compat/bin/python || $(PYTHON) -m venv .venv-compat
 	@$(BIN)/uv pip install --quiet --python .venv-compat/bin/python $(PINS) -e '.[test,compat]'

@@ -16,6 +16,7 @@ from qflows.cli import examples
 SUMMARIES = {
     "run": "Run circuits and print their counts.",
     "price": "Say what circuits would cost on a device.",
+    "spend": "Show what was spent, estimates beside bills.",
     "vqe": "Run a variational quantum eigensolver.",
     "benchmark": "Measure how well devices work.",
     "report": "Report what ran, what failed and what drifted.",

@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from qflows.cli.budgets import put_in_force
 from qflows.cli.screen import Exit, errors_as_exit_codes, print_json, print_rows
 
 _COLUMNS = ("block", "action", "fields", "file", "note")
@@ -25,7 +26,7 @@ def apply(
 ) -> None:
     """Save profiles and credentials as Prefect blocks.
 
-    Running it again changes nothing.
+    Running it again changes nothing. Budgets are put in force in the ledger, too.
 
     A secret is written in a document as ${NAME} and read from the environment now; no value is ever printed.
     Exit code 2 if any document failed; the others are saved all the same.
@@ -36,6 +37,13 @@ def apply(
         go = documents.check if dry_run else documents.apply
         outcomes = go(paths, os.environ)
         words = _IN_A_DRY_RUN if dry_run else {}
+        budgets = [
+            Path(one.file)
+            for one in outcomes
+            if one.block.startswith("qflows-budget/") and one.action is not documents.Action.FAILED
+        ]
+        if budgets and not dry_run:
+            put_in_force(budgets)
         rows = [
             {
                 "block": outcome.block,

@@ -74,11 +74,15 @@ def apply(
         files = [file for path in paths for file in (sorted(path.glob("*.y*ml")) if path.is_dir() else [path])]
         if not files:
             raise DocumentError(f"{', '.join(map(str, paths))}: no YAML documents found")
-        rates = Settings().rates
-        rules = [documents.rule(one.name, one, rates) for one in map(documents.read, files)]
-        for rule in rules:
-            changed = budgets.put(default_client().ledger, rule)
-            typer.echo(f"{rule.name}: {'in force' if changed else 'unchanged'}")
+        for name, is_new in put_in_force(files).items():
+            typer.echo(f"{name}: {'in force' if is_new else 'unchanged'}")
+
+
+def put_in_force(files: list[Path]) -> dict[str, bool]:
+    """Reads all documents, then puts their budgets into the ledger; name → whether it is new or changed."""
+    rates = Settings().rates
+    rules = [documents.rule(one.name, one, rates) for one in map(documents.read, files)]
+    return {rule.name: budgets.put(default_client().ledger, rule) for rule in rules}
 
 
 @app.command("set")

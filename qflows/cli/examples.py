@@ -13,6 +13,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "qflows price bell.qasm --device braket-garnet --shots 1000",
         "qflows price sweep/*.qasm --device ionq-forte-1 --shots 500 --option debiasing=true --json",
     ),
+    "spend": ("qflows spend --by project --since 30d", "qflows spend --by day --out spend.csv"),
     "budgets ls": ("qflows budgets ls",),
     "budgets apply": ("qflows budgets apply blocks/budgets/",),
     "budgets set": ("qflows budgets set team-month --amount 800",),

@@ -50,6 +50,7 @@ def test_price_is_what_was_charged(
 ) -> None:
     price = core.price(gates(8, 4), device=device, shots=shots, options=options)
     assert (price.expected, price.bound, price.unit) == (Decimal(amount), Decimal(amount), unit)
+    assert price.bound is not None
     assert price.bound_in == price.bound * (Decimal("0.01") if unit == "credits" else 1)
     assert price.sources
 

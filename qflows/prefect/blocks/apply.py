@@ -1,7 +1,8 @@
 """Block documents put in place: YAML files become Prefect blocks, and a second time changes nothing.
 
-Two kinds. `device` is a device profile. `credentials` fills a credentials block of any installed vendor; its secrets
-are `${NAME}` in the file and are taken from the environment at the last moment. No outcome, error or log has a value.
+Three kinds. `device` is a device profile. `budget` is a limit on what is spent. `credentials` fills a credentials block
+of any installed vendor; its secrets are `${NAME}` in the file and are taken from the environment at the last moment. No
+outcome, error or log has a value.
 """
 
 from __future__ import annotations
@@ -28,16 +29,18 @@ from pydantic import BaseModel, SecretBytes, SecretStr, ValidationError
 from pydantic.types import Secret
 from pydantic_core import to_jsonable_python
 
-from qflows.core import documents, profiles
+from qflows.core import budgets, documents, profiles
+from qflows.core.budgets import BudgetFields
 from qflows.core.documents import Document, Place
 from qflows.core.profiles import DeviceFields
 from qflows.errors import DocumentError, NotSent, PrefectMissing
+from qflows.prefect.blocks.budget import BudgetBlock
 from qflows.prefect.blocks.collection import BLOCK_TYPES
 from qflows.prefect.blocks.device import BLOCK_NAME, DeviceProfileBlock
 
 MAX_FILES = 1_000
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
-_KINDS = ("credentials", "device")
+_KINDS = ("budget", "credentials", "device")
 _CREDENTIALS_KEYS = ("kind", "name", "block", "description", "fields")
 _SECRETS = (SecretStr, SecretBytes, Secret)
 
@@ -153,8 +156,16 @@ def read(path: Path, environment: Mapping[str, str]) -> Wanted:
         raise document.error(["kind"], f"there are the kinds {', '.join(_KINDS)}")
     if not isinstance(name, str) or not BLOCK_NAME.fullmatch(name):
         raise document.error(["name"], "a block's name is made of a-z, 0-9 and single dashes")
-    block = _device(document) if kind == "device" else _credentials(document, environment)
+    if kind == "budget":
+        block: Block = _budget(document)
+    else:
+        block = _device(document) if kind == "device" else _credentials(document, environment)
     return Wanted(str(path), name, block)
+
+
+def _budget(document: Document) -> BudgetBlock:
+    fields = budgets.from_document(document)
+    return BudgetBlock(**{name: getattr(fields, name) for name in BudgetFields.model_fields})
 
 
 def _device(document: Document) -> DeviceProfileBlock:

@@ -16,6 +16,7 @@ from typing import Any
 from prefect.blocks.abstract import CredentialsBlock
 from prefect.blocks.core import Block
 
+from qflows.prefect.blocks.budget import BudgetBlock
 from qflows.prefect.blocks.device import DeviceProfileBlock
 from qflows.protocol import Provider, VendorCredentials
 from qflows.providers import GROUP, connect
@@ -71,7 +72,7 @@ def _credentials(adapter: str) -> list[type[Block]]:
 
 
 def _find() -> dict[str, type[Block]]:
-    found: dict[str, type[Block]] = {DeviceProfileBlock.get_block_type_slug(): DeviceProfileBlock}
+    found: dict[str, type[Block]] = {one.get_block_type_slug(): one for one in (DeviceProfileBlock, BudgetBlock)}
     for entry in sorted(entry_points(group=GROUP), key=lambda entry: entry.name):
         try:
             blocks = _credentials(entry.module)

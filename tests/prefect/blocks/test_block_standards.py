@@ -79,7 +79,7 @@ def test_prefect_finds_the_types_and_still_no_vendor_is_loaded() -> None:
         "from prefect.blocks.core import Block\n"
         "print(Block.get_block_class_from_key('qflows-ionq-credentials').__module__)\n"
         "import qflows\n"
-        "print([name for name in dir(qflows) if name.endswith(('Credentials', 'ProfileBlock'))])\n"
+        "print([name for name in dir(qflows) if name.endswith(('Credentials', 'Block'))])\n"
         "print([m for m in ('qiskit', 'qiskit_ibm_runtime', 'boto3', 'braket', 'qbraid') if m in sys.modules])\n"
     )
     module, names, heavy = run_python(code).splitlines()[-3:]

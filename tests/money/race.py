@@ -1,0 +1,157 @@
+"""Many buyers, one cap, random SIGKILLs: what is reserved and spent never exceeds the cap, and nothing stays reserved.
+
+`python tests/money/race.py --kills 1000 --processes 20 [--ledger postgresql+psycopg://...]` is the long form.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import multiprocessing
+import os
+import random
+import signal
+import sys
+import tempfile
+import time
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from qiskit import QuantumCircuit
+
+from qflows.core.client import Client
+from qflows.core.scope import Scope
+from qflows.errors import OverBudget, QflowsError
+from qflows.ledger import Ledger, budgets, spending
+from qflows.ledger.budgets import MICRO, Budget
+from qflows.ledger.money_tables import charges
+from qflows.ledger.tables import jobs
+from qflows.sandbox import Sandbox
+from qflows.settings import Settings
+
+RATES = {"credits": Decimal("0.01"), "qpu_s": Decimal("1.60")}
+DEVICES: dict[str, tuple[int, dict[str, Any]]] = {  # most it may cost: 25.79, 0.59, 0.45, 48 USD
+    "ionq-forte-1": (100, {}),
+    "braket-garnet": (200, {}),
+    "qbraid-garnet": (100, {}),
+    "ibm-kingston": (100, {"max_execution_time": 30}),
+}
+_FORK = multiprocessing.get_context("fork")
+
+
+def circuit(number: int) -> QuantumCircuit:
+    made = QuantumCircuit(2, 2)
+    made.rx(0.001 * (number % 3000), 0)
+    made.cx(0, 1)
+    made.measure([0, 1], [0, 1])
+    return made
+
+
+def settings(ledger_url: str) -> Settings:
+    return Settings(ledger_url=ledger_url, settle_s=0.3, poll_min_s=0.02, rates=RATES)
+
+
+def buyer(ledger_url: str, name: int, seed: int) -> None:
+    """Buys whatever there is room for, under one run key per name, until it is killed."""
+    logging.disable(logging.CRITICAL)
+    rng, core = random.Random(seed), Client(settings(ledger_url))
+    attempt, number = f"{name}-{seed}", rng.randrange(10**6)
+    while True:
+        device = rng.choice(list(DEVICES))
+        shots, options = DEVICES[device]
+        scope = Scope(f"race-{name}", attempt, f"{number}")
+        number += 1
+        try:
+            job = core.submit_one(circuit(number), scope, device=device, shots=shots, options=options)
+            if rng.random() < 0.5:
+                core.wait([job.key], timeout=2.0)
+        except OverBudget:
+            time.sleep(0.02)
+        except QflowsError:
+            time.sleep(0.01)
+
+
+def race(ledger_url: str, *, cap: int, processes: int, kills: int, seed: int) -> dict[str, Any]:
+    """Runs the buyers, kills them, ends what they began, and returns what was counted. Raises AssertionError."""
+    rng, ledger = random.Random(seed), Ledger.open(ledger_url)
+    rates = {unit: f"{worth:f}" for unit, worth in RATES.items()}
+    budgets.put(ledger, Budget("cap", cap * MICRO, "usd", period="total", rates=rates))
+    most = looks = 0
+
+    def look() -> None:
+        nonlocal most, looks
+        (one,) = spending.standing(ledger)
+        assert one.spent + one.reserved <= cap * MICRO, f"{one.spent} + {one.reserved} of {cap * MICRO}"
+        most, looks = max(most, one.spent + one.reserved), looks + 1
+
+    started = 0
+    running: dict[int, Any] = {}
+
+    def start(place: int) -> None:
+        nonlocal started
+        started += 1
+        running[place] = _FORK.Process(target=buyer, args=(ledger_url, place, seed * 100_000 + started), daemon=True)
+        running[place].start()
+
+    ledger.close()  # the children must not share its connections
+    for place in range(processes):
+        start(place)
+    ledger = Ledger.open(ledger_url)
+    time.sleep(1.0)
+    for _ in range(kills):
+        time.sleep(rng.uniform(0.0, 0.1))
+        look()
+        place = rng.randrange(processes)
+        os.kill(running[place].pid, signal.SIGKILL)
+        running[place].join()
+        ledger.close()
+        start(place)
+        ledger = Ledger.open(ledger_url)
+    for child in running.values():
+        os.kill(child.pid, signal.SIGKILL)
+        child.join()
+    core = Client(settings(ledger_url))
+    for _ in range(2000):
+        done = core.reconciler().tick()
+        look()
+        if not done.live:
+            break
+        time.sleep(min(done.pause_s, 0.2))
+    (one,) = spending.standing(ledger)
+    with ledger.read() as connection:
+        spent = sa.select(sa.func.coalesce(sa.func.sum(charges.c.amount), 0)).where(charges.c.state == "SPENT")
+        counted = int(connection.execute(spent).scalar() or 0)
+        held = connection.execute(sa.select(sa.func.count()).where(charges.c.state.in_(["HELD", "WAITING"]))).scalar()
+        bought = connection.execute(sa.select(sa.func.count()).where(jobs.c.vendor_id.is_not(None))).scalar()
+    assert (one.reserved, held) == (0, 0), f"{one.reserved} reserved, {held} charges open"
+    assert one.spent == counted <= cap * MICRO
+    ledger.close()
+    return {
+        "kills": kills, "starts": started, "jobs": bought, "looks": looks,
+        "spent": f"{one.spent / MICRO:.2f}", "most": f"{most / MICRO:.2f}", "cap": cap,
+    }  # fmt: skip
+
+
+def main() -> None:
+    """The long form, against sandboxes of its own."""
+    asked = argparse.ArgumentParser()
+    asked.add_argument("--kills", type=int, default=1000)
+    asked.add_argument("--processes", type=int, default=20)
+    asked.add_argument("--cap", type=int, default=3000)
+    asked.add_argument("--seed", type=int, default=1)
+    asked.add_argument("--ledger", help="URL of an empty database; default: a SQLite file")
+    given = asked.parse_args()
+    with tempfile.TemporaryDirectory() as folder, Sandbox(vendors=("ibm", "braket", "ionq", "qbraid")) as sandbox:
+        os.environ |= sandbox.env | {"QFLOWS_HOME": folder}
+        sandbox.admin.clock("instant")
+        url = given.ledger or f"sqlite:///{Path(folder) / 'ledger.db'}"
+        found = race(url, cap=given.cap, processes=given.processes, kills=given.kills, seed=given.seed)
+        at_vendors = sum(sandbox.admin.count_jobs(vendor) for vendor in ("ibm", "braket", "ionq", "qbraid"))
+        assert at_vendors == found["jobs"], f"{at_vendors} at the vendors, {found['jobs']} in the ledger"
+        sys.stdout.write(f"{found}\n")
+
+
+if __name__ == "__main__":
+    main()
