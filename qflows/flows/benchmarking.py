@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
-from prefect import flow, task
+from prefect import task
 from prefect.artifacts import create_table_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
@@ -16,11 +16,12 @@ from qflows.characterization.benchmarks import Bench, BenchmarkResult, Row, Suit
 from qflows.characterization.history import keep_benchmark
 from qflows.errors import JobFailed, LedgerError, QflowsError
 from qflows.flows.forms import DeviceNames
+from qflows.flows.scheduled import scheduled_flow
 from qflows.pages.plots import benchmark_png
 from qflows.pages.text import cell, escape, image, markdown_table, shots_text
 from qflows.prefect import artifacts, tasks
 from qflows.prefect.housekeeper import cancel_jobs
-from qflows.prefect.slots import Missed, missed_slot
+from qflows.prefect.slots import Missed
 
 
 def _flow_run_name() -> str:
@@ -52,7 +53,7 @@ def submit_suite(device: str, batch_id: str) -> int:
     return sum(job.vendor_id is not None for job in batch.sub_jobs())
 
 
-@flow(name="benchmark", flow_run_name=_flow_run_name, validate_parameters=False, on_cancellation=[cancel_jobs])
+@scheduled_flow("benchmark", flow_run_name=_flow_run_name, on_cancellation=[cancel_jobs])
 def benchmark(
     devices: DeviceNames,
     shots: int = 1000,
@@ -83,8 +84,6 @@ def benchmark(
         missed: Slots of the schedule that were not run in time: "all", "latest", or e.g. "skip after 2h".
         run_key: Names the run; the same one again continues it.
     """
-    if skipped := missed_slot(missed):
-        return skipped
     suite = Suite(shots, tuple(sizes), mirror_circuits, mirror_layers, seed, options or {})
     return measure(devices, suite, timeout, run_key)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
-from prefect import flow, task, unmapped
+from prefect import task, unmapped
 from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
@@ -14,13 +14,14 @@ from qflows.core.scope import Scope
 from qflows.core.stored import raise_unless_completed
 from qflows.errors import JobFailed, ProgramRejected
 from qflows.flows.forms import Circuits, DeviceName, circuits_named, run_name
+from qflows.flows.scheduled import scheduled_flow
 from qflows.ledger import reads
 from qflows.model import Job, Result
 from qflows.pages import run_page
 from qflows.pages.text import escape, shots_text
 from qflows.prefect import artifacts, tasks
 from qflows.prefect.housekeeper import cancel_jobs
-from qflows.prefect.slots import Missed, missed_slot
+from qflows.prefect.slots import Missed
 from qflows.prefect.suspend import wait_or_suspend
 from qflows.programs import Program, to_program
 
@@ -54,7 +55,7 @@ def submit_part(
     return core.submit(specs, device=device, scope=tasks.scope(run_key))
 
 
-@flow(name="run-circuits", flow_run_name=_flow_run_name, validate_parameters=False, on_cancellation=[cancel_jobs])
+@scheduled_flow("run-circuits", flow_run_name=_flow_run_name, on_cancellation=[cancel_jobs])
 def run_circuits(
     circuits: Circuits,
     device: DeviceName = "local-aer",
@@ -81,8 +82,6 @@ def run_circuits(
         run_key: Names the run; the same one again continues it.
         detach_after: Seconds to wait in this process; then the run suspends itself until its jobs are done.
     """
-    if skipped := missed_slot(missed):
-        return skipped
     log = get_run_logger()
     wanted = list(circuits) if isinstance(circuits, list) else [circuits]
     if not wanted:

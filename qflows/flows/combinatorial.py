@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from prefect import flow
 from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
 
@@ -13,12 +12,13 @@ from qflows.characterization.history import keep_energy
 from qflows.errors import ProgramRejected
 from qflows.flows.eigensolver import Screen
 from qflows.flows.forms import DeviceName
+from qflows.flows.scheduled import scheduled_flow
 from qflows.model import uncertain
 from qflows.pages.plots import convergence_png
 from qflows.pages.text import escape, image, markdown_table, shots_text
 from qflows.prefect import artifacts, tasks
 from qflows.prefect.housekeeper import cancel_jobs
-from qflows.prefect.slots import Missed, missed_slot
+from qflows.prefect.slots import Missed
 
 _ROWS = 10
 
@@ -29,7 +29,7 @@ def _flow_run_name() -> str:
     return f"QAOA {what} on {parameters.get('device')}, {shots_text(parameters.get('shots'))}"
 
 
-@flow(name="qaoa", flow_run_name=_flow_run_name, validate_parameters=False, on_cancellation=[cancel_jobs])
+@scheduled_flow("qaoa", flow_run_name=_flow_run_name, on_cancellation=[cancel_jobs])
 def qaoa(
     graph: Any = None,
     operator: Any = None,
@@ -67,8 +67,6 @@ def qaoa(
         missed: Slots of the schedule that were not run in time: "all", "latest", or e.g. "skip after 2h".
         run_key: Names the run; the same one again continues it.
     """
-    if skipped := missed_slot(missed):
-        return skipped
     log = get_run_logger()
     cost = _cost(graph, operator)
     core = tasks.client()

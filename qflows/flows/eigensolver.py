@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable
 from typing import Any, Literal
 
-from prefect import flow
 from prefect.artifacts import update_progress_artifact
 from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
@@ -16,12 +15,13 @@ from qflows.characterization.history import keep_energy
 from qflows.core.durations import seconds
 from qflows.core.sessions import Session
 from qflows.flows.forms import DeviceName
+from qflows.flows.scheduled import scheduled_flow
 from qflows.model import uncertain
 from qflows.pages.plots import convergence_png
 from qflows.pages.text import escape, image, markdown_table, shots_text
 from qflows.prefect import artifacts, tasks
 from qflows.prefect.housekeeper import cancel_jobs
-from qflows.prefect.slots import Missed, missed_slot
+from qflows.prefect.slots import Missed
 
 _SCREEN_EVERY_S = 2.0
 _TABLE_ROWS = 200
@@ -34,7 +34,7 @@ def _flow_run_name() -> str:
     return f"VQE {what} on {parameters.get('device')}, {shots_text(parameters.get('shots'))}"
 
 
-@flow(name="vqe", flow_run_name=_flow_run_name, validate_parameters=False, on_cancellation=[cancel_jobs])
+@scheduled_flow("vqe", flow_run_name=_flow_run_name, on_cancellation=[cancel_jobs])
 def vqe(
     problem: Any = "h2-0.735",
     device: DeviceName = "local-exact",
@@ -78,8 +78,6 @@ def vqe(
         bounds: Lowest and highest value of each parameter.
         callback: In Python, a function of each VqeStep; it may raise StopIteration to end the loop.
     """
-    if skipped := missed_slot(missed):
-        return skipped
     log = get_run_logger()
     chosen = to_problem(problem)
     here = tasks.scope(run_key)

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from prefect import flow
 from prefect.runtime import flow_run
 
 from qflows.characterization.benchmarks import BenchmarkResult, Suite
 from qflows.flows.benchmarking import devices_named, measure
 from qflows.flows.forms import DeviceNames
+from qflows.flows.scheduled import scheduled_flow
 from qflows.pages.text import shots_text
 from qflows.prefect.housekeeper import cancel_jobs
-from qflows.prefect.slots import Missed, missed_slot
+from qflows.prefect.slots import Missed
 
 
 def _flow_run_name() -> str:
@@ -20,7 +20,7 @@ def _flow_run_name() -> str:
     return f"probe of {devices_named(parameters.get('devices'))}, {shots_text(parameters.get('shots'))}"
 
 
-@flow(name="probe", flow_run_name=_flow_run_name, validate_parameters=False, on_cancellation=[cancel_jobs])
+@scheduled_flow("probe", flow_run_name=_flow_run_name, on_cancellation=[cancel_jobs])
 def probe(
     devices: DeviceNames,
     shots: int = 200,
@@ -42,7 +42,5 @@ def probe(
         missed: Slots of the schedule that were not run in time: "all", "latest", or e.g. "skip after 20m".
         run_key: Names the run; the same one again continues it.
     """
-    if skipped := missed_slot(missed):
-        return skipped
     suite = Suite(shots, sizes=(3,), mirror_circuits=0, seed=0, options=options or {}, name="probe")
     return measure(devices, suite, timeout, run_key)

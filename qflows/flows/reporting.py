@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from prefect import flow
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import (
     FlowRunFilter,
@@ -20,9 +19,10 @@ from prefect.client.schemas.sorting import FlowRunSort
 from prefect.exceptions import PrefectException
 from prefect.logging import get_logger
 
+from qflows.flows.scheduled import scheduled_flow
 from qflows.pages.morning import RunTrouble, compose, gather, length, to_markdown, write
 from qflows.prefect import artifacts, tasks
-from qflows.prefect.slots import Missed, missed_slot
+from qflows.prefect.slots import Missed
 
 log = get_logger("qflows")
 
@@ -30,7 +30,7 @@ _PAGE = 200  # the server's own limit
 _BAD = [StateType.FAILED, StateType.CRASHED]
 
 
-@flow(name="report", flow_run_name="report of the last {since}", validate_parameters=False)
+@scheduled_flow("report", flow_run_name="report of the last {since}")
 def report(since: str = "24h", folder: str | None = None, missed: Missed = "all") -> dict[str, Any]:
     """What ran, what failed, what waits for a person, what it cost, and whether devices drifted.
 
@@ -41,8 +41,6 @@ def report(since: str = "24h", folder: str | None = None, missed: Missed = "all"
         folder: Also write report.html, report.md and report.json there, on the machine of the worker.
         missed: Slots of the schedule that were not run in time: "all", "latest", or e.g. "skip after 2h".
     """
-    if skipped := missed_slot(missed):
-        return skipped
     until = datetime.now(UTC)
     begin = until - length(since)
     found = gather(tasks.client().ledger, begin, until, failed_runs(begin, until))

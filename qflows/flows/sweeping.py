@@ -10,7 +10,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
-from prefect import flow, task, unmapped
+from prefect import task, unmapped
 from prefect.artifacts import create_table_artifact, update_progress_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
@@ -19,12 +19,13 @@ from prefect.runtime import flow_run
 from qflows.core.batches.batch import Batch
 from qflows.core.batches.results import BatchResult
 from qflows.flows.forms import Circuits, DeviceName, circuits_named, run_name
+from qflows.flows.scheduled import scheduled_flow
 from qflows.model import Job
 from qflows.pages import run_page
 from qflows.pages.text import cell, escape
 from qflows.prefect import artifacts, tasks
 from qflows.prefect.housekeeper import cancel_jobs
-from qflows.prefect.slots import Missed, missed_slot
+from qflows.prefect.slots import Missed
 from qflows.prefect.suspend import wait_or_suspend
 
 _BUNDLES = 200  # task runs at most
@@ -64,7 +65,7 @@ def submit_parts(batch_id: str, numbers: Sequence[int], session_id: str | None) 
     return sum(job.vendor_id is not None for job in jobs)
 
 
-@flow(name="sweep", flow_run_name=_flow_run_name, validate_parameters=False, on_cancellation=[cancel_jobs])
+@scheduled_flow("sweep", flow_run_name=_flow_run_name, on_cancellation=[cancel_jobs])
 def sweep(
     circuits: Circuits,
     device: DeviceName = "local-aer",
@@ -101,8 +102,6 @@ def sweep(
         run_key: Names the run; the same one again continues it.
         detach_after: Seconds to wait in this process; then the run suspends itself until its jobs are done.
     """
-    if skipped := missed_slot(missed):
-        return skipped
     log = get_run_logger()
     core = tasks.client()
     here = tasks.scope(run_key)
