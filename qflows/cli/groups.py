@@ -14,6 +14,7 @@ from qflows.errors import GroupError
 from qflows.ledger import callbacks as ledger_callbacks
 from qflows.ledger import groups as ledger_groups
 from qflows.ledger.groups import GroupRecord
+from qflows.states import GroupState
 
 app = typer.Typer(help="Groups: named sets of jobs on any devices.", no_args_is_help=True, rich_markup_mode=None)
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
@@ -31,7 +32,7 @@ def _row(record: GroupRecord, n_jobs: int) -> dict[str, str]:
         "state": record.state.value,
         "jobs": str(n_jobs),
         "opened": f"{record.created_at:%Y-%m-%d %H:%M:%S}",
-        "open until": f"{record.expires_at:%Y-%m-%d %H:%M:%S}" if record.state.value == "OPEN" else "",
+        "open until": f"{record.expires_at:%Y-%m-%d %H:%M:%S}" if record.state is GroupState.OPEN else "",
         "callback": "INTERRUPTED" if record.is_interrupted else callback,
         "run key": record.run_key,
     }

@@ -16,6 +16,7 @@ from qflows.ledger import reads
 from qflows.model import Job
 from qflows.pages.text import JOB_COLUMNS, job_row
 from qflows.privacy.redaction import clean
+from qflows.states import JobStatus
 
 app = typer.Typer(help="Jobs in the ledger.", no_args_is_help=True, rich_markup_mode=None)
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
@@ -125,7 +126,7 @@ def cancel(
         handles = core.cancel([core.find(name).key for name in job], timeout=timeout)
         rows = [job_row(one) for one in handles.values()]
         print_rows(rows, JOB_COLUMNS, as_json=as_json, empty="")
-        late = [one for one in handles.values() if one.status.value == "COMPLETED"]
+        late = [one for one in handles.values() if one.status is JobStatus.COMPLETED]
         if late and not as_json:
             typer.echo(f"{len(late)} had finished already: too late to cancel, the counts are in the ledger")
 

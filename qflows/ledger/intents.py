@@ -194,7 +194,7 @@ def _job_insert(insert: Callable[[sa.Table], Any]) -> Any:
             "attempt": statement.excluded.attempt,
             # not sent yet: it goes into the session that is open now
             "session_id": sa.case(
-                (jobs.c.status == sa.literal_column("'PREPARED'"), statement.excluded.session_id),
+                (jobs.c.status == sa.literal_column(f"'{JobStatus.PREPARED}'"), statement.excluded.session_id),
                 else_=jobs.c.session_id,
             ),
         },

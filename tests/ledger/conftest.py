@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,6 +19,10 @@ from qflows.model import Counts, ItemResult, Job
 from qflows.programs import Program
 from qflows.protocol import JobSpec, Observation, Phase, VendorResult
 from qflows.states import JobStatus
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from state_guards import moves_of  # noqa: E402
 
 ACCOUNT, LEASE_S = "acct", 120.0
 
@@ -111,3 +117,23 @@ def make_walker(sqlite_ledger: Ledger, make_intent: MakeIntent) -> Callable[[], 
     """Makes PREPARED jobs in the SQLite ledger, each a new one."""
     numbers = itertools.count()
     return lambda: intents.prepare(sqlite_ledger, [make_intent(f"walk {next(numbers)}")])[0]
+
+
+@pytest.fixture(autouse=True)
+def guarded_moves() -> Iterator[set[tuple[str, str]]]:
+    """Every UPDATE that these tests run and that moves a state must come from where the state table lets it come from.
+
+    Gives the moves seen, as column and new state.
+    """
+    seen: set[tuple[str, str]] = set()
+
+    def look(_: Any, statement: Any, multiparams: Any, params: Any, __: Any) -> None:
+        for values in multiparams or [params]:
+            for move in moves_of(statement, values):
+                seen.add((move.column, move.to))
+                assert move.named, f"{move} names no state to come from"
+                assert move.named <= move.allowed, move
+
+    sa.event.listen(sa.Engine, "before_execute", look)
+    yield seen
+    sa.event.remove(sa.Engine, "before_execute", look)
