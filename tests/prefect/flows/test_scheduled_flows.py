@@ -11,7 +11,8 @@ from qflows import flows
 
 
 def test_shipped_flows_keep_their_own_form_and_version_below_the_shared_decorator() -> None:
-    made = [getattr(flows, name) for name in flows.__all__ if isinstance(getattr(flows, name), Flow)]
+    every = [getattr(flows, name) for name in flows.__all__ if isinstance(getattr(flows, name), Flow)]
+    made = [one for one in every if "missed" in one.parameters.properties]
     assert len(made) == 7
     for one in made:
         assert one.parameters.properties["missed"]["pattern"].startswith("^(all|latest"), one.name
