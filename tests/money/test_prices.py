@@ -85,7 +85,7 @@ def test_batch_pays_one_task_fee_a_set_and_one_least_price_a_job(core: Client) -
 
 def test_ibm_is_told_in_seconds_and_bounded_by_its_time_limit(core: Client) -> None:
     wide = core.price(gates(8, 4), device="ibm-phoenix", shots=4096)
-    assert (wide.unit, wide.bound, wide.bound_in) == ("qpu_s", 10_800, Decimal("17280.00"))
+    assert (wide.unit, wide.bound, wide.bound_in) == ("qpu_s", 600, Decimal("960.00"))
     assert wide.expected is not None
     assert 3 <= wide.expected <= 8  # 2 circuits of as many shots were charged 3 s
     assert "third-party" in wide.hint

@@ -158,9 +158,10 @@ class IBMOptions(VendorOptions):
     primitives: Literal["server", "executor"] | None = None
     max_execution_time: Annotated[Whole, Field(ge=1, le=MAX_EXECUTION_S)] | None = Field(
         default=None,
-        description="QPU seconds after which IBM cancels the job.",
+        description="QPU seconds after which IBM cancels the job. Left out: 3 times the estimate, 600 s at least; with "
+        "PEC or PEA IBM's default, the plan's maximum (600 s on Open, 10800 s on paid plans).",
         json_schema_extra={
-            "vendor_default": "the plan's maximum: 600 s on Open, 10800 s on paid plans",
+            "vendor_default": "not IBM's, but qflows': 3 times the estimate, 600 s at least",
             "costs": "a job that hangs is billed until then",
         },
     )

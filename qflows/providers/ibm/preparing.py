@@ -15,7 +15,7 @@ from qiskit_ibm_runtime.json import RuntimeEncoder
 from qflows.errors import ProgramRejected, ProviderError
 from qflows.protocol import JobSpec
 from qflows.providers.ibm import compile as compiling
-from qflows.providers.ibm import decoding, layout, pubs, wire
+from qflows.providers.ibm import decoding, layout, pubs, usage, wire
 from qflows.providers.ibm.compile import Compiled, Compiler
 from qflows.providers.ibm.layout import Sheet
 
@@ -87,7 +87,7 @@ def _payload(
         "backend": spec.device_id,
         "session_id": spec.session_id,
         "tags": wire.tags(spec, key),
-        "cost": environment.get("max_execution_time"),
+        "cost": environment.get("max_execution_time") or usage.cap_s(spec, usage.pause_s(backend)),
         "private": spec.options.get("private"),
     }
     return {name: value for name, value in payload.items() if value is not None}

@@ -18,6 +18,7 @@ from qflows.providers.ibm import options
 LONGEST_PAUSE_S = 4e-3  # Nighthawk r1
 DEFAULT_PAUSE_S = 250e-6  # Heron
 MINIMUM_S = 3
+_LEAST_CAP_S = 600
 _MARGIN = 1.2
 _JOB_S, _MITIGATED_JOB_S = 5.0, 8.0
 _EXECUTION_S = 20e-6  # circuit, readout (1.9 to 2.7 us) and about 8 us of control, rounded up
@@ -32,13 +33,26 @@ def pause_s(backend: Any) -> float:
 
 
 def quote(spec: JobSpec, pause: float, of: str) -> Quote:
-    """The estimate, and as bound the time after which IBM ends the job: told with it, else the longest of any plan."""
-    most = spec.options.get("max_execution_time")
+    """The estimate, and as bound the time after which IBM ends the job, told with it; the longest of any plan where
+    none is told."""
+    most = spec.options.get("max_execution_time") or cap_s(spec, pause)
     ended = f"bound: max_execution_time {most} s" if most else "bound: IBM's own limit, lower with max_execution_time"
     expected = exact(estimate_s(spec, pause))
     bound = max(Decimal(most or options.MAX_EXECUTION_S), Decimal(MINIMUM_S))
     told = f"formula over 14 bills of 2026-09 with {of}, 1.5 to 2.5 times the charge; {ended}"
     return Quote(min(expected, bound), bound, "qpu_s", told)
+
+
+def cap_s(spec: JobSpec, pause: float) -> int | None:
+    """The max_execution_time of a job whose options name none: 3 times the estimate, 600 s at least.
+
+    IBM's own default is the plan's maximum, so that a job that hangs is billed for 3 hours on paid plans; 600 s is the
+    maximum of the Open plan. None, so IBM's default, for PEC and PEA, whose overhead nobody knows before.
+    """
+    resilience = spec.options.get("resilience") or {}
+    if resilience.get("pec_mitigation") or (resilience.get("zne") or {}).get("amplifier") == "pea":
+        return None
+    return min(max(_LEAST_CAP_S, math.ceil(3 * estimate_s(spec, pause))), options.MAX_EXECUTION_S)
 
 
 def estimate_s(spec: JobSpec, pause: float) -> float:

@@ -84,7 +84,7 @@ def test_false_and_zero_are_sent_and_what_is_not_set_is_not(sandbox: Sandbox, pr
         "twirling": {"enable_measure": False},
     }
     assert body["private"] is False
-    assert "cost" not in body
+    assert body["cost"] == 600  # nothing that hangs is billed for hours
 
 
 def test_estimators_false_reaches_the_wire(sandbox: Sandbox, provider: Provider) -> None:

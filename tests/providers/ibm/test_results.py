@@ -161,7 +161,7 @@ def test_estimate_counts_bases_mitigation_and_the_devices_own_pause(provider: Pr
     jobs = [spec(shots=1000, device="ibm_kingston"), bare, one, two, spec(shots=10_000, device="ibm_miami")]
     assert [provider.estimate(wanted).expected for wanted in jobs] == [7, 10, 117, 120, 55]
     assert provider.estimate(spec(shots=1000, device="ibm_phoenix", execution={"rep_delay": 0.001})).expected == 8
-    assert [provider.estimate(wanted).bound for wanted in jobs] == [10_800] * 5
+    assert [provider.estimate(wanted).bound for wanted in jobs] == [600] * 5
     capped = provider.estimate(spec(shots=10_000, device="ibm_miami", max_execution_time=40))
     assert (capped.expected, capped.bound, capped.unit) == (40, 40, "qpu_s")
 
