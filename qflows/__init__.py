@@ -5,6 +5,7 @@ Importing this loads no vendor SDK and, until a task or flow is used, no Prefect
 
 from __future__ import annotations
 
+import difflib
 import sys
 from importlib import import_module
 from typing import TYPE_CHECKING
@@ -118,7 +119,9 @@ def __getattr__(name: str) -> object:
         return import_module(f"qflows.{name}")
     if name[:1].isupper() and name in _block_types():  # modules are lower case and must not end up here
         return getattr(import_module("qflows.prefect.blocks.collection"), name)
-    raise AttributeError(f"qflows has no {name!r}; public names: {', '.join(__all__)}")
+    alike = difflib.get_close_matches(name, __all__, n=1)
+    meant = f"did you mean {alike[0]}? " if alike else ""
+    raise AttributeError(f"qflows has no {name!r}; {meant}public names: {', '.join(__all__)}")
 
 
 def _block_types() -> list[str]:

@@ -199,6 +199,10 @@ class Client:
     ) -> Result:
         """Buys under a scope, waits, and reads the result."""
         timeout = wishes.pop("timeout", None)
+        if timeout is not None and not isinstance(timeout, int | float):
+            raise ProgramRejected(
+                f"timeout must be a number of seconds, not {timeout!r}; write for example timeout=600"
+            )
         if wishes.get("mitigate"):
             return self._run_mitigated(program, scope, device, session, timeout, wishes)
         wishes.pop("mitigate", None)
@@ -254,6 +258,9 @@ class Client:
         given = dict(wishes)
         given.pop("run_key", None)
         resubmit, sample = given.pop("resubmit", 0), given.pop("sample", None)
+        for name, number in (("resubmit", resubmit), ("sample", sample)):
+            if number is not None and (not isinstance(number, int) or number < 0):
+                raise ProgramRejected(f"{name} must be a whole number of at least 0, not {number!r}")
         scope = _for_project(scope, given.pop("project", None))
         specs = self.specs(
             program, device=device, shots=given.pop("shots", None), session_id=session.id if session else None, **given
@@ -268,8 +275,9 @@ class Client:
         given.pop("run_key", None)
         name, tags = given.pop("name", ""), given.get("tags")
         scope = _for_project(scope, given.pop("project", None))
-        # a tuple may be (circuit, values)
-        sources = programs if isinstance(programs, tuple | str) else list(programs)
+        # a tuple may be (circuit, values), and a circuit is iterable too: it would be taken apart
+        several = isinstance(programs, list | Iterator) or hasattr(programs, "tolist")
+        sources: Any = list(programs) if several else programs
         planned = self.plan_batch(sources, device=device, shots=given.pop("shots", None), seed=scope.run_key, **given)
         made = self.create_batch(planned, device=device, scope=scope, name=name, tags=tags)
         self.submit_batch(made)

@@ -139,6 +139,8 @@ class Vendors:
 
     def device(self, name: str) -> Device:
         """The device of a name. Raises UnknownDevice, CredentialsMissing."""
+        if not isinstance(name, str):
+            raise UnknownDevice(f"device must be the name of one, not {name!r}; `qflows devices` lists them")
         with self._lock:
             profile = self.profile(name)
             if profile is None:

@@ -241,6 +241,8 @@ def whole(shots: Any) -> int | None:
 
 
 def _options(defaults: Mapping[str, Any], given: Mapping[str, Any] | None) -> dict[str, Any]:
+    if given is not None and not isinstance(given, Mapping):
+        raise ProgramRejected(f"options must be a mapping from name to value, not {given!r}; write {{'name': value}}")
     options = {**defaults, **(given or {})}
     try:
         text = json.dumps(options, allow_nan=False)

@@ -68,6 +68,8 @@ def script_scope(run_key: str | None) -> Scope:
         raise RunKeyMissing(
             "outside a flow nothing names the run: pass run_key='some-name'. The same name later continues the same run"
         )
+    if not isinstance(run_key, str):
+        raise RunKeyMissing(f"a run key is text, not {run_key!r}; write run_key={str(run_key)!r}")
     run_key = named(run_key)
     if len(run_key) > MAX_RUN_KEY:
         raise RunKeyMissing(f"a run key has at most {MAX_RUN_KEY} characters")

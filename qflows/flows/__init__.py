@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -34,4 +35,6 @@ def __getattr__(name: str) -> object:
     """Loads a flow on first use."""
     if name in _HOME:
         return getattr(import_module(f"qflows.flows.{_HOME[name]}"), name)
-    raise AttributeError(f"qflows.flows has no {name!r}; flows: {', '.join(__all__)}")
+    alike = difflib.get_close_matches(name, __all__, n=1)
+    meant = f"did you mean {alike[0]}? " if alike else ""
+    raise AttributeError(f"qflows.flows has no {name!r}; {meant}flows: {', '.join(__all__)}")

@@ -26,6 +26,8 @@ def attach(name: str, kind: type[Any] | None = None) -> Any:
     From any process, any day. `kind` says which is meant, for readers and type checkers:
     `qflows.attach(id, qflows.Group).results()`. Raises UnknownJob when the ledger has none of that kind.
     """
+    if not isinstance(name, str):
+        raise UnknownJob(f"attach takes an id as text, not {name!r}; `qflows jobs ls` lists ids")
     found = _attach_any(name)
     if kind is not None and not isinstance(found, kind):
         raise UnknownJob(f"{name!r} is a {type(found).__name__}, not a {kind.__name__}")

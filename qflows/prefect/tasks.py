@@ -25,7 +25,7 @@ from qflows.core.scope import Scope
 from qflows.core.sessions import Session
 from qflows.core.tagging import Tagged
 from qflows.core.verbs import BatchWishes, RunWishes, Wishes
-from qflows.errors import LedgerUnavailable, NotSent, ProviderError, Refused
+from qflows.errors import LedgerUnavailable, NotSent, ProgramRejected, ProviderError, Refused
 from qflows.model import Job, Result
 from qflows.pages.text import shots_text
 from qflows.prefect.client import client
@@ -157,7 +157,7 @@ def wait(jobs: Sequence[Job | str], *, timeout: float | None = None) -> list[Job
 
     One bulk poll per vendor account serves all flows that wait. Raises WaitTimeout naming what is pending.
     """
-    keys = [_key(job) for job in jobs]
+    keys = [_key(job) for job in ([jobs] if isinstance(jobs, Job | str) else jobs)]
     handles = client().wait(keys, timeout=timeout)
     return [handles[key] for key in keys]
 
@@ -274,6 +274,8 @@ def session(
     the reconciler. Raises InDoubt when the answer to its opening was lost: a person then says what became of it.
     """
     here = scope(run_key)
+    if mode not in ("dedicated", "batch"):
+        raise ProgramRejected(f"a session has no mode {mode!r}; write mode='dedicated' or mode='batch'")
     return client().open_session(
         device,
         here.run_key,

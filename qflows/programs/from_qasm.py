@@ -39,6 +39,8 @@ def read_qasm(source: str | Path) -> tuple[QuantumCircuit, str]:
     code = check_text(text, label)
     version = _VERSION.match(code)
     if version is None and not re.search(r"\b(qreg|qubit)\b", code):
+        if isinstance(source, str) and re.fullmatch(r"[^\n;]+\.(?:qasm\d?|txt|inc)", source.strip()):
+            _refuse(label, f"there is no file {source!r} in {Path.cwd()}", "give the path of an OpenQASM 2 or 3 file")
         shown = repr(text if len(text) <= 80 else text[:80] + "...")
         _refuse(label, f"{shown} is neither OpenQASM text nor a file", "begin the text with OPENQASM 2.0; or 3.0;")
     number = int(version[1][:4]) if version else (2 if re.search(r"\bqreg\b", code) else 3)

@@ -80,7 +80,12 @@ def read(sources: Any, observables: Any) -> tuple[list[Any], Sweep | None]:
                 raise ProgramRejected(f"a sweep of shape {shape}; there must be 1 to {_MAX_POINTS} points")
             rows = values.reshape(-1, values.shape[-1]).tolist()
             return [(sources[0], row) for row in rows], Sweep(shape, array, observable_shape)
-    if isinstance(sources, str) or not isinstance(sources, list | tuple) or not sources:
+    if not isinstance(sources, list | tuple) or isinstance(sources, str):
+        given = "a text" if isinstance(sources, str) else f"one {type(sources).__name__}"
+        raise ProgramRejected(
+            f"{given} was given where a list goes; write [circuit], or use qflows.run for one circuit"
+        )
+    if not sources:
         raise ProgramRejected("a batch needs a list of programs with at least one in it, or one (circuit, values)")
     return list(sources), Sweep((len(sources),), array, observable_shape) if observable_shape is not None else None
 

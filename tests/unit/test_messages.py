@@ -1,0 +1,139 @@
+"""Sixty mistakes that people make on their first days. Each answer says what is wrong, with which thing, and what next.
+
+A row: what was done, the text that names the thing, and the text that names the next step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from qiskit import QuantumCircuit
+from qiskit.circuit import Parameter
+
+import qflows
+from qflows.algorithms.vqe import to_problem
+from qflows.cli.screen import _CODES
+from qflows.errors import QflowsError
+from qflows.primitives import EstimatorV2, SamplerV2
+
+BELL = QuantumCircuit(1, 1, name="bell")
+BELL.h(0)
+BELL.measure(0, 0)
+OPEN = QuantumCircuit(1, 1, name="open")
+OPEN.rx(Parameter("theta"), 0)
+OPEN.measure(0, 0)
+BARE = QuantumCircuit(1, name="bare")
+BARE.h(0)
+TEXT = 'OPENQASM 2.0; include "qelib1.inc"; qreg q[1]; creg c[1]; {} measure q -> c;'
+
+
+def run(program: Any = BELL, **given: Any) -> Any:
+    return qflows.run(program, **({"device": "local-aer", "shots": 10, "run_key": "m"} | given))
+
+
+def batch(programs: Any, **given: Any) -> Any:
+    return qflows.batch(programs, **({"device": "local-aer", "shots": 10, "run_key": "m"} | given))
+
+
+def session(device: str = "local-aer", **given: Any) -> Any:
+    return qflows.session(device, **({"run_key": "m"} | given)).__enter__()
+
+
+def group(**given: Any) -> Any:
+    return qflows.group("g", **({"run_key": "m"} | given)).__enter__()
+
+
+MISTAKES: list[tuple[Callable[[], Any], str, str]] = [
+    (lambda: run([BELL, BELL]), "a list of 2", "qflows.batch"),
+    (lambda: run(5), "int", "pass a qiskit QuantumCircuit"),
+    (lambda: run(None), "NoneType", "pass a qiskit QuantumCircuit"),
+    (lambda: run("bel.qasm"), "no file 'bel.qasm'", "give the path"),
+    (lambda: run(Path("nowhere/bel.qasm")), "bel.qasm", "file"),
+    (lambda: run(""), "''", "begin the text with OPENQASM"),
+    (lambda: run("hello world"), "hello world", "begin the text with OPENQASM"),
+    (lambda: run(TEXT.format("foo q[0];")), "'foo'", "correct the text"),
+    (lambda: run(TEXT.format("h q[3];")), "line 1", "correct the text"),
+    (lambda: run(BARE), "bare", "measure_all"),
+    (lambda: run(OPEN), "theta", "pass (circuit, values)"),
+    (lambda: run(OPEN, values=[]), "theta", "give one value each"),
+    (lambda: run(OPEN, values={"x": 1.0}), "unknown: x", "missing: theta"),
+    (lambda: run(device="local-aerr"), "local-aerr", "did you mean local-aer"),
+    (lambda: run(device="ionk:simulator"), "ionk:simulator", "did you mean ionq-simulator"),
+    (lambda: run(device="ibm-torino"), "ibm-torino", "qflows devices"),
+    (lambda: run(device=None), "None", "qflows devices"),
+    (lambda: run(device=5), "5", "qflows devices"),
+    (lambda: run(shots=0), "not 0", "at least 1"),
+    (lambda: run(shots=-3), "not -3", "at least 1"),
+    (lambda: run(shots="many"), "'many'", "whole number"),
+    (lambda: run(shots=1.5), "1.5", "whole number"),
+    (lambda: run(shots=10**9), "1000000000", "split"),
+    (lambda: run(run_key=None), "run", "run_key='some-name'"),
+    (lambda: run(run_key=""), "run", "run_key='some-name'"),
+    (lambda: run(run_key=5), "not 5", "run_key='5'"),
+    (lambda: run(run_key="k" * 5000), "run key", "at most"),
+    (lambda: run(options={"noise_modl": "x"}), "noise_modl", "there are"),
+    (lambda: run(device="local-noisy", options={"optimization_level": "x"}), "optimization_level", "0, 1, 2 or 3"),
+    (lambda: run(options="x"), "'x'", "{'name': value}"),
+    (lambda: run(BARE, observables="ZZZ"), "acts on 3", "pad with I"),
+    (lambda: run(BARE, observables="Q"), "'Q'", "letters I X Y Z"),
+    (lambda: run(BARE, observables=5), "int", "give a SparsePauliOp"),
+    (lambda: run(sample=-1), "-1", "sample must be a whole number of at least 0"),
+    (lambda: run(resubmit=-1), "-1", "resubmit must be a whole number of at least 0"),
+    (lambda: run(timeout="soon"), "'soon'", "timeout=600"),
+    (lambda: run(device="ionq-simulator"), "IonQ", "set IONQ_API_KEY"),
+    (lambda: run(device="ibm-kingston"), "IBM", "set QISKIT_IBM_TOKEN"),
+    (lambda: run(device="qbraid-qir-sv"), "qBraid", "set QBRAID_API_KEY"),
+    (lambda: qflows.result("abcdef0123"), "abcdef0123", "qflows jobs ls"),
+    (lambda: qflows.cancel("deadbeef00"), "deadbeef00", "qflows jobs ls"),
+    (lambda: qflows.tag("deadbeef00", {"a": "b"}), "deadbeef00", "qflows jobs ls"),
+    (lambda: qflows.wait(["deadbeef00"]), "deadbeef00", "qflows jobs ls"),
+    (lambda: qflows.attach("abcdef0123"), "abcdef0123", "jobs ls"),
+    (lambda: qflows.attach(None), "None", "qflows jobs ls"),  # type: ignore[call-overload]
+    (lambda: batch("bell.qasm"), "a text", "[circuit]"),
+    (lambda: batch(BELL), "one QuantumCircuit", "[circuit]"),
+    (lambda: batch([]), "at least one", "a list of programs"),
+    (lambda: batch([BELL, BELL], shots=[5]), "1 numbers of shots for 2 programs", "one each"),
+    (lambda: batch([BELL, 5]), "circuit 1", "pass a qiskit QuantumCircuit"),
+    (lambda: session("ibm-kingstn"), "ibm-kingstn", "did you mean ibm-kingston"),
+    (lambda: session(max_time="30 parsecs"), "30 parsecs", "write for example"),
+    (lambda: session(mode="fast"), "'fast'", "mode='dedicated' or mode='batch'"),
+    (lambda: session(run_key=None), "run", "run_key='some-name'"),
+    (lambda: group(max_ttl="3 days"), "3 days", "write for example"),
+    (lambda: group(max_ttl=0), "not 0", "max_ttl="),
+    (lambda: group(run_key=None), "run", "run_key='some-name'"),
+    (lambda: SamplerV2("local-arr", run_key="p").run([BELL]), "local-arr", "did you mean local-aer"),
+    (lambda: EstimatorV2("local-aer", run_key="p").run([BARE]), "pub-like", "wrap it with"),
+    (lambda: run().counts.marginal([7]), "bit 7", "bits 0 to 0"),
+    (lambda: run().expectation, "observables", "pass observables="),
+    (lambda: qflows.missed_slot("skip after"), "'skip after'", "skip after 2h"),
+    (lambda: qflows.runn, "runn", "did you mean run"),
+    (lambda: qflows.flows.sweeep, "sweeep", "did you mean sweep"),
+    (lambda: to_problem("h2-0.7"), "h2-0.7", "known are h2-0.735"),
+]
+
+
+@pytest.mark.parametrize("number", range(len(MISTAKES)))
+def test_a_mistake_is_answered_with_what_which_and_next(
+    number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("QFLOWS_HOME", str(tmp_path))
+    mistake, which, following = MISTAKES[number]
+    with pytest.raises((QflowsError, AttributeError, ValueError)) as raised:
+        mistake()
+    said = str(raised.value)
+    assert which in said
+    assert following in said
+    assert len(said) < 900
+
+
+def test_there_are_sixty_and_every_error_says_what_to_do() -> None:
+    assert len(MISTAKES) >= 60
+
+    def below(kind: type[QflowsError]) -> list[type[QflowsError]]:
+        return [kind, *(one for child in kind.__subclasses__() for one in below(child))]
+
+    assert all(one.remedy.endswith((".", "`.")) and len(one.remedy) > 20 for one in below(QflowsError))
+    assert _CODES[-1][0] is QflowsError
