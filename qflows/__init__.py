@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from qflows.model import Counts, Job, Result
     from qflows.prefect.attach import attach
     from qflows.prefect.importing import import_jobs
+    from qflows.prefect.lists import batches, groups, jobs, refresh, runs, sessions, status
     from qflows.prefect.minimizing import minimize
     from qflows.prefect.own_page import page
     from qflows.prefect.slots import missed_slot
@@ -49,6 +50,13 @@ _HOME = {
     "cancel": "prefect.tasks",
     "tag": "prefect.tasks",
     "import_jobs": "prefect.importing",
+    "jobs": "prefect.lists",
+    "batches": "prefect.lists",
+    "groups": "prefect.lists",
+    "sessions": "prefect.lists",
+    "runs": "prefect.lists",
+    "refresh": "prefect.lists",
+    "status": "prefect.lists",
     "Imported": "core.importing",
     "Tagged": "core.tagging",
     "attach": "prefect.attach",
@@ -90,20 +98,27 @@ __all__ = [
     "Tagged",
     "attach",
     "batch",
+    "batches",
     "cancel",
     "compile",
     "errors",
     "flows",
     "group",
+    "groups",
     "import_jobs",
+    "jobs",
     "minimize",
     "missed_slot",
     "page",
     "price",
     "primitives",
+    "refresh",
     "result",
     "run",
+    "runs",
     "session",
+    "sessions",
+    "status",
     "submit",
     "tag",
     "wait",

@@ -20,7 +20,6 @@ from qflows.cli.screen import errors_as_exit_codes, print_json, print_rows, prog
 from qflows.core.batches.batch import Batch
 from qflows.core.scope import script_scope
 from qflows.errors import ProgramRejected
-from qflows.ledger import batches as ledger_batches
 from qflows.model import Job
 from qflows.pages.text import json_text
 
@@ -107,15 +106,25 @@ def _wait(batch: Batch) -> None:
 
 @app.command("ls")
 def ls(
+    device: Annotated[list[str] | None, typer.Option(help="Only this device.")] = None,
+    run: Annotated[list[str] | None, typer.Option(help="Only of this run.")] = None,
+    name: Annotated[list[str] | None, typer.Option(help="Only with this name.")] = None,
+    tag: Annotated[list[str] | None, typer.Option(help="Only with this tag: NAME or NAME=VALUE.")] = None,
+    since: Annotated[str | None, typer.Option(help="Created since then: 2026-11-01 (UTC), or 7d, 12h ago.")] = None,
+    order: Annotated[str | None, typer.Option(help="created, name, device, size; - before it: descending.")] = None,
     limit: Annotated[int, typer.Option(help="Show at most this many.")] = 30,
+    offset: Annotated[int, typer.Option(help="Leave out this many first.")] = 0,
     as_json: JsonFlag = False,
 ) -> None:
     """List batches, newest first."""
     with errors_as_exit_codes():
         core = default_client()
         rows = []
-        for record in ledger_batches.listing(core.ledger, limit=limit):
-            batch = core.batch(record.id)
+        found = core.batches(
+            device=device, run=run, name=name, tag=tag, since=since, order=order, limit=limit, offset=offset
+        )
+        for batch in found:
+            record = batch.record
             rows.append(
                 {
                     "batch": record.id[:12],

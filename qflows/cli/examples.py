@@ -38,7 +38,16 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "demo": ("qflows demo --folder demo-output",),
     "reconcile": ("qflows reconcile", "qflows reconcile --every 5"),
     "up": ("qflows up --sandbox",),
-    "jobs ls": ("qflows jobs ls --status queued --device ionq-simulator",),
+    "jobs ls": (
+        "qflows jobs ls --status queued --device ionq-simulator",
+        "qflows jobs ls --tag study=h2 --since 7d --order -cost --json",
+    ),
+    "jobs refresh": ("qflows jobs refresh", "qflows jobs refresh 3f9c01ab"),
+    "jobs import": (
+        "qflows jobs import ibm --since 7d --tag study=h2",
+        "qflows jobs import ionq-simulator 0190c2f5-8d4e-7cc0-a1b2-3c4d5e6f7081",
+    ),
+    "runs ls": ("qflows runs ls --since 7d",),
     "jobs show": ("qflows jobs show 3f9c01ab",),
     "jobs tag": (
         'qflows jobs tag 3f9c01ab study=h2 name="night run"',
@@ -79,6 +88,9 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "sessions close": ("qflows sessions close c07b3a52",),
     "sessions cancel": ("qflows sessions cancel c07b3a52",),
     "ledger upgrade": ("QFLOWS_LEDGER_URL=postgresql+psycopg://me@host/qflows qflows ledger upgrade",),
+    "ledger rebuild": ("qflows ledger rebuild", "qflows ledger rebuild ibm braket --since 90d"),
+    "ledger backup": ("qflows ledger backup ledger-monday.db",),
+    "ledger verify": ("qflows ledger verify", "qflows ledger verify ledger-monday.db"),
     "ledger where": ("qflows ledger where",),
     "ledger rebuild": ("qflows ledger rebuild ionq", "qflows ledger rebuild --since 2026-10-01"),
     "ledger backup": ("qflows ledger backup qflows-2026-11-27.db",),

@@ -40,15 +40,25 @@ def _row(record: GroupRecord, n_jobs: int) -> dict[str, str]:
 
 @app.command("ls")
 def ls(
+    status: Annotated[list[str] | None, typer.Option(help="Only this status; may be repeated.")] = None,
+    run: Annotated[list[str] | None, typer.Option(help="Only of this run.")] = None,
+    name: Annotated[list[str] | None, typer.Option(help="Only with this name.")] = None,
+    tag: Annotated[list[str] | None, typer.Option(help="Only with this tag: NAME or NAME=VALUE.")] = None,
+    since: Annotated[str | None, typer.Option(help="Created since then: 2026-11-01 (UTC), or 7d, 12h ago.")] = None,
+    order: Annotated[str | None, typer.Option(help="created, name, status, closed; - before it: descending.")] = None,
     live: Annotated[bool, typer.Option("--live", help="Only those that are open, or whose jobs are not over.")] = False,
     limit: Annotated[int, typer.Option(help="Show at most this many.")] = 50,
+    offset: Annotated[int, typer.Option(help="Leave out this many first.")] = 0,
     as_json: JsonFlag = False,
 ) -> None:
     """List groups, newest first."""
     with errors_as_exit_codes():
-        ledger = default_client().ledger
-        ledger_groups.refresh(ledger)
-        found = ledger_groups.listing(ledger, only_live=live, limit=limit)
+        core, states = default_client(), ["open", "closed"] if live else status
+        ledger = core.ledger
+        listed = core.groups(
+            status=states, run=run, name=name, tag=tag, since=since, order=order, limit=limit, offset=offset
+        )
+        found = [group.record for group in listed]
         sizes = ledger_groups.sizes(ledger, [record.id for record in found])
         rows = [_row(record, sizes.get(record.id, 0)) for record in found]
         print_rows(rows, _COLUMNS, as_json=as_json, empty="no groups")

@@ -9,7 +9,6 @@ import typer
 from qflows.cli.connection import default_client
 from qflows.cli.screen import errors_as_exit_codes, print_json, print_rows, progress_line
 from qflows.core.client import Client
-from qflows.core.scope import named
 from qflows.core.tagging import Tagged
 from qflows.errors import ProgramRejected
 from qflows.ledger import reads
@@ -25,20 +24,66 @@ Name = Annotated[str, typer.Argument(help="Job key, the beginning of one (8 char
 
 @app.command("ls")
 def ls(
-    run_key: Annotated[str | None, typer.Option(help="Only jobs of this run.")] = None,
-    status: Annotated[str | None, typer.Option(help="Only this status, e.g. in_doubt or queued.")] = None,
-    device: Annotated[str | None, typer.Option(help="Only this device.")] = None,
+    run_key: Annotated[list[str] | None, typer.Option("--run-key", "--run", help="Only jobs of this run.")] = None,
+    status: Annotated[
+        list[str] | None, typer.Option(help="Only this status, such as in_doubt or queued; live, over.")
+    ] = None,
+    device: Annotated[list[str] | None, typer.Option(help="Only this device.")] = None,
+    provider: Annotated[list[str] | None, typer.Option(help="Only this vendor.")] = None,
+    tag: Annotated[list[str] | None, typer.Option(help="Only with this tag: NAME or NAME=VALUE.")] = None,
+    name: Annotated[list[str] | None, typer.Option(help="Only with this name.")] = None,
+    project: Annotated[list[str] | None, typer.Option(help="Only of this project.")] = None,
+    session: Annotated[list[str] | None, typer.Option(help="Only of this session, by the vendor's id.")] = None,
+    batch: Annotated[list[str] | None, typer.Option(help="Only of this batch.")] = None,
+    group: Annotated[list[str] | None, typer.Option(help="Only of this group.")] = None,
+    origin: Annotated[list[str] | None, typer.Option(help="Only bought, imported or rebuilt ones.")] = None,
+    since: Annotated[str | None, typer.Option(help="Created since then: 2026-11-01 (UTC), or 7d, 12h ago.")] = None,
+    until: Annotated[str | None, typer.Option(help="Created until then, written the same way.")] = None,
+    order: Annotated[str | None, typer.Option(help="created, finished, cost, ...; - before it: descending.")] = None,
     limit: Annotated[int, typer.Option(help="Show at most this many.")] = 50,
+    offset: Annotated[int, typer.Option(help="Leave out this many first.")] = 0,
     as_json: JsonFlag = False,
 ) -> None:
-    """List jobs, newest first."""
+    """List jobs, newest first. An option may be repeated: its values are alternatives."""
     with errors_as_exit_codes():
-        ledger = default_client().ledger
-        found = reads.listing(ledger, run_key=run_key, status=status, device=device, limit=limit)
-        if run_key and not found:
-            found = reads.listing(ledger, run_key=named(run_key), status=status, device=device, limit=limit)
+        found = default_client().jobs(
+            run=run_key,
+            status=status,
+            device=device,
+            provider=provider,
+            tag=tag,
+            name=name,
+            project=project,
+            session=session,
+            batch=batch,
+            group=group,
+            origin=origin,
+            since=since,
+            until=until,
+            order=order,
+            limit=limit,
+            offset=offset,
+        )
         rows = [_full(job) for job in found] if as_json else [job_row(job) for job in found]
-        print_rows(rows, JOB_COLUMNS, as_json=as_json, empty="no jobs yet; try `qflows run FILE.qasm`")
+        print_rows(rows, JOB_COLUMNS, as_json=as_json, empty="no jobs; try `qflows run FILE.qasm`")
+        if found.next_offset is not None and not as_json:
+            typer.echo(f"{len(found)} of {found.total}; --offset {found.next_offset} shows more")
+
+
+@app.command("refresh")
+def refresh(
+    job: Annotated[list[str] | None, typer.Argument(help="Job keys or vendor ids; all live ones unless given.")] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Ask the vendors now, once, in bulk, and show what they say; finished jobs get their counts."""
+    with errors_as_exit_codes():
+        core = default_client()
+        keys = (
+            [core.find(name).key for name in job] if job else [one.key for one in core.jobs(status="live", limit=None)]
+        )
+        found = core.refresh(keys)
+        rows = [_full(found[key]) if as_json else job_row(found[key]) for key in keys]
+        print_rows(rows, JOB_COLUMNS, as_json=as_json, empty="no live jobs")
 
 
 @app.command("import")

@@ -1,4 +1,4 @@
-"""`qflows runs`: loops that are at work, by their run key."""
+"""`qflows runs`: logical runs by their run key, where their jobs are, and loops that are at work."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from typing import Annotated
 import typer
 
 from qflows.cli.connection import default_client
-from qflows.cli.screen import errors_as_exit_codes
+from qflows.cli.screen import errors_as_exit_codes, print_json, print_rows
 from qflows.ledger import points
 
 app = typer.Typer(help="Runs, by their run key.", no_args_is_help=True, rich_markup_mode=None)
+_COLUMNS = ("run", "flow", "jobs", "by status", "first seen", "last seen")
 
 
 @app.command("stop")
@@ -30,3 +31,32 @@ def stop(
             return
         points.ask_to_stop(ledger, run_key)
         typer.echo(f"run {run_key} stops before its next evaluation, with the lowest point it has seen")
+
+
+@app.command("ls")
+def ls(
+    flow: Annotated[list[str] | None, typer.Option(help="Only runs of this flow.")] = None,
+    since: Annotated[str | None, typer.Option(help="Seen since then: 2026-11-01 (UTC), or 7d, 12h ago.")] = None,
+    order: Annotated[str | None, typer.Option(help="seen, created, flow; - before it: descending.")] = None,
+    limit: Annotated[int, typer.Option(help="Show at most this many.")] = 50,
+    offset: Annotated[int, typer.Option(help="Leave out this many first.")] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
+) -> None:
+    """List runs, those seen last first."""
+    with errors_as_exit_codes():
+        found = default_client().runs(flow=flow, since=since, order=order, limit=limit, offset=offset)
+        if as_json:
+            print_json(found.to_dicts())
+            return
+        rows = [
+            {
+                "run": run.run_key,
+                "flow": run.flow or "",
+                "jobs": str(sum(run.jobs.values())),
+                "by status": ", ".join(f"{n} {status.value.lower()}" for status, n in run.jobs.items()),
+                "first seen": f"{run.first_seen:%Y-%m-%d %H:%M:%S}",
+                "last seen": f"{run.last_seen:%Y-%m-%d %H:%M:%S}",
+            }
+            for run in found
+        ]
+        print_rows(rows, _COLUMNS, as_json=False, empty="no runs yet")

@@ -42,13 +42,23 @@ def _find(name: str) -> SessionRecord:
 
 @app.command("ls")
 def ls(
+    status: Annotated[list[str] | None, typer.Option(help="Only this status; may be repeated.")] = None,
+    device: Annotated[list[str] | None, typer.Option(help="Only this device.")] = None,
+    run: Annotated[list[str] | None, typer.Option(help="Only of this run.")] = None,
+    name: Annotated[list[str] | None, typer.Option(help="Only with this name.")] = None,
+    since: Annotated[str | None, typer.Option(help="Created since then: 2026-11-01 (UTC), or 7d, 12h ago.")] = None,
+    order: Annotated[str | None, typer.Option(help="created, name, status, closed; - before it: descending.")] = None,
     live: Annotated[bool, typer.Option("--live", help="Only those that are not closed.")] = False,
     limit: Annotated[int, typer.Option(help="Show at most this many.")] = 50,
+    offset: Annotated[int, typer.Option(help="Leave out this many first.")] = 0,
     as_json: JsonFlag = False,
 ) -> None:
     """List sessions, newest first."""
     with errors_as_exit_codes():
-        found = ledger_sessions.listing(default_client().ledger, only_live=live, limit=limit)
+        states = ["prepared", "opening", "in_doubt", "open"] if live else status
+        found = default_client().sessions(
+            status=states, device=device, run=run, name=name, since=since, order=order, limit=limit, offset=offset
+        )
         print_rows([_row(record) for record in found], _COLUMNS, as_json=as_json, empty="no sessions")
 
 

@@ -12,13 +12,14 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any, Unpack, cast
 
-from qflows.core import ambient, orders, sessions, tagging
+from qflows.core import ambient, lists, orders, refreshing, sessions, tagging
 from qflows.core.batches.batch import Batch
 from qflows.core.batches.planning import Planned
 from qflows.core.devices import Device, Saved, Vendors
 from qflows.core.fetching import versions
 from qflows.core.groups.handle import Group
 from qflows.core.importing import Imported, Importer, Moment, OnEntered, Rebuilt
+from qflows.core.lists import Rows
 from qflows.core.money import Price, Rates, price_of, quoted, with_approval
 from qflows.core.native_groups import into_native
 from qflows.core.parts import Parts
@@ -33,13 +34,14 @@ from qflows.core.verbs import BatchWishes, RunWishes, Verbs, Wishes
 from qflows.errors import InDoubt, LedgerError, OtherAccount, OverBudget, ProgramRejected, UnknownJob
 from qflows.keys import in_namespace
 from qflows.ledger import batches as ledger_batches
-from qflows.ledger import claims, outcomes, raws, reads
+from qflows.ledger import claims, listing, outcomes, raws, reads
 from qflows.ledger import groups as ledger_groups
 from qflows.ledger import sessions as ledger_sessions
 from qflows.ledger.budgets import Buyer
 from qflows.ledger.intents import Intent, give_back
+from qflows.ledger.listing import Run
 from qflows.ledger.store import Ledger, utc_now
-from qflows.model import Job, Result
+from qflows.model import Job, Result, SessionRecord
 from qflows.programs import to_program
 from qflows.protocol import JobSpec, Provider, VendorResult
 from qflows.settings import Settings
@@ -422,6 +424,48 @@ class Client:
             )
         outcomes.request_cancel(self.ledger, keys)
         return self.wait(keys, timeout=timeout)
+
+    def jobs(self, **filters: Any) -> Rows[Job]:
+        """Jobs of the ledger; see `qflows.jobs` for the filters."""
+        chosen = lists.wanted(**filters)
+        found, total = listing.select_jobs(self.ledger, chosen)
+        return Rows("jobs", tuple(found), total, chosen.offset, lists.job_dict)
+
+    def batches(self, **filters: Any) -> Rows[Batch]:
+        """Batches of the ledger; see `qflows.batches`."""
+        chosen = lists.wanted(**filters)
+        rows, total = listing.select(self.ledger, listing.BATCHES, chosen)
+        found = tuple(Batch(self.parts, ledger_batches.BatchRecord(**row._mapping)) for row in rows)
+        return Rows("batches", found, total, chosen.offset, lists.batch_dict)
+
+    def groups(self, **filters: Any) -> Rows[Group]:
+        """Groups of the ledger; see `qflows.groups`."""
+        chosen = lists.wanted(**filters)
+        ledger_groups.refresh(self.ledger)
+        rows, total = listing.select(self.ledger, listing.GROUPS, chosen)
+        found = tuple(Group(self.parts, self.verbs, record=ledger_groups.record_of(row)) for row in rows)
+        return Rows("groups", found, total, chosen.offset, lists.group_dict)
+
+    def sessions(self, **filters: Any) -> Rows[SessionRecord]:
+        """Sessions of the ledger; see `qflows.sessions`."""
+        chosen = lists.wanted(**filters)
+        rows, total = listing.select(self.ledger, listing.SESSIONS, chosen, ledger_sessions.COLUMNS)
+        found = tuple(ledger_sessions.record_of(row) for row in rows)
+        return Rows("sessions", found, total, chosen.offset, lists.session_dict)
+
+    def runs(self, **filters: Any) -> Rows[Run]:
+        """Runs of the ledger; see `qflows.runs`."""
+        chosen = lists.wanted(**filters)
+        found, total = listing.select_runs(self.ledger, chosen)
+        return Rows("runs", tuple(found), total, chosen.offset, lists.run_dict)
+
+    def refresh(self, keys: Collection[str]) -> dict[str, Job]:
+        """Asks the vendors once about the jobs that are not over, in bulk, no sooner than their pace allows.
+
+        Returns handles as they are then; finished jobs get their counts. Never waits for the end, and raises only what
+        keeps all of them from being asked about.
+        """
+        return refreshing.refresh(self.poller(), keys)
 
     def import_jobs(
         self,

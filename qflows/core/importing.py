@@ -324,6 +324,7 @@ _UNKNOWN = (
     "recognizes its jobs and adopts them",
     "batches and groups: they are made again, with the same ids, by the run that made them",
     "jobs that never reached a vendor, settled refusals, and events",
+    "budgets: what was spent is in the costs of the jobs, and counted in no budget",
     "sessions: those that are open end by their own time limits",
     "measurements and points of optimization loops: the loop asks for the same jobs again and gets their counts",
 )

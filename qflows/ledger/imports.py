@@ -221,5 +221,5 @@ def recognize(connection: sa.Connection, key: str, values: Mapping[str, Any]) ->
 
 _RECOGNIZED = (
     "sample", "epoch", "run_key", "attempt", "label", "content", "ordinal", "device", "shots", "options", "items",
-    "estimate", "n_programs", "name", "tags",
+    "estimate", "n_programs", "name", "tags", "project", "buyer", "deployment",
 )  # fmt: skip

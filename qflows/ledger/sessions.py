@@ -20,11 +20,11 @@ from qflows.states import JobStatus, SessionState, session_sources
 
 BUYER = ("project", "buyer", "deployment")
 _UNREAD = ("sample", "lease_until", "doubt_since", *BUYER)
-_COLUMNS = [column for column in sessions.columns if column.name not in _UNREAD]
+COLUMNS = [column for column in sessions.columns if column.name not in _UNREAD]
 
 
-def _record(row: Any) -> SessionRecord:
-    fields: dict[str, Any] = {column.name: row._mapping[column.name] for column in _COLUMNS}
+def record_of(row: Any) -> SessionRecord:
+    fields: dict[str, Any] = {column.name: row._mapping[column.name] for column in COLUMNS}
     fields["state"] = SessionState(fields["state"])
     return SessionRecord(**fields)
 
@@ -83,7 +83,7 @@ def prepare(
             key = job_key(sample, epoch)
             row = {**values, "key": key, "epoch": epoch, "max_time_s": max_time_s}
             connection.execute(ledger.insert(_insert), row)
-            found = connection.execute(sa.select(*_COLUMNS).where(sessions.c.key == key)).one()
+            found = connection.execute(sa.select(*COLUMNS).where(sessions.c.key == key)).one()
             if found.state != SessionState.CLOSED:
                 if not accounts.are_same_in(connection, provider, found.account, account):
                     raise OtherAccount(
@@ -96,7 +96,7 @@ def prepare(
                 if found.state == SessionState.PREPARED:
                     wanted = Purchase(key, provider, device, run_key, who, quote, is_priced)
                     charges.reserve(ledger, connection, [wanted], may_wait=False)
-                return _record(found)
+                return record_of(found)
             epoch += 1
 
 
@@ -171,10 +171,10 @@ def _step(
     where = [sessions.c.key == record.key, sessions.c.state.in_([state.value for state in session_sources(to)])]
     if guard:
         where.append(sessions.c.fence == record.fence)
-    statement = sa.update(sessions).where(*where).values(state=to.value, **values).returning(*_COLUMNS)
+    statement = sa.update(sessions).where(*where).values(state=to.value, **values).returning(*COLUMNS)
     with ledger.write() as connection:
         row = connection.execute(statement).one_or_none()
-    return _record(row) if row is not None else None
+    return record_of(row) if row is not None else None
 
 
 def hold(ledger: Ledger, key: str, *, lease_s: float, owner: str | None = None) -> bool:
@@ -190,32 +190,32 @@ def hold(ledger: Ledger, key: str, *, lease_s: float, owner: str | None = None) 
 
 def get(ledger: Ledger, key: str) -> SessionRecord | None:
     """One session by key, unique beginning of it, or vendor id."""
-    query = sa.select(*_COLUMNS).where(
+    query = sa.select(*COLUMNS).where(
         sa.or_(sessions.c.key.startswith(key, autoescape=True), sessions.c.vendor_id == key)
     )
     with ledger.read() as connection:
         rows = connection.execute(query.limit(2)).all()
-    return _record(rows[0]) if len(rows) == 1 else None
+    return record_of(rows[0]) if len(rows) == 1 else None
 
 
 def listing(ledger: Ledger, *, only_live: bool = False, limit: int = 50) -> list[SessionRecord]:
     """The newest sessions first."""
-    query = sa.select(*_COLUMNS).order_by(sessions.c.created_at.desc()).limit(limit)
+    query = sa.select(*COLUMNS).order_by(sessions.c.created_at.desc()).limit(limit)
     if only_live:
         query = query.where(sessions.c.state != SessionState.CLOSED.value)
     with ledger.read() as connection:
-        return [_record(row) for row in connection.execute(query)]
+        return [record_of(row) for row in connection.execute(query)]
 
 
 def abandoned(ledger: Ledger) -> list[SessionRecord]:
     """Sessions that may be open at the vendor and whose owner let its lease run out, or certainly died."""
     states = [state.value for state in (SessionState.OPENING, SessionState.IN_DOUBT, SessionState.OPEN)]
-    query = sa.select(*_COLUMNS, (sessions.c.lease_until <= ledger_now()).label("ran_out")).where(
+    query = sa.select(*COLUMNS, (sessions.c.lease_until <= ledger_now()).label("ran_out")).where(
         sessions.c.state.in_(states)
     )
     with ledger.read() as connection:
         rows = connection.execute(query).all()
-    return [_record(row) for row in rows if row.ran_out or row.owner is None or is_dead(row.owner)]
+    return [record_of(row) for row in rows if row.ran_out or row.owner is None or is_dead(row.owner)]
 
 
 def is_held(ledger: Ledger, key: str) -> bool:

@@ -21,6 +21,7 @@ from qflows.core.compiling import Compiled, compile_program
 from qflows.core.durations import seconds
 from qflows.core.groups.handle import DEFAULT_TTL_S, Group
 from qflows.core.money import Price
+from qflows.core.poller import OnChange
 from qflows.core.scope import Scope
 from qflows.core.sessions import Session
 from qflows.core.tagging import Tagged
@@ -152,13 +153,15 @@ def submit(
 
 
 @_core_task(name="qflows-wait", run_name=_keys_name("wait for"), retries=8, retry_if=_is_passing)
-def wait(jobs: Sequence[Job | str], *, timeout: float | None = None) -> list[Job]:
+def wait(jobs: Sequence[Job | str], *, timeout: float | None = None, on_change: OnChange | None = None) -> list[Job]:
     """Blocks until every job is terminal, one deadline for all; returns fresh handles in the order given.
 
-    One bulk poll per vendor account serves all flows that wait. Raises WaitTimeout naming what is pending.
+    One bulk poll per vendor account serves all flows that wait. `timeout=0` looks once. `on_change(job)` is called
+    with each job at first, and whenever its status or the vendor's word for it changed; `job.queue_position` and
+    `job.queue_note` are in the handle. Raises WaitTimeout naming what is pending.
     """
     keys = [_key(job) for job in ([jobs] if isinstance(jobs, Job | str) else jobs)]
-    handles = client().wait(keys, timeout=timeout)
+    handles = client().wait(keys, timeout=timeout, on_change=on_change)
     return [handles[key] for key in keys]
 
 

@@ -1,0 +1,254 @@
+"""Lists for people and programs: a page of handles that knows how many there are, and goes where it is needed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Generic, TypeVar, overload
+
+from qflows import notebook
+from qflows.core.batches.batch import Batch
+from qflows.core.groups.handle import Group
+from qflows.core.importing import Moment, past
+from qflows.core.scope import named
+from qflows.errors import ProgramRejected
+from qflows.ledger.listing import Run, Wanted
+from qflows.model import Job, SessionRecord
+from qflows.states import JobStatus
+
+T = TypeVar("T")
+Values = str | Collection[str] | None
+_SHOWN = 5
+
+
+@dataclass(frozen=True, repr=False)
+class Rows(Sequence[T], Generic[T]):
+    """A page of jobs, batches, groups, sessions or runs, in order.
+
+    `total`: how many fit the filters in all; `next_offset`: where the next page begins, None for the last one.
+    """
+
+    title: str
+    items: tuple[T, ...]
+    total: int
+    offset: int
+    _as_dict: Callable[[T], dict[str, Any]] = field(repr=False)
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    @overload
+    def __getitem__(self, index: int) -> T: ...
+    @overload
+    def __getitem__(self, index: slice) -> tuple[T, ...]: ...
+    def __getitem__(self, index: int | slice) -> T | tuple[T, ...]:
+        return self.items[index]
+
+    def __iter__(self) -> Iterator[T]:
+        return iter(self.items)
+
+    def __repr__(self) -> str:
+        of = f" of {self.total}" if self.total != len(self) else ""
+        shown = "".join(f"\n  {one!r}" for one in self.items[:_SHOWN])
+        more = f"\n  and {len(self) - _SHOWN} more" if len(self) > _SHOWN else ""
+        return f"<{len(self)}{of} {self.title}{shown}{more}>"
+
+    def _repr_html_(self) -> str:
+        rows = [{name: _short(value) for name, value in row.items()} for row in self.to_dicts()]
+        columns = [name for name in (rows[0] if rows else ()) if any(row[name] not in ("", "{}") for row in rows)]
+        return f"<p>{len(self)} of {self.total} {self.title}</p>" + notebook.table(rows, columns)
+
+    @property
+    def next_offset(self) -> int | None:
+        """`offset=` of the next page."""
+        after = self.offset + len(self)
+        return after if self.items and after < self.total else None
+
+    def to_dicts(self) -> list[dict[str, Any]]:
+        """One flat dict a row: texts, numbers, aware times, and `tags` as a dict."""
+        return [self._as_dict(one) for one in self.items]
+
+    def to_pandas(self) -> Any:
+        """A pandas DataFrame, one row each. Raises ProgramRejected without pandas."""
+        try:
+            import pandas  # pyright: ignore[reportMissingImports]
+        except ImportError:
+            raise ProgramRejected("to_pandas needs pandas: pip install pandas; to_dicts needs nothing") from None
+        return pandas.DataFrame(self.to_dicts())
+
+    def to_parquet(self, path: str | Path) -> Path:
+        """A Parquet file, tags as JSON text. Raises ProgramRejected without pyarrow (`pip install qflows[parquet]`)."""
+        return write_parquet(self.to_dicts(), Path(path))
+
+
+def write_parquet(rows: Sequence[Mapping[str, Any]], path: Path) -> Path:
+    """Rows as a Parquet file; what is neither number, text nor time becomes JSON text. Raises ProgramRejected."""
+    try:
+        import pyarrow  # pyright: ignore[reportMissingImports]
+        import pyarrow.parquet  # pyright: ignore[reportMissingImports]
+    except ImportError:
+        raise ProgramRejected("Parquet needs pyarrow: pip install qflows[parquet]; JSON needs nothing") from None
+    import json
+
+    flat = [
+        {
+            name: json.dumps(value, sort_keys=True) if isinstance(value, Mapping | list | tuple) else value
+            for name, value in row.items()
+        }
+        for row in rows
+    ]
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(flat), path)
+    return path
+
+
+def _short(value: Any) -> str:
+    if value is None:
+        return ""
+    text = f"{value:%Y-%m-%d %H:%M:%S}" if hasattr(value, "strftime") else str(value)
+    return text if len(text) <= 60 else text[:59] + "…"
+
+
+def job_dict(job: Job) -> dict[str, Any]:
+    """A job as one flat row."""
+    times, cost = job.timeline, job.cost
+    return {
+        "key": job.key,
+        "name": job.name,
+        "device": job.device,
+        "provider": job.provider,
+        "account": job.account,
+        "device_id": job.device_id,
+        "shots": job.shots,
+        "n_programs": job.n_programs,
+        "status": job.status.value,
+        "vendor_id": job.vendor_id,
+        "run_key": job.run_key,
+        "label": job.label,
+        "ordinal": job.ordinal,
+        "session_id": job.session_id,
+        "origin": job.origin,
+        "created": times.created,
+        "submitted": times.submitted,
+        "started": times.started,
+        "finished": times.finished,
+        "queue_s": times.queue_s,
+        "execution_s": times.execution_s,
+        "qpu_s": times.qpu_s,
+        "cost": float(cost.amount) if cost else None,
+        "cost_unit": cost.unit if cost else None,
+        "cost_is_estimate": cost.is_estimate if cost else None,
+        "queue_position": job.queue_position,
+        "error_code": job.error_code,
+        "error": job.error_message,
+        "tags": dict(job.tags),
+    }
+
+
+def batch_dict(batch: Batch) -> dict[str, Any]:
+    """A batch as one flat row."""
+    return {
+        "id": batch.id,
+        "name": batch.name,
+        "device": batch.device,
+        "provider": batch.record.provider,
+        "circuits": batch.n_circuits,
+        "parts": len(batch.parts),
+        "status": batch.status.value,
+        "run_key": batch.record.run_key,
+        "created": batch.created_at,
+        "tags": dict(batch.tags),
+    }
+
+
+def group_dict(group: Group) -> dict[str, Any]:
+    """A group as one flat row."""
+    record = group.record
+    return {
+        "id": record.id,
+        "name": record.name,
+        "status": record.state.value,
+        "jobs": len(group.jobs),
+        "run_key": record.run_key,
+        "created": record.created_at,
+        "closed": record.closed_at,
+        "expires": record.expires_at,
+        "close_reason": record.close_reason,
+        "vendor_group": record.native_id,
+        "tags": dict(record.tags),
+    }
+
+
+def session_dict(session: SessionRecord) -> dict[str, Any]:
+    """A session as one flat row."""
+    return {
+        "key": session.key,
+        "name": session.name,
+        "device": session.device,
+        "provider": session.provider,
+        "mode": session.mode,
+        "status": session.state.value,
+        "vendor_id": session.vendor_id,
+        "run_key": session.run_key,
+        "max_time_s": session.max_time_s,
+        "created": session.created_at,
+        "opened": session.opened_at,
+        "closed": session.closed_at,
+        "close_reason": session.close_reason,
+    }
+
+
+def run_dict(run: Run) -> dict[str, Any]:
+    """A run as one flat row, with a column for each status."""
+    counts = {status.value.lower(): run.jobs.get(status, 0) for status in JobStatus}
+    return {
+        "run_key": run.run_key,
+        "flow": run.flow,
+        "flow_run_id": run.flow_run_id,
+        "first_seen": run.first_seen,
+        "last_seen": run.last_seen,
+        "jobs": sum(run.jobs.values()),
+        **counts,
+    }
+
+
+def wanted(
+    *,
+    tag: str | Collection[str] | Mapping[str, str | None] | None = None,
+    since: Moment | None = None,
+    until: Moment | None = None,
+    order: str | None = None,
+    limit: int | None = 50,
+    offset: int = 0,
+    **filters: Values,
+) -> Wanted:
+    """Filters as callers write them. `tag`: `name`, `name=value`, several, or a dict. Raises ProgramRejected."""
+    tags: dict[str, str | None] = {}
+    if isinstance(tag, Mapping):
+        tags = dict(tag)
+    else:
+        for text in _several(tag):
+            name, equals, value = text.partition("=")
+            if not name:
+                raise ProgramRejected(f"tag {text!r}: write name or name=value")
+            tags[name] = value if equals else None
+    return Wanted(
+        tags=tags,
+        since=past(since) if since is not None else None,
+        until=past(until) if until is not None else None,
+        order=order,
+        limit=limit,
+        offset=offset,
+        **{name: _run_keys(value) if name == "run" else _several(value) for name, value in filters.items()},
+    )
+
+
+def _run_keys(values: Values) -> tuple[str, ...]:
+    """As given, and as they are in the namespace of the settings."""
+    return tuple(dict.fromkeys(key for value in _several(values) for key in (value, named(value))))
+
+
+def _several(values: Values) -> tuple[str, ...]:
+    if values is None:
+        return ()
+    return (values,) if isinstance(values, str) else tuple(values)

@@ -1,0 +1,159 @@
+"""`qflows.jobs` and its kin: lists of what the ledger has, and one look at the vendors."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import overload
+
+from qflows.core.batches.batch import Batch
+from qflows.core.groups.handle import Group
+from qflows.core.importing import Moment
+from qflows.core.lists import Rows, Values
+from qflows.ledger.listing import Run
+from qflows.model import Job, SessionRecord
+from qflows.prefect.client import client
+from qflows.states import GroupState, JobStatus
+
+Tags = str | Collection[str] | Mapping[str, str | None] | None
+
+
+def jobs(
+    *,
+    status: Values = None,
+    device: Values = None,
+    provider: Values = None,
+    account: Values = None,
+    run: Values = None,
+    name: Values = None,
+    label: Values = None,
+    project: Values = None,
+    tag: Tags = None,
+    session: Values = None,
+    batch: Values = None,
+    group: Values = None,
+    origin: Values = None,
+    since: Moment | None = None,
+    until: Moment | None = None,
+    order: str | None = None,
+    limit: int | None = 50,
+    offset: int = 0,
+) -> Rows[Job]:
+    """Jobs of the ledger, the newest first; nothing is asked of a vendor.
+
+    Several values of a filter are alternatives, several filters must all fit. `status`: one of the statuses, or `live`
+    or `over`. `tag`: 'study', 'study=h2', several, or {'study': 'h2'}. `batch`, `group`: ids or beginnings. `origin`:
+    bought, imported, rebuilt. `since`, `until`: by creation, dates or '7d'. `order`: created, submitted, started,
+    finished, name, device, status, shots, cost, qpu_s, queue_position; '-' before it for descending. `limit=None`: all.
+    The result is a sequence with `.total`, `.next_offset`, `.to_dicts()`, `.to_pandas()`, `.to_parquet(path)`.
+    Raises ProgramRejected for a value that the ledger does not have, naming those it has.
+    """
+    filters = {"status": status, "device": device, "provider": provider, "account": account, "run": run, "name": name}
+    filters |= {
+        "label": label,
+        "project": project,
+        "session": session,
+        "batch": batch,
+        "group": group,
+        "origin": origin,
+    }
+    page = {"tag": tag, "since": since, "until": until, "order": order, "limit": limit, "offset": offset}
+    return client().jobs(**filters, **page)
+
+
+def batches(
+    *,
+    device: Values = None,
+    provider: Values = None,
+    run: Values = None,
+    name: Values = None,
+    tag: Tags = None,
+    since: Moment | None = None,
+    until: Moment | None = None,
+    order: str | None = None,
+    limit: int | None = 50,
+    offset: int = 0,
+) -> Rows[Batch]:
+    """Batches of the ledger, the newest first; filters as for `jobs`. `order`: created, name, device, size."""
+    filters = {"device": device, "provider": provider, "run": run, "name": name}
+    page = {"tag": tag, "since": since, "until": until, "order": order, "limit": limit, "offset": offset}
+    return client().batches(**filters, **page)
+
+
+def groups(
+    *,
+    status: Values = None,
+    run: Values = None,
+    name: Values = None,
+    tag: Tags = None,
+    since: Moment | None = None,
+    until: Moment | None = None,
+    order: str | None = None,
+    limit: int | None = 50,
+    offset: int = 0,
+) -> Rows[Group]:
+    """Groups of the ledger, the newest first; filters as for `jobs`. `order`: created, name, status, closed."""
+    page = {"tag": tag, "since": since, "until": until, "order": order, "limit": limit, "offset": offset}
+    return client().groups(status=status, run=run, name=name, **page)
+
+
+def sessions(
+    *,
+    status: Values = None,
+    device: Values = None,
+    provider: Values = None,
+    run: Values = None,
+    name: Values = None,
+    since: Moment | None = None,
+    until: Moment | None = None,
+    order: str | None = None,
+    limit: int | None = 50,
+    offset: int = 0,
+) -> Rows[SessionRecord]:
+    """Sessions of the ledger, the newest first; filters as for `jobs`. `order`: created, name, status, closed."""
+    filters = {"status": status, "device": device, "provider": provider, "run": run, "name": name}
+    return client().sessions(**filters, since=since, until=until, order=order, limit=limit, offset=offset)
+
+
+def runs(
+    *,
+    flow: Values = None,
+    run: Values = None,
+    since: Moment | None = None,
+    until: Moment | None = None,
+    order: str | None = None,
+    limit: int | None = 50,
+    offset: int = 0,
+) -> Rows[Run]:
+    """Runs of the ledger with their jobs by status, those seen last first. `order`: seen, created, flow."""
+    return client().runs(flow=flow, run=run, since=since, until=until, order=order, limit=limit, offset=offset)
+
+
+def refresh(things: Job | str | Batch | Group | Collection[Job | str]) -> list[Job]:
+    """Asks the vendors once, now: one bulk look for many jobs, no sooner than the vendors' pace allows.
+
+    Returns fresh handles; finished jobs get their counts. Waits for no end.
+    """
+    keys = _keys(things)
+    found = client().refresh(keys)
+    return [found[key] for key in keys]
+
+
+@overload
+def status(thing: Job | str | Batch) -> JobStatus: ...
+@overload
+def status(thing: Group) -> GroupState: ...
+def status(thing: Job | str | Batch | Group) -> JobStatus | GroupState:
+    """The status as the vendor tells it now. A batch has that of its part that is farthest back, a group its own."""
+    found = refresh(thing)
+    if isinstance(thing, Batch):
+        return thing.status
+    return thing.status() if isinstance(thing, Group) else found[0].status
+
+
+def _keys(things: Job | str | Batch | Group | Collection[Job | str]) -> list[str]:
+    if isinstance(things, Batch):
+        return [job.key for job in things.sub_jobs()]
+    if isinstance(things, Group):
+        return [job.key for job in things.jobs]
+    several = [things] if isinstance(things, Job | str) else list(things)
+    return [one.key if isinstance(one, Job) else client().find(one).key for one in several]
