@@ -43,10 +43,6 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "qflows jobs ls --tag study=h2 --since 7d --order -cost --json",
     ),
     "jobs refresh": ("qflows jobs refresh", "qflows jobs refresh 3f9c01ab"),
-    "jobs import": (
-        "qflows jobs import ibm --since 7d --tag study=h2",
-        "qflows jobs import ionq-simulator 0190c2f5-8d4e-7cc0-a1b2-3c4d5e6f7081",
-    ),
     "runs ls": ("qflows runs ls --since 7d",),
     "jobs show": ("qflows jobs show 3f9c01ab",),
     "jobs tag": (
@@ -88,9 +84,6 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "sessions close": ("qflows sessions close c07b3a52",),
     "sessions cancel": ("qflows sessions cancel c07b3a52",),
     "ledger upgrade": ("QFLOWS_LEDGER_URL=postgresql+psycopg://me@host/qflows qflows ledger upgrade",),
-    "ledger rebuild": ("qflows ledger rebuild", "qflows ledger rebuild ibm braket --since 90d"),
-    "ledger backup": ("qflows ledger backup ledger-monday.db",),
-    "ledger verify": ("qflows ledger verify", "qflows ledger verify ledger-monday.db"),
     "ledger where": ("qflows ledger where",),
     "ledger rebuild": ("qflows ledger rebuild ionq", "qflows ledger rebuild --since 2026-10-01"),
     "ledger backup": ("qflows ledger backup qflows-2026-11-27.db",),

@@ -75,7 +75,10 @@ def refresh(
     job: Annotated[list[str] | None, typer.Argument(help="Job keys or vendor ids; all live ones unless given.")] = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Ask the vendors now, once, in bulk, and show what they say; finished jobs get their counts."""
+    """Ask the vendors about jobs now.
+
+    Once, in bulk, and no sooner than their pace allows; finished jobs get their counts.
+    """
     with errors_as_exit_codes():
         core = default_client()
         keys = (
@@ -95,7 +98,7 @@ def import_(
     tag: Annotated[str | None, typer.Option(help="Only jobs with this tag of the vendor: NAME or NAME=VALUE.")] = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Take jobs that were bought elsewhere into the ledger.
+    """Take in jobs that were bought elsewhere.
 
     By vendor id, or by time and tag, with counts in qflows' bit order, times, cost, and the circuit where the vendor
     gives it back. They are read only: never sent, cancelled or changed at the vendor. Repeating it changes nothing.

@@ -10,6 +10,7 @@ import os
 import sqlite3
 from collections.abc import Mapping
 from dataclasses import dataclass
+from glob import escape
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -49,7 +50,7 @@ def backup(engine: sa.Engine, path: Path) -> Copy:
         rows = _rows_of(partial)
         partial.replace(path)
     finally:
-        for leftover in (partial, *(partial.with_name(partial.name + end) for end in ("-wal", "-shm", "-journal"))):
+        for leftover in path.parent.glob(f"*.{escape(path.name)}.{os.getpid()}.partial*"):
             leftover.unlink(missing_ok=True)
     return Copy(path, path.stat().st_size, rows)
 
