@@ -402,22 +402,39 @@ class Provider(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class CompileWish:
+    """How a program is to be compiled on this side of the wire.
+
+    `level`: "default" leaves it to the adapter, "none" keeps every gate, 0 to 3 are Qiskit's optimization levels.
+    `physical_qubits[i]`: the device's own qubit for qubit i of the program, where it stays; None lets the compiler
+    choose.
+    """
+
+    level: str | int = "default"
+    physical_qubits: tuple[int, ...] | None = None
+
+
 @runtime_checkable
 class CompilingProvider(Protocol):
     """A provider that compiles on this side of the wire, and can therefore show what will run.
 
-    `compile(spec)` takes a spec of one program and its options, and returns that program in the device's own gates, on
-    its own qubits (`labels`), with `is_verbatim` set: submitting it runs exactly it. Nothing is sent but requests for
-    the device's target. Raises ProgramRejected, or what reading the target raises.
-    `duration_s(device_id, options, program)` is how long one shot of a compiled program takes, None if unknown.
+    A device whose options have `compile` and `physical_qubits` compiles when a job is prepared; for any other the
+    core calls `compile` when one of the two is asked for, and the job records what it returns.
     """
 
-    def compile(self, spec: JobSpec) -> Program:
-        """The program of `spec` as the device runs it."""
+    def compile(self, spec: JobSpec, wish: CompileWish) -> Program:
+        """The one program of `spec` as the device runs it: submitting it runs exactly it.
+
+        It is in the device's own gates, and on its own qubits (`labels`) where it has places; `is_verbatim` is set
+        where the device has such programs. Its clbits are those of the spec's program. Nothing is sent but requests for
+        the device's description. Raises ProgramRejected with the vendor's reason for a wish that cannot be honored,
+        or what reading the description raises.
+        """
         ...
 
     def duration_s(self, device_id: str, options: Mapping[str, Any], program: Program) -> float | None:
-        """Seconds of one shot of a compiled program."""
+        """Seconds of one shot of a compiled program; None if unknown."""
         ...
 
 

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
 
 from qflows.core import orders
+from qflows.core.compile_choice import choose
 from qflows.core.devices import Device
 from qflows.errors import ProgramRejected
+from qflows.ledger import reads
+from qflows.ledger.store import Ledger
+from qflows.model import Job
 from qflows.programs import Program
+from qflows.programs.gates import NATIVE, STANDARD
+from qflows.programs.notes import ASKED, with_asked
 from qflows.protocol import CompilingProvider
+from qflows.states import JobStatus
 
 _KEPT = ("barrier", "delay", "reset", "measure", "if_else")
 
@@ -50,9 +57,13 @@ def compile_program(
     shots: int | None = None,
     options: Mapping[str, Any] | None = None,
     name: str | None = None,
+    compile: Any = None,
+    physical_qubits: Sequence[int] | None = None,
 ) -> Compiled:
     """The program as `target` would run it with these options; nothing is recorded or sent.
 
+    `compile` and `physical_qubits`: see `compile_choice.choose`. Where the vendor compiles by default, this is what
+    Qiskit's level 2 makes of the program in the device's native gates.
     Submitting `Compiled.program` to the same device runs exactly it. Raises ProgramRejected where the device does not
     take the program, and for a vendor that compiles on its own side and does not say what it makes of a program.
     """
@@ -65,9 +76,10 @@ def compile_program(
     wanted = shots if shots is not None or target.limits.exact else target.limits.min_shots
     (spec,) = orders.job_specs(target, source, shots=wanted, values=values, options=options, name=name)
     (asked,) = spec.programs
-    made = provider.compile(spec)
+    choice = choose(target, spec.options, compile=compile, physical_qubits=physical_qubits)
+    made = choice.shown(asked, wanted)
     return Compiled(
-        program=made,
+        program=replace(made, name=asked.name, metadata=with_asked(asked.metadata, asked)),
         asked=asked,
         device=target.profile.name,
         depth=made.depth,
@@ -89,3 +101,58 @@ def _removed(asked: Program, made: Program) -> dict[str, int]:
     lost = {name: before.get(name, 0) - after.get(name, 0) for name in _KEPT}
     lost["two-qubit gates"] = asked.n_two_qubit - made.n_two_qubit
     return {name: n for name, n in lost.items() if n > 0}
+
+
+class Size(NamedTuple):
+    """How long a circuit is. `qubits`: the device's own, as text, where they are known."""
+
+    two_qubit_gates: int
+    depth: int
+    qubits: str = ""
+
+
+CompiledRow = tuple[str, Size, Size]  # name, asked, ran
+
+
+def compiled_rows(ledger: Ledger, jobs: Sequence[Job], *, most: int = 200) -> list[CompiledRow]:
+    """For each circuit of finished jobs what was asked for and what ran; those whose vendor does not say are left out.
+
+    At most `most` circuits, so that a page of a long sweep does not read them all.
+    """
+    rows: list[CompiledRow] = []
+    for job in jobs:
+        if len(rows) >= most:
+            break
+        if job.status is not JobStatus.COMPLETED:
+            continue
+        programs = reads.spec_of(ledger, job.key).programs
+        for program, item in zip(programs, reads.items(ledger, job.key), strict=False):
+            ran = _ran(program, item.metadata.get("compiled"))
+            if ran is not None:
+                rows.append((program.name, _asked(program), ran))
+    return rows[:most]
+
+
+def _asked(program: Program) -> Size:
+    note = program.metadata.get(ASKED)
+    if (
+        isinstance(note, Mapping)
+        and isinstance(note.get("two_qubit_gates"), int)
+        and isinstance(note.get("depth"), int)
+    ):
+        return Size(note["two_qubit_gates"], note["depth"])
+    return Size(program.n_two_qubit, program.depth)
+
+
+def _ran(program: Program, told: Any) -> Size | None:
+    """By the adapter's note of what it compiled, else the program itself where it ran as it was written."""
+    if isinstance(told, Mapping) and isinstance(told.get("gates"), Mapping) and isinstance(told.get("depth"), int):
+        two = sum(n for name, n in told["gates"].items() if (STANDARD.get(name) or NATIVE.get(name, (0,)))[0] == 2)
+        return Size(two, told["depth"], _spelled(told.get("layout")))
+    if program.is_verbatim or ASKED in program.metadata:
+        return Size(program.n_two_qubit, program.depth, _spelled(program.labels))
+    return None
+
+
+def _spelled(qubits: Any) -> str:
+    return ", ".join(str(one) for one in qubits[:12]) if isinstance(qubits, list | tuple) else ""

@@ -12,6 +12,7 @@ from typing import Any, cast
 from qflows.core import mitigation
 from qflows.core.batches import points
 from qflows.core.batches.planning import JobLimits, Planned, job_limits, plan, refuse_composite, span
+from qflows.core.compile_choice import CompileChoice, choose
 from qflows.core.devices import Device
 from qflows.errors import ProgramRejected
 from qflows.programs import Program, check_program, estimation, grid, to_program
@@ -35,34 +36,40 @@ def job_specs(
     label: str = "",
     tags: Mapping[str, str] | None = None,
     session_id: str | None = None,
+    compile: Any = None,
+    physical_qubits: Sequence[int] | None = None,
 ) -> list[JobSpec]:
     """The jobs that `source` makes on a device, checked against its limits; nothing is sent or recorded.
 
-    One job, unless observables need several circuits and the device takes one circuit a job.
+    One job, unless observables need several circuits and the device takes one circuit a job. `compile` and
+    `physical_qubits`: see `compile_choice.choose`.
     Raises ProgramRejected with the reason and the remedy.
     """
     program = _program(source, values, name, target)
     shots = whole(shots)
     wanted = listed_observables(observables)
     _check(program, target, shots, has_observables=bool(wanted))
+    choice = choose(target, _options(target.profile.options, options), compile=compile, physical_qubits=physical_qubits)
     base = JobSpec(
         provider=target.provider.name,
         device_id=target.profile.device,
         programs=(program,),
         shots=shots,
-        options=_options(target.profile.options, options),
+        options=choice.options,
         name=(name or program.name)[:255],
         tags={str(k): str(v) for k, v in (tags or {}).items()},
         label=label,
         session_id=session_id,
     )
     if not wanted:
-        return [base]
+        return [replace(base, programs=tuple(choice.programs([program], shots)))]
     if target.provider.capabilities.estimator and (shots is None or not target.limits.exact):
         native = replace(base, observables=(wanted,))
         if _accepts(target.provider, native):
-            return [native]
-    measured, plan = estimation.plan(program, wanted)
+            compiled, moved = choice.with_observables(program, wanted, shots)
+            return [replace(native, programs=(compiled,), observables=(moved,))]
+    circuits, plan = estimation.plan(program, wanted)
+    measured = tuple(choice.programs(circuits, shots))
     most = min(target.provider.capabilities.max_programs, target.limits.max_programs or len(measured))
     if len(measured) <= most:
         return [replace(base, programs=measured, estimate=plan)]
@@ -82,12 +89,15 @@ def batch_plan(
     as_batch: bool | None = None,
     mitigate: Any = None,
     seed: str = "",
+    compile: Any = None,
+    physical_qubits: Sequence[int] | None = None,
 ) -> Planned:
     """How a list of programs, or a sweep, becomes jobs on a device; nothing is recorded or sent.
 
     `sources` and `observables`: see `grid.read`. `shots`: one number for all, or one per program. `mitigate`: see
-    `mitigation.read`; `seed`: of random twirls, so that a replay draws the same. Every program is checked. Raises
-    ProgramRejected naming the circuit, ValueError for `as_batch=True` on a device that takes one circuit a job.
+    `mitigation.read`; `seed`: of random twirls, so that a replay draws the same. `compile` and `physical_qubits`: see
+    `compile_choice.choose`. Every program is checked. Raises ProgramRejected naming the circuit, ValueError for
+    `as_batch=True` on a device that takes one circuit a job.
     """
     sources, sweep = grid.read(sources, observables)
     if as_batch:
@@ -104,12 +114,13 @@ def batch_plan(
         except ProgramRejected as error:
             raise ProgramRejected(f"circuit {index}: {error}") from error
         programs.append(replace(program, name=program.name + sweep.label(index)) if sweep else program)
+    choice = choose(target, _options(target.profile.options, options), compile=compile, physical_qubits=physical_qubits)
     base = JobSpec(
         provider=target.provider.name,
         device_id=target.profile.device,
         programs=(),
         shots=None,
-        options=_options(target.profile.options, options),
+        options=choice.options,
         tags={str(k): str(v) for k, v in (tags or {}).items()},
         label=label,
     )
@@ -122,9 +133,14 @@ def batch_plan(
     )
     request = mitigation.read(mitigate)
     if request.asked:
+        if choice.is_here:
+            raise ProgramRejected(
+                "mitigate lays out circuits of its own, which one compilation each would tear apart; mitigate the "
+                "program that qflows.compile returns, or leave out compile and physical_qubits"
+            )
         planned = _mitigated(base, programs, each, limits, sweep, target, request, f"{seed}/{label}")
     else:
-        planned = _planned(base, programs, each, limits, sweep, target)
+        planned = _planned(base, programs, each, limits, sweep, choice)
     for indices, spec in planned.specs:
         try:
             target.provider.check(spec)
@@ -146,21 +162,36 @@ def _planned(
     shots: list[int | None],
     limits: JobLimits,
     sweep: Sweep | None,
-    target: Device,
+    choice: CompileChoice,
 ) -> Planned:
     """The plan, observables included: measured by the device itself where it can, else by circuits of our own."""
+    target = choice.target
     if sweep is None:
-        return plan(base, programs, shots, limits)
+        return plan(base, _compiled(programs, shots, choice), shots, limits)
     wanted = sweep.wanted()
     if sweep.observable_shape is None:
-        return replace(plan(base, programs, shots, limits), sweep=points.noted(sweep, None))
+        return replace(plan(base, _compiled(programs, shots, choice), shots, limits), sweep=points.noted(sweep, None))
     if target.provider.capabilities.estimator and (None not in shots or not target.limits.exact):
         native = plan(base, programs, shots, limits, wanted)
         if all(_accepts(target.provider, spec) for _, spec in native.specs):
+            if choice.is_said:
+                made = [choice.with_observables(*one) for one in zip(programs, wanted, shots, strict=True)]
+                native = plan(base, [one for one, _ in made], shots, limits, [observables for _, observables in made])
             return replace(native, sweep=points.noted(sweep, None))
     measured, estimates = points.expand(programs, wanted)
     each = [number for number, (_, n) in zip(shots, estimates["points"], strict=True) for _ in range(n)]
-    return replace(plan(base, measured, each, limits), sweep=points.noted(sweep, estimates))
+    return replace(plan(base, _compiled(measured, each, choice), each, limits), sweep=points.noted(sweep, estimates))
+
+
+def _compiled(programs: Sequence[Program], shots: Sequence[int | None], choice: CompileChoice) -> list[Program]:
+    """As the choice wants them. Raises ProgramRejected naming the circuit."""
+    made: list[Program] = []
+    for index, (program, number) in enumerate(zip(programs, shots, strict=True)):
+        try:
+            made += choice.programs([program], number)
+        except ProgramRejected as error:
+            raise ProgramRejected(f"circuit {index}: {error}") from error
+    return made
 
 
 def _mitigated(

@@ -27,6 +27,8 @@ class Wishes(TypedDict, total=False):
     resubmit: int
     sample: int | None
     project: str | None
+    compile: Any
+    physical_qubits: Sequence[int] | None
 
 
 class RunWishes(Wishes, total=False):
@@ -50,6 +52,8 @@ class BatchWishes(TypedDict, total=False):
     run_key: str | None
     mitigate: Any
     project: str | None
+    compile: Any
+    physical_qubits: Sequence[int] | None
 
 
 class Verbs(Protocol):

@@ -10,6 +10,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
 
+from qflows.core.compiling import compiled_rows
 from qflows.core.scope import Scope
 from qflows.core.stored import raise_unless_completed
 from qflows.errors import JobFailed, ProgramRejected
@@ -47,11 +48,16 @@ def _part_name(parameters: Mapping[str, Any]) -> str:
     cache_policy=NO_CACHE,
 )
 def submit_part(
-    part: Sequence[Program], device: str, shots: int | None, options: Mapping[str, Any] | None, run_key: str | None
+    part: Sequence[Program],
+    device: str,
+    shots: int | None,
+    options: Mapping[str, Any] | None,
+    run_key: str | None,
+    choice: Mapping[str, Any],
 ) -> list[Job]:
     """Buys the circuits of one part and returns their handles in order."""
     core = tasks.client()
-    specs = [spec for one in part for spec in core.specs(one, device=device, shots=shots, options=options)]
+    specs = [spec for one in part for spec in core.specs(one, device=device, shots=shots, options=options, **choice)]
     return core.submit(specs, device=device, scope=tasks.scope(run_key))
 
 
@@ -66,6 +72,8 @@ def run_circuits(
     missed: Missed = "all",
     run_key: str | None = None,
     detach_after: float | None = None,
+    compile: Any = None,
+    physical_qubits: list[int] | None = None,
 ) -> list[Result | JobFailed]:
     """Runs a list of circuits on one device and returns their results in the same order.
 
@@ -81,6 +89,8 @@ def run_circuits(
         missed: Slots of the schedule that were not run in time: "all", "latest", or e.g. "skip after 2h".
         run_key: Names the run; the same one again continues it.
         detach_after: Seconds to wait in this process; then the run suspends itself until its jobs are done.
+        compile: "default", "none", or a level from 0 to 3; in Python also a Qiskit pass manager. See `qflows.submit`.
+        physical_qubits: The device's own qubit for each of the circuit's, in order.
     """
     log = get_run_logger()
     wanted = list(circuits) if isinstance(circuits, list) else [circuits]
@@ -89,12 +99,18 @@ def run_circuits(
     core = tasks.client()
     provider = core.device(device).provider
     programs = [provider.read(one) or to_program(one) for one in wanted]
+    choice = {"compile": compile, "physical_qubits": physical_qubits}
     for one in programs:
-        core.specs(one, device=device, shots=shots, options=options)
+        core.specs(one, device=device, shots=shots, options=options, **choice)
     parts = [programs[start : start + _PART] for start in range(0, len(programs), _PART)]
     here = tasks.scope(run_key)
     futures = submit_part.map(
-        parts, device=unmapped(device), shots=unmapped(shots), options=unmapped(options), run_key=unmapped(run_key)
+        parts,
+        device=unmapped(device),
+        shots=unmapped(shots),
+        options=unmapped(options),
+        run_key=unmapped(run_key),
+        choice=unmapped(choice),
     )
     jobs = [job for handles in futures.result() for job in handles]
     log.info("%d job(s) on %s; run key %s", len(jobs), device, here.run_key)
@@ -149,5 +165,6 @@ def _publish(device: str, jobs: Sequence[Job], results: Sequence[Result | JobFai
             if not isinstance(one, JobFailed)
         ]
     )
+    page += run_page.compiled_section(compiled_rows(tasks.client().ledger, jobs))
     page += ["## Jobs", *run_page.job_section(jobs, tasks.client().vendors.pages(jobs))]
     artifacts.publish_markdown(f"counts-{device}", "\n\n".join(page), f"{len(jobs)} circuits on {device}")

@@ -18,6 +18,7 @@ from prefect.runtime import flow_run
 
 from qflows.core.batches.batch import Batch
 from qflows.core.batches.results import BatchResult
+from qflows.core.compiling import compiled_rows
 from qflows.flows.forms import Circuits, DeviceName, circuits_named, run_name
 from qflows.flows.scheduled import scheduled_flow
 from qflows.model import Job
@@ -81,6 +82,8 @@ def sweep(
     missed: Missed = "all",
     run_key: str | None = None,
     detach_after: float | None = None,
+    compile: Any = None,
+    physical_qubits: list[int] | None = None,
 ) -> BatchResult:
     """Runs a list of circuits as one batch; index i of the result is circuit i.
 
@@ -101,6 +104,8 @@ def sweep(
         missed: Slots of the schedule that were not run in time: "all", "latest", or e.g. "skip after 2h".
         run_key: Names the run; the same one again continues it.
         detach_after: Seconds to wait in this process; then the run suspends itself until its jobs are done.
+        compile: "default", "none", or a level from 0 to 3; in Python also a Qiskit pass manager. See `qflows.submit`.
+        physical_qubits: The device's own qubit for each of the circuit's, in order.
     """
     log = get_run_logger()
     core = tasks.client()
@@ -113,6 +118,8 @@ def sweep(
         options=options,
         max_circuits=max_circuits,
         as_batch=as_batch,
+        compile=compile,
+        physical_qubits=physical_qubits,
     )
     batch = core.create_batch(planned, device=device, scope=here, name=name)
     log.info(
@@ -192,5 +199,6 @@ def publish(batch: Batch) -> None:
         [(f"circuit {index}", item.counts or item.probabilities or {}) for index, item in shown], of=got
     )
     page += run_page.value_section([(f"circuit {index}", item.expectations or ()) for index, item in shown])
+    page += run_page.compiled_section(compiled_rows(tasks.client().ledger, jobs))
     page += ["## Jobs", *run_page.job_section(jobs, tasks.client().vendors.pages(jobs))]
     artifacts.publish_markdown(f"batch-{batch.id[:12]}", "\n\n".join(page), title)

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from statistics import median
 
+from qflows.core.compiling import CompiledRow
 from qflows.model import Expectation, Job, uncertain
 from qflows.pages.plots import histogram_png, histograms_png
 from qflows.pages.text import PAGE_COLUMNS, escape, image, job_row, markdown_table
@@ -100,6 +101,23 @@ def value_section(values: Sequence[tuple[str, Sequence[Expectation]]]) -> list[s
         if found
     ]
     return ["\n".join(lines)] if lines else []
+
+
+def compiled_section(rows: Sequence[CompiledRow]) -> list[str]:
+    """What was asked for beside what ran, twenty circuits at most; empty where no vendor told."""
+    if not rows:
+        return []
+    table = [
+        {
+            "circuit": escape(name),
+            "two-qubit gates": f"{asked.two_qubit_gates} → {ran.two_qubit_gates}",
+            "depth": f"{asked.depth} → {ran.depth}",
+            "qubits": ran.qubits,
+        }
+        for name, asked, ran in rows[:_ROWS]
+    ]
+    shown = ["## Asked → compiled", markdown_table(table, ("circuit", "two-qubit gates", "depth", "qubits"))]
+    return [*shown, f"… and {len(rows) - _ROWS} more."] if len(rows) > _ROWS else shown
 
 
 def _plural(n: int, noun: str) -> str:

@@ -117,6 +117,8 @@ def submit(
     resubmit: int = 0,
     sample: int | None = None,
     project: str | None = None,
+    compile: Any = None,
+    physical_qubits: Sequence[int] | None = None,
     session: Session | None = None,
 ) -> Job:
     """Buys one job, once, and returns its durable handle at once.
@@ -129,6 +131,9 @@ def submit(
 
     `sample`: the number of the sample, from 0, for callers that name it themselves. `project`: what the purchase is
     counted under in budgets and `qflows spend`; default: the tag `project`, else `QFLOWS_PROJECT`.
+    `compile`: "default"; "none" (every gate as written); 0 to 3 (Qiskit's levels, in the device's native gates); or a
+    Qiskit pass manager, which is applied here. `physical_qubits[i]`: the device's own qubit for qubit i. Both are
+    refused with the reason where the device cannot honor them; `qflows.compile` shows what comes out.
 
     Equal calls of one attempt are different samples; the same call in a retry is the same sample, and so is the next
     equal call after one that did not return.
@@ -149,6 +154,8 @@ def submit(
         resubmit=resubmit,
         sample=sample,
         project=project,
+        compile=compile,
+        physical_qubits=physical_qubits,
     )
 
 
@@ -229,6 +236,8 @@ def batch(
     run_key: str | None = None,
     mitigate: Any = None,
     project: str | None = None,
+    compile: Any = None,
+    physical_qubits: Sequence[int] | None = None,
 ) -> Batch:
     """Buys a list of programs for one device, split and packed into jobs, and returns a handle at once.
 
@@ -238,7 +247,8 @@ def batch(
     `.expectation_values` and `.standard_errors` in the common shape.
 
     `as_batch`: True wants composite jobs (ValueError where the device takes one circuit a job), False one circuit a
-    job, None what the device can. To see it move in the UI, use the flow `qflows.flows.sweep`.
+    job, None what the device can. `compile` and `physical_qubits` as for `submit`, for all programs alike. To see it
+    move in the UI, use the flow `qflows.flows.sweep`.
 
     `mitigate`: any of "readout", "zne", "twirling" and "dd", or a mapping of these to settings such as
     `{"zne": {"factors": [1, 3, 5], "extrapolation": "linear"}}`. The vendor does what it offers, qflows the rest; all
@@ -258,6 +268,8 @@ def batch(
         as_batch=as_batch,
         mitigate=mitigate,
         project=project,
+        compile=compile,
+        physical_qubits=physical_qubits,
     )
 
 
@@ -329,14 +341,25 @@ def compile(
     values: Any = None,
     options: Mapping[str, Any] | None = None,
     name: str | None = None,
+    compile: Any = None,
+    physical_qubits: Sequence[int] | None = None,
 ) -> Compiled:
     """What `device` makes of a program, before anything is bought: depth, two-qubit gates, layout, what was removed.
 
-    Submitting `compiled.program` to the same device runs exactly it. Raises ProgramRejected where the vendor compiles
-    on its own side and does not say what it makes of a program.
+    Submitting `compiled.program` to the same device runs exactly it. `compile` and `physical_qubits` as for `submit`;
+    left out on a processor whose vendor compiles, the program is compiled at level 2 into its native gates. Raises
+    ProgramRejected where nothing can be compiled or shown on this side of the wire.
     """
-    target = client().device(device)
-    return compile_program(target, program, values=values, shots=shots, options=options, name=name)
+    return compile_program(
+        client().device(device),
+        program,
+        values=values,
+        shots=shots,
+        options=options,
+        name=name,
+        compile=compile,
+        physical_qubits=physical_qubits,
+    )
 
 
 def price(

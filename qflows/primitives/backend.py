@@ -29,7 +29,8 @@ _CLASSIFIED = 2
 class Backend(BackendV2):
     """A device of qflows behind Qiskit's backend interface; every call of `run` is bought once, adopted on replay.
 
-    `device`, `shots`, `run_key`, `label`, `options`, `session`, `tags`, `on_change`, `client`: as for
+    `device`, `shots`, `run_key`, `label`, `options`, `session`, `tags`, `on_change`, `client`, `compile`,
+    `physical_qubits`: as for
     `SamplerV2`. `target`: what
     `transpile(circuit, backend)` may use, in place of the device's own. Circuits run as given where they fit the
     device's gates. Raises RunKeyMissing, UnknownDevice.
@@ -45,11 +46,24 @@ class Backend(BackendV2):
         options: Mapping[str, Any] | None = None,
         session: Session | None = None,
         tags: Mapping[str, str] | None = None,
+        compile: Any = None,
+        physical_qubits: Sequence[int] | None = None,
         target: Target | None = None,
         on_change: OnChange | None = None,
         client: Client | None = None,
     ) -> None:
-        self._origin = Origin(device, run_key, label, dict(options or {}), session, dict(tags or {}), client, on_change)
+        self._origin = Origin(
+            device,
+            run_key,
+            label,
+            dict(options or {}),
+            session,
+            dict(tags or {}),
+            client,
+            on_change,
+            compile=compile,
+            physical_qubits=physical_qubits,
+        )
         profile = self._origin.target.profile
         super().__init__(name=device, description=profile.description, backend_version=version("qflows"))
         self.set_options(shots=shots)

@@ -47,6 +47,11 @@ class EstimatorV2(BaseEstimatorV2):
     `precision`: the target standard error for PUBs without their own, in the units of a single Pauli string:
     ceil(1 / precision**2) shots for every measurement basis. `shots` says that number itself. With neither, or a
     precision of 0, a device that can computes exactly, with `stds` of 0; others take a precision of 1/64.
+    `device`, `run_key`, `label`, `options`, `session`, `tags`, `client`, `compile`, `physical_qubits`: as for
+    `SamplerV2`. `precision`: the target
+    standard error for PUBs without their own, in the units of a single Pauli string: ceil(1 / precision**2) shots for
+    every measurement basis. `shots` says that number itself. With neither, or a precision of 0, a device that can
+    computes exactly, with `stds` of 0; others take a precision of 1/64.
 
     A result is a `PrimitiveResult` with one `PubResult` a PUB: `evs` and `stds` are arrays of the shape to which
     parameters and observables broadcast. `stds` are standard errors with covariances, hence at most the bounds that
@@ -68,13 +73,26 @@ class EstimatorV2(BaseEstimatorV2):
         tags: Mapping[str, str] | None = None,
         mitigate: Any = None,
         on_change: OnChange | None = None,
+        compile: Any = None,
+        physical_qubits: Sequence[int] | None = None,
         client: Client | None = None,
     ) -> None:
         if precision is not None and shots is not None:
             raise ValueError("give precision or shots, not both")
         if shots is not None and shots < 1:
             raise ValueError(f"shots must be a whole number of at least 1, not {shots!r}")
-        self._origin = Origin(device, run_key, label, dict(options or {}), session, dict(tags or {}), client, on_change)
+        self._origin = Origin(
+            device,
+            run_key,
+            label,
+            dict(options or {}),
+            session,
+            dict(tags or {}),
+            client,
+            on_change,
+            compile=compile,
+            physical_qubits=physical_qubits,
+        )
         self._shots = shots
         self._precision = precision
         self._mitigate = mitigation.read(mitigate)
@@ -101,6 +119,8 @@ class EstimatorV2(BaseEstimatorV2):
             session=mine.session,
             tags=mine.tags,
             on_change=mine.on_change,
+            compile=mine.compile,
+            physical_qubits=mine.physical_qubits,
             client=mine.core,
         )
 
@@ -199,6 +219,8 @@ class EstimatorV2(BaseEstimatorV2):
     def _by_device(self, call: _Call, measured: Planned) -> tuple[Planned, dict[str, Any]] | None:
         """The plan by which the device itself computes expectation values; None where it does not."""
         target = self._origin.target
+        if self._origin.compiles_here:
+            return None
         shots = [number for _, number, _ in call.points]
         if not target.provider.capabilities.estimator or (target.limits.exact and any(n is not None for n in shots)):
             return None

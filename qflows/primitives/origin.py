@@ -12,6 +12,7 @@ from qflows.core import ambient
 from qflows.core.batches.batch import Batch
 from qflows.core.batches.planning import Planned
 from qflows.core.client import Client, default_client
+from qflows.core.compile_choice import choose
 from qflows.core.devices import Device
 from qflows.core.scope import Scope
 from qflows.core.sessions import Session
@@ -64,6 +65,8 @@ class Origin:
     tags: Mapping[str, str] = field(default_factory=dict)
     client: Client | None = None
     on_change: OnChange | None = None
+    compile: Any = None
+    physical_qubits: Sequence[int] | None = None
 
     def __post_init__(self) -> None:
         self.holder = Holder(self.client)
@@ -102,11 +105,24 @@ class Origin:
         chosen = {**self.target.profile.options, **mine}
         return mine | ({"memory": True} if "memory" in known and "memory" not in chosen else {})
 
+    @property
+    def compiles_here(self) -> bool:
+        """True if circuits are compiled before they are recorded, each as it is measured."""
+        chosen = choose(self.target, self.options, compile=self.compile, physical_qubits=self.physical_qubits)
+        return chosen.is_here
+
     def plan(self, programs: Sequence[Program], shots: Sequence[int | None], options: Mapping[str, Any]) -> Planned:
         """The jobs for these programs; nothing is recorded or sent. Raises ProgramRejected."""
         numbers: Any = list(shots)  # None where values are exact
         return self.core.plan_batch(
-            list(programs), device=self.device, shots=numbers, options=options, label=self.label, tags=self.tags
+            list(programs),
+            device=self.device,
+            shots=numbers,
+            options=options,
+            label=self.label,
+            tags=self.tags,
+            compile=self.compile,
+            physical_qubits=self.physical_qubits,
         )
 
     def buy(self, planned: Planned, note: Mapping[str, Any], name: str) -> Batch:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -32,6 +32,10 @@ class SamplerV2(BaseSamplerV2):
     process's own. Calls that are equal are different samples in one attempt, and meet again in the next. `on_change`:
     what happens when a run that is started again asks for something else than before: "raise" before anything is
     bought (the default on QPUs), "warn" (elsewhere), or "ignore".
+    outside a flow; inside, the flow's scope at construction counts, also in threads. `options`, `session`, `tags`,
+    `compile`, `physical_qubits`: as for `qflows.run`; `label` tells samplers of one run apart that ask for the same.
+    `client`: another client than the process's own. Calls that are equal are different samples in one attempt, and meet
+    again in the next.
 
     A result is a `PrimitiveResult` with one `SamplerPubResult` a PUB: `result[0].data.<register>` is a `BitArray` of
     the shape of the PUB, bit 0 of the register rightmost in its bit strings. Raises RunKeyMissing, UnknownDevice.
@@ -48,9 +52,22 @@ class SamplerV2(BaseSamplerV2):
         session: Session | None = None,
         tags: Mapping[str, str] | None = None,
         on_change: OnChange | None = None,
+        compile: Any = None,
+        physical_qubits: Sequence[int] | None = None,
         client: Client | None = None,
     ) -> None:
-        self._origin = Origin(device, run_key, label, dict(options or {}), session, dict(tags or {}), client, on_change)
+        self._origin = Origin(
+            device,
+            run_key,
+            label,
+            dict(options or {}),
+            session,
+            dict(tags or {}),
+            client,
+            on_change,
+            compile=compile,
+            physical_qubits=physical_qubits,
+        )
         self.default_shots = shots
 
     @property
@@ -75,6 +92,8 @@ class SamplerV2(BaseSamplerV2):
             session=mine.session,
             tags=mine.tags,
             on_change=mine.on_change,
+            compile=mine.compile,
+            physical_qubits=mine.physical_qubits,
             client=mine.core,
         )
 

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from qflows.errors import ProgramRejected
 
+if TYPE_CHECKING:
+    from qflows.programs.program import Program
+
 MAX_NOTES = 65_536
+ASKED = "qflows_asked"
+"""The note of a compiled program that tells what was asked for: name, digest, depth and two-qubit gates."""
 
 
 def plain_notes(metadata: Mapping[str, Any] | None, label: str) -> dict[str, Any]:
@@ -29,6 +34,14 @@ def plain_notes(metadata: Mapping[str, Any] | None, label: str) -> dict[str, Any
             f"program {label!r}: its metadata has {len(text)} characters of JSON, at most {MAX_NOTES} fit; keep less"
         )
     return json.loads(text)
+
+
+def with_asked(metadata: Mapping[str, Any], asked: Program) -> dict[str, Any]:
+    """`metadata` of a program that was compiled from `asked`; a note that is there already goes first."""
+    if ASKED in metadata:
+        return dict(metadata)
+    note = {"digest": asked.digest, "depth": asked.depth, "two_qubit_gates": asked.n_two_qubit}
+    return {**metadata, ASKED: note}
 
 
 def _plain(value: Any) -> Any:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from qflows.errors import ProgramRejected
 from qflows.programs.program import Program
 from qflows.programs.steps import walk_ops
 
@@ -37,6 +38,25 @@ def compact(program: Program) -> Program:
     place = {qubit: i for i, qubit in enumerate(used)}
     labels = [program.labels[qubit] for qubit in used] if program.labels is not None else used
     return program.rewritten(moved(ops, place), n_qubits=len(used), labels=labels)
+
+
+def on_qubits(program: Program, qubits: Sequence[int]) -> Program:
+    """The program with its qubit i on the device's own qubit `qubits[i]`. Raises ProgramRejected."""
+    if program.labels is not None:
+        raise ProgramRejected(f"{program.name} names the device's own qubits; leave out physical_qubits")
+    if len(qubits) != program.n_qubits:
+        raise ProgramRejected(f"{program.name} has {program.n_qubits} qubits, physical_qubits names {len(qubits)}")
+    order = sorted(qubits)
+    place = {qubit: order.index(label) for qubit, label in enumerate(qubits)}
+    return program.rewritten(moved(program.ops(), place), labels=order)
+
+
+def with_idle(program: Program, labels: Collection[int]) -> Program:
+    """A placed program that has these qubits of the device too, with nothing on those that it did not have."""
+    assert program.labels is not None
+    order = sorted({*program.labels, *labels})
+    place = {qubit: order.index(label) for qubit, label in enumerate(program.labels)}
+    return program.rewritten(moved(program.ops(), place), n_qubits=len(order), labels=order)
 
 
 def moved(ops: Sequence[Any], place: Mapping[int, int]) -> list[Any]:

@@ -110,6 +110,18 @@ def to_openqasm_with_inputs(program: Program, dialect: Dialect) -> tuple[str, di
     return template.source, {name: of_angles(angles) for name, of_angles in template.inputs.items()}
 
 
+def in_gates_of(program: Program, dialect: Dialect) -> Program:
+    """The program as the dialect's text holds it: its gates compiled to those of the dialect where they must be."""
+    from qflows.programs.convert import to_program
+
+    program = _fitting(program, dialect)
+    used = {step.name for step in walk(program.instructions)} - NOT_GATES
+    if used <= dialect.gates.keys() or program.is_verbatim:
+        return program
+    made = to_program(_compiled(program, dialect), name=program.name)
+    return made.rewritten(made.ops(), labels=program.labels, metadata=program.metadata)
+
+
 _REMEDY = {
     Feature.BARRIER: "remove the barriers, or choose a device that honors them",
     Feature.DELAY: "remove the delays, or choose a device that keeps them",

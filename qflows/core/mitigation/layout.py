@@ -11,7 +11,7 @@ from qflows.core.mitigation.request import Shared
 from qflows.errors import ProgramRejected
 from qflows.programs import Feature, Program
 from qflows.programs.readout import readout
-from qflows.protocol import CompilingProvider, JobSpec, Limits, Provider
+from qflows.protocol import CompileWish, CompilingProvider, JobSpec, Limits, Lookup, Provider
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ def lay_out(
     noise of what runs and calibration reads the qubits that are read. Raises ProgramRejected with the reason.
     """
     request = shared.ours
-    _check(request, provider, limits, is_estimate=is_estimate)
+    _check(request, provider, base.device_id, limits, is_estimate=is_estimate)
     prepare = _preparer(provider, base)
     ready = [[prepare(program) for program in point] for point in points]
     if request.twirling and not any(circuits.can_twirl(program) for point in ready for program in point):
@@ -97,7 +97,7 @@ def _reads(program: Program) -> list[int | None]:
     return [qubit_of.get(clbit) for group in readout(program).groups for clbit in group][::-1]
 
 
-def _check(request: Any, provider: Provider, limits: Limits, *, is_estimate: bool) -> None:
+def _check(request: Any, provider: Provider, device_id: str, limits: Limits, *, is_estimate: bool) -> None:
     if request.dd:
         raise ProgramRejected(
             "dd: this device does not decouple idle qubits itself, and takes circuits without a schedule into which "
@@ -105,17 +105,23 @@ def _check(request: Any, provider: Provider, limits: Limits, *, is_estimate: boo
         )
     if request.zne and not is_estimate:
         raise ProgramRejected("zne extrapolates expectation values; pass observables=, or leave zne out")
-    if request.zne and not isinstance(provider, CompilingProvider) and Feature.BARRIER not in (limits.takes or ()):
+    if request.zne and not _compiles_here(provider, device_id) and Feature.BARRIER not in (limits.takes or ()):
         raise ProgramRejected(
             "zne: the vendor compiles on its side and keeps no barriers, so it would take back what folding adds; "
             "leave zne out, or choose a device that keeps barriers"
         )
 
 
+def _compiles_here(provider: Provider, device_id: str) -> bool:
+    """True where jobs are compiled on this side of the wire by default, or nothing is compiled at all."""
+    return provider.capabilities.lookup is Lookup.LOCAL or "compile" in provider.options_model(device_id).model_fields
+
+
 def _preparer(provider: Provider, base: JobSpec) -> Callable[[Program], Program]:
-    if not isinstance(provider, CompilingProvider):
+    if not isinstance(provider, CompilingProvider) or not _compiles_here(provider, base.device_id):
         return lambda program: program
-    return lambda program: provider.compile(replace(base, programs=(program,), shots=base.shots or 1))
+    one = replace(base, shots=base.shots or 1)
+    return lambda program: provider.compile(replace(one, programs=(program,)), CompileWish())
 
 
 def _calibrations(

@@ -24,6 +24,7 @@ from qflows.programs import Program, to_program
 from qflows.protocol import (
     Accepted,
     Capabilities,
+    CompileWish,
     DeviceInfo,
     DeviceList,
     Foreign,
@@ -43,6 +44,7 @@ from qflows.protocol import (
 from qflows.providers.braket import bulk, circuits, imports, options, results, wire
 from qflows.providers.braket.account import Account
 from qflows.providers.braket.aws import Aws
+from qflows.providers.braket.compile import compiled
 from qflows.providers.braket.devices import Device, cost_of
 from qflows.providers.braket.doctor import REGIONS, Doctor
 from qflows.providers.braket.queue import Places
@@ -185,6 +187,15 @@ class BraketProvider(Doctor, Tags):
         device = self._known(spec.device_id)
         for program in spec.programs:
             circuits.source_of(program, spec, device)
+
+    def compile(self, spec: JobSpec, wish: CompileWish) -> Program:
+        """See `compile.compiled`; may read the device's document. Raises ProgramRejected, or what reading raises."""
+        _check_options(spec)
+        return compiled(spec, self._device(spec.device_id), wish)
+
+    def duration_s(self, device_id: str, options: Mapping[str, Any], program: Program) -> float | None:
+        """None: only some documents tell durations of gates, and none that of a whole shot."""
+        return None
 
     def prepare(self, spec: JobSpec, key: str) -> Prepared:
         """The first job on a device reads its document, and the first without a given bucket looks for the default

@@ -13,6 +13,7 @@ import math
 import time
 from collections import OrderedDict
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from threading import Lock
 from typing import TYPE_CHECKING, Any
@@ -20,9 +21,12 @@ from typing import TYPE_CHECKING, Any
 from qflows.errors import Ambiguous, ProgramRejected, ProviderError, Refused, Throttled
 from qflows.model import Quote
 from qflows.programs import Feature, Program, to_program
+from qflows.programs.placement import compact
+from qflows.programs.rebuild import placed
 from qflows.protocol import (
     Accepted,
     Capabilities,
+    CompileWish,
     DeviceInfo,
     Found,
     JobSpec,
@@ -166,10 +170,22 @@ class IBMProvider(Doctor, Imports, Sessions, Tags):
         made = preparing.body(spec, key, backend, self._compile_with())
         return Prepared(spec, key, made, made.note)
 
-    def compile(self, spec: JobSpec) -> Program:
+    def compile(self, spec: JobSpec, wish: CompileWish) -> Program:
         """The program of a spec of one as it would run, on the device's qubits. Buys nothing; raises as `prepare`."""
+        if wish.level != "default":
+            spec = replace(spec, options={**spec.options, "compile": wish.level})
+        if wish.physical_qubits is not None:
+            spec = replace(spec, options={**spec.options, "physical_qubits": list(wish.physical_qubits)})
         [(circuit, _)] = self.preview(spec)
-        return to_program(circuit, name=spec.programs[0].name)
+        (asked,) = spec.programs
+        found = compact(to_program(circuit, name=asked.name))
+        bits: dict[str, Any] = {}
+        if not any(spec.observables):  # what runs has one register of ours
+            bits = {
+                "n_clbits": asked.n_clbits,
+                "registers": [(register.name, register.bits) for register in asked.registers],
+            }
+        return found.rewritten(found.ops(), is_verbatim=True, metadata=asked.metadata, **bits)
 
     def duration_s(self, device_id: str, options: Mapping[str, Any], program: Program) -> float | None:
         """Seconds of one shot, by the durations of the device's own target; None where it gives none."""
@@ -177,7 +193,7 @@ class IBMProvider(Doctor, Imports, Sessions, Tags):
 
         backend = self._backend(JobSpec("ibm", device_id, (program,), None, options=options))
         try:
-            return float(program.circuit().estimate_duration(backend.target))
+            return float(placed(program, backend.target.num_qubits).estimate_duration(backend.target))
         except QiskitError:  # the target has no duration for one of the instructions
             return None
 

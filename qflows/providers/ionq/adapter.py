@@ -23,6 +23,7 @@ from qflows.programs import Feature, Program
 from qflows.protocol import (
     Accepted,
     Capabilities,
+    CompileWish,
     DeviceInfo,
     Foreign,
     Found,
@@ -42,6 +43,7 @@ from qflows.protocol import (
 from qflows.providers.ionq import imports, options, prices, sessions, wire
 from qflows.providers.ionq.answers import Download, decode
 from qflows.providers.ionq.circuit_json import read_json_circuit
+from qflows.providers.ionq.compile import compiled
 from qflows.providers.ionq.doctor import Doctor
 from qflows.providers.ionq.http import IonQHttp, is_id, path
 from qflows.providers.ionq.options import SIMULATOR
@@ -139,6 +141,14 @@ class IonQProvider(Doctor):
         wire.check_features(spec)
         wire.check_native(spec)
         wire.check_size(wire.payload(spec, "0" * 64))
+
+    def compile(self, spec: JobSpec, wish: CompileWish) -> Program:
+        """See `compile.compiled`. No I/O."""
+        return compiled(spec, wish)
+
+    def duration_s(self, device_id: str, options: Mapping[str, Any], program: Program) -> float | None:
+        """None: IonQ tells no durations of gates."""
+        return None
 
     def prepare(self, spec: JobSpec, key: str) -> Prepared:
         """The body of POST /jobs as bytes. No I/O."""

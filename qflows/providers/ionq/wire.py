@@ -133,14 +133,19 @@ def check_native(spec: JobSpec) -> None:
     """Raises ProgramRejected for a native gate that the backend does not have."""
     if spec.device_id == SIMULATOR:
         return
-    is_old = spec.device_id.startswith(("qpu.aria", "qpu.harmony"))
-    there = _ARIA_NATIVE if is_old else _FORTE_NATIVE
+    there = native_gates(spec.device_id, spec.options)
     for program in spec.programs:
         used = {step.name.removeprefix(OPAQUE) for step in program.instructions if _is_native(step)}
         if missing := used & NATIVE - there:
             raise ProgramRejected(
                 f"{program.name}: {spec.device_id} has no native gate {min(missing)}; it has {', '.join(sorted(there))}"
             )
+
+
+def native_gates(device_id: str, options: Mapping[str, Any]) -> frozenset[str]:
+    """Of a QPU, or of the one whose errors the simulator imitates."""
+    name = str(options.get("noise_model", IDEAL)) if device_id == SIMULATOR else device_id.removeprefix("qpu.")
+    return _ARIA_NATIVE if name.startswith(("aria", "harmony")) else _FORTE_NATIVE
 
 
 def _settings(spec: JobSpec, *, is_qasm3: bool) -> dict[str, Any]:
@@ -222,11 +227,17 @@ def gates_of(program: Program) -> tuple[str, tuple[Mapping[str, Any], ...]]:
         if not all(is_native):
             raise ProgramRejected(f"{program.name}: native and abstract gates cannot be mixed in one IonQ circuit")
         return "native", tuple(_native(s.name.removeprefix(OPAQUE), s.params, s.qubits) for s in steps)
-    if any(s.name not in _SPOKEN for s in steps):
-        with _compiling:
-            compiled = _compiler().run(program.circuit())
-        steps = [s for s in to_program(compiled).instructions if s.name not in _SILENT]
+    steps = [s for s in in_abstract_gates(program).instructions if s.name not in _SILENT]
     return "qis", tuple(gate for s in steps for gate in _abstract(s.name, s.params, s.qubits))
+
+
+def in_abstract_gates(program: Program) -> Program:
+    """The program in gates that IonQ has names for."""
+    if {step.name for step in program.instructions} <= _SPOKEN | NOT_GATES | NATIVE:
+        return program
+    with _compiling:
+        made = to_program(_compiler().run(program.circuit()), name=program.name)
+    return made.rewritten(made.ops(), labels=program.labels, metadata=program.metadata)
 
 
 def billed_gates(programs: Sequence[Program]) -> tuple[int, int]:

@@ -11,6 +11,7 @@ Amazon Braket's local state vector simulator).
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -20,10 +21,11 @@ from qflows.model import Cost, Quote
 from qflows.programs import Feature, Program, to_program
 from qflows.programs.gates import OPAQUE
 from qflows.programs.observables import Observable
-from qflows.programs.placement import compact
+from qflows.programs.placement import compact, on_qubits
 from qflows.protocol import (
     Accepted,
     Capabilities,
+    CompileWish,
     DeviceInfo,
     Found,
     JobSpec,
@@ -108,11 +110,23 @@ class LocalProvider:
                 if spec.device_id == "aer":
                     method_of(program, options)
 
-    def compile(self, spec: JobSpec) -> Program:
-        """The program as the device runs it, on its own qubits. Raises ProgramRejected."""
-        self.check(spec)
+    def compile(self, spec: JobSpec, wish: CompileWish) -> Program:
+        """The program as the device runs it: on a snapshot's qubits, or as it is where nothing is compiled."""
+        is_noisy = spec.device_id.startswith("noisy:")
+        if is_noisy and wish.level != "default":
+            spec = replace(spec, options={**spec.options, "compile": wish.level})
+        if is_noisy and wish.physical_qubits is not None:
+            spec = replace(spec, options={**spec.options, "physical_qubits": list(wish.physical_qubits)})
         (program,) = spec.programs
-        return _as_run(program, spec)
+        if not is_noisy and wish.level not in ("default", "none"):
+            raise ProgramRejected(
+                f"{program.name}: the device {spec.device_id} is ideal and compiles nothing; leave compile out, or "
+                "choose a noisy one"
+            )
+        self.check(spec)
+        if is_noisy:
+            return _as_run(program, spec)
+        return program if wish.physical_qubits is None else on_qubits(program, wish.physical_qubits)
 
     def duration_s(self, device_id: str, options: Mapping[str, Any], program: Program) -> float | None:
         """Of one shot by the durations of the snapshot; None for devices without any."""
@@ -192,8 +206,6 @@ def _check_program(program: Program, spec: JobSpec, wanted: tuple[Observable, ..
 
 
 def _as_run(program: Program, spec: JobSpec) -> Program:
-    if not spec.device_id.startswith("noisy:"):
-        return program
     made, _ = simulate.ready(spec, program)
     found = compact(to_program(made.circuit, name=program.name))
     return found.rewritten(found.ops(), is_verbatim=True, metadata=program.metadata)

@@ -96,11 +96,14 @@ def target_of(name: str) -> Any:
 
 
 @lru_cache(maxsize=256)
-def for_snapshot(program: Program, name: str, level: int | None, seed: int, layout: tuple[int, ...] | None) -> Ready:
+def for_snapshot(
+    program: Program, name: str, level: int | None, seed: int, layout: tuple[int, ...] | None, *, is_fixed: bool = False
+) -> Ready:
     """The program on a snapshot's gates and couplings.
 
     It runs as it is written if it is verbatim, if `level` is None, or if it is placed on the device and made of its
-    gates and couplings; else it is compiled, from its own qubits if it names them. Raises ProgramRejected.
+    gates and couplings; else it is compiled, on its own qubits if it names them. `is_fixed`: the layout is the last
+    word, nothing is moved. Raises ProgramRejected.
     """
     target = target_of(name)
     width = target.num_qubits
@@ -120,7 +123,7 @@ def for_snapshot(program: Program, name: str, level: int | None, seed: int, layo
                 f"{program.name} cannot run as it is written on the snapshot {name}: {problem}; compile it, or use its "
                 f"gates ({', '.join(sorted(set(target.operation_names) & STANDARD.keys()))}) and couplings"
             )
-    return _compiled(program, name, level or 0, seed, layout)
+    return _compiled(program, name, level or 0, seed, layout, is_fixed=is_fixed or program.is_physical)
 
 
 def _check_layout(program: Program, layout: tuple[int, ...], width: int, name: str) -> None:
@@ -155,22 +158,40 @@ def _block_problem(block: QuantumCircuit, on: tuple[int, ...], target: Any) -> s
     return None
 
 
-def _compiled(program: Program, name: str, level: int, seed: int, layout: tuple[int, ...] | None) -> Ready:
+def _compiled(
+    program: Program, name: str, level: int, seed: int, layout: tuple[int, ...] | None, *, is_fixed: bool
+) -> Ready:
     from qiskit.exceptions import QiskitError
 
     try:
         with _compiling:
-            circuit = _manager(name, level, seed, layout).run(program.circuit())
+            circuit = _manager(name, level, seed, layout, is_fixed=is_fixed).run(program.circuit())
     except (QiskitError, ValueError) as error:
+        if is_fixed:
+            raise _does_not_fit(program, name, layout) from error
         raise ProgramRejected(
             f"{program.name} cannot be compiled for the snapshot {name}: {str(error)[:300]}"
         ) from error
+    if is_fixed and layout is not None and not _touched(circuit) <= set(layout):
+        raise _does_not_fit(program, name, layout)
     found = circuit.layout.initial_index_layout(filter_ancillas=True) if circuit.layout is not None else None
     return Ready(circuit, tuple(found) if found is not None else None, is_as_written=False)
 
 
+def _touched(circuit: QuantumCircuit) -> set[int]:
+    index = {qubit: place for place, qubit in enumerate(circuit.qubits)}
+    return {index[qubit] for step in circuit.data if step.operation.name != "barrier" for qubit in step.qubits}
+
+
+def _does_not_fit(program: Program, name: str, layout: tuple[int, ...] | None) -> ProgramRejected:
+    return ProgramRejected(
+        f"{program.name} does not fit on the physical qubits {list(layout or ())} of the snapshot {name} without "
+        "moving; choose coupled ones, or initial_layout"
+    )
+
+
 @lru_cache(maxsize=32)
-def _manager(name: str, level: int, seed: int, layout: tuple[int, ...] | None) -> Any:
+def _manager(name: str, level: int, seed: int, layout: tuple[int, ...] | None, *, is_fixed: bool) -> Any:
     """Pass manager for a snapshot; building one costs more than a small circuit's compilation and run together."""
     from qiskit.transpiler import generate_preset_pass_manager
 
@@ -179,6 +200,7 @@ def _manager(name: str, level: int, seed: int, layout: tuple[int, ...] | None) -
         target=target_of(name),
         seed_transpiler=seed,
         initial_layout=list(layout) if layout is not None else None,  # pyright: ignore[reportArgumentType]
+        routing_method="none" if is_fixed else None,
     )
 
 

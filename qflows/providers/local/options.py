@@ -56,8 +56,12 @@ class NoisyOptions(AerOptions):
     )
     optimization_level: Literal[0, 1, 2, 3] | None = Field(default=None, description="The same as a level of compile.")
     seed_transpiler: int = Field(default=_SEED, ge=0, description="Seed of the compiler.")
-    initial_layout: list[int] | None = Field(default=None, description="Qubit of the device for each of the program.")
-    physical_qubits: list[int] | None = Field(default=None, description="The same as initial_layout.")
+    initial_layout: list[int] | None = Field(
+        default=None, description="Qubit of the device for each of the program; the compiler may still route."
+    )
+    physical_qubits: list[int] | None = Field(
+        default=None, description="Qubit of the device for each of the program, and no other: nothing is moved."
+    )
 
     @model_validator(mode="after")
     def _one_of_each(self) -> NoisyOptions:

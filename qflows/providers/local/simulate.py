@@ -101,7 +101,10 @@ def ready(spec: JobSpec, program: Program) -> tuple[Ready, str]:
     if isinstance(options, NoisyOptions):
         name = snapshot_name(spec.device_id, options)
         layout = tuple(options.layout) if options.layout is not None else None
-        return for_snapshot(program, name, options.level, options.seed_transpiler, layout), options.method
+        fixed = options.physical_qubits is not None
+        return for_snapshot(
+            program, name, options.level, options.seed_transpiler, layout, is_fixed=fixed
+        ), options.method
     method = method_of(program, options)
     return Ready(for_simulator(compacted(program), method, noise_text(options)), None, is_as_written=True), method
 

@@ -23,6 +23,7 @@ from qflows.programs import Program
 from qflows.protocol import (
     Accepted,
     Capabilities,
+    CompileWish,
     DeviceInfo,
     Foreign,
     Found,
@@ -149,6 +150,14 @@ class QbraidProvider(Doctor):
             if not program.measured:
                 raise ProgramRejected(f"{program.name} measures nothing; call circuit.measure_all()")
         wire.payload(spec, "0" * 64, "0")
+
+    def compile(self, spec: JobSpec, wish: CompileWish) -> Program:
+        """See `wire.compiled`. No I/O."""
+        return wire.compiled(spec, wish)
+
+    def duration_s(self, device_id: str, options: Mapping[str, Any], program: Program) -> float | None:
+        """None: qBraid tells no durations of gates."""
+        return None
 
     def prepare(self, spec: JobSpec, key: str) -> Prepared:
         """The body of POST /jobs. Several programs are one batch job; `spec.session_id` names the group to enrol in."""

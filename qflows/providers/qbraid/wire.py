@@ -19,9 +19,11 @@ from typing import Any
 from qflows.errors import ProgramRejected, Unreadable
 from qflows.model import Cost, Counts, ItemError, ItemResult
 from qflows.programs import Feature, Program, to_program
+from qflows.programs.analysis import DYNAMIC
+from qflows.programs.placement import on_qubits
 from qflows.programs.readout import check_total, merge, readout
-from qflows.programs.to_openqasm import STDGATES, to_openqasm
-from qflows.protocol import DeviceInfo, JobSpec, Limits, Observation, Phase
+from qflows.programs.to_openqasm import STDGATES, in_gates_of, to_openqasm
+from qflows.protocol import CompileWish, DeviceInfo, JobSpec, Limits, Observation, Phase
 from qflows.providers.qbraid.failures import is_worth_buying_again
 from qflows.providers.qbraid.options import options_of
 
@@ -106,6 +108,28 @@ def _qasm(program: Program, *, on_qpu: bool) -> str:
             "them, or choose a device that keeps them"
         )
     return to_openqasm(program, _ON_QPUS if on_qpu else _ON_SIMULATORS, mid_circuit=program.has_mid_circuit)
+
+
+def compiled(spec: JobSpec, wish: CompileWish) -> Program:
+    """The one program of `spec` as the text has it; only simulators run what they are given. Raises ProgramRejected."""
+    (program,) = spec.programs
+    if is_qpu(spec.device_id):
+        raise ProgramRejected(
+            f"{program.name}: processors behind qBraid are compiled for by their vendors, who place qubits themselves "
+            "and show nothing beforehand; leave out compile and physical_qubits, or buy from that vendor directly"
+        )
+    if wish.level not in ("default", "none"):
+        raise ProgramRejected(
+            f"{program.name}: {spec.device_id} is a simulator, which compiles nothing; leave compile out, or say 'none'"
+        )
+    qasm_of(program, spec.device_id)
+    made = in_gates_of(program, replace(_ON_SIMULATORS, takes=_ON_SIMULATORS.takes | DYNAMIC | {Feature.RESET}))
+    if wish.level == "none" and made.digest != program.digest:
+        raise ProgramRejected(
+            f"{program.name} has gates that OpenQASM's stdgates have not; leave out compile='none' and they are "
+            "written in those"
+        )
+    return made if wish.physical_qubits is None else on_qubits(made, wish.physical_qubits)
 
 
 def tag_filter(**tags: str) -> tuple[str, str]:
