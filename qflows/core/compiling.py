@@ -74,7 +74,7 @@ def compile_program(
             "that is compiled for here, or a verbatim program"
         )
     wanted = shots if shots is not None or target.limits.exact else target.limits.min_shots
-    (spec,) = orders.job_specs(target, source, shots=wanted, values=values, options=options, name=name)
+    spec = orders.asked_for(target, source, shots=wanted, values=values, options=options, name=name)
     (asked,) = spec.programs
     choice = choose(target, spec.options, compile=compile, physical_qubits=physical_qubits)
     made = choice.shown(asked, wanted)

@@ -15,7 +15,7 @@ from qflows.core.batches.planning import JobLimits, Planned, job_limits, plan, r
 from qflows.core.compile_choice import CompileChoice, choose
 from qflows.core.devices import Device
 from qflows.errors import ProgramRejected
-from qflows.programs import Program, check_program, estimation, grid, to_program
+from qflows.programs import Feature, Program, check_program, estimation, grid, to_program
 from qflows.programs.grid import Sweep
 from qflows.programs.observables import Observable, observable
 from qflows.protocol import JobSpec, Provider
@@ -48,7 +48,8 @@ def job_specs(
     program = _program(source, values, name, target)
     shots = whole(shots)
     wanted = listed_observables(observables)
-    _check(program, target, shots, has_observables=bool(wanted))
+    is_compiled = compile is not None or physical_qubits is not None
+    _check(program, target, shots, has_observables=bool(wanted), is_compiled=is_compiled)
     choice = choose(target, _options(target.profile.options, options), compile=compile, physical_qubits=physical_qubits)
     base = JobSpec(
         provider=target.provider.name,
@@ -110,7 +111,13 @@ def batch_plan(
     for index, (source, number) in enumerate(zip(sources, each, strict=True)):
         try:
             program = _program(source, None, None, target)
-            _check(program, target, number, has_observables=observables is not None)
+            _check(
+                program,
+                target,
+                number,
+                has_observables=observables is not None,
+                is_compiled=compile is not None or physical_qubits is not None,
+            )
         except ProgramRejected as error:
             raise ProgramRejected(f"circuit {index}: {error}") from error
         programs.append(replace(program, name=program.name + sweep.label(index)) if sweep else program)
@@ -284,8 +291,35 @@ def _options(defaults: Mapping[str, Any], given: Mapping[str, Any] | None) -> di
     return json.loads(text)
 
 
-def _check(program: Program, target: Device, shots: int | None, *, has_observables: bool) -> None:
+def asked_for(
+    target: Device,
+    source: Any,
+    *,
+    shots: int | None,
+    values: Any = None,
+    options: Mapping[str, Any] | None = None,
+    name: str | None = None,
+) -> JobSpec:
+    """A job of one program as it was written, to be compiled. Raises ProgramRejected."""
+    program = _program(source, values, name, target)
+    shots = whole(shots)
+    _check(program, target, shots, has_observables=False, is_compiled=True)
+    return JobSpec(
+        provider=target.provider.name,
+        device_id=target.profile.device,
+        programs=(program,),
+        shots=shots,
+        options=_options(target.profile.options, options),
+    )
+
+
+def _check(
+    program: Program, target: Device, shots: int | None, *, has_observables: bool, is_compiled: bool = False
+) -> None:
     limits = target.limits
+    takes = limits.takes
+    if takes is not None and is_compiled:  # what is compiled here keeps these, whatever the device has words for
+        takes = takes | {Feature.BARRIER, Feature.PHYSICAL, Feature.VERBATIM}
     check_program(
         program,
         max_qubits=limits.max_qubits,
@@ -294,7 +328,7 @@ def _check(program: Program, target: Device, shots: int | None, *, has_observabl
         allow_mid_circuit=limits.mid_circuit,
         device=target.profile.name,
         require_measurement=not has_observables,
-        takes=limits.takes,
+        takes=takes,
         labels=limits.labels,
     )
     if shots is None:

@@ -50,7 +50,7 @@ def local(name: str) -> Device:
     profile = find(name)
     assert profile is not None
     provider = providers.connect(profile.provider)
-    return Device(profile, provider, profile.limits())
+    return Device(profile, provider, profile.limits)
 
 
 @pytest.mark.parametrize("device", ["exact", "aer", "braket"])
