@@ -88,9 +88,7 @@ def cli_page() -> str:
 
     root = typer.main.get_command(app)
     page = ["# Command line", paragraphs(root.help or "")]
-    page.append(
-        "`--json` prints for programs. `qflows --install-completion` completes commands, devices, jobs and batches."
-    )
+    page.append("`--json` prints for programs. `qflows --install-completion` completes commands and options.")
 
     def walk(command: click.Command, name: str, depth: int) -> None:
         children = getattr(command, "commands", None)
