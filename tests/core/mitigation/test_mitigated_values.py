@@ -143,7 +143,6 @@ def test_what_cannot_be_done_is_refused_with_the_reason(core: Client, sandbox: S
     for device, circuit, wishes, match in [
         ("local-aer", measured, {"shots": 100, "mitigate": "zne"}, "pass observables="),
         ("local-exact", trotter(), {"observables": "ZZZ", "mitigate": "readout"}, "no errors to mitigate"),
-        ("ionq-simulator", trotter(), {"shots": 100, "observables": "ZZZ", "mitigate": "zne"}, "keeps no barriers"),
         ("ionq-simulator", measured, {"shots": 100, "mitigate": "dd"}, "decouple"),
         ("local-aer", measured, {"shots": 100, "mitigate": "pec"}, "there is no 'pec'"),
         ("local-aer", bare, {"shots": 9, "mitigate": "twirling"}, "no circuit has"),
