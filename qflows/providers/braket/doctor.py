@@ -9,7 +9,7 @@ from typing import Any
 
 from qflows.errors import ProviderError
 from qflows.protocol import Bench, Fact, Finding, JobSpec, Prepared, Verdict
-from qflows.providers.braket import bulk, probing
+from qflows.providers.braket import bulk
 from qflows.providers.braket.account import Account
 from qflows.providers.braket.aws import Aws
 from qflows.providers.braket.buckets import trouble_with
@@ -83,6 +83,8 @@ class Doctor:
 
     def measure(self, bench: Bench) -> Iterator[Fact]:
         """With the smallest tasks on the cheapest device, and by reading; see `probing`."""
+        from qflows.providers.braket import probing  # it builds circuits, and loading Qiskit takes a second
+
         return probing.measure(self._aws, self.prepare, bench)
 
     def learn(self, facts: Mapping[str, Any]) -> None:

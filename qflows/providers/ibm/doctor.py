@@ -8,7 +8,6 @@ from typing import Any
 
 from qflows.errors import ProviderError
 from qflows.protocol import Bench, Fact, Finding, Verdict
-from qflows.providers.ibm import probing
 from qflows.providers.ibm.access import is_loopback
 from qflows.providers.ibm.listing import Listing
 from qflows.providers.ibm.runtime import Runtime
@@ -74,6 +73,8 @@ class Doctor:
 
     def measure(self, bench: Bench) -> Iterator[Fact]:
         """With the smallest jobs, each capped, and by reading; see `probing`."""
+        from qflows.providers.ibm import probing  # it builds circuits, and loading Qiskit takes a second
+
         return probing.measure(self._runtime, lambda: self._last_sent, bench)
 
     def learn(self, facts: Mapping[str, Any]) -> None:

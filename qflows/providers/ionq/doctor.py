@@ -9,9 +9,10 @@ from typing import Any
 
 from qflows.errors import ProviderError, Refused
 from qflows.protocol import Bench, Fact, Finding, Verdict
-from qflows.providers.ionq import probing
 from qflows.providers.ionq.http import IonQHttp
 
+ESTIMATE = (("backend", "qpu.forte-1"), ("type", "ionq.circuit.v1"), ("qubits", "1"), ("shots", "1"), ("1q_gates", "1"),
+             ("2q_gates", "0"), ("error_mitigation", "false"))  # fmt: skip
 _KEY = "check IONQ_API_KEY, or make a new key on the keys page of the IonQ console"
 
 
@@ -37,7 +38,7 @@ class Doctor:
         )
         yield _reading(
             "right: estimates",
-            lambda: self._http.get("/jobs/estimate", probing.ESTIMATE),
+            lambda: self._http.get("/jobs/estimate", ESTIMATE),
             lambda _: "prices can be asked for",
             "the key's role may not ask for prices: estimates stay empty; an admin of the organization can help",
             otherwise=Verdict.ADVICE,
@@ -46,6 +47,8 @@ class Doctor:
 
     def measure(self, bench: Bench) -> Iterator[Fact]:
         """On the free simulator, and by reading; see `probing`."""
+        from qflows.providers.ionq import probing  # it builds circuits, and loading Qiskit takes a second
+
         return probing.measure(self._http, bench)
 
     def learn(self, facts: Mapping[str, Any]) -> None:

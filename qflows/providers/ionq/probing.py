@@ -12,13 +12,12 @@ from qiskit import QuantumCircuit
 from qflows.errors import Refused
 from qflows.protocol import Bench, Bought, Fact, Phase
 from qflows.providers.ionq import wire
+from qflows.providers.ionq.doctor import ESTIMATE
 from qflows.providers.ionq.http import IonQHttp, path
 from qflows.providers.ionq.options import SIMULATOR
 
 _QPU = "qpu.forte-1"
 _ALL_DIGITS = 12  # floating point numbers as they are have more
-ESTIMATE = (("backend", _QPU), ("type", "ionq.circuit.v1"), ("qubits", "1"), ("shots", "1"), ("1q_gates", "1"),
-             ("2q_gates", "0"), ("error_mitigation", "false"))  # fmt: skip
 
 
 def measure(http: IonQHttp, bench: Bench) -> Iterator[Fact]:

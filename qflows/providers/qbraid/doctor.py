@@ -8,7 +8,6 @@ from typing import Any
 
 from qflows.errors import ProviderError
 from qflows.protocol import Bench, Fact, Finding, Verdict
-from qflows.providers.qbraid import probing
 from qflows.providers.qbraid.groups import GroupCalls
 from qflows.providers.qbraid.http import QbraidHttp
 from qflows.providers.qbraid.pacing import Purpose
@@ -60,6 +59,8 @@ class Doctor:
 
     def measure(self, bench: Bench) -> Iterator[Fact]:
         """On the cheapest device, free simulators first, and by reading; see `probing`."""
+        from qflows.providers.qbraid import probing  # it builds circuits, and loading Qiskit takes a second
+
         return probing.measure(self._http, self._groups, bench)
 
     def learn(self, facts: Mapping[str, Any]) -> None:
