@@ -73,8 +73,11 @@ def buyer(ledger_url: str, name: int, seed: int) -> None:
             time.sleep(0.01)
 
 
-def race(ledger_url: str, *, cap: int, processes: int, kills: int, seed: int) -> dict[str, Any]:
-    """Runs the buyers, kills them, ends what they began, and returns what was counted. Raises AssertionError."""
+def race(ledger_url: str, *, cap: int, processes: int, kills: int, seed: int, pause_s: float = 0.1) -> dict[str, Any]:
+    """Runs the buyers, kills them, ends what they began, and returns what was counted. Raises AssertionError.
+
+    `pause_s`: the longest time between two kills; too short a one leaves nobody the time to buy.
+    """
     rng, ledger = random.Random(seed), Ledger.open(ledger_url)
     rates = {unit: f"{worth:f}" for unit, worth in RATES.items()}
     budgets.put(ledger, Budget("cap", cap * MICRO, "usd", period="total", rates=rates))
@@ -101,7 +104,7 @@ def race(ledger_url: str, *, cap: int, processes: int, kills: int, seed: int) ->
     ledger = Ledger.open(ledger_url)
     time.sleep(1.0)
     for _ in range(kills):
-        time.sleep(rng.uniform(0.0, 0.1))
+        time.sleep(rng.uniform(0.0, pause_s))
         look()
         place = rng.randrange(processes)
         os.kill(running[place].pid, signal.SIGKILL)
@@ -140,6 +143,7 @@ def main() -> None:
     asked.add_argument("--kills", type=int, default=1000)
     asked.add_argument("--processes", type=int, default=20)
     asked.add_argument("--cap", type=int, default=3000)
+    asked.add_argument("--pause", type=float, default=3.0, help="longest time between two kills, seconds")
     asked.add_argument("--seed", type=int, default=1)
     asked.add_argument("--ledger", help="URL of an empty database; default: a SQLite file")
     given = asked.parse_args()
@@ -147,7 +151,9 @@ def main() -> None:
         os.environ |= sandbox.env | {"QFLOWS_HOME": folder}
         sandbox.admin.clock("instant")
         url = given.ledger or f"sqlite:///{Path(folder) / 'ledger.db'}"
-        found = race(url, cap=given.cap, processes=given.processes, kills=given.kills, seed=given.seed)
+        found = race(
+            url, cap=given.cap, processes=given.processes, kills=given.kills, seed=given.seed, pause_s=given.pause
+        )
         at_vendors = sum(sandbox.admin.count_jobs(vendor) for vendor in ("ibm", "braket", "ionq", "qbraid"))
         assert at_vendors == found["jobs"], f"{at_vendors} at the vendors, {found['jobs']} in the ledger"
         sys.stdout.write(f"{found}\n")
