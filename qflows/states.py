@@ -29,6 +29,8 @@ TRANSITIONS: dict[JobStatus, frozenset[JobStatus]] = {
     _S.FAILED: frozenset(),
     _S.CANCELLED: frozenset(),
 }
+# an end that was only concluded, such as a job that vanished from the vendor's lists, may turn out to be none
+REVOCATIONS: dict[JobStatus, frozenset[JobStatus]] = {_S.FAILED: frozenset({_S.QUEUED})}
 TERMINAL = frozenset(status for status, after in TRANSITIONS.items() if not after)
 AT_VENDOR = frozenset({_S.QUEUED, _S.RUNNING})  # has a vendor id and is worth a poll
 LIVE = frozenset(TRANSITIONS) - TERMINAL
@@ -37,6 +39,11 @@ LIVE = frozenset(TRANSITIONS) - TERMINAL
 def sources(to: JobStatus) -> tuple[JobStatus, ...]:
     """The statuses from which `to` may be entered, in table order."""
     return tuple(status for status, after in TRANSITIONS.items() if to in after)
+
+
+def revocable(to: JobStatus) -> tuple[JobStatus, ...]:
+    """The ends from which `to` may be entered when they turn out to be none."""
+    return tuple(status for status, after in REVOCATIONS.items() if to in after)
 
 
 class SessionState(StrEnum):

@@ -20,7 +20,7 @@ from qflows.ledger.settlements import follow
 from qflows.ledger.store import Ledger, utc_now
 from qflows.ledger.tables import jobs, ledger_now
 from qflows.model import Job
-from qflows.states import JobStatus, sources
+from qflows.states import JobStatus, revocable, sources
 
 VANISHED, ABANDONED = "vanished", "abandoned"
 REVOCABLE = frozenset({VANISHED, ABANDONED})  # ends that were concluded, not heard from the vendor
@@ -116,7 +116,8 @@ def _turn_away(ledger: Ledger, connection: sa.Connection, keys: Collection[str])
         elif error.policy != UNPRICED:
             end |= {"error_code": OVER_BUDGET, "send_after": ledger_now() + _NO_ROOM_S}
         values = {"lease_until": None, "claim_owner": None, "error_message": str(error)[:MESSAGE_CAP]}
-        connection.execute(sa.update(jobs).where(jobs.c.key == key).values(**values, **end))
+        claimed = jobs.c.status == JobStatus.SUBMITTING.value
+        connection.execute(sa.update(jobs).where(jobs.c.key == key, claimed).values(**values, **end))
     follow(ledger, connection, [key for key, error in blocked.items() if charges.is_final(error)])
     return blocked
 
@@ -412,7 +413,7 @@ def revoke(ledger: Ledger, job: Job, *, vendor_id: str | None = None, why: str) 
             .where(
                 jobs.c.key == job.key,
                 jobs.c.fence == job.fence,
-                jobs.c.status == JobStatus.FAILED,
+                jobs.c.status.in_([status.value for status in revocable(JobStatus.QUEUED)]),
                 jobs.c.error_code.in_(sorted(REVOCABLE)),
                 jobs.c.superseded.is_(False),
             )

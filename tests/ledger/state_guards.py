@@ -18,12 +18,13 @@ from qflows.states import (
     SessionState,
     callback_sources,
     group_sources,
+    revocable,
     session_sources,
     sources,
 )
 
 TABLES: tuple[tuple[sa.Column[Any], type[StrEnum], Callable[[Any], Any]], ...] = (
-    (jobs.c.status, JobStatus, sources),
+    (jobs.c.status, JobStatus, lambda to: (*sources(to), *revocable(to))),
     (sessions.c.state, SessionState, session_sources),
     (groups.c.state, GroupState, group_sources),
     (groups.c.callback_state, CallbackState, callback_sources),
@@ -40,10 +41,8 @@ class Move:
     allowed: frozenset[str]
 
 
-def moves_of(statement: Any, values: Mapping[str, Any]) -> Iterator[Move]:
+def moves_of(statement: sa.Update, values: Mapping[str, Any]) -> Iterator[Move]:
     """The moves of a statement, executed with `values`; none if the new state is chosen in SQL."""
-    if not isinstance(statement, sa.Update):
-        return
     given = {getattr(name, "key", name): value for name, value in (statement._values or {}).items()}
     for column, states, sources_of in TABLES:
         to: Any = given.get(column.key) if statement.table is column.table else None
