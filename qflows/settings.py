@@ -42,6 +42,9 @@ class Settings(BaseSettings):
     )
     project: str | None = Field(default=None, max_length=128, description="what purchases are counted under")
     user: str | None = Field(default=None, max_length=128, description="who buys; default: the name of the login")
+    posts_at_once: int | None = Field(
+        default=None, ge=1, description="submissions under way at once; default: what each vendor's quotas allow"
+    )
     poll_min_s: float | None = Field(default=None, gt=0, description="overrides each vendor's fastest poll")
 
     @model_validator(mode="after")

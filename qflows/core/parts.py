@@ -45,7 +45,10 @@ class Parts:
     @cached_property
     def submitter(self) -> Submitter:
         """The only door to a vendor's submission."""
-        return Submitter(self.ledger, lease_s=self.settings.lease_s, settle_s=self.settings.settle_s)
+        settings = self.settings
+        return Submitter(
+            self.ledger, lease_s=settings.lease_s, settle_s=settings.settle_s, workers=settings.posts_at_once
+        )
 
     def poller(self, on_stored: Callable[[], None] | None = None) -> Poller:
         """A poller of its own for each waiter; they share lanes through the ledger. `on_stored`: see `Poller`."""

@@ -232,6 +232,7 @@ def test_a_batch_is_attached_by_its_id_from_anywhere(core: Client, tmp_path: Pat
 def test_partial_results_keep_every_good_circuit_and_only_holes_are_bought_again(
     core: Client, sandbox: Sandbox
 ) -> None:
+    core.submitter.workers = 1  # so that the second part is the one that fails
     sandbox.admin.fault("fail_job", "ionq.submit", skip=1, code="InternalError", message="boom", children=[0, 2])
     batch = bought(core, 30, max_circuits=10)
     result = batch.result(partial=True)
