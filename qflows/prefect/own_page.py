@@ -6,6 +6,7 @@ failed. A run whose failure reads "2/4 states failed" or "UnfinishedRun" gets th
 
 from __future__ import annotations
 
+import re
 import threading
 from typing import Any
 
@@ -33,6 +34,7 @@ log = get_logger("qflows")
 
 KEY = "jobs-of-this-run"
 STATE = "JobFailed"  # not "Failed": the run has told that already, and automations act on each telling
+_SAYS_NOTHING = re.compile(r"\b\d+/\d+ states\b|UnfinishedRun")  # how Prefect tells of failed tasks
 _MOST = 1000
 _SHOWN = 3
 _watched: set[int] = set()
@@ -113,7 +115,7 @@ def _say_why(flow_run: FlowRun, state: State[Any], bought: list[Job]) -> None:
     failed = [job for job in bought if job.status in (JobStatus.FAILED, JobStatus.CANCELLED)]
     reasons = list(dict.fromkeys(reason(job) for job in failed))
     said = state.message or ""
-    if not reasons or any((job.error_message or job.status.value) in said for job in failed):
+    if not reasons or not _SAYS_NOTHING.search(said):
         return
     shown = "; ".join(reasons[:_SHOWN]) + (f"; and {len(reasons) - _SHOWN} more" if reasons[_SHOWN:] else "")
     text = clean(f"{len(failed)} of {len(bought)} job(s) failed: {shown}. {said}", cap=1500)

@@ -31,6 +31,7 @@ from qflows.model import Counts
 from qflows.programs import to_program
 from qflows.protocol import JobSpec
 from qflows.providers.local.adapter import LocalProvider
+from qflows.testing import read_result
 
 SHOTS = 1000
 MANY = 10**8  # so that rounding probabilities to counts does not matter
@@ -45,7 +46,7 @@ def block(metric: str) -> Block:
 def without_noise(circuit: QuantumCircuit, shots: int) -> Counts:
     """Counts in the exact proportions of the ideal state."""
     spec = JobSpec("local", "exact", (to_program(circuit),), None)
-    found = LocalProvider().result("exact", spec, "0" * 64).items[0].probabilities
+    found = read_result(LocalProvider(), "exact", spec, "0" * 64).items[0].probabilities
     assert found is not None
     return Counts({key: round(value * shots) for key, value in found.items()})
 
