@@ -17,7 +17,7 @@ from qflows.core.batches.planning import job_limits, plan
 from qflows.core.devices import Sole
 from qflows.core.poller import Poller
 from qflows.core.submit import Submitter
-from qflows.errors import Ambiguous, NotSent, ProgramRejected, Refused, Unreadable
+from qflows.errors import Ambiguous, NotSent, ProgramRejected, ProviderError, Refused, Throttled, Unreadable
 from qflows.ledger import Ledger, reads
 from qflows.ledger.intents import Intent, Want
 from qflows.programs import Program, to_program
@@ -285,10 +285,15 @@ def test_refusal_names_what_is_wrong_and_what_to_do(
     assert sandbox.admin.count_jobs("braket") == 0
 
 
-@pytest.mark.parametrize(("status", "code"), [(402, "ServiceQuotaExceededException"), (403, "AccessDeniedException")])
-def test_quota_and_access_are_refusals(provider: BraketProvider, sandbox: Sandbox, status: int, code: str) -> None:
+@pytest.mark.parametrize(
+    ("status", "code", "kind"),
+    [(402, "ServiceQuotaExceededException", Throttled), (403, "AccessDeniedException", Refused)],
+)
+def test_full_quota_is_waited_for_and_missing_access_is_a_refusal(
+    provider: BraketProvider, sandbox: Sandbox, status: int, code: str, kind: type[ProviderError]
+) -> None:
     sandbox.admin.fault("status", "braket.submit", status=status)
-    with pytest.raises(Refused) as caught:
+    with pytest.raises(kind) as caught:
         send_job(provider, spec(), key_of("status", status))
     assert (caught.value.http_status, caught.value.vendor_code) == (status, code)
 
