@@ -264,6 +264,8 @@ def _spelled_circuit(operation: Any, width: int, gates: tuple[str, ...], own: tu
     circuit = QuantumCircuit(width)
     circuit.append(operation, range(width))
     if operation.name not in gates:
+        if operation.name in NATIVE:
+            circuit = circuit.decompose(gates_to_decompose=[operation.name])  # see `_compiled`
         with _compiling:
             circuit = _compiler(gates).run(circuit)
     known: dict[Any, _Angle] = {}

@@ -111,10 +111,15 @@ def test_values_for_a_bound_program_or_given_twice_are_refused() -> None:
         to_program(bell(), [1.0])
 
 
-@pytest.mark.parametrize("thing", [None, 3, {"qubits": 2}, [bell()], b"OPENQASM 2.0;", object()])
+@pytest.mark.parametrize("thing", [None, 3, {"qubits": 2}, b"OPENQASM 2.0;", object()])
 def test_an_object_that_is_no_circuit_is_refused_by_its_type(thing: Any) -> None:
     with pytest.raises(ProgramRejected, match="cannot make a program of"):
         to_program(thing)
+
+
+def test_a_list_where_one_circuit_goes_names_batch() -> None:
+    with pytest.raises(ProgramRejected, match=r"list of 1 .*qflows\.batch"):
+        to_program([bell()])
 
 
 def test_control_flow_is_refused_with_a_remedy_also_inside_a_definition() -> None:

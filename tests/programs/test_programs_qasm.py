@@ -79,7 +79,7 @@ def test_a_gate_defined_in_the_text_wins_over_the_standard_gate_of_that_name(nam
         (HEAD3 + "qubit q;\nfoo q;", "line 4, column 0: gate 'foo' is not defined"),
         ("OPENQASM 3.0;\nqubit[2 q;", "OpenQASM 3 .*line 2|line 2, column"),
         ("OPENQASM 4.0;\nqubit q;", "OpenQASM 4 is unknown"),
-        ("no such file.qasm", "'no such file.qasm' is neither OpenQASM text nor a file"),
+        ("no such file.qasm", "there is no file 'no such file.qasm'"),
         ("", "neither OpenQASM text"),
         ("\0", "neither OpenQASM text"),
         (HEAD3 + "qubit q;\nbit c;\nwhile (c) { x q; }", "line 5, column 0: control flow"),

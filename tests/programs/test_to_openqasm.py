@@ -257,10 +257,12 @@ def test_equivalences_that_another_library_registers_change_nothing() -> None:
     code = (
         "import qiskit_ionq; qiskit_ionq.add_equivalences()\n"
         "from qiskit import QuantumCircuit; from qiskit.circuit import Gate\n"
-        "from qflows.programs import to_program; from qflows.programs.to_openqasm import BRAKET, to_openqasm\n"
+        "from qflows.programs import to_program\n"
+        "from qflows.programs.to_openqasm import BRAKET, to_openqasm, to_openqasm_with_inputs\n"
         "c = QuantumCircuit(2, 2); c.append(Gate('gpi', 1, [0.25]), [0])\n"
         "c.append(Gate('ms', 2, [0, 0.5, 0.25]), [0, 1])\n"
-        "c.rzx(0.5, 0, 1); c.measure([0, 1], [0, 1]); print(to_openqasm(to_program(c), BRAKET))"
+        "c.rzx(0.5, 0, 1); c.measure([0, 1], [0, 1]); print(to_openqasm(to_program(c), BRAKET))\n"
+        "print(to_openqasm_with_inputs(to_program(c), BRAKET)[0])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
