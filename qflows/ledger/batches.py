@@ -13,6 +13,7 @@ from qflows.keys import digest
 from qflows.ledger.intents import Intent, Want, lease_ordinal, prepare
 from qflows.ledger.store import Ledger
 from qflows.ledger.tables import batch_parts, batches
+from qflows.model import Job
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,13 +43,21 @@ class PartRecord:
     job_key: str
 
 
-def batch_id(ledger: Ledger, want: Want, content: str) -> str:
-    """The id of a batch with this content: its own again on a replay, another for another equal call."""
+def open_batch(ledger: Ledger, want: Want, content: str, draft: BatchRecord) -> BatchRecord:
+    """The batch with this content: its own again on a replay, another for another equal call.
 
-    def work(connection: sa.Connection) -> int:
-        return lease_ordinal(ledger, connection, want, content)
+    `draft` is written under the batch's id, whatever id it has, unless the batch stands already: then that one counts.
+    """
 
-    return id_of(want.run_key, content, ledger.transact(work))
+    def work(connection: sa.Connection) -> BatchRecord:
+        id_ = id_of(want.run_key, content, lease_ordinal(ledger, connection, want, content))
+        row = {name: getattr(draft, name) for name in BatchRecord.__slots__} | {"id": id_}
+        row |= {"tags": dict(draft.tags), "options": dict(draft.options), "details": dict(draft.details)}
+        connection.execute(ledger.insert(_batch_insert), row)
+        stands = connection.execute(sa.select(batches).where(batches.c.id == id_)).one()
+        return BatchRecord(**stands._mapping)
+
+    return ledger.transact(work)
 
 
 def id_of(run_key: str, content: str, ordinal: int) -> str:
@@ -69,27 +78,17 @@ def _life(details: Mapping[str, Any]) -> str:
     return str(details.get("attempt")).partition(":")[0]
 
 
-def create(ledger: Ledger, record: BatchRecord) -> None:
-    """Writes the batch, or leaves the one that stands."""
-    row = {name: getattr(record, name) for name in BatchRecord.__slots__}
-    row |= {"tags": dict(record.tags), "options": dict(record.options), "details": dict(record.details)}
-    with ledger.write() as connection:
-        connection.execute(ledger.insert(_batch_insert), row)
-
-
 def _batch_insert(insert: Callable[[sa.Table], Any]) -> Any:
     row = {name: sa.bindparam(name, type_=batches.c[name].type) for name in BatchRecord.__slots__}
     return insert(batches).values(row).on_conflict_do_nothing()
 
 
 def add_parts(ledger: Ledger, id_: str, generation: int, wanted: Sequence[tuple[Sequence[int], Intent]]) -> list[str]:
-    """Makes the jobs of these parts durable, then the parts; returns the jobs' keys. Repeating it finds the same jobs.
-
-    A part row without its job cannot be: jobs come first. A job without its part row is found again by the replay.
+    """Makes these parts and their jobs durable in one transaction; returns the jobs' keys. Repeating it finds the same
+    jobs. There is never a part without its job, nor a job of a batch outside a part.
     """
-    jobs = prepare(ledger, [intent for _, intent in wanted])
 
-    def work(connection: sa.Connection) -> None:
+    def enter(connection: sa.Connection, jobs: Sequence[Job]) -> None:
         # two re-runs at once number their parts one after the other, and a job is in one part only
         connection.execute(sa.select(batches.c.id).where(batches.c.id == id_).with_for_update())
         taken = sa.select(batch_parts.c.part, batch_parts.c.job_key).where(batch_parts.c.batch_id == id_)
@@ -109,8 +108,7 @@ def add_parts(ledger: Ledger, id_: str, generation: int, wanted: Sequence[tuple[
         if rows:
             connection.execute(ledger.insert(_part_insert), rows)
 
-    ledger.transact(work)
-    return [job.key for job in jobs]
+    return [job.key for job in prepare(ledger, [intent for _, intent in wanted], also=enter)]
 
 
 def _part_insert(insert: Callable[[sa.Table], Any]) -> Any:

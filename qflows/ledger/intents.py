@@ -55,16 +55,21 @@ class Intent:
     is_priced: bool = False
 
 
-def prepare(ledger: Ledger, intents: Sequence[Intent]) -> list[Job]:
+# what else a transaction writes once it has the jobs
+Also = Callable[[sa.Connection, Sequence[Job]], None]
+
+
+def prepare(ledger: Ledger, intents: Sequence[Intent], also: Also | None = None) -> list[Job]:
     """Makes every intent durable, or finds the job that already stands for it; in one transaction, handles in order.
 
-    Raises GroupClosed when a job that is not a member yet is wanted in a group that takes no more.
+    `also` writes in the same transaction what must not be without the jobs, nor they without it. Raises GroupClosed
+    when a job that is not a member yet is wanted in a group that takes no more.
     """
-    return prepare_and_claim(ledger, intents, at_most=0, lease_s=0.0)[0]
+    return prepare_and_claim(ledger, intents, at_most=0, lease_s=0.0, also=also)[0]
 
 
 def prepare_and_claim(
-    ledger: Ledger, intents: Sequence[Intent], *, at_most: int, lease_s: float
+    ledger: Ledger, intents: Sequence[Intent], *, at_most: int, lease_s: float, also: Also | None = None
 ) -> tuple[list[Job], dict[str, Claim]]:
     """Like `prepare`, and in the same transaction claims the first `at_most` of those that are free to be sent, for a
     caller that sends them at once."""
@@ -81,6 +86,8 @@ def prepare_and_claim(
             keys = [made[place].key for place, intent in enumerate(intents) if intent.want.group == group]
             groups.enrol(connection, group, keys, takes_jobs=takes_jobs[group])
         charges.reserve(ledger, connection, [_purchase(intents[place], job) for place, job in made.items()])
+        if also is not None:
+            also(connection, [made[place] for place in range(len(intents))])
         free = dict.fromkeys(made[place].key for place in range(len(intents)) if _is_free(made[place]))
         return made, claim_in(ledger, connection, list(free)[:at_most], lease_s=lease_s)
 

@@ -14,7 +14,7 @@ from qflows.core import ambient, tagging
 from qflows.core.batches.planning import Planned, span
 from qflows.core.batches.points import by_point
 from qflows.core.batches.results import BatchResult, by_circuit
-from qflows.core.batches.view import BatchView
+from qflows.core.batches.view import BatchView, deciding
 from qflows.core.money import quoted, with_approval
 from qflows.core.native_groups import into_native
 from qflows.core.parts import Parts
@@ -26,7 +26,7 @@ from qflows.keys import digest
 from qflows.ledger import batches as ledger_batches
 from qflows.ledger import groups as ledger_groups
 from qflows.ledger import labels, outcomes, reads
-from qflows.ledger.batches import BatchRecord
+from qflows.ledger.batches import BatchRecord, PartRecord
 from qflows.ledger.budgets import Buyer
 from qflows.ledger.intents import Intent, Want, put_into_session
 from qflows.ledger.store import utc_now
@@ -72,9 +72,8 @@ class Batch(BatchView):
         content = content_of(planned)
         first = specs[0]
         wanted = want(content)
-        id_ = ledger_batches.batch_id(core.ledger, wanted, content)
-        record = BatchRecord(
-            id=id_,
+        draft = BatchRecord(
+            id="",
             run_key=wanted.run_key,
             name=name[:255],
             tags=tags,
@@ -91,8 +90,7 @@ class Batch(BatchView):
             },
             created_at=utc_now(),
         )
-        ledger_batches.create(core.ledger, record)
-        batch = cls(core, ledger_batches.find(core.ledger, id_))
+        batch = cls(core, ledger_batches.open_batch(core.ledger, wanted, content, draft))
         if sum(len(part.indices) for part in batch.parts if part.generation == 0) < planned.n_circuits:
             batch._add(provider, planned.specs, generation=0, attempt=wanted.attempt, group=wanted.group, buyer=buyer)
         return batch
@@ -144,12 +142,14 @@ class Batch(BatchView):
 
     def submit(self, *, session_id: str | None = None) -> None:
         """Sends every part that was not sent before, several at once. Repeating it buys nothing again."""
-        self.submit_parts([part.part for part in self.parts], session_id=session_id)
+        self._send([part.job_key for part in self.parts], session_id)
 
     def submit_parts(self, numbers: Sequence[int], *, session_id: str | None = None) -> list[Job]:
         """Sends some of the parts, by number; the piece of work of one mapped task."""
         chosen = set(numbers)
-        keys = [part.job_key for part in self.parts if part.part in chosen]
+        return self._send([part.job_key for part in self.parts if part.part in chosen], session_id)
+
+    def _send(self, keys: Sequence[str], session_id: str | None) -> list[Job]:
         if session_id is not None:
             put_into_session(self._ledger, keys, session_id)
         known = reads.by_keys(self._ledger, keys)
@@ -158,7 +158,9 @@ class Batch(BatchView):
             if job.session_id is not None:
                 spec = replace(self._submitter.spec(job.key), session_id=job.session_id)
                 self._submitter.remember(job.key, spec)
-        self._submitter.send_all(self._provider, waiting)
+        if not waiting:
+            return [known[key] for key in keys]
+        self._submitter.send_all(self._parts.vendors.of(waiting[0]), waiting)
         sent = reads.by_keys(self._ledger, keys)
         return [sent[key] for key in keys]
 
@@ -181,7 +183,7 @@ class Batch(BatchView):
         With `partial`, circuits without counts are None and their errors are in `errors`; without, the first of them
         raises JobFailed. Results are in the ledger: they can be read again at any time.
         """
-        self.wait(timeout)
+        self._poller().wait([part.job_key for part in self.parts], timeout=timeout)
         found = self.stored()
         if found.errors and not partial:
             error = found.errors[min(found.errors)]
@@ -197,11 +199,11 @@ class Batch(BatchView):
 
     def stored(self) -> BatchResult:
         """What the ledger has now, without waiting."""
-        pairs = self._current()
+        everything = self._parts_and_jobs()
+        pairs = deciding(everything)
         items = {part.part: reads.items(self._ledger, job.key) for part, job in pairs if job.is_terminal}
         sweep = self.record.details.get("sweep") or {}
-        found, names = by_point(by_circuit(pairs, items), self._names(), sweep)
-        jobs = [job for _, job in self._parts_and_jobs()]
+        found, names = by_point(by_circuit(pairs, items), self._names([part for part, _ in everything]), sweep)
         shape, observable_shape = sweep.get("shape"), sweep.get("observable_shape")
         return BatchResult(
             batch_id=self.id,
@@ -211,14 +213,14 @@ class Batch(BatchView):
             names=tuple(names),
             results=tuple(found[i][0] for i in range(len(found))),
             errors={i: error for i, (_, error) in found.items() if error is not None},
-            cost=total_cost(jobs),
+            cost=total_cost([job for _, job in everything]),
             shape=None if shape is None else tuple(shape),
             observable_shape=None if observable_shape is None else tuple(observable_shape),
         )
 
-    def _names(self) -> list[str]:
+    def _names(self, parts: Sequence[PartRecord]) -> list[str]:
         names: dict[int, str] = {}
-        for part in self.parts:
+        for part in parts:
             if part.generation == 0:
                 names |= dict(zip(part.indices, reads.program_names(self._ledger, part.job_key), strict=True))
         return [names.get(index, "") for index in range(self.n_circuits)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -29,6 +29,12 @@ _PRECEDENCE = (
     JobStatus.CANCELLED,
     JobStatus.COMPLETED,
 )
+
+
+def deciding(pairs: Sequence[tuple[PartRecord, Job]]) -> list[tuple[PartRecord, Job]]:
+    """The parts that decide: one whose every circuit is covered by a later generation does not."""
+    newest = {part.part for part in owner_of_circuits([part for part, _ in pairs]).values()}
+    return [(part, job) for part, job in pairs if part.part in newest]
 
 
 class BatchView:
@@ -115,11 +121,7 @@ class BatchView:
         return [(part, jobs[part.job_key]) for part in parts]
 
     def _current(self) -> list[tuple[PartRecord, Job]]:
-        """Parts that decide: one whose every circuit is covered by a later generation does not."""
-        pairs = self._parts_and_jobs()
-        newest = owner_of_circuits([part for part, _ in pairs])
-        deciding = {part.part for part in newest.values()}
-        return [(part, job) for part, job in pairs if part.part in deciding]
+        return deciding(self._parts_and_jobs())
 
     @property
     def status_by_part(self) -> dict[int, JobStatus]:
