@@ -1,4 +1,4 @@
-"""The verbs of the core for one process: buy, wait, read and cancel jobs, batches, sessions and groups."""
+"""The verbs of purchase for one process: price, buy, wait for and cancel jobs, batches, sessions and groups."""
 
 from __future__ import annotations
 
@@ -12,49 +12,42 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any, Unpack, cast
 
-from qflows.core import ambient, lists, orders, refreshing, sessions, tagging
+from qflows.core import ambient, orders, sessions
 from qflows.core.batches.batch import Batch
 from qflows.core.batches.planning import Planned
-from qflows.core.devices import Device, Saved, Vendors
-from qflows.core.fetching import versions
+from qflows.core.devices import Device, Saved
 from qflows.core.groups.handle import Group
-from qflows.core.importing import Imported, Importer, Moment, OnEntered, Rebuilt
-from qflows.core.lists import Rows
 from qflows.core.money import Price, Rates, price_of, quoted, with_approval
 from qflows.core.native_groups import into_native
 from qflows.core.parts import Parts
-from qflows.core.poller import OnChange, Poller
+from qflows.core.poller import OnChange
 from qflows.core.reconciler import Reconciler
+from qflows.core.records import Records
 from qflows.core.scope import Scope, script_scope
 from qflows.core.sessions import OnException, Session
 from qflows.core.stored import stored
-from qflows.core.submit import Submitter
-from qflows.core.tagging import Tagged
 from qflows.core.verbs import BatchWishes, RunWishes, Verbs, Wishes
 from qflows.errors import InDoubt, LedgerError, OtherAccount, OverBudget, ProgramRejected, UnknownJob
 from qflows.keys import in_namespace
-from qflows.ledger import batches as ledger_batches
-from qflows.ledger import claims, listing, outcomes, raws, reads
-from qflows.ledger import groups as ledger_groups
+from qflows.ledger import outcomes, reads
 from qflows.ledger import sessions as ledger_sessions
 from qflows.ledger.budgets import Buyer
 from qflows.ledger.intents import Intent, give_back
-from qflows.ledger.listing import Run
 from qflows.ledger.store import Ledger, utc_now
-from qflows.model import Job, Result, SessionRecord
+from qflows.model import Job, Result
 from qflows.programs import to_program
-from qflows.protocol import JobSpec, Provider, VendorResult
+from qflows.protocol import JobSpec, Provider
 from qflows.settings import Settings
 from qflows.states import JobStatus, SessionState
 
 log = logging.getLogger("qflows.client")
 
 
-class Client:
-    """Everything a task or a command needs. One per process and settings; safe for threads.
+class Client(Records):
+    """Everything that a task or a command needs: purchases here, look-ups in `Records`. Safe for threads.
 
-    `saved`, `on_open` and `asks`: see `Parts`. `verbs`: how sessions and groups make their calls; plain calls unless
-    given.
+    One per process and settings. `saved`, `on_open` and `asks`: see `Parts`. `verbs`: how sessions and groups make
+    their calls; plain calls unless given.
     """
 
     def __init__(
@@ -66,32 +59,7 @@ class Client:
         verbs: Verbs | None = None,
         asks: Callable[[OverBudget], bool] | None = None,
     ) -> None:
-        self.parts = Parts(settings or Settings(), saved, on_open, asks)
-        self.verbs: Verbs = verbs or ScriptVerbs(self)
-
-    @property
-    def settings(self) -> Settings:
-        """The settings in force."""
-        return self.parts.settings
-
-    @property
-    def ledger(self) -> Ledger:
-        """The ledger, opened on first use."""
-        return self.parts.ledger
-
-    @property
-    def vendors(self) -> Vendors:
-        """Devices, providers and accounts."""
-        return self.parts.vendors
-
-    @property
-    def submitter(self) -> Submitter:
-        """The only door to a vendor's submission."""
-        return self.parts.submitter
-
-    def poller(self) -> Poller:
-        """A poller of its own for each waiter; they share lanes through the ledger."""
-        return self.parts.poller()
+        super().__init__(Parts(settings or Settings(), saved, on_open, asks), verbs or ScriptVerbs(self))
 
     def device(self, name: str) -> Device:
         """The device of a name. Raises UnknownDevice, CredentialsMissing."""
@@ -377,14 +345,6 @@ class Client:
             with self.batch_mode(batch) as session_id:
                 batch.submit(session_id=session_id)
 
-    def batch(self, name: str) -> Batch:
-        """A batch by id or a unique beginning of it. Raises UnknownJob."""
-        return Batch(self.parts, ledger_batches.find(self.ledger, name))
-
-    def group(self, name: str) -> Group:
-        """A group by id, a unique beginning of it, or its vendor's id. Raises UnknownJob."""
-        return Group(self.parts, self.verbs, record=ledger_groups.find(self.ledger, name))
-
     def new_group(self, name: str, **wanted: Any) -> Group:
         """A group that is not opened yet; arguments as for `qflows.group`."""
         return Group(self.parts, self.verbs, name, **wanted)
@@ -424,130 +384,6 @@ class Client:
             )
         outcomes.request_cancel(self.ledger, keys)
         return self.wait(keys, timeout=timeout)
-
-    def jobs(self, **filters: Any) -> Rows[Job]:
-        """Jobs of the ledger; see `qflows.jobs` for the filters."""
-        chosen = lists.wanted(**filters)
-        found, total = listing.select_jobs(self.ledger, chosen)
-        return Rows("jobs", tuple(found), total, chosen.offset, lists.job_dict)
-
-    def batches(self, **filters: Any) -> Rows[Batch]:
-        """Batches of the ledger; see `qflows.batches`."""
-        chosen = lists.wanted(**filters)
-        rows, total = listing.select(self.ledger, listing.BATCHES, chosen)
-        found = tuple(Batch(self.parts, ledger_batches.BatchRecord(**row._mapping)) for row in rows)
-        return Rows("batches", found, total, chosen.offset, lists.batch_dict)
-
-    def groups(self, **filters: Any) -> Rows[Group]:
-        """Groups of the ledger; see `qflows.groups`."""
-        chosen = lists.wanted(**filters)
-        ledger_groups.refresh(self.ledger)
-        rows, total = listing.select(self.ledger, listing.GROUPS, chosen)
-        found = tuple(Group(self.parts, self.verbs, record=ledger_groups.record_of(row)) for row in rows)
-        return Rows("groups", found, total, chosen.offset, lists.group_dict)
-
-    def sessions(self, **filters: Any) -> Rows[SessionRecord]:
-        """Sessions of the ledger; see `qflows.sessions`."""
-        chosen = lists.wanted(**filters)
-        rows, total = listing.select(self.ledger, listing.SESSIONS, chosen, ledger_sessions.COLUMNS)
-        found = tuple(ledger_sessions.record_of(row) for row in rows)
-        return Rows("sessions", found, total, chosen.offset, lists.session_dict)
-
-    def runs(self, **filters: Any) -> Rows[Run]:
-        """Runs of the ledger; see `qflows.runs`."""
-        chosen = lists.wanted(**filters)
-        found, total = listing.select_runs(self.ledger, chosen)
-        return Rows("runs", tuple(found), total, chosen.offset, lists.run_dict)
-
-    def refresh(self, keys: Collection[str]) -> dict[str, Job]:
-        """Asks the vendors once about the jobs that are not over, in bulk, no sooner than their pace allows.
-
-        Returns handles as they are then; finished jobs get their counts. Never waits for the end, and raises only what
-        keeps all of them from being asked about.
-        """
-        return refreshing.refresh(self.poller(), keys)
-
-    def import_jobs(
-        self,
-        source: str,
-        *,
-        ids: Collection[str] = (),
-        since: Moment | None = None,
-        until: Moment | None = None,
-        tag: str | None = None,
-        on_entered: OnEntered | None = None,
-    ) -> Imported:
-        """Takes jobs that were bought elsewhere into the ledger, with counts in our bit order, times and cost.
-
-        `source`: a device's name, or a vendor's for all devices of its account. `ids`: vendor ids; or `since` and
-        `until`: dates ('2026-11-01', UTC), or how long ago ('7d', '12h'), narrowed by `tag`, a tag of the vendor,
-        `name` or `name=value`. Repeating it changes nothing. Nothing is sent, cancelled or changed at the vendor, now
-        or later; jobs that still run are watched as ours are. Raises ProgramRejected for input that makes no sense,
-        ProviderError when the vendor cannot list its jobs; what was taken in by then stays.
-        """
-        importer = Importer(self.ledger, self.vendors, self.submitter, on_entered)
-        return importer.run(source, ids=ids, since=since, until=until, tag=tag)
-
-    def rebuild(self, sources: Sequence[str], *, since: Moment, on_entered: OnEntered | None = None) -> Rebuilt:
-        """Restores jobs that a lost or older ledger does not have, from the keys they bear at the vendors.
-
-        `sources`: vendors or devices. The runs that bought them adopt them when they are started again. Nothing is
-        changed at a vendor. Raises as `import_jobs`.
-        """
-        return Importer(self.ledger, self.vendors, self.submitter, on_entered).rebuild(sources, since=since)
-
-    def tag(
-        self,
-        name: str,
-        tags: Mapping[str, str] | None = None,
-        *,
-        title: str | None = None,
-        remove: Collection[str] = (),
-        at_vendor: bool = True,
-    ) -> Tagged:
-        """Changes the labels of a job given as in `find`; `title` is its new name. See `tagging.change`."""
-        job, chosen = self.find(name), {"name": title, "tags": tags, "remove": remove, "at_vendor": at_vendor}
-        return tagging.change(self.ledger, self.vendors.of(job), job.key, **chosen)
-
-    def find(self, name: str) -> Job:
-        """A job by key, unique beginning of it, or vendor id. Raises UnknownJob."""
-        return reads.find(self.ledger, name)
-
-    def abandon(self, name: str, *, reason: str) -> Job:
-        """Ends a live job by a person's word, and keeps what is known; what the vendor does with it is not touched."""
-        job = self.find(name)
-        claims.abandon(self.ledger, job.key, reason=reason)
-        return reads.job(self.ledger, job.key)
-
-    def decode(self, name: str) -> tuple[VendorResult, bool]:
-        """Reads the kept answer of a job again, without the vendor. Returns what it says and whether that was stored.
-
-        A job whose answer could not be read before gets its counts. One that has counts keeps them; when the new
-        reading differs, that is an event in its history. Raises UnknownJob when no answer is kept.
-        """
-        job = self.find(name)
-        kept = raws.of(self.ledger, [job.key])
-        if job.key not in kept:
-            raise UnknownJob(f"no answer is kept for job {job.key[:12]}")
-        provider = self.vendors.of(job)
-        found = provider.decode(kept[job.key], self.submitter.spec(job.key), job.key)
-        if not job.is_terminal:
-            outcome = outcomes.Outcome(job, found, {"vendor": dict(found.metadata)} | versions())
-            return found, not outcomes.store_all(self.ledger, [outcome])
-        if reads.items(self.ledger, job.key) != found.items:
-            with self.ledger.write() as connection:
-                self.ledger.record_event(connection, "decoded-differently", job.key, versions=versions()["versions"])
-        return found, False
-
-    def resolve(self, name: str, *, vendor_id: str | None) -> Job:
-        """Ends a doubt by a person's word: the vendor's id of the job, or None for «it is not there»."""
-        job = self.find(name)
-        self.vendors.of(job)  # a person with other credentials looked in another account's console
-        if vendor_id is None:
-            claims.resolve_absent(self.ledger, job.key)
-        else:
-            claims.resolve_submitted(self.ledger, job.key, vendor_id)
-        return reads.job(self.ledger, job.key)
 
 
 def _say_what_was_adopted(jobs: Sequence[Job], started: datetime) -> None:

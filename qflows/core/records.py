@@ -1,0 +1,196 @@
+"""The records of a ledger: looking them up, listing them, importing them, and changing them by a person's word."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+from qflows.core import lists, refreshing, tagging
+from qflows.core.batches.batch import Batch
+from qflows.core.devices import Vendors
+from qflows.core.fetching import versions
+from qflows.core.groups.handle import Group
+from qflows.core.importing import Imported, Importer, Moment, OnEntered, Rebuilt
+from qflows.core.lists import Rows
+from qflows.core.parts import Parts
+from qflows.core.poller import Poller
+from qflows.core.submit import Submitter
+from qflows.core.tagging import Tagged
+from qflows.core.verbs import Verbs
+from qflows.errors import UnknownJob
+from qflows.ledger import batches as ledger_batches
+from qflows.ledger import claims, listing, outcomes, raws, reads
+from qflows.ledger import groups as ledger_groups
+from qflows.ledger import sessions as ledger_sessions
+from qflows.ledger.listing import Run
+from qflows.ledger.store import Ledger
+from qflows.model import Job, SessionRecord
+from qflows.protocol import VendorResult
+from qflows.settings import Settings
+
+
+class Records:
+    """What the ledger holds, as handles that can act. Safe for threads.
+
+    `parts`: what they work with; `verbs`: how groups among them make their calls.
+    """
+
+    def __init__(self, parts: Parts, verbs: Verbs) -> None:
+        self.parts = parts
+        self.verbs = verbs
+
+    @property
+    def settings(self) -> Settings:
+        """The settings in force."""
+        return self.parts.settings
+
+    @property
+    def ledger(self) -> Ledger:
+        """The ledger, opened on first use."""
+        return self.parts.ledger
+
+    @property
+    def vendors(self) -> Vendors:
+        """Devices, providers and accounts."""
+        return self.parts.vendors
+
+    @property
+    def submitter(self) -> Submitter:
+        """The only door to a vendor's submission."""
+        return self.parts.submitter
+
+    def poller(self) -> Poller:
+        """A poller of its own for each waiter; they share lanes through the ledger."""
+        return self.parts.poller()
+
+    def find(self, name: str) -> Job:
+        """A job by key, unique beginning of it, or vendor id. Raises UnknownJob."""
+        return reads.find(self.ledger, name)
+
+    def batch(self, name: str) -> Batch:
+        """A batch by id or a unique beginning of it. Raises UnknownJob."""
+        return Batch(self.parts, ledger_batches.find(self.ledger, name))
+
+    def group(self, name: str) -> Group:
+        """A group by id, a unique beginning of it, or its vendor's id. Raises UnknownJob."""
+        return Group(self.parts, self.verbs, record=ledger_groups.find(self.ledger, name))
+
+    def jobs(self, **filters: Any) -> Rows[Job]:
+        """Jobs of the ledger; see `qflows.jobs` for the filters."""
+        chosen = lists.wanted(**filters)
+        found, total = listing.select_jobs(self.ledger, chosen)
+        return Rows("jobs", tuple(found), total, chosen.offset, lists.job_dict)
+
+    def batches(self, **filters: Any) -> Rows[Batch]:
+        """Batches of the ledger; see `qflows.batches`."""
+        chosen = lists.wanted(**filters)
+        rows, total = listing.select(self.ledger, listing.BATCHES, chosen)
+        found = tuple(Batch(self.parts, ledger_batches.BatchRecord(**row._mapping)) for row in rows)
+        return Rows("batches", found, total, chosen.offset, lists.batch_dict)
+
+    def groups(self, **filters: Any) -> Rows[Group]:
+        """Groups of the ledger; see `qflows.groups`."""
+        chosen = lists.wanted(**filters)
+        ledger_groups.refresh(self.ledger)
+        rows, total = listing.select(self.ledger, listing.GROUPS, chosen)
+        found = tuple(Group(self.parts, self.verbs, record=ledger_groups.record_of(row)) for row in rows)
+        return Rows("groups", found, total, chosen.offset, lists.group_dict)
+
+    def sessions(self, **filters: Any) -> Rows[SessionRecord]:
+        """Sessions of the ledger; see `qflows.sessions`."""
+        chosen = lists.wanted(**filters)
+        rows, total = listing.select(self.ledger, listing.SESSIONS, chosen, ledger_sessions.COLUMNS)
+        found = tuple(ledger_sessions.record_of(row) for row in rows)
+        return Rows("sessions", found, total, chosen.offset, lists.session_dict)
+
+    def runs(self, **filters: Any) -> Rows[Run]:
+        """Runs of the ledger; see `qflows.runs`."""
+        chosen = lists.wanted(**filters)
+        found, total = listing.select_runs(self.ledger, chosen)
+        return Rows("runs", tuple(found), total, chosen.offset, lists.run_dict)
+
+    def refresh(self, keys: Collection[str]) -> dict[str, Job]:
+        """Asks the vendors once about the jobs that are not over, in bulk, no sooner than their pace allows.
+
+        Returns handles as they are then; finished jobs get their counts. Never waits for the end, and raises only what
+        keeps all of them from being asked about.
+        """
+        return refreshing.refresh(self.poller(), keys)
+
+    def import_jobs(
+        self,
+        source: str,
+        *,
+        ids: Collection[str] = (),
+        since: Moment | None = None,
+        until: Moment | None = None,
+        tag: str | None = None,
+        on_entered: OnEntered | None = None,
+    ) -> Imported:
+        """Takes jobs that were bought elsewhere into the ledger, with counts in our bit order, times and cost.
+
+        `source`: a device's name, or a vendor's for all devices of its account. `ids`: vendor ids; or `since` and
+        `until`: dates ('2026-11-01', UTC), or how long ago ('7d', '12h'), narrowed by `tag`, a tag of the vendor,
+        `name` or `name=value`. Repeating it changes nothing. Nothing is sent, cancelled or changed at the vendor, now
+        or later; jobs that still run are watched as ours are. Raises ProgramRejected for input that makes no sense,
+        ProviderError when the vendor cannot list its jobs; what was taken in by then stays.
+        """
+        importer = Importer(self.ledger, self.vendors, self.submitter, on_entered)
+        return importer.run(source, ids=ids, since=since, until=until, tag=tag)
+
+    def rebuild(self, sources: Sequence[str], *, since: Moment, on_entered: OnEntered | None = None) -> Rebuilt:
+        """Restores jobs that a lost or older ledger does not have, from the keys they bear at the vendors.
+
+        `sources`: vendors or devices. The runs that bought them adopt them when they are started again. Nothing is
+        changed at a vendor. Raises as `import_jobs`.
+        """
+        return Importer(self.ledger, self.vendors, self.submitter, on_entered).rebuild(sources, since=since)
+
+    def tag(
+        self,
+        name: str,
+        tags: Mapping[str, str] | None = None,
+        *,
+        title: str | None = None,
+        remove: Collection[str] = (),
+        at_vendor: bool = True,
+    ) -> Tagged:
+        """Changes the labels of a job given as in `find`; `title` is its new name. See `tagging.change`."""
+        job, chosen = self.find(name), {"name": title, "tags": tags, "remove": remove, "at_vendor": at_vendor}
+        return tagging.change(self.ledger, self.vendors.of(job), job.key, **chosen)
+
+    def abandon(self, name: str, *, reason: str) -> Job:
+        """Ends a live job by a person's word, and keeps what is known; what the vendor does with it is not touched."""
+        job = self.find(name)
+        claims.abandon(self.ledger, job.key, reason=reason)
+        return reads.job(self.ledger, job.key)
+
+    def decode(self, name: str) -> tuple[VendorResult, bool]:
+        """Reads the kept answer of a job again, without the vendor. Returns what it says and whether that was stored.
+
+        A job whose answer could not be read before gets its counts. One that has counts keeps them; when the new
+        reading differs, that is an event in its history. Raises UnknownJob when no answer is kept.
+        """
+        job = self.find(name)
+        kept = raws.of(self.ledger, [job.key])
+        if job.key not in kept:
+            raise UnknownJob(f"no answer is kept for job {job.key[:12]}")
+        provider = self.vendors.of(job)
+        found = provider.decode(kept[job.key], self.submitter.spec(job.key), job.key)
+        if not job.is_terminal:
+            outcome = outcomes.Outcome(job, found, {"vendor": dict(found.metadata)} | versions())
+            return found, not outcomes.store_all(self.ledger, [outcome])
+        if reads.items(self.ledger, job.key) != found.items:
+            with self.ledger.write() as connection:
+                self.ledger.record_event(connection, "decoded-differently", job.key, versions=versions()["versions"])
+        return found, False
+
+    def resolve(self, name: str, *, vendor_id: str | None) -> Job:
+        """Ends a doubt by a person's word: the vendor's id of the job, or None for «it is not there»."""
+        job = self.find(name)
+        self.vendors.of(job)  # a person with other credentials looked in another account's console
+        if vendor_id is None:
+            claims.resolve_absent(self.ledger, job.key)
+        else:
+            claims.resolve_submitted(self.ledger, job.key, vendor_id)
+        return reads.job(self.ledger, job.key)

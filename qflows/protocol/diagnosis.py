@@ -1,0 +1,121 @@
+"""What an adapter may offer to `qflows doctor`: checks of an account, and measurements of what vendors leave open."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Protocol, runtime_checkable
+
+from qflows.model import ItemResult
+from qflows.protocol.jobs import JobSpec
+
+
+class Verdict(StrEnum):
+    """How one check of a diagnosis ended."""
+
+    OK = "ok"
+    ADVICE = "advice"  # works, with a drawback
+    WRONG = "wrong"  # something asked for will fail
+    UNKNOWN = "unknown"  # it could not be told here
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line of a diagnosis: what was looked at, what was seen, and what to do where that is not fine."""
+
+    check: str
+    verdict: Verdict
+    seen: str
+    remedy: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """What one account showed of a point that the vendor's documents leave open.
+
+    `seen`: plain JSON; None where this account could not tell, and `note` then says why. The sandbox has a switch of
+    the same name where it can play both answers.
+    """
+
+    name: str
+    seen: str | int | float | bool | None
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Bought:
+    """A job that a bench bought: key and id, its spec, and when its submission was answered (monotonic seconds)."""
+
+    key: str
+    vendor_id: str
+    spec: JobSpec
+    answered_at: float
+
+
+class Bench(Protocol):
+    """What measuring an account needs: jobs bought once, under keys, and never above the amount that was allowed."""
+
+    patience_s: float
+    """How long one thing is waited for."""
+
+    def cheapest(self, options: Mapping[str, Any] | None = None) -> str | None:
+        """The vendor's id of the cheapest device whose jobs, with these options, can be afforded, free simulators
+        first; None if none can."""
+        ...
+
+    def buy(
+        self, programs: Sequence[Any], *, device_id: str, shots: int, options: Mapping[str, Any] | None = None
+    ) -> Bought | None:
+        """Buys one job with these programs through the ledger. None if it could cost more than what is left, if the
+        device takes no such job, or if it was not accepted; `why` says which."""
+        ...
+
+    @property
+    def why(self) -> str:
+        """Why the last purchase was none."""
+        ...
+
+    def may_repeat(self, bought: Bought) -> bool:
+        """Sets the price of one more job like this one aside, for a test of whether the vendor recognizes a repeat.
+        False if that is more than what is left."""
+        ...
+
+    def did_not(self, bought: Bought) -> None:
+        """No job came of what `may_repeat` allowed: its price is free again."""
+        ...
+
+    def finish(self, bought: Bought) -> Sequence[ItemResult] | None:
+        """Waits for a job and stores its result as every job's; None if it did not complete in time."""
+        ...
+
+    def raw(self, bought: Bought) -> Mapping[str, bytes]:
+        """The kept answer of a finished job by document."""
+        ...
+
+
+@runtime_checkable
+class MeasuredProvider(Protocol):
+    """A provider that can find out what its vendor's documents leave open. Optional for a vendor."""
+
+    def measure(self, bench: Bench) -> Iterator[Fact]:
+        """Facts, found by reading and by the smallest jobs, bought at `bench`. Opens nothing that it does not close."""
+        ...
+
+    def learn(self, facts: Mapping[str, Any]) -> None:
+        """Takes what was measured with this account before, by name of the fact."""
+        ...
+
+
+@runtime_checkable
+class DiagnosedProvider(Protocol):
+    """A provider that can examine its account. Optional for a vendor."""
+
+    def addresses(self) -> Mapping[str, str]:
+        """The addresses that requests go to, by a name for people. No I/O."""
+        ...
+
+    def diagnose(self) -> Iterable[Finding]:
+        """Examines credentials, rights and client versions. Buys nothing, changes nothing. No error leaves it but
+        those of the `ProviderError` family."""
+        ...

@@ -1,0 +1,167 @@
+"""What an adapter may offer beyond `Provider`: compiling, changing tags, importing jobs, sessions."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Protocol, runtime_checkable
+
+from qflows.model import Quote
+from qflows.programs import Program
+from qflows.protocol.jobs import JobSpec, Observation
+from qflows.protocol.provider import Provider
+
+
+@dataclass(frozen=True, slots=True)
+class CompileWish:
+    """How a program is to be compiled on this side of the wire.
+
+    `level`: "default" leaves it to the adapter, "none" keeps every gate, 0 to 3 are Qiskit's optimization levels.
+    `physical_qubits[i]`: the device's own qubit for qubit i of the program, where it stays; None lets the compiler
+    choose.
+    """
+
+    level: str | int = "default"
+    physical_qubits: tuple[int, ...] | None = None
+
+
+@runtime_checkable
+class CompilingProvider(Protocol):
+    """A provider that compiles on this side of the wire, and can therefore show what will run.
+
+    A device whose options have `compile` and `physical_qubits` compiles when a job is prepared; for any other the
+    core calls `compile` when one of the two is asked for, and the job records what it returns.
+    """
+
+    def compile(self, spec: JobSpec, wish: CompileWish) -> Program:
+        """The one program of `spec` as the device runs it: submitting it runs exactly it.
+
+        It is in the device's own gates, and on its own qubits (`labels`) where it has places; `is_verbatim` is set
+        where the device has such programs. Its clbits are those of the spec's program. Nothing is sent but requests for
+        the device's description. Raises ProgramRejected with the vendor's reason for a wish that cannot be honored,
+        or what reading the description raises.
+        """
+        ...
+
+    def duration_s(self, device_id: str, options: Mapping[str, Any], program: Program) -> float | None:
+        """Seconds of one shot of a compiled program; None if unknown."""
+        ...
+
+
+class TagProvider(Provider, Protocol):
+    """A provider whose `capabilities.retags` is true."""
+
+    def check_tags(self, *, name: str, tags: Mapping[str, str]) -> None:
+        """Raises ProgramRejected for labels that the vendor cannot hold. No I/O."""
+        ...
+
+    def retag(
+        self, vendor_id: str, key: str, *, name: str, tags: Mapping[str, str], ours: Collection[str]
+    ) -> Sequence[str]:
+        """Makes these the name and tags of a job, and returns all it bears afterwards, read back from the vendor.
+
+        Tags named in `ours` that are not in `tags` go; tags that others put there stay; so does the key, at every
+        moment. Safe to repeat.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A job of the account as a list of the vendor shows it, whoever submitted it.
+
+    `key`: the job key that it bears, if it is one of ours. `labels`: its tags as the vendor has them, plain or as
+    `name=value`.
+    """
+
+    vendor_id: str
+    device_id: str
+    created_at: datetime | None
+    key: str | None = None
+    labels: tuple[str, ...] = ()
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """The labels by name; a plain one has an empty value."""
+        found: dict[str, str] = {}
+        for label in self.labels:
+            name, _, value = label.partition("=")
+            found[name] = value
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class Foreign:
+    """A job read back from the vendor, with all that decoding its answer needs.
+
+    `spec` says what was asked for, as far as the vendor keeps it; its options are the adapter's own, marked
+    `imported`. `client`: who submitted it, in the vendor's or the client's words, empty where nothing says so.
+    `notes`: what is not known of it, one sentence each.
+    """
+
+    listed: Listed
+    spec: JobSpec
+    look: Observation
+    client: str = ""
+    notes: tuple[str, ...] = ()
+
+
+class ImportProvider(Provider, Protocol):
+    """A provider whose `capabilities.imports` is true. Nothing here changes anything at the vendor."""
+
+    def listed(self, *, since: datetime, until: datetime | None = None) -> Iterator[Listed]:
+        """Jobs of the account created in this time, in the vendor's order; children of composite jobs left out."""
+        ...
+
+    def foreign(self, vendor_id: str) -> Foreign:
+        """Reads one job back. Raises Refused for one that is unknown, or that the vendor does not give back."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class SessionInfo:
+    """A vendor's session as it is now. Times UTC, durations in seconds; None where the vendor does not say."""
+
+    session_id: str
+    device_id: str
+    mode: str  # dedicated or batch
+    state: str  # the vendor's own word
+    is_open: bool  # accepts jobs
+    created_at: datetime | None = None
+    started_at: datetime | None = None
+    closed_at: datetime | None = None
+    max_time_s: float | None = None
+    idle_limit_s: float | None = None
+    usage_s: float | None = None
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+
+class SessionProvider(Provider, Protocol):
+    """A provider whose `capabilities.sessions` is not empty."""
+
+    def open_session(self, device_id: str, *, mode: str, max_time_s: float | None, options: Mapping[str, Any]) -> str:
+        """Opens one session and returns its id. Sent once; raises as `send` does."""
+        ...
+
+    def session_quote(
+        self, device_id: str, *, mode: str, max_time_s: float | None, options: Mapping[str, Any]
+    ) -> Quote | None:
+        """What holding the device costs at most, jobs inside included; free where only the jobs are billed. No I/O."""
+        ...
+
+    def session(self, session_id: str) -> SessionInfo:
+        """Reads a session. Raises Refused for an unknown one."""
+        ...
+
+    def recent_sessions(self, device_id: str, *, since: datetime) -> Sequence[SessionInfo]:
+        """Sessions created since then, for finding one whose answer was lost; empty where they cannot be listed."""
+        ...
+
+    def close_session(self, session_id: str) -> None:
+        """No more jobs; queued ones still run. No error if it is closed already."""
+        ...
+
+    def cancel_session(self, session_id: str) -> None:
+        """No more jobs; queued ones do not run. No error if it is closed already."""
+        ...
