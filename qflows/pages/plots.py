@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from qflows.characterization.characterize import Point
 from qflows.model import Counts
+
+if TYPE_CHECKING:
+    from qflows.characterization.characterize import Point
 
 _BARS = 32  # more outcomes than this cannot be read on a plot
 _SMALL_BARS = 10

@@ -19,7 +19,6 @@ from qflows.programs.observables import (
     Member,
     Observable,
     basis_rotations,
-    estimate_each_from_counts,
     group_qubitwise,
 )
 from qflows.programs.observables import observable as as_observable
@@ -128,6 +127,8 @@ def measured_in(program: Program, basis: str) -> Program:
 
 def combine(text: str, items: Sequence[ItemResult], shots: int | None) -> ItemResult:
     """One item with `expectations` from the counts (or exact probabilities) of all measurement programs."""
+    from qflows.programs.expectations import estimate_each_from_counts
+
     exact = shots is None
     groups = read_plan(text)
     read = items if any(group.needs_measurement for group in groups) else ()

@@ -10,12 +10,13 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Number
-from typing import Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from qflows.errors import ProgramRejected
 from qflows.programs.observables import Observable, observable
+
+if TYPE_CHECKING:
+    import numpy as np
 
 _MAX_POINTS = 100_000
 Shape = tuple[int, ...]
@@ -43,6 +44,8 @@ class Sweep:
 
     def label(self, index: int) -> str:
         """`[1, 2]` for a point, as NumPy writes its place."""
+        import numpy as np
+
         return str([int(i) for i in np.unravel_index(index, self.shape)]) if self.shape else ""
 
 
@@ -50,6 +53,8 @@ def pairing(shape: Shape, observable_shape: Shape) -> tuple[np.ndarray[Any, Any]
     """(pairs, needs): `pairs[..., 0]` is the point and `pairs[..., 1]` the observable of an entry of the result, whose
     shape is `pairs.shape[:-1]`; `needs[point]` are its observables. Raises ProgramRejected for other shapes.
     """
+    import numpy as np
+
     try:
         result_shape = np.broadcast_shapes(shape, observable_shape)
     except ValueError:
@@ -92,6 +97,7 @@ def read(sources: Any, observables: Any) -> tuple[list[Any], Sweep | None]:
 
 def _values(circuit: Any, given: Any) -> np.ndarray[Any, Any] | None:
     """Values of shape (..., parameters), in the order of `circuit.parameters`; None for what are no numbers."""
+    import numpy as np
     from qiskit.primitives.containers.bindings_array import BindingsArray
 
     names = [parameter.name for parameter in circuit.parameters]
@@ -131,6 +137,8 @@ def _observables(source: Any) -> tuple[tuple[Observable, ...], Shape | None]:
 
 def _is_one(source: Any) -> bool:
     """True for one observable: everything but arrays, and lists that are not (label, coefficient) pairs."""
+    import numpy as np
+
     if isinstance(source, np.ndarray):
         return source.ndim == 0
     if not isinstance(source, list | tuple) or not source:
@@ -141,6 +149,8 @@ def _is_one(source: Any) -> bool:
 
 
 def _leaves(source: Any, depth: int) -> Iterator[Any]:
+    import numpy as np
+
     if depth == 0:
         yield source
         return

@@ -21,7 +21,8 @@ from qflows.algorithms.problems import (
     problem_from_operator,
 )
 from qflows.errors import ProgramRejected
-from qflows.programs.observables import expectation_exact, observable
+from qflows.programs.expectations import expectation_exact
+from qflows.programs.observables import observable
 
 REFERENCES = {  # hartree, of the literature values that the frozen lists must give back
     "h2-0.735": -1.137306036,

@@ -32,7 +32,8 @@ from qflows.core.client import Client
 from qflows.core.scope import script_scope
 from qflows.ledger.measurements import Measurement
 from qflows.model import Counts
-from qflows.programs.observables import basis_rotations, estimate_from_counts, group_qubitwise, observable
+from qflows.programs.expectations import estimate_from_counts
+from qflows.programs.observables import basis_rotations, group_qubitwise, observable
 from qflows.settings import Settings
 
 NOISY = [name for name, one in OPTIMIZERS.items() if one.tolerates_noise]

@@ -310,7 +310,8 @@ def vqe() -> None:
     from qflows.algorithms.vqe import solve
     from qflows.core.client import Client
     from qflows.core.scope import Scope
-    from qflows.programs.observables import expectation_exact, observable
+    from qflows.programs.expectations import expectation_exact
+    from qflows.programs.observables import observable
     from qflows.settings import Settings
 
     chosen = problem("tfim-4")

@@ -16,12 +16,10 @@ from qiskit.quantum_info import Pauli, SparseObservable, SparsePauliOp, Statevec
 
 from qflows.characterization.characterize import proportion
 from qflows.errors import ProgramRejected
+from qflows.programs.expectations import estimate_each_from_counts, estimate_from_counts, expectation_exact
 from qflows.programs.observables import (
     Observable,
     basis_rotations,
-    estimate_each_from_counts,
-    estimate_from_counts,
-    expectation_exact,
     group_qubitwise,
     measurement_circuit,
     observable,

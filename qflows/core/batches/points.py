@@ -10,7 +10,6 @@ from dataclasses import replace
 from typing import Any
 
 from qflows.core.batches.results import CircuitError
-from qflows.core.mitigation import combine
 from qflows.model import ItemResult
 from qflows.programs import Program, estimation
 from qflows.programs.grid import Sweep
@@ -69,6 +68,8 @@ def by_point(found: Mapping[int, Outcome], names: Sequence[str], note: Mapping[s
         if errors:
             points[point] = None, replace(errors[0], index=point)
         elif mitigation:
+            from qflows.core.mitigation import combine
+
             chances = combine.confusion(mitigation, [item for item, _ in calibrations if item is not None])
             points[point] = combine.of_point(mitigation, point, items, text, chances), None
         else:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from qflows import notebook
 from qflows.errors import JobFailed, QflowsError
@@ -14,6 +12,9 @@ from qflows.ledger.batches import PartRecord
 from qflows.model import Cost, Counts, ItemError, ItemResult, Job, uncertain
 from qflows.programs.grid import pairing
 from qflows.states import JobStatus
+
+if TYPE_CHECKING:
+    import numpy as np
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +89,8 @@ class BatchResult:
     @property
     def grid(self) -> np.ndarray[Any, Any]:
         """Results as an array of the sweep's shape: `grid[1, 2].counts`. Points without a result are None."""
+        import numpy as np
+
         made = np.empty(len(self.results), dtype=object)
         made[:] = self.results
         return made.reshape(self.shape if self.shape is not None else (len(self.results),))
@@ -103,6 +106,8 @@ class BatchResult:
         return self._expectations("std_error")
 
     def _expectations(self, what: str) -> np.ndarray[Any, Any]:
+        import numpy as np
+
         if self.shape is None or self.observable_shape is None:
             raise QflowsError("no observables were given; pass observables= to qflows.batch")
         pairs, needs = pairing(self.shape, self.observable_shape)

@@ -12,8 +12,6 @@ from itertools import product
 from math import pi
 from typing import Any
 
-import numpy as np
-
 from qflows.errors import ProgramRejected
 from qflows.keys import digest, seed_of
 from qflows.programs import Program, to_program
@@ -69,6 +67,8 @@ def twirled(program: Program, seed: str) -> Program:
     """The program with a random Pauli pair before every two-qubit Clifford gate and its image behind; same ideal
     outcome. The pairs follow from `seed` and the program.
     """
+    import numpy as np
+
     rng = np.random.default_rng(seed_of(digest("twirl/1", seed, program.digest)))
     ops: list[Op] = []
     for op in program.ops():
@@ -97,6 +97,7 @@ def _paulis(pair: str, qubits: Sequence[int]) -> list[Op]:
 @cache
 def _images(gate: str) -> tuple[tuple[str, str], ...]:
     """(pair, its image under conjugation by the gate), for all sixteen."""
+    import numpy as np
     from qiskit.circuit.library import get_standard_gate_name_mapping
 
     matrix = np.asarray(get_standard_gate_name_mapping()[gate].to_matrix())

@@ -21,7 +21,7 @@ from qflows.model import Counts, Expectation, ItemResult
 from qflows.programs import estimation
 from qflows.programs.observables import Group
 
-_PRIOR = 2.0  # shots, as in `observables.estimate_each_from_counts`
+_PRIOR = 2.0  # shots, as in `expectations.estimate_each_from_counts`
 _STEP = 1e-5  # of a chance, for slopes
 
 

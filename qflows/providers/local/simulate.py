@@ -12,7 +12,8 @@ from qflows.errors import Refused
 from qflows.keys import digest, seed_of
 from qflows.model import Counts, Expectation, ItemResult
 from qflows.programs import Program
-from qflows.programs.observables import Observable, expectation_exact
+from qflows.programs.expectations import expectation_exact
+from qflows.programs.observables import Observable
 from qflows.programs.readout import merge, readout, sample
 from qflows.programs.to_openqasm import BRAKET, to_openqasm
 from qflows.protocol import JobSpec

@@ -73,6 +73,14 @@ def test_importing_qflows_loads_neither_prefect_nor_a_vendor() -> None:
         assert f"'{heavy}'" not in loaded
 
 
+def test_verbs_and_lists_load_no_numerics() -> None:
+    """Listing jobs or importing a flow module needs no arrays; they cost a fifth of a second of CPU."""
+    lists = "import sys; from qflows.cli import jobs; import qflows.core.lists; print('numpy' in sys.modules)"
+    assert run_python(lists).splitlines()[-1] == "False"
+    verbs = "import sys, qflows; qflows.submit, qflows.batch, qflows.jobs; print('numpy' in sys.modules)"
+    assert run_python(verbs).splitlines()[-1] == "False"
+
+
 def test_prefect_finds_the_types_and_still_no_vendor_is_loaded() -> None:
     code = (
         "import sys\n"
