@@ -185,6 +185,57 @@ def test_requests_stay_within_the_rate_of_the_vendor(vendor: str) -> None:
         assert play.requests(at, at + 10) <= pace.burst + pace.rate * 10 + 3 * new + 1
 
 
+def job_of(key: str, at: float) -> Job:
+    submitted = datetime.fromtimestamp(at, UTC)
+    return Job(
+        key, "run", "", "acme", "a", "acme:x", "x", 10, JobStatus.QUEUED, f"v-{key}", 1, 0, 0, "", {}, 1, submitted,
+        timeline=Timeline(submitted, submitted),
+    )  # fmt: skip
+
+
+def first_look_s(news: News, pace: Pace) -> float:
+    """Seconds after its submission at which a new job is looked at for the first time."""
+    agenda = Agenda(pace, 25, news, wall=datetime.fromtimestamp(START, UTC))
+    soonest = agenda.soonest([job_of("new", START)], now=START, after=START - 1)
+    assert soonest is not None
+    return soonest - START
+
+
+def test_new_job_is_first_looked_at_when_the_shortest_of_the_last_ones_was_done() -> None:
+    pace, news = PACES["ionq"], News()
+    untaught = first_look_s(news, pace)
+    for n, took_s in enumerate((0.8, 2.0, 0.7)):
+        job = job_of(f"j{n}", START)
+        assert first_look_s(news, pace) == untaught  # fewer than three say nothing
+        news.looked(job, took_s, over=False)
+        news.looked(job, took_s, over=True)
+    assert first_look_s(news, pace) == pytest.approx(0.7)
+
+
+def test_device_that_becomes_faster_is_followed_and_a_slow_one_waited_for_no_longer_than_the_pace_allows() -> None:
+    pace, news = PACES["ionq"], News()
+    for n in range(3):
+        news.looked(job_of(f"slow{n}", START), 2 * HOUR_S, over=True)
+    assert first_look_s(news, pace) == pace.max_s
+    looks: list[float] = []
+    for n in range(20):  # every look finds the job over: each halves the estimate
+        looks.append(first_look_s(news, pace))
+        news.looked(job_of(f"fast{n}", START), looks[-1], over=True)
+    assert looks == sorted(looks, reverse=True)
+    assert looks[-1] < 0.01
+
+
+def test_device_that_becomes_slower_is_forgotten_after_sixteen_jobs() -> None:
+    news = News()
+    for n in range(3):
+        news.looked(job_of(f"fast{n}", START), 0.2, over=True)
+    for n in range(16):
+        job = job_of(f"slow{n}", START)
+        news.looked(job, 9.0, over=False)
+        news.looked(job, 11.0, over=True)
+    assert first_look_s(news, PACES["ionq"]) == pytest.approx(10.0)
+
+
 def test_setting_takes_the_place_of_the_vendor_s_pace() -> None:
     assert step_s(paced(PACES["ibm"], 0.0), 5.0) == 0
     assert 0.01 <= step_s(paced(PACES["ibm"], 0.01), 0.0) < 0.02
@@ -277,3 +328,37 @@ def test_jobs_one_after_the_other_take_four_requests_each_without_a_queue(
     assert made.pop("ibm.list") <= 15  # a job that is sent just before a look may need a second one
     assert set(made.values()) == {10}  # metrics and results
     assert len(made) == 2
+
+
+@pytest.mark.parametrize(("chosen", "expected"), [(None, IonQProvider.capabilities.posts_at_once), (3, 3)])
+def test_list_is_sent_by_as_many_workers_as_vendor_or_setting_allow(
+    sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chosen: int | None, expected: int
+) -> None:
+    for name, value in sandbox.env.items():
+        monkeypatch.setenv(name, value)
+    core = Client(Settings(home=tmp_path, posts_at_once=chosen))
+    sandbox.admin.fault("hold", "ionq.submit", when="before", times=1000)
+    # 2 circuits a job would be packed: a bound of one makes 12 jobs
+    sender = threading.Thread(
+        target=core.submit_list,
+        args=([BELL] * 12, Scope("many", "a", "f")),
+        kwargs={"device": "ionq-simulator", "max_circuits": 1, "shots": 10},
+    )
+    sender.start()
+    most = 0
+    try:
+        while sandbox.admin.requests("ionq.submit") < 12 and sender.is_alive():
+            sandbox.admin.wait_until(lambda: bool(sandbox.admin.held()) or not sender.is_alive())
+            sandbox.admin.wait_until(
+                lambda: len(sandbox.admin.held()) >= min(expected, 12 - sandbox.admin.count_jobs("ionq"))
+            )
+            held = sandbox.admin.held()
+            most = max(most, len(held))
+            sandbox.admin.release_held([held[0]["id"]])
+    finally:
+        sandbox.admin.clear_faults()
+        sandbox.admin.release_held()
+        sender.join(20)
+        core.ledger.close()
+    assert most == expected
+    assert sandbox.admin.count_jobs("ionq") == 12
