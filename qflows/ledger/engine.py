@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sqlite3
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,12 +21,12 @@ from qflows.privacy.files import private_database, private_folder
 from qflows.privacy.redaction import holds_secret, protect, redact_known
 
 _SQLITE_PRAGMAS = (
-    "pragma journal_mode=wal",
     "pragma synchronous=full",  # a commit that returned survives a power cut: intent must be durable before the wire
     "pragma cache_size=-65536",
 )
 
 BUSY_S = 30.0
+_WAL_PAUSE_S = 0.01
 
 _FAULTS = (  # part of the driver's message → what it means and what to do
     ("readonly", "is read-only; make it writable for this user, or set QFLOWS_LEDGER_URL to another place"),
@@ -123,6 +125,7 @@ def _sqlite_engine(url: sa.URL, busy_s: float) -> sa.Engine:
         connection.isolation_level = None  # the driver must not begin transactions behind our back
         if file is not None:
             file.check()  # before the first statement, which would make a new file
+        _write_ahead(connection, busy_s)
         for pragma in _SQLITE_PRAGMAS:
             connection.execute(pragma)
 
@@ -135,6 +138,22 @@ def _sqlite_engine(url: sa.URL, busy_s: float) -> sa.Engine:
         connection.exec_driver_sql("begin immediate" if wants_write else "begin")
 
     return engine
+
+
+def _write_ahead(connection: sqlite3.Connection, busy_s: float) -> None:
+    """Turn a new file's write-ahead log on; on a file that has it this asks for no lock.
+
+    For this change SQLite does not wait for another process's lock, as it does for all else, but fails at once.
+    """
+    give_up_at = time.monotonic() + busy_s
+    while True:
+        try:
+            connection.execute("pragma journal_mode=wal")
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > give_up_at:
+                raise
+            time.sleep(_WAL_PAUSE_S)
 
 
 @contextmanager

@@ -78,7 +78,7 @@ def test_job_that_must_wait_is_not_claimed_before_its_time(ledger: Ledger, make_
 
 
 def test_claim_tells_how_long_it_keeps_others_away(ledger: Ledger, make_job: MakeJob) -> None:
-    assert 8 < take(ledger, make_job().key, lease_s=9).remaining_s() <= 9
+    assert 800 < take(ledger, make_job().key, lease_s=900).remaining_s() <= 900
 
 
 def test_running_lease_of_a_living_owner_is_left_alone(ledger: Ledger, make_job: MakeJob) -> None:

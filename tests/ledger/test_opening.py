@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import resource
 import signal
+import sqlite3
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -17,6 +19,7 @@ from alembic.migration import MigrationContext
 from qflows.core.submit import Submitter
 from qflows.errors import LedgerUnavailable, LedgerVersionError
 from qflows.ledger import Ledger, migrate, reads, tables
+from qflows.ledger.engine import engine_for, version_of
 
 from .conftest import MakeIntent
 from .fake_vendor import FakeVendor
@@ -98,6 +101,30 @@ def test_eight_processes_racing_to_open_an_empty_database_all_get_a_ledger(ledge
 
     for finish in [fork(open_together) for _ in range(8)]:
         assert finish() == "opened"
+
+
+def test_new_file_that_another_process_is_writing_to_is_waited_for(
+    sqlite_url: str, tmp_path: Path, open_ledger: Callable[[str], Ledger]
+) -> None:
+    other = sqlite3.connect(tmp_path / "ledger.db", isolation_level=None)
+    other.execute("begin immediate")
+    with ThreadPoolExecutor() as pool:
+        opened = pool.submit(open_ledger, sqlite_url)
+        with pytest.raises(TimeoutError):
+            opened.result(0.2)
+        other.execute("rollback")
+        assert reads.listing(opened.result(30)) == []
+    other.close()
+
+
+def test_new_file_that_stays_locked_is_an_error_that_says_so(tmp_path: Path) -> None:
+    other = sqlite3.connect(tmp_path / "ledger.db", isolation_level=None)
+    other.execute("begin immediate")
+    engine = engine_for(f"sqlite:///{tmp_path / 'ledger.db'}", busy_s=0.05)
+    with pytest.raises(LedgerUnavailable, match="stays locked by another process"):
+        version_of(engine)
+    engine.dispose()
+    other.close()
 
 
 @pytest.mark.parametrize("statement", [1, 4, 9, 15])

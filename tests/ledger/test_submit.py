@@ -169,11 +169,12 @@ def test_interrupt_during_a_post_is_a_doubt_and_frees_what_was_not_sent(
 
 
 def test_process_stalled_before_the_wire_sends_nothing(
-    ledger: Ledger, vendor: FakeVendor, make_intent: MakeIntent
+    ledger: Ledger, vendor: FakeVendor, make_intent: MakeIntent, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # the first POST of a group takes so long that the others' claims are half over
-    submitter = Submitter(ledger, lease_s=0.4)
-    vendor.before_accepting = lambda: threading.Event().wait(0.25)
+    submitter = Submitter(ledger, lease_s=100.0)
+    since_boot = claims._since_boot
+    vendor.before_accepting = lambda: monkeypatch.setattr(claims, "_since_boot", lambda: since_boot() + 51.0)
     first, second = submitter.submit(vendor, [make_intent("slow"), make_intent("next")])
     assert (first.status, second.status, vendor.posts) == (S.QUEUED, S.PREPARED, 1)
 

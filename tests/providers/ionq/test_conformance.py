@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
+from types import SimpleNamespace
 
 import pytest
 
 from qflows.errors import Throttled
 from qflows.protocol import JobSpec, Phase, Provider
-from qflows.providers.ionq import wire
+from qflows.providers.ionq import http, wire
 from qflows.sandbox import Sandbox
 from qflows.testing import RemoteConformance, Target, bell, key_of, read_result, send_job, spec_of, wait
 
@@ -40,14 +40,18 @@ class TestIonQ(RemoteConformance):
     def connected_to(self, connected_to: Callable[[str], Provider]) -> Callable[[str], Provider]:
         return connected_to
 
-    def test_poll_that_is_throttled_says_how_long_to_wait(self, provider: Provider, sandbox: Sandbox) -> None:
+    def test_poll_that_is_throttled_says_how_long_to_wait(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, provider: Provider, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         """And keeps to it: what the vendor asked for holds for every request of the key."""
+        clock = SimpleNamespace(now=1000.0, monotonic=lambda: clock.now)
+        monkeypatch.setattr(http, "time", clock)
         spec, key = spec_of(provider, Target("simulator"), bell(), shots=10), key_of("throttled")
         vendor_id = send_job(provider, spec, key).vendor_id
-        sandbox.admin.fault("status", "ionq.list", status=429, retry_after=1)
+        sandbox.admin.fault("status", "ionq.list", status=429, retry_after=30)
         with pytest.raises(Throttled) as caught:
             provider.poll([vendor_id])
-        assert caught.value.retry_after_s == 1
+        assert caught.value.retry_after_s == 30
         seen = len(sandbox.admin.journal(vendor="ionq"))
         calls = (
             lambda: provider.poll([vendor_id]),
@@ -55,11 +59,12 @@ class TestIonQ(RemoteConformance):
             lambda: send_job(provider, spec, key_of("another")),
         )
         for call in calls:
+            clock.now += 9.0
             with pytest.raises(Throttled) as again:
                 call()
-            assert 0 < (again.value.retry_after_s or 0) <= 1
+            assert again.value.retry_after_s == 1030.0 - clock.now
         assert len(sandbox.admin.journal(vendor="ionq")) == seen
-        time.sleep(1)
+        clock.now = 1030.0
         assert wait(provider, [vendor_id])[vendor_id].phase is Phase.DONE
 
     def phase_of(self, word: str) -> Phase:
