@@ -8,6 +8,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "run": (
         "qflows run bell.qasm --device local-aer --shots 1000",
         "qflows run a.qasm b.qasm --device ionq-simulator --option noise_model=aria-1 --run-key monday --json",
+        "qflows run bell.qasm --device ibm-kingston --compile 1 --physical-qubits 100,101 --dry-run",
     ),
     "price": (
         "qflows price bell.qasm --device braket-garnet --shots 1000",

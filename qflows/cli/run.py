@@ -41,11 +41,29 @@ def run(
         str | None, typer.Option(help="Names the run; give the same one again to continue it. Default: a new one.")
     ] = None,
     option: Annotated[list[str] | None, typer.Option(help="Vendor option name=value; may be repeated.")] = None,
+    compile: Annotated[
+        str | None,
+        typer.Option(
+            metavar="default|none|0..3",
+            help="How the circuit is compiled: none runs it as it is written (it must be in the device's own gates); "
+            "a number is Qiskit's level, 0 keeps every gate. Default: the device's. See it with --dry-run.",
+        ),
+    ] = None,
+    physical_qubits: Annotated[
+        str | None,
+        typer.Option(
+            metavar="Q,Q,...",
+            help="The device's qubit for each of the circuit's, in order, such as 3,4; nothing is moved, so pairs "
+            "with a gate must be coupled.",
+        ),
+    ] = None,
     timeout: Annotated[float | None, typer.Option(help="Seconds to wait; the jobs keep running afterwards.")] = None,
     flow: Annotated[
         bool | None, typer.Option("--flow/--no-flow", help="As a Prefect flow run. Default: if an API is configured.")
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it would cost; buy nothing.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would run and what it would cost; buy nothing.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
 ) -> None:
     """Run circuits and print their counts.
@@ -61,28 +79,39 @@ def run(
             raise ProgramRejected(f"--shots must be 0 (exact) or more, not {shots}")
         exact = shots if shots > 0 else None
         key = run_key or f"cli-{time.strftime('%Y%m%d-%H%M%S')}-{uuid.uuid4().hex[:6]}"
-        options = read_options(option, device)
+        wishes: dict[str, Any] = {"options": read_options(option, device)}
+        wishes |= {"compile": _level(compile), "physical_qubits": _numbers(physical_qubits)}
         if dry_run:
-            _price(files, device, exact, options, as_json=as_json)
+            _price(files, device, exact, wishes, as_json=as_json)
             return
         if as_flow(flow):
             from qflows.flows import run_circuits
 
-            results = run_circuits(list(files), device, exact, options, timeout, partial=False, run_key=key)
+            results = run_circuits(
+                list(files),
+                device,
+                exact,
+                wishes["options"],
+                timeout,
+                partial=False,
+                run_key=key,
+                compile=wishes["compile"],
+                physical_qubits=wishes["physical_qubits"],
+            )
             shown = [one for one in results if isinstance(one, Result)]
         else:
-            shown = _straight(files, device, exact, options, timeout, key)
+            shown = _straight(files, device, exact, wishes, timeout, key)
         _show(shown, key, as_json=as_json, hint=None if as_flow(flow) else NO_API_HINT)
 
 
 def _straight(
-    files: list[Path], device: str, shots: int | None, options: dict[str, Any], timeout: float | None, key: str
+    files: list[Path], device: str, shots: int | None, wishes: dict[str, Any], timeout: float | None, key: str
 ) -> list[Result]:
     from qflows.cli.connection import default_client
     from qflows.core.scope import script_scope
 
     core = default_client()
-    specs = [spec for path in files for spec in core.specs(path, device=device, shots=shots, options=options)]
+    specs = [spec for path in files for spec in core.specs(path, device=device, shots=shots, **wishes)]
     jobs = core.submit(specs, device=device, scope=script_scope(key))
     show = progress_line()
 
@@ -94,12 +123,33 @@ def _straight(
     return [core.result([job.key]) for job in jobs]
 
 
-def _price(files: list[Path], device: str, shots: int | None, options: dict[str, Any], *, as_json: bool) -> None:
+def _level(said: str | None) -> str | int | None:
+    return int(said) if said is not None and said.isdecimal() else said
+
+
+def _numbers(said: str | None) -> list[int] | None:
+    if said is None:
+        return None
+    try:
+        return [int(one) for one in said.split(",")]
+    except ValueError:
+        raise ProgramRejected(
+            f"--physical-qubits {said!r:.80}: give the device's qubit for each of the circuit's, such as 3,4"
+        ) from None
+
+
+def _price(files: list[Path], device: str, shots: int | None, wishes: dict[str, Any], *, as_json: bool) -> None:
     from qflows.cli.connection import default_client
     from qflows.cli.price import print_price
+    from qflows.core.compiling import compile_program
+    from qflows.protocol import CompilingProvider
 
     core = default_client()
-    specs = [spec for path in files for spec in core.specs(path, device=device, shots=shots, options=options)]
+    specs = [spec for path in files for spec in core.specs(path, device=device, shots=shots, **wishes)]
+    if isinstance(core.device(device).provider, CompilingProvider) and not as_json:
+        for path in files:
+            made = compile_program(core.device(device), path, shots=shots, **wishes)
+            sys.stdout.write(f"{made}\n")
     print_price(core.price_of(specs, device=device), as_json=as_json)
 
 

@@ -119,3 +119,35 @@ def test_vqe_json_has_the_trace(qflows) -> None:
 def test_unknown_problem_and_optimizer_exit_2(qflows) -> None:
     assert qflows("vqe", "caffeine").code == 2
     assert qflows("vqe", "--optimizer", "luck").code == 2
+
+
+FOLDED = """OPENQASM 2.0; include "qelib1.inc"; qreg q[2]; creg c[2];
+x q[0]; cx q[0],q[1]; barrier q; cx q[0],q[1]; barrier q; cx q[0],q[1]; measure q -> c;"""
+
+
+def test_compile_and_physical_qubits_are_honored_and_shown_by_the_dry_run(qflows, tmp_path: Path) -> None:
+    (tmp_path / "folded.qasm").write_text(FOLDED)
+    words = ("run", str(tmp_path / "folded.qasm"), "--device", "local-noisy", "--physical-qubits", "3,4")
+    shown = qflows(*words, "--compile", "1", "--dry-run")
+    assert shown.code == 0
+    assert "two-qubit gates 3 -> 3" in shown.out
+    assert "qubits {0: 3, 1: 4}" in shown.out
+    assert qflows("jobs", "ls", "--json").json() == []
+    [one] = qflows(*words, "--compile", "1", "--shots", "200", "--json").json()["results"]
+    assert max(one["counts"], key=one["counts"].__getitem__) == "11"
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        (("--compile", "fast"), "say 'default', 'none', a level from 0 to 3"),
+        (("--compile", "4"), "a level from 0 to 3"),
+        (("--physical-qubits", "3;4"), "such as 3,4"),
+        (("--physical-qubits", "0,4"), "without moving"),
+        (("--compile", "none"), "cannot run as it is written"),
+    ],
+)
+def test_wish_that_cannot_be_met_exits_2_and_buys_nothing(qflows, bell, words: tuple[str, ...], why: str) -> None:
+    said = qflows("run", bell, "--device", "local-noisy", *words)
+    assert (said.code, why in said.err) == (2, True)
+    assert qflows("jobs", "ls", "--json").json() == []

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from qiskit import ClassicalRegister, QuantumCircuit
-from qiskit.circuit import ControlFlowOp, Delay, Parameter
+from qiskit.circuit import ControlFlowOp, Parameter
 from qiskit.exceptions import QiskitError
 from qiskit.transpiler.preset_passmanagers import generate_preset_pass_manager
 
 from qflows.errors import ProgramRejected
 from qflows.keys import digest
+from qflows.programs.delays import rounded_delays
 from qflows.programs.gates import STANDARD
 from qflows.providers.ibm import isa
 from qflows.providers.ibm.layout import Angle, Sheet
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
 SEED = 20_260_415  # compiling the same program twice must give the same circuit
 _KEPT = 2_048
 _MANAGERS = 64
-_SECONDS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9, "ps": 1e-12}
 _PARAMETER = "theta_"
 _TEXT_STEPS, _TEXT_CAP = 500, 16_384
 
@@ -239,25 +239,6 @@ def _does_not_fit(name: str, wish: _Wish, backend: Any) -> ProgramRejected:
         f"{name} does not fit on the physical qubits {list(wish.layout or ())} of {backend.name} without moving; "
         "choose coupled ones, or initial_layout"
     )
-
-
-def rounded_delays(circuit: QuantumCircuit, target: Any) -> tuple[QuantumCircuit, tuple[str, ...]]:
-    """Delays as multiples of what the device keeps time in, as IBM's scheduler rounds them; and what was changed."""
-    dt, step = target.dt, max(int(target.granularity or 1), 1)
-    if not dt or "delay" not in circuit.count_ops():
-        return circuit, ()
-    made, notes = circuit.copy_empty_like(), []
-    for one in circuit.data:
-        operation = one.operation
-        if operation.name == "delay" and isinstance(operation.duration, int | float):
-            scale = _SECONDS.get(operation.unit)
-            wanted = operation.duration if scale is None else operation.duration * scale / dt
-            kept = round(wanted / step) * step
-            if abs(kept - wanted) > 1e-6 * max(1.0, abs(wanted)):
-                notes.append(f"delay {operation.duration:g} {operation.unit} runs as {kept * dt * 1e9:g} ns")
-            operation = Delay(kept, "dt")
-        made.append(operation, one.qubits, one.clbits, copy=False)
-    return made, tuple(dict.fromkeys(notes))
 
 
 def opened(sheet: Sheet) -> QuantumCircuit:

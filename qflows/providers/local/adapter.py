@@ -141,10 +141,10 @@ class LocalProvider:
     def prepare(self, spec: JobSpec, key: str) -> Prepared:
         """Checks the job, and compiles it where that may fail."""
         self.check(spec)
-        if spec.device_id.startswith("noisy:"):
-            for program in spec.programs:
-                simulate.ready(spec, program)
-        return Prepared(spec, key, None)
+        if not spec.device_id.startswith("noisy:"):
+            return Prepared(spec, key, None)
+        made = [simulate.ready(spec, program)[0] for program in spec.programs]
+        return Prepared(spec, key, None, note="; ".join(dict.fromkeys(note for one in made for note in one.notes)))
 
     def send(self, prepared: Prepared) -> Accepted:
         """Names the job; it runs when it is waited for."""

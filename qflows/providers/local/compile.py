@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from qflows.errors import ProgramRejected
 from qflows.programs import Program
+from qflows.programs.delays import rounded_delays
 from qflows.programs.gates import STANDARD
 from qflows.programs.rebuild import placed
 from qflows.programs.steps import NOT_GATES, walk
 from qflows.providers.local.compact import active_qubits, compacted
-from qflows.providers.local.noise import noise_of, snapshot
+from qflows.providers.local.noise import noise_of, snapshot, snapshot_noise
 from qflows.providers.local.options import AerOptions, NoisyOptions
 
 if TYPE_CHECKING:
@@ -30,11 +31,15 @@ _compiling = Lock()  # passes keep state while they run, and a provider serves s
 
 @dataclass(frozen=True)
 class Ready:
-    """A circuit for a simulator; `layout[i]` is where the program's qubit i starts, None where nothing was placed."""
+    """A circuit for a simulator; `layout[i]` is where the program's qubit i starts, None where nothing was placed.
+
+    `notes`: what was changed beyond compiling, such as delays that were rounded.
+    """
 
     circuit: QuantumCircuit
     layout: tuple[int, ...] | None
     is_as_written: bool
+    notes: tuple[str, ...] = ()
 
 
 def snapshot_name(device_id: str, options: NoisyOptions) -> str:
@@ -113,11 +118,13 @@ def for_snapshot(
     if layout is not None:
         _check_layout(program, layout, width, name)
     must_be = program.is_verbatim or level is None
-    as_is = placed(program.rewritten(program.ops(), labels=layout or range(program.n_qubits)), width)
+    as_is, notes = rounded_delays(
+        placed(program.rewritten(program.ops(), labels=layout or range(program.n_qubits)), width), target
+    )
     if must_be or program.is_physical or program.n_qubits == width:
         problem = _not_native(as_is, target)
         if problem is None:
-            return Ready(as_is, tuple(layout or range(program.n_qubits)), is_as_written=True)
+            return Ready(as_is, tuple(layout or range(program.n_qubits)), is_as_written=True, notes=notes)
         if must_be:
             raise ProgramRejected(
                 f"{program.name} cannot run as it is written on the snapshot {name}: {problem}; compile it, or use its "
@@ -163,9 +170,10 @@ def _compiled(
 ) -> Ready:
     from qiskit.exceptions import QiskitError
 
+    asked, notes = rounded_delays(program.circuit(), target_of(name))
     try:
         with _compiling:
-            circuit = _manager(name, level, seed, layout, is_fixed=is_fixed).run(program.circuit())
+            circuit = _manager(name, level, seed, layout, is_fixed=is_fixed).run(asked)
     except (QiskitError, ValueError) as error:
         if is_fixed:
             raise _does_not_fit(program, name, layout) from error
@@ -175,7 +183,7 @@ def _compiled(
     if is_fixed and layout is not None and not _touched(circuit) <= set(layout):
         raise _does_not_fit(program, name, layout)
     found = circuit.layout.initial_index_layout(filter_ancillas=True) if circuit.layout is not None else None
-    return Ready(circuit, tuple(found) if found is not None else None, is_as_written=False)
+    return Ready(circuit, tuple(found) if found is not None else None, is_as_written=False, notes=notes)
 
 
 def _touched(circuit: QuantumCircuit) -> set[int]:
@@ -230,10 +238,12 @@ def simulator(name: str, noise: str, method: str) -> Any:
     """Aer with a snapshot's couplings and noise, or without if there is no name; `noise`: see `noise_text`."""
     from qiskit_aer import AerSimulator
 
-    model = {"noise_model": noise_of(noise)} if noise else {}
+    model = noise_of(noise) if noise else None
     if name:
-        return AerSimulator.from_backend(snapshot(name), method=method, **model)
-    return AerSimulator(method=method, **model)
+        return AerSimulator.from_backend(
+            snapshot(name), method=method, noise_model=snapshot_noise(name) if model is None else model
+        )
+    return AerSimulator(method=method, noise_model=model)
 
 
 @lru_cache(maxsize=16)

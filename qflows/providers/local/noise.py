@@ -28,6 +28,31 @@ def snapshot(name: str) -> Any:
     return getattr(fake_provider, classes[name.lower()])()
 
 
+@lru_cache(maxsize=8)
+def snapshot_noise(name: str) -> Any:
+    """Gate errors, relaxation and readout of a snapshot, as Aer's model.
+
+    Aer reads readout errors from the compiler's target, which has their mean only; the calibration tells how often a
+    prepared 0 is read as 1 and a prepared 1 as 0, which superconducting qubits do up to a few times as often.
+    """
+    from qiskit_aer.noise import NoiseModel, ReadoutError
+
+    device = snapshot(name)
+    target = device.target
+    model = NoiseModel.from_backend(device, readout_error=False)
+    told = device.properties()
+    for qubit in range(target.num_qubits):
+        measured = target["measure"].get((qubit,)) if "measure" in target else None
+        either = (measured.error if measured is not None else None) or 0.0
+        entries = told.qubit_property(qubit) if told is not None and qubit < len(told.qubits) else {}
+        missed, invented = (
+            float(entries[key][0]) if key in entries else either for key in ("prob_meas0_prep1", "prob_meas1_prep0")
+        )
+        if missed or invented:
+            model.add_readout_error(ReadoutError([[1 - invented, invented], [missed, 1 - missed]]), [qubit])
+    return model
+
+
 def noise_text(options: AerOptions) -> str:
     """What names the noise of a job beyond its device; empty for the device's own."""
     if options.noise_model is not None:

@@ -145,7 +145,8 @@ def _summary(made: Ready) -> dict[str, Any]:
         "gates": {name: int(n) for name, n in circuit.count_ops().items()},
         "as_written": made.is_as_written,
     }
-    return found | ({"layout": list(made.layout)} if made.layout is not None else {})
+    found |= {"layout": list(made.layout)} if made.layout is not None else {}
+    return found | ({"notes": list(made.notes)} if made.notes else {})
 
 
 def _braket(program: Program, shots: int, seed: int) -> ItemResult:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from qflows.sandbox.errors import WorkError
-from qflows.sandbox.ibm.catalog import snapshot_properties
+from qflows.sandbox.ibm.catalog import snapshot_configuration, snapshot_properties
 
 if TYPE_CHECKING:
     from qiskit import QuantumCircuit
@@ -57,7 +57,7 @@ def compacted(circuit: QuantumCircuit, active: Sequence[int], device: Device) ->
         if not all(q in place for q in step.qubits):
             continue
         if step.operation.name == "delay" and device.snapshot is not None:
-            decay = _decay(device.snapshot, physical[step.qubits[0]], _seconds(step.operation))
+            decay = _decay(device.snapshot, physical[step.qubits[0]], _seconds(step.operation, device.snapshot))
             if decay is not None:
                 narrow.append(decay, [place[step.qubits[0]]])
         elif step.operation.name not in IDLE:
@@ -65,8 +65,9 @@ def compacted(circuit: QuantumCircuit, active: Sequence[int], device: Device) ->
     return narrow
 
 
-def _seconds(delay: Any) -> float:
-    scale = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9, "ps": 1e-12, "dt": 4e-9}  # dt is 4 ns on all Herons
+def _seconds(delay: Any, snapshot: str) -> float:
+    dt_ns = float(snapshot_configuration(snapshot)["dt"])  # 4 on Herons, 0.22 on the small device
+    scale = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9, "ps": 1e-12, "dt": dt_ns * 1e-9}
     return float(delay.duration) * scale[delay.unit]
 
 

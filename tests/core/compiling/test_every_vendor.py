@@ -261,6 +261,22 @@ def test_batch_session_sweep_and_primitives_take_the_same_arguments(core: Client
     assert ran.qubits == "1, 2"
 
 
+@pytest.mark.parametrize("device", PLACES)
+def test_members_of_a_group_take_the_same_arguments(core: Client, device: str) -> None:
+    chosen = PLACES[device]
+    wishes: Any = {"shots": 100, "physical_qubits": chosen}
+    with core.new_group(f"placed on {device}", run_key="g") as group:
+        sent = group.submit(line(), device=device, compile=0, **wishes)
+        ran = group.run(line(5), device=device, compile=1, timeout=60, **wishes)
+        batch = group.batch([line(7)], device=device, compile=1, **wishes)
+        with pytest.raises(ProgramRejected, match="level"):
+            group.submit(line(), device=device, compile=9, **wishes)
+    assert not group.results(60).failed()
+    rows = compiled_rows(core.ledger, [core.find(sent.key), ran.job, *batch.sub_jobs()])
+    assert [(asked.two_qubit_gates, bought.two_qubit_gates) for _, asked, bought in rows] == [(3, 3), (5, 5), (7, 7)]
+    assert all(sorted(map(int, bought.qubits.split(", "))) == sorted(chosen) for _, _, bought in rows)
+
+
 @pytest.mark.parametrize(
     ("compile", "why"), [("fast", "pass manager"), (4, "level"), (True, "level"), (object(), "level")]
 )
