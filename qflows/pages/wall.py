@@ -10,11 +10,12 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 from qflows.ledger import lanes, reads, sessions
+from qflows.ledger.budgets import amount_of
 from qflows.ledger.store import Ledger
 from qflows.model import Job
 from qflows.pages.morning import gather
-from qflows.pages.morning.compose import amounts
 from qflows.pages.morning.gather import Report
+from qflows.pages.morning.money import amounts
 from qflows.pages.text import escape, markdown_table
 from qflows.states import JobStatus, SessionState
 
@@ -94,7 +95,12 @@ def _running(live: Sequence[Job], now: datetime) -> list[dict[str, str]]:
 
 def _spent(day: Report) -> str:
     told = [("last 24 h", day.spending), ("this month", day.month)]
-    return "\n".join(f"- {when}: {', '.join(amounts(spent)) or 'nothing'}" for when, spent in told)
+    lines = [f"- {when}: {', '.join(amounts(spent)) or 'nothing'}" for when, spent in told]
+    for one in sorted(day.budgets, key=lambda one: -one.share)[:_MOST]:
+        limit = f"{amount_of(one.limit):.6g} {one.budget.currency}"
+        text = f"budget {escape(one.budget.name)} ({escape(one.bucket)}): {one.share:.0%} of {limit} used"
+        lines.append(f"- **{text}**" if one.share >= one.budget.warn else f"- {text}")
+    return "\n".join(lines)
 
 
 def _drift(day: Report) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from qflows import providers
-from qflows.core import documents, profiles
+from qflows.core import budgets, documents, profiles
 from qflows.core.client import Client
 from qflows.errors import CredentialsMissing
 from qflows.prefect.blocks import apply
@@ -54,6 +54,14 @@ def test_credentials_document_takes_its_secrets_from_the_environment(path: Path)
     wanted = apply.read(path, ENVIRONMENT)
     assert wanted.reference.startswith(f"qflows-{path.stem}-credentials/")
     assert "${" in path.read_text()
+
+
+@pytest.mark.parametrize("path", sorted(FOLDER.rglob("budgets/*.yaml")), ids=_id)
+def test_budget_document_is_whole_and_has_a_rate_for_every_unit_that_vendors_bill_in(path: Path) -> None:
+    wanted = budgets.from_document(documents.load(path))
+    assert wanted.name == path.stem
+    assert wanted.description
+    assert {"credits", "qpu_s", wanted.currency} <= {*wanted.rates, "usd"}
 
 
 def test_every_vendor_has_devices_credentials_and_a_sandbox() -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable
 
-from qflows.ledger.summaries import Spending, Tally
+from qflows.ledger.summaries import Tally
 from qflows.pages.morning.gather import Report
+from qflows.pages.morning.money import amounts, money_section, used_up
 from qflows.pages.morning.page import ROWS, Line, Page, Section, Table, Tone, moment, plural
 from qflows.pages.morning.quantities import device_sections, drift_section, methods_section
 from qflows.pages.morning.work import was_wished, work_sections
@@ -19,7 +20,7 @@ def compose(report: Report) -> Page:
         drift_section(report),
         *work_sections(report),
         _ran(report),
-        _money(report),
+        money_section(report),
         *_open(report),
         *_skipped(report),
     ]
@@ -48,6 +49,9 @@ def _verdict(report: Report) -> str:
         told.append(f"{plural(len(failed), 'job')} without counts")
     if report.runs:
         told.append(f"{plural(len(report.runs), 'flow run')} failed or crashed")
+    full = used_up(report)
+    if full:
+        told.append(f"{plural(len(full), 'budget')} nearly used up")
     if told:
         return ", ".join(told) + "."
     if not report.n_jobs and not report.n_compared:
@@ -72,7 +76,7 @@ def _numbers(report: Report) -> tuple[tuple[str, str], ...]:
     )
 
 
-# -- what ran, and what it cost
+# -- what ran
 
 
 def _ran(report: Report) -> Section:
@@ -117,36 +121,6 @@ def qpu(tallies: Iterable[Tally]) -> str:
     if not known:
         return "not reported" if silent else "none"
     return f"{told:.3g} s" + (f", {plural(silent, 'job')} not reported" if silent else "")
-
-
-def amounts(spending: Iterable[Spending]) -> list[str]:
-    """Sums by unit: billed, estimated (`~`), and how many jobs have no price reported."""
-    sums: defaultdict[tuple[str, bool], float] = defaultdict(float)
-    silent = 0
-    for one in spending:
-        if one.unit is None:
-            silent += one.n
-        else:
-            sums[one.unit, one.is_estimate] += one.amount
-    told = [f"{'~' if estimate else ''}{amount:.6g} {unit}" for (unit, estimate), amount in sorted(sums.items())]
-    return told + ([f"{plural(silent, 'job')} not reported"] if silent else [])
-
-
-def _money(report: Report) -> Section:
-    devices: defaultdict[tuple[str, str], list[Spending]] = defaultdict(list)
-    for one in report.spending:
-        devices[one.device, one.provider].append(one)
-    rows = tuple(
-        (device, provider, str(sum(one.n for one in spent)), "; ".join(amounts(spent)))
-        for (device, provider), spent in sorted(devices.items())
-    )
-    month = "; ".join(amounts(report.month)) or "nothing"
-    line = Line(f"This month so far: {month}. ~ is an estimate until the vendor has billed.")
-    if not rows:
-        return Section("Money", Tone.CALM, (Line("No job at a vendor ended in this time."), line))
-    return Section(
-        "Money", Tone.CALM, (Table(("device", "vendor", "ended jobs", "cost"), rows, frozenset({"ended jobs"})), line)
-    )
 
 
 def _open(report: Report) -> list[Section]:

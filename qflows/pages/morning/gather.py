@@ -10,10 +10,11 @@ from typing import Any
 
 from qflows.characterization import drift
 from qflows.characterization.drift import Verdict
-from qflows.ledger import groups, measurements, sessions, slots, summaries
+from qflows.ledger import groups, measurements, sessions, slots, spending, summaries
 from qflows.ledger.groups import GroupRecord
 from qflows.ledger.measurements import Measurement
 from qflows.ledger.slots import SlotDecision
+from qflows.ledger.spending import Spent, Standing
 from qflows.ledger.store import Ledger
 from qflows.ledger.summaries import FlowTally, OpenDoubt, Spending, Tally
 from qflows.model import Job, SessionRecord
@@ -53,8 +54,8 @@ class Trend:
 class Report:
     """Everything of `since` <= t < `until`, UTC; doubts, sessions and groups are those open now.
 
-    `month`: spending since the first of the month. `n_compared`: values of this time with enough history to be
-    judged; three in a thousand of them are flagged by chance.
+    `month` and `projects`: spending since the first of the month. `budgets`: as they stand now. `n_compared`: values
+    of this time with enough history to be judged; three in a thousand of them are flagged by chance.
     """
 
     since: datetime
@@ -69,6 +70,8 @@ class Report:
     crash_retries: int
     spending: tuple[Spending, ...]
     month: tuple[Spending, ...]
+    projects: tuple[Spent, ...]
+    budgets: tuple[Standing, ...]
     sessions: tuple[SessionRecord, ...]
     groups: tuple[GroupRecord, ...]
     skipped: tuple[SlotDecision, ...]
@@ -101,6 +104,8 @@ class Report:
             "crash_retries": self.crash_retries,
             "spending": [asdict(one) for one in self.spending],
             "spending_this_month": [asdict(one) for one in self.month],
+            "projects_this_month": [one.to_json() for one in self.projects],
+            "budgets": [one.to_json() for one in self.budgets],
             "open_sessions": [{"key": one.key, "device": one.device, "state": one.state} for one in self.sessions],
             "open_groups": [{"id": one.id, "name": one.name, "state": one.state} for one in self.groups],
             "skipped_slots": [
@@ -146,6 +151,8 @@ def gather(ledger: Ledger, since: datetime, until: datetime, runs: Sequence[RunT
         crash_retries=summaries.crash_retries_between(ledger, since, until),
         spending=tuple(summaries.spending(ledger, since, until)),
         month=tuple(summaries.spending(ledger, first_of_month, until)),
+        projects=tuple(spending.spent(ledger, "project", since=first_of_month)),
+        budgets=tuple(spending.standing(ledger, at=until)),
         sessions=tuple(sessions.listing(ledger, only_live=True, limit=1000)),
         groups=tuple(groups.listing(ledger, only_live=True, limit=1000)),
         skipped=tuple(slots.skipped_between(ledger, since, until)),

@@ -16,8 +16,10 @@ import pytest
 from qflows.core.client import Client
 from qflows.core.scope import script_scope
 from qflows.errors import ProgramRejected, QflowsError
-from qflows.ledger import Ledger, claims, slots
+from qflows.ledger import Ledger, budgets, claims, slots
+from qflows.ledger.budgets import MICRO, Budget
 from qflows.ledger.slots import SlotDecision
+from qflows.pages import wall
 from qflows.pages.morning import Report, RunTrouble, compose, gather, length, to_html, to_markdown, to_text, write
 from qflows.pages.morning.page import Picture, Table, Tone
 from qflows.sandbox import Admin, Sandbox
@@ -207,6 +209,24 @@ def test_unknown_costs_are_said_to_be_unknown(core: Client, sandbox: Sandbox) ->
         connection.exec_driver_sql("update jobs set cost = null, cost_unit = null, qpu_s = null")
     numbers = dict(compose(of_today(core)).numbers)
     assert (numbers["paid"], numbers["QPU time"]) == ("1 job not reported", "not reported")
+
+
+def test_budget_that_is_nearly_used_up_needs_a_person_and_projects_are_summed(core: Client) -> None:
+    budgets.put(core.ledger, Budget("team", 30 * MICRO, "usd", period="total"))
+    budgets.put(core.ledger, Budget("year", 1000 * MICRO, "usd", period="total", policy="ask"))
+    core.run(BELL, script_scope("night"), device="ionq-forte-1", shots=50, project="chemistry")
+    page = compose(of_today(core))
+    assert page.verdict == "1 budget nearly used up."
+    assert page.tone is Tone.WORK
+    told = words(of_today(core))
+    assert "Budget team (total): 86% of 30 usd is spent or reserved. qflows budgets set team --amount" in told
+    assert "team total 86% 25.79 usd 0 usd 4.21 usd 30 usd refuse" in told
+    assert "year total 3% 25.79 usd 0 usd 974.21 usd 1000 usd ask" in told
+    assert "chemistry 1 25.79 usd" in told
+    body = json.loads(json.dumps(of_today(core).to_json()))
+    assert [one["left"] for one in body["budgets"]] == ["4.21", "974.21"]
+    assert body["projects_this_month"][0]["of"] == "chemistry"
+    assert "**budget team (total): 86% of 30 usd used**" in wall.compose(core.ledger)
 
 
 def test_open_sessions_and_groups_are_listed(core: Client) -> None:

@@ -31,6 +31,8 @@ from qflows.cli.app import app
 from qflows.core import profiles
 from qflows.core.client import Client
 from qflows.errors import CredentialsMissing, DocumentError, NotSent, QflowsError
+from qflows.ledger import Ledger, spending
+from qflows.ledger.budgets import MICRO
 from qflows.prefect import client as prefect_client
 from qflows.prefect.blocks import apply
 from qflows.prefect.blocks import device as device_block
@@ -85,6 +87,30 @@ def test_shipped_documents_are_unchanged_after_they_were_applied() -> None:
     folder = profiles.documents_folder() / "devices"
     assert apply.apply([folder], {})
     assert {one.action for one in apply.apply([folder], {})} == {Action.UNCHANGED}
+
+
+def test_applied_budget_is_a_block_and_in_force_until_a_changed_document_is_applied(
+    tmp_path: Path, own_ledger: dict[str, str]
+) -> None:
+    ledger = Ledger.open(own_ledger["QFLOWS_LEDGER_URL"])
+    shipped = profiles.documents_folder() / "budgets"
+    applied = CliRunner().invoke(app, ["apply", str(shipped)])
+    assert applied.exit_code == 0, applied.output
+    assert "qflows-budget/month" in document_ids()
+    (standing,) = spending.standing(ledger)
+    assert (standing.budget.name, standing.limit) == ("month", 1000 * MICRO)
+
+    smaller = (shipped / "month.yaml").read_text().replace("amount: 1000", "amount: 20")
+    changed = CliRunner().invoke(app, ["apply", str(documents(tmp_path / "d", month=smaller))])
+    assert "updated" in changed.output
+    assert [one.limit for one in spending.standing(ledger)] == [20 * MICRO]
+
+    wrong = smaller.replace("policy: refuse", "policy: shout")
+    refused = CliRunner().invoke(app, ["apply", str(documents(tmp_path / "wrong", month=wrong))])
+    assert refused.exit_code == 2
+    assert "policy" in refused.output
+    assert [one.limit for one in spending.standing(ledger)] == [20 * MICRO]
+    ledger.close()
 
 
 def test_changed_document_is_updated_in_place_by_the_fields_that_differ(tmp_path: Path) -> None:
