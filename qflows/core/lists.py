@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, Generic, TypeVar, overload
+from typing import Any, Generic, TypedDict, TypeVar, overload
 
 from qflows import notebook
 from qflows.core.batches.batch import Batch
@@ -19,7 +19,67 @@ from qflows.states import JobStatus
 
 T = TypeVar("T")
 Values = str | Collection[str] | None
+Tags = str | Collection[str] | Mapping[str, str | None] | None
 _SHOWN = 5
+
+
+class Paging(TypedDict, total=False):
+    """Which part of a list, and in which order."""
+
+    since: Moment | None
+    until: Moment | None
+    order: str | None
+    limit: int | None
+    offset: int
+
+
+class RunFilters(Paging, total=False):
+    """Filters of `qflows.runs`."""
+
+    flow: Values
+    run: Values
+
+
+class SessionFilters(Paging, total=False):
+    """Filters of `qflows.sessions`."""
+
+    status: Values
+    device: Values
+    provider: Values
+    run: Values
+    name: Values
+
+
+class GroupFilters(Paging, total=False):
+    """Filters of `qflows.groups`."""
+
+    status: Values
+    run: Values
+    name: Values
+    tag: Tags
+
+
+class BatchFilters(Paging, total=False):
+    """Filters of `qflows.batches`."""
+
+    device: Values
+    provider: Values
+    run: Values
+    name: Values
+    tag: Tags
+
+
+class JobFilters(BatchFilters, total=False):
+    """Filters of `qflows.jobs`."""
+
+    status: Values
+    account: Values
+    label: Values
+    project: Values
+    session: Values
+    batch: Values
+    group: Values
+    origin: Values
 
 
 @dataclass(frozen=True, repr=False)
@@ -214,15 +274,17 @@ def run_dict(run: Run) -> dict[str, Any]:
 
 def wanted(
     *,
-    tag: str | Collection[str] | Mapping[str, str | None] | None = None,
+    tag: Tags = None,
     since: Moment | None = None,
     until: Moment | None = None,
     order: str | None = None,
     limit: int | None = 50,
     offset: int = 0,
-    **filters: Values,
+    **filters: Any,
 ) -> Wanted:
     """Filters as callers write them. `tag`: `name`, `name=value`, several, or a dict. Raises ProgramRejected."""
+    if unknown := sorted(filters.keys() - {one.name for one in fields(Wanted)}):
+        raise ProgramRejected(f"there is no filter {unknown[0]!r}; see help(qflows.jobs) for those that there are")
     tags: dict[str, str | None] = {}
     if isinstance(tag, Mapping):
         tags = dict(tag)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from typing import Unpack
 
 from qflows.core import lists, refreshing, tagging
 from qflows.core.batches.batch import Batch
@@ -11,7 +11,7 @@ from qflows.core.devices import Vendors
 from qflows.core.fetching import versions
 from qflows.core.groups.handle import Group
 from qflows.core.importing import Imported, Importer, Moment, OnEntered, Rebuilt
-from qflows.core.lists import Rows
+from qflows.core.lists import BatchFilters, GroupFilters, JobFilters, Rows, RunFilters, SessionFilters
 from qflows.core.parts import Parts
 from qflows.core.poller import Poller
 from qflows.core.submit import Submitter
@@ -75,20 +75,20 @@ class Records:
         """A group by id, a unique beginning of it, or its vendor's id. Raises UnknownJob."""
         return Group(self.parts, self.verbs, record=ledger_groups.find(self.ledger, name))
 
-    def jobs(self, **filters: Any) -> Rows[Job]:
+    def jobs(self, **filters: Unpack[JobFilters]) -> Rows[Job]:
         """Jobs of the ledger; see `qflows.jobs` for the filters."""
         chosen = lists.wanted(**filters)
         found, total = listing.select_jobs(self.ledger, chosen)
         return Rows("jobs", tuple(found), total, chosen.offset, lists.job_dict)
 
-    def batches(self, **filters: Any) -> Rows[Batch]:
+    def batches(self, **filters: Unpack[BatchFilters]) -> Rows[Batch]:
         """Batches of the ledger; see `qflows.batches`."""
         chosen = lists.wanted(**filters)
         rows, total = listing.select(self.ledger, listing.BATCHES, chosen)
         found = tuple(Batch(self.parts, ledger_batches.BatchRecord(**row._mapping)) for row in rows)
         return Rows("batches", found, total, chosen.offset, lists.batch_dict)
 
-    def groups(self, **filters: Any) -> Rows[Group]:
+    def groups(self, **filters: Unpack[GroupFilters]) -> Rows[Group]:
         """Groups of the ledger; see `qflows.groups`."""
         chosen = lists.wanted(**filters)
         ledger_groups.refresh(self.ledger)
@@ -96,14 +96,14 @@ class Records:
         found = tuple(Group(self.parts, self.verbs, record=ledger_groups.record_of(row)) for row in rows)
         return Rows("groups", found, total, chosen.offset, lists.group_dict)
 
-    def sessions(self, **filters: Any) -> Rows[SessionRecord]:
+    def sessions(self, **filters: Unpack[SessionFilters]) -> Rows[SessionRecord]:
         """Sessions of the ledger; see `qflows.sessions`."""
         chosen = lists.wanted(**filters)
         rows, total = listing.select(self.ledger, listing.SESSIONS, chosen, ledger_sessions.COLUMNS)
         found = tuple(ledger_sessions.record_of(row) for row in rows)
         return Rows("sessions", found, total, chosen.offset, lists.session_dict)
 
-    def runs(self, **filters: Any) -> Rows[Run]:
+    def runs(self, **filters: Unpack[RunFilters]) -> Rows[Run]:
         """Runs of the ledger; see `qflows.runs`."""
         chosen = lists.wanted(**filters)
         found, total = listing.select_runs(self.ledger, chosen)

@@ -2,42 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from typing import overload
+from collections.abc import Collection
+from typing import Unpack, overload
 
 from qflows.core.batches.batch import Batch
 from qflows.core.groups.handle import Group
-from qflows.core.importing import Moment
-from qflows.core.lists import Rows, Values
+from qflows.core.lists import BatchFilters, GroupFilters, JobFilters, Rows, RunFilters, SessionFilters
 from qflows.ledger.listing import Run
 from qflows.model import Job, SessionRecord
 from qflows.prefect.client import client
 from qflows.states import GroupState, JobStatus
 
-Tags = str | Collection[str] | Mapping[str, str | None] | None
 
-
-def jobs(
-    *,
-    status: Values = None,
-    device: Values = None,
-    provider: Values = None,
-    account: Values = None,
-    run: Values = None,
-    name: Values = None,
-    label: Values = None,
-    project: Values = None,
-    tag: Tags = None,
-    session: Values = None,
-    batch: Values = None,
-    group: Values = None,
-    origin: Values = None,
-    since: Moment | None = None,
-    until: Moment | None = None,
-    order: str | None = None,
-    limit: int | None = 50,
-    offset: int = 0,
-) -> Rows[Job]:
+def jobs(**filters: Unpack[JobFilters]) -> Rows[Job]:
     """Jobs of the ledger, the newest first; nothing is asked of a vendor.
 
     Several values of a filter are alternatives, several filters must all fit. `status`: one of the statuses, or `live`
@@ -47,85 +24,27 @@ def jobs(
     The result is a sequence with `.total`, `.next_offset`, `.to_dicts()`, `.to_pandas()`, `.to_parquet(path)`.
     Raises ProgramRejected for a value that the ledger does not have, naming those it has.
     """
-    filters = {"status": status, "device": device, "provider": provider, "account": account, "run": run, "name": name}
-    filters |= {
-        "label": label,
-        "project": project,
-        "session": session,
-        "batch": batch,
-        "group": group,
-        "origin": origin,
-    }
-    page = {"tag": tag, "since": since, "until": until, "order": order, "limit": limit, "offset": offset}
-    return client().jobs(**filters, **page)
+    return client().jobs(**filters)
 
 
-def batches(
-    *,
-    device: Values = None,
-    provider: Values = None,
-    run: Values = None,
-    name: Values = None,
-    tag: Tags = None,
-    since: Moment | None = None,
-    until: Moment | None = None,
-    order: str | None = None,
-    limit: int | None = 50,
-    offset: int = 0,
-) -> Rows[Batch]:
+def batches(**filters: Unpack[BatchFilters]) -> Rows[Batch]:
     """Batches of the ledger, the newest first; filters as for `jobs`. `order`: created, name, device, size."""
-    filters = {"device": device, "provider": provider, "run": run, "name": name}
-    page = {"tag": tag, "since": since, "until": until, "order": order, "limit": limit, "offset": offset}
-    return client().batches(**filters, **page)
+    return client().batches(**filters)
 
 
-def groups(
-    *,
-    status: Values = None,
-    run: Values = None,
-    name: Values = None,
-    tag: Tags = None,
-    since: Moment | None = None,
-    until: Moment | None = None,
-    order: str | None = None,
-    limit: int | None = 50,
-    offset: int = 0,
-) -> Rows[Group]:
+def groups(**filters: Unpack[GroupFilters]) -> Rows[Group]:
     """Groups of the ledger, the newest first; filters as for `jobs`. `order`: created, name, status, closed."""
-    page = {"tag": tag, "since": since, "until": until, "order": order, "limit": limit, "offset": offset}
-    return client().groups(status=status, run=run, name=name, **page)
+    return client().groups(**filters)
 
 
-def sessions(
-    *,
-    status: Values = None,
-    device: Values = None,
-    provider: Values = None,
-    run: Values = None,
-    name: Values = None,
-    since: Moment | None = None,
-    until: Moment | None = None,
-    order: str | None = None,
-    limit: int | None = 50,
-    offset: int = 0,
-) -> Rows[SessionRecord]:
+def sessions(**filters: Unpack[SessionFilters]) -> Rows[SessionRecord]:
     """Sessions of the ledger, the newest first; filters as for `jobs`. `order`: created, name, status, closed."""
-    filters = {"status": status, "device": device, "provider": provider, "run": run, "name": name}
-    return client().sessions(**filters, since=since, until=until, order=order, limit=limit, offset=offset)
+    return client().sessions(**filters)
 
 
-def runs(
-    *,
-    flow: Values = None,
-    run: Values = None,
-    since: Moment | None = None,
-    until: Moment | None = None,
-    order: str | None = None,
-    limit: int | None = 50,
-    offset: int = 0,
-) -> Rows[Run]:
+def runs(**filters: Unpack[RunFilters]) -> Rows[Run]:
     """Runs of the ledger with their jobs by status, those seen last first. `order`: seen, created, flow."""
-    return client().runs(flow=flow, run=run, since=since, until=until, order=order, limit=limit, offset=offset)
+    return client().runs(**filters)
 
 
 def refresh(things: Job | str | Batch | Group | Collection[Job | str]) -> list[Job]:

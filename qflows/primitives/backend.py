@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
-from typing import Any
+from typing import Any, Unpack
 
 from qiskit import QuantumCircuit
 from qiskit.providers import BackendV2, JobV1, Options
@@ -12,28 +12,22 @@ from qiskit.result import Result
 from qiskit.transpiler import Target
 
 from qflows.core.batches.batch import Batch
-from qflows.core.client import Client
-from qflows.core.sessions import Session
 from qflows.errors import ProgramRejected, UnknownJob
 from qflows.primitives.backend_results import KIND, experiment_note, own_header, read
 from qflows.primitives.durable import Handle, find, id_of
 from qflows.primitives.errors import also_qiskit
-from qflows.primitives.origin import Origin
-from qflows.primitives.replay import OnChange
+from qflows.primitives.origin import OnDevice, Origin, Purchases
 from qflows.primitives.targets import target_of
 from qflows.programs import to_program
 
 _CLASSIFIED = 2
 
 
-class Backend(BackendV2):
+class Backend(OnDevice, BackendV2):
     """A device of qflows behind Qiskit's backend interface; every call of `run` is bought once, adopted on replay.
 
-    `device`, `shots`, `run_key`, `label`, `options`, `session`, `tags`, `on_change`, `client`, `compile`,
-    `physical_qubits`: as for
-    `SamplerV2`. `target`: what
-    `transpile(circuit, backend)` may use, in place of the device's own. Circuits run as given where they fit the
-    device's gates. Raises RunKeyMissing, UnknownDevice.
+    `target`: what `transpile(circuit, backend)` may use, in place of the device's own. All other arguments are those
+    of `SamplerV2`. Circuits run as given where they fit the device's gates. Raises RunKeyMissing, UnknownDevice.
     """
 
     def __init__(
@@ -41,29 +35,10 @@ class Backend(BackendV2):
         device: str,
         *,
         shots: int = 1024,
-        run_key: str | None = None,
-        label: str = "backend",
-        options: Mapping[str, Any] | None = None,
-        session: Session | None = None,
-        tags: Mapping[str, str] | None = None,
-        compile: Any = None,
-        physical_qubits: Sequence[int] | None = None,
         target: Target | None = None,
-        on_change: OnChange | None = None,
-        client: Client | None = None,
+        **purchases: Unpack[Purchases],
     ) -> None:
-        self._origin = Origin(
-            device,
-            run_key,
-            label,
-            dict(options or {}),
-            session,
-            dict(tags or {}),
-            client,
-            on_change,
-            compile=compile,
-            physical_qubits=physical_qubits,
-        )
+        self._origin = Origin.of(device, purchases, label="backend")
         profile = self._origin.target.profile
         super().__init__(name=device, description=profile.description, backend_version=version("qflows"))
         self.set_options(shots=shots)
@@ -72,16 +47,6 @@ class Backend(BackendV2):
     @classmethod
     def _default_options(cls) -> Any:  # qiskit's abstract methods say nothing of what they return
         return Options(shots=1024, memory=False)
-
-    @property
-    def device(self) -> str:
-        """The device's name."""
-        return self._origin.device
-
-    @property
-    def run_key(self) -> str | None:
-        """The run to which calls belong."""
-        return self._origin.run_key
 
     @property
     def target(self) -> Target:  # pyright: ignore[reportIncompatibleMethodOverride]

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
-from typing import Any
+from typing import Any, Unpack
 
 from qiskit.primitives import BaseEstimatorV2
 from qiskit.primitives.containers import EstimatorPubLike
@@ -16,16 +15,13 @@ from qiskit.quantum_info import SparseObservable
 from qflows.core import mitigation
 from qflows.core.batches.planning import Planned
 from qflows.core.batches.planning import plan as planned_as
-from qflows.core.client import Client
-from qflows.core.sessions import Session
 from qflows.errors import ProgramRejected
-from qflows.primitives.backend import Backend
 from qflows.primitives.durable import DurableJob
 from qflows.primitives.errors import also_qiskit
 from qflows.primitives.estimator_results import KIND
-from qflows.primitives.origin import Origin, by_shots
+from qflows.primitives.origin import Origin, Purchases, by_shots
 from qflows.primitives.points import programs_of
-from qflows.primitives.replay import OnChange
+from qflows.primitives.primitive import DurablePrimitive
 from qflows.programs import Program, estimation
 from qflows.programs.grid import pairing
 from qflows.programs.observables import Observable, observable
@@ -40,24 +36,20 @@ def shots_for(precision: float) -> int:
     return math.ceil(round(1 / precision**2, 6))
 
 
-class EstimatorV2(BaseEstimatorV2):
+class EstimatorV2(DurablePrimitive, BaseEstimatorV2):
     """Estimates expectation values on a device; every call is jobs of the ledger, bought once and adopted on replay.
 
-    `device`, `run_key`, `label`, `options`, `session`, `tags`, `client`, `on_change`: as for `SamplerV2`.
     `precision`: the target standard error for PUBs without their own, in the units of a single Pauli string:
-    ceil(1 / precision**2) shots for every measurement basis. `shots` says that number itself. With neither, or a
-    precision of 0, a device that can computes exactly, with `stds` of 0; others take a precision of 1/64.
-    `device`, `run_key`, `label`, `options`, `session`, `tags`, `client`, `compile`, `physical_qubits`: as for
-    `SamplerV2`. `precision`: the target
-    standard error for PUBs without their own, in the units of a single Pauli string: ceil(1 / precision**2) shots for
-    every measurement basis. `shots` says that number itself. With neither, or a precision of 0, a device that can
-    computes exactly, with `stds` of 0; others take a precision of 1/64.
+    ceil(1 / precision**2) shots for every measurement basis. `shots` gives that number directly. With neither, or with
+    a precision of 0, devices that can compute exactly do so, with `stds` of 0; others use a precision of 1/64.
+    `device`, `run_key`, `label`, `options`, `session`, `tags`, `on_change`, `compile`, `physical_qubits` and `client`
+    are those of `SamplerV2`.
 
     A result is a `PrimitiveResult` with one `PubResult` a PUB: `evs` and `stds` are arrays of the shape to which
     parameters and observables broadcast. `stds` are standard errors with covariances, hence at most the bounds that
-    Qiskit's own estimators give. Observables: rightmost letter for qubit 0. `mitigate`: as for `qflows.batch`; all
-    circuits of a call are one batch, `stds` are those of the mitigated values, and metadata of a PUB has what was done
-    by whom, and the raw values. Raises RunKeyMissing, UnknownDevice.
+    Qiskit's own estimators give. In observables the rightmost letter is qubit 0. `mitigate`: as for `qflows.batch`; all
+    circuits of a call are one batch, `stds` are those of the mitigated values, and the metadata of a PUB says what was
+    done by whom, with the raw values. Raises RunKeyMissing, UnknownDevice.
     """
 
     def __init__(
@@ -66,72 +58,17 @@ class EstimatorV2(BaseEstimatorV2):
         *,
         precision: float | None = None,
         shots: int | None = None,
-        run_key: str | None = None,
-        label: str = "estimator",
-        options: Mapping[str, Any] | None = None,
-        session: Session | None = None,
-        tags: Mapping[str, str] | None = None,
         mitigate: Any = None,
-        on_change: OnChange | None = None,
-        compile: Any = None,
-        physical_qubits: Sequence[int] | None = None,
-        client: Client | None = None,
+        **purchases: Unpack[Purchases],
     ) -> None:
         if precision is not None and shots is not None:
             raise ValueError("give precision or shots, not both")
         if shots is not None and shots < 1:
             raise ValueError(f"shots must be a whole number of at least 1, not {shots!r}")
-        self._origin = Origin(
-            device,
-            run_key,
-            label,
-            dict(options or {}),
-            session,
-            dict(tags or {}),
-            client,
-            on_change,
-            compile=compile,
-            physical_qubits=physical_qubits,
-        )
+        self._origin = Origin.of(device, purchases, label="estimator")
         self._shots = shots
         self._precision = precision
         self._mitigate = mitigation.read(mitigate)
-
-    @property
-    def device(self) -> str:
-        """The device's name."""
-        return self._origin.device
-
-    @property
-    def run_key(self) -> str | None:
-        """The run to which calls belong."""
-        return self._origin.run_key
-
-    @cached_property
-    def backend(self) -> Backend:
-        """The same device, run and options as a backend, for libraries that ask a primitive for it."""
-        mine = self._origin
-        return Backend(
-            mine.device,
-            run_key=mine.run_key,
-            label=f"{mine.label}.backend",
-            options=mine.options,
-            session=mine.session,
-            tags=mine.tags,
-            on_change=mine.on_change,
-            compile=mine.compile,
-            physical_qubits=mine.physical_qubits,
-            client=mine.core,
-        )
-
-    @property
-    def _backend(self) -> Backend:  # the name under which qiskit-experiments looks for it
-        return self.backend
-
-    @property
-    def options(self) -> Mapping[str, Any]:
-        """Vendor options of every call."""
-        return self._origin.options
 
     @property
     def default_precision(self) -> float:

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib import import_module
-from typing import Any
+from typing import Any, TypedDict
 
 from qflows.core import ambient
 from qflows.core.batches.batch import Batch
@@ -49,6 +49,20 @@ def _here() -> Client:
     return default_client()
 
 
+class Purchases(TypedDict, total=False):
+    """What `SamplerV2`, `EstimatorV2` and `Backend` all take to say how they buy. See `SamplerV2`."""
+
+    run_key: str | None
+    label: str
+    options: Mapping[str, Any] | None
+    session: Session | None
+    tags: Mapping[str, str] | None
+    on_change: OnChange | None
+    compile: Any
+    physical_qubits: Sequence[int] | None
+    client: Client | None
+
+
 @dataclass
 class Origin:
     """The device, the run and the options of a primitive.
@@ -68,6 +82,13 @@ class Origin:
     compile: Any = None
     physical_qubits: Sequence[int] | None = None
 
+    @classmethod
+    def of(cls, device: str, wanted: Purchases, *, label: str) -> Origin:
+        """The origin that a caller's arguments name; `label` is for callers that give none."""
+        given: dict[str, Any] = {"label": label, **wanted}
+        given |= {name: dict(given.get(name) or {}) for name in ("options", "tags")}
+        return cls(device, **given)
+
     def __post_init__(self) -> None:
         self.holder = Holder(self.client)
         self.client = None  # the holder's, which pickles
@@ -75,6 +96,20 @@ class Origin:
         found = verbs.scope(self.run_key)
         self.run_key = found.run_key
         self._bound = found if verbs.in_flow() else None
+
+    def purchases(self, label: str) -> Purchases:
+        """The arguments that make the same purchases under another label."""
+        return {
+            "run_key": self.run_key,
+            "label": label,
+            "options": self.options,
+            "session": self.session,
+            "tags": self.tags,
+            "on_change": self.on_change,
+            "compile": self.compile,
+            "physical_qubits": self.physical_qubits,
+            "client": self.core,
+        }
 
     @property
     def core(self) -> Client:
@@ -140,6 +175,22 @@ class Origin:
         else:
             self.core.submit_batch(batch)
         return batch
+
+
+class OnDevice:
+    """What everything that buys through an `Origin` says of it."""
+
+    _origin: Origin
+
+    @property
+    def device(self) -> str:
+        """The device's name."""
+        return self._origin.device
+
+    @property
+    def run_key(self) -> str | None:
+        """The run to which calls belong."""
+        return self._origin.run_key
 
 
 def by_shots(shots: Sequence[int | None]) -> list[int]:

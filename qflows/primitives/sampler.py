@@ -3,39 +3,31 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
-from functools import cached_property
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, Unpack
 
 from qiskit.primitives import BaseSamplerV2
 from qiskit.primitives.containers import SamplerPubLike
 from qiskit.primitives.containers.sampler_pub import SamplerPub
 
-from qflows.core.client import Client
-from qflows.core.sessions import Session
-from qflows.primitives.backend import Backend
 from qflows.primitives.durable import DurableJob
 from qflows.primitives.errors import also_qiskit
-from qflows.primitives.origin import Origin, by_shots
+from qflows.primitives.origin import Origin, Purchases, by_shots
 from qflows.primitives.points import programs_of
-from qflows.primitives.replay import OnChange
+from qflows.primitives.primitive import DurablePrimitive
 from qflows.primitives.sampler_results import KIND
 from qflows.programs import Program
 
 
-class SamplerV2(BaseSamplerV2):
+class SamplerV2(DurablePrimitive, BaseSamplerV2):
     """Samples circuits on a device; every call is jobs of the ledger, bought once and adopted on replay.
 
-    `device`: name of a device as for `qflows.run`. `shots`: for PUBs without their own. `run_key`: names the run
-    outside a flow; inside, the flow's scope at construction counts, also in threads. `options`, `session`, `tags`: as
-    for `qflows.run`; `label` tells samplers of one run apart that ask for the same. `client`: another client than the
-    process's own. Calls that are equal are different samples in one attempt, and meet again in the next. `on_change`:
-    what happens when a run that is started again asks for something else than before: "raise" before anything is
-    bought (the default on QPUs), "warn" (elsewhere), or "ignore".
-    outside a flow; inside, the flow's scope at construction counts, also in threads. `options`, `session`, `tags`,
-    `compile`, `physical_qubits`: as for `qflows.run`; `label` tells samplers of one run apart that ask for the same.
-    `client`: another client than the process's own. Calls that are equal are different samples in one attempt, and meet
-    again in the next.
+    `device`: name of a device as for `qflows.run`. `shots`: for PUBs without their own. `run_key` names the run
+    outside a flow; inside a flow, the flow's scope at construction counts, also in threads. `options`, `session`,
+    `tags`, `compile` and `physical_qubits` are those of `qflows.run`. `label` separates samplers of one run that make
+    equal calls. `client`: a client to use instead of the process's own. Equal calls are separate samples within one
+    attempt; the next attempt finds them again. `on_change`: what to do when a restarted run asks for something other
+    than before: "raise" before anything is bought (the default on QPUs), "warn" (the default elsewhere) or "ignore".
 
     A result is a `PrimitiveResult` with one `SamplerPubResult` a PUB: `result[0].data.<register>` is a `BitArray` of
     the shape of the PUB, bit 0 of the register rightmost in its bit strings. Raises RunKeyMissing, UnknownDevice.
@@ -46,65 +38,10 @@ class SamplerV2(BaseSamplerV2):
         device: str,
         *,
         shots: int = 1024,
-        run_key: str | None = None,
-        label: str = "sampler",
-        options: Mapping[str, Any] | None = None,
-        session: Session | None = None,
-        tags: Mapping[str, str] | None = None,
-        on_change: OnChange | None = None,
-        compile: Any = None,
-        physical_qubits: Sequence[int] | None = None,
-        client: Client | None = None,
+        **purchases: Unpack[Purchases],
     ) -> None:
-        self._origin = Origin(
-            device,
-            run_key,
-            label,
-            dict(options or {}),
-            session,
-            dict(tags or {}),
-            client,
-            on_change,
-            compile=compile,
-            physical_qubits=physical_qubits,
-        )
+        self._origin = Origin.of(device, purchases, label="sampler")
         self.default_shots = shots
-
-    @property
-    def device(self) -> str:
-        """The device's name."""
-        return self._origin.device
-
-    @property
-    def run_key(self) -> str | None:
-        """The run to which calls belong."""
-        return self._origin.run_key
-
-    @cached_property
-    def backend(self) -> Backend:
-        """The same device, run and options as a backend, for libraries that ask a primitive for it."""
-        mine = self._origin
-        return Backend(
-            mine.device,
-            run_key=mine.run_key,
-            label=f"{mine.label}.backend",
-            options=mine.options,
-            session=mine.session,
-            tags=mine.tags,
-            on_change=mine.on_change,
-            compile=mine.compile,
-            physical_qubits=mine.physical_qubits,
-            client=mine.core,
-        )
-
-    @property
-    def _backend(self) -> Backend:  # the name under which qiskit-experiments looks for it
-        return self.backend
-
-    @property
-    def options(self) -> Mapping[str, Any]:
-        """Vendor options of every call."""
-        return self._origin.options
 
     def run(self, pubs: Iterable[SamplerPubLike], *, shots: int | None = None) -> DurableJob:
         """Buys one call of any number of PUBs, of any shapes and shots, and returns at once.

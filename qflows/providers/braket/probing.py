@@ -11,6 +11,7 @@ from qiskit import QuantumCircuit
 
 from qflows.errors import Ambiguous, ProviderError, Refused
 from qflows.protocol import Bench, Bought, Fact, JobSpec, Phase, Prepared
+from qflows.protocol.probing import ENDED, Seen, bit_order, seconds, until
 from qflows.providers.braket import bulk, wire
 from qflows.providers.braket.aws import Aws
 
@@ -36,7 +37,7 @@ def measure(aws: Aws, prepare: Prepare, bench: Bench) -> Iterator[Fact]:
     if found is None:
         yield Fact("bit_order", None, bench.why)
         return
-    yield _bit_order(found[0].counts or {})
+    yield bit_order(found[0].counts or {}, right=_RIGHT, left=_LEFT)
     second = bench.buy([_asymmetric("second")], device_id=device_id, shots=_SHOTS)
     if second is not None:
         yield from probe.searches([first, second], device_id)
@@ -57,13 +58,8 @@ def _asymmetric(name: str = "probe") -> QuantumCircuit:
     return circuit
 
 
-def _bit_order(counts: Mapping[str, float]) -> Fact:
-    most = max(counts, key=lambda key: counts[key], default="")
-    if most == "001":
-        return Fact("bit_order", "qubit0_right", "x on qubit 0 of three, read through the adapter")
-    if most == "100":
-        return Fact("bit_order", "qubit0_left", "NOT what the adapter assumes: do not trust bit strings, report this")
-    return Fact("bit_order", None, f"unclear: {most}")
+_RIGHT = ("qubit0_right", "x on qubit 0 of three, read through the adapter")
+_LEFT = ("qubit0_left", "NOT what the adapter assumes: do not trust bit strings, report this")
 
 
 class _Probe:
@@ -80,15 +76,8 @@ class _Probe:
         page = self._aws.call("braket", self._region, "SearchQuantumTasks", filters=list(filters), maxResults=bulk.PAGE)
         return list(page.get("quantumTasks", ()))
 
-    def _until(self, ask: Callable[[], bool]) -> tuple[float, int] | None:
-        """(seconds, looks) until the answer is yes; None if it never was within the patience."""
-        began, looks = time.monotonic(), 0
-        while time.monotonic() - began < self._bench.patience_s:
-            looks += 1
-            if ask():
-                return (0.0 if looks == 1 else round(time.monotonic() - began, 2)), looks
-            time.sleep(0.1)
-        return None
+    def _until(self, ask: Callable[[], bool]) -> Seen | None:
+        return until(ask, patience_s=self._bench.patience_s, every_s=0.1)
 
     def lags(self, bought: Bought) -> Iterator[Fact]:
         """Of GetQuantumTask, of the search, and of the result in S3; status words on the way."""
@@ -119,14 +108,14 @@ class _Probe:
 
         self._until(both)
         for name in asked:
-            yield _seconds(name, seen.get(name))
+            yield seconds(name, seen.get(name))
 
         def has_ended() -> bool:
             nonlocal task
             task = dict(self._get(arn))
             if task["status"] not in words:
                 words.append(str(task["status"]))
-            return wire.observation(task).phase in (Phase.DONE, Phase.FAILED, Phase.CANCELLED)
+            return wire.observation(task).phase in ENDED
 
         ended = self._until(has_ended)
         yield Fact("status_words", " ".join(words), "in the order in which they were seen")
@@ -143,7 +132,7 @@ class _Probe:
                 return False
             return True
 
-        yield _seconds("result_lag_s", self._until(is_written))
+        yield seconds("result_lag_s", self._until(is_written))
 
     def _again(self, bought: Bought, **changes: Any) -> str:
         """The ARN that the same client token gives now, with parameters changed. Another task than the one that was
@@ -238,7 +227,7 @@ class _Probe:
             task = self._get(bought.vendor_id)
             if task["status"] not in words:
                 words.append(str(task["status"]))
-            return wire.observation(task).phase in (Phase.DONE, Phase.FAILED, Phase.CANCELLED)
+            return wire.observation(task).phase in ENDED
 
         self._until(has_ended)
         return Fact("cancel", words[-1], f"words after it: {' '.join(words)}")
@@ -259,9 +248,3 @@ class _Probe:
 
 def _created_after(moment: datetime) -> dict[str, Any]:
     return {"name": "createdAt", "operator": "GTE", "values": [moment.isoformat(timespec="seconds")]}
-
-
-def _seconds(name: str, found: tuple[float, int] | None) -> Fact:
-    if found is None:
-        return Fact(name, None, "never within the patience")
-    return Fact(name, found[0], f"at look {found[1]}")

@@ -12,6 +12,7 @@ from qiskit import QuantumCircuit
 
 from qflows.errors import ProviderError, Refused
 from qflows.protocol import Bench, Bought, Fact, Phase
+from qflows.protocol.probing import ENDED, Seen, bit_order, seconds, until
 from qflows.providers.ibm import wire
 from qflows.providers.ibm.runtime import Runtime, job_path
 
@@ -40,7 +41,7 @@ def measure(runtime: Runtime, last_sent: LastSent, bench: Bench) -> Iterator[Fac
     yield probe.repeat(first)
     yield from probe.life(first)
     found = bench.finish(first)
-    yield _bit_order(found[0].counts or {}) if found else Fact("bit_order", None, bench.why)
+    yield bit_order(found[0].counts or {}, right=_RIGHT, left=_LEFT) if found else Fact("bit_order", None, bench.why)
     second = bench.buy([_asymmetric("to be cancelled")], device_id=device_id, shots=_SHOTS, options=_CAP)
     if second is not None:
         yield from probe.cancel(second)
@@ -54,13 +55,8 @@ def _asymmetric(name: str = "probe") -> QuantumCircuit:
     return circuit
 
 
-def _bit_order(counts: Mapping[str, float]) -> Fact:
-    most = max(counts, key=lambda key: counts[key], default="")
-    if most in ("001", "100"):
-        is_right = most == "001"
-        note = "" if is_right else "NOT what the adapter assumes: do not trust bit strings, report this"
-        return Fact("bit_order", "qubit0_right" if is_right else "qubit0_left", note or "x on qubit 0 of three")
-    return Fact("bit_order", None, f"unclear: {most}")
+_RIGHT = ("qubit0_right", "x on qubit 0 of three")
+_LEFT = ("qubit0_left", "NOT what the adapter assumes: do not trust bit strings, report this")
 
 
 class _Probe:
@@ -76,14 +72,8 @@ class _Probe:
         body = self._runtime.read("the job list", lambda client: client.jobs_get(limit=200, job_tags=[tag]))
         return list((body or {}).get("jobs") or ())
 
-    def _until(self, ask: Callable[[], bool]) -> tuple[float, int] | None:
-        began, looks = time.monotonic(), 0
-        while time.monotonic() - began < self._bench.patience_s:
-            looks += 1
-            if ask():
-                return (0.0 if looks == 1 else round(time.monotonic() - began, 2)), looks
-            time.sleep(_LOOK_S)
-        return None
+    def _until(self, ask: Callable[[], bool]) -> Seen | None:
+        return until(ask, patience_s=self._bench.patience_s, every_s=_LOOK_S)
 
     def reading(self) -> Iterator[Fact]:
         """Life of tokens, the form of errors, the limit of the instance, the word of devices."""
@@ -131,8 +121,7 @@ class _Probe:
         """How long until a job is found by its tag, and whether the filter filters."""
         tag = wire.key_tag(bought.key)
         found = self._until(lambda: any(str(one.get("id")) == bought.vendor_id for one in self._tagged(tag)))
-        told = "never found within the patience" if found is None else f"at look {found[1]}"
-        yield Fact("listing_lag_s", None if found is None else found[0], told)
+        yield seconds("listing_lag_s", found, never="never found within the patience")
         if self._tagged(f"qflows:{secrets.token_hex(20)}"):
             yield Fact("tag_filter", "ignored", "a tag that nobody bears finds jobs: the list is read by time instead")
         else:
@@ -177,7 +166,7 @@ class _Probe:
             word = self._state(bought.vendor_id)
             if word not in words:
                 words.append(word)
-            return self._phase(bought.vendor_id) in (Phase.DONE, Phase.FAILED, Phase.CANCELLED)
+            return self._phase(bought.vendor_id) in ENDED
 
         is_done = self._until(is_over) is not None
         yield Fact("status_words", " | ".join(words), "in the order in which they were seen")
@@ -196,6 +185,6 @@ class _Probe:
         except Refused as error:
             yield Fact("cancel", None, f"too late: {error.http_status}")
             return
-        over = self._until(lambda: self._phase(bought.vendor_id) in (Phase.DONE, Phase.FAILED, Phase.CANCELLED))
+        over = self._until(lambda: self._phase(bought.vendor_id) in ENDED)
         yield Fact("cancel", self._state(bought.vendor_id))
         yield Fact("cancel_lag_s", None if over is None else over[0])

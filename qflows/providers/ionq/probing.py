@@ -10,7 +10,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from qiskit import QuantumCircuit
 
 from qflows.errors import Refused
-from qflows.protocol import Bench, Bought, Fact, Phase
+from qflows.protocol import Bench, Bought, Fact
+from qflows.protocol.probing import ENDED, until
 from qflows.providers.ionq import wire
 from qflows.providers.ionq.doctor import ESTIMATE
 from qflows.providers.ionq.http import IonQHttp, path
@@ -83,8 +84,8 @@ def _accepted(http: IonQHttp, where: str, params: Sequence[tuple[str, str]], yes
 
 
 def _lag(http: IonQHttp, bench: Bench, bought: Bought) -> Fact:
-    until, n = time.monotonic() + bench.patience_s, 0
-    while time.monotonic() < until:
+    deadline, n = time.monotonic() + bench.patience_s, 0
+    while time.monotonic() < deadline:
         asked_at, n = time.monotonic(), n + 1
         page = wire.mapping(http.get("/jobs", [("target", SIMULATOR), ("limit", "25")]))
         if any(str(job.get("id")) == bought.vendor_id for job in page.get("jobs") or ()):
@@ -97,15 +98,14 @@ def _lag(http: IonQHttp, bench: Bench, bought: Bought) -> Fact:
 def _words(http: IonQHttp, bench: Bench, bought: Bought) -> list[str]:
     """Status words of a job, each once, until it is over."""
     words: list[str] = []
-    until = time.monotonic() + bench.patience_s
-    while time.monotonic() < until:
+
+    def is_over() -> bool:
         job = http.get_object(path("jobs", bought.vendor_id))
-        word = str(job.get("status"))
-        if word not in words:
+        if (word := str(job.get("status"))) not in words:
             words.append(word)
-        if wire.observation(job).phase in (Phase.DONE, Phase.FAILED, Phase.CANCELLED):
-            break
-        time.sleep(0.1)
+        return wire.observation(job).phase in ENDED
+
+    until(is_over, patience_s=bench.patience_s, every_s=0.1)
     return words
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import secrets
-import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -12,6 +11,7 @@ from qiskit import QuantumCircuit
 
 from qflows.errors import ProviderError, Refused
 from qflows.protocol import Bench, Bought, Fact, Phase
+from qflows.protocol.probing import Seen, bit_order, seconds, until
 from qflows.providers.qbraid import wire
 from qflows.providers.qbraid.groups import GroupCalls
 from qflows.providers.qbraid.http import QbraidHttp, path_of
@@ -36,7 +36,7 @@ def measure(http: QbraidHttp, groups: GroupCalls, bench: Bench) -> Iterator[Fact
     if found is None:
         yield Fact("bit_order", None, bench.why)
         return
-    yield _bit_order(found[0].counts or {})
+    yield bit_order(found[0].counts or {}, right=_RIGHT, left=_LEFT)
     yield from _of_result(bench.raw(first))
     second = bench.buy([_asymmetric("to be cancelled")], device_id=first.spec.device_id, shots=_SHOTS)
     if second is not None:
@@ -52,14 +52,8 @@ def _asymmetric(name: str = "probe") -> QuantumCircuit:
     return circuit
 
 
-def _bit_order(counts: Mapping[str, float]) -> Fact:
-    most = max(counts, key=lambda key: counts[key], default="")
-    if most == "001":
-        return Fact("bit_order", "c0_right", "x on qubit 0 of three")
-    if most == "100":
-        note = "pass options={'bit_order': 'c0_left'} on this device, and report it"
-        return Fact("bit_order", "c0_left", note)
-    return Fact("bit_order", None, f"unclear: {most}")
+_RIGHT = ("c0_right", "x on qubit 0 of three")
+_LEFT = ("c0_left", "pass options={'bit_order': 'c0_left'} on this device, and report it")
 
 
 def _of_result(documents: Mapping[str, bytes]) -> Iterator[Fact]:
@@ -116,21 +110,13 @@ class _Probe:
     def _listed(self, *filters: tuple[str, str]) -> list[Mapping[str, Any]]:
         return list(wire.jobs_of(self._http.get("/jobs", [*filters, ("limit", "100")])))
 
-    def _until(self, ask: Callable[[], bool]) -> tuple[float, int] | None:
-        began, looks = time.monotonic(), 0
-        while time.monotonic() - began < self._bench.patience_s:
-            looks += 1
-            if ask():
-                return (0.0 if looks == 1 else round(time.monotonic() - began, 2)), looks
-            time.sleep(_LOOK_S)
-        return None
+    def _until(self, ask: Callable[[], bool]) -> Seen | None:
+        return until(ask, patience_s=self._bench.patience_s, every_s=_LOOK_S)
 
     def lag(self, bought: Bought) -> Fact:
         """Until the plain list shows a job."""
         found = self._until(lambda: any(one.get("jobQrn") == bought.vendor_id for one in self._listed()))
-        if found is None:
-            return Fact("listing_lag_s", None, "never listed within the patience")
-        return Fact("listing_lag_s", found[0], f"at look {found[1]}")
+        return seconds("listing_lag_s", found, never="never listed within the patience")
 
     def tags(self, bought: Bought) -> Iterator[Fact]:
         """How the tag filter matches: a job bears more tags than the one that is asked for."""

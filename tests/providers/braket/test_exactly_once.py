@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from braket_devices import BUCKET, GARNET, SV1
+from submission_faults import SETTLE_S, WIRE, faults_of, kill_while_submitting, status
 
 from qflows import providers
 from qflows.core.devices import Sole
@@ -23,32 +22,9 @@ from qflows.states import JobStatus
 from qflows.testing import bell, send_job
 
 SUBMIT, LIST = "braket.submit", "braket.search"
-LAG_S, SETTLE_S = 0.06, 0.15
-Script = list[dict[str, Any]]
-
-
-def _status(status: int, *, accepted: bool = True, **members: Any) -> Script:
-    return [{"kind": "status", "route": SUBMIT, "status": status, "accepted": accepted, **members}]
-
-
-FAULTS: dict[str, Script] = {
-    "none": [],
-    "drop before": [{"kind": "drop_before", "route": SUBMIT}],
-    "drop after": [{"kind": "drop_after", "route": SUBMIT}],
+FAULTS = faults_of(SUBMIT, LIST) | {
     "drop after, always": [{"kind": "drop_after", "route": SUBMIT, "times": None}],
-    "500 before": _status(500, accepted=False),
-    "500 after": _status(500),
-    "502 after": _status(502, html=True),
-    "504 after": _status(504),
-    "500 always": _status(500, times=None),
-    "502 always": _status(502, times=None),
-    "504 always": _status(504, times=None),
-    "429 before": _status(429, accepted=False),
-    "429 after": _status(429),
-    "408 after": _status(408),
-    "200 without a task": _status(200, html=True),
-    "truncated": [{"kind": "truncate", "route": SUBMIT}],
-    "listing lag": [{"kind": "list_lag", "route": LIST, "seconds": LAG_S}, {"kind": "drop_after", "route": SUBMIT}],
+    "200 without a task": status(SUBMIT, 200, html=True),
 }
 TOKENS = ("dedupe", "ignore")
 # tasks after one AwsDevice.run of SDK 1.88.1 on botocore 1.44.5, and after its user ran again because it had failed;
@@ -175,8 +151,6 @@ def test_batch_of_failing_tasks_is_bought_once(sandbox: Sandbox, ledger: Ledger)
 
 # -- a process that dies ---------------------------------------------------------------------------------------------
 
-WIRE = {"before, handled": ("before", "proceed"), "before, lost": ("before", "drop"), "after": ("after", "proceed")}
-
 
 @pytest.mark.parametrize("fault", ["none", "drop after", "504 always", "listing lag"])
 @pytest.mark.parametrize("moment", WIRE)
@@ -184,21 +158,12 @@ def test_process_killed_while_its_request_is_on_the_wire_leaves_one_task(
     sandbox: Sandbox, ledger_url: str, moment: str, fault: str
 ) -> None:
     sandbox.admin.switches("braket", token="ignore")
-    when, verdict = WIRE[moment]
-    sandbox.admin.fault("hold", SUBMIT, when=when)
-    child = os.fork()
-    if child == 0:  # its own ledger and sockets; nothing of the parent's may run at its end
-        try:
-            provider = connect(sandbox)
-            Submitter(Ledger.open(ledger_url)).submit(provider, [intent(provider)])
-        finally:
-            os._exit(1)
-    sandbox.admin.wait_held(1)
-    os.kill(child, signal.SIGKILL)
-    os.waitpid(child, 0)
-    for scripted in FAULTS[fault]:
-        sandbox.admin.fault(**scripted)
-    sandbox.admin.release_held(verdict=verdict)
+
+    def submit() -> None:
+        provider = connect(sandbox)
+        Submitter(Ledger.open(ledger_url)).submit(provider, [intent(provider)])
+
+    kill_while_submitting(sandbox, SUBMIT, moment, submit, FAULTS[fault])
     provider, ledger = connect(sandbox), Ledger.open(ledger_url)
     key = finish(ledger, provider, intent(provider))
     ledger.close()

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from submission_faults import SETTLE_S, faults_of, status
 
 from qflows.core.devices import Sole
 from qflows.core.poller import Poller
@@ -25,32 +26,11 @@ from qflows.states import JobStatus
 from qflows.testing import bell, send_job
 
 SUBMIT, LIST = "ibm.submit", "ibm.list"
-LAG_S, SETTLE_S = 0.06, 0.15
-Script = list[dict[str, Any]]
-
-
-def _status(status: int, *, accepted: bool = True, **members: Any) -> Script:
-    return [{"kind": "status", "route": SUBMIT, "status": status, "accepted": accepted, **members}]
-
-
-FAULTS: dict[str, Script] = {
-    "none": [],
-    "drop before": [{"kind": "drop_before", "route": SUBMIT}],
-    "drop after": [{"kind": "drop_after", "route": SUBMIT}],
-    "500 before": _status(500, accepted=False),
-    "500 after": _status(500),
-    "502 after": _status(502, html=True),
-    "503 after": _status(503),
-    "504 after": _status(504),
-    "500 always": _status(500, times=None),
-    "502 always": _status(502, times=None),
-    "504 always": _status(504, times=None),
-    "429 before": _status(429, accepted=False, retry_after=1),
-    "429 after": _status(429, retry_after=1),
-    "408 after": _status(408),
-    "200 without a job": _status(200, html=True),
-    "truncated": [{"kind": "truncate", "route": SUBMIT}],
-    "listing lag": [{"kind": "list_lag", "route": LIST, "seconds": LAG_S}, {"kind": "drop_after", "route": SUBMIT}],
+FAULTS = faults_of(SUBMIT, LIST) | {
+    "503 after": status(SUBMIT, 503),
+    "429 before": status(SUBMIT, 429, accepted=False, retry_after=1),
+    "429 after": status(SUBMIT, 429, retry_after=1),
+    "200 without a job": status(SUBMIT, 200, html=True),
 }
 # jobs at the vendor after one SamplerV2.run() of qiskit-ibm-runtime 0.51.0 alone, and whether it had an id for its
 # user; "always" sleeps 15 s and is in a slow test

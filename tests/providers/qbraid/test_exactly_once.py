@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import uuid
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from submission_faults import SETTLE_S, WIRE, faults_of, kill_while_submitting
 
 from qflows import providers
 from qflows.core.devices import Sole
@@ -26,31 +26,7 @@ from qflows.testing import bell, send_job
 
 SIMULATOR, WITH_BATCHES = "qbraid:qbraid:sim:qir-sv", "qbraid:equal1:sim:bell-1"
 SUBMIT, LIST = "qbraid.submit", "qbraid.list"
-LAG_S, SETTLE_S = 0.06, 0.15
-Script = list[dict[str, Any]]
-
-
-def _status(status: int, *, accepted: bool = True, **members: Any) -> Script:
-    return [{"kind": "status", "route": SUBMIT, "status": status, "accepted": accepted, **members}]
-
-
-FAULTS: dict[str, Script] = {
-    "none": [],
-    "drop before": [{"kind": "drop_before", "route": SUBMIT}],
-    "drop after": [{"kind": "drop_after", "route": SUBMIT}],
-    "500 before": _status(500, accepted=False),
-    "500 after": _status(500),
-    "502 after": _status(502, html=True),
-    "504 after": _status(504),
-    "500 always": _status(500, times=None),
-    "502 always": _status(502, times=None),
-    "504 always": _status(504, times=None),
-    "429 before": _status(429, accepted=False),
-    "429 after": _status(429),
-    "408 after": _status(408),
-    "truncated": [{"kind": "truncate", "route": SUBMIT}],
-    "listing lag": [{"kind": "list_lag", "route": LIST, "seconds": LAG_S}, {"kind": "drop_after", "route": SUBMIT}],
-}
+FAULTS = faults_of(SUBMIT, LIST)
 # jobs at the vendor after one submission by qbraid-core 0.6.37 alone, and whether it had an id for its user
 OWN_CLIENT: dict[str, tuple[int, bool]] = {
     "none": (1, True),
@@ -141,29 +117,18 @@ def test_vendor_client_alone_leaves_as_many_jobs_as_the_table_says(
 
 # -- a process that dies ---------------------------------------------------------------------------------------------
 
-WIRE = {"before, handled": ("before", "proceed"), "before, lost": ("before", "drop"), "after": ("after", "proceed")}
-
 
 @pytest.mark.parametrize("fault", ["none", "drop after", "504 always", "listing lag"])
 @pytest.mark.parametrize("moment", WIRE)
 def test_process_killed_while_its_request_is_on_the_wire_leaves_one_job(
     sandbox: Sandbox, ledger_url: str, moment: str, fault: str
 ) -> None:
-    when, verdict = WIRE[moment]
-    sandbox.admin.fault("hold", SUBMIT, when=when)
-    child = os.fork()
-    if child == 0:  # its own ledger and sockets; nothing of the parent's may run at its end
-        try:
-            provider = connect(sandbox)
-            Submitter(Ledger.open(ledger_url)).submit(provider, [intent(provider)])
-        finally:
-            os._exit(1)
-    sandbox.admin.wait_held(1)
-    os.kill(child, signal.SIGKILL)
-    os.waitpid(child, 0)
-    for scripted in FAULTS[fault]:
-        sandbox.admin.fault(**scripted)
-    sandbox.admin.release_held(verdict=verdict)
+
+    def submit() -> None:
+        provider = connect(sandbox)
+        Submitter(Ledger.open(ledger_url)).submit(provider, [intent(provider)])
+
+    kill_while_submitting(sandbox, SUBMIT, moment, submit, FAULTS[fault])
     provider, ledger = connect(sandbox), Ledger.open(ledger_url)
     key = finish(ledger, provider, intent(provider))
     ledger.close()

@@ -1,0 +1,36 @@
+"""What adapters share when they measure an account: waiting until something shows, and reading the bit order."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+
+from qflows.protocol.diagnosis import Fact
+from qflows.protocol.jobs import Phase
+
+Seen = tuple[float, int]
+"""Seconds until something showed, and how many looks that took."""
+ENDED = frozenset({Phase.DONE, Phase.FAILED, Phase.CANCELLED})
+
+
+def until(ask: Callable[[], bool], *, patience_s: float, every_s: float) -> Seen | None:
+    """Asks until the answer is yes. 0 seconds if the first look saw it; None if it never was within the patience."""
+    began, looks = time.monotonic(), 0
+    while time.monotonic() - began < patience_s:
+        looks += 1
+        if ask():
+            return (0.0 if looks == 1 else round(time.monotonic() - began, 2)), looks
+        time.sleep(every_s)
+    return None
+
+
+def seconds(name: str, seen: Seen | None, *, never: str = "never within the patience") -> Fact:
+    """How long something took to show, as a fact."""
+    return Fact(name, None, never) if seen is None else Fact(name, seen[0], f"at look {seen[1]}")
+
+
+def bit_order(counts: Mapping[str, float], *, right: tuple[str, str], left: tuple[str, str]) -> Fact:
+    """The side of qubit 0, from counts of x on qubit 0 of three. `right`, `left`: what is seen then, and a note."""
+    most = max(counts, key=lambda key: counts[key], default="")
+    known = {"001": right, "100": left}
+    return Fact("bit_order", *known[most]) if most in known else Fact("bit_order", None, f"unclear: {most}")
