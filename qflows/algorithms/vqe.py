@@ -35,6 +35,7 @@ from qflows.algorithms.problems import Problem, ansatz, initial_point, problem_f
 from qflows.algorithms.problems import problem as named_problem
 from qflows.algorithms.trail import Trail
 from qflows.core.client import Client
+from qflows.core.money import Price
 from qflows.core.scope import Scope
 from qflows.core.sessions import Session
 from qflows.errors import JobFailed, ProgramRejected, QflowsError
@@ -330,6 +331,23 @@ def solve(
         job=last.job,
         setup=setup,
     )
+
+
+def price_of_an_evaluation(
+    core: Client, problem: Problem, *, device: str, shots: int | None, options: Mapping[str, Any] | None = None
+) -> Price:
+    """What one energy would cost; buys and records nothing. Every evaluation of a run has the same circuits but for
+    the angles. Raises ProgramRejected, NotSent."""
+    circuit = ansatz(problem)
+    specs = core.specs(
+        (circuit, [0.1 + 0.01 * k for k in range(circuit.num_parameters)]),
+        device=device,
+        shots=shots,
+        observables=observable(list(problem.hamiltonian)),
+        options=options,
+        name=f"{problem.name} evaluation",
+    )
+    return core.price_of(specs, device=device)
 
 
 def _check(method: Method, shots: int | None, gradient: str | None) -> None:

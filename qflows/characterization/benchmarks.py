@@ -14,8 +14,10 @@ from typing import Any
 from qflows.characterization import characterize
 from qflows.characterization.characterize import Block, Point
 from qflows.core.batches.batch import Batch
+from qflows.core.batches.planning import Planned
 from qflows.core.batches.results import owner_of_circuits
 from qflows.core.client import Client
+from qflows.core.money import Price
 from qflows.core.scope import Scope
 from qflows.core.waiting import wait_lanes
 from qflows.errors import LedgerError, ProgramRejected, QflowsError
@@ -183,8 +185,39 @@ def prepare(core: Client, scope: Scope, devices: Sequence[str], suite: Suite) ->
     return [_prepare(core, scope, device, suite, seed, blocks) for device in dict.fromkeys(devices)]
 
 
+def price(core: Client, run_key: str, devices: Sequence[str], suite: Suite) -> dict[str, Price | str]:
+    """What the suite would cost on each device, or why that cannot be said; buys and records nothing."""
+    seed = suite.seed_in(run_key)
+    blocks = suite.blocks(seed, None)
+    found: dict[str, Price | str] = {}
+    for device in dict.fromkeys(devices):
+        bench, planned = _plan(core, device, suite, seed, blocks)
+        if planned is None:
+            found[device] = bench.error or "; ".join(bench.skipped.values())
+            continue
+        try:
+            found[device] = core.price_of([spec for _, spec in planned.specs], device=device)
+        except QflowsError as error:
+            found[device] = str(error)
+    return found
+
+
 def _prepare(core: Client, scope: Scope, device: str, suite: Suite, seed: int, blocks: list[Block]) -> Bench:
-    bench = Bench(device, blocks)
+    bench, planned = _plan(core, device, suite, seed, blocks)
+    if planned is None:
+        return bench
+    try:
+        bench.batch = core.create_batch(planned, device=device, scope=scope, name=f"{suite.name} of {device}")
+    except LedgerError:
+        raise
+    except QflowsError as error:
+        bench.error = str(error)
+    return bench
+
+
+def _plan(core: Client, device: str, suite: Suite, seed: int, blocks: list[Block]) -> tuple[Bench, Planned | None]:
+    """What the device can run of the suite, and the jobs for it; None if that is nothing."""
+    bench, planned = Bench(device, blocks), None
     arguments: dict[str, Any] = {
         "device": device, "shots": suite.shots, "options": suite.options.get(device), "label": suite.name,
         "tags": {"suite": suite.name},
@@ -199,12 +232,11 @@ def _prepare(core: Client, scope: Scope, device: str, suite: Suite, seed: int, b
         circuits = [circuit for block in _kept(bench) for circuit in block.circuits]
         if circuits:
             planned = core.plan_batch(circuits, **arguments)
-            bench.batch = core.create_batch(planned, device=device, scope=scope, name=f"{suite.name} of {device}")
     except LedgerError:
         raise
     except QflowsError as error:
         bench.error = str(error)
-    return bench
+    return bench, planned
 
 
 def _kept(bench: Bench) -> list[Block]:

@@ -26,6 +26,7 @@ def benchmark(
     seed: Annotated[int | None, typer.Option(help="Seed of the mirror circuits; default from the run key.")] = None,
     timeout: Annotated[float | None, typer.Option(help="Seconds to wait; the jobs keep running afterwards.")] = None,
     run_key: Annotated[str | None, typer.Option(help="Names the run; the same one again continues it.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it would cost; buy nothing.")] = False,
     plot: Annotated[Path | None, typer.Option(help="Write the plot to this PNG file.")] = None,
     flow: Annotated[
         bool | None, typer.Option("--flow/--no-flow", help="As a Prefect flow run. Default: if an API is configured.")
@@ -45,6 +46,9 @@ def benchmark(
 
         key = run_key or f"benchmark-{time.strftime('%Y%m%d-%H%M%S')}-{uuid.uuid4().hex[:6]}"
         suite = benchmarks.Suite(shots=shots, sizes=tuple(size or (3, 5)), seed=seed)
+        if dry_run:
+            _show_prices(device, suite, key, as_json=as_json)
+            return
         if as_flow(flow):
             from qflows.flows import benchmark as as_prefect_flow
 
@@ -82,6 +86,20 @@ def _straight(devices: list[str], suite: Suite, timeout: float | None, key: str)
         show("")
     history.keep_benchmark(core, found, suite)
     return found
+
+
+def _show_prices(devices: list[str], suite: Suite, key: str, *, as_json: bool) -> None:
+    from qflows.characterization import benchmarks
+    from qflows.cli.connection import default_client
+
+    found = benchmarks.price(default_client(), key, devices, suite)
+    if as_json:
+        told = {name: {"error": one} if isinstance(one, str) else one.to_json() for name, one in found.items()}
+        print_json(told)
+        return
+    rows = [{"device": name, **({"note": one} if isinstance(one, str) else one.row())} for name, one in found.items()]
+    columns = list(dict.fromkeys(column for row in rows for column in row))
+    print_rows(rows, columns, as_json=False, empty="")
 
 
 def _show(found: BenchmarkResult, plot: Path | None) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
-from qflows.algorithms.vqe import VqeResult, VqeStep, solve, to_problem
+from qflows.algorithms.vqe import VqeResult, VqeStep, price_of_an_evaluation, solve, to_problem
 from qflows.characterization.history import keep_energy
 from qflows.cli.connection import default_client
 from qflows.core.durations import seconds
+from qflows.core.money import Price
 from qflows.core.scope import script_scope
 from qflows.core.sessions import Session
 from qflows.model import uncertain
@@ -62,6 +63,22 @@ def straight(arguments: Arguments, run_key: str, show: Callable[[str], None]) ->
     )
     show("")
     keep_energy(core, found, arguments.device)
+    return found
+
+
+def prices(arguments: Arguments) -> dict[str, Price]:
+    """What one evaluation would cost, and the whole run where a cap says how many there are at most."""
+    one = price_of_an_evaluation(
+        default_client(),
+        to_problem(arguments.problem),
+        device=arguments.device,
+        shots=arguments.shots,
+        options=arguments.options,
+    )
+    found = {"one evaluation": one}
+    if arguments.max_evaluations is not None:
+        n = arguments.max_evaluations
+        found[f"{n:,} evaluations, the most there can be"] = replace(one, quotes=one.quotes * n)
     return found
 
 

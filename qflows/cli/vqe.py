@@ -6,13 +6,16 @@ import sys
 import time
 import uuid
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from qflows.cli.mode import NO_API_HINT, as_flow
 from qflows.cli.run import read_options
-from qflows.cli.screen import errors_as_exit_codes, print_json, progress_line
+from qflows.cli.screen import errors_as_exit_codes, print_json, print_rows, progress_line
+
+if TYPE_CHECKING:
+    from qflows.core.money import Price
 
 
 def vqe(
@@ -34,6 +37,7 @@ def vqe(
     option: Annotated[list[str] | None, typer.Option(help="Vendor option name=value; may be repeated.")] = None,
     session: Annotated[bool, typer.Option("--session", help="Hold the device for the whole loop.")] = False,
     max_time: Annotated[str, typer.Option(help="Longest the session may last, e.g. 30m or '2h 30m'.")] = "30m",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it would cost; buy nothing.")] = False,
     plot: Annotated[Path | None, typer.Option(help="Write the convergence plot to this PNG file.")] = None,
     flow: Annotated[
         bool | None, typer.Option("--flow/--no-flow", help="As a Prefect flow run. Default: if an API is configured.")
@@ -62,6 +66,9 @@ def vqe(
             max_time if session else None,
             gradient,
         )
+        if dry_run:
+            _print_prices(solving.prices(arguments), as_json=as_json)
+            return
         found = solving.as_flow(arguments, key) if as_flow(flow) else solving.straight(arguments, key, progress_line())
         if plot:
             plot.write_bytes(solving.plot(found, device))
@@ -73,3 +80,13 @@ def vqe(
             sys.stdout.write(f"plot       {plot}\n")
         if not as_flow(flow):
             typer.secho(NO_API_HINT, err=True, dim=True)
+
+
+def _print_prices(prices: dict[str, Price], *, as_json: bool) -> None:
+    if as_json:
+        print_json({name: price.to_json() for name, price in prices.items()})
+        return
+    rows = [{"price of": name, **price.row()} for name, price in prices.items()]
+    print_rows(rows, list(rows[0]), as_json=False, empty="")
+    if len(prices) == 1:
+        sys.stdout.write("--max-evaluations bounds the whole run, and its price is then shown too\n")

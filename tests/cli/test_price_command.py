@@ -21,3 +21,21 @@ def test_price_and_dry_runs_say_the_same_and_buy_nothing(qflows, ionq: Admin, be
 def test_unknown_device_and_missing_file_are_said(qflows, bell: str) -> None:
     assert qflows("price", bell, "--device", "nowhere").code == 2
     assert "no file" in qflows("price", "nowhere.qasm", "--device", "local-aer").err
+
+
+def test_loop_and_suite_are_priced_before_they_are_bought(qflows, ionq: Admin) -> None:
+    loop = ("vqe", "h2-0.735", "--device", "ionq-forte-1", "--shots", "100", "--dry-run")
+    (one,) = qflows(*loop, "--json").json().values()
+    assert (one["expected"], one["unit"]) == ("25.79", "usd")
+    both = qflows(*loop, "--max-evaluations", "40", "--json").json()
+    assert [price["bound"] for price in both.values()] == ["25.79", "1031.60"]
+    assert "--max-evaluations bounds the whole run" in qflows(*loop).out
+
+    devices = ("--device", "ionq-forte-1", "--device", "ionq-simulator", "--device", "nowhere")
+    suite = qflows("benchmark", *devices, "--shots", "100", "--dry-run", "--json").json()
+    assert suite["ionq-simulator"]["bound"] == "0"
+    assert float(suite["ionq-forte-1"]["bound"]) >= 25.79
+    assert "nowhere" in suite["nowhere"]["error"]
+    assert "ionq-forte-1" in qflows("benchmark", *devices, "--shots", "100", "--dry-run").out
+    assert ionq.count_jobs("ionq") == 0
+    assert qflows("jobs", "ls", "--json").json() == []
