@@ -6,7 +6,7 @@ CONSTRAINTS ?= constraints.txt
 PINS := $(if $(CONSTRAINTS),-c $(CONSTRAINTS))
 
 .PHONY: constraints wheel help install demo test check lint types imports docs bench pulls story chaos newest-braket \
-  newest-prefect newest-ibm doctor compat money clean
+  newest-prefect newest-ibm doctor live compat money clean
 help:
 	@echo "make demo     install into .venv, run the H2 VQE and a small circuit, print what came out"
 	@echo "make test     install and run the test suite"
@@ -23,6 +23,7 @@ help:
 	@echo "make compat   the libraries that run on our primitives, in an environment of its own; QISKIT=checkout adds Qiskit's own tests"
 	@echo "make newest-braket   the Braket tests with the newest SDK, in an environment of its own"
 	@echo "make doctor   what \`qflows doctor --spend\` finds out, in all pairs of positions of the sandbox's switches"
+	@echo "make live     the conformance suite at the real vendors; needs credentials and QFLOWS_LIVE_BUDGET='2 usd, 180 qpu_s, 0 credits'"
 	@echo "make newest-ibm   the IBM tests with the newest client, in an environment of its own"
 
 .venv/.user: pyproject.toml $(CONSTRAINTS)
@@ -136,6 +137,10 @@ newest-prefect: .venv/.test
 # DOCTOR='braket ibm' for some vendors
 doctor: .venv/.test
 	@$(BIN)/python tests/benchmarks/doctor.py $(DOCTOR)
+
+# LIVE='-k TestIonQ' for one vendor
+live: .venv/.test
+	$(BIN)/python -m pytest -q -s -rs tests/live $(LIVE)
 
 newest-ibm: .venv/.test
 	@test -x .venv-newest-ibm/bin/python || $(PYTHON) -m venv .venv-newest-ibm

@@ -15,7 +15,7 @@ SwitchValue = str | int | float | bool
 class Switch:
     """One choice. `choices` is empty for a number, a text or a flag of the default's type.
 
-    `source`: where the default was read, or what is known and what is not; empty where the vendor is simply silent.
+    `source`: where the default was read, or what is known and what is not. `qflows sandbox switches` prints it.
     """
 
     name: str

@@ -45,6 +45,8 @@ class ProviderConformance:
     """Devices that run without shots."""
     random_shots: ClassVar[int] = 4000
     """Shots of each random circuit; fewer give wider bounds on what may differ."""
+    random_circuits: ClassVar[int] = RANDOM_CIRCUITS
+    """How many random circuits a device runs."""
     probe_shots: ClassVar[int] = 100
     """Shots of a circuit with one possible outcome."""
 
@@ -86,7 +88,7 @@ class ProviderConformance:
         assert counts["1"] >= (1 - 2 * target.noise) * self.probe_shots
 
     def test_random_circuits_agree_with_the_state_vector(self, provider: Provider, target: Target) -> None:
-        made = [target.random_circuit(seed) for seed in range(RANDOM_CIRCUITS)]
+        made = [target.random_circuit(seed) for seed in range(self.random_circuits)]
         jobs = [
             (
                 spec_of(provider, target, to_program((circuit, values)), shots=self.random_shots),
@@ -102,7 +104,7 @@ class ProviderConformance:
 
     def test_exact_device_gives_the_state_vector_probabilities(self, provider: Provider) -> None:
         for target in self.exact:
-            made = [target.random_circuit(seed) for seed in range(RANDOM_CIRCUITS)]
+            made = [target.random_circuit(seed) for seed in range(self.random_circuits)]
             jobs = [
                 (spec_of(provider, target, to_program((circuit, values)), shots=None), key_of("exact", target, place))
                 for place, (circuit, values, _) in enumerate(made)

@@ -14,12 +14,17 @@ from qflows.protocol import Accepted, JobSpec, Observation, Phase, Provider, Ven
 from qflows.testing.circuits import Target
 
 TIMEOUT_S = 60.0
+"""How long a job may take; against a real vendor, longer than its queue."""
+PAUSE_S = 0.01
+"""Between two looks at jobs."""
+RUN = ""
+"""Part of every key: a vendor that remembers keys must see others in each run, so the live tests give a fresh one."""
 _OVER = (Phase.DONE, Phase.FAILED, Phase.CANCELLED)
 
 
 def key_of(*parts: Any) -> str:
     """A job key of 64 hexadecimal digits; equal parts give the same key in every run, so that seeds repeat."""
-    return digest("conformance/1", *map(str, parts))
+    return digest("conformance/1", *([RUN] if RUN else []), *map(str, parts))
 
 
 def spec_of(provider: Provider, target: Target, *programs: Program, shots: int | None, name: str = "probe") -> JobSpec:
@@ -38,15 +43,15 @@ def read_result(provider: Provider, vendor_id: str, spec: JobSpec, key: str) -> 
 
 
 def wait(provider: Provider, vendor_ids: Sequence[str]) -> Mapping[str, Observation]:
-    """Polls until all jobs are over, and returns the last look at each. Fails after 60 seconds."""
+    """Polls until all jobs are over, and returns the last look at each. Fails after TIMEOUT_S."""
     deadline = time.monotonic() + TIMEOUT_S
     looks: Mapping[str, Observation] = {}
     while True:
-        pause_s = 0.01
+        pause_s = PAUSE_S
         try:
             looks = provider.poll(vendor_ids)
         except Throttled as error:  # as the core does
-            pause_s = error.retry_after_s or pause_s
+            pause_s = max(error.retry_after_s or 0.0, pause_s)
         if all(vendor_id in looks and looks[vendor_id].phase in _OVER for vendor_id in vendor_ids):
             return looks
         assert time.monotonic() + pause_s < deadline, f"not over after {TIMEOUT_S:g} s: {looks}"

@@ -46,6 +46,7 @@ def clients(braket_sandbox: Sandbox) -> dict[tuple[str, str], Any]:
     """boto3 clients that send once."""
     session = boto3.session.Session(aws_access_key_id="test", aws_secret_access_key="test")
     made = (("braket", "us-east-1"), ("braket", "eu-north-1"), ("braket", "us-west-1"), ("s3", "us-east-1"))
+    made += (("s3", "eu-north-1"),)
     return {
         (service, region): session.client(service, region_name=region, endpoint_url=braket_sandbox.url, config=ONCE)
         for service, region in made
@@ -355,6 +356,14 @@ def test_credentials_that_play_failures(sandbox):
 # -- client tokens -------------------------------------------------------------------------------------------------
 
 
+def test_key_that_aws_does_not_know_is_refused_everywhere(clients, client, sandbox):
+    sandbox.admin.switches("braket", known_keys="another,third")
+    refused(client.create_quantum_task, "UnrecognizedClientException", 403, **task())
+    refused(clients["s3", "us-east-1"].head_bucket, "403", 403, Bucket=BUCKET)
+    sandbox.admin.switches("braket", known_keys="test")
+    assert client.create_quantum_task(**task())["quantumTaskArn"]
+
+
 def test_same_token_and_parameters_give_the_same_task(client, sandbox):
     first, second = (client.create_quantum_task(**task(clientToken="k1"))["quantumTaskArn"] for _ in range(2))
     assert first == second
@@ -523,3 +532,24 @@ def test_object_is_stored_and_read_back(clients, sandbox):
     refused(s3.get_object, "NoSuchBucket", 404, Bucket="other", Key="a")
     s3.delete_object(Bucket="mine", Key="a/b.txt")
     refused(s3.get_object, "NoSuchKey", 404, Bucket="mine", Key="a/b.txt")
+
+
+def test_bucket_lies_in_one_region_and_belongs_to_one_account(clients, client, north, sandbox):
+    here, there = clients["s3", "us-east-1"], clients["s3", "eu-north-1"]
+    here.create_bucket(Bucket="mine")
+    assert here.head_bucket(Bucket="mine")["BucketRegion"] == "us-east-1"
+    refused(there.create_bucket, "IllegalLocationConstraintException", 400, Bucket="other")
+    refused(
+        there.create_bucket, "BucketAlreadyOwnedByYou", 409,
+        Bucket="mine", CreateBucketConfiguration={"LocationConstraint": "eu-north-1"},
+    )  # fmt: skip
+    sandbox.admin.switches("braket", qpu_noise=False)
+    garnet = task(deviceArn=GARNET, outputS3Bucket="mine")
+    assert "us-east-1" in refused(north.create_quantum_task, "ValidationException", 400, **garnet)
+    refused(here.head_bucket, "403", 403, Bucket="mine", ExpectedBucketOwner="210987654321")
+    sandbox.admin.switches("braket", foreign_buckets="theirs")
+    refused(here.head_bucket, "403", 403, Bucket="theirs")
+    refused(here.get_object, "AccessDenied", 403, Bucket="theirs", Key="a")
+    refused(here.create_bucket, "BucketAlreadyExists", 409, Bucket="theirs")
+    refused(client.create_quantum_task, "AccessDeniedException", 403, **task(outputS3Bucket="theirs"))
+    assert sandbox.admin.count_jobs("braket") == 0

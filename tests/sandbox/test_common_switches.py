@@ -69,6 +69,11 @@ def test_every_switch_has_a_name_of_its_own_and_a_meaning(vendor: str) -> None:
     assert all(switch.note and switch.check(switch.default) == switch.default for switch in switches)
 
 
+@pytest.mark.parametrize("vendor", known_vendors())
+def test_every_switch_says_where_its_default_was_read(vendor: str) -> None:
+    assert [switch.name for switch in load_vendor(vendor).all_switches() if not switch.source] == []
+
+
 def test_reset_puts_switches_back(sandbox: Sandbox) -> None:
     sandbox.admin.switches("ionq", body_padding=1)
     sandbox.admin.reset()

@@ -64,7 +64,7 @@ class LedgerBench:
         """What is neither spent nor set aside."""
         return self.allowed.value - self.reserved
 
-    def _bound(self, device: str, spec: JobSpec) -> Decimal | None:
+    def bound(self, device: str, spec: JobSpec) -> Decimal | None:
         """The most that a job can cost, in the unit of the amount; None where no bound is known."""
         target = self.core.device(device)
         try:
@@ -88,7 +88,8 @@ class LedgerBench:
             return None
         return amount * rate
 
-    def _reserve(self, amount: Decimal | None) -> bool:
+    def reserve(self, amount: Decimal | None) -> bool:
+        """Sets an amount aside; False, and `why`, if that is unknown or more than is left."""
         if amount is None:
             return False
         if amount > self.left:
@@ -99,7 +100,7 @@ class LedgerBench:
 
     def may_repeat(self, bought: Bought) -> bool:
         """See `Bench`."""
-        return self._reserve(self._bounds.get(bought.key))
+        return self.reserve(self._bounds.get(bought.key))
 
     def did_not(self, bought: Bought) -> None:
         """See `Bench`."""
@@ -130,7 +131,7 @@ class LedgerBench:
         except QflowsError as error:
             log.info("%s is left out: %s", profile.name, error)
             return None
-        return self._bound(profile.name, spec)
+        return self.bound(profile.name, spec)
 
     def _shots(self, device: str, wanted: int) -> int:
         return max(wanted, self.core.device(device).limits.min_shots)
@@ -141,7 +142,7 @@ class LedgerBench:
         self, programs: Sequence[Any], *, device_id: str, shots: int, options: Mapping[str, Any] | None = None
     ) -> Bought | None:
         """See `Bench`."""
-        device = self._name_of(device_id)
+        device = self.name_of(device_id)
         try:
             planned = self.core.plan_batch(
                 list(programs), device=device, shots=self._shots(device, shots), options=options
@@ -153,8 +154,8 @@ class LedgerBench:
             self.why = f"{device} does not take {len(programs)} circuits in one job"
             return None
         spec = planned.specs[0][1]
-        bound = self._bound(device, spec)
-        if not self._reserve(bound):
+        bound = self.bound(device, spec)
+        if not self.reserve(bound):
             return None
         (job,) = self.core.submit([spec], device=device, scope=script_scope(self.run_key))
         answered_at = time.monotonic()
@@ -166,7 +167,8 @@ class LedgerBench:
         self._bounds[job.key] = bound or Decimal(0)
         return made
 
-    def _name_of(self, device_id: str) -> str:
+    def name_of(self, device_id: str) -> str:
+        """The plain profile of a device, which knows its price; else `vendor:device-id`."""
         named = [p for p in profiles.shipped().values() if p.provider == self.provider.name and p.device == device_id]
         plain = [profile.name for profile in named if not profile.options]
         return plain[0] if plain else f"{self.provider.name}:{device_id}"

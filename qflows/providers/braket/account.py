@@ -18,6 +18,7 @@ from qflows.errors import CredentialsMissing, Refused
 from qflows.privacy.accounts import account_name
 from qflows.privacy.redaction import protect
 from qflows.providers.braket.aws import Aws
+from qflows.providers.braket.buckets import REMEDY, trouble_with
 
 PREFIX = "qflows"
 _DEFAULT_REGION = "us-east-1"
@@ -37,6 +38,7 @@ class Account:
     keeps_quotas: bool | None
     aws: Aws | None = field(default=None, repr=False)
     _default_buckets: dict[str, str] = field(default_factory=dict, repr=False)
+    _checked: set[tuple[str, str]] = field(default_factory=set, repr=False)  # region and bucket that are good
     _lock: Lock = field(default_factory=Lock, repr=False)
 
     @property
@@ -79,22 +81,37 @@ class Account:
         """(bucket, prefix) for results of tasks in a region.
 
         Without a given bucket it is the SDK's own, `amazon-braket-<region>-<account>`, created on first use as the
-        SDK does.
+        SDK does. Raises Refused for a bucket that is not there, not ours to use or in another region: nobody could
+        read the results.
         """
-        if self.bucket:
-            return self.bucket, self.prefix
         with self._lock:
+            if self.bucket:
+                self._check(region, self.bucket)
+                return self.bucket, self.prefix
             if region not in self._default_buckets:
                 self._default_buckets[region] = self._default_bucket(region)
             return self._default_buckets[region], self.prefix
+
+    def _check(self, region: str, bucket: str) -> None:
+        if (region, bucket) in self._checked:
+            return
+        assert self.aws is not None, "an account is used through its provider"
+        if trouble := trouble_with(self.aws, region, bucket):
+            raise Refused(f"{trouble}; {REMEDY}; nothing was sent", provider="braket")
+        self._checked.add((region, bucket))
 
     def _default_bucket(self, region: str) -> str:
         assert self.aws is not None, "an account is used through its provider"
         number = self.aws.call("sts", region, "GetCallerIdentity")["Account"]
         name = f"amazon-braket-{region}-{number}"
         try:
-            self.aws.call("s3", region, "HeadBucket", Bucket=name)
+            # the name can be guessed, so somebody else may have made the bucket, and opened it to us
+            self.aws.call("s3", region, "HeadBucket", Bucket=name, ExpectedBucketOwner=number)
         except Refused as error:
+            if error.http_status == 403:
+                said = f"the bucket {name}, the SDK's default for results, belongs to another account, or may not be"
+                remedy = "looked at (s3:ListBucket); set s3_bucket (AMZN_BRAKET_OUT_S3_BUCKET) to one of your own"
+                raise Refused(f"{said} {remedy}; nothing was sent", provider="braket", http_status=403) from error
             if error.http_status != 404:
                 raise
             # us-east-1 must not be named

@@ -5,19 +5,27 @@ from __future__ import annotations
 from qflows.errors import Refused
 from qflows.providers.braket.aws import Aws
 
+REMEDY = "set s3_bucket (AMZN_BRAKET_OUT_S3_BUCKET) to a bucket of your own in that region, or to none: the SDK's own"
 
-def trouble_with(aws: Aws, region: str, bucket: str) -> str | None:
+
+def trouble_with(aws: Aws, region: str, bucket: str, *, owner: str | None = None) -> str | None:
     """What is wrong with a bucket for tasks of this region; None if nothing is. One HeadBucket.
 
-    A bucket of another region answers 301 or 400 and names its region in a header; one of another owner 403.
+    A bucket of another region answers 301 or 400 and names its region in a header; one of another owner 403, as does
+    one that may not be listed. With `owner`, an account number, a bucket of anybody else is refused even where its
+    policy would let us in.
     """
+    expected = {"ExpectedBucketOwner": owner} if owner else {}
     try:
-        answer = aws.call("s3", region, "HeadBucket", Bucket=bucket)
+        answer = aws.call("s3", region, "HeadBucket", Bucket=bucket, **expected)
     except Refused as error:
         if error.http_status == 404:
             return f"the results bucket {bucket} does not exist"
         if error.http_status == 403:
-            return f"the results bucket {bucket} belongs to another account, or these credentials may not read it"
+            return (
+                f"the results bucket {bucket} belongs to another account, or these credentials may not look at it "
+                "(s3:ListBucket)"
+            )
         if error.http_status in (301, 400):
             return _elsewhere(bucket, region, None)
         raise

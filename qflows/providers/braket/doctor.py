@@ -12,7 +12,7 @@ from qflows.protocol import Bench, Fact, Finding, JobSpec, Prepared, Verdict
 from qflows.providers.braket import bulk
 from qflows.providers.braket.account import Account
 from qflows.providers.braket.aws import Aws
-from qflows.providers.braket.buckets import trouble_with
+from qflows.providers.braket.buckets import REMEDY, trouble_with
 
 REGIONS = ("us-east-1", "us-west-1", "eu-north-1")
 """Where QPUs are (device pages, stored copy 2026)."""
@@ -79,7 +79,7 @@ class Doctor:
             return Finding(check, Verdict.WRONG, str(error), "allow s3:ListBucket on the results bucket")
         if told is None:
             return Finding(check, Verdict.OK, f"{self._account.bucket}, in {region}")
-        return Finding(check, Verdict.WRONG, told, "set s3_bucket (AMZN_BRAKET_OUT_S3_BUCKET) to a bucket of your own")
+        return Finding(check, Verdict.WRONG, told, REMEDY)
 
     def measure(self, bench: Bench) -> Iterator[Fact]:
         """With the smallest tasks on the cheapest device, and by reading; see `probing`."""

@@ -41,9 +41,11 @@ def region_of(call: Call) -> str:
 
 
 def check_key(call: Call) -> None:
-    """Any access key is good, but for two that play the failures: `invalid...` and `denied...`."""
+    """Any access key is good, but for two that play the failures, `invalid...` and `denied...`; the switch
+    `known_keys` lets in no others than it names."""
     key, _ = signature_of(call)
-    if key.lower().startswith("invalid"):
+    known = [name for name in str(call.switch("known_keys")).split(",") if name]
+    if key not in known if known else key.lower().startswith("invalid"):
         raise Refusal(403, "The security token included in the request is invalid.", code="UnrecognizedClientException")
     if key.lower().startswith("denied"):
         raise Refusal(403, "User is not authorized to perform this action", code="AccessDeniedException")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 from xml.sax.saxutils import escape
@@ -14,7 +15,7 @@ from xml.sax.saxutils import escape
 from starlette.responses import Response
 
 from qflows.sandbox.braket import render, results
-from qflows.sandbox.braket.account import check_key
+from qflows.sandbox.braket.account import account_of, check_key, region_of
 from qflows.sandbox.braket.devices import DEVICES
 from qflows.sandbox.errors import Refusal
 from qflows.sandbox.jobs import Job
@@ -26,7 +27,25 @@ _NAMESPACE = "http://s3.amazonaws.com/doc/2006-03-01/"
 
 def has_bucket(call: Call, name: str) -> bool:
     """True if the bucket exists."""
-    return name == READY_BUCKET or name in call.world.shelf("braket", "buckets")
+    return name == READY_BUCKET or name in call.world.shelf("braket", "buckets") or _is_named_foreign(call, name)
+
+
+def is_foreign(call: Call, name: str) -> bool:
+    """True if the bucket belongs to another account than the caller's."""
+    entry: Any = call.world.shelf("braket", "buckets").get(name) or {}
+    return _is_named_foreign(call, name) or entry.get("account", account_of(call)) != account_of(call)
+
+
+def region_of_bucket(call: Call, name: str) -> str:
+    """Where the bucket lies; empty for one that serves every region."""
+    if name == READY_BUCKET:
+        return str(call.switch("bucket_region"))
+    entry: Any = call.world.shelf("braket", "buckets").get(name) or {}
+    return str(entry.get("region", ""))
+
+
+def _is_named_foreign(call: Call, name: str) -> bool:
+    return name in str(call.switch("foreign_buckets")).split(",")
 
 
 class Storage:
@@ -53,22 +72,48 @@ class Storage:
         return _xml("ListAllMyBucketsResult", f"<Buckets>{rows}</Buckets>")
 
     async def create_bucket(self, call: Call) -> Response:
-        """CreateBucket; with a sub-resource (policy, publicAccessBlock) nothing but an answer."""
-        if not call.query:
-            call.world.shelf("braket", "buckets").put(call.params["bucket"], {"at": call.world.clock.now()})
-        return Response(status_code=200, headers={"Location": f"/{call.params['bucket']}"})
+        """CreateBucket, in the region of the call; with a sub-resource (policy, publicAccessBlock) only an answer."""
+        name = call.params["bucket"]
+        if call.query:
+            return Response(status_code=200, headers={"Location": f"/{name}"})
+        region = region_of(call)
+        named = re.search(rb"<LocationConstraint[^>]*>([a-z0-9-]+)<", call.body)
+        wanted = named[1].decode() if named else "us-east-1"
+        if named and wanted == "us-east-1":
+            return _error(400, "InvalidLocationConstraint", "The specified location-constraint is not valid")
+        if wanted != region and region != "us-east-1":
+            said = f"The {wanted if named else 'unspecified'} location constraint is incompatible for this region."
+            return _error(400, "IllegalLocationConstraintException", said)
+        if has_bucket(call, name):
+            if is_foreign(call, name):
+                return _error(409, "BucketAlreadyExists", "The requested bucket name is not available.")
+            if region != "us-east-1" or region_of_bucket(call, name) not in ("", "us-east-1"):
+                return _error(409, "BucketAlreadyOwnedByYou", "Your previous request to create it succeeded.")
+        else:
+            entry = {"at": call.world.clock.now(), "region": wanted, "account": account_of(call)}
+            call.world.shelf("braket", "buckets").put(name, entry)
+        return Response(status_code=200, headers={"Location": f"/{name}"})
 
     async def head_bucket(self, call: Call) -> Response:
-        """HeadBucket."""
-        return Response(status_code=200 if has_bucket(call, call.params["bucket"]) else 404)
+        """HeadBucket: 404, 403 for another's, 301 with the region for one that lies elsewhere."""
+        name = call.params["bucket"]
+        if not has_bucket(call, name):
+            return Response(status_code=404)
+        owner = call.headers.get("x-amz-expected-bucket-owner")
+        if is_foreign(call, name) or owner not in (None, account_of(call)):
+            return Response(status_code=403)
+        there = region_of_bucket(call, name)
+        headers = {"x-amz-bucket-region": there} if there else {}
+        return Response(status_code=301 if there not in ("", region_of(call)) else 200, headers=headers)
 
     async def list(self, call: Call) -> Response:
         """ListObjectsV2 and GetBucketLocation."""
         bucket = call.params["bucket"]
-        if not has_bucket(call, bucket):
-            return _error(404, "NoSuchBucket", "The specified bucket does not exist")
+        if refusal := _unreachable(call, bucket):
+            return refusal
         if "location" in call.query:
-            return _xml("LocationConstraint", "")
+            there = region_of_bucket(call, bucket)
+            return _xml("LocationConstraint", "" if there == "us-east-1" else there)
         prefix = call.query.get("prefix", "")
         keys = sorted(key for key in self._keys(call, bucket) if key.startswith(prefix))[:1000]
         rows = "".join(f"<Contents><Key>{escape(key)}</Key><Size>0</Size></Contents>" for key in keys)
@@ -87,8 +132,8 @@ class Storage:
     async def put(self, call: Call) -> Response:
         """PutObject, also with a body in signed chunks."""
         bucket, key = call.params["bucket"], call.params["key"]
-        if not has_bucket(call, bucket):
-            return _error(404, "NoSuchBucket", "The specified bucket does not exist")
+        if refusal := _unreachable(call, bucket):
+            return refusal
         body = _unchunked(call.body) if "aws-chunked" in call.headers.get("content-encoding", "") else call.body
         document = {"body": base64.b64encode(body).decode()}
         call.world.shelf("braket", "objects").put(f"{bucket}/{key}", document)
@@ -97,8 +142,8 @@ class Storage:
     async def get(self, call: Call) -> Response:
         """GetObject and HeadObject."""
         bucket, key = call.params["bucket"], call.params["key"]
-        if not has_bucket(call, bucket):
-            return _error(404, "NoSuchBucket", "The specified bucket does not exist")
+        if refusal := _unreachable(call, bucket):
+            return refusal
         body = await self._read(call, bucket, key)
         if body is None:
             return _error(404, "NoSuchKey", "The specified key does not exist.")
@@ -157,6 +202,21 @@ def _is_written(call: Call, job: Job) -> bool:
     if render.status(call, job) == "FAILED" and not call.switch("failed_set_has_results"):
         return False
     return call.world.clock.now() >= job.ended_at + call.switch("result_lag_s")
+
+
+def _unreachable(call: Call, bucket: str) -> Response | None:
+    """Why nothing can be read from or written to a bucket in this call."""
+    if not has_bucket(call, bucket):
+        return _error(404, "NoSuchBucket", "The specified bucket does not exist")
+    if is_foreign(call, bucket):
+        return _error(403, "AccessDenied", "Access Denied")
+    there = region_of_bucket(call, bucket)
+    if there in ("", region_of(call)) or "location" in call.query:
+        return None
+    said = "The bucket you are attempting to access must be addressed using the specified endpoint."
+    refused = _error(301, "PermanentRedirect", said)
+    refused.headers["x-amz-bucket-region"] = there
+    return refused
 
 
 def _etag(body: bytes) -> str:

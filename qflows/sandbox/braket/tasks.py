@@ -16,7 +16,7 @@ from qflows.sandbox.braket.account import account_of, check_spending, region_of,
 from qflows.sandbox.braket.action import Action, Rules, bad, take_apart
 from qflows.sandbox.braket.contract import check_request
 from qflows.sandbox.braket.devices import Device
-from qflows.sandbox.braket.storage import has_bucket
+from qflows.sandbox.braket.storage import has_bucket, is_foreign, region_of_bucket
 from qflows.sandbox.braket.windows import opens_at, windows_of
 from qflows.sandbox.errors import Refusal
 from qflows.sandbox.jobs import Job, Work
@@ -94,7 +94,12 @@ class Tasks:
 
     def _check_bucket(self, call: Call, bucket: str) -> str | None:
         """A bucket that is not there refuses the submission; the older choices stay, by switch."""
+        if is_foreign(call, bucket):
+            raise Refusal(403, f"no access to S3 bucket {bucket}", code="AccessDeniedException")
         if has_bucket(call, bucket):
+            there = region_of_bucket(call, bucket)
+            if there not in ("", region_of(call)):
+                raise bad(f"S3 bucket {bucket} is in {there}, not in {region_of(call)}")
             return None
         choice = call.switch("missing_bucket")
         if choice == "validation":

@@ -21,33 +21,122 @@ BASES = ("/api/v1", "/experimental/api/v1")
 
 # Each is a point that no document of IBM settles, or a condition a test wants to make.
 SWITCHES = (
-    Switch("accounts_per_key", False, "every API key is an account of its own, with its own instances and jobs"),
-    Switch("host_region", "any", "region of this host; other regions: 404, 1279", ("any", "us-east", "eu-de")),
-    Switch("job_list", "instance", "all jobs of the instance, or only those of the key", ("instance", "own")),
-    Switch("cancel_lag_s", 0.0, "seconds until a cancel shows; IBM's own test waits 15"),
-    Switch("delete_queued", False, "whether a job that has not ended can be deleted; it can in IBM's test of 2026"),
-    Switch("results_infinity", False, "a bare Infinity in a result's metadata, as in 1 of 160 seen"),
-    Switch("session_backend", "named", "whether a session that is not active names its device", ("named", "null")),
-    Switch("session_created_at", False, "whether sessions have the undocumented created_at"),
-    Switch("error_body", "errors", "as described, or also with the `error` that the client reads", ("errors", "both")),
-    Switch("dedupe_s", 0.0, "a byte-identical submission within so many seconds is answered with the first job"),
-    Switch("tag_limits", True, "8 tags of 86 characters (codes 1204, 1205; the status 400 is assumed)"),
-    Switch("submits_per_minute", 0, "POST /jobs a minute, 429 above; documented: 5 per user; 0: no limit"),
-    Switch("rate_limit_retry_after", True, "whether that 429 carries Retry-After"),
-    Switch("usage_limit_s", 360_000.0, "QPU seconds of an instance, 600 at most on Open; 409 when they are used up"),
-    Switch("token_lifetime_s", 3600, "life of an IAM token, by real time"),
-    Switch("session_closed_status", 409, "status for a job that joins a closed session"),
-    Switch("close_empty", "at_once", "a session closed without jobs: closed, or stays pending", ("at_once", "pending")),
-    Switch("interactive_ttl_s", 60, "idle time after which a session becomes inactive"),
-    Switch("max_session_ttl_s", 28_800, "longest and default max_ttl: 8 h on paid plans, 600 on Open (docs, 2025)"),
-    Switch("ttl_starts", "first_job", "when the clock of max_ttl starts", ("first_job", "creation")),
-    Switch("results_204_reads", 0, "reads of a completed job's results that are answered 204"),
-    Switch("tag_filter", "works", "repeated `tags` filter; an ignored filter lists everything", ("works", "ignored")),
-    Switch("force_state", "", "a word shown as every job's state, for states nobody documented"),
-    Switch("check_max_shots", False, "max_shots of the configuration is not enforced by the service (docs)"),
-    Switch("noise", True, "devices err like their calibration; False: exact circuits, still sampled"),
-    Switch("backend_status", "online", "status of all backends", ("online", "paused", "offline")),
-    Switch("max_active_qubits", 20, "wider circuits fail (a limit of the sandbox)"),
+    Switch(
+        "accounts_per_key", False, "every API key is an account of its own, with its own instances and jobs",
+        source="rehearsal: two people, two keys, one machine",
+    ),
+    Switch(
+        "known_keys", "", "API keys that IAM knows, comma-separated; empty: all but those that begin with bad",
+        source="rehearsal: a mistyped key; IAM answers 400, BXNIM0415E",
+    ),
+    Switch(
+        "bad_qasm_charge_s", 2, "seconds charged for a job whose OpenQASM cannot be parsed (1603)", (2, 0),
+        source="both were seen on the Open plan, 2026-06 to 09 (n8n-nodes-ibm-quantum)",
+    ),
+    Switch(
+        "host_region", "any", "region of this host; other regions: 404, 1279", ("any", "us-east", "eu-de"),
+        source="seen on the Open plan, 2026-06 to 09 (n8n-nodes-ibm-quantum): 404 with code 1279",
+    ),
+    Switch(
+        "job_list", "instance", "all jobs of the instance, or only those of the key", ("instance", "own"),
+        source='OpenAPI 2026: "jobs you have run"; whether jobs of other identities are listed is not known',
+    ),
+    Switch(
+        "cancel_lag_s", 0.0, "seconds until a cancel shows; IBM's own test waits 15",
+        source="integration tests of qiskit-ibm-runtime, 2026-08, wait 15 s",
+    ),
+    Switch(
+        "delete_queued", False, "whether a job that has not ended can be deleted; it can in IBM's test of 2026",
+        source="integration tests of qiskit-ibm-runtime, 2026-08, delete a queued job; OpenAPI is silent",
+    ),
+    Switch(
+        "results_infinity", False, "a bare Infinity in a result's metadata, as in 1 of 160 seen",
+        source="seen on the Open plan, 2026-06 to 09 (n8n-nodes-ibm-quantum)",
+    ),
+    Switch(
+        "session_backend", "named", "whether a session that is not active names its device", ("named", "null"),
+        source="OpenAPI 2026: backend_name may be null while a session is open",
+    ),
+    Switch(
+        "session_created_at", False, "whether sessions have the undocumented created_at",
+        source="qiskit-ibm-runtime 0.51.0 reads it; OpenAPI 2026 does not have it",
+    ),
+    Switch(
+        "error_body", "errors", "as described, or also with the `error` that the client reads", ("errors", "both"),
+        source="OpenAPI: errors[]; qiskit-ibm-runtime 0.51.0 reads error{}; which one is sent is not known",
+    ),
+    Switch(
+        "dedupe_s", 0.0, "a byte-identical submission within so many seconds is answered with the first job",
+        source="not documented; the client calls repeated POSTs safe, qiskit-ibm-runtime#1114 shows six jobs",
+    ),
+    Switch(
+        "tag_limits", True, "8 tags of 86 characters (codes 1204, 1205; the status 400 is assumed)",
+        source="IBM's error registry: codes 1204 and 1205; the HTTP status is not told",
+    ),
+    Switch(
+        "submits_per_minute", 0, "POST /jobs a minute, 429 above; documented: 5 per user; 0: no limit",
+        source="OpenAPI: 5 a minute; not enforced on Open in August and September 2026 (20 in 20 s)",
+    ),
+    Switch(
+        "rate_limit_retry_after", True, "whether that 429 carries Retry-After",
+        source="not documented",
+    ),
+    Switch(
+        "usage_limit_s", 360_000.0, "QPU seconds of an instance, 600 at most on Open; 409 when they are used up",
+        source="IBM's plans, 2026: Open 600 s in 28 days; OpenAPI 0.45.3, create_job: 409 above a limit",
+    ),
+    Switch(
+        "token_lifetime_s", 3600, "life of an IAM token, by real time",
+        source="IBM Cloud IAM: access tokens live an hour",
+    ),
+    Switch(
+        "session_closed_status", 409, "status for a job that joins a closed session",
+        source="not documented; 1217 was seen on jobs that were queued when their session closed",
+    ),
+    Switch(
+        "close_empty", "at_once", "a session closed without jobs: closed, or stays pending", ("at_once", "pending"),
+        source="seen 2026: at once, session_closed_early; qiskit-ibm-runtime#2188: pending",
+    ),
+    Switch(
+        "interactive_ttl_s", 60, "idle time after which a session becomes inactive",
+        source="IBM docs, sessions, 2026: 60 s",
+    ),
+    Switch(
+        "max_session_ttl_s", 28_800, "longest and default max_ttl: 8 h on paid plans, 600 on Open (docs, 2025)",
+        source="IBM docs, sessions: 8 h, other values by instance",
+    ),
+    Switch(
+        "ttl_starts", "first_job", "when the clock of max_ttl starts", ("first_job", "creation"),
+        source="IBM docs, sessions: with the first job; nothing is said of sessions without one",
+    ),
+    Switch(
+        "results_204_reads", 0, "reads of a completed job's results that are answered 204",
+        source="OpenAPI: 204 while there is no result; for how long after Completed is not told",
+    ),
+    Switch(
+        "tag_filter", "works", "repeated `tags` filter; an ignored filter lists everything", ("works", "ignored"),
+        source="seen 2026: repeated tags filter; tags[] is ignored and lists everything",
+    ),
+    Switch(
+        "force_state", "", "a word shown as every job's state, for states nobody documented",
+        source="rehearsal: a word that nobody documented",
+    ),
+    Switch(
+        "check_max_shots", False, "max_shots of the configuration is not enforced by the service (docs)",
+        source='IBM docs, job limits, 2026: max_shots is "no longer relevant or enforced"',
+    ),
+    Switch(
+        "noise", True, "devices err like their calibration; False: exact circuits, still sampled",
+        source="the sandbox's own",
+    ),
+    Switch(
+        "backend_status", "online", "status of all backends", ("online", "paused", "offline"),
+        source="rehearsal: maintenance; the words are OpenAPI's",
+    ),
+    Switch(
+        "max_active_qubits", 20, "wider circuits fail (a limit of the sandbox)",
+        source="the sandbox's own: simulation takes memory",
+    ),
 )  # fmt: skip
 
 

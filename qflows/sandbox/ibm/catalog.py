@@ -51,6 +51,9 @@ RETIRED = {"ibm_torino": "2026-04-01", "ibm_brisbane": "2025-11-03", "ibm_sherbr
 # a `mock_` twin of each device serves dry runs (qiskit-ibm-runtime 0.51.0, `_run(dry_run=True)`)
 MOCKS = {"mock_" + name.removeprefix("ibm_"): name for name in MODELS}
 PROGRAMS = ("sampler", "estimator", "executor")
+# IBM runs these too (qiskit-ibm-runtime 0.51.0: NoiseLearner, NoiseLearnerV3, calibrator); the sandbox does not,
+# because what they measure is the noise of a real device
+NOT_PLAYED = ("noise-learner", "calibrate")
 
 # Codes as in the error registry where it documents them; the others are this sandbox's choice (marked).
 BAD_REQUEST = "1230"  # chosen: the registry's meaning is not known
@@ -73,6 +76,7 @@ NOT_READABLE = "1506"
 NOT_ISA = "1517"
 FRACTIONAL_AND_TWIRLED = "1519"
 TOO_MANY_EXECUTIONS = "1520"
+BAD_QASM = "1603"
 CHARGED_FAILURES = {"1305": 2, "1503": 2, "1506": 2, "1515": 2, "1517": 2, "1519": 2, "1520": 2}
 JOB_ERROR = "9999"  # chosen: any other failure of a job
 

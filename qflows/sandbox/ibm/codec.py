@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from qflows.sandbox.errors import WorkError
+from qflows.sandbox.ibm import catalog
 
 if TYPE_CHECKING:
     from qiskit import QuantumCircuit
@@ -65,9 +66,11 @@ def write_array(array: np.ndarray[Any, Any]) -> dict[str, Any]:
 
 
 def read_circuit(value: Any) -> QuantumCircuit:
-    """The circuit of a PUB. Raises WorkError when it cannot be read."""
+    """The circuit of a PUB: QPY, or OpenQASM 3 text (IBM's REST guides). Raises WorkError when it cannot be read."""
     from qiskit import qpy
 
+    if isinstance(value, str):
+        return _read_qasm(value)
     if not isinstance(value, dict) or value.get("__type__") != "QuantumCircuit":
         raise WorkError("1230", "a PUB begins with a circuit")
     try:
@@ -76,6 +79,15 @@ def read_circuit(value: Any) -> QuantumCircuit:
         raise
     except Exception as error:  # noqa: BLE001  (parser edge: a bad circuit fails only its job)
         raise WorkError("1506", f"the circuit cannot be read: {error}") from None
+
+
+def _read_qasm(text: str) -> QuantumCircuit:
+    from qiskit import qasm3
+
+    try:
+        return qasm3.loads(text)
+    except Exception as error:  # noqa: BLE001  (parser edge: a bad text fails only its job)
+        raise WorkError(catalog.BAD_QASM, f"The OpenQASM 3 program cannot be parsed: {error}") from None
 
 
 def data_bin(fields: dict[str, Any], shape: tuple[int, ...]) -> dict[str, Any]:

@@ -30,6 +30,7 @@ def run_sampler(payload: dict[str, Any]) -> dict[str, Any]:
     for index, (pub, shots) in enumerate(zip(params["pubs"], primitive_shots(params, "sampler"), strict=True)):
         circuit = codec.read_circuit(pub[0])
         isa.check(circuit, payload["backend"])
+        isa.check_twirling(circuit, params)
         values = codec.read_array(pub[1] if len(pub) > 1 else None)
         shape = values.shape[:-1] if circuit.num_parameters else ()
         bound = list(_bound(circuit, values))
@@ -73,12 +74,14 @@ def run_estimator(payload: dict[str, Any]) -> dict[str, Any]:
     for pub, shots in zip(params["pubs"], primitive_shots(params, "estimator"), strict=True):
         circuit = codec.read_circuit(pub[0])
         isa.check(circuit, payload["backend"])
+        isa.check_twirling(circuit, params)
         values = codec.read_array(pub[2] if len(pub) > 2 else None)
         sweep = values.shape[:-1] if circuit.num_parameters else ()
         bound = np.empty(sweep, dtype=object)
         for place, one in zip(np.ndindex(sweep), _bound(circuit, values), strict=True):
             bound[place] = one
         observables = _observables(pub[1])
+        isa.check_observables(observables, circuit.num_qubits)
         circuits, wanted = (cast(Any, array) for array in np.broadcast_arrays(bound, observables))
         arrays = mitigate.estimate(circuits, wanted, shots, device, rng, plan)
         fields = {name: codec.write_array(array) for name, array in arrays.items()}
@@ -197,12 +200,15 @@ def _sampled(
 def _bound(circuit: QuantumCircuit, values: np.ndarray[Any, Any]) -> Iterator[QuantumCircuit]:
     """The circuit for every element of the sweep, C order; columns follow `circuit.parameters`."""
     if not circuit.num_parameters:
+        isa.check_angles(circuit)
         yield circuit
         return
     if values.shape[-1:] != (circuit.num_parameters,):
         raise WorkError("1230", f"{circuit.num_parameters} parameters, values of shape {values.shape}")
     for row in values.reshape(-1, circuit.num_parameters):
-        yield circuit.assign_parameters(list(map(float, row)))
+        bound = circuit.assign_parameters(list(map(float, row)))
+        isa.check_angles(bound)
+        yield bound
 
 
 def _registers(circuit: QuantumCircuit) -> dict[str, list[int]]:

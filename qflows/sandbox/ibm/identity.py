@@ -46,7 +46,7 @@ class Identity:
         """Exchange an API key for a bearer token."""
         form = parse_qs(call.body.decode(errors="replace"))
         key = (form.get("apikey") or [""])[0]
-        if (form.get("grant_type") or [""])[0] != GRANT or not key or key.startswith(REFUSED_KEYS):
+        if (form.get("grant_type") or [""])[0] != GRANT or not _is_known(call, key):
             body = {"errorCode": "BXNIM0415E", "errorMessage": "Provided API key could not be found."}
             return JSONResponse(body, 400)
         now, lifetime_s = int(time.time()), int(call.switch("token_lifetime_s"))
@@ -102,6 +102,11 @@ class Identity:
                 "metadata": {"pricing": {"type": found.pricing}},
             }
         )
+
+
+def _is_known(call: Call, key: str) -> bool:
+    known = [name for name in str(call.switch("known_keys")).split(",") if name]
+    return bool(key) and (key in known if known else not key.startswith(REFUSED_KEYS))
 
 
 def account_of(call: Call) -> str:

@@ -5,7 +5,8 @@ Codes are those seen on real jobs; each costs 2 seconds.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import math
+from typing import TYPE_CHECKING, Any
 
 from qflows.sandbox.errors import WorkError
 from qflows.sandbox.ibm import catalog
@@ -24,6 +25,47 @@ def check(circuit: QuantumCircuit, backend: str) -> None:
     known = {*device["basis_gates"], *device["supported_instructions"], *ALWAYS}
     pairs = {tuple(pair) for pair in device["coupling_map"]}
     _walk(circuit, tuple(range(circuit.num_qubits)), known, pairs)
+
+
+def check_twirling(circuit: QuantumCircuit, params: dict[str, Any]) -> None:
+    """Raise WorkError for fractional gates whose layers are to be twirled: by option, by PEC, or by resilience 2."""
+    options = _member(params, "options")
+    resilience, twirled = _member(options, "resilience"), _member(options, "twirling").get("enable_gates")
+    by_level = params.get("resilience_level") == 2 and twirled is not False
+    if (twirled or by_level or resilience.get("pec_mitigation")) and _names(circuit) & {*catalog.FRACTIONAL}:
+        said = "Fractional gates cannot be used with gate twirling, PEC or PEA"
+        raise WorkError(catalog.FRACTIONAL_AND_TWIRLED, said)
+
+
+def check_angles(circuit: QuantumCircuit) -> None:
+    """Raise WorkError for an rzz whose bound angle is outside 0 to pi/2; the code of that is not known."""
+    for step in circuit.data:
+        if step.operation.name == "rzz" and not -1e-9 <= float(step.operation.params[0]) <= math.pi / 2 + 1e-9:
+            raise WorkError(catalog.JOB_ERROR, f"rzz takes angles from 0 to pi/2, not {step.operation.params[0]}")
+
+
+def check_observables(observables: Any, n_qubits: int) -> None:
+    """Raise WorkError for a label of another width than the circuit, or with letters that are no Pauli or projector."""
+    for terms in observables.ravel():
+        for label in terms:
+            if len(label) != n_qubits:
+                said = f"The observable {label[:40]} has {len(label)} qubits, the circuit {n_qubits}"
+                raise WorkError(catalog.BAD_OBSERVABLES, said)
+            if wrong := set(label) - set("IXYZ01+-rl"):
+                raise WorkError(catalog.BAD_OBSERVABLES, f"An observable has the letters {sorted(wrong)}")
+
+
+def _member(body: dict[str, Any], name: str) -> dict[str, Any]:
+    found = body.get(name)
+    return found if isinstance(found, dict) else {}
+
+
+def _names(circuit: QuantumCircuit) -> set[str]:
+    found = {step.operation.name for step in circuit.data}
+    for step in circuit.data:
+        for block in getattr(step.operation, "blocks", ()):
+            found |= _names(block)
+    return found
 
 
 def _walk(circuit: QuantumCircuit, places: tuple[int, ...], known: set[str], pairs: set[tuple[int, ...]]) -> None:

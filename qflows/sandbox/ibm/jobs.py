@@ -63,7 +63,7 @@ class Jobs:
         self._limit_usage(call, wanted)
         job = call.new_job("d" + secrets.token_hex(10)[:19])
         job.request, job.key = call.document(), client_key(call.document())
-        job.facts = wanted.facts() | {"crn": crn, "user": user_of(call)}
+        job.facts = wanted.facts() | {"crn": crn, "user": user_of(call), "bad_qasm_s": call.switch("bad_qasm_charge_s")}
         job.work = self._work(call, wanted, job)
         if wanted.failure is not None:
             job.injected = {**wanted.failure, "children": None}

@@ -82,7 +82,8 @@ def usage(call: Call, job: Job) -> dict[str, Any]:
 def charged_s(job: Job) -> int:
     """Whole QPU seconds a job has cost so far. Failures by our fault cost 2, those of the system nothing."""
     if job.outcome == "failed" and not job.facts.get("never_ran"):
-        return catalog.CHARGED_FAILURES.get(str((job.failure or {}).get("code", "")), 0)
+        code = str((job.failure or {}).get("code", ""))
+        return int(job.facts["bad_qasm_s"]) if code == catalog.BAD_QASM else catalog.CHARGED_FAILURES.get(code, 0)
     return int(job.facts["charge_s"]) if job.outcome == "done" else 0
 
 

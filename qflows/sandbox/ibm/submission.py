@@ -63,6 +63,8 @@ def read_submission(document: Any, switch: Callable[[str], Any], *, crn: str) ->
     if not isinstance(document, dict):
         raise Refusal(400, "the body must be an object")
     program_id, backend = document.get("program_id"), document.get("backend")
+    if program_id in catalog.NOT_PLAYED:
+        raise Refusal(501, f"IBM runs {program_id}; this sandbox does not: it has no noise of a real device to learn")
     if program_id not in catalog.PROGRAMS:
         raise Refusal(404, f"no program {program_id}")
     if backend in catalog.RETIRED:

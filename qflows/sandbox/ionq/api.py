@@ -22,20 +22,41 @@ SWITCHES = (
     Switch(
         "result_profile", "both", "urls for qiskit-ionq, formats as described, both, or formats of version 2 alone",
         ("both", "spec", "legacy", "v2"),
+        source="API v0.4 description: formats; qiskit-ionq 1.1.1 reads urls",
     ),
     Switch(
-        "partial_failure",
-        "parent_failed",
-        "parent of some failed children: failed, or completed with those missing",
+        "partial_failure", "parent_failed", "parent of some failed children: failed, or completed with those missing",
         ("parent_failed", "parent_completed"),
+        source="not documented",
     ),
-    Switch("page_overflow", "clamp", "limit above 25", ("clamp", "refuse")),
-    Switch("no_characterizations", "list", "characterizations of a simulator: [] or null", ("list", "null")),
-    Switch("list_order", "newest_first", "order of GET /jobs", ("newest_first", "oldest_first")),
-    Switch("list_children", False, "children in the plain list, not only by parent_job_id or ids"),
-    Switch("unknown_status_filter", "refuse", "status=queued and the like", ("refuse", "empty")),
-    Switch("child_metadata", "null", "metadata of a child", ("null", "copy")),
-    Switch("cancel_children", True, "canceling a parent cancels its unfinished children; False: parents ignore it"),
+    Switch(
+        "page_overflow", "clamp", "limit above 25", ("clamp", "refuse"),
+        source="API v0.4: limit 1 to 25; what a larger one does is not told",
+    ),
+    Switch(
+        "no_characterizations", "list", "characterizations of a simulator: [] or null", ("list", "null"),
+        source="not documented",
+    ),
+    Switch(
+        "list_order", "newest_first", "order of GET /jobs", ("newest_first", "oldest_first"),
+        source="not documented",
+    ),
+    Switch(
+        "list_children", False, "children in the plain list, not only by parent_job_id or ids",
+        source="not documented",
+    ),
+    Switch(
+        "unknown_status_filter", "refuse", "status=queued and the like", ("refuse", "empty"),
+        source="not documented",
+    ),
+    Switch(
+        "child_metadata", "null", "metadata of a child", ("null", "copy"),
+        source="not documented",
+    ),
+    Switch(
+        "cancel_children", True, "canceling a parent cancels its unfinished children; False: parents ignore it",
+        source="not documented",
+    ),
     Switch(
         "cancel_finished", "canceled", "canceling a completed job: its status turns, or nothing happens",
         ("canceled", "keep"), "cirq-ionq 1.7.0 guards against the turn; the description calls it a no-op",
@@ -44,9 +65,18 @@ SWITCHES = (
         "children_order", "input", "order of child_job_ids", ("input", "reversed"),
         "docs: input order; API v0.4 description: not promised",
     ),
-    Switch("cancel_running", "cancel", "canceling a job that runs", ("cancel", "ignore")),
-    Switch("session_ended_status", 400, "status code for a job that joins an ended or exhausted session"),
-    Switch("session_limit", "refuse", "limit of a session reached: refuse the next job, or end it", ("refuse", "end")),
+    Switch(
+        "cancel_running", "cancel", "canceling a job that runs", ("cancel", "ignore"),
+        source="docs, 2026-04: a job that is canceled may have been run, and billed, in part",
+    ),
+    Switch(
+        "session_ended_status", 400, "status code for a job that joins an ended or exhausted session",
+        source="not documented",
+    ),
+    Switch(
+        "session_limit", "refuse", "limit of a session reached: refuse the next job, or end it", ("refuse", "end"),
+        source="not documented; flux-quantum: the limit of minutes ends a session",
+    ),
     Switch(
         "session_end_jobs", "cancel", "open jobs when a session ends", ("cancel", "keep"),
         "flux-quantum, what IonQ has told them: ending a session cancels its queued jobs",
@@ -55,16 +85,34 @@ SWITCHES = (
         "session_capacity", 0, "open sessions at once, 409 above; 0: no limit",
         source="flux-quantum: 409 when capacity is full; the number is not known",
     ),
-    Switch("metadata_values", "refuse", "metadata values that are not text", ("refuse", "accept")),
-    Switch("metadata_limits", "none", "v0.4 gives none; v0.3 pages: 10 keys, 40 characters, 40000", ("none", "v0.3")),
-    Switch("strict_input", False, "refuse members the description does not list (qiskit-ionq 1.1.1 sends some)"),
-    Switch("z_rotation", "phase", "z with rotation: diag(1, e^ir), rz, or plain z", ("phase", "rz", "ignore")),
-    Switch("pauliexp_last_is_first_target", True, "order of the characters of a pauliexp term"),
+    Switch(
+        "metadata_values", "refuse", "metadata values that are not text", ("refuse", "accept"),
+        source="API v0.4 description: text to text",
+    ),
+    Switch(
+        "metadata_limits", "none", "v0.4 gives none; v0.3 pages: 10 keys, 40 characters, 40000", ("none", "v0.3"),
+        source="v0.3 pages; the v0.4 description gives none",
+    ),
+    Switch(
+        "strict_input", False, "refuse members the description does not list (qiskit-ionq 1.1.1 sends some)",
+        source="unknown members are ignored: live log of a paying account, 2026-07",
+    ),
+    Switch(
+        "z_rotation", "phase", "z with rotation: diag(1, e^ir), rz, or plain z", ("phase", "rz", "ignore"),
+        source="not documented",
+    ),
+    Switch(
+        "pauliexp_last_is_first_target", True, "order of the characters of a pauliexp term",
+        source="not documented",
+    ),
     Switch(
         "v2_bitstring_order", "qubit0_left", "order inside v2 bitstrings", ("qubit0_left", "qubit0_right"),
         'docs.ionq.com, API v0.4, OpenQASM 3: x q[0] on three qubits is "100"',
     ),
-    Switch("qasm3_ideal_shots", False, "shots of OpenQASM 3 jobs on the ideal simulator"),
+    Switch(
+        "qasm3_ideal_shots", False, "shots of OpenQASM 3 jobs on the ideal simulator",
+        source="qiskit-ionq, 2026-07: the ideal simulator gives no result by register",
+    ),
     Switch(
         "debiasing_default", "on", "debiasing where it is left out, abstract circuits of 500 shots or more on QPUs",
         ("on", "off"), "docs, and dry-run quotes of a paying account, 2026-08: 168.20 USD instead of 25.79",
@@ -119,10 +167,22 @@ SWITCHES = (
         "qpu_max_shots", catalog.MAX_SHOTS, "most shots on a QPU",
         source="API description: 1,000,000; qiskit-ionq 1.1.1 declares 10,000",
     ),
-    Switch("qpu_noise", True, "QPUs err like the noise model of their name; False: exact circuits, still sampled"),
-    Switch("qpu_qubits", 36, "width of the QPUs"),
-    Switch("max_active_qubits", 20, "wider circuits fail with NotEnoughQubits (a limit of the sandbox, not of IonQ)"),
-    Switch("requests_per_s", 0.0, "rate limit over all authorised calls, 429 above; 0: none (IonQ's is unknown)"),
+    Switch(
+        "qpu_noise", True, "QPUs err like the noise model of their name; False: exact circuits, still sampled",
+        source="the sandbox's own",
+    ),
+    Switch(
+        "qpu_qubits", 36, "width of the QPUs",
+        source="API v0.4, backends, 2026-09: 36",
+    ),
+    Switch(
+        "max_active_qubits", 20, "wider circuits fail with NotEnoughQubits (a limit of the sandbox, not of IonQ)",
+        source="the sandbox's own: simulation takes memory",
+    ),
+    Switch(
+        "requests_per_s", 0.0, "rate limit over all authorised calls, 429 above; 0: none (IonQ's is unknown)",
+        source="429 is documented, its rate is not",
+    ),
 )  # fmt: skip
 
 

@@ -40,17 +40,35 @@ SWITCHES = (
         source=f"{_CONNECTOR}: createJob answers 201 to every submission",
     ),
     Switch("unknown_device_status", 404, "status code of a job for a device that does not exist", source=_CONNECTOR),
-    Switch("offline_submit", "refuse", "job for a device that is not ONLINE", ("refuse", "accept")),
-    Switch("shots_status", 400, "status code of shots outside the device's own bounds", (400, 422)),
-    Switch("no_batch_status", 400, "status code of a batch for a device without batchJobSupport"),
+    Switch(
+        "offline_submit", "refuse", "job for a device that is not ONLINE", ("refuse", "accept"),
+        source="not documented; a device's record has status and nextAvailable",
+    ),
+    Switch(
+        "shots_status", 400, "status code of shots outside the device's own bounds", (400, 422),
+        source="not documented",
+    ),
+    Switch(
+        "no_batch_status", 400, "status code of a batch for a device without batchJobSupport",
+        source="not documented",
+    ),
     Switch(
         "validation_shape", "envelope", "body of a 422: own envelope, or FastAPI's detail", ("envelope", "detail"),
         f"{_CLIENT} reads both",
     ),
     # money
-    Switch("insufficient_credits_status", 402, "status code with error code INSUFFICIENT_CREDITS"),
-    Switch("credits", 1_000_000.0, "credits of each account"),
-    Switch("estimated_s", 0.1, "device seconds a circuit that an estimate assumes where minutes are billed"),
+    Switch(
+        "insufficient_credits_status", 402, "status code with error code INSUFFICIENT_CREDITS",
+        source="the connector knows the code and its members; the HTTP status is not told",
+    ),
+    Switch(
+        "credits", 1_000_000.0, "credits of each account",
+        source="the sandbox's own",
+    ),
+    Switch(
+        "estimated_s", 0.1, "device seconds a circuit that an estimate assumes where minutes are billed",
+        source="the sandbox's own",
+    ),
     Switch(
         "billed_s", 0.05, "device seconds a circuit that are billed where minutes are",
         source="about 10 credits for a small job at 12,000 a minute: users' reports, 2026-09",
@@ -72,20 +90,44 @@ SWITCHES = (
         "moving_created_at", True, "timeStamps.createdAt changes over the life of a job; createdAt does not",
         source=_CONNECTOR,
     ),
-    Switch("tag_match", "subset", "tags filter: pairs contained, tags equal, none", ("subset", "exact", "ignored")),
-    Switch("list_order", "newest_first", "order of GET /jobs", ("newest_first", "oldest_first")),
-    Switch("hold_status_group", "returned", "statusGroup that shows HOLD", ("returned", "pending", "neither")),
-    Switch("finished_as", "", "status word shown instead of COMPLETED: HOLD, UNKNOWN, or one nobody documented"),
+    Switch(
+        "tag_match", "subset", "tags filter: pairs contained, tags equal, none", ("subset", "exact", "ignored"),
+        source="not documented",
+    ),
+    Switch(
+        "list_order", "newest_first", "order of GET /jobs", ("newest_first", "oldest_first"),
+        source="not documented",
+    ),
+    Switch(
+        "hold_status_group", "returned", "statusGroup that shows HOLD", ("returned", "pending", "neither"),
+        source="not documented",
+    ),
+    Switch(
+        "finished_as", "", "status word shown instead of COMPLETED: HOLD, UNKNOWN, or one nobody documented",
+        source="JobStatus of qbraid-core 0.6.37 has HOLD and UNKNOWN; when they show is not told",
+    ),
     # results
     Switch("no_result_status", 409, "status code of the result of a job that is not finished", source=_DOCS),
     Switch(
         "broken_result", False, "the result of a COMPLETED job is 409 for good",
         source=f"{_DOCS}: 409 is not yet available, or not valid JSON",
     ),
-    Switch("failed_result", "body", "result of a FAILED job: a body with statusMsg, or refused", ("body", "refuse")),
-    Switch("batch_of_one", "plain", "result of a batch of one: plain Result, or BatchResult", ("plain", "batch")),
-    Switch("mixed_batch", "COMPLETED", "status of a batch of which some circuits failed", ("COMPLETED", "FAILED")),
-    Switch("result_data", "counts", "members of resultData", ("counts", "probabilities", "both")),
+    Switch(
+        "failed_result", "body", "result of a FAILED job: a body with statusMsg, or refused", ("body", "refuse"),
+        source="not documented",
+    ),
+    Switch(
+        "batch_of_one", "plain", "result of a batch of one: plain Result, or BatchResult", ("plain", "batch"),
+        source="not documented",
+    ),
+    Switch(
+        "mixed_batch", "COMPLETED", "status of a batch of which some circuits failed", ("COMPLETED", "FAILED"),
+        source="not documented",
+    ),
+    Switch(
+        "result_data", "counts", "members of resultData", ("counts", "probabilities", "both"),
+        source="qbraid-core 0.6.37 reads both",
+    ),
     Switch(
         "bit_order", "c0_right", "order inside the keys of measurementCounts", ("c0_right", "c0_left"),
         "bit 0 rightmost on every device since 2026-09-21: NVIDIA/cuda-quantum#5462, qBraid#1327",
@@ -96,16 +138,43 @@ SWITCHES = (
         "initializing_s", 0.4, "seconds for which a job is INITIALIZING and cannot be cancelled",
         source=f"{_CONNECTOR}: 409 JOB_CANCEL_CONFLICT",
     ),
-    Switch("cancel_shows_cancelling", True, "a cancelled job shows CANCELLING to the first read"),
+    Switch(
+        "cancel_shows_cancelling", True, "a cancelled job shows CANCELLING to the first read",
+        source="JobStatus of qbraid-core 0.6.37 has CANCELLING; for how long it shows is not told",
+    ),
     # groups
-    Switch("group_not_open_status", 409, "status code of a job for a group that is not OPEN"),
-    Switch("ttl_on_submit", True, "a submission sees the end of a group's time to live before anybody read the group"),
-    Switch("group_some_cancelled", "FAILED", "group with cancelled jobs", ("FAILED", "CANCELLED", "COMPLETED")),
-    Switch("group_empty_closed", "CLOSED", "closed group without a job", ("CLOSED", "COMPLETED")),
-    Switch("group_open_completes", False, "an OPEN group whose jobs are finished becomes COMPLETED or FAILED"),
-    Switch("close_twice", "harmless", "closing a CLOSED group: harmless, or 409", ("harmless", "refuse")),
+    Switch(
+        "group_not_open_status", 409, "status code of a job for a group that is not OPEN",
+        source="not documented",
+    ),
+    Switch(
+        "ttl_on_submit", True, "a submission sees the end of a group's time to live before anybody read the group",
+        source="not documented",
+    ),
+    Switch(
+        "group_some_cancelled", "FAILED", "group with cancelled jobs", ("FAILED", "CANCELLED", "COMPLETED"),
+        source="not documented",
+    ),
+    Switch(
+        "group_empty_closed", "CLOSED", "closed group without a job", ("CLOSED", "COMPLETED"),
+        source="not documented",
+    ),
+    Switch(
+        "group_open_completes", False, "an OPEN group whose jobs are finished becomes COMPLETED or FAILED",
+        source="not documented",
+    ),
+    Switch(
+        "close_twice", "harmless", "closing a CLOSED group: harmless, or 409", ("harmless", "refuse"),
+        source="not documented",
+    ),
     Switch("group_no_jobs", "list", "jobs of an empty group: [] or null", ("list", "null"), f"{_CLIENT} reads both"),
     # the sandbox itself
-    Switch("qpu_noise", True, "QPUs err; False: exact circuits, still sampled"),
-    Switch("max_active_qubits", 20, "wider circuits fail (a limit of the sandbox, not of qBraid)"),
+    Switch(
+        "qpu_noise", True, "QPUs err; False: exact circuits, still sampled",
+        source="the sandbox's own",
+    ),
+    Switch(
+        "max_active_qubits", 20, "wider circuits fail (a limit of the sandbox, not of qBraid)",
+        source="the sandbox's own: simulation takes memory",
+    ),
 )  # fmt: skip

@@ -60,6 +60,43 @@ def test_default_bucket_is_made_once_per_region(environment: Sandbox) -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("bucket", "switches", "says"),
+    [
+        ("amazon-braket-absent", {}, "does not exist"),
+        ("amazon-braket-theirs", {"foreign_buckets": "amazon-braket-theirs"}, "another account"),
+        (BUCKET, {"bucket_region": "eu-north-1"}, "is in eu-north-1, and tasks of us-east-1"),
+    ],
+)
+def test_bucket_that_cannot_take_the_results_is_refused_before_anything_is_sent(
+    environment: Sandbox, monkeypatch: pytest.MonkeyPatch, bucket: str, switches: dict[str, str], says: str
+) -> None:
+    environment.admin.switches("braket", **switches)
+    monkeypatch.setenv("AMZN_BRAKET_OUT_S3_BUCKET", bucket)
+    provider = providers.connect("braket")
+    with pytest.raises(Refused, match=says) as caught:
+        provider.prepare(spec(), key_of("bucket", bucket))
+    assert "AMZN_BRAKET_OUT_S3_BUCKET" in str(caught.value)
+    assert environment.admin.requests("braket.submit") == 0
+
+
+def test_good_bucket_is_looked_at_once_per_region(environment: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AMZN_BRAKET_OUT_S3_BUCKET", BUCKET)
+    provider = providers.connect("braket")
+    for i in range(3):
+        send_job(provider, spec(), key_of("once", i))
+        send_job(provider, spec(GARNET), key_of("once eu", i))
+    assert environment.admin.requests("braket.s3_head_bucket") == 2
+
+
+def test_default_bucket_that_somebody_else_made_first_gets_no_results(environment: Sandbox) -> None:
+    environment.admin.switches("braket", foreign_buckets="amazon-braket-us-east-1-123456789012")
+    with pytest.raises(Refused, match="another account"):
+        providers.connect("braket").prepare(spec(), key_of("taken"))
+    assert environment.admin.requests("braket.s3_create_bucket") == 0
+    assert environment.admin.count_jobs("braket") == 0
+
+
 def test_place_for_results_of_the_sdk_is_used(environment: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AMZN_BRAKET_TASK_RESULTS_S3_URI", f"s3://{BUCKET}/my/place")
     send_job(providers.connect("braket"), spec(), key_of("uri"))

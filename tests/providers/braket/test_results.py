@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from qflows.errors import Ambiguous, NotSent, ProgramRejected, ProviderError, Re
 from qflows.ledger import Ledger, reads
 from qflows.ledger.intents import Intent, Want
 from qflows.programs import Program, to_program
-from qflows.protocol import JobSpec, Phase
+from qflows.protocol import JobSpec, Phase, Prepared
 from qflows.providers.braket import circuits, results, wire
 from qflows.providers.braket.adapter import BraketProvider
 from qflows.sandbox import Sandbox
@@ -261,6 +262,12 @@ def test_columns_are_placed_by_their_qubit_and_not_by_their_order() -> None:
     assert item.counts == {"100": 4}
 
 
+def prepared_for(provider: BraketProvider, wanted: JobSpec, key: str, bucket: str) -> Prepared:
+    """A job whose bucket is another one than was looked at: it was removed in between."""
+    ready = provider.prepare(wanted, key)
+    return replace(ready, body=replace(ready.body, parameters={**ready.body.parameters, "outputS3Bucket": bucket}))
+
+
 # -- refusals --------------------------------------------------------------------------------------------------------
 
 
@@ -277,10 +284,10 @@ def test_columns_are_placed_by_their_qubit_and_not_by_their_order() -> None:
 def test_refusal_names_what_is_wrong_and_what_to_do(
     provider: BraketProvider, sandbox: Sandbox, device: str, switches: dict[str, Any], bucket: str, code: str, hint: str
 ) -> None:
+    ready = prepared_for(provider, spec(device=device), key_of("refused", code), bucket)
     sandbox.admin.switches("braket", **switches)
-    provider._account.bucket = bucket
     with pytest.raises(Refused, match=hint) as caught:
-        send_job(provider, spec(device=device), key_of("refused", code))
+        provider.send(ready)
     assert caught.value.vendor_code == code
     assert sandbox.admin.count_jobs("braket") == 0
 
@@ -300,8 +307,7 @@ def test_full_quota_is_waited_for_and_missing_access_is_a_refusal(
 
 def test_missing_bucket_fails_the_task_with_its_name(provider: BraketProvider, sandbox: Sandbox) -> None:
     sandbox.admin.switches("braket", missing_bucket="fail_task")
-    provider._account.bucket = "no-such-bucket"
-    arn = send_job(provider, spec(), key_of("bucket")).vendor_id
+    arn = provider.send(prepared_for(provider, spec(), key_of("bucket"), "no-such-bucket")).vendor_id
     look = wait(provider, [arn])[arn]
     assert look.phase is Phase.FAILED
     assert "no-such-bucket" in (look.error_message or "")

@@ -11,7 +11,7 @@ import pytest
 from ibm_client import bell, flip, isa, sampler
 from qiskit import QuantumCircuit
 from qiskit.quantum_info import SparsePauliOp
-from qiskit_ibm_runtime.exceptions import RuntimeJobFailureError
+from qiskit_ibm_runtime.exceptions import IBMRuntimeError, RuntimeJobFailureError
 from qiskit_ibm_runtime.executor_estimator import Estimator as ExecutorEstimator
 from qiskit_ibm_runtime.executor_sampler import Sampler as ExecutorSampler
 
@@ -117,6 +117,86 @@ def test_limit_stamped_by_the_plan(ibm: Sandbox, bare: httpx.Client) -> None:
     assert costs == [10_800, 600]
 
 
+def qasm(body: str, qubits: int = 2) -> str:
+    return f'OPENQASM 3.0;\ninclude "stdgates.inc";\nqubit[{qubits}] q;\nbit[{qubits}] c;\n{body}\n'
+
+
+def ended(bare: httpx.Client, **members: Any) -> tuple[str, int | None, int]:
+    """Status word, reason code and charged seconds of a job that was accepted."""
+    job_id = bare.post("/jobs", json=job(**members)).raise_for_status().json()["id"]
+    body = bare.get(f"/jobs/{job_id}").json()
+    return body["state"]["status"], body["state"].get("reason_code"), body["usage"]["qpu_charge_time_seconds"]
+
+
+def test_openqasm_runs_and_a_bad_one_is_accepted_and_fails_with_1603(ibm: Sandbox, bare: httpx.Client) -> None:
+    good = qasm("x $0; c[0] = measure $0;").replace("qubit[2] q;\n", "")
+    assert ended(bare, params={"pubs": [[good, None, 10]], "version": 2})[0] == "Completed"
+    bad = {"pubs": [[qasm("nonsense q[0];"), None, 10]], "version": 2}
+    assert ended(bare, params=bad) == ("Failed", 1603, 2)
+    ibm.admin.switches("ibm", bad_qasm_charge_s=0)
+    assert ended(bare, params=bad) == ("Failed", 1603, 0)
+
+
+@pytest.mark.parametrize("label", ["ZZZ", "Z", "ZQ"])
+def test_observable_that_does_not_fit_is_accepted_and_fails_with_1501(bare: httpx.Client, label: str) -> None:
+    pub = [qasm("x q[0];"), [{label: 1.0}], None, 0.1]
+    status, code, _ = ended(bare, program_id="estimator", params={"pubs": [pub], "version": 2})
+    assert (status, code) == ("Failed", 1501)
+
+
+@pytest.mark.parametrize(
+    ("program", "options", "level", "code"),
+    [
+        ("sampler", {"twirling": {"enable_gates": True}}, None, 1519),
+        ("sampler", {}, None, None),
+        ("estimator", {}, 2, 1519),
+        ("estimator", {"resilience": {"pec_mitigation": True}}, 1, 1519),
+        ("estimator", {}, 1, None),
+    ],
+)
+def test_fractional_gates_with_twirled_ones_are_accepted_and_fail_with_1519(
+    quiet, ibm: Sandbox, bare: httpx.Client, program: str, options: dict[str, Any], level: int | None, code: int | None
+) -> None:
+    pub = [fractional(0.3), None, 10] if program == "sampler" else [fractional(0.3), [{"ZZ": 1.0}], None, 0.1]
+    params = {"pubs": [pub], "options": options, "version": 2} | ({} if level is None else {"resilience_level": level})
+    assert ended(bare, program_id=program, backend="ibm_kingston", params=params)[1] == code
+
+
+def test_angle_outside_of_what_rzz_takes_fails_the_job(quiet, bare: httpx.Client) -> None:
+    for angle, status in ((1.5, "Completed"), (-0.1, "Failed"), (1.6, "Failed")):
+        params = {"pubs": [[fractional(angle), None, 10]], "version": 2}
+        assert ended(bare, backend="ibm_kingston", params=params)[0] == status
+
+
+def fractional(angle: float) -> dict[str, str]:
+    """A circuit with rzz, packed as the client does it."""
+    import base64
+    import io
+    import zlib
+
+    from qiskit import qpy
+
+    circuit = QuantumCircuit(2, 2)
+    circuit.rzz(angle, 0, 1)
+    circuit.measure([0, 1], [0, 1])
+    packed = io.BytesIO()
+    qpy.dump(circuit, packed, version=15)
+    return {"__type__": "QuantumCircuit", "__value__": base64.b64encode(zlib.compress(packed.getvalue())).decode()}
+
+
+def test_program_that_is_not_played_says_so(ibm: Sandbox, service: Any, backend: Any, bare: httpx.Client) -> None:
+    answer = bare.post("/jobs", json=job(program_id="noise-learner"))
+    assert answer.status_code == 501
+    assert "does not" in answer.json()["errors"][0]["message"]
+    from qiskit_ibm_runtime.noise_learner import NoiseLearner
+
+    with pytest.warns(DeprecationWarning, match="NoiseLearner"):
+        learner = NoiseLearner(backend)
+    with pytest.raises(IBMRuntimeError, match="noise-learner; this sandbox does not"):
+        learner.run([isa(bell(), backend)])
+    assert ibm.admin.count_jobs("ibm") == 0
+
+
 # -- who asks ----------------------------------------------------------------------------------------------------------
 
 
@@ -136,6 +216,16 @@ def test_every_key_can_be_an_account_of_its_own(ibm: Sandbox) -> None:
         assert bob.get("/jobs").json()["count"] == 0
     with client_of(ibm, "bob", found["ann"]) as thief:
         assert code_of(thief.get("/jobs")) == (403, "1200")
+
+
+def test_key_that_iam_does_not_know_gets_no_token(ibm: Sandbox) -> None:
+    ibm.admin.switches("ibm", known_keys="right,other")
+    form = {"grant_type": "urn:ibm:params:oauth:grant-type:apikey"}
+    url = f"{ibm.url}/iam/identity/token"
+    for key, status in (("right", 200), ("rihgt", 400)):
+        answer = httpx.post(url, data=form | {"apikey": key}, trust_env=False)
+        assert answer.status_code == status
+    assert answer.json()["errorCode"] == "BXNIM0415E"
 
 
 def test_lists_can_be_of_the_identity_alone(ibm: Sandbox) -> None:
