@@ -30,7 +30,20 @@ if TYPE_CHECKING:
     from qflows.prefect.own_page import page
     from qflows.prefect.slots import missed_slot
     from qflows.prefect.suspend import wait_or_suspend
-    from qflows.prefect.tasks import batch, cancel, compile, group, price, result, run, session, submit, tag, wait
+    from qflows.prefect.tasks import (
+        batch,
+        cancel,
+        choose,
+        compile,
+        group,
+        price,
+        result,
+        run,
+        session,
+        submit,
+        tag,
+        wait,
+    )
     from qflows.primitives.backend import Backend
     from qflows.programs import Program
     from qflows.states import JobStatus
@@ -48,6 +61,7 @@ _HOME = {
     "result": "prefect.tasks",
     "run": "prefect.tasks",
     "cancel": "prefect.tasks",
+    "choose": "prefect.tasks",
     "tag": "prefect.tasks",
     "import_jobs": "prefect.importing",
     "jobs": "prefect.lists",
@@ -100,6 +114,7 @@ __all__ = [
     "batch",
     "batches",
     "cancel",
+    "choose",
     "compile",
     "errors",
     "flows",

@@ -60,6 +60,12 @@ class UnknownDevice(QflowsError):
     remedy = "`qflows devices` lists the names; any other device is `vendor:device-id`."
 
 
+class NoDeviceFits(UnknownDevice):
+    """No device meets the conditions of a rule; the message has the reason of each. Nothing was bought."""
+
+    remedy = "`qflows devices choose RULE --program FILE` shows every device's numbers; loosen a condition of the rule."
+
+
 class CredentialsMissing(QflowsError):
     """No credentials for this vendor: neither a block nor the vendor's environment variables."""
 

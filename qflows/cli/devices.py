@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -9,6 +10,7 @@ from pydantic.fields import FieldInfo
 
 from qflows.cli.screen import errors_as_exit_codes, print_json, print_rows
 from qflows.core import profiles
+from qflows.errors import ProgramRejected
 from qflows.privacy.redaction import clean
 
 if TYPE_CHECKING:
@@ -115,6 +117,47 @@ def show(
             typer.echo(f"{name.replace('_', ' '):>16}  {value}")
         typer.echo("")
         print_rows(options, ("option", "default", "costs money", "about"), as_json=False, empty="no options")
+
+
+@app.command("choose")
+def choose(
+    rule: Annotated[str, typer.Argument(help="A rule such as 'cheapest(ionq-*; queue<2h)', or the name of one.")],
+    program: Annotated[
+        list[Path] | None, typer.Option(help="An OpenQASM 2 or 3 file; repeated, they are priced as one batch.")
+    ] = None,
+    shots: Annotated[int, typer.Option(help="Shots per circuit; 0 evaluates exactly where the device can.")] = 1000,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
+) -> None:
+    """Show what a rule would choose now.
+
+    Every device with its numbers, or why it is left out. Buys and records nothing. Exit code 1 when no device fits.
+    """
+    with errors_as_exit_codes():
+        from qflows.cli.connection import default_client
+        from qflows.core.choice import asking
+        from qflows.pages import choices as page
+
+        core = default_client()
+        wanted = core.rule(rule)
+        if wanted is None:
+            raise ProgramRejected(f"{rule!r} is a device, no rule; write for example 'cheapest({rule}, local-aer)'")
+        for path in program or []:
+            if not path.is_file():
+                raise ProgramRejected(f"no file {path}; give the path of an OpenQASM 2 or 3 file")
+        sources = list(program or [])
+        asked = asking.for_programs(sources if len(sources) > 1 else sources[0], shots or None, {}) if sources else None
+        fitting, everyone = core.chooser.look(wanted, asked or asking.for_a_place("cli"))
+        rank = {one.device: place for place, one in enumerate(fitting, start=1)}
+        found = [one.row(rank.get(one.device)) for one in (*fitting, *(one for one in everyone if one.out))]
+        if as_json:
+            print_json({"rule": str(wanted), "device": fitting[0].device if fitting else None, "candidates": found})
+        else:
+            rows = page.rows(found)
+            columns = [name for name in page.COLUMNS if any(row[name] for row in rows)]
+            print_rows(rows, columns, as_json=False, empty="no devices")
+            typer.echo(f"{wanted} would choose {fitting[0].device}" if fitting else f"no device fits {wanted}")
+        if not fitting:
+            raise typer.Exit(1)
 
 
 def _option_row(name: str, field: FieldInfo) -> dict[str, str]:

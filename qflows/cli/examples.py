@@ -34,6 +34,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         'qflows doctor braket --spend "1 usd"',
     ),
     "report": ("qflows report", "qflows report --since 7d --out reports"),
+    "devices choose": ("qflows devices choose 'cheapest(local-*; qubits>=20)' --program bell.qasm --shots 1000",),
     "devices show": ("qflows devices show ionq-forte-1",),
     "apply": ("qflows apply blocks/ --dry-run", "IONQ_API_KEY=... qflows apply blocks/credentials/ionq.yaml"),
     "demo": ("qflows demo --folder demo-output",),

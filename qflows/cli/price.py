@@ -25,7 +25,7 @@ def print_price(price: Price, *, as_json: bool) -> None:
 
 def price(
     files: Annotated[list[Path], typer.Argument(help="OpenQASM 2 or 3 files.", metavar="FILE.qasm...")],
-    device: Annotated[str, typer.Option(help="A device from `qflows devices`, or vendor:device-id.")],
+    device: Annotated[str, typer.Option(help="A device from `qflows devices`, vendor:device-id, or a rule.")],
     shots: Annotated[int, typer.Option(help="Shots per circuit; 0 evaluates exactly where the device can.")] = 1000,
     option: Annotated[list[str] | None, typer.Option(help="Vendor option name=value; may be repeated.")] = None,
     max_circuits: Annotated[int | None, typer.Option(help="Circuits in one job at most.")] = None,

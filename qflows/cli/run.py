@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 import uuid
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -29,13 +30,17 @@ def read_options(pairs: list[str] | None, device: str) -> dict[str, Any]:
         return {}
     from qflows.cli.connection import default_client
 
+    if default_client().rule(device) is not None:
+        raise ProgramRejected("options are read by a device's types, and a rule names none; set them in its profile")
     target = default_client().device(device)
     return target.provider.options_model(target.profile.device).parse(texts)
 
 
 def run(
     files: Annotated[list[Path], typer.Argument(help="OpenQASM 2 or 3 files.", metavar="FILE.qasm...")],
-    device: Annotated[str, typer.Option(help="A device from `qflows devices`, or vendor:device-id.")] = "local-aer",
+    device: Annotated[
+        str, typer.Option(help="A device from `qflows devices`, vendor:device-id, or a rule.")
+    ] = "local-aer",
     shots: Annotated[int, typer.Option(help="Shots per circuit; 0 evaluates exactly where the device can.")] = 1000,
     run_key: Annotated[
         str | None, typer.Option(help="Names the run; give the same one again to continue it. Default: a new one.")
@@ -108,11 +113,17 @@ def _straight(
     files: list[Path], device: str, shots: int | None, wishes: dict[str, Any], timeout: float | None, key: str
 ) -> list[Result]:
     from qflows.cli.connection import default_client
-    from qflows.core.scope import script_scope
+    from qflows.core.choice import asking
+    from qflows.core.scope import Scope, script_scope
 
     core = default_client()
-    specs = [spec for path in files for spec in core.specs(path, device=device, shots=shots, **wishes)]
-    jobs = core.submit(specs, device=device, scope=script_scope(key))
+
+    def buy(name: str, here: Scope) -> list[Job]:
+        specs = [spec for path in files for spec in core.specs(path, device=name, shots=shots, **wishes)]
+        return core.submit(specs, device=name, scope=here)
+
+    asked = partial(asking.for_each, files, shots, wishes)
+    jobs = core.through(device, script_scope(key), asked, buy, list)
     show = progress_line()
 
     def on_change(job: Job) -> None:
@@ -141,10 +152,13 @@ def _numbers(said: str | None) -> list[int] | None:
 def _price(files: list[Path], device: str, shots: int | None, wishes: dict[str, Any], *, as_json: bool) -> None:
     from qflows.cli.connection import default_client
     from qflows.cli.price import print_price
+    from qflows.core.choice import asking
     from qflows.core.compiling import compile_program
     from qflows.protocol import CompilingProvider
 
     core = default_client()
+    if rule := core.rule(device):
+        device = core.first_fitting(rule, asking.for_each(files, shots, wishes))
     specs = [spec for path in files for spec in core.specs(path, device=device, shots=shots, **wishes)]
     if isinstance(core.device(device).provider, CompilingProvider) and not as_json:
         for path in files:

@@ -10,11 +10,14 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
-from typing import Any, Unpack, cast
+from functools import cached_property, partial
+from typing import Any, TypeVar, Unpack
 
-from qflows.core import ambient, orders, sessions
+from qflows.core import ambient, orders, rules, sessions
 from qflows.core.batches.batch import Batch
 from qflows.core.batches.planning import Planned
+from qflows.core.choice import asking
+from qflows.core.choice.deciding import Asked, Chooser
 from qflows.core.devices import Device, Saved
 from qflows.core.groups.handle import Group
 from qflows.core.money import Price, Rates, price_of, quoted, with_approval
@@ -23,6 +26,7 @@ from qflows.core.parts import Parts
 from qflows.core.poller import OnChange
 from qflows.core.reconciler import Reconciler
 from qflows.core.records import Records
+from qflows.core.rules import Rule
 from qflows.core.scope import Scope, script_scope
 from qflows.core.sessions import OnException, Session
 from qflows.core.stored import stored
@@ -32,6 +36,7 @@ from qflows.keys import in_namespace
 from qflows.ledger import outcomes, reads
 from qflows.ledger import sessions as ledger_sessions
 from qflows.ledger.budgets import Buyer
+from qflows.ledger.choices import Turn
 from qflows.ledger.intents import Intent, give_back
 from qflows.ledger.store import Ledger, utc_now
 from qflows.model import Job, Result
@@ -41,6 +46,7 @@ from qflows.settings import Settings
 from qflows.states import JobStatus, SessionState
 
 log = logging.getLogger("qflows.client")
+T = TypeVar("T")
 
 
 class Client(Records):
@@ -60,6 +66,32 @@ class Client(Records):
         asks: Callable[[OverBudget], bool] | None = None,
     ) -> None:
         super().__init__(Parts(settings or Settings(), saved, on_open, asks), verbs or ScriptVerbs(self))
+
+    @cached_property
+    def chooser(self) -> Chooser:
+        """Chooses devices by rule."""
+        return Chooser(lambda: self.ledger, self.vendors, Rates.from_settings(self.settings))
+
+    def rule(self, device: str) -> Rule | None:
+        """The rule that a device's name is, or is the name of; None for a device. Raises ProgramRejected."""
+        if rules.looks_like_one(device):
+            return rules.read(device)
+        kept = self.vendors.rule(device) if isinstance(device, str) else None
+        return rules.read(kept, device) if kept is not None else None
+
+    def through(
+        self,
+        device: str,
+        scope: Scope,
+        asked: Callable[[], Asked],
+        use: Callable[[str, Scope], T],
+        jobs: Callable[[T], Sequence[Job]],
+    ) -> T:
+        """`use(device, scope)`, with the device that a rule chooses where `device` is one; see `Chooser.through`."""
+        rule = self.rule(device)
+        if rule is None:
+            return use(device, scope)
+        return self.chooser.through(rule, scope, asked(), use, jobs)
 
     def device(self, name: str) -> Device:
         """The device of a name. Raises UnknownDevice, CredentialsMissing."""
@@ -91,15 +123,15 @@ class Client(Records):
 
         See `qflows.price`.
         """
-        target = self.device(device)
-        if wishes.get("mitigate") and not isinstance(programs, list):
-            values, wanted = wishes.pop("values", None), orders.listed_observables(wishes.pop("observables", None))
-            programs, wishes["observables"] = [to_program(programs, values)], list(wanted) or None
-        if isinstance(programs, list):
-            specs = [spec for _, spec in orders.batch_plan(target, programs, shots=shots, **wishes).specs]
-        else:
-            specs = orders.job_specs(target, programs, shots=cast(int | None, shots), **wishes)
+        rule = self.rule(device)
+        if rule is not None:
+            device = self.first_fitting(rule, asking.for_programs(programs, shots, wishes))
+        specs = asking.layout(self.device(device), programs, shots, wishes)
         return self.price_of(specs, device=device)
+
+    def first_fitting(self, rule: Rule, asked: Asked) -> str:
+        """The device that a rule would choose now; decides and records nothing. Raises NoDeviceFits."""
+        return self.chooser.first(rule, asked)
 
     def price_of(self, specs: Sequence[JobSpec], *, device: str) -> Price:
         """What jobs that are laid out already would cost."""
@@ -156,6 +188,14 @@ class Client(Records):
         self, program: Any, scope: Scope, *, device: str, session: Session | None = None, **wishes: Unpack[Wishes]
     ) -> Job:
         """Buys one job under a scope. Raises ProgramRejected when several jobs are needed."""
+        asked = partial(asking.for_programs, program, wishes.get("shots"), wishes, label=wishes.get("label", ""))
+        return self.through(
+            device, scope, asked, lambda name, here: self._submit_one(program, here, name, session, wishes), _one
+        )
+
+    def _submit_one(
+        self, program: Any, scope: Scope, device: str, session: Session | None, wishes: Mapping[str, Any]
+    ) -> Job:
         specs, resubmit, named = self._wished(program, scope, device, session, wishes)
         if len(specs) > 1:
             raise ProgramRejected(
@@ -168,6 +208,12 @@ class Client(Records):
         self, program: Any, scope: Scope, *, device: str, session: Session | None = None, **wishes: Unpack[RunWishes]
     ) -> Result:
         """Buys under a scope, waits, and reads the result."""
+        asked = partial(asking.for_programs, program, wishes.get("shots"), wishes, label=wishes.get("label", ""))
+        return self.through(
+            device, scope, asked, lambda name, here: self._run(program, here, name, session, dict(wishes)), _none
+        )
+
+    def _run(self, program: Any, scope: Scope, device: str, session: Session | None, wishes: Any) -> Result:
         timeout = wishes.pop("timeout", None)
         if timeout is not None and not isinstance(timeout, int | float):
             raise ProgramRejected(
@@ -241,13 +287,19 @@ class Client(Records):
         self, programs: Sequence[Any], scope: Scope, *, device: str, **wishes: Unpack[BatchWishes]
     ) -> Batch:
         """Buys a list of programs, or a sweep, as a batch."""
+        # a tuple may be (circuit, values), and a circuit is iterable too: it would be taken apart
+        several = isinstance(programs, list | Iterator) or hasattr(programs, "tolist")
+        sources: Any = list(programs) if several else programs
+        asked = partial(asking.for_sweep, sources, wishes.get("shots"), wishes, label=wishes.get("label", ""))
+        return self.through(
+            device, scope, asked, lambda chosen, here: self._submit_list(sources, here, chosen, wishes), _parts_of
+        )
+
+    def _submit_list(self, sources: Any, scope: Scope, device: str, wishes: Mapping[str, Any]) -> Batch:
         given: dict[str, Any] = dict(wishes)
         given.pop("run_key", None)
         name, tags = given.pop("name", ""), given.get("tags")
         scope = _for_project(scope, given.pop("project", None))
-        # a tuple may be (circuit, values), and a circuit is iterable too: it would be taken apart
-        several = isinstance(programs, list | Iterator) or hasattr(programs, "tolist")
-        sources: Any = list(programs) if several else programs
         planned = self.plan_batch(sources, device=device, shots=given.pop("shots", None), seed=scope.run_key, **given)
         made = self.create_batch(planned, device=device, scope=scope, name=name, tags=tags)
         self.submit_batch(made)
@@ -266,6 +318,38 @@ class Client(Records):
         buyer: Buyer | None = None,
     ) -> Session:
         """The run's session on `device`; see `sessions.open_session`."""
+        # a session is one of its run and parameters, however often it is asked for
+        here = Scope(run_key, f"session {run_key}"[:64], "session", sample=0)
+        given: dict[str, Any] = {
+            "mode": mode,
+            "max_time_s": max_time_s,
+            "options": options,
+            "name": name,
+            "buyer": buyer,
+        }
+        given |= {"on_exception": on_exception}
+
+        def asked() -> Asked:
+            return asking.for_a_place("session", name, mode, max_time_s, dict(options or {}))
+
+        def opened(chosen: str, at: Scope) -> Session:
+            return self._open_session(chosen, run_key, choice=at.choice, **given)
+
+        return self.through(device, here, asked, opened, _none)
+
+    def _open_session(
+        self,
+        device: str,
+        run_key: str,
+        *,
+        mode: str,
+        max_time_s: float | None,
+        options: Mapping[str, Any] | None,
+        name: str,
+        on_exception: OnException,
+        buyer: Buyer | None,
+        choice: Turn | None,
+    ) -> Session:
         target = self.device(device)
         wanted: dict[str, Any] = {
             "device": device,
@@ -277,6 +361,7 @@ class Client(Records):
             "verbs": self.verbs,
             "on_exception": on_exception,
             "buyer": self.buyer(Scope(run_key, "", "", buyer=buyer or Buyer())),
+            "choice": choice,
         }
 
         def opened() -> Session:
@@ -384,6 +469,19 @@ class Client(Records):
             )
         outcomes.request_cancel(self.ledger, keys)
         return self.wait(keys, timeout=timeout)
+
+
+def _one(job: Job) -> list[Job]:
+    return [job]
+
+
+def _none(_: object) -> list[Job]:
+    """For calls that raise when everything was refused."""
+    return []
+
+
+def _parts_of(batch: Batch) -> list[Job]:
+    return batch.sub_jobs()
 
 
 def _say_what_was_adopted(jobs: Sequence[Job], started: datetime) -> None:

@@ -73,6 +73,10 @@ class Saved(Protocol):
         """The profile saved under this name; None if there is none."""
         ...
 
+    def rule(self, name: str) -> str | None:
+        """The text of the rule saved under this name; None if there is none."""
+        ...
+
     def credentials(self, block: str) -> Mapping[str, Any]:
         """Fields of saved credentials, secrets as SecretStr. Raises CredentialsMissing."""
         ...
@@ -82,6 +86,10 @@ class NothingSaved:
     """No such place: only shipped profiles, and credentials from the environment."""
 
     def profile(self, name: str) -> DeviceProfile | None:
+        """None, always."""
+        return None
+
+    def rule(self, name: str) -> str | None:
         """None, always."""
         return None
 
@@ -136,6 +144,14 @@ class Vendors:
     def profile(self, name: str) -> DeviceProfile | None:
         """What a device's name stands for: a saved profile, else a shipped one, else `vendor:device-id`."""
         return self.saved.profile(name) or profiles.find(name)
+
+    def rule(self, name: str) -> str | None:
+        """The rule that a name stands for: a shipped one, else a saved one where no device has this name."""
+        if name in profiles.shipped_rules():
+            return profiles.shipped_rules()[name].rule
+        if profiles.find(name) is not None or self.saved.profile(name) is not None:
+            return None
+        return self.saved.rule(name)
 
     def device(self, name: str) -> Device:
         """The device of a name. Raises UnknownDevice, CredentialsMissing."""

@@ -12,9 +12,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from qflows.core import documents
+from qflows.core import documents, rules
 from qflows.core.documents import Document
-from qflows.errors import DocumentError, UnknownDevice
+from qflows.errors import DocumentError, ProgramRejected, UnknownDevice
 from qflows.programs import Feature
 from qflows.protocol import Limits
 from qflows.providers import homes
@@ -157,6 +157,45 @@ def documents_folder() -> Path:
     return here / "_documents" if (here / "_documents").is_dir() else here.parent / "blocks"
 
 
+class RuleDocument(BaseModel):
+    """A rule by name, which `device=` takes as it takes a device."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    kind: Literal["rule"] = "rule"
+    name: str = Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$", max_length=64)
+    description: str = Field(default="", description="One line for listings.")
+    rule: str = Field(max_length=1000, description="Such as cheapest(ibm-*, ionq-*; qubits>=20, queue<2h).")
+
+
+def rule_from_document(document: Document) -> RuleDocument:
+    """A rule. Raises DocumentError naming file, line and key of the first mistake."""
+    try:
+        made = RuleDocument.model_validate(dict(document.body))
+        rules.read(made.rule)
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+    except ProgramRejected as error:
+        raise document.error(["rule"], str(error)) from None
+    else:
+        return made
+    place: list[str | int] = [*first["loc"]]
+    if first["type"] == "extra_forbidden":
+        raise document.error(place, documents.unknown_key(str(place[-1]), RuleDocument.model_fields))
+    raise document.error(place, first["msg"])
+
+
+@cache
+def _shipped_documents() -> tuple[DeviceProfile | RuleDocument, ...]:
+    found = map(documents.load, sorted(documents_folder().glob("devices/*.yaml")))
+    return tuple(rule_from_document(one) if one.body.get("kind") == "rule" else from_document(one) for one in found)
+
+
+def shipped_rules() -> dict[str, RuleDocument]:
+    """The rules that come with qflows, by name."""
+    return {one.name: one for one in _shipped_documents() if isinstance(one, RuleDocument)}
+
+
 @cache
 def shipped() -> dict[str, DeviceProfile]:
     """The device profiles that come with qflows and with the vendors of other packages, by name.
@@ -164,7 +203,7 @@ def shipped() -> dict[str, DeviceProfile]:
     Another package keeps them in `devices/*.yaml` beside its adapter. It can add names, not take them: a profile of
     a name that is known, of another vendor, or with a mistake is passed over with a warning.
     """
-    found = {profile.name: profile for profile in map(read, sorted(documents_folder().glob("devices/*.yaml")))}
+    found = {one.name: one for one in _shipped_documents() if isinstance(one, DeviceProfile)}
     for vendor, folder in homes():
         for path in sorted(folder.glob("devices/*.yaml")):
             try:

@@ -13,6 +13,7 @@ from functools import lru_cache
 from qflows.errors import RunKeyMissing
 from qflows.keys import MAX_RUN_KEY, in_namespace
 from qflows.ledger.budgets import Buyer
+from qflows.ledger.choices import Turn
 from qflows.ledger.intents import Want
 from qflows.settings import Settings
 
@@ -29,7 +30,7 @@ class Scope:
     `caller` is a task run, or the flow itself; `tries` counts its retries, so that a retried task starts counting
     its equal calls anew and meets its own samples. `group`: everything bought becomes a member of it. `sample`:
     the number of the sample wanted, counted from 0, where the caller names it. `buyer`: whom purchases are counted
-    for, as far as the caller says.
+    for, as far as the caller says. `choice`: the choice by rule, and its turn, that everything is bought for.
     """
 
     run_key: str
@@ -39,6 +40,7 @@ class Scope:
     group: str | None = None
     sample: int | None = None
     buyer: Buyer = field(default_factory=Buyer)
+    choice: Turn | None = None
 
     def want(self, content: str) -> Want:
         """The next call for `content` by this caller."""
@@ -46,7 +48,7 @@ class Scope:
         with _calls_lock:
             n = _calls[place]
             _calls[place] += 1
-        return Want(self.run_key, self.attempt, f"{self.caller}:{n}", self.group, self.sample)
+        return Want(self.run_key, self.attempt, f"{self.caller}:{n}", self.group, self.sample, self.choice)
 
 
 def named(run_key: str) -> str:

@@ -23,6 +23,7 @@ from qflows.errors import IllegalTransition, InDoubt, LedgerError, NotSent, Prog
 from qflows.ledger import budgets, settlements
 from qflows.ledger import sessions as ledger_sessions
 from qflows.ledger.budgets import Buyer
+from qflows.ledger.choices import Turn
 from qflows.ledger.store import Ledger, utc_now
 from qflows.model import Cost, Job, Result, SessionRecord
 from qflows.protocol import Provider, SessionInfo, SessionProvider
@@ -221,6 +222,7 @@ def open_session(
     verbs: Verbs | None = None,
     on_exception: OnException = "close",
     buyer: Buyer | None = None,
+    choice: Turn | None = None,
 ) -> Session:
     """The run's session: the one of an earlier attempt while it is alive, else a new one.
 
@@ -250,6 +252,7 @@ def open_session(
             buyer=buyer,
             quote=quote,
             is_priced=is_priced,
+            choice=choice,
         )
         ready = _advance(ledger, provider, record, lease_s)
         if ready is not None:

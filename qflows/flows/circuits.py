@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, cast
 
 from prefect import task, unmapped
@@ -10,6 +11,8 @@ from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
 
+from qflows.core.choice import asking
+from qflows.core.choice.deciding import Asked
 from qflows.core.compiling import compiled_rows
 from qflows.core.scope import Scope
 from qflows.core.stored import raise_unless_completed
@@ -17,8 +20,9 @@ from qflows.errors import JobFailed, ProgramRejected
 from qflows.flows.forms import Circuits, DeviceName, circuits_named, run_name
 from qflows.flows.scheduled import scheduled_flow
 from qflows.ledger import reads
+from qflows.ledger.choices import Turn
 from qflows.model import Job, Result
-from qflows.pages import run_page
+from qflows.pages import choices, run_page
 from qflows.pages.text import escape, shots_text
 from qflows.prefect import artifacts, tasks
 from qflows.prefect.housekeeper import cancel_jobs
@@ -54,11 +58,12 @@ def submit_part(
     options: Mapping[str, Any] | None,
     run_key: str | None,
     choice: Mapping[str, Any],
+    turn: Turn | None = None,
 ) -> list[Job]:
     """Buys the circuits of one part and returns their handles in order."""
     core = tasks.client()
     specs = [spec for one in part for spec in core.specs(one, device=device, shots=shots, options=options, **choice)]
-    return core.submit(specs, device=device, scope=tasks.scope(run_key))
+    return core.submit(specs, device=device, scope=replace(tasks.scope(run_key), choice=turn))
 
 
 @scheduled_flow("run-circuits", flow_run_name=_flow_run_name, on_cancellation=[cancel_jobs])
@@ -81,7 +86,7 @@ def run_circuits(
 
     Args:
         circuits: A list of anything `qflows.submit` takes, or one; in a form OpenQASM text, or paths on the worker.
-        device: Name of a device, from `qflows devices`, or vendor:device-id.
+        device: Name of a device, from `qflows devices`, vendor:device-id, or a rule such as best(ibm-*).
         shots: For each circuit; empty for exact values, where the device has them.
         options: Vendor options of all jobs, by name; `qflows devices show NAME` lists them.
         timeout: Seconds to wait; the jobs keep running afterwards. With detach_after it counts from the run's start.
@@ -97,22 +102,31 @@ def run_circuits(
     if not wanted:
         raise ProgramRejected("no circuits were given")
     core = tasks.client()
-    provider = core.device(device).provider
-    programs = [provider.read(one) or to_program(one) for one in wanted]
     choice = {"compile": compile, "physical_qubits": physical_qubits}
-    for one in programs:
-        core.specs(one, device=device, shots=shots, options=options, **choice)
-    parts = [programs[start : start + _PART] for start in range(0, len(programs), _PART)]
     here = tasks.scope(run_key)
-    futures = submit_part.map(
-        parts,
-        device=unmapped(device),
-        shots=unmapped(shots),
-        options=unmapped(options),
-        run_key=unmapped(run_key),
-        choice=unmapped(choice),
-    )
-    jobs = [job for handles in futures.result() for job in handles]
+
+    def buy(chosen: str, at: Scope) -> list[Job]:
+        provider = core.device(chosen).provider
+        programs = [provider.read(one) or to_program(one) for one in wanted]
+        for one in programs:
+            core.specs(one, device=chosen, shots=shots, options=options, **choice)
+        parts = [programs[start : start + _PART] for start in range(0, len(programs), _PART)]
+        futures = submit_part.map(
+            parts,
+            device=unmapped(chosen),
+            shots=unmapped(shots),
+            options=unmapped(options),
+            run_key=unmapped(run_key),
+            choice=unmapped(choice),
+            turn=unmapped(at.choice),
+        )
+        return [job for handles in futures.result() for job in handles]
+
+    def asked() -> Asked:
+        return asking.for_each(wanted, shots, {"options": options, **choice})
+
+    jobs = core.through(device, here, asked, buy, list)
+    device = jobs[0].device
     log.info("%d job(s) on %s; run key %s", len(jobs), device, here.run_key)
     if detach_after is None:
         finished = tasks.wait(jobs, timeout=timeout)
@@ -166,5 +180,6 @@ def _publish(device: str, jobs: Sequence[Job], results: Sequence[Result | JobFai
         ]
     )
     page += run_page.compiled_section(compiled_rows(tasks.client().ledger, jobs))
+    page += choices.section(tasks.client().ledger, [here.run_key])
     page += ["## Jobs", *run_page.job_section(jobs, tasks.client().vendors.pages(jobs))]
     artifacts.publish_markdown(f"counts-{device}", "\n\n".join(page), f"{len(jobs)} circuits on {device}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Literal
 
 from prefect.artifacts import update_progress_artifact
@@ -12,10 +13,13 @@ from prefect.runtime import flow_run
 
 from qflows.algorithms.vqe import VqeResult, VqeStep, solve, to_problem
 from qflows.characterization.history import keep_energy
+from qflows.core.choice import asking
 from qflows.core.durations import seconds
+from qflows.core.scope import Scope
 from qflows.core.sessions import Session
 from qflows.flows.forms import DeviceName
 from qflows.flows.scheduled import scheduled_flow
+from qflows.ledger import reads
 from qflows.model import uncertain
 from qflows.pages.plots import convergence_png
 from qflows.pages.text import escape, image, markdown_table, shots_text
@@ -61,7 +65,7 @@ def vqe(
 
     Args:
         problem: h2-0.735, h2-0.7414, lih-1.5949 or tfim-N; in Python also a SparsePauliOp or a list of terms.
-        device: Name of a device, from `qflows devices`.
+        device: Name of a device, from `qflows devices`, or a rule such as least_busy(ibm-*).
         shots: For each measurement circuit; empty for exact values, where the device has them.
         optimizer: A method of scipy, or SPSA; default SLSQP when exact, SPSA with shots. In Python also a callable.
         maxiter: Iterations of the optimizer at most.
@@ -84,28 +88,33 @@ def vqe(
     screen = Screen(chosen.name, max_evaluations, callback)
     core = tasks.client()
 
-    def open_session() -> Session:
-        return core.open_session(device, here.run_key, max_time_s=seconds(max_time), name=f"VQE {chosen.name}")
+    def loop(name: str, at: Scope) -> VqeResult:
+        def open_session() -> Session:
+            return core.open_session(name, here.run_key, max_time_s=seconds(max_time), name=f"VQE {chosen.name}")
 
-    found = solve(
-        core,
-        here,
-        chosen,
-        device=device,
-        shots=shots,
-        optimizer=optimizer,
-        maxiter=maxiter,
-        max_evaluations=max_evaluations,
-        seed=seed,
-        start=start,
-        options=options,
-        open_session=open_session if mode == "session" else None,
-        on_step=screen.step,
-        on_iteration=lambda it: log.info("iteration %d (%d evaluations)", it.index, it.n_evaluations),
-        circuit=ansatz,
-        gradient=gradient,
-        bounds=bounds,
-    )
+        return solve(
+            core,
+            at,
+            chosen,
+            device=name,
+            shots=shots,
+            optimizer=optimizer,
+            maxiter=maxiter,
+            max_evaluations=max_evaluations,
+            seed=seed,
+            start=start,
+            options=options,
+            open_session=open_session if mode == "session" else None,
+            on_step=screen.step,
+            on_iteration=lambda it: log.info("iteration %d (%d evaluations)", it.index, it.n_evaluations),
+            circuit=ansatz,
+            gradient=gradient,
+            bounds=bounds,
+        )
+
+    asked = partial(asking.for_a_place, "vqe", chosen.name, shots, options)
+    found = core.through(device, here, asked, loop, lambda _: [])
+    device = reads.job(core.ledger, found.job).device if found.job else device
     keep_energy(core, found, device)
     publish(found, device)
     screen.done()

@@ -18,7 +18,10 @@ from prefect.runtime import flow_run
 
 from qflows.core.batches.batch import Batch
 from qflows.core.batches.results import BatchResult
+from qflows.core.choice import asking
+from qflows.core.choice.deciding import Asked
 from qflows.core.compiling import compiled_rows
+from qflows.core.scope import Scope
 from qflows.flows.forms import Circuits, DeviceName, circuits_named, run_name
 from qflows.flows.scheduled import scheduled_flow
 from qflows.model import Job
@@ -91,7 +94,7 @@ def sweep(
 
     Args:
         circuits: A list of circuits, in a form OpenQASM text or paths; in Python also (circuit, values).
-        device: Name of a device, from `qflows devices`, or vendor:device-id.
+        device: Name of a device, from `qflows devices`, vendor:device-id, or a rule such as best(ibm-*).
         shots: One number for all circuits, or a list with one for each; empty for exact values.
         observables: Pauli sums to measure instead of counts, such as "ZZ"; in Python also an array of them.
         name: A name for the batch, in lists and on pages.
@@ -110,26 +113,32 @@ def sweep(
     log = get_run_logger()
     core = tasks.client()
     here = tasks.scope(run_key)
-    planned = core.plan_batch(
-        circuits,
-        device=device,
-        shots=shots,
-        observables=observables,
-        options=options,
-        max_circuits=max_circuits,
-        as_batch=as_batch,
-        compile=compile,
-        physical_qubits=physical_qubits,
-    )
-    batch = core.create_batch(planned, device=device, scope=here, name=name)
-    log.info(
-        "batch %s: %d circuits in %d jobs; run key %s",
-        batch.id[:12],
-        batch.n_circuits,
-        len(planned.specs),
-        here.run_key,
-    )
-    _submit(batch)
+    wishes: dict[str, Any] = {
+        "observables": observables,
+        "options": options,
+        "max_circuits": max_circuits,
+        "as_batch": as_batch,
+        "compile": compile,
+        "physical_qubits": physical_qubits,
+    }
+
+    def buy(chosen: str, at: Scope) -> Batch:
+        planned = core.plan_batch(circuits, device=chosen, shots=shots, **wishes)
+        made = core.create_batch(planned, device=chosen, scope=at, name=name)
+        log.info(
+            "batch %s: %d circuits in %d jobs; run key %s",
+            made.id[:12],
+            made.n_circuits,
+            len(planned.specs),
+            here.run_key,
+        )
+        _submit(made)
+        return made
+
+    def asked() -> Asked:
+        return asking.for_sweep(circuits, shots, wishes)
+
+    batch = core.through(device, here, asked, buy, Batch.sub_jobs)
     _wait(batch, timeout, detach_after)
     for _ in range(rerun):
         holes = batch.rerun_failed()

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from qflows.errors import KeyReused, LedgerError, OtherAccount, OverBudget
 from qflows.keys import digest, job_key, sample_key
-from qflows.ledger import accounts, charges, groups, imports
+from qflows.ledger import accounts, charges, choices, groups, imports
 from qflows.ledger.budgets import Buyer, Purchase
 from qflows.ledger.claims import Claim, chunks, claim_in, tell_claimed
 from qflows.ledger.rows import JOB_COLUMNS, items_of, job_of
@@ -28,7 +28,8 @@ class Want:
     Equal calls of one attempt bear different holders and so get different ordinals, which makes them different
     samples. A retried task bears the same holder again and gets its own ordinal back. A new attempt starts again
     at 0 and so finds the jobs of the attempt before. `group`: the jobs become members of it, or are not made.
-    `sample`: the ordinal itself, where the caller names it.
+    `sample`: the ordinal itself, where the caller names it. `choice`: the choice by rule, and its turn, that the job is
+    bought for.
     """
 
     run_key: str
@@ -36,6 +37,7 @@ class Want:
     holder: str
     group: str | None = None
     sample: int | None = None
+    choice: choices.Turn | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +65,8 @@ def prepare(ledger: Ledger, intents: Sequence[Intent], also: Also | None = None)
     """Makes every intent durable, or finds the job that already stands for it; in one transaction, handles in order.
 
     `also` writes in the same transaction what must not be without the jobs, nor they without it. Raises GroupClosed
-    when a job that is not a member yet is wanted in a group that takes no more.
+    when a job that is not a member yet is wanted in a group that takes no more, ChoiceMoved when the device that a rule
+    chose is another by now.
     """
     return prepare_and_claim(ledger, intents, at_most=0, lease_s=0.0, also=also)[0]
 
@@ -79,9 +82,12 @@ def prepare_and_claim(
     wanted_in = sorted({intent.want.group for intent in intents if intent.want.group})
 
     def work(connection: sa.Connection) -> tuple[dict[int, Job], tuple[dict[str, Claim], dict[str, OverBudget]]]:
+        choices.hold(connection, [intent.want.choice for intent in intents if intent.want.choice])
         takes_jobs = {group: groups.lock(connection, group) for group in wanted_in}
         _store_texts(ledger, connection, intents)
         made = _prepare_all(ledger, connection, intents, contents)
+        chosen = [(want.choice[0], made[at].key) for at, want in enumerate(i.want for i in intents) if want.choice]
+        choices.link(ledger, connection, chosen)
         for group in wanted_in:
             keys = [made[place].key for place, intent in enumerate(intents) if intent.want.group == group]
             groups.enrol(connection, group, keys, takes_jobs=takes_jobs[group])
@@ -281,14 +287,19 @@ _GIVE_BACK = (
 
 def give_back(ledger: Ledger, intents: Sequence[Intent]) -> None:
     """Frees the ordinals of calls that did not return: the next equal call of the attempt is the same sample."""
+    give_back_ordinals(ledger, [(one.want, one.spec.content) for one in intents])
+
+
+def give_back_ordinals(ledger: Ledger, wanted: Sequence[tuple[Want, str]]) -> None:
+    """The same for wants and what they were for."""
     rows = [
         {
-            "in_scope": digest("scope/1", one.want.run_key, one.spec.content, one.want.attempt),
-            "for_holder": one.want.holder,
-            "to_holder": f"{_RETURNED}{one.want.holder}"[:128],
+            "in_scope": digest("scope/1", want.run_key, content, want.attempt),
+            "for_holder": want.holder,
+            "to_holder": f"{_RETURNED}{want.holder}"[:128],
         }
-        for one in intents
-        if one.want.sample is None
+        for want, content in wanted
+        if want.sample is None
     ]
     with ledger.write() as connection:
         for row in rows:

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from qflows.errors import OtherAccount, StaleClaim
 from qflows.keys import digest, job_key, sample_key
-from qflows.ledger import accounts, charges, settlements
+from qflows.ledger import accounts, charges, choices, settlements
 from qflows.ledger.budgets import Buyer, Purchase
 from qflows.ledger.claims import chunks
 from qflows.ledger.owner import is_dead, me
@@ -49,15 +49,18 @@ def prepare(
     buyer: Buyer | None = None,
     quote: Quote | None = None,
     is_priced: bool = False,
+    choice: choices.Turn | None = None,
 ) -> SessionRecord:
     """Makes the wish durable, or finds the session of an earlier attempt that is not closed yet.
 
-    Raises OtherAccount when that is a session of another account, OverBudget when a budget has no room for it.
+    Raises OtherAccount when that is a session of another account, OverBudget when a budget has no room for it,
+    ChoiceMoved when the device that a rule chose is another by now.
     """
     who = buyer or Buyer()
     identity = content(device=device, mode=mode, max_time_s=max_time_s, options=options, name=name)
     sample = sample_key(run_key, identity, 0)
     with ledger.write() as connection:
+        choices.hold(connection, [choice] if choice else [])
         newest = sa.select(sa.func.max(sessions.c.epoch)).where(
             sessions.c.key.in_([job_key(sample, epoch) for epoch in range(_EPOCHS)])
         )
@@ -85,6 +88,7 @@ def prepare(
             connection.execute(ledger.insert(_insert), row)
             found = connection.execute(sa.select(*COLUMNS).where(sessions.c.key == key)).one()
             if found.state != SessionState.CLOSED:
+                choices.link(ledger, connection, [(choice[0], key)] if choice else [])
                 if not accounts.are_same_in(connection, provider, found.account, account):
                     raise OtherAccount(
                         f"run {run_key!r} has session {key[:12]} with another account of {provider} ({found.account}, "

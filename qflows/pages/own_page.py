@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from qflows.ledger import reads
 from qflows.ledger.store import Ledger
 from qflows.model import Job
-from qflows.pages import run_page
+from qflows.pages import choices, run_page
 from qflows.pages.text import escape, shots_text
 from qflows.states import JobStatus
 
@@ -32,5 +32,6 @@ def compose(
                 values.append((name, item.expectations))
     if plots or values:
         page += ["## Results", *run_page.histogram_section(plots, of=len(plots)), *run_page.value_section(values)]
+    page += choices.section(ledger, {job.run_key for job in ordered})
     page += ["## Jobs", *run_page.job_section(ordered, links)]
     return "\n\n".join(page)

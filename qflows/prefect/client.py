@@ -15,7 +15,7 @@ from qflows.core.client import default_client as core_client
 from qflows.core.profiles import DeviceProfile
 from qflows.errors import CredentialsMissing, NotSent, OverBudget
 from qflows.ledger.store import Ledger
-from qflows.prefect.blocks.device import saved_profile
+from qflows.prefect.blocks.device import saved_profile, saved_rule
 from qflows.prefect.events import JobEvents
 from qflows.settings import Settings
 
@@ -44,6 +44,10 @@ class SavedBlocks:
                     raise
             self._saved[place] = (found, time.monotonic())
         return found
+
+    def rule(self, name: str) -> str | None:
+        """The rule saved in Prefect under this name; only names of no device are asked for."""
+        return saved_rule(name)
 
     def credentials(self, block: str) -> Mapping[str, Any]:
         """Fields of a saved block by `slug/name`; secrets stay SecretStr. Raises CredentialsMissing."""

@@ -16,6 +16,8 @@ from prefect.context import FlowRunContext, TaskRunContext
 from prefect.exceptions import Pause
 
 from qflows.core.batches.batch import Batch
+from qflows.core.choice import asking
+from qflows.core.choice.deciding import content_of
 from qflows.core.client import Client
 from qflows.core.compiling import Compiled, compile_program
 from qflows.core.durations import seconds
@@ -383,6 +385,31 @@ def price(
     wishes |= {"max_circuits": max_circuits} if isinstance(programs, list) else {"values": values}
     wishes |= {"mitigate": mitigate} if mitigate else {}
     return client().price(programs, device=device, shots=shots, **wishes)
+
+
+def choose(
+    rule: str,
+    program: Any = None,
+    *,
+    shots: int | Sequence[int] | None = None,
+    values: Any = None,
+    observables: Any = None,
+    options: Mapping[str, Any] | None = None,
+    run_key: str | None = None,
+) -> str:
+    """The device that a rule chooses for a program, or a list of them; the same again in a retry or replay of the run.
+
+    For flows that make many calls on one device. `rule`: such as "cheapest(ibm-*, ionq-*; qubits>=20, queue<2h)", or
+    the name of one; a device's name is returned as it is. Without a program nothing can be priced. Buys nothing.
+    Raises NoDeviceFits with the reason of every device, RunKeyMissing outside a flow without `run_key`.
+    """
+    core = client()
+    read = core.rule(rule)
+    if read is None:
+        return core.device(rule).profile.name
+    wishes = {"values": values, "observables": observables, "options": options}
+    asked = asking.for_a_place("choose") if program is None else asking.for_programs(program, shots, wishes)
+    return core.chooser.choose(read, scope(run_key).want(content_of(read, asked)), asked).device
 
 
 class TaskVerbs:

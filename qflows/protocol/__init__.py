@@ -11,6 +11,8 @@ from qflows.protocol.jobs import Accepted, Found, JobSpec, Observation, Phase, P
 from qflows.protocol.optional import (
     CompileWish,
     CompilingProvider,
+    Condition,
+    ConditionProvider,
     Foreign,
     ImportProvider,
     Listed,
@@ -27,6 +29,8 @@ __all__ = [
     "Capabilities",
     "CompileWish",
     "CompilingProvider",
+    "Condition",
+    "ConditionProvider",
     "DeviceInfo",
     "DeviceList",
     "DiagnosedProvider",

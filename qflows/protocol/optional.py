@@ -49,6 +49,28 @@ class CompilingProvider(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """How good a device is now, by the vendor's own calibration. Shares from 0 to 1, medians; None: not said.
+
+    `opens_s`: seconds until its availability window, 0 inside of it. `source`: what was read, with its date.
+    """
+
+    two_qubit_error: float | None = None
+    readout_error: float | None = None
+    opens_s: float | None = None
+    source: str = ""
+
+
+@runtime_checkable
+class ConditionProvider(Protocol):
+    """A provider whose devices publish a calibration or availability windows."""
+
+    def condition(self, device_id: str) -> Condition:
+        """What the vendor says of a device now. Raises as `Provider.limits`."""
+        ...
+
+
 class TagProvider(Provider, Protocol):
     """A provider whose `capabilities.retags` is true."""
 

@@ -38,6 +38,12 @@ class Switch:
         return value
 
 
+def numbers_of(text: Any) -> dict[str, float]:
+    """`a=1,b=2.5` as numbers by name. Raises ValueError."""
+    pairs = [part.partition("=") for part in str(text).split(",") if part]
+    return {name: float(number) for name, _, number in pairs}
+
+
 RETRY_AFTER_FORMS = ("seconds", "date", "milliseconds", "fraction", "huge", "infinite", "nan", "negative", "absent")
 
 # Of every vendor; `qflows/sandbox/server.py` plays them around the vendor's own handler.

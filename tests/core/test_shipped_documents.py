@@ -9,11 +9,12 @@ import pytest
 from qflows import providers
 from qflows.core import budgets, documents, profiles
 from qflows.core.client import Client
-from qflows.errors import CredentialsMissing
+from qflows.errors import CredentialsMissing, DocumentError
 from qflows.prefect.blocks import apply
 
 FOLDER = profiles.documents_folder()
-DEVICES = sorted(FOLDER.rglob("devices/*.yaml"))
+RULES = sorted(FOLDER.joinpath("devices").glob("*-qpu.yaml"))
+DEVICES = sorted(set(FOLDER.rglob("devices/*.yaml")) - set(RULES))
 CREDENTIALS = sorted(FOLDER.rglob("credentials/*.yaml"))
 # what `qflows sandbox start` prints, and with it every variable that a document names
 ENVIRONMENT = {
@@ -47,6 +48,28 @@ def test_device_document_is_whole(path: Path) -> None:
         assert profile.price.date
     if profile.exact:
         assert profile.simulator
+
+
+@pytest.mark.parametrize("path", RULES, ids=_id)
+def test_rule_document_is_whole_and_becomes_a_block(path: Path) -> None:
+    rule = profiles.shipped_rules()[path.stem]
+    assert rule.description
+    wanted = apply.read(path, {})
+    assert wanted.reference == f"qflows-device-rule/{path.stem}"
+    read = Client().rule(path.stem)
+    assert read is not None
+    assert (read.name, str(read)) == (path.stem, rule.rule)
+    assert path.stem not in profiles.shipped()
+
+
+def test_rule_with_a_mistake_names_file_line_and_key(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text('kind: rule\nname: mine\nrule: "cheapst(ionq-*)"\n')
+    with pytest.raises(DocumentError, match=r"line 3, key 'rule': .*did you mean cheapest"):
+        apply.read(path, {})
+    path.write_text("kind: rule\nname: mine\nrul: best(a)\n")
+    with pytest.raises(DocumentError, match=r"mine\.yaml"):
+        apply.read(path, {})
 
 
 @pytest.mark.parametrize("path", CREDENTIALS, ids=_id)

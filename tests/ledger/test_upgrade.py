@@ -31,6 +31,8 @@ LATER_TABLES = (
     "quotes",
     "charges",
     "approvals",
+    "choices",
+    "choice_purchases",
 )
 LATER_COLUMNS = {
     "jobs": ("sends", "unsent", "bad_reads", "origin", "project", "buyer", "deployment"),

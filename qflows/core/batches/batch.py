@@ -24,10 +24,11 @@ from qflows.core.tagging import Tagged
 from qflows.errors import JobFailed
 from qflows.keys import digest
 from qflows.ledger import batches as ledger_batches
+from qflows.ledger import choices, labels, outcomes, reads
 from qflows.ledger import groups as ledger_groups
-from qflows.ledger import labels, outcomes, reads
 from qflows.ledger.batches import BatchRecord, PartRecord
 from qflows.ledger.budgets import Buyer
+from qflows.ledger.choices import Turn
 from qflows.ledger.intents import Intent, Want, put_into_session
 from qflows.ledger.store import utc_now
 from qflows.model import Job
@@ -92,7 +93,15 @@ class Batch(BatchView):
         )
         batch = cls(core, ledger_batches.open_batch(core.ledger, wanted, content, draft))
         if sum(len(part.indices) for part in batch.parts if part.generation == 0) < planned.n_circuits:
-            batch._add(provider, planned.specs, generation=0, attempt=wanted.attempt, group=wanted.group, buyer=buyer)
+            batch._add(
+                provider,
+                planned.specs,
+                generation=0,
+                attempt=wanted.attempt,
+                group=wanted.group,
+                buyer=buyer,
+                choice=wanted.choice,
+            )
         return batch
 
     def _add(
@@ -104,12 +113,13 @@ class Batch(BatchView):
         attempt: str,
         group: str | None = None,
         buyer: Buyer | None = None,
+        choice: Turn | None = None,
     ) -> None:
         if group:
             enrolled = into_native(self._ledger, group, provider, [spec for _, spec in specs])
             specs = [(indices, spec) for (indices, _), spec in zip(specs, enrolled, strict=True)]
         wanted = [
-            (indices, self._intent(provider.account, indices, spec, generation, attempt, group))
+            (indices, self._intent(provider.account, indices, spec, generation, attempt, group, choice))
             for indices, spec in specs
         ]
         if buyer is not None:
@@ -131,11 +141,12 @@ class Batch(BatchView):
         generation: int,
         attempt: str,
         group: str | None,
+        choice: Turn | None,
     ) -> Intent:
         # the label names the place, so equal circuits at two places are two samples, and a replay finds each again
         labeled = replace(spec, label=f"batch:{self.id[:16]}:{generation}:{indices[0]}")
         holder = f"batch:{generation}:{indices[0]}"
-        want = Want(self.record.run_key, attempt, holder, group)
+        want = Want(self.record.run_key, attempt, holder, group, choice=choice)
         return Intent(labeled, want, self.device, account)
 
     # -- moving it on
@@ -242,18 +253,20 @@ class Batch(BatchView):
         generation = 1 + max(part.generation for part, _ in pairs)
         specs = []
         for part_number in sorted({owner[i].part for i in holes}):
-            mine = tuple(i for i in holes if owner[i].part == part_number)
-            spec = self._submitter.spec(owner[mine[0]].job_key)
-            place = {i: k for k, i in enumerate(owner[mine[0]].indices)}
-            chosen = tuple(spec.programs[place[i]] for i in mine)
-            wanted = tuple(spec.observables_of(place[i]) for i in mine) if spec.observables else ()
-            name = f"holes {span(mine)}"[:255]
+            here = tuple(i for i in holes if owner[i].part == part_number)
+            spec = self._submitter.spec(owner[here[0]].job_key)
+            place = {i: k for k, i in enumerate(owner[here[0]].indices)}
+            chosen = tuple(spec.programs[place[i]] for i in here)
+            wanted = tuple(spec.observables_of(place[i]) for i in here) if spec.observables else ()
+            name = f"holes {span(here)}"[:255]
             # the batch mode of the first plan was closed when it had been sent
-            specs.append((mine, replace(spec, programs=chosen, observables=wanted, name=name, session_id=None)))
+            specs.append((here, replace(spec, programs=chosen, observables=wanted, name=name, session_id=None)))
         keys = [part.job_key for part, _ in pairs]
         group = ambient.joined(self.record.run_key) or ledger_groups.open_group_of(self._ledger, keys)
         buyer = reads.buyer_of(self._ledger, pairs[0][1].key)
-        self._add(self._provider, specs, generation=generation, attempt=attempt, group=group, buyer=buyer)
+        known = choices.of_subject(self._ledger, pairs[0][1].key)
+        mine: Any = {"group": group, "buyer": buyer, "choice": known.mark if known else None}
+        self._add(self._provider, specs, generation=generation, attempt=attempt, **mine)
         new = [part.part for part in self.parts if part.generation == generation]
         self.submit_parts(new)
         return holes

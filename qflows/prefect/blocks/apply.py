@@ -1,8 +1,8 @@
 """Block documents put in place: YAML files become Prefect blocks, and a second time changes nothing.
 
-Three kinds. `device` is a device profile. `budget` is a limit on what is spent. `credentials` fills a credentials block
-of any installed vendor; its secrets are `${NAME}` in the file and are taken from the environment at the last moment. No
-outcome, error or log has a value.
+Four kinds. `device` is a device profile. `rule` chooses one. `budget` is a limit on what is spent. `credentials` fills
+a credentials block of any installed vendor; its secrets are `${NAME}` in the file and are taken from the environment at
+the last moment. No outcome, error or log has a value.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ from qflows.core.profiles import DeviceFields
 from qflows.errors import DocumentError, NotSent, PrefectMissing
 from qflows.prefect.blocks.budget import BudgetBlock
 from qflows.prefect.blocks.collection import BLOCK_TYPES
-from qflows.prefect.blocks.device import BLOCK_NAME, DeviceProfileBlock
+from qflows.prefect.blocks.device import BLOCK_NAME, DeviceProfileBlock, DeviceRuleBlock
 
 MAX_FILES = 1_000
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
-_KINDS = ("budget", "credentials", "device")
+_KINDS = ("budget", "credentials", "device", "rule")
 _CREDENTIALS_KEYS = ("kind", "name", "block", "description", "fields")
 _SECRETS = (SecretStr, SecretBytes, Secret)
 
@@ -158,6 +158,9 @@ def read(path: Path, environment: Mapping[str, str]) -> Wanted:
         raise document.error(["name"], "a block's name is made of a-z, 0-9 and single dashes")
     if kind == "budget":
         block: Block = _budget(document)
+    elif kind == "rule":
+        made = profiles.rule_from_document(document)
+        block = DeviceRuleBlock(description=made.description, rule=made.rule)
     else:
         block = _device(document) if kind == "device" else _credentials(document, environment)
     return Wanted(str(path), name, block)

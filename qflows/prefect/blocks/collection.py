@@ -17,7 +17,7 @@ from prefect.blocks.abstract import CredentialsBlock
 from prefect.blocks.core import Block
 
 from qflows.prefect.blocks.budget import BudgetBlock
-from qflows.prefect.blocks.device import DeviceProfileBlock
+from qflows.prefect.blocks.device import DeviceProfileBlock, DeviceRuleBlock
 from qflows.protocol import Provider, VendorCredentials
 from qflows.providers import GROUP, connect
 
@@ -71,8 +71,11 @@ def _credentials(adapter: str) -> list[type[Block]]:
     ]
 
 
+_OURS: tuple[type[Block], ...] = (DeviceProfileBlock, DeviceRuleBlock, BudgetBlock)
+
+
 def _find() -> dict[str, type[Block]]:
-    found: dict[str, type[Block]] = {one.get_block_type_slug(): one for one in (DeviceProfileBlock, BudgetBlock)}
+    found: dict[str, type[Block]] = {one.get_block_type_slug(): one for one in _OURS}
     for entry in sorted(entry_points(group=GROUP), key=lambda entry: entry.name):
         try:
             blocks = _credentials(entry.module)

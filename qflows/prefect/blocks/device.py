@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import httpx
 from prefect.blocks.core import Block
 from prefect.client.orchestration import get_client
 from prefect.exceptions import ObjectNotFound
 from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from qflows.core.profiles import DeviceFields, DeviceProfile
 from qflows.errors import DocumentError, NotSent
@@ -42,12 +43,30 @@ class DeviceProfileBlock(Block, DeviceFields):  # pyright: ignore[reportIncompat
     _documentation_url = "https://docs.prefect.io/v3/concepts/blocks"  # pyright: ignore[reportAssignmentType]
 
 
-def saved_profile(name: str) -> DeviceProfile | None:
-    """The profile saved in Prefect under this name; None if there is none, or no API is configured.
+class DeviceRuleBlock(Block):
+    """A rule that chooses a device: the name of the block is what flows pass as `device=`.
 
-    One request. Raises NotSent when the configured API does not answer, because the shipped profile of that name may
-    mean another device or account; DocumentError for a saved document that is no profile.
+    Example:
+        Load a rule:
+
+        ```python
+        from qflows.prefect.blocks.device import DeviceRuleBlock
+
+        rule = DeviceRuleBlock.load("BLOCK_NAME")
+        ```
     """
+
+    _block_type_name = "qflows Device Rule"
+    _block_type_slug = "qflows-device-rule"
+    _logo_url = "https://avatars.githubusercontent.com/PrefectHQ?s=200"  # pyright: ignore[reportAssignmentType]
+    _documentation_url = "https://docs.prefect.io/v3/concepts/blocks"  # pyright: ignore[reportAssignmentType]
+
+    description: str = Field(default="", description="One line for listings.")
+    rule: str = Field(max_length=1000, description="Such as cheapest(ibm-*, ionq-*; qubits>=20, queue<2h).")
+
+
+def _saved(name: str, kind: type[Block]) -> dict[str, Any] | None:
+    """The fields of a saved block of this kind."""
     url = PREFECT_API_URL.value()
     if not url or not BLOCK_NAME.fullmatch(name):
         return None
@@ -56,9 +75,7 @@ def saved_profile(name: str) -> DeviceProfile | None:
             temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}),
             get_client(httpx_settings={"timeout": httpx.Timeout(_LOOK_UP_S)}, sync_client=True) as api,
         ):
-            document = api.read_block_document_by_name(
-                name, DeviceProfileBlock.get_block_type_slug(), include_secrets=False
-            )
+            document = api.read_block_document_by_name(name, kind.get_block_type_slug(), include_secrets=False)
     except ObjectNotFound:
         return None
     except (httpx.HTTPError, RuntimeError, ValueError) as error:
@@ -69,8 +86,26 @@ def saved_profile(name: str) -> DeviceProfile | None:
             "to use the devices that ship with qflows",
             provider="prefect",
         ) from None
+    return document.data
+
+
+def saved_rule(name: str) -> str | None:
+    """The rule saved in Prefect under this name; None if there is none. Raises as `saved_profile`."""
+    found = _saved(name, DeviceRuleBlock)
+    return None if found is None else str(found.get("rule", ""))
+
+
+def saved_profile(name: str) -> DeviceProfile | None:
+    """The profile saved in Prefect under this name; None if there is none, or no API is configured.
+
+    One request. Raises NotSent when the configured API does not answer, because the shipped profile of that name may
+    mean another device or account; DocumentError for a saved document that is no profile.
+    """
+    found = _saved(name, DeviceProfileBlock)
+    if found is None:
+        return None
     try:
-        return DeviceProfile.model_validate({**document.data, "name": name})
+        return DeviceProfile.model_validate({**found, "name": name})
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
     raise DocumentError(

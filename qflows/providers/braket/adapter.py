@@ -25,6 +25,7 @@ from qflows.protocol import (
     Accepted,
     Capabilities,
     CompileWish,
+    Condition,
     DeviceInfo,
     DeviceList,
     Foreign,
@@ -41,7 +42,7 @@ from qflows.protocol import (
     VendorOptions,
     VendorResult,
 )
-from qflows.providers.braket import bulk, circuits, imports, options, results, wire
+from qflows.providers.braket import bulk, circuits, condition, imports, options, results, wire
 from qflows.providers.braket.account import Account
 from qflows.providers.braket.aws import Aws
 from qflows.providers.braket.compile import compiled
@@ -144,6 +145,14 @@ class BraketProvider(Doctor, Tags):
     def limits(self, device_id: str) -> Limits:
         """GetDevice. Raises Refused for an unknown device."""
         return self._fetch_device(device_id).limits()
+
+    def condition(self, device_id: str) -> Condition:
+        """GetDevice: fidelities of its standardized part, and its execution windows."""
+        body = self._aws.call("braket", self._region(device_id), "GetDevice", deviceArn=device_id)
+        try:
+            return condition.read(json.loads(body["deviceCapabilities"]), datetime.now(UTC))
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+            raise Unreadable(f"braket: the calibration of {device_id} cannot be read: {error!r:.300}") from error
 
     def _fetch_device(self, arn: str) -> Device:
         if not wire.is_device(arn):

@@ -23,10 +23,12 @@ from qflows.model import Quote
 from qflows.programs import Feature, Program, to_program
 from qflows.programs.placement import compact
 from qflows.programs.rebuild import placed
+from qflows.programs.target_errors import median_errors
 from qflows.protocol import (
     Accepted,
     Capabilities,
     CompileWish,
+    Condition,
     DeviceInfo,
     Found,
     JobSpec,
@@ -127,6 +129,10 @@ class IBMProvider(Doctor, Imports, Sessions, Tags):
             max_total_shots=wire.MAX_EXECUTIONS,
             takes=frozenset(takes),
         )
+
+    def condition(self, device_id: str) -> Condition:
+        """Medians of the device's calibrated target, couplers out of order left out."""
+        return Condition(*median_errors(self._runtime.backend(device_id).target), source="IBM's calibration, read now")
 
     def options_model(self, device_id: str) -> type[VendorOptions]:
         """The same for all devices; what one device lacks is refused by `prepare`, which knows its description."""

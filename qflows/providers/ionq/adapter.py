@@ -24,6 +24,7 @@ from qflows.protocol import (
     Accepted,
     Capabilities,
     CompileWish,
+    Condition,
     DeviceInfo,
     Foreign,
     Found,
@@ -95,6 +96,15 @@ class IonQProvider(Doctor):
         """GET /backends."""
         backends = self._http.get("/backends")
         return [_device(entry) for entry in _entries(backends, "backends")]
+
+    def condition(self, device_id: str) -> Condition:
+        """GET /backends/{id}/characterizations, the newest; medians over the device. A simulator has none."""
+        found = self._http.get_object(path("backends", device_id, "characterizations"), [("limit", "1")])
+        listed = found.get("characterizations") or []
+        newest = wire.mapping(listed[0]) if isinstance(listed, list) and listed else {}
+        fidelity = wire.mapping(newest.get("fidelity"))
+        source = f"IonQ's characterization of {newest.get('date')}" if newest else ""
+        return Condition(_error(fidelity.get("2q")), _error(fidelity.get("spam")), source=source)
 
     def limits(self, device_id: str) -> Limits:
         """GET /backends/{id}. Raises Refused for a backend that is unknown or retired."""
@@ -370,6 +380,11 @@ def _entries(body: Any, name: str) -> list[Mapping[str, Any]]:
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
         raise Unreadable(f"ionq: a list of {name} was expected", provider="ionq", body=str(body)[:4000])
     return entries
+
+
+def _error(fidelity: Any) -> float | None:
+    known = wire.mapping(fidelity).get("median")
+    return 1 - known if isinstance(known, int | float) and not isinstance(known, bool) and 0 <= known <= 1 else None
 
 
 def _device(entry: Mapping[str, Any]) -> DeviceInfo:

@@ -22,10 +22,12 @@ from qflows.programs import Feature, Program, to_program
 from qflows.programs.gates import OPAQUE
 from qflows.programs.observables import Observable
 from qflows.programs.placement import compact, on_qubits
+from qflows.programs.target_errors import median_errors
 from qflows.protocol import (
     Accepted,
     Capabilities,
     CompileWish,
+    Condition,
     DeviceInfo,
     Found,
     JobSpec,
@@ -132,6 +134,15 @@ class LocalProvider:
         """Of one shot by the durations of the snapshot; None for devices without any."""
         read = model_of(device_id).model_validate(dict(options))
         return duration_s(program, snapshot_name(device_id, read)) if isinstance(read, NoisyOptions) else None
+
+    def condition(self, device_id: str) -> Condition:
+        """Medians of the snapshot that a noisy device has its errors from; nothing of one that is ideal."""
+        read = model_of(device_id).model_validate({})
+        if not isinstance(read, NoisyOptions):
+            return Condition(0.0, 0.0, 0.0, "ideal")
+        name = snapshot_name(device_id, read)
+        two_qubits, readout = median_errors(snapshot(name).target)
+        return Condition(two_qubits, readout, 0.0, f"IBM snapshot {name}")
 
     def target(self, device_id: str, options: Mapping[str, Any]) -> Any:
         """The snapshot's qiskit target; None for devices that are ideal."""

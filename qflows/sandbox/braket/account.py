@@ -20,6 +20,7 @@ from qflows.sandbox.braket.contract import check_request
 from qflows.sandbox.braket.devices import ACCOUNT, DEVICES, TASK_FEE_USD, Device, price_list
 from qflows.sandbox.braket.windows import windows_of
 from qflows.sandbox.errors import Refusal
+from qflows.sandbox.switch import numbers_of
 from qflows.sandbox.vendor import Call, Route
 
 _SCOPE = re.compile(r"Credential=([^/,\s]+)/\d{8}/([a-z0-9-]+)/(\w+)/aws4_request")
@@ -112,12 +113,16 @@ class Account:
         device = DEVICES.get(call.params["arn"])
         if device is None or not device.serves(region_of(call)):
             raise Refusal(404, f"no device {call.params['arn']}", code="ResourceNotFoundException")
-        text = capabilities(replace(device, sets=sets_of(call, device)), windows=windows_of(call, device))
+        fidelity = numbers_of(call.switch("fidelities")).get(device.name)
+        text = capabilities(
+            replace(device, sets=sets_of(call, device)), windows=windows_of(call, device), fidelity=fidelity
+        )
         if call.switch("schemas_agent") == "needed" and "BraketSchemas/" not in call.headers.get("user-agent", ""):
             text = json.dumps(json.loads(text) | {"action": {}}, separators=(",", ":"))
         queued = sum(
             1 for job in call.world.jobs.all("braket") if job.facts["deviceArn"] == device.arn and not job.is_terminal
         )
+        queued = int(numbers_of(call.switch("queue_sizes")).get(device.name, queued))
         document = _described(call, device) | {
             "deviceCapabilities": text,
             "deviceQueueInfo": [

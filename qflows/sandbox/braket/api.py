@@ -202,6 +202,18 @@ SWITCHES = (
         source="botocore: deviceStatus RETIRED, DeviceRetiredException; retired by the SDK's changelog",
     ),
     Switch(
+        "fidelities",
+        "",
+        "two-qubit fidelity of devices, whose documents then have a standardized part, such as Garnet=0.992",
+        source="amazon-braket-schemas 1.32.1: the part is optional",
+    ),
+    Switch(
+        "queue_sizes",
+        "",
+        "queueSize of devices instead of the tasks here, such as Garnet=12,Emerald=3",
+        source="botocore: deviceQueueInfo; rehearsal: other people's tasks",
+    ),
+    Switch(
         "schemas_agent",
         "optional",
         "GetDevice without BraketSchemas in the user agent hides OpenQASM; SDK 1.88.1 on botocore 1.44.5 loses it",

@@ -25,8 +25,8 @@ def header(name: str, version: str = "1") -> dict[str, str]:
 
 
 @cache
-def capabilities(device: Device, *, windows: tuple[Window, ...]) -> str:
-    """The document of a device that is open in these windows."""
+def capabilities(device: Device, *, windows: tuple[Window, ...], fidelity: float | None = None) -> str:
+    """The document of a device that is open in these windows, with a calibration where a fidelity is given."""
     action: dict[str, Any] = {OPENQASM: _program(device)}
     if device.sets:
         executables, shots = device.sets
@@ -53,7 +53,32 @@ def capabilities(device: Device, *, windows: tuple[Window, ...]) -> str:
     }
     if device.provider == "AQT":  # the only schema that requires them
         document |= {"provider": _aqt_provider(), "standardized": _aqt_standardized()}
+    if fidelity is not None:
+        document["standardized"] = _standardized(document["paradigm"], fidelity)
     return json.dumps(document, separators=(",", ":"))
+
+
+def _standardized(paradigm: dict[str, Any], fidelity: float) -> dict[str, Any]:
+    """One value for all couplers, and a readout that errs twice as much."""
+    graph = (paradigm.get("connectivity") or {}).get("connectivityGraph") or {"0": ["1"]}
+    pairs = sorted({tuple(sorted((int(a), int(b)))) for a, others in graph.items() for b in others})
+    readout = {"fidelityType": {"name": "READOUT"}, "fidelity": 1 - 2 * (1 - fidelity)}
+    time = {"value": 3e-5, "standardError": None, "unit": "S"}
+    return {
+        "braketSchemaHeader": header(_SCHEMA + "standardized_gate_model_qpu_device_properties", "1"),
+        "oneQubitProperties": {
+            str(qubit): {"T1": time, "T2": time, "oneQubitFidelity": [readout]}
+            for qubit in sorted({qubit for pair in pairs for qubit in pair})
+        },
+        "twoQubitProperties": {
+            f"{a}-{b}": {
+                "twoQubitGateFidelity": [
+                    {"gateName": "CZ", "fidelity": fidelity, "fidelityType": {"name": "RANDOMIZED_BENCHMARKING"}}
+                ]
+            }
+            for a, b in pairs
+        },
+    }
 
 
 def _program(device: Device) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from qflows.sandbox.ibm import catalog, render
 from qflows.sandbox.ibm.identity import Identity, account_of, check_bearer
 from qflows.sandbox.ibm.jobs import Jobs, client_key
 from qflows.sandbox.ibm.sessions import Sessions
+from qflows.sandbox.switch import numbers_of
 from qflows.sandbox.vendor import Call, Route, Switch, Vendor
 from qflows.sandbox.world import World
 
@@ -130,6 +131,14 @@ SWITCHES = (
         source="the sandbox's own",
     ),
     Switch(
+        "queue_lengths", "", "queue_length of backends instead of the jobs here, such as ibm_fez=12,ibm_kingston=3",
+        source="OpenAPI 2026: queue_length; rehearsal: other people's jobs",
+    ),
+    Switch(
+        "offline_backends", "", "names of backends that are offline, comma-separated",
+        source="OpenAPI 2026: status of a backend",
+    ),
+    Switch(
         "backend_status", "online", "status of all backends", ("online", "paused", "offline"),
         source="rehearsal: maintenance; the words are OpenAPI's",
     ),
@@ -208,16 +217,22 @@ class IBM(Vendor):
             raise Refusal(404, f"no backend {name}", code=catalog.BACKEND_NOT_FOUND)
         return name
 
-    def _queued(self, name: str) -> int:
+    def _queued(self, call: Call, name: str) -> int:
+        told = numbers_of(call.switch("queue_lengths"))
+        if name in told:
+            return int(told[name])
         return sum(1 for job in self.world.jobs.all("ibm") if job.facts["backend"] == name and not job.is_terminal)
 
     async def backends(self, call: Call) -> Response:
         """All backends; mocks only when asked for."""
         with_mocks = call.query.get("include_mocks", "").lower() == "true"
         names = catalog.names(catalog.region(call.headers.get("service-crn", "")), with_mocks=with_mocks)
-        status = call.switch("backend_status")
         return JSONResponse(
-            {"devices": [catalog.listing(name, queued=self._queued(name), status=status) for name in names]}
+            {
+                "devices": [
+                    catalog.listing(name, queued=self._queued(call, name), status=_status(call, name)) for name in names
+                ]
+            }
         )
 
     async def configuration(self, call: Call) -> Response:
@@ -235,13 +250,14 @@ class IBM(Vendor):
 
     async def status(self, call: Call) -> Response:
         """A backend's status."""
-        name, status = self._backend(call), call.switch("backend_status")
+        name = self._backend(call)
+        status = _status(call, name)
         return JSONResponse(
             {
                 "state": status != "offline",
                 "status": "active" if status == "online" else "maintenance",
                 "message": "available" if status == "online" else status,
-                "length_queue": self._queued(name),
+                "length_queue": self._queued(call, name),
                 "backend_version": catalog.configuration(name)["backend_version"],
             }
         )
@@ -261,3 +277,7 @@ class IBM(Vendor):
                 "usage_period": {"start_time": render.moment(0.0), "end_time": render.moment(self.world.clock.now())},
             }
         )
+
+
+def _status(call: Call, name: str) -> str:
+    return "offline" if name in str(call.switch("offline_backends")).split(",") else str(call.switch("backend_status"))

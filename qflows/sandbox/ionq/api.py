@@ -14,6 +14,7 @@ from qflows.sandbox.ionq import account, catalog, render
 from qflows.sandbox.ionq.jobs import Jobs, client_key
 from qflows.sandbox.ionq.sessions import Sessions
 from qflows.sandbox.jobs import Job, Outcome
+from qflows.sandbox.switch import numbers_of
 from qflows.sandbox.vendor import Call, Route, Switch, Vendor
 from qflows.sandbox.world import World
 
@@ -146,6 +147,10 @@ SWITCHES = (
         ("per_key", "shared"), "keys belong to projects; a project sees its own jobs",
     ),
     Switch("known_keys", "", "keys that are let in, comma-separated; empty: all", source="rehearsal: a mistyped key"),
+    Switch(
+        "queue_times", "", "average_queue_time of QPUs in ms, such as qpu.forte-1=3600000,qpu.forte-enterprise-1=0",
+        source="the member is required and its value misleads: 20,471,079 ms were shown while 5 min were real",
+    ),
     Switch("unavailable", "", "backends that are unavailable, comma-separated", source="status word of /backends"),
     Switch(
         "unavailable_submit", "accept", "a job for an unavailable backend: accepted, or 503", ("accept", "refuse"),
@@ -263,7 +268,8 @@ class IonQ(Vendor):
         found = catalog.backend(name, call.switch("qpu_qubits"), unavailable=away)
         if found is None:
             raise Refusal(404, f"no backend {name}")
-        return found
+        told = numbers_of(call.switch("queue_times"))
+        return found | ({"average_queue_time": int(told[name])} if name in told else {})
 
     async def backends(self, call: Call) -> Response:
         """All backends."""

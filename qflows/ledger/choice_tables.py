@@ -1,0 +1,27 @@
+"""Tables of devices chosen by rule."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from qflows.ledger.tables import UtcDateTime, metadata
+
+choices = sa.Table(
+    "choices",
+    metadata,
+    sa.Column("key", sa.String(64), primary_key=True),  # run key, what was asked for, ordinal
+    sa.Column("run_key", sa.String(512), nullable=False),
+    sa.Column("rule", sa.Text, nullable=False),
+    sa.Column("turn", sa.Integer, nullable=False),  # place in `ranked` of the device that counts
+    sa.Column("ranked", sa.JSON, nullable=False),  # names of the devices that fit, best first
+    sa.Column("candidates", sa.JSON, nullable=False),  # every device looked at: its numbers, or why it is left out
+    sa.Column("at", UtcDateTime, nullable=False),
+    sa.Index("ix_choices_run_key", "run_key"),
+)
+
+choice_purchases = sa.Table(  # jobs and sessions that were wanted on a chosen device
+    "choice_purchases",
+    metadata,
+    sa.Column("choice", sa.String(64), primary_key=True),
+    sa.Column("subject", sa.String(64), primary_key=True),  # key of a job or a session
+)

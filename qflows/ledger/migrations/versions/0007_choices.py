@@ -1,0 +1,26 @@
+"""Devices chosen by rule."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0007"
+down_revision = "0006"
+
+
+def upgrade() -> None:
+    op.create_table(
+        "choices",
+        sa.Column("key", sa.String(64), primary_key=True),
+        sa.Column("run_key", sa.String(512), nullable=False),
+        sa.Column("rule", sa.Text(), nullable=False),
+        sa.Column("turn", sa.Integer(), nullable=False),
+        sa.Column("ranked", sa.JSON(), nullable=False),
+        sa.Column("candidates", sa.JSON(), nullable=False),
+        sa.Column("at", sa.DateTime(), nullable=False),
+    )
+    op.create_index("ix_choices_run_key", "choices", ["run_key"])
+    op.create_table(
+        "choice_purchases",
+        sa.Column("choice", sa.String(64), primary_key=True),
+        sa.Column("subject", sa.String(64), primary_key=True),
+    )
