@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from pydantic.fields import FieldInfo
@@ -15,10 +15,12 @@ from qflows.privacy.redaction import clean
 
 if TYPE_CHECKING:
     from qflows.core.live import Standing
+    from qflows.core.profiles import Price
+    from qflows.protocol import Limits
 
 _ALL = "all"
 _COLUMNS = ("device", "vendor", "vendor's name", "profiles", "qubits", "max shots", "state", "queue", "about")
-
+_LIVE_COLUMNS = tuple(name for name in _COLUMNS if name not in ("vendor", "vendor's name"))  # `device` says both
 
 app = typer.Typer(
     help="List devices: shipped profiles, or --live ones.", invoke_without_command=True, rich_markup_mode=None
@@ -46,7 +48,7 @@ def devices(
             rows, troubles = _live(live)
         else:
             rows = [_profile_row(profile) for profile in profiles.shipped().values()]
-        print_rows(rows, _COLUMNS, as_json=as_json, empty="no devices")
+        print_rows(rows, _LIVE_COLUMNS if live else _COLUMNS, as_json=as_json, empty="no devices")
         for line in troubles:
             typer.secho(f"qflows: not shown: {clean(line)}", err=True, fg="yellow")
         if not as_json and not live:
@@ -98,8 +100,8 @@ def show(
 ) -> None:
     """Show a device: limits, price, and the options it takes.
 
-    Options come with the vendor's own defaults, those that cost money marked. Needs the vendor's credentials, because
-    they may depend on the account.
+    Limits are the device's own as of now, narrowed by its profile. Options come with the vendor's own defaults, those
+    that cost money marked. Needs the vendor's credentials, because they may depend on the account.
     """
     with errors_as_exit_codes():
         from qflows.cli.connection import default_client
@@ -110,10 +112,13 @@ def show(
             for name, field in target.provider.options_model(target.profile.device).model_fields.items()
         ]
         profile = target.profile.model_dump(mode="json", exclude_none=True, exclude_defaults=True)
+        limits = _limits_row(target.limits)  # a device that the vendor does not know is refused here
         if as_json:
-            print_json({"device": target.profile.name, "profile": profile, "options": options})
+            print_json({"device": target.profile.name, "profile": profile, "limits": limits, "options": options})
             return
-        for name, value in profile.items():
+        if target.profile.price is not None:
+            profile["price"] = _price(target.profile.price)
+        for name, value in (profile | limits).items():
             typer.echo(f"{name.replace('_', ' '):>16}  {value}")
         typer.echo("")
         print_rows(options, ("option", "default", "costs money", "about"), as_json=False, empty="no options")
@@ -160,9 +165,29 @@ def choose(
             raise typer.Exit(1)
 
 
+def _limits_row(limits: Limits) -> dict[str, Any]:
+    """Limits by the names that profiles have for them, unknown ones left out."""
+    told = {
+        "qubits": limits.max_qubits,
+        "min_shots": limits.min_shots if limits.min_shots > 1 else None,
+        "max_shots": limits.max_shots,
+        "max_programs": limits.max_programs,
+        "max_total_shots": limits.max_total_shots,
+    }
+    return {name: value for name, value in told.items() if value is not None}
+
+
+def _price(price: Price) -> str:
+    parts = ((price.per_job, "a job"), (price.per_shot, "a shot"), (price.per_minute, "a minute"))
+    text = " + ".join(f"{amount:g} {price.unit} {each}" for amount, each in parts if amount)
+    told = ", ".join(word for word in (price.source, str(price.date or "")) if word)
+    return f"{text or 'free'}{f' ({told})' if told else ''}"
+
+
 def _option_row(name: str, field: FieldInfo) -> dict[str, str]:
     extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
-    ours = "" if field.default is None or field.is_required() else str(field.default)
+    default = field.get_default(call_default_factory=True) if not field.is_required() else None
+    ours = "" if default is None or default == {} else str(default)
     return {
         "option": name,
         "default": str(extra.get("vendor_default", ours)),

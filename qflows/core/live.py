@@ -82,7 +82,11 @@ def _standings(vendor: str, listed: Sequence[DeviceInfo], *, is_whole: bool) -> 
         if device_id in there or vendor == "local":
             continue
         retired = next((profile.retired for profile in of_it if profile.retired), None)
-        note = f"retired on {retired}" if retired else "the vendor does not list it for this account"
+        note = (
+            f"retired on {retired}"
+            if retired
+            else "the vendor does not list it for this account: another region or plan, or it is gone"
+        )
         if nearest := next((profile.nearest for profile in of_it if profile.nearest), None):
             note += f"; nearest: {nearest}"
         state = GONE if is_whole or retired else UNASKED

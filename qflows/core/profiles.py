@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import difflib
 import logging
 import re
@@ -219,6 +220,17 @@ def shipped() -> dict[str, DeviceProfile]:
     return found
 
 
+@cache
+def retired() -> dict[str, DeviceProfile]:
+    """Devices that vendors have retired, by the name they had here, by the vendor's and by `vendor:device-id`."""
+    found: dict[str, DeviceProfile] = {}
+    with (documents_folder() / "retired.csv").open(newline="") as table:
+        for row in csv.DictReader(table):
+            for name in (row["name"], row["device"], f"{row['provider']}:{row['device']}"):
+                found[name] = DeviceProfile.model_validate(row | {"name": name})
+    return found
+
+
 def read(path: Path) -> DeviceProfile:
     """A device profile from a YAML document. Raises DocumentError naming file, line and key."""
     return from_document(documents.load(path))
@@ -240,9 +252,10 @@ def from_document(document: Document) -> DeviceProfile:
 def find(name: str) -> DeviceProfile | None:
     """The shipped profile of this name, or a bare one for `vendor:device-id`, whose limits are the vendor's to say.
 
-    None when the name is neither. A vendor device without profile has no limits here.
+    None when the name is neither. A vendor device without profile has no limits here. One that was retired is told by
+    its profile, under the name it had here, its vendor's and both; see `check_living`.
     """
-    known = shipped().get(name)
+    known = shipped().get(name) or retired().get(name)
     if known is not None:
         return known
     vendor = _VENDOR_DEVICE.fullmatch(name)
@@ -260,7 +273,8 @@ def check_living(profile: DeviceProfile) -> None:
     """Raises UnknownDevice for a device that was retired, naming its nearest successor."""
     if profile.retired is not None and str(profile.retired) <= date.today().isoformat():
         nearest = f"; nearest: {profile.nearest}" if profile.nearest else ""
-        raise UnknownDevice(f"{profile.name} was retired on {profile.retired}{nearest}")
+        when = f"on {profile.retired}" if len(profile.retired) == len("2026-01-31") else f"by {profile.retired}"
+        raise UnknownDevice(f"{profile.name} was retired {when}{nearest}; `qflows devices` lists those of today")
 
 
 def unknown(name: str) -> UnknownDevice:

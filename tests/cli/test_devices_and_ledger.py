@@ -65,6 +65,32 @@ def test_devices_live_all_marks_what_is_gone_and_shows_profiles(qflows, all_vend
     assert said.err == ""
 
 
+def test_devices_show_tells_the_devices_own_limits_and_the_price_in_words(qflows, all_vendors: Admin) -> None:
+    all_vendors.switches("ionq", qpu_qubits=30)
+    said = qflows("devices", "show", "ionq-forte-1")
+    assert (said.code, said.err) == (0, "")
+    lines = {line.split()[0]: line.split(maxsplit=1)[1] for line in said.out.splitlines() if len(line.split()) > 1}
+    assert lines["qubits"] == "30"
+    assert lines["price"].startswith("25.79 usd a job (")
+    bare = qflows("devices", "show", "braket:arn:aws:braket:eu-north-1::device/qpu/iqm/Garnet", "--json")
+    assert bare.json()["limits"]["max_total_shots"] == 200_000
+
+
+@pytest.mark.parametrize(
+    ("device", "code", "says"),
+    [
+        ("ionq:qpu.nothing", 5, "qpu.nothing"),
+        ("ionq:qpu.aria-1", 2, "was retired by 2026-07; nearest: ionq-forte-1"),
+        ("braket-ankaa-3", 2, "was retired on 2026-04-20; nearest: braket-cepheus-1-108q"),
+        ("ibm_torino", 2, "was retired on 2026-04-01; nearest: ibm-kingston"),
+    ],
+)
+def test_devices_show_refuses_what_is_not_there(qflows, all_vendors: Admin, device: str, code: int, says: str) -> None:
+    said = qflows("devices", "show", device)
+    assert said.code == code
+    assert says in said.err
+
+
 def test_devices_live_survives_a_denied_region_and_a_vendor_that_is_down(qflows, all_vendors: Admin) -> None:
     all_vendors.fault(
         "status", "braket.devices", status=403, code="AccessDeniedException", message="not yours", skip=1, times=1

@@ -9,7 +9,7 @@ import pytest
 from qflows import providers
 from qflows.core import budgets, documents, profiles
 from qflows.core.client import Client
-from qflows.errors import CredentialsMissing, DocumentError
+from qflows.errors import CredentialsMissing, DocumentError, UnknownDevice
 from qflows.prefect.blocks import apply
 
 FOLDER = profiles.documents_folder()
@@ -117,3 +117,14 @@ def test_shipped_local_device_runs_without_any_set_up() -> None:
 def test_shipped_remote_device_says_what_it_needs() -> None:
     with pytest.raises(CredentialsMissing, match="IONQ_API_KEY"):
         Client().device("ionq-simulator")
+
+
+@pytest.mark.parametrize("name", sorted(profiles.retired()))
+def test_retired_device_says_when_and_what_comes_nearest(name: str) -> None:
+    profile = profiles.find(name)
+    assert profile is not None
+    assert profile.nearest in profiles.shipped()
+    assert name not in profiles.shipped()
+    assert profile.device not in {living.device for living in profiles.shipped().values()}
+    with pytest.raises(UnknownDevice, match=f"was retired (on|by) {profile.retired}; nearest: {profile.nearest}"):
+        profiles.check_living(profile)
