@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from qflows.errors import QflowsError
     from qflows.model import Counts, Job, Result
     from qflows.prefect.attach import attach
+    from qflows.prefect.gating import gate
     from qflows.prefect.importing import import_jobs
     from qflows.prefect.lists import batches, groups, jobs, refresh, runs, sessions, status
     from qflows.prefect.minimizing import minimize
@@ -74,6 +75,7 @@ _HOME = {
     "Imported": "core.importing",
     "Tagged": "core.tagging",
     "attach": "prefect.attach",
+    "gate": "prefect.gating",
     "group": "prefect.tasks",
     "Group": "core.groups.handle",
     "missed_slot": "prefect.slots",
@@ -118,6 +120,7 @@ __all__ = [
     "compile",
     "errors",
     "flows",
+    "gate",
     "group",
     "groups",
     "import_jobs",

@@ -16,7 +16,7 @@ from typing import Any, TypeVar, Unpack
 from qflows.core import ambient, orders, rules, sessions
 from qflows.core.batches.batch import Batch
 from qflows.core.batches.planning import Planned
-from qflows.core.choice import asking
+from qflows.core.choice import asking, history
 from qflows.core.choice.deciding import Asked, Chooser
 from qflows.core.devices import Device, Saved
 from qflows.core.groups.handle import Group
@@ -70,7 +70,8 @@ class Client(Records):
     @cached_property
     def chooser(self) -> Chooser:
         """Chooses devices by rule."""
-        return Chooser(lambda: self.ledger, self.vendors, Rates.from_settings(self.settings))
+        rates = Rates.from_settings(self.settings)
+        return Chooser(lambda: self.ledger, self.vendors, rates, lambda name: history.farthest(self.ledger, name))
 
     def rule(self, device: str) -> Rule | None:
         """The rule that a device's name is, or is the name of; None for a device. Raises ProgramRejected."""

@@ -1,4 +1,4 @@
-"""Tables of devices chosen by rule."""
+"""Tables of devices chosen by rule, and of what was decided before dear jobs were bought."""
 
 from __future__ import annotations
 
@@ -24,4 +24,18 @@ choice_purchases = sa.Table(  # jobs and sessions that were wanted on a chosen d
     metadata,
     sa.Column("choice", sa.String(64), primary_key=True),
     sa.Column("subject", sa.String(64), primary_key=True),  # key of a job or a session
+)
+gates = sa.Table(  # whether dear jobs may be bought now, decided once for a run, a name and a look
+    "gates",
+    metadata,
+    sa.Column("key", sa.String(64), primary_key=True),
+    sa.Column("run_key", sa.String(512), nullable=False),
+    sa.Column("name", sa.String(128), nullable=False),
+    sa.Column("device", sa.String(255), nullable=False),
+    sa.Column("look", sa.Integer, nullable=False),  # how many looks came before
+    sa.Column("verdict", sa.String(8), nullable=False),  # buy, later, no
+    sa.Column("why", sa.Text, nullable=False),
+    sa.Column("evidence", sa.JSON, nullable=False),
+    sa.Column("at", UtcDateTime, nullable=False),
+    sa.Index("ix_gates_run_key", "run_key"),
 )

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from qflows.core.choice.candidates import text_of
-from qflows.ledger import choices
+from qflows.ledger import choices, gates
 from qflows.ledger.choices import Choice
 from qflows.ledger.store import Ledger
 from qflows.pages.text import escape, markdown_table
@@ -45,6 +45,23 @@ def section(ledger: Ledger, run_keys: Iterable[str]) -> list[str]:
     if len(made) > _CHOICES:
         page.append(f"… and {len(made) - _CHOICES} more choices.")
     return page
+
+
+def gate_section(ledger: Ledger, run_keys: Iterable[str]) -> list[str]:
+    """Markdown of what gates decided for these runs; empty where there was none."""
+    looks = gates.of_runs(ledger, run_keys)
+    if not looks:
+        return []
+    table = [
+        {
+            "look": f"{one.look + 1}, {one.at:%Y-%m-%d %H:%M} UTC",
+            "device": escape(one.device),
+            "decision": one.verdict,
+            "why": escape(one.why),
+        }
+        for one in looks[-_LISTED:]
+    ]
+    return ["## Whether to buy", markdown_table(table, ("look", "device", "decision", "why"))]
 
 
 def _headline(one: Choice) -> str:

@@ -32,6 +32,7 @@ def compose(
                 values.append((name, item.expectations))
     if plots or values:
         page += ["## Results", *run_page.histogram_section(plots, of=len(plots)), *run_page.value_section(values)]
-    page += choices.section(ledger, {job.run_key for job in ordered})
+    of_runs = {job.run_key for job in ordered}
+    page += choices.gate_section(ledger, of_runs) + choices.section(ledger, of_runs)
     page += ["## Jobs", *run_page.job_section(ordered, links)]
     return "\n\n".join(page)

@@ -27,8 +27,8 @@ from qiskit.quantum_info import SparsePauliOp, Statevector
 from qflows.algorithms.optimizers import OPTIMIZERS, minimize
 from qflows.algorithms.problems import ansatz, problem
 from qflows.characterization.characterize import proportion, read_bit_order, read_mirror
-from qflows.characterization.drift import judge
 from qflows.core.client import Client
+from qflows.core.drift import judge
 from qflows.core.scope import script_scope
 from qflows.ledger.measurements import Measurement
 from qflows.model import Counts

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from qflows.characterization.characterize import proportion
-from qflows.characterization.drift import MIN_HISTORY, SETTLED, Verdict, as_normal, calibration_changes, judge
+from qflows.core.drift import MIN_HISTORY, SETTLED, Verdict, as_normal, calibration_changes, judge
 from qflows.ledger.measurements import Measurement
 
 FIRST = datetime(2026, 1, 1, 1, 30, tzinfo=UTC)

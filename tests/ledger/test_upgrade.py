@@ -33,6 +33,7 @@ LATER_TABLES = (
     "approvals",
     "choices",
     "choice_purchases",
+    "gates",
 )
 LATER_COLUMNS = {
     "jobs": ("sends", "unsent", "bad_reads", "origin", "project", "buyer", "deployment"),

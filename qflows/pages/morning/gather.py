@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from qflows.characterization import drift
-from qflows.characterization.drift import Verdict
+from qflows.core import drift
+from qflows.core.drift import Verdict
 from qflows.ledger import groups, measurements, sessions, slots, spending, summaries
 from qflows.ledger.groups import GroupRecord
 from qflows.ledger.measurements import Measurement

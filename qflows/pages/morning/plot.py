@@ -7,7 +7,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from qflows.characterization import drift
+from qflows.core import drift
 from qflows.ledger.measurements import Measurement
 from qflows.pages.morning.gather import Trend
 

@@ -6,9 +6,9 @@ from collections import defaultdict
 from collections.abc import Sequence
 from datetime import timedelta
 
-from qflows.characterization import drift
 from qflows.characterization.characterize import METHODS, UNCERTAINTIES
-from qflows.characterization.drift import Verdict
+from qflows.core import drift
+from qflows.core.drift import Verdict
 from qflows.model import rounded, uncertain
 from qflows.pages.morning.gather import Report, Trend
 from qflows.pages.morning.page import ROWS, Line, Picture, Section, Table, Tone, moment, plural, unit_text

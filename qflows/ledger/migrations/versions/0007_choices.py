@@ -1,4 +1,4 @@
-"""Devices chosen by rule."""
+"""Devices chosen by rule, and gates before dear jobs."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -24,3 +24,16 @@ def upgrade() -> None:
         sa.Column("choice", sa.String(64), primary_key=True),
         sa.Column("subject", sa.String(64), primary_key=True),
     )
+    op.create_table(
+        "gates",
+        sa.Column("key", sa.String(64), primary_key=True),
+        sa.Column("run_key", sa.String(512), nullable=False),
+        sa.Column("name", sa.String(128), nullable=False),
+        sa.Column("device", sa.String(255), nullable=False),
+        sa.Column("look", sa.Integer(), nullable=False),
+        sa.Column("verdict", sa.String(8), nullable=False),
+        sa.Column("why", sa.Text(), nullable=False),
+        sa.Column("evidence", sa.JSON(), nullable=False),
+        sa.Column("at", sa.DateTime(), nullable=False),
+    )
+    op.create_index("ix_gates_run_key", "gates", ["run_key"])
