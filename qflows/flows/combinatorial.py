@@ -71,6 +71,8 @@ def qaoa(
     cost = _cost(graph, operator)
     core = tasks.client()
     here = tasks.scope(run_key)
+    if tasks.client().rule(device) is not None:
+        device = tasks.choose(device, run_key=run_key)
     screen = Screen(f"{cost.n_qubits}-qubits", max_evaluations, title="QAOA")
     found = solve_qaoa(
         core,

@@ -40,7 +40,7 @@ class Backend(OnDevice, BackendV2):
     ) -> None:
         self._origin = Origin.of(device, purchases, label="backend")
         profile = self._origin.target.profile
-        super().__init__(name=device, description=profile.description, backend_version=version("qflows"))
+        super().__init__(name=self._origin.device, description=profile.description, backend_version=version("qflows"))
         self.set_options(shots=shots)
         self._target = target
 

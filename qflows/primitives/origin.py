@@ -11,6 +11,8 @@ from typing import Any, TypedDict
 from qflows.core import ambient
 from qflows.core.batches.batch import Batch
 from qflows.core.batches.planning import Planned
+from qflows.core.choice import asking
+from qflows.core.choice.deciding import content_of
 from qflows.core.client import Client, default_client
 from qflows.core.compile_choice import choose
 from qflows.core.devices import Device
@@ -96,6 +98,9 @@ class Origin:
         found = verbs.scope(self.run_key)
         self.run_key = found.run_key
         self._bound = found if verbs.in_flow() else None
+        if rule := self.core.rule(self.device):  # one device for all that this primitive buys
+            asked = asking.for_a_place("primitive", self.label)
+            self.device = self.core.chooser.choose(rule, found.want(content_of(rule, asked)), asked).device
 
     def purchases(self, label: str) -> Purchases:
         """The arguments that make the same purchases under another label."""
