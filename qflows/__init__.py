@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from qflows.core.tagging import Tagged
     from qflows.errors import QflowsError
     from qflows.model import Counts, Job, Result
+    from qflows.prefect.archiving import archive, verify
     from qflows.prefect.attach import attach
     from qflows.prefect.gating import gate
     from qflows.prefect.importing import import_jobs
@@ -71,6 +72,8 @@ _HOME = {
     "sessions": "prefect.lists",
     "runs": "prefect.lists",
     "refresh": "prefect.lists",
+    "archive": "prefect.archiving",
+    "verify": "prefect.archiving",
     "status": "prefect.lists",
     "Imported": "core.importing",
     "Tagged": "core.tagging",
@@ -112,6 +115,7 @@ __all__ = [
     "Result",
     "Session",
     "Tagged",
+    "archive",
     "attach",
     "batch",
     "batches",
@@ -139,6 +143,7 @@ __all__ = [
     "status",
     "submit",
     "tag",
+    "verify",
     "wait",
     "wait_or_suspend",
 ]

@@ -35,6 +35,8 @@ SUMMARIES = {
     "budgets": "Budgets: limits on what is spent, over all vendors.",
     "lanes": "Polling of vendor accounts.",
     "accounts": "Vendor accounts in the ledger.",
+    "archive": "Write a study into one file, with evidence.",
+    "verify": "Check an archive with nothing but the file.",
     "ledger": "The ledger database.",
     "sandbox": "Loopback emulators of the vendors' APIs.",
 }

@@ -53,6 +53,8 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     ),
     "jobs abandon": ('qflows jobs abandon 3f9c01ab --reason "its account was closed"',),
     "jobs decode": ("qflows jobs decode 3f9c01ab",),
+    "archive": ("qflows archive study.zip --tag study=h2", "qflows archive night.zip --run monday --license CC-BY-4.0"),
+    "verify": ("qflows verify study.zip", "qflows verify study.zip --json"),
     "status": ("qflows status",),
     "lanes ls": ("qflows lanes ls",),
     "lanes free": ("qflows lanes free qbraid",),

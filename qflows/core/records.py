@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Unpack
+from pathlib import Path
+from typing import Any, Unpack
 
 from qflows.core import lists, refreshing, tagging
+from qflows.core.archiving import write as archiving
 from qflows.core.batches.batch import Batch
 from qflows.core.devices import Vendors
 from qflows.core.fetching import versions
@@ -109,6 +111,17 @@ class Records:
         found, total = listing.select_runs(self.ledger, chosen)
         return Rows("runs", tuple(found), total, chosen.offset, lists.run_dict)
 
+    def archive(
+        self, path: Path, *, title: str = "", author: str = "", license: str = "", **filters: Any
+    ) -> archiving.Archive:
+        """Writes the archive of the jobs that fit; see `qflows.archive`."""
+        found, _ = listing.select_jobs(self.ledger, lists.wanted(**filters, limit=None, order="created"))
+        selection = {name: _as_text(value) for name, value in filters.items() if value}
+        named = title or "qflows study" + "".join(f", {name} {value}" for name, value in selection.items())
+        keys = [job.key for job in found]
+        about = {"selection": selection, "name": named, "author": author, "license": license}
+        return archiving.write(self.parts, path, keys, **about)
+
     def refresh(self, keys: Collection[str]) -> dict[str, Job]:
         """Asks the vendors once about the jobs that are not over, in bulk, no sooner than their pace allows.
 
@@ -194,3 +207,10 @@ class Records:
         else:
             claims.resolve_submitted(self.ledger, job.key, vendor_id)
         return reads.job(self.ledger, job.key)
+
+
+def _as_text(value: Any) -> str:
+    if isinstance(value, Mapping):
+        value = [f"{name}={wanted}" if wanted is not None else name for name, wanted in value.items()]
+    several = isinstance(value, Collection) and not isinstance(value, str)
+    return ", ".join(map(str, value)) if several else str(value)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from functools import cache
+from importlib import import_module
 from importlib.metadata import entry_points
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from qflows.errors import UnknownDevice
-from qflows.protocol import Provider
+from qflows.protocol import JobSpec, Provider, RawAnswer, VendorResult
 
 GROUP = "qflows.providers"
 
@@ -33,6 +35,32 @@ def homes() -> Iterator[tuple[str, Path]]:
             continue
         for folder in (spec.submodule_search_locations or ()) if spec else ():
             yield entry.name, Path(folder)
+
+
+@dataclass(frozen=True, slots=True)
+class Decoder:
+    """Reads kept answers of a vendor. `runs_here`: its jobs need no answer, they are run again."""
+
+    decode: Callable[[RawAnswer, JobSpec, str], VendorResult]
+    runs_here: bool
+
+    def __call__(self, raw: RawAnswer, spec: JobSpec, key: str) -> VendorResult:
+        """What the answer says, as `Provider.decode`. Raises Unreadable."""
+        return self.decode(raw, spec, key)
+
+
+def decoder(name: str) -> Decoder | None:
+    """How answers of a vendor are read without an account: the function `decode_kept` in the module that its entry
+    point names. A module whose jobs run on this machine says `RUNS_HERE = True`. None where there is none."""
+    for entry in entry_points(group=GROUP):
+        if entry.name == name:
+            try:
+                home = import_module(entry.module)
+            except ImportError:
+                return None
+            decode: Callable[[RawAnswer, JobSpec, str], VendorResult] | None = getattr(home, "decode_kept", None)
+            return Decoder(decode, bool(getattr(home, "RUNS_HERE", False))) if decode else None
+    return None
 
 
 def connect(name: str, credentials: Mapping[str, Any] | None = None, *, timeout_s: float = 30.0) -> Provider:

@@ -339,30 +339,7 @@ class BraketProvider(Doctor, Tags):
 
     def decode(self, raw: RawAnswer, spec: JobSpec, key: str) -> VendorResult:
         """Counts by program, and the cost as computed from the device's tariff; AWS bills monthly."""
-        files = {name: body for name, body in raw.documents.items() if name not in (_TASK, _DEVICE)}
-        document = results.gathered(files)
-        task = _object(raw.documents.get(_TASK))
-        is_partial = task.get("status") == "FAILED"
-        simulator = _part(_part(document, "additionalMetadata"), "simulatorMetadata")
-        duration_ms = simulator.get("executionDuration")
-        duration_ms = duration_ms if isinstance(duration_ms, int | float) else None
-        # what AWS asks for the shots of executables that failed is not documented: all are counted
-        shots = (spec.shots or 0) * len(spec.programs)
-        return VendorResult(
-            items=imports.items(spec, document)
-            if "imported" in spec.options
-            else results.items(spec, document, is_partial=is_partial),
-            cost=cost_of(
-                _object(raw.documents.get(_DEVICE)),
-                shots,
-                duration_ms=duration_ms,
-                is_reserved=bool(spec.options.get("reservation_arn")),
-            ),
-            finished_at=wire.moment(task.get("endedAt")),
-            qpu_s=duration_ms / 1000 if duration_ms is not None else None,
-            metadata={"bucket": task.get("outputS3Bucket"), "directory": task.get("outputS3Directory")}
-            | results.metadata(document),
-        )
+        return decode_kept(raw, spec, key)
 
     def _tariff(self, device_id: str) -> Mapping[str, Any]:
         try:
@@ -478,6 +455,34 @@ def _object(body: bytes | None) -> dict[str, Any]:
 def _part(document: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     found = document.get(name)
     return found if isinstance(found, dict) else {}
+
+
+def decode_kept(raw: RawAnswer, spec: JobSpec, key: str) -> VendorResult:
+    """Reads a kept answer without an account or the network; see `providers.decoder`."""
+    files = {name: body for name, body in raw.documents.items() if name not in (_TASK, _DEVICE)}
+    document = results.gathered(files)
+    task = _object(raw.documents.get(_TASK))
+    is_partial = task.get("status") == "FAILED"
+    simulator = _part(_part(document, "additionalMetadata"), "simulatorMetadata")
+    duration_ms = simulator.get("executionDuration")
+    duration_ms = duration_ms if isinstance(duration_ms, int | float) else None
+    # what AWS asks for the shots of executables that failed is not documented: all are counted
+    shots = (spec.shots or 0) * len(spec.programs)
+    return VendorResult(
+        items=imports.items(spec, document)
+        if "imported" in spec.options
+        else results.items(spec, document, is_partial=is_partial),
+        cost=cost_of(
+            _object(raw.documents.get(_DEVICE)),
+            shots,
+            duration_ms=duration_ms,
+            is_reserved=bool(spec.options.get("reservation_arn")),
+        ),
+        finished_at=wire.moment(task.get("endedAt")),
+        qpu_s=duration_ms / 1000 if duration_ms is not None else None,
+        metadata={"bucket": task.get("outputS3Bucket"), "directory": task.get("outputS3Directory")}
+        | results.metadata(document),
+    )
 
 
 def connect(credentials: Mapping[str, Any] | None, *, timeout_s: float) -> BraketProvider:

@@ -384,6 +384,11 @@ def _device(entry: Mapping[str, Any]) -> DeviceInfo:
     )
 
 
+def decode_kept(raw: RawAnswer, spec: JobSpec, key: str) -> VendorResult:
+    """Reads a kept answer without an account or the network; see `providers.decoder`."""
+    return decoding.decode(raw, spec)
+
+
 def connect(credentials: Mapping[str, Any] | None, *, timeout_s: float) -> IBMProvider:
     """From fields `token`, `instance`, `channel`, `region`, `url`, or the client's own environment or saved account.
 

@@ -399,6 +399,11 @@ def _device(entry: Mapping[str, Any]) -> DeviceInfo:
     )
 
 
+def decode_kept(raw: RawAnswer, spec: JobSpec, key: str) -> VendorResult:
+    """Reads a kept answer without an account or the network; see `providers.decoder`."""
+    return decode(raw, spec, key)
+
+
 def connect(credentials: Mapping[str, Any] | None, *, timeout_s: float) -> IonQProvider:
     """Provider from a credentials block's fields, else from `IONQ_API_KEY` and `IONQ_API_URL` (qiskit-ionq's names).
 

@@ -178,8 +178,7 @@ class LocalProvider:
     def decode(self, raw: RawAnswer, spec: JobSpec, key: str) -> VendorResult:
         """Runs every program of the job, in order. Raises Refused for an unknown device."""
         started = datetime.fromisoformat(raw.documents["started"].decode())
-        items = tuple(simulate.run(spec, key))
-        return VendorResult(items=items, cost=Cost(0.0, "usd", False), started_at=started)
+        return replace(decode_kept(raw, spec, key), started_at=started)
 
     def exists(self, vendor_id: str) -> bool:
         """Every local job can be run again."""
@@ -220,6 +219,14 @@ def _as_run(program: Program, spec: JobSpec) -> Program:
     made, _ = simulate.ready(spec, program)
     found = compact(to_program(made.circuit, name=program.name))
     return found.rewritten(found.ops(), is_verbatim=True, metadata=program.metadata)
+
+
+def decode_kept(raw: RawAnswer, spec: JobSpec, key: str) -> VendorResult:
+    """Runs a job again, which needs no answer; see `providers.decoder`."""
+    return VendorResult(items=tuple(simulate.run(spec, key)), cost=Cost(0.0, "usd", False))
+
+
+RUNS_HERE = True
 
 
 def connect(credentials: Mapping[str, Any] | None, *, timeout_s: float) -> LocalProvider:

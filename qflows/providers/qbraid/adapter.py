@@ -307,34 +307,7 @@ class QbraidProvider(Doctor):
 
     def decode(self, raw: RawAnswer, spec: JobSpec, key: str) -> VendorResult:
         """Counts of each circuit. A failed batch yields an error for each circuit that has no counts."""
-        try:
-            return self._decoded(raw, spec)
-        except _SURPRISES as error:
-            text = b" ".join(raw.documents.values())[:4000].decode("utf-8", "replace")
-            raise Unreadable(
-                f"qbraid: an answer that cannot be read ({type(error).__name__}: {str(error)[:200]})",
-                provider="qbraid",
-                body=text,
-            ) from None
-
-    def _decoded(self, raw: RawAnswer, spec: JobSpec) -> VendorResult:
-        name = _RESULT if _RESULT in raw.documents else _JOB
-        body = envelope(Answer(200, {}, raw.documents[name]), f"GET {name}")["data"]
-        if not isinstance(body, dict):
-            raise Unreadable("qbraid: a result that is no object", provider="qbraid", body=str(body)[:4000])
-        if name == _JOB:
-            look = wire.observation(body)
-            failure = ItemError(look.word, look.error_message or "no reason given")
-            return _vendor_result([ItemResult(error=failure) for _ in spec.programs], body, spec)
-        items = wire.items_of(body, spec)
-        if len(items) == 1 and items[0].error is not None:
-            raise _no_counts(str(body.get("jobQrn") or ""), items[0].error, body)
-        metadata: dict[str, Any] = {}
-        if _COMPILED in raw.documents:
-            data = Answer(200, {}, raw.documents[_COMPILED]).json()
-            if compiled := wire.compiled_of(data.get("data") if isinstance(data, dict) else None):
-                metadata["compiled"] = compiled
-        return _vendor_result(items, body, spec, metadata)
+        return decode_kept(raw, spec, key)
 
     # -- cancelling and money ----------------------------------------------------------------------------------
 
@@ -453,6 +426,42 @@ def _vendor_result(
         qpu_s=wire.execution_s(body),
         metadata=metadata or {},
     )
+
+
+def decode_kept(raw: RawAnswer, spec: JobSpec, key: str) -> VendorResult:
+    """Reads a kept answer without an account or the network; see `providers.decoder`.
+
+    Counts of each circuit. A failed batch yields an error for each circuit that has no counts.
+    """
+    try:
+        return _decoded(raw, spec)
+    except _SURPRISES as error:
+        text = b" ".join(raw.documents.values())[:4000].decode("utf-8", "replace")
+        raise Unreadable(
+            f"qbraid: an answer that cannot be read ({type(error).__name__}: {str(error)[:200]})",
+            provider="qbraid",
+            body=text,
+        ) from None
+
+
+def _decoded(raw: RawAnswer, spec: JobSpec) -> VendorResult:
+    name = _RESULT if _RESULT in raw.documents else _JOB
+    body = envelope(Answer(200, {}, raw.documents[name]), f"GET {name}")["data"]
+    if not isinstance(body, dict):
+        raise Unreadable("qbraid: a result that is no object", provider="qbraid", body=str(body)[:4000])
+    if name == _JOB:
+        look = wire.observation(body)
+        failure = ItemError(look.word, look.error_message or "no reason given")
+        return _vendor_result([ItemResult(error=failure) for _ in spec.programs], body, spec)
+    items = wire.items_of(body, spec)
+    if len(items) == 1 and items[0].error is not None:
+        raise _no_counts(str(body.get("jobQrn") or ""), items[0].error, body)
+    metadata: dict[str, Any] = {}
+    if _COMPILED in raw.documents:
+        data = Answer(200, {}, raw.documents[_COMPILED]).json()
+        if compiled := wire.compiled_of(data.get("data") if isinstance(data, dict) else None):
+            metadata["compiled"] = compiled
+    return _vendor_result(items, body, spec, metadata)
 
 
 def connect(credentials: Mapping[str, Any] | None, *, timeout_s: float) -> QbraidProvider:

@@ -166,3 +166,21 @@ def test_public_verbs_and_commands_say_the_same(six: Client, ionq: Sandbox) -> N
     looked = CliRunner().invoke(app, ["jobs", "refresh", waiting.key, "--json"])
     assert json.loads(looked.stdout)[0]["status"] == "COMPLETED"
     assert CliRunner().invoke(app, ["runs", "ls", "--json"]).exit_code == 0
+
+
+def test_every_list_goes_to_pandas_and_parquet(six: Client, tmp_path: Path) -> None:
+    import pandas
+
+    with six.new_group("g", run_key="a"):
+        pass
+    six.submit_list([circuit("b0"), circuit("b1")], Scope("a", "1", "batch"), device="local-aer", shots=5)
+    for rows in (six.jobs(), six.batches(), six.groups(), six.sessions(), six.runs()):
+        frame = rows.to_pandas()
+        assert (len(frame), rows.title) == (len(rows), rows.title)
+        if rows:
+            read = pandas.read_parquet(rows.to_parquet(tmp_path / f"{rows.title}.parquet"))
+            assert list(read.columns) == list(frame.columns)
+            assert len(read) == len(rows) == rows.total
+    jobs = pandas.read_parquet(six.jobs(order="name").to_parquet(tmp_path / "jobs.parquet"))
+    assert str(jobs["created"].dt.tz) == "UTC"
+    assert jobs[jobs["name"] == "local1"]["tags"].map(json.loads).tolist() == [{"n": "1", "study": "h2"}]

@@ -1,0 +1,48 @@
+"""`qflows verify`: whether a study's numbers follow from its answers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from qflows.cli.screen import Exit, errors_as_exit_codes, print_json
+from qflows.privacy.redaction import clean
+
+
+def verify(
+    path: Annotated[Path, typer.Argument(help="An archive of `qflows archive`.")],
+    digest: Annotated[str | None, typer.Option(help="The SHA-256 that was published of it.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
+) -> None:
+    """Check an archive with nothing but the file.
+
+    Digests are compared, and every number is computed again from the raw answers, without network, account or ledger.
+    Exit code 1 if something is wrong.
+    """
+    with errors_as_exit_codes():
+        from qflows.core.archiving.verify import verify as check
+
+        done = check(path, digest=digest)
+        if as_json:
+            findings = [{"check": one.check, "subject": one.subject, "detail": one.detail} for one in done.findings]
+            print_json(
+                {
+                    "whole": done.is_whole,
+                    "digest": done.digest,
+                    "checked": done.checked,
+                    "findings": findings,
+                    "notes": done.notes,
+                }
+            )
+        else:
+            typer.echo(f"{clean(done.name) or path}: SHA-256 {done.digest}")
+            typer.echo("checked: " + ", ".join(f"{number:,} {name}" for name, number in done.checked.items()))
+            for one in done.findings:
+                typer.echo(f"  {clean(one.check)} {clean(one.subject)}: {clean(one.detail)}")
+            for note in done.notes:
+                typer.echo(f"  note: {clean(note)}")
+            typer.echo("the archive is whole" if done.is_whole else f"{done.n_findings} findings")
+        if not done.is_whole:
+            raise typer.Exit(Exit.FAILED)

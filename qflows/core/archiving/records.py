@@ -1,0 +1,168 @@
+"""Which rows of the ledger belong to a study, as JSON lines, and back into an empty ledger.
+
+Columns that say who is at work on a row now (leases, owners, looks) stay behind: they are no evidence.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from qflows.ledger.claims import chunks
+from qflows.ledger.money_tables import charges, quotes
+from qflows.ledger.store import Ledger
+from qflows.ledger.tables import (
+    UtcDateTime,
+    batch_parts,
+    batches,
+    calibrations,
+    events,
+    group_members,
+    groups,
+    jobs,
+    measurements,
+    points,
+    results,
+    runs,
+    sessions,
+)
+
+Row = dict[str, Any]
+
+TABLES: Mapping[str, sa.Table] = {
+    table.name: table
+    for table in (
+        runs,
+        jobs,
+        results,
+        batches,
+        batch_parts,
+        groups,
+        group_members,
+        sessions,
+        events,
+        quotes,
+        charges,
+        measurements,
+        calibrations,
+        points,
+    )
+}
+# columns that are left out, and what stands for them in a ledger that the rows are read back into
+_LEFT_OUT: Mapping[str, Mapping[str, Any]] = {
+    "runs": {"last_seen": None},
+    "jobs": dict.fromkeys(
+        (
+            *("earlier_attempt", "claim_owner", "lease_until", "doubt_since", "look_after", "send_after", "unsent"),
+            *("missing_since", "bad_reads", "cancel_sent_at"),
+        )
+    )
+    | {"attempt": "", "looks": 0, "fence": 0},
+    "groups": dict.fromkeys(("caller", "owner", "callback_owner")),
+    "sessions": dict.fromkeys(("owner", "lease_until", "doubt_since")) | {"fence": 0},
+    "events": {"id": None},
+}
+
+
+def columns(name: str) -> list[sa.Column[Any]]:
+    """The columns of a kind of record."""
+    return [column for column in TABLES[name].columns if column.name not in _LEFT_OUT.get(name, {})]
+
+
+def gather(ledger: Ledger, keys: Sequence[str]) -> dict[str, list[Row]]:
+    """Rows by table for these jobs: their runs, results, history and money, and batches and groups that are whole."""
+    found: dict[str, list[Row]] = {}
+    with ledger.read() as connection:
+
+        def take(name: str, column: sa.Column[Any], values: Collection[Any], *tests: Any) -> list[Row]:
+            table, rows = TABLES[name], []
+            order = [events.c.id] if name == "events" else list(table.primary_key.columns)
+            for part in chunks(sorted(set(values))):
+                query = sa.select(*columns(name)).where(column.in_(part), *tests).order_by(*order)
+                rows += [_plain(row) for row in connection.execute(query).mappings()]
+            found[name] = rows
+            return rows
+
+        own = take("jobs", jobs.c.key, keys)
+        run_keys = {row["run_key"] for row in own}
+        take("runs", runs.c.run_key, run_keys)
+        take("results", results.c.job_key, keys)
+        held = {(row["provider"], row["session_id"]) for row in own if row["session_id"]}
+        taken = take("sessions", sessions.c.vendor_id, {vendor_id for _, vendor_id in held})
+        found["sessions"] = taken = [row for row in taken if (row["provider"], row["vendor_id"]) in held]
+        subjects = [*keys, *(row["key"] for row in taken)]
+        for kind, members, owner in (
+            ("batches", "batch_parts", batch_parts.c.batch_id),
+            ("groups", "group_members", group_members.c.group_id),
+        ):
+            touched = {row[owner.name] for row in take(members, TABLES[members].c.job_key, keys)}
+            present = set(keys)
+            all_members = take(members, owner, touched)
+            whole = touched - {row[owner.name] for row in all_members if row["job_key"] not in present}
+            found[members] = [row for row in all_members if row[owner.name] in whole]
+            take(kind, TABLES[kind].c.id, whole)
+            subjects += whole
+        take("events", events.c.subject, subjects)
+        take("quotes", quotes.c.subject, subjects)
+        take("charges", charges.c.subject, subjects)
+        measured = take("measurements", measurements.c.run_key, run_keys)
+        found["measurements"] = measured = [row for row in measured if set(row["job_keys"]) <= set(keys)]
+        take("calibrations", calibrations.c.digest, {row["calibration"] for row in measured if row["calibration"]})
+        take("points", points.c.loop, keys)
+    return {name: found[name] for name in TABLES}
+
+
+def restore(ledger: Ledger, name: str, rows: Sequence[Row]) -> None:
+    """Enters rows into an empty ledger. Raises ValueError, TypeError, KeyError or a database error for rows that are
+    none."""
+    table = TABLES[name]
+    made = []
+    for row in rows:
+        values = {column.name: _read(column, row[column.name]) for column in columns(name)}
+        values |= {key: value for key, value in _LEFT_OUT.get(name, {}).items() if key != "id"}
+        if name == "runs":
+            values["last_seen"] = values["first_seen"]
+        made.append(values)
+    if made:
+        with ledger.write(flush=False) as connection:
+            connection.execute(sa.insert(table), made)
+
+
+def lines(rows: Iterable[Mapping[str, Any]]) -> bytes:
+    """JSON lines, keys sorted, ASCII."""
+    return b"".join(as_json(row) + b"\n" for row in rows)
+
+
+def as_json(value: Any) -> bytes:
+    """One line of JSON, keys sorted, ASCII, floats in the shortest form that reads back exactly."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True).encode("ascii")
+
+
+def read_lines(text: bytes) -> list[Row]:
+    """The inverse of `lines`. Raises ValueError naming the line."""
+    found = []
+    for number, line in enumerate(text.splitlines(), start=1):
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise ValueError(f"line {number}: {error}") from error
+        if not isinstance(row, dict):
+            raise ValueError(f"line {number} is no object")
+        found.append(row)
+    return found
+
+
+def _plain(row: Mapping[Any, Any]) -> Row:
+    return {str(name): value.isoformat() if isinstance(value, datetime) else value for name, value in dict(row).items()}
+
+
+def _read(column: sa.Column[Any], value: Any) -> Any:
+    if isinstance(column.type, UtcDateTime):
+        return datetime.fromisoformat(value) if value is not None else None
+    if value is not None and isinstance(column.type, sa.String | sa.Text) and not isinstance(value, str):
+        raise TypeError(f"{column.name} is no text")
+    return value
