@@ -7,7 +7,7 @@ for a body above its cap, `Ambiguous` for all else. Vendor-free; what an answer 
 from __future__ import annotations
 
 import json
-import math
+import re
 import time
 from collections.abc import Iterable, Mapping
 from contextvars import ContextVar
@@ -30,6 +30,10 @@ MAX_BYTES = 4_000_000
 BODY_EXCERPT = 4_000
 """Characters of a body that errors carry."""
 
+# float() takes more: digits of other scripts, underscores, "nan"
+_NUMBER = re.compile(
+    r"[+-]?([0-9]{1,400}(\.[0-9]{0,400})?|\.[0-9]{1,400}|inf(inity)?)(e[+-]?[0-9]{1,9})?", re.IGNORECASE
+)
 _LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 # provably before the first byte; ProxyError is raised while a tunnel is asked for
 _NEVER_LEFT = (
@@ -87,18 +91,23 @@ class Answer:
 def retry_after_s(headers: Headers) -> float | None:
     """Seconds of a `Retry-After` header, in any of its forms: seconds, decimals, or an HTTP date.
 
-    A date is compared with the answer's own `Date`, so that a wrong clock here changes nothing. At most
-    MAX_RETRY_AFTER_S; None for a header that is absent or says no number.
+    A date is compared with the answer's own `Date`, so that a wrong clock here changes nothing. Where a proxy added
+    one of its own, the header is a list, and the longest pause counts. At most MAX_RETRY_AFTER_S; None for a header
+    that is absent or says no number.
     """
     text = headers.get("retry-after", "").strip()
-    try:
-        seconds = float(text)
-    except ValueError:
-        until = http_date(text)
-        if until is None:
-            return None
+    until = http_date(text)
+    if until is not None:
         seconds = (until - (http_date(headers.get("date")) or datetime.now(UTC))).total_seconds()
-    return None if math.isnan(seconds) else min(max(seconds, 0.0), MAX_RETRY_AFTER_S)
+    else:
+        seconds = retry_after_number(text)
+    return None if seconds is None else min(max(seconds, 0.0), MAX_RETRY_AFTER_S)
+
+
+def retry_after_number(text: str) -> float | None:
+    """The number in a `Retry-After` header, the greatest of a list; None for a date, and for what is no number."""
+    numbers = [float(part) for part in text.split(",") if _NUMBER.fullmatch(part.strip())]
+    return max(numbers, default=None)
 
 
 def http_date(text: str | None) -> datetime | None:

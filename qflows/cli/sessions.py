@@ -91,8 +91,8 @@ def resolve_(
     with errors_as_exit_codes():
         if (opened is None) == (not absent):
             raise ProgramRejected("give either --opened ID or --absent")
-        record = _find(session)
-        resolve(default_client().ledger, record, vendor_id=opened)
+        record, core = _find(session), default_client()
+        resolve(core.ledger, core.vendors.of_session(record), record, vendor_id=opened)
         typer.echo(f"session {record.key[:12]}: {'is open as ' + opened if opened else 'may be opened again'}")
 
 

@@ -382,9 +382,9 @@ class Client(Records):
         record = ledger_sessions.get(self.ledger, name)
         if record is None:
             raise UnknownJob(f"the ledger has no session {name!r}; `qflows sessions ls` lists what it has")
+        provider = self.vendors.of_session(record)
         if record.state is SessionState.OPEN:
             ledger_sessions.hold(self.ledger, record.key, lease_s=sessions.LEASE_S)
-        provider = self.vendors.of_session(record)
         return Session(self.ledger, provider, record, device=record.device, verbs=self.verbs, run_key=record.run_key)
 
     def create_batch(

@@ -22,9 +22,9 @@ from qflows.core.profiles import DeviceProfile
 from qflows.errors import (
     Ambiguous,
     CredentialsMissing,
+    LedgerError,
     NotSent,
     OtherAccount,
-    ProviderError,
     UnknownDevice,
     Unreadable,
 )
@@ -303,7 +303,10 @@ class Vendors:
         witness = vendor_id or reads.newest_vendor_id(self.ledger(), candidate.name, account)
         try:
             shown = witness is not None and candidate.exists(witness)
-        except ProviderError:
+        except LedgerError:
+            raise
+        except Exception as error:  # noqa: BLE001  (nothing is proved by what cannot be read)
+            log.info("whether %s shows job %s could not be asked: %s", candidate.name, witness, error)
             return False
         if shown:
             accounts.note_same(self.ledger(), candidate.name, account, candidate.account, proof=f"shows job {witness}")

@@ -17,8 +17,8 @@ from qflows.core import profiles
 from qflows.core.devices import Vendors
 from qflows.core.durations import seconds
 from qflows.core.fetching import Fetcher
-from qflows.core.submit import Submitter
-from qflows.errors import ProgramRejected, ProviderError, QflowsError
+from qflows.core.submit import Submitter, fits
+from qflows.errors import LedgerError, ProgramRejected, QflowsError, Unreadable
 from qflows.ledger import imports, outcomes, reads
 from qflows.ledger.imports import Entry
 from qflows.ledger.store import Ledger, utc_now
@@ -113,7 +113,7 @@ class Importer:
             known += there.values()
             wanted = [(vendor_id, shown) for vendor_id, shown in part if vendor_id not in there]
             entries, looks = self._read(provider, wanted, left_out, device, rebuilding=False)
-            made += self._enter(provider, entries, looks)
+            made += self._enter(provider, entries, looks, left_out)
         return Imported(self._now(made), self._now(known), left_out)
 
     def rebuild(self, sources: Sequence[str], *, since: Moment) -> Rebuilt:
@@ -127,7 +127,7 @@ class Importer:
             provider, device, _ = self._source(source)
             first = past(since)
             # oldest first: where several bear one key, the oldest is the job and the others are extras
-            found = sorted((shown for shown in provider.listed(since=first) if _is_ours(shown)), key=_age)
+            found = sorted((shown for shown in _listed(provider, first) if _is_ours(shown)), key=_age)
             for part in _parts((shown.vendor_id, shown) for shown in found):
                 there = imports.known(self.ledger, provider.name, {vendor_id for vendor_id, _ in part})
                 known += len(there)
@@ -151,7 +151,7 @@ class Importer:
                         taken[shown.key] = vendor_id
                         fresh.append((vendor_id, shown))
                 entries, looks = self._read(provider, fresh, left_out, device, rebuilding=True)
-                made += self._enter(provider, entries, looks)
+                made += self._enter(provider, entries, looks, left_out)
         return Rebuilt(self._now(made), self._now(attached), known, extras, left_out, _UNKNOWN if made else ())
 
     # -- one vendor --------------------------------------------------------------------------------------------
@@ -186,7 +186,7 @@ class Importer:
     ) -> Iterator[tuple[str, Listed | None]]:
         assert since is not None
         last = past(until) if until is not None else None
-        for shown in provider.listed(since=past(since), until=last):
+        for shown in _listed(provider, past(since), last):
             is_wanted = device_id is None or shown.device_id == device_id
             if is_wanted and not _is_ours(shown) and (tag is None or _bears(shown, tag)):
                 yield shown.vendor_id, shown
@@ -206,22 +206,46 @@ class Importer:
         for vendor_id, shown in wanted:
             try:
                 found = provider.foreign(vendor_id)
-            except (ProviderError, ProgramRejected) as error:
+            except LedgerError:
+                raise
+            except Exception as error:  # noqa: BLE001  (the edge to one answer of a vendor)
+                why = str(error) if isinstance(error, QflowsError) else f"{type(error).__name__}: {error}"
                 if not rebuilding or shown is None:
-                    left_out[vendor_id] = str(error)
+                    left_out[vendor_id] = why
                     continue
                 # its mark is enough to keep it from being bought again
-                found = _bare(provider, shown, str(error))
+                found = _bare(provider, shown, why)
+            if found.listed.vendor_id != vendor_id and vendor_id not in found.listed.vendor_id.split("/"):
+                left_out[vendor_id] = f"{provider.name} answered with another job: {found.listed.vendor_id!a:.80}"
+                continue
             if _is_ours(found.listed) and not rebuilding:
                 left_out[vendor_id] = "it bears a key of qflows: `qflows ledger rebuild` takes it in"
                 continue
-            entries.append(_entry(provider, found, device))
-            looks[vendor_id] = found.look
+            try:
+                entries.append(_entry(provider, found, device))
+            except QflowsError as error:
+                left_out[vendor_id] = str(error)
+                continue
+            looks[found.listed.vendor_id] = found.look
         return entries, looks
 
-    def _enter(self, provider: Provider, entries: Sequence[Entry], looks: Mapping[str, Observation]) -> list[Job]:
+    def _enter(
+        self,
+        provider: Provider,
+        entries: Sequence[Entry],
+        looks: Mapping[str, Observation],
+        left_out: dict[str, str],
+    ) -> list[Job]:
         """Rows, then what the vendor said of each: its end, and the counts of those that have some."""
-        made = imports.enter(self.ledger, entries)
+        try:
+            made = imports.enter(self.ledger, entries)
+        except LedgerError:
+            raise
+        except Exception as error:  # noqa: BLE001  (one of them has something that a database does not take)
+            if len(entries) > 1:
+                return [job for one in entries for job in self._enter(provider, [one], looks, left_out)]
+            left_out[entries[0].vendor_id] = str(error)
+            return []
         seen = [(job, looks[job.vendor_id]) for job in made if job.vendor_id is not None]
         finished = [(job, look) for job, look in seen if look.phase is Phase.DONE]
         outcomes.observe(self.ledger, [pair for pair in seen if pair[1].phase is not Phase.DONE])
@@ -236,8 +260,23 @@ class Importer:
         return tuple(current[job.key] for job in jobs)
 
 
+def _listed(provider: ImportProvider, since: datetime, until: datetime | None = None) -> Iterator[Listed]:
+    """The vendor's list. Raises ProviderError, whatever is wrong with it."""
+    try:
+        yield from provider.listed(since=since, until=until)
+    except QflowsError:
+        raise
+    except Exception as error:  # the edge to one vendor
+        raise Unreadable(
+            f"the list of jobs of {provider.name} cannot be read: {type(error).__name__}: {error}",
+            provider=provider.name,
+        ) from error
+
+
 def _entry(provider: Provider, found: Foreign, device: str | None) -> Entry:
     shown = found.listed
+    if not fits(shown.vendor_id):
+        raise Unreadable(f"an id that cannot be kept: {shown.vendor_id!a:.80}", provider=provider.name)
     is_ours = _is_ours(shown)
     notes = {"client": found.client or f"unknown ({provider.name} does not say)", "notes": list(found.notes)}
     return Entry(

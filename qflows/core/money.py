@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from qflows import notebook
 from qflows.core.devices import Device
 from qflows.core.profiles import DeviceProfile
-from qflows.errors import OverBudget, Refused
+from qflows.errors import OverBudget, QflowsError, Refused, Unreadable
 from qflows.ledger import budgets
 from qflows.ledger.intents import Intent
 from qflows.ledger.store import Ledger
@@ -185,12 +185,19 @@ def price_of(target: Device, specs: Sequence[JobSpec], rates: Rates) -> Price:
 def quote_of(target: Device, spec: JobSpec) -> Quote | None:
     """What one job would cost: by the vendor's word, else by the profile's price; None where neither says.
 
-    Raises NotSent where the vendor is out of reach.
+    Raises NotSent where the vendor is out of reach, Unreadable where its answer makes no sense.
     """
     try:
         told = target.provider.estimate(spec)
     except Refused:
         told = None
+    except QflowsError:
+        raise
+    except Exception as error:  # the edge to one vendor
+        raise Unreadable(
+            f"what {target.provider.name} says of its prices cannot be read: {type(error).__name__}: {error}",
+            provider=target.provider.name,
+        ) from error
     return told if told is not None else _by_profile(target.profile, spec)
 
 

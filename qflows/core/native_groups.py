@@ -63,8 +63,9 @@ def open_native(ledger: Ledger, provider: Provider, record: GroupRecord, *, devi
         raise ProgramRejected(f"{provider.name} has no groups of its own; leave native= out, the group works without")
     if record.native_id is not None and provider.group(record.native_id).is_open:
         return record
-    # one that ended is part of the name of its successor, so that a replay finds each again
-    key = digest("native-group/1", record.id, record.native_id or "")
+    # One that ended is part of the name of its successor, so that a replay finds each again. The moment is of this
+    # ledger alone: a colleague's ledger may have a group of the same run key and name in the same account.
+    key = digest("native-group/2", record.id, record.created_at.isoformat(), record.native_id or "")
     native_id = _find(provider, key, record) or _create(provider, key, record)
     ledger_groups.set_native(
         ledger, record.id, provider=provider.name, account=provider.account, device=device, native_id=native_id

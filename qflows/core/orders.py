@@ -21,6 +21,7 @@ from qflows.programs.observables import Observable, observable
 from qflows.protocol import JobSpec, Provider
 
 _PROGRAM_CAP = 4 * 1024 * 1024  # bytes of canonical text
+_LONGEST_LABEL = 255
 _OPTIONS_CAP = 1024 * 1024  # a real device's noise model has 142 kB
 
 
@@ -45,6 +46,7 @@ def job_specs(
     `physical_qubits`: see `compile_choice.choose`.
     Raises ProgramRejected with the reason and the remedy.
     """
+    _check_label(label)
     program = _program(source, values, name, target)
     shots = whole(shots)
     wanted = listed_observables(observables)
@@ -77,6 +79,11 @@ def job_specs(
     return [replace(base, programs=(one,), options=base.options, estimate=plan) for one in measured]
 
 
+def _check_label(label: str) -> None:
+    if not isinstance(label, str) or len(label) > _LONGEST_LABEL:
+        raise ProgramRejected(f"a label is a text of at most {_LONGEST_LABEL} characters, not {label!a:.60}")
+
+
 def batch_plan(
     target: Device,
     sources: Sequence[Any],
@@ -100,6 +107,7 @@ def batch_plan(
     `compile_choice.choose`. Every program is checked. Raises ProgramRejected naming the circuit, ValueError for
     `as_batch=True` on a device that takes one circuit a job.
     """
+    _check_label(label)
     sources, sweep = grid.read(sources, observables)
     if as_batch:
         refuse_composite(target.profile.name, target.provider, target.limits.max_programs)

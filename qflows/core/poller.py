@@ -34,7 +34,7 @@ from qflows.errors import (
 )
 from qflows.ledger import claims, lanes, outcomes, reads
 from qflows.model import Job
-from qflows.protocol import Lookup, Provider
+from qflows.protocol import Lookup, PatientProvider, Provider
 from qflows.states import AT_VENDOR, JobStatus
 
 log = logging.getLogger("qflows.poller")
@@ -289,6 +289,8 @@ class Poller:
         failed: str | None = None
         place = (lane.provider, lane.account)
         looked = Looked()
+        if lane.is_failing and lane.next_at == lanes.FREED and isinstance(provider, PatientProvider):
+            provider.end_pause()
         try:
             everyone = {job.key: job for job in reads.live(ledger, lane.provider, lane.account)}
             ours = reads.by_keys(ledger, [job.key for job in mine])

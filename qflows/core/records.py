@@ -16,10 +16,10 @@ from qflows.core.importing import Imported, Importer, Moment, OnEntered, Rebuilt
 from qflows.core.lists import BatchFilters, GroupFilters, JobFilters, Rows, RunFilters, SessionFilters
 from qflows.core.parts import Parts
 from qflows.core.poller import Poller
-from qflows.core.submit import Submitter
+from qflows.core.submit import Submitter, fits
 from qflows.core.tagging import Tagged
 from qflows.core.verbs import Verbs
-from qflows.errors import UnknownJob
+from qflows.errors import ProgramRejected, UnknownJob
 from qflows.ledger import batches as ledger_batches
 from qflows.ledger import claims, listing, outcomes, raws, reads
 from qflows.ledger import groups as ledger_groups
@@ -202,6 +202,8 @@ class Records:
         """Ends a doubt by a person's word: the vendor's id of the job, or None for «it is not there»."""
         job = self.find(name)
         self.vendors.of(job)  # a person with other credentials looked in another account's console
+        if vendor_id is not None and not fits(vendor_id):
+            raise ProgramRejected(f"{vendor_id!a:.80} is no id of a job; copy it from the console of {job.provider}")
         if vendor_id is None:
             claims.resolve_absent(self.ledger, job.key)
         else:

@@ -18,8 +18,19 @@ from datetime import timedelta
 from typing import Any, Literal, TypeGuard, Unpack
 
 from qflows import notebook
+from qflows.core.submit import fits
 from qflows.core.verbs import RunWishes, Verbs, Wishes
-from qflows.errors import IllegalTransition, InDoubt, LedgerError, NotSent, ProgramRejected, QflowsError, Refused
+from qflows.errors import (
+    IllegalTransition,
+    InDoubt,
+    KeyReused,
+    LedgerError,
+    NotSent,
+    ProgramRejected,
+    QflowsError,
+    Refused,
+    Unreadable,
+)
 from qflows.ledger import budgets, settlements
 from qflows.ledger import sessions as ledger_sessions
 from qflows.ledger.budgets import Buyer
@@ -35,6 +46,7 @@ LEASE_S = 90.0
 OnException = Literal["close", "cancel", "keep"]
 _SLACK = timedelta(hours=26)  # no clock is off by more than a day
 _LONGEST_SESSION_S = 86_400.0
+_LONGEST_NAME = 255
 _OPENING_ELSEWHERE_S = 0.2
 
 
@@ -230,6 +242,8 @@ def open_session(
     when the vendor says no, NotSent when it could not be reached; call again to continue. Raises InDoubt when the
     answer was lost: only a person can tell whether the vendor opened it.
     """
+    if len(name) > _LONGEST_NAME:
+        raise ProgramRejected(f"a session's name has at most {_LONGEST_NAME} characters")
     bound: Any = {"verbs": verbs, "run_key": run_key, "on_exception": on_exception}
     if not has_sessions(provider, mode):
         log.info("%s has no %s sessions; the jobs run one after the other without one", provider.name, mode)
@@ -287,6 +301,8 @@ def _send(ledger: Ledger, provider: SessionProvider, claimed: SessionRecord) -> 
         vendor_id = provider.open_session(
             claimed.device_id, mode=claimed.mode, max_time_s=claimed.max_time_s, options=claimed.options
         )
+        if not fits(vendor_id):
+            raise Unreadable(f"{provider.name} answered with no usable id of a session: {vendor_id!a:.80}")
     except Refused:
         ledger_sessions.closed(ledger, claimed, "refused by the vendor")
         raise
@@ -300,7 +316,11 @@ def _send(ledger: Ledger, provider: SessionProvider, claimed: SessionRecord) -> 
             raise
         log.warning("session %s is in doubt: %s", claimed.key[:12], error)
         raise _asks_person(provider, claimed) from error
-    return ledger_sessions.opened(ledger, claimed, vendor_id)
+    try:
+        return ledger_sessions.opened(ledger, claimed, vendor_id)
+    except KeyReused as error:
+        ledger_sessions.doubted(ledger, claimed)
+        raise _asks_person(provider, claimed) from error
 
 
 def _asks_person(provider: SessionProvider, record: SessionRecord) -> InDoubt:
@@ -324,17 +344,32 @@ def _asks_person(provider: SessionProvider, record: SessionRecord) -> InDoubt:
     )
 
 
-def resolve(ledger: Ledger, record: SessionRecord, *, vendor_id: str | None) -> None:
+def resolve(ledger: Ledger, provider: Provider, record: SessionRecord, *, vendor_id: str | None) -> None:
     """Ends the doubt about an opening by a person's word: the vendor's id, or None for "it is not there".
 
-    Raises IllegalTransition unless it is in doubt.
+    `provider` is of the session's own account: in another account's console a person cannot see it. Raises
+    IllegalTransition unless it is in doubt, ProgramRejected for an id that the vendor does not know or that is the
+    session of another record.
     """
     if record.state not in (SessionState.OPENING, SessionState.IN_DOUBT):
         raise IllegalTransition(f"session {record.key[:12]} is {record.state.value}; there is nothing to resolve")
     if vendor_id is None:
         ledger_sessions.not_sent(ledger, record)
-    else:
-        ledger_sessions.opened(ledger, record, vendor_id)
+        return
+    other = ledger_sessions.get(ledger, vendor_id)
+    if other is not None and other.key != record.key:
+        raise ProgramRejected(
+            f"{vendor_id[:80]!r} is session {other.key[:12]} of run {other.run_key[:80]!r}; nothing was changed"
+        )
+    if has_sessions(provider, record.mode):
+        try:
+            provider.session(vendor_id)
+        except Refused as error:
+            raise ProgramRejected(
+                f"{provider.name} does not show a session {vendor_id[:80]!r} to this account ({error}); nothing was "
+                "changed"
+            ) from error
+    ledger_sessions.opened(ledger, record, vendor_id)
 
 
 def reap(ledger: Ledger, connect: Callable[[SessionRecord], Provider]) -> list[SessionRecord]:

@@ -16,7 +16,16 @@ from threading import Lock
 from typing import Any
 
 from qflows.core.pacing import News
-from qflows.errors import LedgerError, LedgerUnavailable, NotSent, ProviderError, QflowsError, Refused, StaleClaim
+from qflows.errors import (
+    KeyReused,
+    LedgerError,
+    LedgerUnavailable,
+    NotSent,
+    ProviderError,
+    QflowsError,
+    Refused,
+    StaleClaim,
+)
 from qflows.ledger import charges, claims, intents, lanes, reads, sessions
 from qflows.ledger.claims import Doubt
 from qflows.ledger.intents import Intent
@@ -37,6 +46,7 @@ _LOOK_RETRY_S = 2.0
 _LONGEST_LOOK_PAUSE_S = 300.0
 _LAG_MARGIN = 2.0  # a listing that lagged once may lag longer the next time
 _LONGEST_LAG_S = 600.0
+_LONGEST_ID = 255
 MAX_SENDS = 2  # lost answers of one job, until a person decides
 _MAX_FENCE = 24  # the like for senders that died: a claim and its expiry count one each
 
@@ -219,11 +229,18 @@ class Submitter:
 
     def _accepted(self, provider: Provider, spec: JobSpec, claim: claims.Claim, answer: Accepted) -> None:
         vendor_id = answer.vendor_id
+        if not fits(vendor_id):
+            claims.doubted(self.ledger, claim, message=f"{provider.name} answered with no usable id: {vendor_id!a:.80}")
+            return
         try:
             claims.accepted(self.ledger, claim, vendor_id, submission=answer.metadata)
         except StaleClaim:
             self._late_answer(provider, claim.key, answer)
             raise
+        except KeyReused as error:  # the vendor gave one id twice: whose job it is, only a look can tell
+            claims.doubted(self.ledger, claim, message=str(error))
+            log.warning("%s", error)
+            return
         except LedgerUnavailable as error:
             raise LedgerUnavailable(
                 f"{provider.name} took job {claim.key[:12]} as {vendor_id}, which could not be recorded: {error}. "
@@ -269,8 +286,10 @@ class Submitter:
         job = reads.job(self.ledger, key)
         try:
             found = provider.find_submitted([key], since=job.created_at - _SLACK, device_ids={device_id})
-        except ProviderError as error:
-            log.warning("could not look for extras of job %s: %s", key[:12], error)
+        except LedgerError:
+            raise
+        except Exception as error:  # the edge to one vendor
+            log.warning("could not look for extras of job %s: %s", key[:12], error, exc_info=_is_strange(error))
             return
         extras = [hit.vendor_id for hit in found.get(key, ()) if hit.vendor_id != job.vendor_id]
         if extras:
@@ -313,11 +332,15 @@ class Submitter:
                 since=min(doubt.claimed_at for doubt in due) - _SLACK,
                 device_ids={doubt.job.device_id for doubt in due},
             )
-        except ProviderError as error:
-            log.warning("could not look up %d job(s) in doubt at %s: %s", len(due), provider.name, error)
+        except LedgerError:
+            raise
+        except Exception as error:  # the edge to one vendor; the jobs that are polled go on
+            told = f"could not look up {len(due)} job(s) in doubt at {provider.name}: {error}"
+            log.warning("%s", told, exc_info=_is_strange(error))
+            asked_s = error.retry_after_s if isinstance(error, ProviderError) else None
             for doubt in due:
                 grown = max(_LOOK_RETRY_S, doubt.age_s / 4)  # the longer there is no answer, the rarer the question
-                again = min(max(error.retry_after_s or 0.0, grown), _LONGEST_LOOK_PAUSE_S)
+                again = min(max(asked_s or 0.0, grown), _LONGEST_LOOK_PAUSE_S)
                 claims.postpone(self.ledger, doubt.job, again_in_s=again)
             return
         for doubt in due:
@@ -326,10 +349,21 @@ class Submitter:
     def _conclude(self, provider: Provider, doubt: Doubt, hits: Sequence[Found]) -> None:
         job = doubt.job
         if hits:
-            first, *rest = (hit.vendor_id for hit in hits)
+            ids = [hit.vendor_id for hit in hits]
+            if not all(map(fits, ids)):
+                self._leave_to_a_person(
+                    doubt, f"{provider.name} shows it under an id that cannot be kept: {ids!a:.200}"
+                )
+                return
+            first, *rest = ids
             if rest and job.sends >= _LOOKS:  # sent again because the first one was not shown
                 self._learn_lag(provider, job.account)
-            if self._quietly(claims.adopt, job, first, extras=rest):
+            try:
+                is_ours = self._quietly(claims.adopt, job, first, extras=rest)
+            except KeyReused as error:
+                self._leave_to_a_person(doubt, str(error))
+                return
+            if is_ours:
                 log.info("job %s was found at %s as %s", job.key[:12], provider.name, first)
                 self._cancel_extras(provider, job.key, rest)
             return
@@ -366,7 +400,9 @@ class Submitter:
             outcome = "cancelled"
             try:
                 provider.cancel(vendor_id)
-            except ProviderError as error:
+            except LedgerError:
+                raise
+            except Exception as error:  # the edge to one vendor
                 outcome = f"cancel failed: {error}"[:500]
             log.warning("extra job %s of %s at %s: %s", vendor_id, key[:12], provider.name, outcome)
             with self.ledger.write() as connection:
@@ -387,6 +423,15 @@ class Submitter:
             self._specs[key] = spec
             while len(self._specs) > _CACHED_SPECS:
                 self._specs.popitem(last=False)
+
+
+def fits(vendor_id: str) -> bool:
+    """Whether a vendor's id can be kept, shown and given back: one line of at most 255 printable characters."""
+    return 0 < len(vendor_id) <= _LONGEST_ID and vendor_id.isprintable()
+
+
+def _is_strange(error: Exception) -> bool:
+    return not isinstance(error, QflowsError)
 
 
 def person_must_decide(job: Job, why: str) -> str:

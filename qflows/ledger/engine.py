@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sqlite3
 import time
 from collections.abc import Iterator, Mapping
@@ -14,7 +15,7 @@ import sqlalchemy as sa
 from sqlalchemy import event, exc
 from sqlalchemy.engine import make_url
 
-from qflows.errors import LedgerUnavailable, LedgerVersionError
+from qflows.errors import LedgerUnavailable, LedgerVersionError, ProgramRejected
 from qflows.ledger.presence import REMEDY, LedgerFile
 from qflows.ledger.tables import HEAD
 from qflows.privacy.files import private_database, private_folder
@@ -79,12 +80,31 @@ def engine_for(url: str, *, busy_s: float = BUSY_S) -> sa.Engine:
 def _without_secrets(
     connection: sa.Connection, cursor: Any, statement: str, parameters: Any, context: Any, executemany: Any
 ) -> tuple[str, Any]:
-    """Every text on its way into the database is redacted, whichever column it is for."""
+    """Every text on its way into the database is redacted, whichever column it is for.
+
+    Raises ProgramRejected for one that a database cannot keep: what is wrong is the text, not the ledger.
+    """
     rows = parameters if executemany else [parameters]
-    if not holds_secret("\0".join(text for row in rows for text in _texts(row))):
+    said = "\n".join(text for row in rows for text in _texts(row))
+    if "\0" in said or not (said.isascii() or _LONE.search(said) is None):
+        raise ProgramRejected(
+            f"a text has the character U+{ord(_UNFIT.search(said)[0]):04X}, which cannot be kept: "  # type: ignore[index]
+            f"{_around(said)!a}; take it out"
+        )
+    if not holds_secret(said):
         return statement, parameters
     redacted = [_redacted(row) for row in rows]
     return statement, redacted if executemany else redacted[0]
+
+
+_LONE = re.compile("[\ud800-\udfff]")  # halves of a character, such as a terminal's bytes that are no UTF-8
+_UNFIT = re.compile("[\0\ud800-\udfff]")
+
+
+def _around(text: str) -> str:
+    found = _UNFIT.search(text)
+    at = found.start() if found else 0
+    return text[max(at - 20, 0) : at + 20].partition("\n")[0]
 
 
 def _json_without_secrets(value: Any) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import sqlalchemy as sa
@@ -14,6 +14,8 @@ from qflows.ledger.rows import MESSAGE_CAP, vendor_text
 from qflows.ledger.store import Ledger
 from qflows.ledger.tables import lanes, ledger_now
 
+FREED = 0.0
+"""`Lane.next_at` of a lane that was never polled, or that a person freed."""
 _ASK_AGAIN_S = 0.1  # reading the ledger while another process polls costs no request
 
 
@@ -156,7 +158,10 @@ def longest_lag_s(ledger: Ledger, provider: str) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """How a lane does: seconds since its last answered poll and since its last failed one, and why that failed."""
+    """How a lane does: seconds since its last answered poll and since its last failed one, and why that failed.
+
+    `next_in_s`: seconds until its next poll; 0 when it is due.
+    """
 
     provider: str
     account: str
@@ -179,11 +184,15 @@ def health(ledger: Ledger) -> list[Health]:
         lanes.c.lag_s,
     ).order_by(lanes.c.provider, lanes.c.account)
     with ledger.read() as connection:
-        return [Health(*row) for row in connection.execute(query)]
+        found = [Health(*row) for row in connection.execute(query)]
+    return [replace(one, next_in_s=max(one.next_in_s, 0.0)) for one in found]
 
 
 def free(ledger: Ledger, provider: str, account: str | None = None) -> int:
-    """Lets the lanes of a vendor, or one of them, be polled at once, whatever pause it asked for. Returns how many."""
+    """Lets the lanes of a vendor, or one of them, be polled at once, whatever pause it asked for. Returns how many.
+
+    A process that keeps the pause by itself sees FREED when it takes the lane.
+    """
     ours = [lanes.c.provider == provider] + ([lanes.c.account.startswith(account)] if account else [])
     with ledger.write() as connection:
-        return connection.execute(sa.update(lanes).where(*ours).values(next_at=0.0, interval_s=0.0)).rowcount
+        return connection.execute(sa.update(lanes).where(*ours).values(next_at=FREED, interval_s=0.0)).rowcount

@@ -6,8 +6,9 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy import exc
 
-from qflows.errors import OtherAccount, StaleClaim
+from qflows.errors import KeyReused, OtherAccount, StaleClaim
 from qflows.keys import digest, job_key, sample_key
 from qflows.ledger import accounts, charges, choices, settlements
 from qflows.ledger.budgets import Buyer, Purchase
@@ -130,8 +131,12 @@ def claim(ledger: Ledger, record: SessionRecord, *, lease_s: float) -> SessionRe
 
 
 def opened(ledger: Ledger, record: SessionRecord, vendor_id: str) -> SessionRecord:
-    """OPENING or IN_DOUBT → OPEN. Raises StaleClaim when somebody else settled it."""
-    done = _step(ledger, record, SessionState.OPEN, vendor_id=vendor_id, opened_at=utc_now(), doubt_since=None)
+    """OPENING or IN_DOUBT → OPEN. Raises StaleClaim when somebody else settled it, KeyReused for the id of another
+    session."""
+    try:
+        done = _step(ledger, record, SessionState.OPEN, vendor_id=vendor_id, opened_at=utc_now(), doubt_since=None)
+    except exc.IntegrityError as error:
+        raise KeyReused(f"{vendor_id!a:.80} cannot be the id of session {record.key[:12]}: another has it") from error
     if done is None:
         raise StaleClaim(f"session {record.key[:12]} was settled by another process")
     ledger.tell("session-opened", record.key, vendor_id=vendor_id)
@@ -182,14 +187,21 @@ def _step(
 
 
 def hold(ledger: Ledger, key: str, *, lease_s: float, owner: str | None = None) -> bool:
-    """Takes or renews the lease of an open session for this process; False when it is closed."""
-    statement = (
-        sa.update(sessions)
-        .where(sessions.c.key == key, sessions.c.state == SessionState.OPEN.value)
-        .values(owner=owner or me(), lease_until=ledger_now() + lease_s)
-    )
+    """Takes or renews the lease of an open session for this process; False when it is closed.
+
+    An owner who may be alive stays the owner, and only the lease is renewed: if a process that merely looked took the
+    session over and ended, its owner would seem to be dead.
+    """
+    is_open = sa.and_(sessions.c.key == key, sessions.c.state == SessionState.OPEN.value)
+    look = sa.select(sessions.c.owner, (sessions.c.lease_until > ledger_now()).label("runs")).where(is_open)
     with ledger.write() as connection:
-        return connection.execute(statement).rowcount == 1
+        row = connection.execute(look).one_or_none()
+        if row is None:
+            return False
+        is_owned = row.owner is not None and row.runs and not is_dead(row.owner)
+        holder = row.owner if is_owned else owner or me()
+        values = {"owner": holder, "lease_until": ledger_now() + lease_s}
+        return connection.execute(sa.update(sessions).where(is_open).values(**values)).rowcount == 1
 
 
 def get(ledger: Ledger, key: str) -> SessionRecord | None:

@@ -1,4 +1,4 @@
-"""What an adapter may offer beyond `Provider`: compiling, changing tags, importing jobs, sessions."""
+"""What an adapter may offer beyond `Provider`: compiling, changing tags, ending pauses, importing jobs, sessions."""
 
 from __future__ import annotations
 
@@ -68,6 +68,15 @@ class ConditionProvider(Protocol):
 
     def condition(self, device_id: str) -> Condition:
         """What the vendor says of a device now. Raises as `Provider.limits`."""
+        ...
+
+
+@runtime_checkable
+class PatientProvider(Protocol):
+    """A provider that keeps a pause its vendor asked for by itself, for all of its requests. Optional for a vendor."""
+
+    def end_pause(self) -> None:
+        """A person wants the vendor asked now (`qflows lanes free`)."""
         ...
 
 

@@ -154,7 +154,7 @@ def a_person_looks(place: Place, run_key: str, began: datetime, theirs: str) -> 
     (record,) = [one for one in ledger_sessions.listing(place.ledger) if one.run_key == run_key]
     for extra in there[1:]:
         place.provider.close_session(extra)
-    resolve(place.ledger, record, vendor_id=there[0] if there else None)
+    resolve(place.ledger, place.provider, record, vendor_id=there[0] if there else None)
 
 
 def still_open(place: Place, since: datetime) -> list[str]:

@@ -26,9 +26,10 @@ SHAPES = ("400 json", "401 json", "403 html", "500 html", "503 json", "200 text"
 
 @dataclass
 class Echo:
-    """What to answer, and what was seen."""
+    """What to answer, and what was seen. `raw`: bytes to answer instead, with status 200."""
 
     shape: str = "400 json"
+    raw: bytes | None = None
     only: str = ""  # paths to echo, a regular expression; empty: all
     behind: str = ""  # address of the emulator
     url: str = ""
@@ -38,6 +39,8 @@ class Echo:
     def answer(self, method: str, path: str, headers: Mapping[str, str], body: bytes) -> tuple[int, str, bytes]:
         """Status, content type and body."""
         self.n_echoed += 1
+        if self.raw is not None:
+            return 200, "application/json", self.raw
         status, _, kind = self.shape.partition(" ")
         said = _everything(headers, body)
         if kind == "html":

@@ -259,10 +259,11 @@ class Group:
         """No more jobs; those that are members run on. False when it was over already, which is no error."""
         with self._lock:
             id_, ledger = self._opened(), self._core.ledger
+            mirror = self._mirror()
             ledger_groups.refresh(ledger, id_)  # what time closed was closed by time
             done = ledger_groups.close(ledger, id_, reason)
             if done:
-                self._end_native("close")
+                self._end_native(mirror, "close")
             ledger_groups.refresh(ledger, id_)
         self._leave()
         return done
@@ -276,8 +277,9 @@ class Group:
         self._leave()
         id_, ledger = self._opened(), self._core.ledger
         with self._lock:
+            mirror = self._mirror()
             if ledger_groups.cancel(ledger, id_, reason):
-                self._end_native("cancel")
+                self._end_native(mirror, "cancel")
         live = [job.key for job in self.jobs if not job.is_terminal]
         outcomes.request_cancel(ledger, live)
         troubles = wait_lanes(ledger, self._core.poller, live, timeout=timeout)
@@ -293,13 +295,18 @@ class Group:
             )
         return after
 
-    def _end_native(self, verb: str) -> None:
+    def _mirror(self) -> Provider | None:
+        """Who may end the vendor's own group, asked before ours ends: nobody else could end it afterwards."""
         record = ledger_groups.find(self._core.ledger, self._opened())
-        if record.native_id is not None:
-            connected = self._core.vendors.of_account(
-                record.native_provider or "", record.native_account or "", record.native_device or ""
-            )
-            end_native(connected, record, verb)
+        if record.native_id is None:
+            return None
+        return self._core.vendors.of_account(
+            record.native_provider or "", record.native_account or "", record.native_device or ""
+        )
+
+    def _end_native(self, mirror: Provider | None, verb: str) -> None:
+        if mirror is not None:
+            end_native(mirror, ledger_groups.find(self._core.ledger, self._opened()), verb)
 
     def _enter(self, run_key: str) -> None:
         current.enter(run_key, self._opened())

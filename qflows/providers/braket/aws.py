@@ -161,7 +161,7 @@ class Aws:
             raise sort(error, operation) from None
         except TooLarge as error:
             raise Unreadable(f"AWS answered {operation} with {error}; not read further", provider="braket") from None
-        except (BotoCoreError, ResponseParserError, OSError, HTTPError) as error:
+        except (BotoCoreError, ResponseParserError, OSError, HTTPError, *_MISFITS) as error:
             if not exchange.is_late:
                 raise _unanswered(error, operation) from None
         within = f"within {exchange.timeout_s:g} s"
@@ -183,6 +183,10 @@ class Aws:
     def read_object(self, region: str, bucket: str, key: str) -> bytes:
         """An object from S3. Raises Refused with vendor_code NoSuchKey when it is not there."""
         return self.call("s3", region, "GetObject", Bucket=bucket, Key=key)["Body"]
+
+
+# what botocore's parsers raise on JSON that is not of the documented shape
+_MISFITS = (ValueError, LookupError, TypeError, AttributeError, RecursionError)
 
 
 def _sorted_create(error: Any, operation: str) -> ProviderError:

@@ -45,8 +45,13 @@ class Access:
 
     @property
     def account(self) -> str:
-        """Names the instance, or else the credentials, without revealing them. A new key for an instance keeps it."""
-        holder = self.instance or self.token
+        """Names the instance, or else the credentials, without revealing them. A new key for an instance keeps it.
+
+        Only a CRN is an instance's own: names such as "open-instance" are equal in many accounts, so the key that
+        finds the instance by its name belongs to it.
+        """
+        instance = self.instance or ""
+        holder = instance if instance.startswith("crn:") else "\n".join(filter(None, (instance, self.token)))
         return account_name(self.base_url or "ibm", holder)
 
 

@@ -108,8 +108,10 @@ class IBMProvider(Doctor, Imports, Sessions, Tags):
 
     def devices(self) -> Sequence[DeviceInfo]:
         """GET /backends, mock devices left out."""
-        entries = self._runtime.read("the device list", lambda client: client.list_backends())
-        return [_device(entry) for entry in entries if entry.get("class") != "mock"]
+        return self._runtime.read(
+            "the device list",
+            lambda client: [_device(entry) for entry in client.list_backends() if entry.get("class") != "mock"],
+        )
 
     def limits(self, device_id: str) -> Limits:
         """From the device's own description, whose `max_shots` and `max_experiments` IBM does not enforce.

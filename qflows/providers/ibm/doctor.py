@@ -60,7 +60,7 @@ class Doctor:
             yield Finding("clock of tokens", Verdict.WRONG, f"{skew_s:.0f} s off: tokens look expired", remedy)
 
     def _usage(self) -> Any:
-        return self._runtime.read("the usage", lambda client: client._session.get("/instances/usage").json())
+        return self._runtime.read("the usage", lambda client: dict(client._session.get("/instances/usage").json()))
 
     def _reading(
         self, check: str, ask: Callable[[], Any], tell: Callable[[Any], str], remedy: str,

@@ -29,7 +29,8 @@ from qflows.providers.ibm.exchange import OnceAdapter, ServerClock, retry_after_
 from qflows.providers.ibm.failures import WRONG_REGION
 
 # everything the client is known to raise: its own, IBM Cloud's, transport, and JSON or members it did not expect
-CLIENT_ERRORS = (IBMError, ApiException, requests.RequestException, ProviderError, ValueError, KeyError, TypeError)
+_MISFITS = (ValueError, LookupError, TypeError, AttributeError, RecursionError)
+CLIENT_ERRORS = (IBMError, ApiException, requests.RequestException, ProviderError, *_MISFITS)
 
 _BODY_CAP = 4_000
 _FRESH_S = 60.0  # a token younger than this was not refused for its age
@@ -156,7 +157,7 @@ def read_error(error: Exception, what: str) -> ProviderError:
         )
     if _never_left(error):
         return NotSent(f"ibm cannot be reached for {what}", provider="ibm")
-    if isinstance(error, ValueError | KeyError | TypeError):
+    if isinstance(error, _MISFITS):
         return Unreadable(f"ibm answered {what} with something that does not fit its documents", provider="ibm")
     return Ambiguous(f"ibm gave no answer to {what} ({_root(error)})", provider="ibm")
 

@@ -251,6 +251,10 @@ class IonQProvider(Doctor):
         """GET /jobs/{id}; False on IonQ's own 404 only."""
         return self._http.exists(path("jobs", vendor_id))
 
+    def end_pause(self) -> None:
+        """See `PatientProvider`."""
+        self._http.end_pause()
+
     def cancel(self, vendor_id: str) -> None:
         """PUT /jobs/{id}/status/cancel, unless the job is over: canceling a completed one can turn its status to
         canceled (cirq-ionq 1.7.0), and then its paid results would be taken for none."""

@@ -130,6 +130,11 @@ class IonQHttp:
             raise _fault(answer, f"{method} {path[:200]}")
         return answer
 
+    def end_pause(self) -> None:
+        """Requests may be sent again, whatever pause was asked for."""
+        with self._lock:
+            self._not_before = 0.0
+
     def _wait_is_over(self) -> None:
         left = self._not_before - time.monotonic()
         if left > 0:

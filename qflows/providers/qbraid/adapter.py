@@ -309,6 +309,10 @@ class QbraidProvider(Doctor):
         """Counts of each circuit. A failed batch yields an error for each circuit that has no counts."""
         return decode_kept(raw, spec, key)
 
+    def end_pause(self) -> None:
+        """See `PatientProvider`."""
+        self._http.pacing.end_pause()
+
     # -- cancelling and money ----------------------------------------------------------------------------------
 
     def cancel(self, vendor_id: str) -> None:

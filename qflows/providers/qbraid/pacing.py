@@ -13,7 +13,7 @@ from collections import deque
 from enum import Enum
 from threading import Lock
 
-from qflows.bounded_http import MAX_RETRY_AFTER_S, Headers, retry_after_s
+from qflows.bounded_http import MAX_RETRY_AFTER_S, Headers, retry_after_number, retry_after_s
 from qflows.errors import Throttled
 
 REQUESTS = 1_000
@@ -75,7 +75,7 @@ class Pacing:
             self._refusals = min(self._refusals + 1, _LONGEST_DOUBLING)
             doubling_s = 2.0 ** (self._refusals - 1)
             asked_s = retry_after_s(headers)
-            number = _number(headers.get("retry-after", ""))
+            number = retry_after_number(headers.get("retry-after", ""))
             if asked_s is None:
                 pause_s = doubling_s
             elif number is not None and _MILLISECONDS_ABOVE < number < math.inf:
@@ -86,17 +86,15 @@ class Pacing:
             self._closed_until = max(self._closed_until, time.monotonic() + pause_s)
             return pause_s
 
+    def end_pause(self) -> None:
+        """Requests may be sent again, whatever pause was asked for; those that are used up stay so."""
+        with self._lock:
+            self._closed_until = -math.inf
+
     def answered(self) -> None:
         """The vendor answered something else than a call for patience."""
         with self._lock:
             self._refusals = 0
-
-
-def _number(text: str) -> float | None:
-    try:
-        return float(text)
-    except ValueError:
-        return None
 
 
 def _throttled(why: str, wait_s: float) -> Throttled:

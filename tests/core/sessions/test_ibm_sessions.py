@@ -67,7 +67,7 @@ def test_a_session_whose_opening_was_never_answered_waits_for_a_person(
     since = record.created_at - timedelta(minutes=1)
     there = [one for one in provider.recent_sessions(record.device_id, since=since) if one.is_open]  # pyright: ignore
     assert len(there) == (0 if kind == "drop_before" else 1)
-    resolve(core.ledger, record, vendor_id=there[0].session_id if there else None)
+    resolve(core.ledger, core.vendors.of_session(record), record, vendor_id=there[0].session_id if there else None)
     hold = core.open_session(DEVICE, "s", max_time_s=1800)
     assert opened(ibm) == (2 if kind == "drop_before" else 1)
     hold.close()

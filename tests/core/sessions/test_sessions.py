@@ -124,7 +124,7 @@ def test_an_opening_without_an_answer_asks_a_person_and_touches_nothing(
     assert core.reconciler().tick().sessions_closed == []
     assert open_at_vendor(core) == there
     (record,) = ledger_sessions.listing(core.ledger)
-    resolve(core.ledger, record, vendor_id=there[0] if there else None)
+    resolve(core.ledger, core.vendors.of_session(record), record, vendor_id=there[0] if there else None)
     hold = core.open_session(DEVICE, "s", max_time_s=600)
     assert open_at_vendor(core) == [hold.id]
     hold.close()
@@ -143,7 +143,7 @@ def test_another_persons_session_with_our_limits_is_never_adopted_or_closed(
     with pytest.raises(InDoubt, match=theirs):
         core.open_session(DEVICE, "s", max_time_s=limit_s)
     (record,) = ledger_sessions.listing(core.ledger)
-    resolve(core.ledger, record, vendor_id=None)
+    resolve(core.ledger, core.vendors.of_session(record), record, vendor_id=None)
     hold = core.open_session(DEVICE, "s", max_time_s=limit_s)
     assert hold.id != theirs
     assert sorted(open_at_vendor(core)) == sorted([theirs, str(hold.id)])
