@@ -3,6 +3,10 @@ PYTHON ?= python3
 BIN := .venv/bin
 # versions that the tests were run with; `make test CONSTRAINTS=` takes the newest that pyproject.toml allows
 CONSTRAINTS ?= constraints.txt
+# as many processes of tests as there are cores, at most four: one takes about a gigabyte; `make test WORKERS=0` for none
+WORKERS ?= logical
+# each keeps to one stretch of the suite, so that servers are shared, and takes over from another when it is done
+PARALLEL := -n $(WORKERS) --maxprocesses 4 --dist worksteal
 PINS := $(if $(CONSTRAINTS),-c $(CONSTRAINTS))
 
 .PHONY: constraints wheel help install demo test check lint types imports docs bench pulls story chaos newest-braket \
@@ -54,7 +58,7 @@ demo: .venv/.user
 	@$(BIN)/qflows demo
 
 test: .venv/.test .venv/.docs
-	$(BIN)/python -m pytest -q --durations=15
+	$(BIN)/python -m pytest -q --durations=20 $(PARALLEL)
 
 check: lint types imports
 
@@ -132,7 +136,7 @@ newest-prefect: .venv/.test
 	@grep -v -i '^prefect==' $(or $(CONSTRAINTS),constraints.txt) > .venv-prefect/pins.txt
 	@$(BIN)/uv pip install --quiet --python .venv-prefect/bin/python -c .venv-prefect/pins.txt '$(PREFECT)' -e '.[test,docs]'
 	@.venv-prefect/bin/python -c "import prefect; print('Prefect', prefect.__version__)"
-	.venv-prefect/bin/python -m pytest -q tests/prefect tests/docs
+	.venv-prefect/bin/python -m pytest -q $(PARALLEL) tests/prefect tests/docs
 
 # DOCTOR='braket ibm' for some vendors
 doctor: .venv/.test

@@ -7,6 +7,7 @@ a test.
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 import socket
@@ -15,6 +16,7 @@ import uuid
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -29,6 +31,7 @@ settings.load_profile("suite")
 
 collect_ignore = ["third_party_vendor"]  # a package of its own; tests/providers/test_third_party_vendor.py runs it
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
+TABLES = "tables of the summary"
 VENDOR_VARIABLES = ("IONQ_", "QISKIT_", "AWS_", "QBRAID_", "QFLOWS_")
 
 
@@ -144,3 +147,26 @@ def sandbox(shared_sandbox: Sandbox) -> Sandbox:
     shared_sandbox.admin.reset()
     shared_sandbox.admin.clock("instant")
     return shared_sandbox
+
+
+@pytest.fixture
+def tables(request: pytest.FixtureRequest) -> Iterator[dict[str, list[str]]]:
+    """Lines to print at the end of the run, by title; tests of one title may run in different processes."""
+    told: dict[str, list[str]] = {}
+    yield told
+    request.node.user_properties.append((TABLES, told))
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Print the tables; of lines that several tests say, such as a heading, one."""
+    tables: dict[str, list[str]] = {}
+    for report in itertools.chain(*terminalreporter.stats.values()):
+        if getattr(report, "when", "") == "teardown":
+            told: dict[str, list[str]] = dict(report.user_properties).get(TABLES, {})
+            for title, lines in told.items():
+                known = tables.setdefault(title, [])
+                known += [line for line in lines if line not in known]
+    for title, lines in tables.items():
+        terminalreporter.section(title)
+        for line in lines:
+            terminalreporter.write_line(line)

@@ -18,7 +18,6 @@ from .forge import Forge, Victim
 __all__ = ["SHOTS", "WIDTH", "Forge", "Station", "Victim", "right_counts"]
 
 WIDTH, SHOTS = 6, 100
-TABLES: dict[str, list[str]] = {}
 
 
 @dataclass(frozen=True)
@@ -85,17 +84,3 @@ def check_outcome() -> Any:
         assert len({job["vendor_id"] for job in outcome["jobs"]}) == len(jobs)
 
     return check
-
-
-@pytest.fixture(scope="session")
-def tables() -> dict[str, list[str]]:
-    """Lines to print at the end of the run, by title."""
-    return TABLES
-
-
-def pytest_terminal_summary(terminalreporter: Any) -> None:
-    """Print the tables."""
-    for title, lines in TABLES.items():
-        terminalreporter.section(title)
-        for line in lines:
-            terminalreporter.write_line(line)

@@ -78,11 +78,37 @@ def stop_with_parent() -> None:
 @contextmanager
 def running(home: Path) -> Iterator[PrefectServer]:
     """A server on an SQLite file in `home`, up and answering. Raises RuntimeError with the end of its log."""
-    port = free_port()
-    server = PrefectServer(f"http://127.0.0.1:{port}/api", home, home / "server.log")
+    server, process = _start(home)
+    try:
+        yield server
+        _send_what_is_queued()
+    finally:
+        _stop(process)
+
+
+def _start(home: Path) -> tuple[PrefectServer, subprocess.Popen[bytes]]:
+    """A port is free until somebody takes it, and a server needs seconds to: then another one is tried."""
+    for is_last in (False, False, True):
+        port = free_port()
+        server = PrefectServer(f"http://127.0.0.1:{port}/api", home, home / "server.log")
+        process = _launch(server, port)
+        try:
+            _await_health(server, process)
+        except BaseException:
+            is_taken = process.poll() is not None and "already in use" in server.log.read_text()
+            _stop(process)
+            if is_last or not is_taken:
+                raise
+        else:
+            return server, process
+    raise AssertionError("unreachable")
+
+
+def _launch(server: PrefectServer, port: int) -> subprocess.Popen[bytes]:
+    home = server.home
     env = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
     with server.log.open("wb") as log:  # a file, not a pipe: nobody reads while the tests run
-        process = subprocess.Popen(
+        return subprocess.Popen(
             [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)],
             env=env | SERVER_SETTINGS | {"PREFECT_HOME": str(home)},
             stdin=subprocess.DEVNULL,
@@ -91,17 +117,15 @@ def running(home: Path) -> Iterator[PrefectServer]:
             start_new_session=True,
             preexec_fn=stop_with_parent,
         )
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    process.send_signal(signal.SIGINT)
     try:
-        _await_health(server, process)
-        yield server
-        _send_what_is_queued()
-    finally:
-        process.send_signal(signal.SIGINT)
-        try:
-            process.wait(30)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        process.wait(30)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def _send_what_is_queued() -> None:
