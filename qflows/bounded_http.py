@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import json
 import re
+import math
+import os
+import ssl
 import time
 from collections.abc import Iterable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from functools import cache
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -123,6 +127,15 @@ def _no_number(text: str) -> None:
     raise ValueError(f"{text} is not JSON")
 
 
+@cache
+def _trusted(*, trust_env: bool, file: str | None, folder: str | None) -> ssl.SSLContext:
+    """The authorities that httpx trusts by default, read once a process: it takes longer than a request.
+
+    `file` and `folder` are what the environment chooses, which httpx looks up by itself.
+    """
+    return httpx.create_ssl_context(trust_env=trust_env)
+
+
 class BoundedHttp:
     """Sends requests to one vendor, each once, each within bounds. Safe for several threads. Its repr is the address.
 
@@ -144,6 +157,11 @@ class BoundedHttp:
             timeout=timeout_s,
             follow_redirects=False,
             trust_env=not is_loopback,  # a proxy of the environment cannot reach our loopback
+            verify=_trusted(
+                trust_env=not is_loopback,
+                file=os.environ.get("SSL_CERT_FILE"),
+                folder=os.environ.get("SSL_CERT_DIR"),
+            ),
             limits=httpx.Limits(max_connections=16, max_keepalive_connections=16),
         )
         _bound(self.client)

@@ -122,15 +122,26 @@ def open_ledger() -> Iterator[Callable[[str], Ledger]]:
         one.close()
 
 
+@pytest.fixture(scope="session")
+def empty_ledger(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An SQLite ledger to copy: making one takes longer than most tests of it."""
+    place = tmp_path_factory.mktemp("empty") / "ledger.db"
+    Ledger.open(f"sqlite:///{place}").close()
+    return place
+
+
 @pytest.fixture
-def ledger(ledger_url: str, open_ledger: Callable[[str], Ledger]) -> Ledger:
+def ledger(ledger_url: str, tmp_path: Path, empty_ledger: Path, open_ledger: Callable[[str], Ledger]) -> Ledger:
     """An empty ledger, once on each kind of database."""
+    if ledger_url.startswith("sqlite"):
+        shutil.copy(empty_ledger, tmp_path / "ledger.db")
     return open_ledger(ledger_url)
 
 
 @pytest.fixture
-def sqlite_ledger(sqlite_url: str, open_ledger: Callable[[str], Ledger]) -> Ledger:
+def sqlite_ledger(sqlite_url: str, tmp_path: Path, empty_ledger: Path, open_ledger: Callable[[str], Ledger]) -> Ledger:
     """An empty ledger for tests in which the database does not matter."""
+    shutil.copy(empty_ledger, tmp_path / "ledger.db")
     return open_ledger(sqlite_url)
 
 

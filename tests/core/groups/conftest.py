@@ -17,7 +17,6 @@ from pathlib import Path
 import pytest
 
 from qflows.core import ambient
-from qflows.ledger import Ledger
 from qflows.sandbox import Sandbox
 
 # helper modules of this folder are imported by tests and by other processes
@@ -29,14 +28,6 @@ def vendors() -> Iterator[Sandbox]:
     """IonQ, qBraid, Braket and IBM in one process."""
     with Sandbox(vendors=("ionq", "qbraid", "braket", "ibm")) as running:
         yield running
-
-
-@pytest.fixture(scope="session")
-def empty_ledger(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A ledger to copy: making one takes longer than most tests here."""
-    place = tmp_path_factory.mktemp("empty") / "ledger.db"
-    Ledger.open(f"sqlite:///{place}").close()
-    return place
 
 
 @pytest.fixture
