@@ -9,13 +9,14 @@ WORKERS ?= logical
 PARALLEL := -n $(WORKERS) --maxprocesses 4 --dist worksteal
 PINS := $(if $(CONSTRAINTS),-c $(CONSTRAINTS))
 
-.PHONY: constraints wheel help install demo test check lint types imports docs bench pulls story chaos newest-braket \
+.PHONY: constraints wheel help install demo test check lint types imports docs notebooks bench pulls story chaos newest-braket \
   newest-prefect newest-ibm doctor live compat money clean
 help:
 	@echo "make demo     install into .venv, run the H2 VQE and a small circuit, print what came out"
 	@echo "make test     install and run the test suite"
 	@echo "make check    lint, types and import contracts"
 	@echo "make docs     build the documentation site into site/, every link checked"
+	@echo "make notebooks  run the notebooks and keep what they print"
 	@echo "make newest-prefect   the Prefect part of the suite with the newest Prefect, in an environment of its own"
 	@echo "make bench    the budgets, measured against raw clients and loops in the same run"
 	@echo "make money    20 buyers, 1,000 random kills, one cap; some minutes"
@@ -51,6 +52,10 @@ help:
 docs: .venv/.docs
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 	@echo "site/index.html; its code blocks are run by tests/prefect/test_documentation.py"
+
+# the text that their cells print; needs a Prefect API for the flows, or starts a temporary one
+notebooks: .venv/.docs
+	@$(BIN)/python docs/notebook_outputs.py
 
 install: .venv/.user
 

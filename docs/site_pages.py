@@ -67,6 +67,11 @@ def relinked(markdown: str, here: str, source: str) -> str:
             leads = posixpath.relpath("index.md", posixpath.dirname(here) or ".")
         elif path == "docs/adr":
             leads = posixpath.relpath("adr/index.md", posixpath.dirname(here) or ".")
+        elif path == "docs/notebooks":
+            leads = posixpath.relpath("notebooks/first-steps.md", posixpath.dirname(here) or ".")
+        elif path.startswith("docs/notebooks/") and not here.startswith("notebooks/"):
+            page = path.removeprefix("docs/").replace(".ipynb", ".md")
+            leads = posixpath.relpath(page, posixpath.dirname(here) or ".")
         elif path.startswith("docs/") and not path.endswith((".py", ".yaml")):
             leads = posixpath.relpath(path.removeprefix("docs/"), posixpath.dirname(here) or ".")
         else:

@@ -7,9 +7,8 @@ for a body above its cap, `Ambiguous` for all else. Vendor-free; what an answer 
 from __future__ import annotations
 
 import json
-import re
-import math
 import os
+import re
 import ssl
 import time
 from collections.abc import Iterable, Mapping

@@ -6,9 +6,18 @@ out of messages and fields when an error is made, whoever wrote the text.
 
 from __future__ import annotations
 
+import linecache
+import sys
+import sysconfig
+from collections.abc import Iterator
+from pathlib import Path
+from types import FrameType, TracebackType
 from typing import Any, ClassVar
 
 from qflows.privacy.redaction import clean
+
+_HERE = str(Path(__file__).parent)
+_NOT_THE_USERS = (_HERE, *{sysconfig.get_paths()[name] for name in ("stdlib", "platstdlib", "purelib", "platlib")})
 
 
 class QflowsError(Exception):
@@ -35,9 +44,52 @@ class QflowsError(Exception):
     def __reduce__(self) -> tuple[Any, ...]:
         return _rebuild, (type(self), self.args[0], {name: getattr(self, name) for name in self.fields})
 
+    def _render_traceback_(self) -> list[str]:
+        """What a notebook shows, line by line: the user's own lines and the message; IPython asks for this by name.
+
+        `%tb Verbose`, or `%xmode Verbose` beforehand, shows every frame.
+        """
+        if (whole := _verbose_traceback(self)) is not None:
+            return whole
+        shown = [line for frame, number in _frames(self.__traceback__) for line in _lines_of(frame, number)]
+        return [
+            *shown,
+            f"{type(self).__name__}: {self}",
+            "",
+            "(your own lines only; %tb Verbose shows all)",
+        ]
+
 
 def _rebuild(kind: type[QflowsError], message: str, fields: dict[str, Any]) -> QflowsError:
     return kind(message, **fields)
+
+
+def _verbose_traceback(error: QflowsError) -> list[str] | None:
+    """All that IPython knows, where its user asked for that by its mode; None otherwise."""
+    interactive = sys.modules.get("IPython")
+    shell = interactive.get_ipython() if interactive else None
+    if shell is None or shell.InteractiveTB.mode != "Verbose":
+        return None
+    return list(shell.InteractiveTB.structured_traceback(type(error), error, error.__traceback__, tb_offset=1))
+
+
+def _frames(traceback: TracebackType | None) -> Iterator[tuple[FrameType, int]]:
+    """The frames of the user's own code, outermost first: not of qflows, Python or an installed package."""
+    while traceback is not None:
+        name = traceback.tb_frame.f_code.co_filename
+        if not name.startswith(_NOT_THE_USERS) and not name.startswith("<frozen "):
+            yield traceback.tb_frame, traceback.tb_lineno
+        traceback = traceback.tb_next
+
+
+def _lines_of(frame: FrameType, number: int) -> list[str]:
+    """One frame: where it is, and its line."""
+    name = frame.f_code.co_filename
+    cell = sys.modules.get("IPython") is not None and "ipykernel_" in name
+    place = "this notebook" if cell else name
+    inside = "" if frame.f_code.co_name == "<module>" else f", in {frame.f_code.co_name}"
+    line = linecache.getline(name, number, frame.f_globals).strip()
+    return [f"{place}, line {number}{inside}", *([f"----> {line}"] if line else []), ""]
 
 
 class ProgramRejected(QflowsError):

@@ -12,6 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
+from qflows.cli import completion
 from qflows.cli.connection import default_client
 from qflows.cli.jobs import read_labels, tagged_row
 from qflows.cli.price import print_price
@@ -25,7 +26,7 @@ from qflows.pages.text import json_text
 
 app = typer.Typer(help="Batches: many circuits that behave like one job.", no_args_is_help=True, rich_markup_mode=None)
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
-Id = Annotated[str, typer.Argument(help="Batch id, or the beginning of one.")]
+Id = Annotated[str, typer.Argument(autocompletion=completion.batches, help="Batch id, or the beginning of one.")]
 _PARTS = ("part", "circuits", "job", "vendor id", "status", "queue s", "run s", "cost", "note")
 
 
@@ -40,7 +41,9 @@ class Format(StrEnum):
 @app.command("run")
 def run(
     files: Annotated[list[Path], typer.Argument(help="OpenQASM files, one circuit each.", metavar="FILE.qasm...")],
-    device: Annotated[str, typer.Option(help="A device from `qflows devices`.")] = "local-aer",
+    device: Annotated[
+        str, typer.Option(autocompletion=completion.devices, help="A device from `qflows devices`.")
+    ] = "local-aer",
     shots: Annotated[int, typer.Option(help="Shots per circuit; 0 evaluates exactly where the device can.")] = 1000,
     name: Annotated[str, typer.Option(help="A name for people.")] = "",
     max_circuits: Annotated[int | None, typer.Option(help="Circuits in one job at most.")] = None,
@@ -106,7 +109,9 @@ def _wait(batch: Batch) -> None:
 
 @app.command("ls")
 def ls(
-    device: Annotated[list[str] | None, typer.Option(help="Only this device.")] = None,
+    device: Annotated[
+        list[str] | None, typer.Option(autocompletion=completion.devices, help="Only this device.")
+    ] = None,
     run: Annotated[list[str] | None, typer.Option(help="Only of this run.")] = None,
     name: Annotated[list[str] | None, typer.Option(help="Only with this name.")] = None,
     tag: Annotated[list[str] | None, typer.Option(help="Only with this tag: NAME or NAME=VALUE.")] = None,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from qflows.cli import completion
 from qflows.cli.mode import NO_API_HINT, as_flow
 from qflows.cli.screen import Exit, errors_as_exit_codes, print_json, print_rows, progress_line
 
@@ -18,7 +19,12 @@ if TYPE_CHECKING:
 
 
 def benchmark(
-    device: Annotated[list[str], typer.Option(help="A device from `qflows devices`, or vendor:device-id; repeat it.")],
+    device: Annotated[
+        list[str],
+        typer.Option(
+            autocompletion=completion.devices, help="A device from `qflows devices`, or vendor:device-id; repeat it."
+        ),
+    ],
     shots: Annotated[int, typer.Option(help="Shots of each of the suite's circuits.")] = 1000,
     size: Annotated[
         list[int] | None, typer.Option(help="Width of GHZ states and mirror circuits; may be repeated.")

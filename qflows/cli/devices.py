@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from pydantic.fields import FieldInfo
 
+from qflows.cli import completion
 from qflows.cli.screen import errors_as_exit_codes, print_json, print_rows
 from qflows.core import profiles
 from qflows.errors import ProgramRejected
@@ -95,7 +96,10 @@ def _live_row(one: Standing) -> dict[str, str]:
 
 @app.command("show")
 def show(
-    device: Annotated[str, typer.Argument(help="A device from `qflows devices`, or vendor:device-id.")],
+    device: Annotated[
+        str,
+        typer.Argument(autocompletion=completion.devices, help="A device from `qflows devices`, or vendor:device-id."),
+    ],
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
 ) -> None:
     """Show a device: limits, price, and the options it takes.

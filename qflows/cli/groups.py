@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from qflows.cli import completion
 from qflows.cli.connection import default_client
 from qflows.cli.screen import Exit, errors_as_exit_codes, print_json, print_rows
 from qflows.core.groups.callbacks import resolve
@@ -18,7 +19,7 @@ from qflows.states import GroupState
 
 app = typer.Typer(help="Groups: named sets of jobs on any devices.", no_args_is_help=True, rich_markup_mode=None)
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
-Id = Annotated[str, typer.Argument(help="Group id, or the beginning of one.")]
+Id = Annotated[str, typer.Argument(autocompletion=completion.groups, help="Group id, or the beginning of one.")]
 Timeout = Annotated[float | None, typer.Option(help="Seconds to wait for all members together.")]
 _COLUMNS = ("group", "name", "state", "jobs", "opened", "open until", "callback", "run key")
 _MEMBERS = ("place", "job", "name", "device", "vendor id", "status", "cost", "note")

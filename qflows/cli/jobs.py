@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from qflows.cli import completion
 from qflows.cli.connection import default_client
 from qflows.cli.screen import errors_as_exit_codes, print_json, print_rows, progress_line
 from qflows.core.client import Client
@@ -19,7 +20,12 @@ from qflows.states import JobStatus
 
 app = typer.Typer(help="Jobs in the ledger.", no_args_is_help=True, rich_markup_mode=None)
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
-Name = Annotated[str, typer.Argument(help="Job key, the beginning of one (8 characters or more), or vendor id.")]
+Name = Annotated[
+    str,
+    typer.Argument(
+        autocompletion=completion.jobs, help="Job key, the beginning of one (8 characters or more), or vendor id."
+    ),
+]
 
 
 @app.command("ls")
@@ -28,14 +34,20 @@ def ls(
     status: Annotated[
         list[str] | None, typer.Option(help="Only this status, such as in_doubt or queued; live, over.")
     ] = None,
-    device: Annotated[list[str] | None, typer.Option(help="Only this device.")] = None,
+    device: Annotated[
+        list[str] | None, typer.Option(autocompletion=completion.devices, help="Only this device.")
+    ] = None,
     provider: Annotated[list[str] | None, typer.Option(help="Only this vendor.")] = None,
     tag: Annotated[list[str] | None, typer.Option(help="Only with this tag: NAME or NAME=VALUE.")] = None,
     name: Annotated[list[str] | None, typer.Option(help="Only with this name.")] = None,
     project: Annotated[list[str] | None, typer.Option(help="Only of this project.")] = None,
     session: Annotated[list[str] | None, typer.Option(help="Only of this session, by the vendor's id.")] = None,
-    batch: Annotated[list[str] | None, typer.Option(help="Only of this batch.")] = None,
-    group: Annotated[list[str] | None, typer.Option(help="Only of this group.")] = None,
+    batch: Annotated[
+        list[str] | None, typer.Option(autocompletion=completion.batches, help="Only of this batch.")
+    ] = None,
+    group: Annotated[
+        list[str] | None, typer.Option(autocompletion=completion.groups, help="Only of this group.")
+    ] = None,
     origin: Annotated[list[str] | None, typer.Option(help="Only bought, imported or rebuilt ones.")] = None,
     since: Annotated[str | None, typer.Option(help="Created since then: 2026-11-01 (UTC), or 7d, 12h ago.")] = None,
     until: Annotated[str | None, typer.Option(help="Created until then, written the same way.")] = None,
@@ -72,7 +84,10 @@ def ls(
 
 @app.command("refresh")
 def refresh(
-    job: Annotated[list[str] | None, typer.Argument(help="Job keys or vendor ids; all live ones unless given.")] = None,
+    job: Annotated[
+        list[str] | None,
+        typer.Argument(autocompletion=completion.jobs, help="Job keys or vendor ids; all live ones unless given."),
+    ] = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Ask the vendors about jobs now.
@@ -91,7 +106,12 @@ def refresh(
 
 @app.command("import")
 def import_(
-    source: Annotated[str, typer.Argument(help="A device's name, or a vendor's for all devices of its account.")],
+    source: Annotated[
+        str,
+        typer.Argument(
+            autocompletion=completion.devices, help="A device's name, or a vendor's for all devices of its account."
+        ),
+    ],
     ids: Annotated[list[str] | None, typer.Argument(help="Vendor ids of the jobs.", metavar="[ID]...")] = None,
     since: Annotated[str | None, typer.Option(help="Jobs since then: 2026-11-01 (UTC), or 7d, 12h ago.")] = None,
     until: Annotated[str | None, typer.Option(help="Jobs until then, written the same way.")] = None,
@@ -164,7 +184,7 @@ def show(job: Name, as_json: JsonFlag = False) -> None:
 
 @app.command("cancel")
 def cancel(
-    job: Annotated[list[str], typer.Argument(help="Job keys or vendor ids.")],
+    job: Annotated[list[str], typer.Argument(autocompletion=completion.jobs, help="Job keys or vendor ids.")],
     timeout: Annotated[float, typer.Option(help="Seconds to wait for the vendor to confirm.")] = 60.0,
     as_json: JsonFlag = False,
 ) -> None:

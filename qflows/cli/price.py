@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from qflows.cli import completion
 from qflows.cli.run import read_options
 from qflows.cli.screen import errors_as_exit_codes, print_json, print_rows
 from qflows.core.money import Price
@@ -25,7 +26,10 @@ def print_price(price: Price, *, as_json: bool) -> None:
 
 def price(
     files: Annotated[list[Path], typer.Argument(help="OpenQASM 2 or 3 files.", metavar="FILE.qasm...")],
-    device: Annotated[str, typer.Option(help="A device from `qflows devices`, vendor:device-id, or a rule.")],
+    device: Annotated[
+        str,
+        typer.Option(autocompletion=completion.devices, help="A device from `qflows devices`, vendor:device-id, or a rule."),
+    ],
     shots: Annotated[int, typer.Option(help="Shots per circuit; 0 evaluates exactly where the device can.")] = 1000,
     option: Annotated[list[str] | None, typer.Option(help="Vendor option name=value; may be repeated.")] = None,
     max_circuits: Annotated[int | None, typer.Option(help="Circuits in one job at most.")] = None,

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
+from qflows.cli import completion
 from qflows.cli.mode import NO_API_HINT, as_flow
 from qflows.cli.screen import errors_as_exit_codes, print_counts, print_json, print_rows, progress_line
 from qflows.errors import ProgramRejected
@@ -39,7 +40,8 @@ def read_options(pairs: list[str] | None, device: str) -> dict[str, Any]:
 def run(
     files: Annotated[list[Path], typer.Argument(help="OpenQASM 2 or 3 files.", metavar="FILE.qasm...")],
     device: Annotated[
-        str, typer.Option(help="A device from `qflows devices`, vendor:device-id, or a rule.")
+        str,
+        typer.Option(autocompletion=completion.devices, help="A device from `qflows devices`, vendor:device-id, or a rule."),
     ] = "local-aer",
     shots: Annotated[int, typer.Option(help="Shots per circuit; 0 evaluates exactly where the device can.")] = 1000,
     run_key: Annotated[

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from qflows.cli import completion
 from qflows.cli.connection import default_client
 from qflows.cli.screen import errors_as_exit_codes, print_json, print_rows
 from qflows.core.sessions import end, has_sessions, resolve
@@ -15,7 +16,10 @@ from qflows.model import SessionRecord
 
 app = typer.Typer(help="Sessions: devices held for ordered jobs.", no_args_is_help=True, rich_markup_mode=None)
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
-Name = Annotated[str, typer.Argument(help="Session key, the beginning of one, or the vendor's id.")]
+Name = Annotated[
+    str,
+    typer.Argument(autocompletion=completion.sessions, help="Session key, the beginning of one, or the vendor's id."),
+]
 _COLUMNS = ("session", "name", "device", "mode", "state", "vendor id", "opened", "closed", "note")
 
 
@@ -43,7 +47,9 @@ def _find(name: str) -> SessionRecord:
 @app.command("ls")
 def ls(
     status: Annotated[list[str] | None, typer.Option(help="Only this status; may be repeated.")] = None,
-    device: Annotated[list[str] | None, typer.Option(help="Only this device.")] = None,
+    device: Annotated[
+        list[str] | None, typer.Option(autocompletion=completion.devices, help="Only this device.")
+    ] = None,
     run: Annotated[list[str] | None, typer.Option(help="Only of this run.")] = None,
     name: Annotated[list[str] | None, typer.Option(help="Only with this name.")] = None,
     since: Annotated[str | None, typer.Option(help="Created since then: 2026-11-01 (UTC), or 7d, 12h ago.")] = None,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from qflows.cli import completion
 from qflows.cli.mode import NO_API_HINT, as_flow
 from qflows.cli.run import read_options
 from qflows.cli.screen import errors_as_exit_codes, print_json, print_rows, progress_line
@@ -22,7 +23,9 @@ def vqe(
     problem: Annotated[
         str, typer.Argument(help="h2-0.735, h2-0.7414, lih-1.5949, or tfim-N for a chain of N spins.")
     ] = "h2-0.735",
-    device: Annotated[str, typer.Option(help="A device from `qflows devices`.")] = "local-exact",
+    device: Annotated[
+        str, typer.Option(autocompletion=completion.devices, help="A device from `qflows devices`.")
+    ] = "local-exact",
     shots: Annotated[int, typer.Option(help="Shots per measurement circuit; 0 is exact.")] = 0,
     optimizer: Annotated[
         str | None, typer.Option(help="SPSA, COBYLA, COBYQA, Nelder-Mead, Powell, SLSQP, L-BFGS-B, BFGS or CG.")

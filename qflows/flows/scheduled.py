@@ -7,13 +7,31 @@ from collections.abc import Callable, Sequence
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar, cast
 
-from prefect import Flow, flow
+from prefect import Flow
 from prefect.utilities.hashing import file_hash
 
+from qflows.errors import PrefectMissing
 from qflows.prefect.slots import missed_slot
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+
+class ShippedFlow(Flow[P, R]):
+    """A flow that says what to do when the temporary server that Prefect starts where there is no API does not come."""
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """Runs the flow. Raises PrefectMissing when Prefect's temporary server does not come up."""
+        try:
+            return cast(R, super().__call__(*args, **kwargs))
+        except RuntimeError as error:
+            if "ephemeral" not in str(error):
+                raise
+            raise PrefectMissing(
+                "without PREFECT_API_URL Prefect starts a temporary server for a flow, and it did not start in time; "
+                "nothing was sent. Set PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS=120 and call again, or start a "
+                "server that stays: `qflows up`"
+            ) from error
 
 
 def scheduled_flow(
@@ -36,12 +54,13 @@ def scheduled_flow(
             return cast(R, skipped) if skipped is not None else function(*args, **kwargs)
 
         source = inspect.getsourcefile(function)
-        return flow(
+        return ShippedFlow(
+            fn=guarded,
             name=name,
             version=file_hash(source) if source else None,  # Prefect would take the file of `guarded`
             flow_run_name=flow_run_name,
             validate_parameters=False,
             on_cancellation=list(on_cancellation) or None,
-        )(guarded)
+        )
 
     return decorate

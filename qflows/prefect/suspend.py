@@ -15,6 +15,7 @@ from prefect.context import FlowRunContext, TaskRunContext
 from prefect.flow_runs import suspend_flow_run
 from prefect.logging import get_logger
 
+from qflows.core.batches.batch import Batch
 from qflows.core.poller import OnChange
 from qflows.errors import WaitTimeout
 from qflows.keys import digest
@@ -28,13 +29,13 @@ DETACH_AFTER_S = 300.0  # waking costs 5 to 20 s of process start; a queue of a 
 
 
 def wait_or_suspend(
-    jobs: Sequence[Job | str],
+    jobs: Job | Batch | str | Sequence[Job | str],
     *,
     detach_after: float = DETACH_AFTER_S,
     timeout: float | None = None,
     on_change: OnChange | None = None,
 ) -> list[Job]:
-    """Waits until every job is terminal; after `detach_after` seconds suspends the flow run instead of its process.
+    """Waits until every job, or part of a batch, is terminal; after `detach_after` seconds suspends the flow run.
 
     Call it in the body of a flow, outside `try` and `finally` that must run only once: suspending leaves the process
     by an exception, and the flow begins again from its top when `qflows reconcile` or `qflows up` finds the jobs done.
@@ -42,7 +43,7 @@ def wait_or_suspend(
     `timeout` counts from the start of the flow run, suspended time included. Raises WaitTimeout.
     """
     core = client()
-    keys = [job.key if isinstance(job, Job) else core.find(job).key for job in jobs]
+    keys = [job.key if isinstance(job, Job) else core.find(job).key for job in listed(jobs)]
     flow_run = _suspendable()
     if flow_run is None:
         handles = core.wait(keys, timeout=timeout, on_change=on_change)
@@ -66,6 +67,13 @@ def wait_or_suspend(
         return [handles[key] for key in keys]
     _suspend(flow_run, keys, pending, left_s)
     raise AssertionError("Prefect continued a run that it had suspended")
+
+
+def listed(jobs: Job | Batch | str | Sequence[Job | str]) -> Sequence[Job | str]:
+    """The jobs that are meant: one, those of a batch, or those of a list."""
+    if isinstance(jobs, Batch):
+        return jobs.sub_jobs()
+    return [jobs] if isinstance(jobs, Job | str) else jobs
 
 
 def _suspendable() -> Any:

@@ -33,6 +33,7 @@ from qflows.model import Job, Result
 from qflows.pages.text import shots_text
 from qflows.prefect.client import client
 from qflows.prefect.scope import scope
+from qflows.prefect.suspend import listed
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -162,14 +163,16 @@ def submit(
 
 
 @_core_task(name="qflows-wait", run_name=_keys_name("wait for"), retries=8, retry_if=_is_passing)
-def wait(jobs: Sequence[Job | str], *, timeout: float | None = None, on_change: OnChange | None = None) -> list[Job]:
-    """Blocks until every job is terminal, one deadline for all; returns fresh handles in the order given.
+def wait(
+    jobs: Job | Batch | str | Sequence[Job | str], *, timeout: float | None = None, on_change: OnChange | None = None
+) -> list[Job]:
+    """Blocks until every job, or part of a batch, is terminal, one deadline for all; returns fresh handles in order.
 
     One bulk poll per vendor account serves all flows that wait. `timeout=0` looks once. `on_change(job)` is called
     with each job at first, and whenever its status or the vendor's word for it changed; `job.queue_position` and
     `job.queue_note` are in the handle. Raises WaitTimeout naming what is pending.
     """
-    keys = [_key(job) for job in ([jobs] if isinstance(jobs, Job | str) else jobs)]
+    keys = [_key(job) for job in listed(jobs)]
     handles = client().wait(keys, timeout=timeout, on_change=on_change)
     return [handles[key] for key in keys]
 

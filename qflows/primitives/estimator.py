@@ -22,6 +22,7 @@ from qflows.primitives.estimator_results import KIND
 from qflows.primitives.origin import Origin, Purchases, by_shots
 from qflows.primitives.points import programs_of
 from qflows.primitives.primitive import DurablePrimitive
+from qflows.primitives.pubs import read_pubs
 from qflows.programs import Program, estimation
 from qflows.programs.grid import pairing
 from qflows.programs.observables import Observable, observable
@@ -87,7 +88,7 @@ class EstimatorV2(DurablePrimitive, BaseEstimatorV2):
         `precision` is for PUBs without their own. Constants are computed, not bought. Raises PubRejected, which is a
         QiskitError, before anything is recorded or sent.
         """
-        read = [EstimatorPub.coerce(pub, precision) for pub in pubs]
+        read = read_pubs(pubs, lambda pub: EstimatorPub.coerce(pub, precision), "(circuit, observables, values)")
         with also_qiskit():
             call = _Call()
             for place, pub in enumerate(read):

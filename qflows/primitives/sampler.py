@@ -15,6 +15,7 @@ from qflows.primitives.errors import also_qiskit
 from qflows.primitives.origin import Origin, Purchases, by_shots
 from qflows.primitives.points import programs_of
 from qflows.primitives.primitive import DurablePrimitive
+from qflows.primitives.pubs import read_pubs
 from qflows.primitives.sampler_results import KIND
 from qflows.programs import Program
 
@@ -50,7 +51,7 @@ class SamplerV2(DurablePrimitive, BaseSamplerV2):
         Raises PubRejected, which is a QiskitError, before anything is recorded or sent.
         """
         chosen = self.default_shots if shots is None else shots
-        read = [SamplerPub.coerce(pub, chosen) for pub in pubs]
+        read = read_pubs(pubs, lambda pub: SamplerPub.coerce(pub, chosen), "(circuit, values, shots)")
         with also_qiskit():
             programs: list[Program] = []
             numbers: list[int | None] = []

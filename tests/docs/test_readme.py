@@ -23,12 +23,13 @@ ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
-def blocks(language: str) -> list[str]:
-    """The fenced blocks of the README in one language, in order."""
-    return re.findall(rf"^```{language}\n(.*?)^```", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
+def blocks(language: str, page: Path = ROOT / "README.md") -> list[str]:
+    """The fenced blocks of a page in one language, in order."""
+    return re.findall(rf"^```{language}\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL)
 
 
-SCRIPT, FLOW, SETS = blocks("python")
+SCRIPT, FLOW = blocks("python")
+[SETS] = [block for block in blocks("python", ROOT / "docs" / "which-one.md") if "qflows.group(" in block]
 
 
 @pytest.fixture
@@ -62,6 +63,7 @@ def test_sessions_batches_and_groups_run_as_printed_against_the_sandbox(
         for name, value in emulated.env.items():
             monkeypatch.setenv(name, value)
         exec(SCRIPT, found)
+        found["circuits"] = [found["circuit"]]
         exec(SETS, found)
         bought = {vendor: emulated.admin.count_jobs(vendor) for vendor in emulated.vendors}
     assert bought == {"ionq": 2, "ibm": 1, "braket": 1}  # the batch is one job
@@ -74,9 +76,10 @@ def test_every_command_shown_exists() -> None:
     from qflows.cli.app import app
 
     root = typer.main.get_command(app)
-    lines = [part for block in blocks("bash") for line in block.splitlines() for part in line.split("#")[0].split(";")]
+    shown = [block for page in PAGES for block in (*blocks("bash", page), *blocks("sh", page))]
+    lines = [part for block in shown for line in block.splitlines() for part in line.split("#")[0].split(";")]
     commands = [shlex.split(line)[1:] for line in lines if line.strip().startswith("qflows ")]
-    assert len(commands) > 12
+    assert len(commands) > 30
     for words in commands:
         at: click.Command = root
         for word in words:

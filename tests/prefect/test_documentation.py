@@ -26,7 +26,7 @@ ROOT = Path(__file__).parents[2]
 PAGES = [
     path
     for path in (*sorted((ROOT / "docs").rglob("*.md")), ROOT / "deployments" / "README.md")
-    if "adr" not in path.parts
+    if "adr" not in path.parts and "notebooks" not in path.parts
 ]
 _BLOCK = re.compile(
     r"^(?P<indent> *)(?:<!-- not run: (?P<why>[^\n]+?) -->\n *)?```(?P<language>python|bash|console|sh)\n"

@@ -105,6 +105,11 @@ MISTAKES: list[tuple[Callable[[], Any], str, str]] = [
     (lambda: group(max_ttl=0), "not 0", "max_ttl="),
     (lambda: group(run_key=None), "run", "run_key='some-name'"),
     (lambda: SamplerV2("local-arr", run_key="p").run([BELL]), "local-arr", "did you mean local-aer"),
+    (lambda: SamplerV2("local-aer", run_key="p").run(5), "int 5", "run([(circuit, values, shots)])"),  # type: ignore[arg-type]
+    (lambda: SamplerV2("local-aer", run_key="p").run(BELL), "one circuit", "run([(circuit, values, shots)])"),  # type: ignore[arg-type]
+    (lambda: SamplerV2("local-aer", run_key="p").run([BELL, 5]), "PUB 1 is int 5", "(circuit, values, shots)"),  # type: ignore[list-item]
+    (lambda: EstimatorV2("local-aer", run_key="p").run("ZZ"), "str 'ZZ'", "run([(circuit, observables, values)])"),  # type: ignore[arg-type]
+    (lambda: EstimatorV2("local-aer", run_key="p").run([None]), "PUB 0", "(circuit, observables, values)"),  # type: ignore[list-item]
     (lambda: EstimatorV2("local-aer", run_key="p").run([BARE]), "pub-like", "wrap it with"),
     (lambda: run().counts.marginal([7]), "bit 7", "bits 0 to 0"),
     (lambda: run().expectation, "observables", "pass observables="),
