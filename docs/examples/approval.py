@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import sys
 
-from prefect import flow
+from prefect import flow, get_run_logger
 from qiskit import QuantumCircuit
 
 import qflows
 from qflows.errors import OverBudget
 
 
-@flow(log_prints=True)
+@flow
 def careful(device: str = "ionq-forte-1", run_key: str = "careful") -> list[dict[str, int]]:
     """Two circuits on a QPU; the second is beyond the budget.
 
@@ -31,7 +31,7 @@ def careful(device: str = "ionq-forte-1", run_key: str = "careful") -> list[dict
         try:
             jobs.append(qflows.submit(circuit, device=device, shots=100, run_key=run_key))
         except OverBudget as error:  # denied, or nobody answered in time
-            print(f"stopped after {len(jobs)} of 2 circuits: {error}")
+            get_run_logger().info(f"stopped after {len(jobs)} of 2 circuits: {error}")
             break
     qflows.wait(jobs)
     return [dict(qflows.result(job).counts) for job in jobs]

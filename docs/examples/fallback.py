@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import sys
 
-from prefect import flow
+from prefect import flow, get_run_logger
 from qiskit import QuantumCircuit
 
 import qflows
 from qflows.errors import JobFailed, ProgramRejected, Refused, WaitTimeout
 
 
-@flow(log_prints=True)
+@flow
 def first_of(devices: list[str], shots: int = 200, patience: float = 600) -> dict[str, int]:
     """Counts of a Bell pair from the first of `devices` that gives any.
 
@@ -33,12 +33,12 @@ def first_of(devices: list[str], shots: int = 200, patience: float = 600) -> dic
             job = qflows.submit(bell, device=device, shots=shots)
             return dict(qflows.result(job, timeout=patience).counts)
         except (ProgramRejected, Refused, JobFailed) as error:  # it does not take it, or it failed there
-            print(f"{device}: {error}")
+            get_run_logger().info(f"{device}: {error}")
         except WaitTimeout:
             [ended] = qflows.cancel([job])
             if ended.status is qflows.JobStatus.COMPLETED:
                 return dict(qflows.result(ended).counts)
-            print(f"{device}: nothing after {patience} s; cancelled there")
+            get_run_logger().info(f"{device}: nothing after {patience} s; cancelled there")
     raise RuntimeError(f"none of {', '.join(devices)} gave counts; the log says why")
 
 

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import sys
 
-from prefect import flow
+from prefect import flow, get_run_logger
 
 import qflows
 
 
-@flow(log_prints=True)
+@flow
 def nightly_benchmark(devices: list[str], shots: int = 500, missed: str = "skip after 6h") -> dict[str, float]:
     """Readout, GHZ and mirror circuits on every device, against its last 30 nights.
 
@@ -25,7 +25,7 @@ def nightly_benchmark(devices: list[str], shots: int = 500, missed: str = "skip 
         return skipped
     found = qflows.flows.benchmark(devices, shots=shots, sizes=[3], mirror_circuits=2)
     for device, why in found.failed_devices.items():
-        print(f"{device} gave nothing: {why}")
+        get_run_logger().info(f"{device} gave nothing: {why}")
     flagged = [one for one in qflows.flows.report(since="20h")["flagged"] if one["device"] in devices]
     if flagged:
         told = ", ".join(f"{one['device']} {one['name']} by {one['sigmas']:+.1f} sigma" for one in flagged)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import yaml
-from prefect import flow
+from prefect import flow, get_run_logger
 from qiskit import QuantumCircuit
 from qiskit.circuit import Parameter
 
@@ -19,7 +19,7 @@ import qflows
 KEYS = {"name", "device", "shots", "phases", "observable"}
 
 
-@flow(log_prints=True)
+@flow
 def sweep_by_yaml(path: str) -> list[tuple[float, float, float]]:
     """Rows of phase (rad), expectation value and its standard error."""
     told = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
@@ -43,7 +43,7 @@ def sweep_by_yaml(path: str) -> list[tuple[float, float, float]]:
     found = batch.result()
     rows = list(zip(phases.tolist(), found.expectation_values.tolist(), found.standard_errors.tolist(), strict=True))
     for at, value, error in rows:
-        print(f"{at:5.2f} rad  {value:+.3f} ± {error:.3f}")
+        get_run_logger().info(f"{at:5.2f} rad  {value:+.3f} ± {error:.3f}")
     return rows
 
 
