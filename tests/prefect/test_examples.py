@@ -84,9 +84,7 @@ def test_a_person_approves_the_second_circuit(ionq: Admin, prefect_server: Prefe
 
 def test_the_next_device_is_asked_after_a_verified_cancel(ionq: Admin, own_ledger: dict[str, str]) -> None:
     ionq.clock("frozen")
-    counts = of("fallback.py")["first_of"](
-        ["ionq-nothing:there", "ionq-simulator", "local-aer"], shots=100, patience=0.5
-    )
+    counts = of("fallback.py")["first_of"](["ionq-simulator", "local-aer"], shots=100, patience=0.5)
     assert set(counts) == {"00", "11"}
     assert ionq.count_jobs("ionq") == 1
     assert [job.status.value for job in qflows.jobs(device="ionq-simulator")] == ["CANCELLED"]
