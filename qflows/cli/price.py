@@ -28,7 +28,9 @@ def price(
     files: Annotated[list[Path], typer.Argument(help="OpenQASM 2 or 3 files.", metavar="FILE.qasm...")],
     device: Annotated[
         str,
-        typer.Option(autocompletion=completion.devices, help="A device from `qflows devices`, vendor:device-id, or a rule."),
+        typer.Option(
+            autocompletion=completion.devices, help="A device from `qflows devices`, vendor:device-id, or a rule."
+        ),
     ],
     shots: Annotated[int, typer.Option(help="Shots per circuit; 0 evaluates exactly where the device can.")] = 1000,
     option: Annotated[list[str] | None, typer.Option(help="Vendor option name=value; may be repeated.")] = None,

@@ -41,7 +41,9 @@ def run(
     files: Annotated[list[Path], typer.Argument(help="OpenQASM 2 or 3 files.", metavar="FILE.qasm...")],
     device: Annotated[
         str,
-        typer.Option(autocompletion=completion.devices, help="A device from `qflows devices`, vendor:device-id, or a rule."),
+        typer.Option(
+            autocompletion=completion.devices, help="A device from `qflows devices`, vendor:device-id, or a rule."
+        ),
     ] = "local-aer",
     shots: Annotated[int, typer.Option(help="Shots per circuit; 0 evaluates exactly where the device can.")] = 1000,
     run_key: Annotated[
