@@ -1,4 +1,4 @@
-"""`qflows accounts`: whose jobs the ledger holds, and which names stand for one account."""
+"""`qflows accounts`: the accounts whose jobs the ledger holds, and names that stand for the same account."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ _COLUMNS = ("vendor", "account", "jobs", "live", "here")
 
 
 @app.command("ls")
-def ls(as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False) -> None:
-    """List accounts, and those with credentials here."""
+def ls(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+    """List accounts and mark those with credentials here."""
     with errors_as_exit_codes():
         core = default_client()
         here: dict[str, str] = {}
@@ -38,10 +38,10 @@ def ls(as_json: Annotated[bool, typer.Option("--json", help="Print JSON for prog
 @app.command("same")
 def same(
     vendor: Annotated[str, typer.Argument(help="Vendor, such as ionq.")],
-    old: Annotated[str, typer.Argument(help="Account as `accounts ls` names it, or the beginning of it.")],
-    new: Annotated[str, typer.Argument(help="The account of the renewed key, or the beginning of it.")],
+    old: Annotated[str, typer.Argument(help="Account as shown by `accounts ls`, or a unique prefix.")],
+    new: Annotated[str, typer.Argument(help="The account of the renewed key, or a unique prefix.")],
 ) -> None:
-    """Say that two names are one account (renewed key)."""
+    """Treat two names as one account (renewed key)."""
     with errors_as_exit_codes():
         core = default_client()
         mine = core.provider(vendor).account

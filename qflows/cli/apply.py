@@ -18,18 +18,18 @@ _IN_A_DRY_RUN = {"created": "would be created", "updated": "would be updated"}
 
 
 def apply(
-    paths: Annotated[list[Path], typer.Argument(help="YAML documents, or folders of them.")],
+    paths: Annotated[list[Path], typer.Argument(help="YAML files, or folders of YAML files.")],
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what would change; write nothing. Needs no server.")
+        bool, typer.Option("--dry-run", help="Show what would change without writing anything. Needs no server.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Save profiles and credentials as Prefect blocks.
 
-    Running it again changes nothing. Budgets are put in force in the ledger, too.
+    Running it again changes nothing. Budgets also take effect in the ledger.
 
-    A secret is written in a document as ${NAME} and read from the environment now; no value is ever printed.
-    Exit code 2 if any document failed; the others are saved all the same.
+    Write secrets as ${NAME}: they are read from the environment when you run the command, and no value is ever printed.
+    The exit code is 2 if any document failed; the others are still saved.
     """
     with errors_as_exit_codes():
         from qflows.prefect.blocks import apply as documents  # not above: it imports Prefect, which takes seconds

@@ -1,4 +1,4 @@
-"""`qflows batches`: many circuits as one; plan, run, report, re-run holes, cancel, export."""
+"""`qflows batches`: plan, run, report, rerun, cancel and export many circuits as one."""
 
 from __future__ import annotations
 
@@ -48,12 +48,15 @@ def run(
     name: Annotated[str, typer.Option(help="A name for people.")] = "",
     max_circuits: Annotated[int | None, typer.Option(help="Circuits in one job at most.")] = None,
     as_batch: Annotated[
-        bool | None, typer.Option("--composite/--single", help="Insist on composite jobs, or on one circuit a job.")
+        bool | None,
+        typer.Option("--composite/--single", help="Require several circuits per job, or one circuit per job."),
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan; buy nothing.")] = False,
-    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Wait for the end.")] = True,
-    run_key: Annotated[str | None, typer.Option(help="Names the run; the same one again continues it.")] = None,
-    option: Annotated[list[str] | None, typer.Option(help="Vendor option name=value; may be repeated.")] = None,
+    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Wait until all jobs are finished.")] = True,
+    run_key: Annotated[
+        str | None, typer.Option(help="Name of the run; pass the same one again to continue it.")
+    ] = None,
+    option: Annotated[list[str] | None, typer.Option(help="Vendor option as NAME=VALUE; repeatable.")] = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Run files as one batch, split as the device needs.
@@ -115,10 +118,12 @@ def ls(
     run: Annotated[list[str] | None, typer.Option(help="Only of this run.")] = None,
     name: Annotated[list[str] | None, typer.Option(help="Only with this name.")] = None,
     tag: Annotated[list[str] | None, typer.Option(help="Only with this tag: NAME or NAME=VALUE.")] = None,
-    since: Annotated[str | None, typer.Option(help="Created since then: 2026-11-01 (UTC), or 7d, 12h ago.")] = None,
-    order: Annotated[str | None, typer.Option(help="created, name, device, size; - before it: descending.")] = None,
+    since: Annotated[
+        str | None, typer.Option(help="Created since: a UTC date such as 2026-11-01, or an age such as 7d or 12h.")
+    ] = None,
+    order: Annotated[str | None, typer.Option(help="created, name, device, size; prefix - for descending.")] = None,
     limit: Annotated[int, typer.Option(help="Show at most this many.")] = 30,
-    offset: Annotated[int, typer.Option(help="Leave out this many first.")] = 0,
+    offset: Annotated[int, typer.Option(help="Skip this many first.")] = 0,
     as_json: JsonFlag = False,
 ) -> None:
     """List batches, newest first."""
@@ -147,25 +152,27 @@ def ls(
 
 @app.command("show")
 def show(batch: Id, as_json: JsonFlag = False) -> None:
-    """Show a batch: status of the whole and of every part."""
+    """Show the status of a batch and of each of its parts."""
     with errors_as_exit_codes():
         _print_report(default_client().batch(batch), as_json=as_json)
 
 
-app.command("report", help="The same as show.")(show)
+app.command("report", help="Same as show.")(show)
 
 
 @app.command("rerun")
 def rerun(batch: Id, as_json: JsonFlag = False) -> None:
-    """Buy the circuits again that ended without counts.
+    """Buy circuits without counts again.
 
-    Those that are still running, done or in doubt are left alone.
+    Circuits that are running, finished or in doubt are left alone.
     """
     with errors_as_exit_codes():
         found = default_client().batch(batch)
         holes = found.rerun_failed()
         if not as_json:
-            typer.echo(f"{len(holes)} circuit(s) bought again" if holes else "no holes; nothing was bought")
+            typer.echo(
+                f"{len(holes)} circuit(s) bought again" if holes else "every circuit has counts; nothing was bought"
+            )
         _print_report(found, as_json=as_json)
 
 
@@ -185,7 +192,7 @@ def tag(
         list[str] | None,
         typer.Argument(help="TAG=VALUE adds or overwrites; name=TEXT renames.", metavar="TAG=VALUE..."),
     ] = None,
-    remove: Annotated[list[str] | None, typer.Option(help="Take this tag away; may be repeated.")] = None,
+    remove: Annotated[list[str] | None, typer.Option(help="Remove this tag; repeatable.")] = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Change the tags and the name of a batch.
@@ -211,7 +218,7 @@ def tag(
 @app.command("export")
 def export(
     batch: Id,
-    path: Annotated[Path, typer.Argument(help="File to write; its ending chooses the format.")],
+    path: Annotated[Path, typer.Argument(help="File to write; its extension sets the format.")],
     form: Annotated[Format | None, typer.Option("--format", help="csv, json or parquet.")] = None,
 ) -> None:
     """Write the counts of all circuits to a file.

@@ -1,4 +1,4 @@
-"""`qflows budgets`: limits in force, what is left of them, and what a person allows beyond."""
+"""`qflows budgets`: spending limits, what is left of them, and approvals to exceed them."""
 
 from __future__ import annotations
 
@@ -17,11 +17,9 @@ from qflows.ledger import budgets, spending
 from qflows.ledger.budgets import amount_of, micro
 from qflows.settings import Settings
 
-app = typer.Typer(
-    help="Budgets: limits on what is spent, over all vendors.", no_args_is_help=True, rich_markup_mode=None
-)
-JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
-Name = Annotated[str, typer.Argument(help="Name of a budget.")]
+app = typer.Typer(help="Spending limits across all vendors.", no_args_is_help=True, rich_markup_mode=None)
+JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Name = Annotated[str, typer.Argument(help="Name of the budget.")]
 _COLUMNS = ("budget", "period", "used", "spent", "reserved", "left", "limit", "", "policy")
 _BAR = 20
 
@@ -38,7 +36,7 @@ def _amount(text: str) -> Decimal:
 
 @app.command("ls")
 def ls(as_json: JsonFlag = False) -> None:
-    """List budgets with what is spent, reserved and left."""
+    """List budgets: spent, reserved and remaining amounts."""
     with errors_as_exit_codes():
         found = spending.standing(default_client().ledger)
         if as_json:
@@ -58,17 +56,17 @@ def ls(as_json: JsonFlag = False) -> None:
             }
             for one in found
         ]
-        print_rows(rows, _COLUMNS, as_json=False, empty="no budget is in force; see `qflows budgets apply --help`")
+        print_rows(rows, _COLUMNS, as_json=False, empty="no budgets; see `qflows budgets apply --help`")
 
 
 @app.command("apply")
 def apply(
-    paths: Annotated[list[Path], typer.Argument(help="YAML documents, or folders of them.", metavar="PATH...")],
+    paths: Annotated[list[Path], typer.Argument(help="YAML files, or folders of YAML files.", metavar="PATH...")],
 ) -> None:
-    """Put budgets in force from YAML documents.
+    """Load budgets from YAML documents.
 
-    In the ledger that this machine uses; what is reserved and spent stays. `qflows apply` does so too, and saves them
-    as Prefect blocks.
+    They apply to the ledger that this machine uses; amounts already reserved or spent are kept. `qflows apply` does the
+    same and also saves the budgets as Prefect blocks.
     """
     with errors_as_exit_codes():
         files = [file for path in paths for file in (sorted(path.glob("*.y*ml")) if path.is_dir() else [path])]
@@ -101,7 +99,7 @@ def set_(name: Name, amount: Annotated[str, typer.Option(help="The new limit, in
 
 @app.command("rm")
 def rm(name: Name) -> None:
-    """Take a budget out of force, with its counts."""
+    """Remove a budget and its totals."""
     with errors_as_exit_codes():
         budgets.remove(default_client().ledger, name)
         typer.echo(f"{name}: no longer in force")
@@ -110,15 +108,15 @@ def rm(name: Name) -> None:
 @app.command("approve")
 def approve(
     name: Name,
-    run_key: Annotated[str, typer.Option(help="The run that may go beyond the budget.")],
-    amount: Annotated[str, typer.Option(help="By how much, in the budget's currency.")],
-    why: Annotated[str, typer.Option(help="Kept in the ledger.")] = "",
-    deny: Annotated[bool, typer.Option("--deny", help="Write down a refusal instead.")] = False,
+    run_key: Annotated[str, typer.Option(help="The run that may exceed the budget.")],
+    amount: Annotated[str, typer.Option(help="How much it may exceed it by, in the budget's currency.")],
+    why: Annotated[str, typer.Option(help="Reason, kept in the ledger.")] = "",
+    deny: Annotated[bool, typer.Option("--deny", help="Record a refusal instead.")] = False,
 ) -> None:
-    """Allow one run to go beyond a budget.
+    """Let one run exceed a budget.
 
-    Who, when and why stay in the ledger. A run that waits goes on by itself; one that was refused is run again with its
-    run key.
+    The ledger records who allowed it, when and why. A waiting run continues by itself; a run that was refused has to be
+    started again with its run key.
     """
     with errors_as_exit_codes():
         core = default_client()
@@ -130,7 +128,7 @@ def approve(
 
 @app.command("approvals")
 def approvals(as_json: JsonFlag = False) -> None:
-    """List what people allowed and denied, newest first."""
+    """List approvals and refusals, newest first."""
     with errors_as_exit_codes():
         rows = [
             {

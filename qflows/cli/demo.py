@@ -1,4 +1,4 @@
-"""`qflows demo`: the main job on real input, offline, in a minute."""
+"""`qflows demo`: the main features on real input, offline, in about a minute."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ measure q -> c;
 
 
 def demo(
-    folder: Annotated[Path, typer.Option(help="Where ledger, circuit and plot go.")] = Path("demo-output"),
+    folder: Annotated[Path, typer.Option(help="Folder for the ledger, circuit and plot.")] = Path("demo-output"),
 ) -> None:
-    """Run the tour: no account, no network needed.
+    """Take a tour; needs no account and no network.
 
-    The H2 ground state as a flow, then a small circuit on a noisy simulator and on an emulated IonQ. Takes about a
-    minute, most of it to start a temporary Prefect server.
+    Computes the H2 ground state in a flow, then runs a small circuit on a noisy simulator and on an emulated IonQ.
+    Takes about a minute, mostly to start a temporary Prefect server.
     """
     with errors_as_exit_codes():
         folder.mkdir(parents=True, exist_ok=True)

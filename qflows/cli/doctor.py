@@ -1,4 +1,4 @@
-"""`qflows doctor`: what is right and what is not, before money is spent; and, with --spend, what an account shows."""
+"""`qflows doctor`: checks before money is spent and, with --spend, measurements of an account."""
 
 from __future__ import annotations
 
@@ -20,25 +20,27 @@ PREFECT = "prefect"
 
 
 def doctor(
-    vendor: Annotated[str | None, typer.Argument(help="Only this vendor; left out: all that have credentials.")] = None,
+    vendor: Annotated[str | None, typer.Argument(help="Check only this vendor. Default: all with credentials.")] = None,
     credentials: Annotated[
-        str | None, typer.Option(help="A saved credentials block, type/name; left out: the environment.")
+        str | None, typer.Option(help="A saved credentials block as TYPE/NAME. Default: the environment.")
     ] = None,
     spend: Annotated[
-        str | None, typer.Option(metavar="AMOUNT", help='Measure VENDOR with the smallest jobs, for at most "1 usd".')
+        str | None,
+        typer.Option(metavar="AMOUNT", help='Measure VENDOR with small jobs, spending at most this, such as "1 usd".'),
     ] = None,
-    patience: Annotated[float, typer.Option(min=1, help="Seconds to wait for one thing while measuring.")] = 120.0,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
+    patience: Annotated[float, typer.Option(min=1, help="Seconds to wait for each measurement.")] = 120.0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Examine vendor accounts, the ledger and Prefect.
+    """Check vendor accounts, the ledger and Prefect.
 
-    Looks at credentials, proxies, TLS, reachability, clocks, rights and versions. Buys nothing, changes nothing.
+    Checks credentials, proxies, TLS, reachability, clocks, permissions and versions. Buys and changes nothing.
 
-    --spend buys the smallest jobs on the vendor's cheapest device, free simulators first and never above the amount,
-    and finds out what the vendor's documents leave open: how long lists lag, whether tags find jobs again, the order
-    of bits, status words, what a cancel does. Look-ups use from then on what was seen, and nothing is left behind.
+    --spend buys small jobs on the vendor's cheapest device, free simulators first, and never spends more than the
+    amount. It measures what the vendor's documentation leaves open: how far job lists lag behind, whether jobs can be
+    found by tag, the bit order, status words, and what a cancel does. Later look-ups use the results. Nothing is left
+    running.
 
-    Leaves with 6 if the ledger cannot be used, with 5 if anything else is wrong.
+    The exit code is 6 if the ledger cannot be used and 5 if anything else is wrong.
     """
     with errors_as_exit_codes():
         if spend is not None:

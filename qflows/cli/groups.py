@@ -1,4 +1,4 @@
-"""`qflows groups`: named sets of jobs on any devices; what is in them, what they gave, and their end."""
+"""`qflows groups`: named sets of jobs on any devices, their results and their end."""
 
 from __future__ import annotations
 
@@ -41,15 +41,17 @@ def _row(record: GroupRecord, n_jobs: int) -> dict[str, str]:
 
 @app.command("ls")
 def ls(
-    status: Annotated[list[str] | None, typer.Option(help="Only this status; may be repeated.")] = None,
+    status: Annotated[list[str] | None, typer.Option(help="Only this status; repeatable.")] = None,
     run: Annotated[list[str] | None, typer.Option(help="Only of this run.")] = None,
     name: Annotated[list[str] | None, typer.Option(help="Only with this name.")] = None,
     tag: Annotated[list[str] | None, typer.Option(help="Only with this tag: NAME or NAME=VALUE.")] = None,
-    since: Annotated[str | None, typer.Option(help="Created since then: 2026-11-01 (UTC), or 7d, 12h ago.")] = None,
-    order: Annotated[str | None, typer.Option(help="created, name, status, closed; - before it: descending.")] = None,
-    live: Annotated[bool, typer.Option("--live", help="Only those that are open, or whose jobs are not over.")] = False,
+    since: Annotated[
+        str | None, typer.Option(help="Created since: a UTC date such as 2026-11-01, or an age such as 7d or 12h.")
+    ] = None,
+    order: Annotated[str | None, typer.Option(help="created, name, status, closed; prefix - for descending.")] = None,
+    live: Annotated[bool, typer.Option("--live", help="Only groups that are open or have unfinished jobs.")] = False,
     limit: Annotated[int, typer.Option(help="Show at most this many.")] = 50,
-    offset: Annotated[int, typer.Option(help="Leave out this many first.")] = 0,
+    offset: Annotated[int, typer.Option(help="Skip this many first.")] = 0,
     as_json: JsonFlag = False,
 ) -> None:
     """List groups, newest first."""
@@ -88,12 +90,12 @@ def show(group: Id, as_json: JsonFlag = False) -> None:
 
 @app.command("results")
 def results(group: Id, timeout: Timeout = None, as_json: JsonFlag = False) -> None:
-    """Wait for all jobs, and show what there is.
+    """Wait for all jobs and show their results.
 
-    One deadline for all of them.
+    One deadline applies to the whole group.
 
-    Exit code 3 when some are not over, 1 when some failed. Callbacks are left to the process that registered them, and
-    to `qflows reconcile`.
+    The exit code is 3 if jobs are still unfinished and 1 if jobs failed. Callbacks are called by the process that
+    registered them or by `qflows reconcile`.
     """
     with errors_as_exit_codes():
         found = default_client().group(group).results(timeout)
@@ -130,9 +132,9 @@ def cancel(
     group: Id,
     timeout: Annotated[float, typer.Option(help="Seconds to wait for the vendors to confirm.")] = 60.0,
 ) -> None:
-    """Cancel every live job, and take no more.
+    """Cancel all live jobs and accept no more.
 
-    Each is cancelled at its vendor, and the end is verified.
+    Each job is cancelled at its vendor, and qflows verifies that it ended.
     """
     with errors_as_exit_codes():
         handle = default_client().group(group)
@@ -143,18 +145,20 @@ def cancel(
 
 @app.command("close")
 def close(group: Id) -> None:
-    """Take no more jobs; those it has keep running."""
+    """Accept no more jobs; existing ones keep running."""
     with errors_as_exit_codes():
         handle = default_client().group(group)
         done = handle.close()
-        note = "" if done else ", and was over before"
+        note = "" if done else " already"
         typer.echo(f"group {handle.record.id[:12]} is {handle.status().value}{note}")
 
 
 @app.command("callback")
 def callback(
     group: Id,
-    again: Annotated[bool, typer.Option("--again", help="Call it once more, though it may have taken effect.")] = False,
+    again: Annotated[
+        bool, typer.Option("--again", help="Call it again, even though it may already have taken effect.")
+    ] = False,
 ) -> None:
     """Show the state of a group's callback.
 

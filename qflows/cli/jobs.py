@@ -1,4 +1,4 @@
-"""`qflows jobs`: what was bought, where it is, and settling what only a person can."""
+"""`qflows jobs`: what was bought, where it is, and decisions that only a person can make."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ Name = Annotated[
 def ls(
     run_key: Annotated[list[str] | None, typer.Option("--run-key", "--run", help="Only jobs of this run.")] = None,
     status: Annotated[
-        list[str] | None, typer.Option(help="Only this status, such as in_doubt or queued; live, over.")
+        list[str] | None, typer.Option(help="Only this status, such as in_doubt or queued; or live, or over.")
     ] = None,
     device: Annotated[
         list[str] | None, typer.Option(autocompletion=completion.devices, help="Only this device.")
@@ -49,14 +49,16 @@ def ls(
         list[str] | None, typer.Option(autocompletion=completion.groups, help="Only of this group.")
     ] = None,
     origin: Annotated[list[str] | None, typer.Option(help="Only bought, imported or rebuilt ones.")] = None,
-    since: Annotated[str | None, typer.Option(help="Created since then: 2026-11-01 (UTC), or 7d, 12h ago.")] = None,
-    until: Annotated[str | None, typer.Option(help="Created until then, written the same way.")] = None,
-    order: Annotated[str | None, typer.Option(help="created, finished, cost, ...; - before it: descending.")] = None,
+    since: Annotated[
+        str | None, typer.Option(help="Created since: a UTC date such as 2026-11-01, or an age such as 7d or 12h.")
+    ] = None,
+    until: Annotated[str | None, typer.Option(help="Created until, in the same form.")] = None,
+    order: Annotated[str | None, typer.Option(help="created, finished, cost, ...; prefix - for descending.")] = None,
     limit: Annotated[int, typer.Option(help="Show at most this many.")] = 50,
-    offset: Annotated[int, typer.Option(help="Leave out this many first.")] = 0,
+    offset: Annotated[int, typer.Option(help="Skip this many first.")] = 0,
     as_json: JsonFlag = False,
 ) -> None:
-    """List jobs, newest first. An option may be repeated: its values are alternatives."""
+    """List jobs, newest first. Repeat an option to allow several values."""
     with errors_as_exit_codes():
         found = default_client().jobs(
             run=run_key,
@@ -118,10 +120,11 @@ def import_(
     tag: Annotated[str | None, typer.Option(help="Only jobs with this tag of the vendor: NAME or NAME=VALUE.")] = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Take in jobs that were bought elsewhere.
+    """Import jobs that were bought elsewhere.
 
-    By vendor id, or by time and tag, with counts in qflows' bit order, times, cost, and the circuit where the vendor
-    gives it back. They are read only: never sent, cancelled or changed at the vendor. Repeating it changes nothing.
+    Select them by vendor ID, or by time and tag. qflows stores their counts in its own bit order, their times and cost,
+    and the circuit if the vendor returns it. Imported jobs are read-only: qflows never sends, cancels or changes them
+    at the vendor. Importing them again changes nothing.
     """
     with errors_as_exit_codes():
         show_progress = progress_line()
@@ -188,7 +191,7 @@ def cancel(
     timeout: Annotated[float, typer.Option(help="Seconds to wait for the vendor to confirm.")] = 60.0,
     as_json: JsonFlag = False,
 ) -> None:
-    """Cancel jobs at the vendor and verify their end."""
+    """Cancel jobs at the vendor and verify that they ended."""
     with errors_as_exit_codes():
         core = default_client()
         handles = core.cancel([core.find(name).key for name in job], timeout=timeout)
@@ -206,7 +209,7 @@ def tag(
         list[str] | None,
         typer.Argument(help="TAG=VALUE adds or overwrites; name=TEXT renames.", metavar="TAG=VALUE..."),
     ] = None,
-    remove: Annotated[list[str] | None, typer.Option(help="Take this tag away; may be repeated.")] = None,
+    remove: Annotated[list[str] | None, typer.Option(help="Remove this tag; repeatable.")] = None,
     ledger_only: Annotated[bool, typer.Option("--ledger-only", help="Change the ledger only, not the vendor.")] = False,
     as_json: JsonFlag = False,
 ) -> None:
@@ -229,11 +232,11 @@ def tag(
 @app.command("abandon")
 def abandon(
     job: Name,
-    reason: Annotated[str, typer.Option(help="Why; it is kept with the job.")],
+    reason: Annotated[str, typer.Option(help="Reason, kept with the job.")],
 ) -> None:
     """Give up on a live job, in the ledger only.
 
-    The vendor is not contacted and may still run and bill the job; what is known of it is kept.
+    The vendor is not contacted and may still run and bill the job. The ledger keeps what is known about it.
     """
     with errors_as_exit_codes():
         if not reason.strip():
@@ -246,7 +249,7 @@ def abandon(
 
 @app.command("decode")
 def decode(job: Name, as_json: JsonFlag = False) -> None:
-    """Decode a job's kept answer again, offline."""
+    """Decode a job's stored answer again, offline."""
     with errors_as_exit_codes():
         found, stored = default_client().decode(job)
         results = [{"counts": item.counts, "error": item.error.message if item.error else None} for item in found.items]
@@ -262,16 +265,16 @@ def decode(job: Name, as_json: JsonFlag = False) -> None:
 def resolve(
     job: Name,
     submitted: Annotated[
-        str | None, typer.Option(help="The vendor has it, under this id.", metavar="VENDOR_ID")
+        str | None, typer.Option(help="The vendor has the job under this ID.", metavar="VENDOR_ID")
     ] = None,
     absent: Annotated[
-        bool, typer.Option("--absent", help="The vendor does not have it; it may be sent again.")
+        bool, typer.Option("--absent", help="The vendor does not have the job; it may be sent again.")
     ] = False,
 ) -> None:
-    """Settle a job in doubt by your word.
+    """Tell qflows what became of a job in doubt.
 
-    Look at the vendor's console first.
-    Only for vendors that cannot be asked by key, or whose lists cannot be trusted: qflows settles all others itself.
+    Check the vendor's console first. This is only needed for vendors that cannot look up a job by its key, or whose
+    lists are unreliable; qflows settles all other doubts itself.
     """
     with errors_as_exit_codes():
         if (submitted is None) == (not absent):
@@ -293,7 +296,7 @@ def read_labels(texts: list[str] | None) -> tuple[dict[str, str], str | None]:
 
 
 def tagged_row(changed: Tagged) -> dict[str, Any]:
-    """What ledger and vendor hold, for print."""
+    """What the ledger and the vendor hold, for printing."""
     return {
         "job": changed.job.key,
         "name": changed.job.name,

@@ -1,4 +1,4 @@
-"""`qflows lanes`: how each vendor account is polled, and letting a paused one go."""
+"""`qflows lanes`: how each vendor account is polled, and how to end a pause."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from qflows.cli.connection import default_client
 from qflows.cli.screen import errors_as_exit_codes, print_rows
 from qflows.ledger import lanes
 
-app = typer.Typer(help="Polling of vendor accounts.", no_args_is_help=True, rich_markup_mode=None)
+app = typer.Typer(help="How vendor accounts are polled.", no_args_is_help=True, rich_markup_mode=None)
 _COLUMNS = ("vendor", "account", "last answer", "next poll", "longest lag", "last failure")
 
 
@@ -30,7 +30,7 @@ def rows(found: list[lanes.Health]) -> list[dict[str, str]]:
 
 
 @app.command("ls")
-def ls(as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False) -> None:
+def ls(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
     """List lanes: last answer, next poll, last failure."""
     with errors_as_exit_codes():
         shown = rows(lanes.health(default_client().ledger))
@@ -40,9 +40,9 @@ def ls(as_json: Annotated[bool, typer.Option("--json", help="Print JSON for prog
 @app.command("free")
 def free(
     vendor: Annotated[str, typer.Argument(help="Vendor, such as ionq.")],
-    account: Annotated[str | None, typer.Argument(help="Beginning of the account; left out: all of them.")] = None,
+    account: Annotated[str | None, typer.Argument(help="Account, or a prefix of it. Default: all.")] = None,
 ) -> None:
-    """Poll a vendor now, whatever pause it asked for."""
+    """End a vendor's pause and poll it now."""
     with errors_as_exit_codes():
         n = lanes.free(default_client().ledger, vendor, account)
         typer.echo(f"{n} lane(s) of {vendor} will be polled with the next tick")

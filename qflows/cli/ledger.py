@@ -1,4 +1,4 @@
-"""`qflows ledger`: the database behind everything."""
+"""`qflows ledger`: the database that records every purchase."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ app = typer.Typer(help="The ledger database.", no_args_is_help=True, rich_markup
 
 @app.command("upgrade")
 def upgrade() -> None:
-    """Bring the ledger's schema to this version of qflows.
+    """Upgrade the ledger to this version of qflows.
 
     Creates it in an empty database.
     """
@@ -34,10 +34,12 @@ def upgrade() -> None:
 @app.command("rebuild")
 def rebuild(
     source: Annotated[
-        list[str] | None, typer.Argument(help="Vendors or devices; every vendor with credentials here unless given.")
+        list[str] | None, typer.Argument(help="Vendors or devices. Default: every vendor with credentials here.")
     ] = None,
-    since: Annotated[str, typer.Option(help="Jobs since then: 2026-11-01 (UTC), or 7d, 12h ago.")] = "30d",
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
+    since: Annotated[
+        str, typer.Option(help="Jobs created since: a UTC date such as 2026-11-01, or an age such as 7d or 12h.")
+    ] = "30d",
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Restore a lost or older ledger from the vendors.
 
@@ -81,9 +83,9 @@ def rebuild(
 @app.command("backup")
 def backup(
     path: Annotated[Path, typer.Argument(help="A new file.")],
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Copy the ledger, in use or not, into one SQLite file.
+    """Back up the ledger to one file, even while in use.
 
     A PostgreSQL ledger is copied in one snapshot, into a SQLite ledger of the same schema. The copy is a ledger:
     `QFLOWS_LEDGER_URL=sqlite:///PATH` reads it.
@@ -103,10 +105,10 @@ def backup(
 
 @app.command("verify")
 def verify(
-    path: Annotated[Path | None, typer.Argument(help="A copy; the ledger in use unless given.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
+    path: Annotated[Path | None, typer.Argument(help="A backup file. Default: the ledger in use.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Check that a ledger is whole.
+    """Check the integrity of a ledger.
 
     The database, its schema, its rows, and every digest are read. Exit code 6 if something is wrong.
     """
@@ -132,7 +134,7 @@ def verify(
 
 @app.command("where")
 def where() -> None:
-    """Print where the ledger is.
+    """Print the location of the ledger.
 
     QFLOWS_LEDGER_URL, else a file in QFLOWS_HOME.
     """

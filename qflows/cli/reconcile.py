@@ -1,4 +1,4 @@
-"""`qflows reconcile`: the housekeeping, once or until it is stopped."""
+"""`qflows reconcile`: housekeeping, once or until stopped."""
 
 from __future__ import annotations
 
@@ -15,28 +15,29 @@ from qflows.errors import LedgerUnavailable, NotSent
 
 
 def reconcile(
-    every: Annotated[
-        float | None, typer.Option(help="Keep running, with this many seconds between ticks; without it, one tick.")
-    ] = None,
+    every: Annotated[float | None, typer.Option(help="Repeat at this interval in seconds. Default: run once.")] = None,
     crash_retries: Annotated[
-        int, typer.Option(help="How often a crashed flow run of a deployment is retried; 0: never.")
+        int, typer.Option(help="How often to retry a crashed flow run of a deployment; 0 for never.")
     ] = 3,
     dead_after: Annotated[
         float,
-        typer.Option(help="Seconds without a heartbeat after which a run counts as crashed; three heartbeats.", min=60),
+        typer.Option(
+            help="Seconds without a heartbeat after which a run counts as crashed (three heartbeats).", min=60
+        ),
     ] = 90.0,
     pending_after: Annotated[
-        float, typer.Option(help="Seconds after which a run that a worker took and never started counts as crashed.")
+        float,
+        typer.Option(help="Seconds after which a run that a worker accepted but never started counts as crashed."),
     ] = 300.0,
 ) -> None:
-    """Update ledger and vendors, once or --every N s.
+    """Bring ledger and vendors up to date; --every repeats.
 
-    Settles doubts, polls what is queued, passes cancels on, and closes sessions whose owner died.
+    Settles doubts, polls unfinished jobs, forwards cancellations, and closes sessions whose owner has died.
 
-    Where a Prefect API is configured, also: wake flow runs whose jobs are done, cancel the jobs of runs that were
-    cancelled or deleted, find runs whose process is gone, retry runs that crashed. Harmless at any moment, as often as
-    you like, and from several places at once. Run it from cron, with --every beside your flows, or let `qflows up` do
-    it.
+    If a Prefect API is configured, it also wakes flow runs whose jobs are done, cancels the jobs of cancelled or
+    deleted runs, finds runs whose process is gone, and retries crashed runs. It is safe to run at any time, as often as
+    you like, and on several machines at once. Run it from cron, keep it running with --every next to your flows, or let
+    `qflows up` run it.
     """
     with errors_as_exit_codes():
         tick = _tick(crash_retries, dead_after, pending_after)

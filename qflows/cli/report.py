@@ -1,4 +1,4 @@
-"""`qflows report`: the night in one minute."""
+"""`qflows report`: a summary of recent runs."""
 
 from __future__ import annotations
 
@@ -17,13 +17,14 @@ def report(
     out: Annotated[
         Path | None, typer.Option(help="Write report.html, report.md and report.json to this folder.", metavar="DIR")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON for programs.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
 ) -> None:
     """Report what ran, what failed and what drifted.
 
-    Also what waits for you, and what it cost.
+    It also lists what needs your attention and what everything cost.
 
-    Reads the ledger, and buys nothing. With a Prefect API it also lists flow runs that failed or crashed.
+    The report reads the ledger and buys nothing. If a Prefect API is configured, it also lists flow runs that failed or
+    crashed.
     """
     with errors_as_exit_codes():
         from datetime import UTC, datetime

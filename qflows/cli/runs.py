@@ -1,4 +1,4 @@
-"""`qflows runs`: logical runs by their run key, where their jobs are, and loops that are at work."""
+"""`qflows runs`: runs by their run key, the state of their jobs, and loops in progress."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ _COLUMNS = ("run", "flow", "jobs", "by status", "first seen", "last seen")
 
 @app.command("stop")
 def stop(
-    run_key: Annotated[str, typer.Argument(help="Run key of the loop: that of its flow run, or what was given.")],
-    undo: Annotated[bool, typer.Option("--undo", help="Take the wish back, if the loop has not seen it yet.")] = False,
+    run_key: Annotated[str, typer.Argument(help="Run key of the loop: that of its flow run, or the one you passed.")],
+    undo: Annotated[bool, typer.Option("--undo", help="Withdraw the request if the loop has not seen it yet.")] = False,
 ) -> None:
     """Ask a loop to stop at its next evaluation.
 
@@ -36,13 +36,15 @@ def stop(
 @app.command("ls")
 def ls(
     flow: Annotated[list[str] | None, typer.Option(help="Only runs of this flow.")] = None,
-    since: Annotated[str | None, typer.Option(help="Seen since then: 2026-11-01 (UTC), or 7d, 12h ago.")] = None,
-    order: Annotated[str | None, typer.Option(help="seen, created, flow; - before it: descending.")] = None,
+    since: Annotated[
+        str | None, typer.Option(help="Last seen since: a UTC date such as 2026-11-01, or an age such as 7d or 12h.")
+    ] = None,
+    order: Annotated[str | None, typer.Option(help="seen, created, flow; prefix - for descending.")] = None,
     limit: Annotated[int, typer.Option(help="Show at most this many.")] = 50,
-    offset: Annotated[int, typer.Option(help="Leave out this many first.")] = 0,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
+    offset: Annotated[int, typer.Option(help="Skip this many first.")] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """List runs, those seen last first."""
+    """List runs, most recently seen first."""
     with errors_as_exit_codes():
         found = default_client().runs(flow=flow, since=since, order=order, limit=limit, offset=offset)
         if as_json:

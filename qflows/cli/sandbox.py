@@ -1,4 +1,4 @@
-"""`qflows sandbox`: the vendors' APIs on loopback, for trying everything without an account."""
+"""`qflows sandbox`: the vendors' APIs on loopback, to try everything without an account."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ app = typer.Typer(help="Loopback emulators of the vendors' APIs.", no_args_is_he
 
 @app.command("start")
 def start(
-    vendors: Annotated[str, typer.Option(help="Comma-separated vendors; default: all there are.")] = "",
-    port: Annotated[str, typer.Option(help="Ports, comma-separated, one per vendor; 0: chosen by the system.")] = "0",
+    vendors: Annotated[str, typer.Option(help="Comma-separated vendors. Default: all.")] = "",
+    port: Annotated[str, typer.Option(help="Comma-separated ports, one per vendor; 0 lets the system choose.")] = "0",
     clock: Annotated[
         str, typer.Option(help="instant, count:READS, time:QUEUE_S,RUN_S, or frozen until released.")
     ] = "time:2,1",
-    state_dir: Annotated[Path | None, typer.Option(help="Remember jobs here over restarts.")] = None,
+    state_dir: Annotated[Path | None, typer.Option(help="Keep jobs here across restarts.")] = None,
     allow_host: Annotated[
-        list[str] | None, typer.Option(help="Answer under this host name too; without it, under loopback names only.")
+        list[str] | None, typer.Option(help="Also answer to this host name. Default: loopback names only.")
     ] = None,
 ) -> None:
     """Start the sandbox and print the environment to export.
 
-    It runs in the foreground; Ctrl-C, SIGTERM or the end of the terminal takes it down with its worker process.
+    The sandbox runs in the foreground. Ctrl-C, SIGTERM or closing the terminal stops it and its worker process.
 
-    The vendors' own clients and qflows then talk to it: export what it prints in another terminal. qflows then also
-    keeps a ledger of its own for it, in the state directory or in QFLOWS_HOME/sandbox.
+    Export what it prints in another terminal to point qflows and the vendors' own clients at it. qflows then keeps a
+    separate ledger for the sandbox, in the state directory or in QFLOWS_HOME/sandbox.
     """
     command = [sys.executable, "-m", "qflows.sandbox", "--port", port, "--clock", clock]
     command += ["--vendors", vendors] if vendors else []
@@ -50,11 +50,11 @@ def start(
 def switches(
     vendor: Annotated[str | None, typer.Argument(help="Only this vendor.")] = None,
     at: Annotated[
-        str | None, typer.Option(metavar="URL", help="A running sandbox; else the positions at start.")
+        str | None, typer.Option(metavar="URL", help="A running sandbox. Default: the positions at start.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """List every named switch with position and source.
+    """List all switches with their positions and sources.
 
     A switch is a point that a vendor's documents leave open, or trouble to rehearse. Set one in a running sandbox with
     `POST URL/_sandbox/switches`, or `Sandbox.admin.switches(vendor, name=value)` in Python.

@@ -1,4 +1,4 @@
-"""Printing: tables for people, JSON for programs, errors with exit codes."""
+"""Output: tables, JSON, and errors with exit codes."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def print_json(value: Any) -> None:
 
 
 def print_rows(rows: Sequence[Mapping[str, str]], columns: Sequence[str], *, as_json: bool, empty: str) -> None:
-    """A table on a terminal, a JSON list for programs; `empty` says what to do when there is nothing."""
+    """Prints a table or a JSON list; `empty` is printed when there are no rows."""
     if as_json:
         print_json(list(rows))
         return
@@ -96,7 +96,7 @@ def print_counts(counts: Mapping[str, float], *, total: float) -> None:
 
 
 def progress_line() -> Callable[[str], None]:
-    """A function that overwrites one line on stderr while a person watches, and is silent otherwise."""
+    """Returns a function that overwrites one line on stderr in a terminal and prints nothing elsewhere."""
     if not sys.stderr.isatty():
         return lambda text: None
 

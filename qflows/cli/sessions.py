@@ -52,11 +52,13 @@ def ls(
     ] = None,
     run: Annotated[list[str] | None, typer.Option(help="Only of this run.")] = None,
     name: Annotated[list[str] | None, typer.Option(help="Only with this name.")] = None,
-    since: Annotated[str | None, typer.Option(help="Created since then: 2026-11-01 (UTC), or 7d, 12h ago.")] = None,
-    order: Annotated[str | None, typer.Option(help="created, name, status, closed; - before it: descending.")] = None,
+    since: Annotated[
+        str | None, typer.Option(help="Created since: a UTC date such as 2026-11-01, or an age such as 7d or 12h.")
+    ] = None,
+    order: Annotated[str | None, typer.Option(help="created, name, status, closed; prefix - for descending.")] = None,
     live: Annotated[bool, typer.Option("--live", help="Only those that are not closed.")] = False,
     limit: Annotated[int, typer.Option(help="Show at most this many.")] = 50,
-    offset: Annotated[int, typer.Option(help="Leave out this many first.")] = 0,
+    offset: Annotated[int, typer.Option(help="Skip this many first.")] = 0,
     as_json: JsonFlag = False,
 ) -> None:
     """List sessions, newest first."""

@@ -34,16 +34,16 @@ _COLUMNS: tuple[str, ...] = ("of", "unit", "jobs", "billed", "computed", "expect
 
 
 def spend(
-    by: Annotated[By, typer.Option(help="What to sum by.")] = By.VENDOR,
-    since: Annotated[str | None, typer.Option(help="How far back, such as 7d or 12h. Default: everything.")] = None,
-    project: Annotated[str | None, typer.Option(help="This project alone.")] = None,
+    by: Annotated[By, typer.Option(help="Group the totals by this.")] = By.VENDOR,
+    since: Annotated[str | None, typer.Option(help="How far back, such as 7d or 12h. Default: all.")] = None,
+    project: Annotated[str | None, typer.Option(help="Only this project.")] = None,
     out: Annotated[Path | None, typer.Option(help="Write a .csv or .parquet file instead.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Show what was spent, estimates beside bills.
+    """Show spending: estimates next to bills.
 
-    `billed` is the vendor's own figure, `computed` comes from prices where it states no bill, `expected` was said
-    before the purchase. Units are never mixed.
+    `billed` is the vendor's own figure, `computed` is derived from prices where the vendor gives none, and `expected`
+    is the estimate before the purchase. Units are never mixed.
     """
     with errors_as_exit_codes():
         start = utc_now() - timedelta(seconds=_span_s(since)) if since else None

@@ -19,8 +19,8 @@ _TITLES = {
 }
 
 
-def status(as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False) -> None:
-    """Show what runs, what waits and why, lane by lane."""
+def status(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+    """Show what is running, what is waiting and why."""
     with errors_as_exit_codes():
         core = default_client()
         found = health.look(core.ledger, core.vendors)

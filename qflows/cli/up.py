@@ -47,28 +47,33 @@ _SETTINGS = {
 
 
 def up(
-    port: Annotated[int, typer.Option(help="Port of the Prefect server and its UI; 0: one that is free.")] = 4200,
+    port: Annotated[int, typer.Option(help="Port of the Prefect server and its UI; 0 picks a free one.")] = 4200,
     sandbox: Annotated[
         bool,
-        typer.Option("--sandbox", help="Also the vendors' emulators; worker and reconciler then use only these."),
+        typer.Option("--sandbox", help="Also start the vendor emulators; worker and reconciler then use only these."),
     ] = False,
     clock: Annotated[str, typer.Option(help="The sandbox's clock, as for `qflows sandbox start`.")] = "time:2,1",
-    limit: Annotated[int, typer.Option(help="Flow runs at a time; suspended ones do not count.")] = 10,
-    every: Annotated[float, typer.Option(help="Seconds between two ticks of the reconciler.")] = 2.0,
-    crash_retries: Annotated[int, typer.Option(help="How often a crashed flow run is retried; 0: never.")] = 3,
+    limit: Annotated[
+        int, typer.Option(help="Maximum number of concurrent flow runs; suspended ones do not count.")
+    ] = 10,
+    every: Annotated[float, typer.Option(help="Seconds between runs of the reconciler.")] = 2.0,
+    crash_retries: Annotated[int, typer.Option(help="How often to retry a crashed flow run; 0 for never.")] = 3,
     dead_after: Annotated[
         float, typer.Option(help="Seconds without a heartbeat after which a flow run counts as crashed.", min=60)
     ] = 90.0,
     auth: Annotated[
         bool,
-        typer.Option("--auth/--no-auth", help="Protect the server by a password; --no-auth: open to all local users."),
+        typer.Option(
+            "--auth/--no-auth", help="Protect the server with a password; --no-auth opens it to all local users."
+        ),
     ] = True,
 ) -> None:
-    """Start all that flows need here, until Ctrl-C.
+    """Start everything flows need; stop with Ctrl-C.
 
-    A Prefect server with its UI, a worker on the work pool `qflows`, the reconciler. All state is in QFLOWS_HOME:
-    started again, it continues where it was. A process that dies is restarted. All of it listens on loopback only; the
-    server asks for a password, which is made at the first start and kept in QFLOWS_HOME/up.env.
+    That is a Prefect server with its UI, a worker for the work pool `qflows`, and the reconciler. All state is kept in
+    QFLOWS_HOME, so the next start continues where this one stopped. Processes that die are restarted. Everything
+    listens on loopback only. The server requires a password, which is generated at the first start and kept in
+    QFLOWS_HOME/up.env.
     """
     with errors_as_exit_codes():
         home = Settings().home.expanduser().absolute()

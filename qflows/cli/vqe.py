@@ -36,16 +36,19 @@ def vqe(
     maxiter: Annotated[int | None, typer.Option(help="Iterations at most.")] = None,
     max_evaluations: Annotated[int | None, typer.Option(help="Jobs at most: a cap on money.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of the optimizer; default from the run key.")] = None,
-    run_key: Annotated[str | None, typer.Option(help="Names the run; the same one again continues it.")] = None,
-    option: Annotated[list[str] | None, typer.Option(help="Vendor option name=value; may be repeated.")] = None,
+    run_key: Annotated[
+        str | None, typer.Option(help="Name of the run; pass the same one again to continue it.")
+    ] = None,
+    option: Annotated[list[str] | None, typer.Option(help="Vendor option as NAME=VALUE; repeatable.")] = None,
     session: Annotated[bool, typer.Option("--session", help="Hold the device for the whole loop.")] = False,
     max_time: Annotated[str, typer.Option(help="Longest the session may last, e.g. 30m or '2h 30m'.")] = "30m",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it would cost; buy nothing.")] = False,
     plot: Annotated[Path | None, typer.Option(help="Write the convergence plot to this PNG file.")] = None,
     flow: Annotated[
-        bool | None, typer.Option("--flow/--no-flow", help="As a Prefect flow run. Default: if an API is configured.")
+        bool | None,
+        typer.Option("--flow/--no-flow", help="Run as a Prefect flow. Default: yes if an API is configured."),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Run a variational quantum eigensolver.
 
