@@ -291,10 +291,10 @@ def _outcomes(cost: Ising, histogram: Mapping[str, float], shots: int | None) ->
     if shots is None:
         return tuple(Outcome(bits, cost.cost(bits), share, 0.0) for bits, share in ranked)
     total = sum(histogram.values())
-    # the posterior with a flat prior, as for every proportion
-    smooth = [((n + 1) / (total + 2)) for _, n in ranked]
+    # the posterior with Jeffreys' prior, as for every proportion
+    smooth = [((n + 0.5) / (total + 1)) for _, n in ranked]
     return tuple(
-        Outcome(bits, cost.cost(bits), n / total, math.sqrt(q * (1 - q) / (total + 3)))
+        Outcome(bits, cost.cost(bits), n / total, math.sqrt(q * (1 - q) / (total + 2)))
         for (bits, n), q in zip(ranked, smooth, strict=True)
     )
 

@@ -51,7 +51,7 @@ METHODS: Mapping[str, tuple[str, str]] = {
 }
 
 UNCERTAINTIES: Mapping[str, str] = {
-    "bit order": "u² = q(1-q)/(N+3), q = (k+1)/(N+2): k hits of N shots, the posterior's variance with a flat prior",
+    "bit order": "u² = q(1-q)/(N+2), q = (k+1/2)/(N+1): k hits of N shots, the variance under Jeffreys' prior",
     "readout": "from the spread of wrong bits per shot: u² = (var0 + var1) / (4 N n²), never less than counting gives",
     "ghz": "u² = (u(P)² + sum_k (2/(n+1) cos(n phi_k))² u(M_k)²) / 4, shares and parities as under bit order",
     "mirror": "standard deviation over the circuits / sqrt(circuits), never less than their shot noise",
@@ -140,11 +140,12 @@ def suite(
 def proportion(hits: int, shots: int) -> tuple[float, float]:
     """hits / shots and its standard error.
 
-    The error is the standard deviation of the posterior with a flat prior, because the usual one is 0 at 0 and 1,
-    where it is most wrong (Brown, Cai, DasGupta, Statistical Science 16, 101 (2001)).
+    The error is the standard deviation of the posterior with Jeffreys' prior, because the usual one is 0 at 0 and 1,
+    where it is most wrong, and a flat prior's is too wide there (Brown, Cai, DasGupta, Statistical Science 16, 101
+    (2001)).
     """
-    smoothed = (hits + 1) / (shots + 2)
-    return hits / shots, math.sqrt(smoothed * (1 - smoothed) / (shots + 3))
+    smoothed = (hits + 0.5) / (shots + 1)
+    return hits / shots, math.sqrt(smoothed * (1 - smoothed) / (shots + 2))
 
 
 def chance_of(value: float, error: float, threshold: float, degrees: int | None = None) -> float:

@@ -64,8 +64,8 @@ def estimate_each_from_counts(
     `results` holds one histogram per group that needs measurement, in group order; keys are n_qubits characters,
     qubit 0 rightmost. With `shots` they are counts, each summing to `shots`; without, exact probabilities.
     Groups are independent. Within one, the error is the standard deviation of the posterior of its weighted sum
-    (covariances between terms included) under a Dirichlet prior with the weight of two shots, spread evenly over all
-    outcomes; for a single Pauli string that is the flat prior of `characterize.proportion`. The sample variance would
+    (covariances between terms included) under a Dirichlet prior with the weight of one shot, spread evenly over all
+    outcomes; for a single Pauli string that is Jeffreys' prior of `characterize.proportion`. The sample variance would
     be 0 near eigenstates, where it is most wrong (Brown, Cai, DasGupta, Statistical Science 16, 101 (2001)).
     `value` is the plain, unbiased mean. Raises ValueError if shapes or sums do not fit.
     """
@@ -136,8 +136,10 @@ def _signs(labels: Sequence[str], bits: NDArray[np.float64]) -> NDArray[np.float
     return 1.0 - 2.0 * ((support @ bits.T) % 2.0)
 
 
-# weight of the prior in shots; two, spread over the two signs of one Pauli string, are the flat prior of a proportion
-_PRIOR_SHOTS = 2.0
+# weight of the prior in shots; one, spread over the two signs of one Pauli string, is Jeffreys' prior of a proportion:
+# (k + 1/2) / (n + 1). Near eigenstates one error bar then covers 70 to 72 % at 50 to 100 shots, with a flat prior 75 to
+# 79 % (Brown, Cai, DasGupta, Statistical Science 16, 101 (2001); `make pulls`)
+_PRIOR_SHOTS = 1.0
 
 
 def _variance(

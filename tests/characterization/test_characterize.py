@@ -102,8 +102,8 @@ def test_numbers_that_make_no_suite_are_rejected(numbers: dict) -> None:
 
 
 def test_standard_error_of_a_share_is_never_zero() -> None:
-    assert proportion(0, 1000)[1] == pytest.approx(1e-3, rel=0.01)
-    assert proportion(1000, 1000)[1] == pytest.approx(1e-3, rel=0.01)
+    assert proportion(0, 1000)[1] == pytest.approx(math.sqrt(0.5) * 1e-3, rel=0.01)
+    assert proportion(1000, 1000)[1] == pytest.approx(math.sqrt(0.5) * 1e-3, rel=0.01)
     assert proportion(500, 1000)[1] == pytest.approx(math.sqrt(0.25 / 1000), rel=0.01)
 
 

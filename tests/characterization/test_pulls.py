@@ -31,6 +31,18 @@ def test_energy_of_a_loop_that_was_cut_off_is_unbiased(method: str) -> None:
     assert 0.7 <= spread <= 1.3
 
 
+@pytest.mark.parametrize("limits", [{"maxiter": 5}, {"max_evaluations": 9}], ids=str)
+def test_answer_of_a_short_walk_has_no_bias_when_its_end_is_measured_often(limits: dict[str, int]) -> None:
+    _, (mean, spread) = PULLS.redrawn("SPSA", 60, again=40, **limits)
+    assert abs(mean) <= 0.15  # standard error 0.02
+    assert 0.85 <= spread <= 1.15
+
+
+@pytest.mark.parametrize("shots", [50, 100, 1000])
+def test_one_error_bar_covers_the_truth_near_eigenstates_as_often_as_it_says(shots: int) -> None:
+    assert 0.60 <= PULLS.coverage(shots, 3000) <= 0.76  # sampling error 0.008
+
+
 def test_lowest_value_seen_would_have_been_told_from_the_fresh_one() -> None:
     """The harness can fail: what was reported before has the bias that it is there to find."""
     found = []

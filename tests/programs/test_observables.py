@@ -205,7 +205,9 @@ def test_asymmetric_state_reads_qubit_zero_rightmost():
     counts = [{"001": 100}]
     estimate = estimate_from_counts(group_qubitwise([("IIZ", 1.0), ("ZII", 10.0)]), counts, 100)
     assert estimate.value == 9.0
-    assert estimate.std_error == pytest.approx(math.sqrt(101) * 2 / 102, rel=0.3)
+    assert estimate.std_error == pytest.approx(
+        math.sqrt(101) * math.sqrt(2) / 101, rel=0.1
+    )  # Jeffreys: each is sure to sqrt(2) / n
 
 
 def test_measurement_circuit_reads_the_right_qubit():
@@ -275,8 +277,8 @@ def test_several_observables_share_settings_and_keep_their_order():
 def test_single_shot_has_a_finite_error_no_smaller_than_it_knows():
     found = estimate_from_counts(group_qubitwise([("Z", 3.0), ("I", 100.0)]), [{"1": 1}], 1)
     assert found.value == 97.0
-    # flat prior: one hit of one gives a share of 2/3 with variance 2/9/4, twice that share is the mean
-    assert found.std_error == pytest.approx(3 * 2 * math.sqrt(2 / 9 / 4))
+    # Jeffreys' prior: one hit of one gives a share of 3/4 with variance 3/16/3, twice that share is the mean
+    assert found.std_error == pytest.approx(3 * 2 * math.sqrt(3 / 16 / 3))
     assert [math.isfinite(term.std_error) for term in found.per_term] == [True, True]
 
 
