@@ -17,8 +17,8 @@ from qflows.primitives.backend_results import KIND, experiment_note, own_header,
 from qflows.primitives.durable import Handle, find, id_of
 from qflows.primitives.errors import also_qiskit
 from qflows.primitives.origin import OnDevice, Origin, Purchases
-from qflows.primitives.targets import target_of
-from qflows.programs import to_program
+from qflows.primitives.targets import fits, target_of
+from qflows.programs import Feature, Program, to_program
 
 _CLASSIFIED = 2
 
@@ -77,7 +77,7 @@ class Backend(OnDevice, BackendV2):
             vendor = dict(self._origin.options) | _vendor_options(options)
             if wants_memory:
                 vendor = self._origin.options_with_memory(vendor)
-            programs = [to_program(circuit) for circuit in circuits]
+            programs = [self._program(circuit) for circuit in circuits]
             bought = [program for program in programs if program.measured]
             note = {
                 "kind": KIND,
@@ -90,6 +90,20 @@ class Backend(OnDevice, BackendV2):
                 planned = self._origin.plan(bought, [number] * len(bought), vendor)
                 batch = self._origin.buy(planned, note, f"backend: {len(bought)} circuits")
         return BackendJob(self, note, [own_header(circuit) for circuit in circuits], batch)
+
+    def _program(self, circuit: QuantumCircuit) -> Program:
+        """The circuit; on the device's qubits of the same numbers if its gates and couplings are theirs.
+
+        A circuit that was transpiled for the first few qubits of a device may be narrower than it (those of
+        qiskit-experiments are), and is meant for these: compiling would move it to others.
+        """
+        program = to_program(circuit)
+        limits = self._origin.target.limits
+        is_said = self._origin.compile is not None or self._origin.physical_qubits is not None
+        is_numbered = limits.labels is None and Feature.PHYSICAL in (limits.takes or ())
+        if program.labels is not None or is_said or not is_numbered or not fits(circuit, self.target):
+            return program
+        return program.rewritten(program.ops(), labels=range(program.n_qubits))
 
     def retrieve_job(self, job_id: str) -> BackendJob:
         """The job of an earlier call, by its id or a unique beginning of it, from any process.

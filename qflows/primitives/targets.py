@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Protocol, runtime_checkable
 
+from qiskit import QuantumCircuit
 from qiskit.circuit import Delay, Measure, Parameter, Reset
 from qiskit.circuit.library import get_standard_gate_name_mapping
 from qiskit.transpiler import Target
@@ -50,3 +51,19 @@ def target_of(device: Device, options: Mapping[str, Any]) -> Target:
     if Feature.RESET in takes and limits.mid_circuit:
         made.add_instruction(Reset())
     return made
+
+
+_NOT_GATES = frozenset({"barrier", "delay", "measure", "reset"})
+
+
+def fits(circuit: QuantumCircuit, target: Target) -> bool:
+    """Whether a circuit narrower than a device with couplings holds its gates only, on qubits where it has them."""
+    width = target.num_qubits
+    if width is None or circuit.num_qubits >= width or target.build_coupling_map() is None:
+        return False
+    index = {bit: place for place, bit in enumerate(circuit.qubits)}
+    return all(
+        step.operation.name in _NOT_GATES
+        or target.instruction_supported(step.operation.name, tuple(index[bit] for bit in step.qubits))
+        for step in circuit.data
+    )

@@ -146,3 +146,20 @@ def test_observables_reach_qubits_that_a_placed_circuit_leaves_alone(core: Clien
     empty = transpile(QuantumCircuit(2), noisy, initial_layout=[3, 2], optimization_level=0)
     found = EstimatorV2("local-noisy", shots=2000, run_key="r", client=core).run([(empty, wide)]).result()[0].data
     np.testing.assert_allclose(found.evs, [1, 1, 1, 1], atol=0.3)
+
+
+@pytest.mark.parametrize("qubit", [0, 3])
+def test_narrow_circuit_in_native_gates_stays_on_the_qubits_of_its_numbers(core: Client, qubit: int) -> None:
+    """What was transpiled for the first few qubits of a device, as qiskit-experiments' circuits are, is not moved."""
+    circuit = QuantumCircuit(qubit + 1, 1)
+    circuit.x(qubit)
+    circuit.measure(qubit, 0)
+    backend = Backend("local-noisy", run_key="study", client=core)
+    counts = backend.run(circuit, shots=100).result().get_counts()
+    assert max(counts, key=counts.__getitem__) == "1"
+    (job,) = core.jobs()
+    compiled = core.result([job.key]).items[0].metadata["compiled"]
+    assert (compiled["as_written"], compiled["layout"]) == (True, list(range(qubit + 1)))
+    circuit.h(qubit)  # no gate of the device: compiled, and free to be placed
+    backend.run(circuit, shots=100).result()
+    assert [core.result([one.key]).items[0].metadata["compiled"]["as_written"] for one in core.jobs()].count(True) == 1
