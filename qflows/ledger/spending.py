@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from qflows.ledger.budgets import Budget, amount_of, in_force
 from qflows.ledger.money_tables import budget_periods, quotes
 from qflows.ledger.store import Ledger, utc_now
+from qflows.ledger.summaries import PAID_HERE
 from qflows.ledger.tables import jobs
 from qflows.model import exact
 
@@ -97,7 +98,7 @@ class Spent:
 
 
 def spent(ledger: Ledger, by: str, *, since: datetime | None = None, project: str | None = None) -> list[Spent]:
-    """What jobs that were taken by a vendor cost, most first. `by`: one of `BY`.
+    """What jobs that were bought here cost, most first; imported ones are on other bills. `by`: one of `BY`.
 
     `billed`: the vendor's own figure; `computed`: from prices, where the vendor states no bill, or has not yet;
     `expected`: what was said before the purchase, as far as a budget made somebody ask.
@@ -107,7 +108,7 @@ def spent(ledger: Ledger, by: str, *, since: datetime | None = None, project: st
     query = (
         sa.select(*columns, of, quotes.c.expected, quotes.c.unit)
         .select_from(jobs.outerjoin(quotes, quotes.c.subject == jobs.c.key))
-        .where(jobs.c.vendor_id.is_not(None), jobs.c.provider != "local")
+        .where(PAID_HERE, jobs.c.provider != "local")
     )
     if since is not None:
         query = query.where(jobs.c.created_at >= since)

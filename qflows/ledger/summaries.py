@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from qflows.ledger.reads import LIVE_JOBS
 from qflows.ledger.rows import JOB_COLUMNS, job_of
 from qflows.ledger.store import Ledger
-from qflows.ledger.tables import crash_retries, groups, jobs, ledger_now, runs
+from qflows.ledger.tables import IMPORTED, crash_retries, groups, jobs, ledger_now, runs
 from qflows.model import Job
 from qflows.states import LIVE, CallbackState, JobStatus
 
@@ -92,12 +92,16 @@ def tallies(ledger: Ledger, since: datetime, until: datetime) -> list[Tally]:
         return [Tally(row[0], row[1], JobStatus(row[2]), *row[3:]) for row in connection.execute(query)]
 
 
+# a vendor had it, and this ledger bought it: what was imported is on somebody else's bill
+PAID_HERE = sa.and_(jobs.c.vendor_id.is_not(None), jobs.c.origin.is_distinct_from(IMPORTED))
+
+
 def spending(ledger: Ledger, since: datetime, until: datetime) -> list[Spending]:
-    """Cost of jobs that a vendor had and that ended in this time, by device, unit and kind of figure."""
+    """Cost of jobs that were bought here and ended in this time, by device, unit and kind of figure."""
     place = (jobs.c.provider, jobs.c.device, jobs.c.cost_unit, jobs.c.cost_is_estimate)
     query = (
         sa.select(*place, sa.func.coalesce(sa.func.sum(jobs.c.cost), 0.0), sa.func.count())
-        .where(jobs.c.finished_at >= since, jobs.c.finished_at < until, jobs.c.vendor_id.is_not(None))
+        .where(jobs.c.finished_at >= since, jobs.c.finished_at < until, PAID_HERE)
         .group_by(*place)
         .order_by(*place)
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from buyers import DEVICES, SHOTS, Sent, asymmetric
@@ -11,7 +12,7 @@ from buyers import DEVICES, SHOTS, Sent, asymmetric
 from qflows.core.client import Client
 from qflows.core.scope import Scope
 from qflows.errors import ProgramRejected
-from qflows.ledger import reads
+from qflows.ledger import reads, spending, summaries
 from qflows.sandbox import Sandbox
 from qflows.states import JobStatus
 
@@ -32,6 +33,10 @@ def test_jobs_of_the_vendors_client_enter_with_counts_in_our_bit_order(
         assert job.timeline.finished is not None
         assert job.cost is not None
         assert reads.provenance(core.ledger, job.key)["submission"]["origin"]["client"]
+    # they are on the bill of whoever bought them
+    assert spending.spent(core.ledger, "vendor") == []
+    now = datetime.now(UTC)
+    assert summaries.spending(core.ledger, now - timedelta(days=1), now + timedelta(days=1)) == []
 
 
 def test_importing_again_changes_nothing(core: Client, vendor: str, submit: Callable[[int], list[Sent]]) -> None:
