@@ -103,18 +103,19 @@ def test_eight_processes_racing_on_fifty_keys_with_kills_buy_fifty_jobs(
         )
 
     racers = [start(random_kill(dice)) for _ in range(8)]
-    kills, finished, errors = 0, 0, list[str]()
-    while finished < 8:
-        select.select([racer.pidfd for racer in racers if racer.pidfd is not None], [], [], 60)
-        for place, racer in enumerate(racers):
-            if racer.ended(0):
-                outcome = racer.outcome()
-                errors += [outcome["error"]] if outcome and "error" in outcome else []
-                kills += outcome is None
-                finished += outcome is not None
-                if outcome is None:
-                    racers[place] = start(random_kill(dice) if kills < 60 else None)
-        racers = [racer for racer in racers if racer.pidfd is not None]
+    kills, errors = 0, list[str]()
+    while racers:
+        watched = [racer.pidfd for racer in racers if racer.pidfd is not None]
+        # one that was dead before it could be watched is over already
+        select.select(watched, [], [], 60 if len(watched) == len(racers) else 0)
+        ended = [racer for racer in racers if racer.ended(0)]
+        racers = [racer for racer in racers if racer not in ended]
+        for racer in ended:
+            outcome = racer.outcome()
+            errors += [outcome["error"]] if outcome and "error" in outcome else []
+            if outcome is None:
+                kills += 1
+                racers.append(start(random_kill(dice) if kills < 60 else None))
     assert not errors
     admin.clear_faults()
     check_outcome(station.forge.run(url=module_database, run_key=run_key, jobs=jobs, max_sends=NO_PERSON), jobs)
