@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -9,9 +10,10 @@ from jupyter_client.manager import start_new_kernel
 
 
 @pytest.fixture(scope="module")
-def cell() -> Iterator[Callable[[str], str]]:
+def cell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], str]]:
     """`cell(code)` runs a cell and returns what the notebook shows of its error."""
-    manager, client = start_new_kernel(kernel_name="python3")
+    home = str(tmp_path_factory.mktemp("home"))
+    manager, client = start_new_kernel(kernel_name="python3", env=os.environ | {"QFLOWS_HOME": home})
 
     def run(code: str) -> str:
         shown: list[str] = []

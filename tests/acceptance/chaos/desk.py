@@ -212,7 +212,7 @@ def person(core: Client, order: Order) -> list[Any]:
             for one in provider.recent_sessions(record.device_id, since=since)
             if one.is_open and one.session_id not in order["not_ours"]
         ]
-        resolve(core.ledger, record, vendor_id=there[0] if there else None)
+        resolve(core.ledger, provider, record, vendor_id=there[0] if there else None)
         said.append(f"session {'--opened' if there else '--absent'}")
     return said
 

@@ -71,7 +71,7 @@ def test_commands_show_read_and_end_a_group(desk: Sandbox) -> None:
     told = json.loads(call("results", id_[:12], "--timeout", "1", "--json", code=3))
     assert [row["status"] for row in told["members"]] == ["QUEUED", "COMPLETED"]
     assert sum(told["members"][1]["counts"].values()) == 20
-    assert "over before" in call("close", id_)
+    assert "already" in call("close", id_)
     assert "1 cancelled" in call("cancel", id_)
     assert json.loads(call("show", id_, "--json"))["state"] == "CANCELLED"
     assert "CANCELLED" in call("results", id_, code=1)

@@ -207,7 +207,7 @@ def test_fresh_process_loads_any_block_by_its_slug_and_registers_every_type(
     done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, timeout=120)
     printed = done.stdout + done.stderr
     assert f"qflows.prefect.blocks.collection {len(CANARY)}" in printed
-    assert "Successfully registered 6 blocks" in printed
+    assert "Successfully registered 7 blocks" in printed
     assert CANARY not in printed
 
 
