@@ -19,7 +19,7 @@ help:
 	@echo "make notebooks  run the notebooks and keep what they print"
 	@echo "make newest-prefect   the Prefect part of the suite with the newest Prefect, in an environment of its own"
 	@echo "make bench    the budgets, measured against raw clients and loops in the same run"
-	@echo "make money    20 buyers, 1,000 random kills, one cap; some minutes"
+	@echo "make money    20 buyers, 1,000 random kills, one cap, on SQLite and PostgreSQL; an hour; MONEY='--kills 100' for less"
 	@echo "make pulls    error bars, biases, drift flags and thresholds by Monte Carlo; a few minutes"
 	@echo "make story    a nightly run while server, worker, reconciler and flow are killed 20 times; SQLite, then PostgreSQL"
 	@echo "make chaos    kills at every point in all company: two accounts, four vendors, two databases; minutes"
@@ -120,10 +120,11 @@ newest-braket: .venv/.test
 	.venv-newest/bin/python -m pytest -q tests/providers/braket tests/programs/test_programs_braket.py \
 	  tests/providers/local tests/sandbox/test_braket_client_conformance.py
 
-# jax and its like are too much for every test run. QISKIT: a copy of Qiskit's repository at about the installed version
+# MONEY='--kills 100 --database sqlite' for less
 money: .venv/.test
-	$(BIN)/python tests/money/race.py --kills 1000 --processes 20
+	$(BIN)/python tests/money/race.py $(MONEY)
 
+# jax and its like are too much for every test run. QISKIT: a copy of Qiskit's repository at about the installed version
 compat: .venv/.test
 	@test -x .venv-compat/bin/python || $(PYTHON) -m venv .venv-compat
 	@$(BIN)/uv pip install --quiet --python .venv-compat/bin/python $(PINS) -e '.[test,compat]'
