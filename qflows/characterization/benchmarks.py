@@ -13,6 +13,7 @@ from typing import Any
 
 from qflows.characterization import characterize
 from qflows.characterization.characterize import Block, Point
+from qflows.characterization.references import Reference
 from qflows.core.batches.batch import Batch
 from qflows.core.batches.planning import Planned
 from qflows.core.batches.results import owner_of_circuits
@@ -137,6 +138,7 @@ class Suite:
     seed: int | None = None  # None: from the run key
     options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     name: str = "benchmark"  # label and tag of the jobs; kept beside the values
+    references: tuple[Reference, ...] = ()  # with distributions; in place of all other circuits
 
     def seed_in(self, run_key: str) -> int:
         """The seed of the random circuits; a run key always gives the same."""
@@ -144,6 +146,8 @@ class Suite:
 
     def blocks(self, seed: int, max_qubits: int | None) -> list[Block]:
         """The circuits. Raises ProgramRejected for numbers that make no suite."""
+        if self.references:
+            return [one.block() for one in self.references]
         return characterize.suite(
             seed,
             sizes=self.sizes,

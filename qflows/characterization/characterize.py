@@ -24,6 +24,8 @@ from qflows.model import Counts, uncertain
 if TYPE_CHECKING:
     from qiskit import QuantumCircuit
 
+    from qflows.programs import Program
+
 RISK = 0.0228  # one-sided; that of two standard errors where the error is known and normal
 MIRROR_THRESHOLD = 1 / math.e  # Proctor et al., arXiv:2008.11294
 GHZ_THRESHOLD = 0.5
@@ -48,6 +50,11 @@ METHODS: Mapping[str, tuple[str, str]] = {
         "passes above 1/e",
         "Proctor et al., Nature Physics 18, 75 (2022), arXiv:2008.11294",
     ),
+    "reference": (
+        "overlap sum_x min(p(x), n(x) / N) of N shots of a user's circuit with its expected distribution p: "
+        "1 less the total variation distance",
+        "Nielsen and Chuang, Quantum Computation and Quantum Information, section 9.1",
+    ),
 }
 
 UNCERTAINTIES: Mapping[str, str] = {
@@ -55,6 +62,8 @@ UNCERTAINTIES: Mapping[str, str] = {
     "readout": "from the spread of wrong bits per shot: u² = (var0 + var1) / (4 N n²), never less than counting gives",
     "ghz": "u² = (u(P)² + sum_k (2/(n+1) cos(n phi_k))² u(M_k)²) / 4, shares and parities as under bit order",
     "mirror": "standard deviation over the circuits / sqrt(circuits), never less than their shot noise",
+    "reference": "u² = s(1-s)/N, s the share of outcomes that came too seldom, never less than counting gives; with "
+    "several right answers times 1.5², because the tail is heavier than a normal one",
     "vqe": "of the energy as the device or the estimator gives it: shot noise of each term, added in squares",
 }
 
@@ -103,7 +112,7 @@ class Block:
     family: str  # a key of METHODS
     metric: str  # name of the headline reading
     n: int
-    circuits: tuple[QuantumCircuit, ...]
+    circuits: tuple[QuantumCircuit | Program, ...]
     read: Callable[[Sequence[Counts]], list[Reading]]
 
 

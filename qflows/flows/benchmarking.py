@@ -13,13 +13,16 @@ from prefect.runtime import flow_run
 
 from qflows.characterization import benchmarks, characterize
 from qflows.characterization.benchmarks import Bench, BenchmarkResult, Row, Suite
+from qflows.characterization.gating import Gate
 from qflows.characterization.history import keep_benchmark
 from qflows.errors import JobFailed, LedgerError, QflowsError
-from qflows.flows.forms import DeviceNames
+from qflows.flows.forms import DeviceNames, GateForm
 from qflows.flows.scheduled import scheduled_flow
+from qflows.pages import choices
 from qflows.pages.plots import benchmark_png
 from qflows.pages.text import cell, escape, image, markdown_table, shots_text
 from qflows.prefect import artifacts, tasks
+from qflows.prefect.gating import through_gate
 from qflows.prefect.housekeeper import cancel_jobs
 from qflows.prefect.slots import Missed
 
@@ -65,6 +68,7 @@ def benchmark(
     timeout: float | None = None,
     missed: Missed = "all",
     run_key: str | None = None,
+    gate: GateForm = None,
 ) -> BenchmarkResult:
     """Bit order, readout, GHZ fidelity and mirror circuits on every device, with standard errors.
 
@@ -83,17 +87,29 @@ def benchmark(
         timeout: Seconds to wait; the jobs keep running afterwards.
         missed: Slots of the schedule that were not run in time: "all", "latest", or e.g. "skip after 2h".
         run_key: Names the run; the same one again continues it.
+        gate: "once", "within 6h every 30m" or a mapping: probes the device first, and buys later or not on a bad day.
     """
     suite = Suite(shots, tuple(sizes), mirror_circuits, mirror_layers, seed, options or {})
-    return measure(devices, suite, timeout, run_key)
+    return measure(devices, suite, timeout, run_key, gate)
 
 
-def measure(devices: Any, suite: Suite, timeout: float | None, run_key: str | None) -> BenchmarkResult:
-    """The body of the flows that measure devices: buys, waits, keeps every value in the ledger, shows them."""
+def measure(
+    devices: Any, suite: Suite, timeout: float | None, run_key: str | None, gate: Gate | None = None
+) -> BenchmarkResult:
+    """The body of the flows that measure devices: buys, waits, keeps every value in the ledger, shows them.
+
+    With a gate, only devices that pass it; raises Held when none does.
+    """
     log = get_run_logger()
     core = tasks.client()
     here = tasks.scope(run_key)
-    benches = benchmarks.prepare(core, here, [devices] if isinstance(devices, str) else list(devices), suite)
+    wanted = [devices] if isinstance(devices, str) else list(devices)
+    wanted = [tasks.choose(one, run_key=run_key) if core.rule(one) is not None else one for one in wanted]
+    if gate is not None and wanted:
+        wanted, held = through_gate(gate, list(dict.fromkeys(wanted)), run_key)
+        if held is not None:
+            raise held
+    benches = benchmarks.prepare(core, here, wanted, suite)
     _submit(benches)
     benchmarks.wait(core, benches, timeout)
     result = benchmarks.collect(here, benches, suite)
@@ -146,6 +162,7 @@ def publish(result: BenchmarkResult, name: str = "benchmark") -> None:
             for family, (how, source) in characterize.METHODS.items()
             if family in {row.family for row in result.rows}
         ),
+        *choices.decided(tasks.client().ledger, [result.run_key]),
     ]
     artifacts.publish_markdown(name, "\n\n".join(page), title)
 

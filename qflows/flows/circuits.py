@@ -17,7 +17,7 @@ from qflows.core.compiling import compiled_rows
 from qflows.core.scope import Scope
 from qflows.core.stored import raise_unless_completed
 from qflows.errors import JobFailed, ProgramRejected
-from qflows.flows.forms import Circuits, DeviceName, circuits_named, run_name
+from qflows.flows.forms import Circuits, DeviceName, GateForm, circuits_named, run_name
 from qflows.flows.scheduled import scheduled_flow
 from qflows.ledger import reads
 from qflows.ledger.choices import Turn
@@ -25,6 +25,7 @@ from qflows.model import Job, Result
 from qflows.pages import choices, run_page
 from qflows.pages.text import escape, shots_text
 from qflows.prefect import artifacts, tasks
+from qflows.prefect.gating import pass_gate
 from qflows.prefect.housekeeper import cancel_jobs
 from qflows.prefect.slots import Missed
 from qflows.prefect.suspend import wait_or_suspend
@@ -79,6 +80,7 @@ def run_circuits(
     detach_after: float | None = None,
     compile: Any = None,
     physical_qubits: list[int] | None = None,
+    gate: GateForm = None,
 ) -> list[Result | JobFailed]:
     """Runs a list of circuits on one device and returns their results in the same order.
 
@@ -96,6 +98,7 @@ def run_circuits(
         detach_after: Seconds to wait in this process; then the run suspends itself until its jobs are done.
         compile: "default", "none", or a level from 0 to 3; in Python also a Qiskit pass manager. See `qflows.submit`.
         physical_qubits: The device's own qubit for each of the circuit's, in order.
+        gate: "once", "within 6h every 30m" or a mapping: probes the device first, and buys later or not on a bad day.
     """
     log = get_run_logger()
     wanted = list(circuits) if isinstance(circuits, list) else [circuits]
@@ -110,6 +113,7 @@ def run_circuits(
         programs = [provider.read(one) or to_program(one) for one in wanted]
         for one in programs:
             core.specs(one, device=chosen, shots=shots, options=options, **choice)
+        pass_gate(gate, chosen, run_key)
         parts = [programs[start : start + _PART] for start in range(0, len(programs), _PART)]
         futures = submit_part.map(
             parts,
@@ -180,6 +184,6 @@ def _publish(device: str, jobs: Sequence[Job], results: Sequence[Result | JobFai
         ]
     )
     page += run_page.compiled_section(compiled_rows(tasks.client().ledger, jobs))
-    page += choices.section(tasks.client().ledger, [here.run_key])
+    page += choices.decided(tasks.client().ledger, [here.run_key])
     page += ["## Jobs", *run_page.job_section(jobs, tasks.client().vendors.pages(jobs))]
     artifacts.publish_markdown(f"counts-{device}", "\n\n".join(page), f"{len(jobs)} circuits on {device}")

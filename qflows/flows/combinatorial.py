@@ -11,12 +11,14 @@ from qflows.algorithms.qaoa import Ising, QaoaResult, ising, maxcut, solve_qaoa
 from qflows.characterization.history import keep_energy
 from qflows.errors import ProgramRejected
 from qflows.flows.eigensolver import Screen
-from qflows.flows.forms import DeviceName
+from qflows.flows.forms import DeviceName, GateForm
 from qflows.flows.scheduled import scheduled_flow
 from qflows.model import uncertain
+from qflows.pages import choices
 from qflows.pages.plots import convergence_png
 from qflows.pages.text import escape, image, markdown_table, shots_text
 from qflows.prefect import artifacts, tasks
+from qflows.prefect.gating import pass_gate
 from qflows.prefect.housekeeper import cancel_jobs
 from qflows.prefect.slots import Missed
 
@@ -45,6 +47,7 @@ def qaoa(
     gradient: Literal["parameter-shift"] | None = None,
     missed: Missed = "all",
     run_key: str | None = None,
+    gate: GateForm = None,
 ) -> QaoaResult:
     """Large cuts of a graph, or low costs of an Ising operator, by the quantum approximate optimization algorithm.
 
@@ -66,6 +69,7 @@ def qaoa(
         gradient: "parameter-shift" measures gradients, for SLSQP, L-BFGS-B, BFGS, CG and trust-constr.
         missed: Slots of the schedule that were not run in time: "all", "latest", or e.g. "skip after 2h".
         run_key: Names the run; the same one again continues it.
+        gate: "once", "within 6h every 30m" or a mapping: probes the device first, and buys later or not on a bad day.
     """
     log = get_run_logger()
     cost = _cost(graph, operator)
@@ -73,6 +77,7 @@ def qaoa(
     here = tasks.scope(run_key)
     if tasks.client().rule(device) is not None:
         device = tasks.choose(device, run_key=run_key)
+    pass_gate(gate, device, run_key)
     screen = Screen(f"{cost.n_qubits}-qubits", max_evaluations, title="QAOA")
     found = solve_qaoa(
         core,
@@ -134,5 +139,6 @@ def publish(found: QaoaResult, device: str) -> None:
         f"Cut: {sides}" if found.is_maxcut else "",
         image(png, title),
         markdown_table(rows, ("outcome", "cost", "share")),
+        *choices.decided(tasks.client().ledger, [found.loop.run_key]),
     ]
     artifacts.publish_markdown(f"qaoa-{len(found.bits)}-{device}", "\n\n".join(filter(None, page)), title)

@@ -17,13 +17,15 @@ from qflows.core.choice import asking
 from qflows.core.durations import seconds
 from qflows.core.scope import Scope
 from qflows.core.sessions import Session
-from qflows.flows.forms import DeviceName
+from qflows.flows.forms import DeviceName, GateForm
 from qflows.flows.scheduled import scheduled_flow
 from qflows.ledger import reads
 from qflows.model import uncertain
+from qflows.pages import choices
 from qflows.pages.plots import convergence_png
 from qflows.pages.text import escape, image, markdown_table, shots_text
 from qflows.prefect import artifacts, tasks
+from qflows.prefect.gating import pass_gate
 from qflows.prefect.housekeeper import cancel_jobs
 from qflows.prefect.slots import Missed
 
@@ -57,6 +59,7 @@ def vqe(
     gradient: Literal["parameter-shift"] | None = None,
     bounds: list[tuple[float, float]] | None = None,
     callback: Any = None,
+    gate: GateForm = None,
 ) -> VqeResult:
     """Ground-state energy of a molecule, a spin chain or any operator, by a loop of durable jobs.
 
@@ -81,6 +84,7 @@ def vqe(
         gradient: "parameter-shift" measures gradients, for SLSQP, L-BFGS-B, BFGS, CG and trust-constr.
         bounds: Lowest and highest value of each parameter.
         callback: In Python, a function of each VqeStep; it may raise StopIteration to end the loop.
+        gate: "once", "within 6h every 30m" or a mapping: probes the device first, and buys later or not on a bad day.
     """
     log = get_run_logger()
     chosen = to_problem(problem)
@@ -89,6 +93,9 @@ def vqe(
     core = tasks.client()
 
     def loop(name: str, at: Scope) -> VqeResult:
+        core.device(name)  # a name that there is none of costs no probe
+        pass_gate(gate, name, run_key)
+
         def open_session() -> Session:
             return core.open_session(name, here.run_key, max_time_s=seconds(max_time), name=f"VQE {chosen.name}")
 
@@ -180,5 +187,6 @@ def publish(found: VqeResult, device: str) -> None:
         f"{found.n_evaluations} evaluations; run key `{escape(found.run_key)}`",
         image(png, title),
         markdown_table(rows, ("#", "energy", "what", "job")),
+        *choices.decided(tasks.client().ledger, [found.run_key]),
     ]
     artifacts.publish_markdown(f"vqe-{found.problem}-{device}", "\n\n".join(page), title)

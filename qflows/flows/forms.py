@@ -18,13 +18,41 @@ _CHOICE: dict[str, Any] = {
             "title": "a device that ships with qflows",
             "enum": sorted(name for name, one in shipped().items() if one.retired is None),
         },
-        {"type": "string", "title": "another: a saved profile, or vendor:device-id"},
+        {"type": "string", "title": "another: a saved profile, vendor:device-id, or a rule such as best(ibm-*)"},
     ]
 }
 
 # a choice in the form, any text for the server: saved profiles and vendor:device-id are devices too
 DeviceName = Annotated[str, WithJsonSchema(_CHOICE)]
 DeviceNames = Annotated[list[str], WithJsonSchema({"type": "array", "items": _CHOICE, "minItems": 1})]
+GateForm = Annotated[
+    Any,
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {
+                    "type": "string",
+                    "title": "once, or within 6h every 30m",
+                    "pattern": "^\\s*([Oo]nce|[Ww]ithin .*\\d.*)?\\s*$",
+                },
+                {
+                    "type": "object",
+                    "title": "settings",
+                    "additionalProperties": False,
+                    "properties": {
+                        "within": {"type": ["string", "number"], "title": "how long a bad device is looked at again"},
+                        "every": {"type": ["string", "number"], "title": "time between two looks"},
+                        "shots": {"type": "integer", "minimum": 1},
+                        "options": {"type": "object"},
+                        "timeout": {"type": "number", "minimum": 0},
+                        "reference": {"title": "circuits of your own in place of the probe's"},
+                    },
+                },
+                {"type": "null", "title": "no gate"},
+            ]
+        }
+    ),
+]
 Circuits = Annotated[
     Any,
     WithJsonSchema(

@@ -1,4 +1,4 @@
-"""What the shipped flows share: the check of missed slots, and jobs that are cancelled with their run."""
+"""What the shipped flows share: missed slots, gates, and jobs that are cancelled with their run."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from typing import Any, ParamSpec, TypeVar, cast
 from prefect import Flow
 from prefect.utilities.hashing import file_hash
 
+from qflows.characterization.gating import Gate
 from qflows.errors import PrefectMissing
+from qflows.prefect.gating import Held
 from qflows.prefect.slots import missed_slot
 
 P = ParamSpec("P")
@@ -39,7 +41,8 @@ def scheduled_flow(
 ) -> Callable[[Callable[P, R]], Flow[P, R]]:
     """A flow with a parameter `missed`, which may be put on a schedule: a slot that came too late runs nothing.
 
-    The policy is asked before anything of the flow runs; then the run ends as `qflows.missed_slot` says.
+    The policy is asked before anything of the flow runs; then the run ends as `qflows.missed_slot` says. A parameter
+    `gate` is checked before that, and reaches the flow as a Gate or None; a run that it holds back ends as it says.
     """
 
     def decorate(function: Callable[P, R]) -> Flow[P, R]:
@@ -49,9 +52,16 @@ def scheduled_flow(
         def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
             given = signature.bind(*args, **kwargs)
             given.apply_defaults()
+            if "gate" in given.arguments:
+                given.arguments["gate"] = Gate.read(given.arguments["gate"])
             skipped = missed_slot(given.arguments["missed"])
             # a state in place of a result: Prefect takes either
-            return cast(R, skipped) if skipped is not None else function(*args, **kwargs)
+            if skipped is not None:
+                return cast(R, skipped)
+            try:
+                return function(*given.args, **given.kwargs)
+            except Held as held:
+                return cast(R, held.state)
 
         source = inspect.getsourcefile(function)
         return ShippedFlow(

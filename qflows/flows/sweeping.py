@@ -22,12 +22,13 @@ from qflows.core.choice import asking
 from qflows.core.choice.deciding import Asked
 from qflows.core.compiling import compiled_rows
 from qflows.core.scope import Scope
-from qflows.flows.forms import Circuits, DeviceName, circuits_named, run_name
+from qflows.flows.forms import Circuits, DeviceName, GateForm, circuits_named, run_name
 from qflows.flows.scheduled import scheduled_flow
 from qflows.model import Job
-from qflows.pages import run_page
+from qflows.pages import choices, run_page
 from qflows.pages.text import cell, escape
 from qflows.prefect import artifacts, tasks
+from qflows.prefect.gating import pass_gate
 from qflows.prefect.housekeeper import cancel_jobs
 from qflows.prefect.slots import Missed
 from qflows.prefect.suspend import wait_or_suspend
@@ -87,6 +88,7 @@ def sweep(
     detach_after: float | None = None,
     compile: Any = None,
     physical_qubits: list[int] | None = None,
+    gate: GateForm = None,
 ) -> BatchResult:
     """Runs a list of circuits as one batch; index i of the result is circuit i.
 
@@ -109,6 +111,7 @@ def sweep(
         detach_after: Seconds to wait in this process; then the run suspends itself until its jobs are done.
         compile: "default", "none", or a level from 0 to 3; in Python also a Qiskit pass manager. See `qflows.submit`.
         physical_qubits: The device's own qubit for each of the circuit's, in order.
+        gate: "once", "within 6h every 30m" or a mapping: probes the device first, and buys later or not on a bad day.
     """
     log = get_run_logger()
     core = tasks.client()
@@ -124,6 +127,7 @@ def sweep(
 
     def buy(chosen: str, at: Scope) -> Batch:
         planned = core.plan_batch(circuits, device=chosen, shots=shots, **wishes)
+        pass_gate(gate, chosen, run_key)
         made = core.create_batch(planned, device=chosen, scope=at, name=name)
         log.info(
             "batch %s: %d circuits in %d jobs; run key %s",
@@ -209,5 +213,6 @@ def publish(batch: Batch) -> None:
     )
     page += run_page.value_section([(f"circuit {index}", item.expectations or ()) for index, item in shown])
     page += run_page.compiled_section(compiled_rows(tasks.client().ledger, jobs))
+    page += choices.decided(tasks.client().ledger, [batch.record.run_key])
     page += ["## Jobs", *run_page.job_section(jobs, tasks.client().vendors.pages(jobs))]
     artifacts.publish_markdown(f"batch-{batch.id[:12]}", "\n\n".join(page), title)

@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from qflows.keys import digest
 from qflows.ledger.choice_tables import gates
 from qflows.ledger.store import Ledger
+from qflows.ledger.tables import runs
 
 BUY, LATER, NO = "buy", "later", "no"
 
@@ -53,6 +54,19 @@ def decide(ledger: Ledger, wanted: GateDecision) -> GateDecision:
 def _gate_insert(insert: Callable[[sa.Table], Any]) -> Any:
     row = {name: sa.bindparam(name, type_=gates.c[name].type) for name in _FIELDS}
     return insert(gates).values(row).on_conflict_do_nothing()
+
+
+def held_between(ledger: Ledger, since: datetime, until: datetime) -> list[tuple[GateDecision, str]]:
+    """Looks of this time that held a run back, oldest first, each with the name of the run's flow or an empty text."""
+    query = (
+        sa.select(*_COLUMNS, runs.c.flow_name)
+        .select_from(gates.outerjoin(runs, runs.c.run_key == gates.c.run_key))
+        .where(gates.c.at >= since, gates.c.at < until, gates.c.verdict != BUY)
+        .order_by(gates.c.at)
+    )
+    with ledger.read() as connection:
+        found = [row._mapping for row in connection.execute(query)]
+    return [(GateDecision(**{name: row[name] for name in _FIELDS}), row["flow_name"] or "") for row in found]
 
 
 def of_runs(ledger: Ledger, run_keys: Iterable[str]) -> list[GateDecision]:

@@ -47,9 +47,16 @@ def section(ledger: Ledger, run_keys: Iterable[str]) -> list[str]:
     return page
 
 
+def decided(ledger: Ledger, run_keys: Iterable[str]) -> list[str]:
+    """Markdown of gates and choices of these runs; empty where there are none."""
+    listed = list(run_keys)
+    return gate_section(ledger, listed) + section(ledger, listed)
+
+
 def gate_section(ledger: Ledger, run_keys: Iterable[str]) -> list[str]:
     """Markdown of what gates decided for these runs; empty where there was none."""
-    looks = gates.of_runs(ledger, run_keys)
+    # the jobs of a look have a run key of their own
+    looks = gates.of_runs(ledger, {key.partition("/gate-")[0] for key in run_keys})
     if not looks:
         return []
     table = [

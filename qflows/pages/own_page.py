@@ -33,6 +33,6 @@ def compose(
     if plots or values:
         page += ["## Results", *run_page.histogram_section(plots, of=len(plots)), *run_page.value_section(values)]
     of_runs = {job.run_key for job in ordered}
-    page += choices.gate_section(ledger, of_runs) + choices.section(ledger, of_runs)
+    page += choices.decided(ledger, of_runs)
     page += ["## Jobs", *run_page.job_section(ordered, links)]
     return "\n\n".join(page)

@@ -44,7 +44,7 @@ def wait_or_suspend(
     """
     core = client()
     keys = [job.key if isinstance(job, Job) else core.find(job).key for job in listed(jobs)]
-    flow_run = _suspendable()
+    flow_run = suspendable()
     if flow_run is None:
         handles = core.wait(keys, timeout=timeout, on_change=on_change)
         return [handles[key] for key in keys]
@@ -76,7 +76,7 @@ def listed(jobs: Job | Batch | str | Sequence[Job | str]) -> Sequence[Job | str]
     return [jobs] if isinstance(jobs, Job | str) else jobs
 
 
-def _suspendable() -> Any:
+def suspendable() -> Any:
     """The flow run of this context if Prefect lets it suspend itself here; else None, and the log says why."""
     context = FlowRunContext.get()
     if context is None or context.flow_run is None:

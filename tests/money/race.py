@@ -1,7 +1,7 @@
 """Many buyers, one cap, random SIGKILLs: what is reserved and spent never exceeds the cap, and nothing stays reserved.
 
-`python tests/money/race.py` (`make money`) is the long form, 1,000 kills on SQLite and then on PostgreSQL: there the cap
-is raised in steps, so that from the first kill to the last some buyers buy and others are short of room.
+`python tests/money/race.py` (`make money`) is the long form, 1,000 kills on SQLite and then on PostgreSQL: there the
+cap is raised in steps, so that from the first kill to the last some buyers buy and others are short of room.
 """
 
 from __future__ import annotations

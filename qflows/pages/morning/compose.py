@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable
 
+from qflows.ledger.gates import LATER, NO
 from qflows.ledger.summaries import Tally
 from qflows.pages.morning.gather import Report
 from qflows.pages.morning.money import amounts, money_section, used_up
@@ -23,6 +24,7 @@ def compose(report: Report) -> Page:
         money_section(report),
         *_open(report),
         *_skipped(report),
+        *_gated(report),
     ]
     sections += [*device_sections(report), methods_section(report)]
     alarm = bool(report.flagged)
@@ -157,3 +159,18 @@ def _skipped(report: Report) -> list[Section]:
     rows = tuple((one.flow_name, moment(one.slot), one.skipped or "") for one in report.skipped[-ROWS:])
     lines = [Line(f"{len(report.skipped)} in all; the last {ROWS} are shown.")] if len(report.skipped) > ROWS else []
     return [Section("Skipped schedule slots", Tone.CALM, (Table(("flow", "slot", "why"), rows), *lines))]
+
+
+def _gated(report: Report) -> list[Section]:
+    if not report.gates:
+        return []
+    words = {LATER: "to be looked at again", NO: "not bought"}
+    newest = {(one.run_key, one.device): (one, flow) for one, flow in report.gates}  # oldest first, so the last look
+    rows = tuple(
+        (flow or "script", one.run_key[:40], one.device, str(one.look + 1), words[one.verdict], one.why, moment(one.at))
+        for one, flow in list(newest.values())[-ROWS:]
+    )
+    columns = ("flow", "run key", "device", "look", "decision", "why", "at")
+    lines = [Line(f"{len(newest)} in all; the last {ROWS} are shown.")] if len(newest) > ROWS else []
+    table = Table(columns, rows, frozenset({"look"}))
+    return [Section("Held back by a gate", Tone.CALM, (table, *lines))]

@@ -10,7 +10,8 @@ from typing import Any
 
 from qflows.core import drift
 from qflows.core.drift import Verdict
-from qflows.ledger import groups, measurements, sessions, slots, spending, summaries
+from qflows.ledger import gates, groups, measurements, sessions, slots, spending, summaries
+from qflows.ledger.gates import GateDecision
 from qflows.ledger.groups import GroupRecord
 from qflows.ledger.measurements import Measurement
 from qflows.ledger.slots import SlotDecision
@@ -54,6 +55,7 @@ class Trend:
 class Report:
     """Everything of `since` <= t < `until`, UTC; doubts, sessions and groups are those open now.
 
+    `gates`: looks that held a run back, with the name of its flow.
     `month` and `projects`: spending since the first of the month. `budgets`: as they stand now. `n_compared`: values
     of this time with enough history to be judged; three in a thousand of them are flagged by chance.
     """
@@ -75,6 +77,7 @@ class Report:
     sessions: tuple[SessionRecord, ...]
     groups: tuple[GroupRecord, ...]
     skipped: tuple[SlotDecision, ...]
+    gates: tuple[tuple[GateDecision, str], ...]
     trends: tuple[Trend, ...]
     n_compared: int
 
@@ -110,6 +113,18 @@ class Report:
             "open_groups": [{"id": one.id, "name": one.name, "state": one.state} for one in self.groups],
             "skipped_slots": [
                 {"flow": one.flow_name, "slot": one.slot.isoformat(), "why": one.skipped} for one in self.skipped
+            ],
+            "gates": [
+                {
+                    "flow": flow,
+                    "run_key": one.run_key,
+                    "device": one.device,
+                    "look": one.look + 1,
+                    "verdict": one.verdict,
+                    "why": one.why,
+                    "at": one.at.isoformat(),
+                }
+                for one, flow in self.gates
             ],
             "compared": self.n_compared,
             "flagged": [
@@ -156,6 +171,7 @@ def gather(ledger: Ledger, since: datetime, until: datetime, runs: Sequence[RunT
         sessions=tuple(sessions.listing(ledger, only_live=True, limit=1000)),
         groups=tuple(groups.listing(ledger, only_live=True, limit=1000)),
         skipped=tuple(slots.skipped_between(ledger, since, until)),
+        gates=tuple(gates.held_between(ledger, since, until)),
         trends=trends,
         n_compared=n_compared,
     )
