@@ -240,17 +240,25 @@ def states_page() -> str:
 
 
 def events_page() -> str:
-    """Prefect events of jobs."""
+    """Prefect events, and which word of an automation recipe stands for each."""
     from qflows.prefect import events
+    from qflows.prefect.blocks.automations import WHEN
 
-    rows = ["| event | told when the ledger says |", "|---|---|"]
-    rows += [f"| `{name}` | {kind} |" for kind, name in events.EVENTS.items()]
+    said = {name: word for word, name in WHEN.items()}
+    others = {events.BATCH_FINISHED: "the last job of a batch has ended"}
+    others |= {name: kind for kind, (name, *_) in events.OTHERS.items()}
+    rows = ["| event | told when the ledger says | in recipes |", "|---|---|---|"]
+    rows += [
+        f"| `{name}` | {kind} | {said.get(name, '')} |"
+        for name, kind in [*((name, kind) for kind, name in events.EVENTS.items()), *others.items()]
+    ]
     return (
         "\n\n".join(
             [
                 "# Events",
-                "Changes of jobs are Prefect events, so the event feed, automations and notifications see jobs and not only "
-                "flow runs. Each is told once, by the process that made the change durable.",
+                "Changes of jobs, and what happens to batches, budgets, gates and devices, are Prefect events, so the event "
+                "feed, automations and notifications see them and not only flow runs. Each is told once, by the process "
+                "that made the change durable. [Be told when something happens](../how-to/automations.md) acts on them.",
                 "\n".join(rows),
                 paragraphs(events.JobEvents.__doc__ or ""),
             ]

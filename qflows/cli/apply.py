@@ -18,13 +18,18 @@ _IN_A_DRY_RUN = {"created": "would be created", "updated": "would be updated"}
 
 
 def apply(
-    paths: Annotated[list[Path], typer.Argument(help="YAML files, or folders of YAML files.")],
+    paths: Annotated[
+        list[Path],
+        typer.Argument(
+            help="YAML files, or folders of YAML files; what is not here is looked for among those that ship."
+        ),
+    ],
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show what would change without writing anything. Needs no server.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Save profiles and credentials as Prefect blocks.
+    """Save profiles, credentials, notifications and automations in Prefect.
 
     Running it again changes nothing. Budgets also take effect in the ledger.
 

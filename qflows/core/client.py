@@ -163,7 +163,7 @@ class Client(Records):
         provider = self.vendors.teach(target.provider)
         intents = quoted(self.ledger, target, intents)
         try:
-            jobs = with_approval(self.parts.asks, lambda: self.submitter.submit(provider, intents))
+            jobs = with_approval(self.ledger, self.parts.asks, lambda: self.submitter.submit(provider, intents))
         except OtherAccount as error:
             if not error.pending or not self._is_ours(error.pending[0]):
                 raise
@@ -369,13 +369,13 @@ class Client(Records):
             return sessions.open_session(self.ledger, target.provider, run_key, **wanted)
 
         try:
-            return with_approval(self.parts.asks, opened)
+            return with_approval(self.ledger, self.parts.asks, opened)
         except OtherAccount as error:
             try:
                 self.vendors.of_account(target.provider.name, error.account or "", device)
             except OtherAccount:
                 raise error from None
-        return with_approval(self.parts.asks, opened)
+        return with_approval(self.ledger, self.parts.asks, opened)
 
     def session(self, name: str) -> Session:
         """A session by key, unique beginning of it, or vendor id. Raises UnknownJob, OtherAccount."""

@@ -15,7 +15,7 @@ from qflows import notebook
 from qflows.core.devices import Device
 from qflows.core.profiles import DeviceProfile
 from qflows.errors import OverBudget, QflowsError, Refused, Unreadable
-from qflows.ledger import budgets
+from qflows.ledger import budgets, charges
 from qflows.ledger.intents import Intent
 from qflows.ledger.store import Ledger
 from qflows.model import Quote, exact
@@ -163,12 +163,13 @@ def quoted(ledger: Ledger, target: Device, intents: Sequence[Intent]) -> list[In
     return [replace(one, quote=quote_of(target, one.spec), is_priced=True) for one in intents]
 
 
-def with_approval(asks: Callable[[OverBudget], bool] | None, buy: Callable[[], T]) -> T:
+def with_approval(ledger: Ledger, asks: Callable[[OverBudget], bool] | None, buy: Callable[[], T]) -> T:
     """`buy()`, again after a person allowed what a budget had no room for. `asks` is False where nobody did."""
     while True:
         try:
             return buy()
         except OverBudget as error:
+            charges.tell(ledger, error)
             if asks is None or error.policy != "ask" or error.asked is None or not asks(error):
                 raise
 

@@ -20,7 +20,8 @@ from prefect.exceptions import PrefectException
 from prefect.logging import get_logger
 
 from qflows.flows.scheduled import scheduled_flow
-from qflows.pages.morning import RunTrouble, compose, gather, length, to_markdown, write
+from qflows.ledger.store import Ledger
+from qflows.pages.morning import Report, RunTrouble, compose, gather, length, to_markdown, write
 from qflows.prefect import artifacts, tasks
 from qflows.prefect.slots import Missed
 
@@ -43,12 +44,25 @@ def report(since: str = "24h", folder: str | None = None, missed: Missed = "all"
     """
     until = datetime.now(UTC)
     begin = until - length(since)
-    found = gather(tasks.client().ledger, begin, until, failed_runs(begin, until))
+    ledger = tasks.client().ledger
+    found = gather(ledger, begin, until, failed_runs(begin, until))
+    _tell_drift(ledger, found)
     page = compose(found)
     artifacts.publish_markdown("morning-report", to_markdown(page), f"{page.verdict} {page.covers}")
     if folder:
         write(found, Path(folder))
     return found.to_json()
+
+
+def _tell_drift(ledger: Ledger, found: Report) -> None:
+    """An event for each value that is not what it was; a later report tells none of them again."""
+    for trend in found.flagged:
+        for one in trend.flagged:
+            value, mean = one.measurement, one.mean
+            why = f"{value.value:.4g}" + (f", and {mean:.4g} before" if mean is not None else "")
+            why += f": {one.sigmas:+.1f} sigma" if one.sigmas is not None else ""
+            at = value.at.isoformat()
+            ledger.tell("drifted", value.device, quantity=value.name, measured_at=at, run_key=value.run_key, reason=why)
 
 
 def failed_runs(since: datetime, until: datetime) -> list[RunTrouble]:

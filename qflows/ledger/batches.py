@@ -12,8 +12,9 @@ from qflows.errors import UnknownJob
 from qflows.keys import digest
 from qflows.ledger.intents import Intent, Want, lease_ordinal, prepare
 from qflows.ledger.store import Ledger
-from qflows.ledger.tables import batch_parts, batches
+from qflows.ledger.tables import batch_parts, batches, jobs
 from qflows.model import Job
+from qflows.states import LIVE, JobStatus
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,20 @@ class PartRecord:
     generation: int
     indices: tuple[int, ...]
     job_key: str
+
+
+@dataclass(frozen=True, slots=True)
+class EndedBatch:
+    """A batch all of whose jobs have ended. `n_bad`: jobs that are not COMPLETED; `at`: when the last one ended."""
+
+    id: str
+    run_key: str
+    name: str
+    device: str
+    n_circuits: int
+    n_jobs: int
+    n_bad: int
+    at: str
 
 
 def open_batch(ledger: Ledger, want: Want, content: str, draft: BatchRecord) -> BatchRecord:
@@ -147,6 +162,23 @@ def find(ledger: Ledger, name: str) -> BatchRecord:
     if len(rows) != 1:
         raise UnknownJob(f"the ledger has {'no' if not rows else 'several'} batch {name!r}; see `qflows batches ls`")
     return BatchRecord(**rows[0]._mapping)
+
+
+def ended_with(ledger: Ledger, job_key: str) -> EndedBatch | None:
+    """The batch of a job, if all of its jobs have ended; None for another job, and while one is live."""
+    mine = sa.select(batch_parts.c.batch_id).where(batch_parts.c.job_key == job_key).scalar_subquery()
+    of_batch = sa.join(batch_parts, jobs, jobs.c.key == batch_parts.c.job_key)
+    live = sa.select(sa.literal(1)).select_from(of_batch)
+    live = live.where(batch_parts.c.batch_id == mine, jobs.c.status.in_([one.value for one in LIVE])).limit(1)
+    bad = sa.func.sum(sa.case((jobs.c.status == JobStatus.COMPLETED.value, 0), else_=1))
+    sums = sa.select(sa.func.count().label("n"), bad.label("bad"), sa.func.max(jobs.c.finished_at).label("at"))
+    with ledger.read() as connection:
+        batch = connection.execute(sa.select(batches).where(batches.c.id == mine)).one_or_none()
+        if batch is None or connection.execute(live).first() is not None:
+            return None
+        row = connection.execute(sums.select_from(of_batch).where(batch_parts.c.batch_id == batch.id)).one()
+    rest = (batch.device, batch.n_circuits, row.n, int(row.bad), str(row.at))
+    return EndedBatch(batch.id, batch.run_key, batch.name, *rest)
 
 
 def listing(ledger: Ledger, *, limit: int = 50) -> list[BatchRecord]:

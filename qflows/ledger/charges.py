@@ -139,6 +139,16 @@ def admit(ledger: Ledger, connection: sa.Connection, keys: Collection[str]) -> d
     return unpriced | _hold(ledger, connection, rules, [one for one in wanted if one.is_priced], known)
 
 
+def tell(ledger: Ledger, error: OverBudget) -> None:
+    """Tells the listeners that a budget has no room for a purchase."""
+    if error.budget is not None:
+        names = [name for name in error.fields if name != "budget"]
+        told = {name: str(value) for name in names if (value := getattr(error, name)) is not None}
+        ledger.tell(
+            "budget-reached", error.budget, **{"run_key": "", "period": "", "limit": "", **told}, reason=str(error)
+        )
+
+
 def is_final(error: OverBudget) -> bool:
     """True where waiting would not help: the budget refuses, or the most that it can cost is not known."""
     return error.policy == "refuse" or (error.asked is None and error.policy != UNPRICED)

@@ -85,6 +85,7 @@ def tell_claimed(ledger: Ledger, mine: Collection[str], blocked: Mapping[str, Ov
     """Tells the listeners what became of `claim_in`, once that is durable."""
     for key, error in blocked.items():
         ledger.tell("failed" if charges.is_final(error) else "not-sent", key, reason=str(error))
+        charges.tell(ledger, error)
     for key in mine:
         ledger.tell("claimed", key)
 

@@ -44,6 +44,9 @@ def observe(ledger: Ledger, seen: Sequence[tuple[Job, Observation]]) -> list[str
     changed = ledger.transact(work)
     for key, kind in changed.items():
         ledger.tell(kind, key)
+    for job, look in news:
+        if look.phase is Phase.HELD and not job.is_held:
+            ledger.tell("results-withheld", job.key, reason=vendor_text(look.queue_note or look.word, MESSAGE_CAP))
     return list(changed)
 
 

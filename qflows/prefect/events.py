@@ -1,7 +1,7 @@
-"""Job state changes as Prefect events: the event feed, automations and notifications see jobs, not only runs.
+"""What happens to jobs, batches, budgets, gates and devices as Prefect events, for the event feed and for automations.
 
-An event is told once, by the process that made the change durable, which is often not the flow's own: the reconciler or
-another flow that polls for everybody. So its flow run is looked up in the ledger, not in the context.
+A job's event is told once, by the process that made the change durable, which is often not the flow's own: the
+reconciler or another flow that polls for everybody. So its flow run is looked up in the ledger, not in the context.
 """
 
 from __future__ import annotations
@@ -9,18 +9,19 @@ from __future__ import annotations
 import contextvars
 from collections.abc import Mapping
 from typing import Any
+from uuid import NAMESPACE_URL, UUID, uuid5
 
 from prefect.context import FlowRunContext, TaskRunContext
 from prefect.events import emit_event
 from prefect.settings import PREFECT_API_URL
 
-from qflows.ledger import reads
+from qflows.ledger import batches, reads
 from qflows.ledger.flow_runs import flow_run_of
 from qflows.ledger.store import Ledger
 from qflows.model import Job
 from qflows.privacy.redaction import clean
 
-# what the ledger tells → the event's name; what is missing here is bookkeeping that nobody waits for
+# of jobs: what the ledger tells → the event's name; what is missing here is bookkeeping that nobody waits for
 EVENTS: Mapping[str, str] = {
     "queued": "qflows.job.queued",
     "running": "qflows.job.running",
@@ -30,28 +31,95 @@ EVENTS: Mapping[str, str] = {
     "in-doubt": "qflows.job.in-doubt",
     "cancel-requested": "qflows.job.cancel-requested",
     "unreadable-result": "qflows.job.unreadable-result",
+    "results-withheld": "qflows.job.results-withheld",
+}
+BATCH_FINISHED = "qflows.batch.finished"
+# of others: what the ledger tells → the event's name, what it is about, and what makes two of them the same
+OTHERS: Mapping[str, tuple[str, str, tuple[str, ...]]] = {
+    "budget-reached": ("qflows.budget.reached", "budget", ("period", "run_key", "limit")),
+    "gate-held": ("qflows.gate.held", "device", ("decision",)),
+    "drifted": ("qflows.device.drifted", "device", ("quantity", "measured_at")),
 }
 
+_ENDS = frozenset({"completed", "failed", "cancelled"})
 _TEXT_CAP = 400
+_MOST_TOLD = 10_000
 
 
 class JobEvents:
-    """A ledger listener that emits a Prefect event for every change of a job's state.
+    """A ledger listener that emits Prefect events.
 
-    Resource: `qflows.job.<key>` with name, device, vendor id and status. Related: the flow run that wants the job,
-    its device, its session. An event costs the server a few milliseconds; without a Prefect API none is made.
+    Every change of a job's state: resource `qflows.job.<key>` with name, device, vendor id and status; related are the
+    flow run that wants the job, its device, its session. The end of a batch, once for each plan of parts:
+    `qflows.batch.<id>`, with numbers of circuits and jobs in the payload. A purchase that a budget has no room for:
+    `qflows.budget.<name>`, once for each run key and period. A gate that holds back, or a device that drifted:
+    `qflows.device.<name>`. An event costs the server a few milliseconds; without a Prefect API none is made.
     """
 
     def __init__(self, ledger: Ledger) -> None:
         self.ledger = ledger
+        self._told: set[UUID] = set()
+        # ids of events that are told once are of one ledger: two may have budgets and runs of one name
+        self._space = uuid5(NAMESPACE_URL, ledger.engine.url.render_as_string(hide_password=True))
 
     def __call__(self, kind: str, key: str, detail: Mapping[str, Any]) -> None:
         """Emits the event for what the ledger tells; returns at once, Prefect sends it in the background."""
-        name = EVENTS.get(kind)
-        if name is None or not PREFECT_API_URL.value():
+        if not PREFECT_API_URL.value():
             return
-        job = reads.job(self.ledger, key)
-        flow_run_id = flow_run_of(self.ledger, key)
+        if kind in EVENTS:
+            job = reads.job(self.ledger, key)
+            about = _payload(job) | _cleaned(detail)
+            self._emit(EVENTS[kind], _resource(job), _related(job), about, flow_run_of(self.ledger, key))
+            if kind in _ENDS:
+                self._tell_batch(key)
+        elif kind in OTHERS:
+            name, what, same = OTHERS[kind]
+            once = uuid5(self._space, "/".join([name, key, *(str(detail[one]) for one in same)]))
+            if self._is_new(once):
+                label = f"{detail['quantity']} of {key}" if kind == "drifted" else f"{what} {key}"
+                resource = {"prefect.resource.id": f"qflows.{what}.{key}", "prefect.resource.name": label[:_TEXT_CAP]}
+                emit_event(event=name, resource=resource, payload=_cleaned(detail), id=once)
+
+    def _tell_batch(self, key: str) -> None:
+        """The end of the job's batch, if it was its last job; processes that meet there tell one event."""
+        ended = batches.ended_with(self.ledger, key)
+        if ended is None:
+            return
+        once = uuid5(self._space, f"{ended.id}/{ended.n_jobs}/{ended.at}")
+        if not self._is_new(once):
+            return
+        resource = {
+            "prefect.resource.id": f"qflows.batch.{ended.id}",
+            "prefect.resource.name": f"{ended.name or 'batch'} on {ended.device}"[:_TEXT_CAP],
+        }
+        payload = {
+            "batch": ended.id,
+            "run_key": ended.run_key,
+            "circuits": ended.n_circuits,
+            "jobs": ended.n_jobs,
+            "jobs_without_counts": ended.n_bad,
+        }
+        related = [_named(f"qflows.device.{ended.device}", "device", ended.device)]
+        self._emit(BATCH_FINISHED, resource, related, payload, flow_run_of(self.ledger, key), once)
+
+    def _is_new(self, id_: UUID) -> bool:
+        # the server keeps one event an id, too; this spares it the others
+        if id_ in self._told:
+            return False
+        if len(self._told) >= _MOST_TOLD:
+            self._told.clear()
+        self._told.add(id_)
+        return True
+
+    def _emit(
+        self,
+        name: str,
+        resource: dict[str, str],
+        related: list[dict[str, str]],
+        payload: dict[str, Any],
+        flow_run_id: str | None,
+        id_: UUID | None = None,
+    ) -> None:
         here = FlowRunContext.get()
         mine = here is not None and here.flow_run is not None and str(here.flow_run.id) == flow_run_id
         context = contextvars.copy_context()
@@ -60,10 +128,19 @@ class JobEvents:
         context.run(
             emit_event,
             event=name,
-            resource=_resource(job),
-            related=_related(job, None if mine else flow_run_id),
-            payload=_payload(job) | {name: clean(value, cap=_TEXT_CAP) for name, value in detail.items()},
+            resource=resource,
+            related=related if mine or not flow_run_id else [*related, _run(flow_run_id)],
+            payload=payload,
+            id=id_,
         )
+
+
+def _cleaned(detail: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: clean(value, cap=_TEXT_CAP) for name, value in detail.items()}
+
+
+def _run(flow_run_id: str) -> dict[str, str]:
+    return {"prefect.resource.id": f"prefect.flow-run.{flow_run_id}", "prefect.resource.role": "flow-run"}
 
 
 def _leave_runs() -> None:
@@ -82,10 +159,8 @@ def _resource(job: Job) -> dict[str, str]:
     }
 
 
-def _related(job: Job, flow_run_id: str | None) -> list[dict[str, str]]:
+def _related(job: Job) -> list[dict[str, str]]:
     related = [_named(f"qflows.device.{job.device}", "device", job.device)]
-    if flow_run_id:
-        related.append({"prefect.resource.id": f"prefect.flow-run.{flow_run_id}", "prefect.resource.role": "flow-run"})
     if job.session_id:
         related.append(_named(f"qflows.session.{job.session_id}", "session", job.session_id))
     return related

@@ -134,10 +134,14 @@ def _standing(core: Client, wanted: Gate, device: str, here: Scope, run_key: str
     is_last = (utc_now() - began).total_seconds() + wanted.every_s > wanted.within_s
     verdict = BUY if found.is_good else NO if is_last else LATER
     key = gates.key_of(here.run_key, "probe", device, number)
-    return gates.decide(
+    decided = gates.decide(
         core.ledger,
         GateDecision(key, here.run_key, "probe", device, number, verdict, found.why, found.evidence, utc_now()),
     )
+    if decided.verdict != BUY:
+        about = {"decision": decided.key, "run_key": here.run_key, "verdict": decided.verdict, "look": str(number)}
+        core.ledger.tell("gate-held", device, **about, reason=decided.why)
+    return decided
 
 
 def _leave_until(core: Client, here: Scope, due: datetime, message: str) -> None:

@@ -128,7 +128,9 @@ class Batch(BatchView):
         priced = quoted(self._ledger, target, [intent for _, intent in wanted])
         wanted = [(indices, intent) for (indices, _), intent in zip(wanted, priced, strict=True)]
         keys = with_approval(
-            self._parts.asks, lambda: ledger_batches.add_parts(self._ledger, self.id, generation, wanted)
+            self._ledger,
+            self._parts.asks,
+            lambda: ledger_batches.add_parts(self._ledger, self.id, generation, wanted),
         )
         for key, (_, intent) in zip(keys, wanted, strict=True):
             self._submitter.remember(key, intent.spec)

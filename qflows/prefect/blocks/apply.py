@@ -1,8 +1,9 @@
 """Block documents put in place: YAML files become Prefect blocks, and a second time changes nothing.
 
-Four kinds. `device` is a device profile. `rule` chooses one. `budget` is a limit on what is spent. `credentials` fills
-a credentials block of any installed vendor; its secrets are `${NAME}` in the file and are taken from the environment at
-the last moment. No outcome, error or log has a value.
+`device` is a device profile. `rule` chooses one. `budget` is a limit on what is spent. `credentials` fills a
+credentials block of any installed vendor, `notification` a block of Prefect's own that tells somebody, and `automation`
+says what is told or done when. Secrets are `${NAME}` in the file and are taken from the environment at the last moment.
+No outcome, error or log has a value.
 """
 
 from __future__ import annotations
@@ -34,13 +35,15 @@ from qflows.core.budgets import BudgetFields
 from qflows.core.documents import Document, Place
 from qflows.core.profiles import DeviceFields
 from qflows.errors import DocumentError, NotSent, PrefectMissing
+from qflows.prefect.blocks import automations
+from qflows.prefect.blocks.automations import NOTIFIERS, Recipe
 from qflows.prefect.blocks.budget import BudgetBlock
 from qflows.prefect.blocks.collection import BLOCK_TYPES
 from qflows.prefect.blocks.device import BLOCK_NAME, DeviceProfileBlock, DeviceRuleBlock
 
 MAX_FILES = 1_000
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
-_KINDS = ("budget", "credentials", "device", "rule")
+_KINDS = ("automation", "budget", "credentials", "device", "notification", "rule")
 _CREDENTIALS_KEYS = ("kind", "name", "block", "description", "fields")
 _SECRETS = (SecretStr, SecretBytes, Secret)
 
@@ -68,15 +71,17 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """A document read to the end: the block it asks for, secrets resolved."""
+    """A document read to the end: the block or automation it asks for, secrets resolved."""
 
     file: str
     name: str
-    block: Block
+    block: Block | Recipe
 
     @property
     def reference(self) -> str:
-        """Type and name, as `Block.load` takes them."""
+        """Type and name, as `Block.load` takes them; `automation/NAME` for a recipe."""
+        if isinstance(self.block, Recipe):
+            return f"automation/{self.name}"
         return f"{self.block.get_block_type_slug()}/{self.name}"
 
     @property
@@ -84,12 +89,17 @@ class Wanted:
         """The credentials block that a device names."""
         return self.block.credentials if isinstance(self.block, DeviceProfileBlock) else None
 
+    @property
+    def rank(self) -> int:
+        """What names others comes after them."""
+        return 2 if isinstance(self.block, Recipe) else int(isinstance(self.block, DeviceProfileBlock))
+
 
 def apply(paths: Sequence[Path], environment: Mapping[str, str]) -> list[Outcome]:
     """Saves every document below `paths` as a block; one that fails does not stop the others.
 
-    Credentials come first, because devices name them. Raises DocumentError when there is nothing to read,
-    PrefectMissing without an API, NotSent when it is out of reach.
+    Credentials and notifications come first, because devices and automations name them. Raises DocumentError when there
+    is nothing to read, PrefectMissing without an API, NotSent when it is out of reach.
     """
     if not PREFECT_API_URL.value():
         raise PrefectMissing(
@@ -109,7 +119,8 @@ def _go_through(paths: Sequence[Path], environment: Mapping[str, str], *, is_wet
     if not PREFECT_API_URL.value():
         return outcomes + [Outcome(one.file, one.reference, Action.CHECKED) for one in wanted]
     with _reaching_the_api(), get_client(sync_client=True) as api:
-        done = [_settle(api, one, is_wet=is_wet) for one in wanted]
+        coming = {one.reference for one in wanted}
+        done = [_settle(api, one, coming, is_wet=is_wet) for one in wanted]
         there = {outcome.block for outcome in done if outcome.action is not Action.FAILED}
         for one, outcome in zip(wanted, done, strict=True):
             outcomes.append(_with_warning(api, one, outcome, there))
@@ -117,15 +128,19 @@ def _go_through(paths: Sequence[Path], environment: Mapping[str, str], *, is_wet
 
 
 def find_documents(paths: Sequence[Path]) -> list[Path]:
-    """The YAML files named, and those below the folders named. Raises DocumentError for a path without any."""
+    """The YAML files named, and those below the folders named. Raises DocumentError for a path without any.
+
+    A relative path that is not here is looked for among the documents that ship: `notifications/mail.yaml`.
+    """
     found: dict[Path, None] = {}
-    for path in paths:
+    for named in paths:
+        path = named if named.exists() or ".." in named.parts else profiles.documents_folder() / named
         if path.is_dir():
             inside = [p for kind in ("*.yaml", "*.yml") for p in path.rglob(kind) if p.is_file()]
         else:
             inside = [path] if path.is_file() else []
         if not inside:
-            raise DocumentError(f"{path}: no YAML documents found")
+            raise DocumentError(f"{named}: no YAML documents found")
         found.update(dict.fromkeys(sorted(inside)))
     if len(found) > MAX_FILES:
         raise DocumentError(f"{len(found)} documents; the limit is {MAX_FILES}")
@@ -145,7 +160,7 @@ def _read_all(paths: Sequence[Path], environment: Mapping[str, str]) -> tuple[li
             failed.append(Outcome(str(path), "", Action.FAILED, note=str(error)))
         else:
             wanted[one.reference] = one
-    return sorted(wanted.values(), key=lambda one: isinstance(one.block, DeviceProfileBlock)), failed
+    return sorted(wanted.values(), key=lambda one: one.rank), failed
 
 
 def read(path: Path, environment: Mapping[str, str]) -> Wanted:
@@ -156,14 +171,23 @@ def read(path: Path, environment: Mapping[str, str]) -> Wanted:
         raise document.error(["kind"], f"there are the kinds {', '.join(_KINDS)}")
     if not isinstance(name, str) or not BLOCK_NAME.fullmatch(name):
         raise document.error(["name"], "a block's name is made of a-z, 0-9 and single dashes")
+    return Wanted(str(path), name, _block(kind, document, environment))
+
+
+def _block(kind: str, document: Document, environment: Mapping[str, str]) -> Block | Recipe:
+    if kind == "automation":
+        return automations.read(document)
     if kind == "budget":
-        block: Block = _budget(document)
-    elif kind == "rule":
+        return _budget(document)
+    if kind == "device":
+        return _device(document)
+    if kind == "rule":
         made = profiles.rule_from_document(document)
-        block = DeviceRuleBlock(description=made.description, rule=made.rule)
-    else:
-        block = _device(document) if kind == "device" else _credentials(document, environment)
-    return Wanted(str(path), name, block)
+        return DeviceRuleBlock(description=made.description, rule=made.rule)
+    if kind == "notification":
+        return _filled(document, NOTIFIERS, environment)
+    vendors = {slug: found for slug, found in BLOCK_TYPES.items() if issubclass(found, CredentialsBlock)}
+    return _filled(document, vendors, environment)
 
 
 def _budget(document: Document) -> BudgetBlock:
@@ -179,11 +203,10 @@ def _device(document: Document) -> DeviceProfileBlock:
     return DeviceProfileBlock(**{name: getattr(profile, name) for name in DeviceFields.model_fields})
 
 
-def _credentials(document: Document, environment: Mapping[str, str]) -> Block:
+def _filled(document: Document, kinds: Mapping[str, type[Block]], environment: Mapping[str, str]) -> Block:
     for key in document.body:
         if key not in _CREDENTIALS_KEYS:
             raise document.error([key], documents.unknown_key(key, _CREDENTIALS_KEYS))
-    kinds = {slug: kind for slug, kind in BLOCK_TYPES.items() if issubclass(kind, CredentialsBlock)}
     kind = kinds.get(str(document.body.get("block")))
     if kind is None:
         raise document.error(["block"], f"there are the types {', '.join(kinds)}")
@@ -200,7 +223,10 @@ def _credentials(document: Document, environment: Mapping[str, str]) -> Block:
         return kind(**values)
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False, include_context=False)[0]
-    raise document.error(["fields", *first["loc"]], first["msg"])  # out here: the error it came from has the values
+        where, what = first["loc"], first["msg"]
+    except (TypeError, ValueError) as error:  # notifications check their fields so, and quote them
+        where, what = (), f"{kind.get_block_type_slug()} does not take these values ({type(error).__name__})"
+    raise document.error(["fields", *where], what)  # out here: the error it came from has the values
 
 
 def _is_secret(annotation: Any) -> bool:
@@ -236,15 +262,18 @@ def _resolved(document: Document, fields: Mapping[str, Any], environment: Mappin
     return resolve(dict(fields))
 
 
-def _settle(api: SyncPrefectClient, one: Wanted, *, is_wet: bool) -> Outcome:
-    """Compares with what is saved, and saves what differs."""
+def _settle(api: SyncPrefectClient, one: Wanted, coming: set[str], *, is_wet: bool) -> Outcome:
+    """Compares with what is saved, and saves what differs. `coming`: all that the command saves."""
     try:
-        saved = _saved(api, one)
-        differing = _differing(one.block, saved.data) if saved else []
-        if saved is not None and not differing:
+        if isinstance(one.block, Recipe):
+            found = automations.settle(api, one.block, coming, is_wet=is_wet)
+            if found.missing:
+                return Outcome(one.file, one.reference, Action.FAILED, note=f"{one.file}: {found.missing}")
+            saved, differing = found.was_there, list(found.differing)
+        else:
+            saved, differing = _settle_block(api, one.name, one.block, is_wet=is_wet)
+        if saved and not differing:
             return Outcome(one.file, one.reference, Action.UNCHANGED)
-        if is_wet:
-            _save(api, one, saved)
     except httpx.HTTPStatusError as error:  # its body may quote what was sent
         answer = error.response.status_code
     else:
@@ -252,27 +281,36 @@ def _settle(api: SyncPrefectClient, one: Wanted, *, is_wet: bool) -> Outcome:
     return Outcome(one.file, one.reference, Action.FAILED, note=f"the Prefect API answered {answer}")
 
 
-def _saved(api: SyncPrefectClient, one: Wanted) -> BlockDocument | None:
+def _settle_block(api: SyncPrefectClient, name: str, block: Block, *, is_wet: bool) -> tuple[bool, list[str]]:
+    """Whether it was there, and the fields that differed."""
+    saved = _saved(api, name, block)
+    differing = _differing(block, saved.data) if saved else []
+    if is_wet and (saved is None or differing):
+        _save(api, name, block, saved)
+    return saved is not None, differing
+
+
+def _saved(api: SyncPrefectClient, name: str, block: Block) -> BlockDocument | None:
     try:
-        return api.read_block_document_by_name(one.name, one.block.get_block_type_slug(), include_secrets=True)
+        return api.read_block_document_by_name(name, block.get_block_type_slug(), include_secrets=True)
     except ObjectNotFound:
         return None
 
 
-def _save(api: SyncPrefectClient, one: Wanted, saved: BlockDocument | None) -> None:
+def _save(api: SyncPrefectClient, name: str, block: Block, saved: BlockDocument | None) -> None:
     """One request, and a few more for the first block of a type.
 
     Not `Block.save`: it merges into what is there, so a key of an older version would stay, and it builds
     the type's schema some thirty times a block.
     """
-    type_id, schema_id = _registered(type(one.block), str(api.api_url))
-    data = _plain(one.block)
+    type_id, schema_id = _registered(type(block), str(api.api_url))
+    data = _plain(block)
     if saved is not None:
         update = BlockDocumentUpdate(block_schema_id=schema_id, data=data, merge_existing_data=False)
         api.update_block_document(saved.id, update)
         return
     api.create_block_document(
-        BlockDocumentCreate(name=one.name, data=data, block_schema_id=schema_id, block_type_id=type_id)
+        BlockDocumentCreate(name=name, data=data, block_schema_id=schema_id, block_type_id=type_id)
     )
 
 

@@ -19,6 +19,8 @@ from qflows.prefect.blocks.apply import Action
 Write = Callable[..., Path]
 CANARY = "canary-7f3a-not-to-be-seen"
 DEVICE = "kind: device\nname: mine\nprovider: local\ndevice: aer\n"
+RECIPE = "kind: automation\nname: mine\nwhen: [failed, held]\nnotify: slack-webhook/mine\n"
+MAIL = "kind: notification\nname: mine\nblock: sendgrid-email\nfields:\n  api_key: ${MY_KEY}\n"
 IONQ = "kind: credentials\nname: mine\nblock: qflows-ionq-credentials\nfields:\n  api_key: ${MY_KEY}\n"
 
 
@@ -71,6 +73,15 @@ def test_device_becomes_a_block_with_its_defaults(write: Write) -> None:
         (DEVICE.replace("mine", "Not A Name"), "line 2, key 'name'"),
         (DEVICE.replace("device: aer", "device: ${DEVICE}"), "line 4, key 'device': devices take no variables"),
         (DEVICE.replace("kind: device", "kind: flow"), "line 1, key 'kind'"),
+        (RECIPE.replace("held", "helt"), "line 3, key 'when.1': there are failed, in doubt, held"),
+        (RECIPE.replace("[failed, held]", "failed"), "line 3, key 'when': a list of what to act on"),
+        (RECIPE.replace("slack-webhook/mine", "mine"), "line 4, key 'notify': a block as type/name"),
+        (RECIPE.replace("slack-webhook/", "pager/"), "line 4, key 'notify': there are the types slack-webhook"),
+        (RECIPE.split("notify")[0], "says nothing to do: notify (a block), run or pause (a deployment)"),
+        (RECIPE + "runs: a/b\n", "line 5, key 'runs': no such key; did you mean 'run'?"),
+        (RECIPE + "parameters: {a: 1}\n", "line 5, key 'parameters': they are for `run`"),
+        (MAIL.replace("${MY_KEY}", "key"), "line 5, key 'fields.api_key': a document must not contain a secret"),
+        (MAIL.replace("sendgrid-email", "pager"), "line 3, key 'block': there are the types slack-webhook"),
         (IONQ + "surplus: 1\n", "line 6, key 'surplus'"),
         (IONQ.replace("api_key", "api_kye"), "line 5, key 'fields.api_kye': no such key; did you mean 'api_key'?"),
         (IONQ.replace("ionq-c", "acme-c"), "line 3, key 'block'"),
