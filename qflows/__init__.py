@@ -1,6 +1,6 @@
-"""qflows runs paid quantum experiments on Prefect: every job is bought once, none is lost, any vendor.
+"""qflows runs paid quantum experiments on Prefect, at any vendor: every job is bought exactly once, and none is lost.
 
-Importing this loads no vendor SDK and, until a task or flow is used, no Prefect.
+Importing it loads no vendor SDK, and no Prefect until a task or flow is used.
 """
 
 from __future__ import annotations
@@ -163,7 +163,7 @@ def __getattr__(name: str) -> object:
 
 
 def _block_types() -> list[str]:
-    """Names of the block classes; none while Prefect, which is slow to import, is not there to ask for them."""
+    """Names of the block classes; empty until Prefect, which is slow to import, has been loaded."""
     if "prefect.blocks.core" not in sys.modules:
         return []
     return [block.__name__ for block in import_module("qflows.prefect.blocks.collection").BLOCK_TYPES.values()]

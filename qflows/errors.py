@@ -1,7 +1,7 @@
-"""The error tree. Whether a call may be repeated is in the type, so no message has to be read to decide.
+"""The error hierarchy. The type says whether a call may be repeated, so code never has to parse a message.
 
-A message says what happened, to which job or device, and what to do next. Secrets and control characters are taken
-out of messages and fields when an error is made, whoever wrote the text.
+A message says what happened, to which job or device, and what to do next. Secrets and control characters are removed
+from messages and fields when an error is created, wherever the text came from.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ _NOT_THE_USERS = (_HERE, *{sysconfig.get_paths()[name] for name in ("stdlib", "p
 
 
 class QflowsError(Exception):
-    """Root of every error qflows raises on purpose.
+    """Base class of every error that qflows raises deliberately.
 
-    Keyword fields become attributes and survive pickling, because results and failures cross process borders.
+    Keyword fields become attributes and survive pickling, because errors travel between processes.
     """
 
-    remedy: ClassVar[str] = "Read the message: it names the thing that is wrong and the next step."
+    remedy: ClassVar[str] = "Read the message: it names the problem and the next step."
 
     fields: tuple[str, ...] = ()
     longest: dict[str, int] = {}  # characters kept of the message ("") and of fields
@@ -45,7 +45,7 @@ class QflowsError(Exception):
         return _rebuild, (type(self), self.args[0], {name: getattr(self, name) for name in self.fields})
 
     def _render_traceback_(self) -> list[str]:
-        """What a notebook shows, line by line: the user's own lines and the message; IPython asks for this by name.
+        """What a notebook shows, line by line: the user's own lines and the message. IPython calls this by name.
 
         `%tb Verbose`, or `%xmode Verbose` beforehand, shows every frame.
         """
@@ -65,7 +65,7 @@ def _rebuild(kind: type[QflowsError], message: str, fields: dict[str, Any]) -> Q
 
 
 def _verbose_traceback(error: QflowsError) -> list[str] | None:
-    """All that IPython knows, where its user asked for that by its mode; None otherwise."""
+    """IPython's full traceback if its user selected verbose mode; None otherwise."""
     interactive = sys.modules.get("IPython")
     shell = interactive.get_ipython() if interactive else None
     if shell is None or shell.InteractiveTB.mode != "Verbose":
@@ -95,27 +95,25 @@ def _lines_of(frame: FrameType, number: int) -> list[str]:
 class ProgramRejected(QflowsError):
     """Our own check failed; nothing was sent and nothing was recorded."""
 
-    remedy = (
-        "Correct the call; nothing was bought. The message names the argument or the circuit and what the device takes."
-    )
+    remedy = "Fix the call; nothing was bought. The message names the argument or circuit and what the device accepts."
 
 
 class RunKeyMissing(QflowsError):
-    """Outside a flow a run key must be given: pass run_key=."""
+    """Outside a flow, run_key= is required."""
 
-    remedy = 'Pass `run_key="a-name"`; the same name later continues the run. Inside a flow it may be left out.'
+    remedy = 'Pass `run_key="a-name"`; the same key later continues the run. Inside a flow it is optional.'
 
 
 class UnknownDevice(QflowsError):
-    """No device profile of this name, and not of the form vendor:device-id."""
+    """There is no device profile with this name, and it is not of the form vendor:device-id."""
 
     remedy = "`qflows devices` lists the names; any other device is `vendor:device-id`."
 
 
 class NoDeviceFits(UnknownDevice):
-    """No device meets the conditions of a rule; the message has the reason of each. Nothing was bought."""
+    """No device meets the conditions of a rule; the message gives the reason for each. Nothing was bought."""
 
-    remedy = "`qflows devices choose RULE --program FILE` shows every device's numbers; loosen a condition of the rule."
+    remedy = "Run `qflows devices choose RULE --program FILE` to see every device's numbers, then loosen a condition."
 
 
 class CredentialsMissing(QflowsError):
@@ -125,11 +123,11 @@ class CredentialsMissing(QflowsError):
 
 
 class OtherAccount(QflowsError):
-    """A job, session or group of another account of the vendor; nothing was done to it, and it continues there."""
+    """The job, session or group belongs to another account of the vendor; it was not touched and continues there."""
 
     remedy = (
-        "Use the credentials of the account that the message names, or `qflows accounts same` if both "
-        "keys are of one account."
+        "Use the credentials of the account that the message names, or `qflows accounts same` "
+        "if both keys belong to one account."
     )
 
     fields = ("provider", "account", "pending")
@@ -147,8 +145,8 @@ class PrefectMissing(QflowsError):
 class OverBudget(QflowsError):
     """A budget has no room for the purchase; nothing was sent.
 
-    Amounts are decimal text in `currency`. `asked` is None where the most that the purchase can cost is not known.
-    `policy`: `ask` where a person may allow it, see `qflows budgets approve`.
+    Amounts are decimal text in `currency`. `asked` is None if the maximum cost of the purchase is unknown.
+    `policy` is `ask` if a person may approve it; see `qflows budgets approve`.
     """
 
     fields = ("budget", "period", "currency", "limit", "spent", "reserved", "asked", "policy", "run_key")
@@ -164,9 +162,9 @@ class OverBudget(QflowsError):
 
 
 class ProviderError(QflowsError):
-    """A vendor answered, or failed to answer, in a way that is not a result."""
+    """A request to a vendor failed, or its answer is not a result."""
 
-    remedy = "See the vendor's code and text in the fields; `qflows lanes ls` shows how the vendor answered last."
+    remedy = "See the vendor's code and message in the fields; `qflows lanes ls` shows its last answer."
 
     fields = ("provider", "http_status", "vendor_code", "vendor_message", "retry_after_s", "body")
     longest = {"": 4_000, "vendor_code": 200, "vendor_message": 2_000, "body": 4_000}
@@ -182,8 +180,8 @@ class Refused(ProviderError):
     """The vendor said no; nothing runs there. Never retry unchanged."""
 
     remedy = (
-        "Change what the vendor objects to: rights, money, options or the circuit. The next attempt of "
-        "the run may ask again."
+        "Fix what the vendor objects to: permissions, credit, options or the circuit. The "
+        "next attempt of the run may submit again."
     )
 
 
@@ -194,21 +192,21 @@ class NotSent(ProviderError):
 
 
 class Throttled(NotSent):
-    """The vendor asked for patience before accepting anything. Retry after `retry_after_s`."""
+    """The vendor rate-limited the request before accepting anything. Retry after `retry_after_s`."""
 
     remedy = "Wait for `retry_after_s`, or let `wait` do it. `qflows lanes ls` shows when the next request is due."
 
 
 class Ambiguous(ProviderError):
-    """The vendor may have accepted the request. Settle by look-up; never send again unasked."""
+    """The vendor may have accepted the request. It is settled by look-up and never sent again automatically."""
 
-    remedy = "Nothing to repeat: `wait` or the reconciler looks at the vendor and settles it."
+    remedy = "Do not repeat the call: `wait` or the reconciler asks the vendor and settles it."
 
 
 class Unreadable(ProviderError):
-    """The answer does not match the documented shape. The body is kept; stop and look."""
+    """The answer does not match the documented format. The body is kept for inspection."""
 
-    remedy = "The answer is kept. `qflows jobs decode KEY` reads it again, for example with a newer version of qflows."
+    remedy = "The answer is kept. `qflows jobs decode KEY` decodes it again, for example after updating qflows."
 
 
 class JobFailed(QflowsError):
@@ -216,7 +214,7 @@ class JobFailed(QflowsError):
 
     remedy = (
         "Read `reason` and `vendor_code`. `resubmit=1` allows one new purchase; `qflows batches rerun "
-        "ID` buys only the holes."
+        "ID` buys only the missing circuits."
     )
 
     fields = ("key", "vendor_id", "reason", "vendor_code", "provider", "retryable")
@@ -235,7 +233,7 @@ class JobCancelled(JobFailed):
 
 
 class InDoubt(QflowsError):
-    """Only a person can find out whether the vendor has this job, and say so with `qflows jobs resolve`."""
+    """Only a person can determine whether the vendor has this job, and record that with `qflows jobs resolve`."""
 
     remedy = "Look for the job in the vendor's console, then `qflows jobs resolve KEY --submitted ID` or `--absent`."
 
@@ -245,11 +243,11 @@ class InDoubt(QflowsError):
 
 
 class WaitTimeout(QflowsError, TimeoutError):
-    """The deadline passed first; the jobs go on at the vendor and can be attached later."""
+    """The deadline passed first; the jobs keep running at the vendor and can be attached later."""
 
     remedy = (
-        "Call again with the same run key, or `qflows.attach(KEY)`: the jobs keep running. `qflows jobs "
-        "show KEY` says where they are."
+        "Call again with the same run key, or `qflows.attach(KEY)`: the jobs keep running. "
+        "`qflows jobs show KEY` shows their status."
     )
 
     fields = ("pending",)
@@ -257,9 +255,9 @@ class WaitTimeout(QflowsError, TimeoutError):
 
 
 class ResultsHeld(QflowsError):
-    """The vendor finished the jobs and withholds their results; put the account in order, then wait again."""
+    """The vendor finished the jobs but withholds their results until the account is in order."""
 
-    remedy = "Put the account in order with the vendor (unpaid bill, private results), then wait again."
+    remedy = "Settle the account with the vendor (an unpaid bill, private results), then wait again."
 
     fields = ("pending",)
     pending: tuple[str, ...] | None
@@ -268,11 +266,11 @@ class ResultsHeld(QflowsError):
 class UnknownJob(QflowsError, LookupError):
     """The ledger has no job with this key or vendor id."""
 
-    remedy = "`qflows jobs ls` lists what this ledger has; `qflows ledger where` says which ledger it is."
+    remedy = "`qflows jobs ls` lists the jobs in this ledger; `qflows ledger where` shows which ledger it is."
 
 
 class SeveralFit(UnknownJob):
-    """The beginning of an id that was given fits several things; give more characters."""
+    """The given id prefix matches more than one thing; give more characters."""
 
     remedy = "Give more characters of the id."
 
@@ -290,33 +288,33 @@ class LedgerUnavailable(LedgerError):
 
 
 class LedgerVersionError(LedgerError):
-    """The ledger's schema is of another version."""
+    """The ledger's schema has another version."""
 
     remedy = "`qflows ledger upgrade`, or update qflows on this machine."
 
 
 class StaleClaim(LedgerError):
-    """Somebody else owns this job by now; this process must let go of it."""
+    """Another process has taken over this job; this process must drop it."""
 
     remedy = "Nothing to do: another process has the job. Wait for it, or attach to it."
 
 
 class KeyReused(LedgerError):
-    """The same key names a different job; two runs share a run key they should not share."""
+    """The key already belongs to a different job: two different runs use the same run key."""
 
-    remedy = "Use another run key: this one names a run with other contents."
+    remedy = "Use another run key; this one belongs to a run with different contents."
 
 
 class IllegalTransition(LedgerError):
-    """The state table has no such move."""
+    """The state table does not allow this transition."""
 
     remedy = "Please report it with `qflows jobs show KEY --json`."
 
 
 class DocumentError(QflowsError):
-    """A YAML document is wrong: file, line and key are in the message."""
+    """A YAML document is invalid; the message gives file, line and key."""
 
-    remedy = "Correct the document at the file, line and key that the message names."
+    remedy = "Fix the document at the file, line and key in the message."
 
 
 class GroupError(QflowsError):
@@ -330,12 +328,12 @@ class GroupError(QflowsError):
 
 
 class GroupClosed(GroupError):
-    """The group takes no more jobs; nothing was bought and nothing was recorded."""
+    """The group accepts no more jobs; nothing was bought and nothing was recorded."""
 
     remedy = "Open a group with another name, or pass a longer `max_ttl=`."
 
 
 class CallbackFailed(GroupError):
-    """The function registered with `on_all_complete` raised; the jobs and their counts are unharmed."""
+    """The function registered with `on_all_complete` raised; jobs and counts are not affected."""
 
-    remedy = "Mend the function, then `qflows groups callback ID --again`."
+    remedy = "Fix the function, then run `qflows groups callback ID --again`."

@@ -1,4 +1,4 @@
-"""Values that travel between vendors, ledger and users. Frozen, plain, picklable; no behavior that does I/O.
+"""Values that pass between vendors, ledger and users: frozen, plain and picklable. Nothing here does I/O.
 
 One bit order everywhere: in a counts key the rightmost character is classical bit 0; classical registers are
 separated by one space, the first declared register rightmost (Qiskit's convention). A classical bit that no
@@ -64,7 +64,7 @@ class ItemError:
 
 @dataclass(frozen=True, slots=True)
 class ItemResult:
-    """What a vendor gave back for one program of a job."""
+    """What a vendor returned for one program of a job."""
 
     counts: Counts | None = None
     probabilities: dict[str, float] | None = None  # exact ones, where the vendor computes them
@@ -81,16 +81,16 @@ class ItemResult:
 
 @dataclass(frozen=True, slots=True)
 class ResultData:
-    """The counts of one job in the shape that qBraid's `result.data` has."""
+    """The counts of one job, in the form of qBraid's `result.data`."""
 
     item: ItemResult
 
     def get_counts(self) -> dict[str, int]:
-        """The histogram; empty where the program ran without shots."""
+        """The histogram; empty if the program ran without shots."""
         return dict(self.item.counts or {})
 
     def get_probabilities(self) -> dict[str, float]:
-        """Exact probabilities where the device computes them, else relative frequencies."""
+        """Exact probabilities if the device computes them, otherwise relative frequencies."""
         if self.item.probabilities is not None:
             return dict(self.item.probabilities)
         return self.item.counts.probabilities() if self.item.counts else {}
@@ -137,10 +137,10 @@ class Cost:
 
 @dataclass(frozen=True, slots=True)
 class Quote:
-    """What a job would cost, before it is bought, in the vendor's unit.
+    """What a job would cost if bought, in the vendor's unit.
 
-    `expected`: None where it cannot be said. `bound`: the most it can cost by the vendor's own rules; None where no
-    bound is known. `source`: the price list, endpoint or formula, with its date.
+    `expected`: None if unknown. `bound`: the maximum cost by the vendor's own rules; None if there is no known bound.
+    `source`: the price list, endpoint or formula, with its date.
     """
 
     expected: Decimal | None
@@ -150,18 +150,18 @@ class Quote:
 
     @property
     def is_free(self) -> bool:
-        """True where it certainly costs nothing."""
+        """True if it certainly costs nothing."""
         return self.bound == 0
 
 
 def exact(amount: float | str) -> Decimal:
-    """An amount of money as it is written, not as binary fractions have it."""
+    """An amount of money exactly as written, without binary rounding."""
     return Decimal(str(amount))
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A durable handle: a snapshot of the ledger row. Read it again with `qflows.attach(job.key)`."""
+    """A durable handle: a snapshot of the job's ledger row. `qflows.attach(job.key)` reads it again."""
 
     key: str
     run_key: str
@@ -200,12 +200,12 @@ class Job:
 
     @property
     def is_imported(self) -> bool:
-        """True for a job that was bought elsewhere: it is read here, and never sent, cancelled or retagged."""
+        """True for a job that was bought elsewhere: qflows reads it, but never sends, cancels or retags it."""
         return self.origin == "imported"
 
     @property
     def id(self) -> str:
-        """The vendor's id, or the key while there is none. An alias of `vendor_id`, as vendors' clients spell it."""
+        """The vendor's id, or the key until there is one. An alias of `vendor_id`, as vendors' clients spell it."""
         return self.vendor_id or self.key
 
     @property
@@ -215,7 +215,7 @@ class Job:
 
     @property
     def is_terminal(self) -> bool:
-        """True when the status can change no more."""
+        """True when the status is final."""
         return self.status in TERMINAL
 
     def __repr__(self) -> str:
@@ -244,7 +244,7 @@ class Job:
 
     @property
     def is_emulated(self) -> bool:
-        """True when an emulator on this machine stands for the vendor: counts of a simulator, and no money."""
+        """True if an emulator on this machine stands in for the vendor: simulated counts, and no money spent."""
         return is_emulated(self.account)
 
 
@@ -292,7 +292,7 @@ class Result:
 
     @property
     def counts(self) -> Counts:
-        """Histogram of the single program; an exact run without shots has none and says so."""
+        """Histogram of the single program. Raises an error that says so if it ran exactly, without shots."""
         counts = self._only().counts
         if counts is None:
             raise QflowsError(
@@ -302,18 +302,18 @@ class Result:
 
     @property
     def probabilities(self) -> dict[str, float]:
-        """Exact probabilities where the device computes them, else relative frequencies."""
+        """Exact probabilities if the device computes them, otherwise relative frequencies."""
         item = self._only()
         return item.probabilities if item.probabilities is not None else self.counts.probabilities()
 
     @property
     def memory(self) -> tuple[str, ...] | None:
-        """Outcome of every shot in order, or None where the device does not offer it."""
+        """Outcome of every shot in order, or None if the device does not offer it."""
         return self._only().memory
 
     @property
     def expectation(self) -> Expectation:
-        """Value and standard error of the single observable asked for."""
+        """Value and standard error of the single requested observable."""
         values = self.expectations
         if len(values) != 1:
             raise QflowsError(f"{len(values)} observables were given; read .expectations[i]")
@@ -353,7 +353,7 @@ class Result:
 
     @property
     def cost(self) -> Cost | None:
-        """What the vendor billed, or its estimate, or None where neither is known."""
+        """What the vendor billed, or its estimate; None if neither is known."""
         return self.job.cost
 
     @property
@@ -364,7 +364,7 @@ class Result:
 
 @dataclass(frozen=True, slots=True)
 class SessionRecord:
-    """A session as the ledger has it."""
+    """A session as recorded in the ledger."""
 
     key: str
     run_key: str
@@ -394,8 +394,8 @@ _FINEST, _LARGEST = 1e-12, 1e9
 def uncertain(value: float, error: float | None, *, sign: bool = False) -> str:
     """`-1.1373 ± 0.0042`: the standard error with two digits, the value with as many places.
 
-    Without an error (None or 0: known exactly) ten significant digits; where the error is not finite, it says so.
-    Very small or large numbers share an exponent: `(1.52 ± 0.13)e-20`. `sign`: also a plus is written.
+    Without an error (None or 0: known exactly), ten significant digits; an error that is not finite is named.
+    Very small or large numbers share an exponent: `(1.52 ± 0.13)e-20`. `sign` also writes a plus sign.
     """
     plus = "+" if sign else ""
     if not math.isfinite(value):

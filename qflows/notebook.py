@@ -1,4 +1,4 @@
-"""What a notebook shows of a handle: small HTML tables and bars. Every text is escaped, because vendor text is data."""
+"""How a notebook shows a handle: small HTML tables and bars. All text is escaped, because vendor text is untrusted."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _CELL = "padding:2px 10px;text-align:left"
 
 
 def pairs(values: Mapping[str, Any]) -> str:
-    """A table of names and values; empty values are left out."""
+    """A table of names and values; empty values are omitted."""
     shown = {name: value for name, value in values.items() if value not in (None, "", {}, ())}
     rows = "".join(
         f"<tr><th style='{_CELL}'>{escape(str(name))}</th><td style='{_CELL}'>{escape(str(value))}</td></tr>"

@@ -14,7 +14,7 @@ from qflows.privacy.files import private_folder
 
 
 class Settings(BaseSettings):
-    """Everything that can be set by `QFLOWS_*` variables.
+    """Everything that can be set through `QFLOWS_*` variables.
 
     `home` holds the SQLite ledger when no `ledger_url` is given. `lease_s` must stay well above `http_timeout_s`:
     a claim that runs out while its request is still in flight would be looked up too early.
@@ -57,7 +57,7 @@ class Settings(BaseSettings):
         return self
 
     def make_home(self) -> Path:
-        """The home as an absolute path; made for this user alone, or closed to others. Raises LedgerUnavailable."""
+        """The home as an absolute path, created for this user alone or closed to others. Raises LedgerUnavailable."""
         home = self.home.expanduser().absolute()
         try:
             return private_folder(home)
@@ -65,11 +65,11 @@ class Settings(BaseSettings):
             raise LedgerUnavailable(f"QFLOWS_HOME cannot be made: {error}") from error
 
     def resolved_ledger_url(self) -> str:
-        """The ledger's SQLAlchemy URL: as given, else a SQLite file in `home`."""
+        """The ledger's SQLAlchemy URL: as given, or a SQLite file in `home`."""
         return self.ledger_url or f"sqlite:///{self.home / 'ledger.db'}"
 
     def resolved_sandbox_ledger_url(self, state_dir: Path | None = None) -> str:
-        """As `resolved_ledger_url`, for emulated vendors, whose answers must never stand beside what was paid for.
+        """Like `resolved_ledger_url`, but for emulated vendors, whose answers must never be mixed with paid results.
 
         `state_dir`: the folder of the emulators' state, by default `sandbox` in the home.
         """

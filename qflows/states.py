@@ -1,4 +1,4 @@
-"""The life of a job as one table; every UPDATE in the ledger repeats it in its WHERE."""
+"""The life cycle of a job as one table; every UPDATE in the ledger repeats it in its WHERE clause."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class JobStatus(StrEnum):
-    """Facts about a job. Wishes (a requested cancel) are columns, not statuses."""
+    """Facts about a job. Requests, such as a cancellation, are columns, not statuses."""
 
     PREPARED = "PREPARED"  # the intent is durable; nothing was sent
     SUBMITTING = "SUBMITTING"  # one process holds a claim and may be on the wire
@@ -42,7 +42,7 @@ def sources(to: JobStatus) -> tuple[JobStatus, ...]:
 
 
 def revocable(to: JobStatus) -> tuple[JobStatus, ...]:
-    """The ends from which `to` may be entered when they turn out to be none."""
+    """The final statuses from which `to` may be entered if they turn out not to be final."""
     return tuple(status for status, after in REVOCATIONS.items() if to in after)
 
 
@@ -94,7 +94,7 @@ GROUP_TRANSITIONS: dict[GroupState, frozenset[GroupState]] = {
 
 
 class CallbackState(StrEnum):
-    """Facts about the function to be called once when all jobs of a group are over."""
+    """Facts about the function that is called once when all jobs of a group have ended."""
 
     PENDING = "PENDING"  # registered
     CLAIMED = "CLAIMED"  # one process runs it, or died while it did: it is never run a second time unasked

@@ -1,4 +1,5 @@
-"""Every night: how well do the devices work, and did one drift? A flow that fails when one did, so that somebody is told.
+"""Every night: how well do the devices work, and did one drift? A flow that fails when one did, so that somebody is
+told.
 
 Deployed by `prefect.yaml` beside this file; by hand: `python nightly_benchmark.py local-noisy ionq-simulator`.
 """
@@ -19,7 +20,7 @@ def nightly_benchmark(devices: list[str], shots: int = 500, missed: str = "skip 
     Args:
         devices: Names of devices, from `qflows devices`.
         shots: For each circuit of the suite.
-        missed: Slots of the schedule that were not run in time: "all", "latest", or e.g. "skip after 2h".
+        missed: What to do with schedule slots that were not run in time: "all", "latest", or e.g. "skip after 2h".
     """
     if skipped := qflows.missed_slot(missed):
         return skipped

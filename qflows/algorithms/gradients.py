@@ -73,7 +73,7 @@ def shift_rule(ansatz: QuantumCircuit) -> ShiftRule:
     try:
         plain = transpile(ansatz, basis_gates=list(_BASIS), optimization_level=0)
     except QiskitError as error:
-        raise ProgramRejected(f"no parameter shifts for {ansatz.name}: {str(error)[:300]}") from None
+        raise ProgramRejected(f"cannot compute parameter shifts for {ansatz.name}: {str(error)[:300]}") from None
     angles = []
     for item in plain.data:
         if any(isinstance(one, ParameterExpression) and one.parameters for one in item.operation.params):

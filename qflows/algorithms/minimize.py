@@ -61,7 +61,7 @@ def minimize_durably(
     """
     start = np.array(x0, dtype=np.float64)
     if noisy:
-        check_noise(method, has_gradient=jac is not None, remedy="pass jac=, or noisy=False for exact values")
+        check_noise(method, has_gradient=jac is not None, remedy="pass jac=, or noisy=False if values are exact")
     content = digest("minimize/1", scope.run_key, name, name_of(method), np.round(start, 6).tolist())
     trail = Trail(ledger)
     trail.open(digest(content, _order(scope, content)))

@@ -132,9 +132,9 @@ def default_method(shots: int | None) -> str:
 def check_method(method: str) -> Optimizer:
     """The optimizer of this name, spelled as scipy does. Raises ProgramRejected for others, listing the names."""
     if method in _WITH_HESSIAN:
-        raise ProgramRejected(f"{method} needs second derivatives, which are not offered; use Newton-CG or BFGS")
+        raise ProgramRejected(f"{method} needs second derivatives, which are not available; use Newton-CG or BFGS")
     if method not in OPTIMIZERS:
-        raise ProgramRejected(f"unknown optimizer {str(method)[:80]!r}; known are {', '.join(OPTIMIZERS)}")
+        raise ProgramRejected(f"unknown optimizer {str(method)[:80]!r}; choose from {', '.join(OPTIMIZERS)}")
     return OPTIMIZERS[method]
 
 
@@ -154,11 +154,11 @@ def check_noise(method: Method, *, has_gradient: bool, remedy: str) -> None:
     good = ", ".join(one.name for one in OPTIMIZERS.values() if one.tolerates_noise)
     if optimizer.differences_gradient:
         raise ProgramRejected(
-            f"{method} takes differences over tiny steps, of gradients too, with shots noise alone; use {good}"
+            f"{method} takes finite differences over tiny steps, also of gradients, which shot noise drowns; use {good}"
         )
     if not optimizer.tolerates_noise and not has_gradient:
         raise ProgramRejected(
-            f"{method} takes differences over tiny steps, which with shots are noise alone; {remedy}, or use {good}"
+            f"{method} takes finite differences over tiny steps, which shot noise drowns; {remedy}, or use {good}"
         )
 
 
@@ -210,7 +210,7 @@ def minimize(
         raise ProgramRejected(f"tol must be a positive number, not {tol}")
     _check_bounds(optimizer, start, bounds)
     if gradient is None and optimizer.needs_gradient:
-        raise ProgramRejected(f"{method} needs gradients; give gradient=, or use BFGS")
+        raise ProgramRejected(f"{method} needs gradients; pass gradient=, or use BFGS")
     if gradient is not None and isinstance(method, str) and not optimizer.uses_gradient:
         raise ProgramRejected(f"{method} uses no gradient; leave it out, or use L-BFGS-B")
     is_fresh = at_end is not None and max_evaluations != 1  # a single value was not chosen from several
@@ -274,9 +274,9 @@ class _Recorder:
 
     def _spend(self, n: int) -> None:
         if self._stop is not None and self._stop():
-            raise _Stopped("stopped on request, at the point of the lowest value seen")
+            raise _Stopped("stopped on request, at the lowest value seen")
         if self._limit is not None and self._spent + n > self._limit:
-            raise _Stopped(f"stopped after {self._spent} evaluations, as asked, at the point of the lowest value seen")
+            raise _Stopped(f"stopped after {self._spent} evaluations as requested, at the lowest value seen")
         self._spent += n
 
     @property
@@ -305,7 +305,9 @@ class _Recorder:
             value = float(self._fun(point.copy()))
         except StopIteration as error:
             # scipy's finite differences run inside map(), which would take this for the end of the list
-            raise RuntimeError("the function raised StopIteration; only the callback may stop a run so") from error
+            raise RuntimeError(
+                "the function raised StopIteration; only the callback may do that to stop a run"
+            ) from error
         if not math.isfinite(value):
             raise ValueError(f"evaluation {len(self.evaluations)} returned {value}; the optimizer cannot continue")
         key = tuple(point.tolist())
@@ -333,7 +335,7 @@ class _Recorder:
             try:
                 self._callback(iteration)
             except StopIteration:
-                raise _Stopped("stopped by the callback, at the point of the lowest value seen") from None
+                raise _Stopped("stopped by the callback, at the lowest value seen") from None
 
 
 def _run_scipy(
@@ -383,7 +385,7 @@ def _run_callable(
     result = call(recorder, start, **given)
     end = np.array(getattr(result, "x", result), dtype=np.float64).ravel()
     if end.shape != start.shape or not np.isfinite(end).all():
-        raise ProgramRejected(f"optimizer {name_of(method)} returned no point .x of {start.size} finite numbers")
+        raise ProgramRejected(f"optimizer {name_of(method)} must return a point .x of {start.size} finite numbers")
     return end, bool(getattr(result, "success", True)), str(getattr(result, "message", "the optimizer returned"))
 
 

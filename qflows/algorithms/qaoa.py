@@ -78,7 +78,7 @@ def maxcut(graph: Any) -> Ising:
     weights: dict[tuple[int, int], float] = {}
     for one, other, weight in edges:
         if one == other:
-            raise ProgramRejected(f"the graph has an edge from {one!r} to itself, which no cut can cut")
+            raise ProgramRejected(f"the graph has an edge from {one!r} to itself, which cannot be cut")
         if not math.isfinite(weight):
             raise ProgramRejected(f"the weight of edge {one!r}, {other!r} is not a finite number")
         pair = (min(place[one], place[other]), max(place[one], place[other]))
@@ -121,7 +121,9 @@ def ising(operator: Any) -> Ising:
     found = operator if isinstance(operator, Observable) else observable(operator)
     wrong = [label for label, _ in found if set(label) - set("IZ")]
     if wrong:
-        raise ProgramRejected(f"an Ising cost has only I and Z; {wrong[0]} is not diagonal. For others use vqe")
+        raise ProgramRejected(
+            f"an Ising cost contains only I and Z, and {wrong[0]} is not diagonal; use vqe for other operators"
+        )
     constant = math.fsum(coeff for label, coeff in found if not label.strip("I"))
     terms = tuple((label, coeff) for label, coeff in found if label.strip("I"))
     if not terms:

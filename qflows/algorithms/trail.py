@@ -48,7 +48,9 @@ class Trail:
             ):
                 return before
             self._before = {}
-            log.warning("evaluation %d is elsewhere than in the run's earlier life; from here on all is new", number)
+            log.warning(
+                "evaluation %d differs from the earlier attempt of this run; evaluations from here on are new", number
+            )
         points.keep(self._ledger, self._loop, number, wanted)
         return wanted
 

@@ -244,7 +244,7 @@ class Evaluator:
                     replace(intent, spec=replace(intent.spec, session_id=self.hold.id), resubmit=resubmit)
                     for intent in intents
                 ]
-        raise QflowsError(f"{_SESSIONS_AN_EVALUATION} sessions ended under one evaluation; choose a longer max_time")
+        raise QflowsError(f"{_SESSIONS_AN_EVALUATION} sessions ended during one evaluation; choose a longer max_time")
 
     def _session_is_over(self, error: JobFailed) -> bool:
         """True when the session took the job down: it has ended, or takes no more jobs though it looks open.
@@ -354,7 +354,7 @@ def _check(method: Method, shots: int | None, gradient: str | None) -> None:
     if isinstance(method, str):
         check_method(method)
     if gradient not in (None, PARAMETER_SHIFT):
-        raise ProgramRejected(f"unknown gradient {str(gradient)[:80]!r}; the one there is is {PARAMETER_SHIFT!r}")
+        raise ProgramRejected(f"unknown gradient {str(gradient)[:80]!r}; the only one is {PARAMETER_SHIFT!r}")
     if gradient and isinstance(method, str) and not OPTIMIZERS[method].uses_gradient:
         raise ProgramRejected(f"{method} uses no gradient; leave gradient out, or use L-BFGS-B")
     if shots is not None:
@@ -368,7 +368,7 @@ def _own(circuit: Any, problem: Problem) -> Any:
     if circuit.num_qubits != problem.n_qubits:
         raise ProgramRejected(f"the ansatz has {circuit.num_qubits} qubits, the operator acts on {problem.n_qubits}")
     if "measure" in circuit.count_ops():
-        raise ProgramRejected("the ansatz measures; leave that out, the observable decides what is measured")
+        raise ProgramRejected("the ansatz contains measurements; remove them, the observable decides what is measured")
     if not circuit.num_parameters:
         raise ProgramRejected("the ansatz has no parameters to optimize")
     return circuit

@@ -94,7 +94,7 @@ class BenchmarkResult:
         for row in self.rows:
             if (row.device, row.metric) == (device, metric):
                 return row
-        raise KeyError(f"no {metric!r} of {device!r}; there are {', '.join(self.metrics)}")
+        raise KeyError(f"no {metric!r} of {device!r}; choose from {', '.join(self.metrics)}")
 
     @property
     def failed_devices(self) -> dict[str, str]:
@@ -180,7 +180,7 @@ def prepare(core: Client, scope: Scope, devices: Sequence[str], suite: Suite) ->
     do is in its bench.
     """
     if isinstance(devices, str) or not devices:
-        raise ProgramRejected("name the devices to compare, as a list with at least one in it")
+        raise ProgramRejected("pass the devices to compare as a list with at least one device")
     foreign = sorted(set(suite.options) - set(devices))
     if foreign:
         raise ProgramRejected(f"options are given for {', '.join(foreign)}, which is not in the list of devices")
@@ -363,7 +363,7 @@ def _shortened(block: Block, items: Sequence[ItemResult]) -> str:
         if "gates" in compiled:
             wanted += to_program(circuit).n_two_qubit
             ran += sum(n for name, n in compiled["gates"].items() if STANDARD.get(name, (0, 0))[0] == 2)
-    return f"not judged: the compiler left {ran} of {wanted} two-qubit gates" if ran < wanted else ""
+    return f"not judged: the compiler kept {ran} of {wanted} two-qubit gates" if ran < wanted else ""
 
 
 def _ended(jobs: Sequence[Job]) -> datetime | None:

@@ -132,9 +132,9 @@ def suite(
     Equal arguments make equal circuits. Raises ProgramRejected for numbers that make no suite.
     """
     if not sizes or any(n < 2 for n in sizes) or len(set(sizes)) != len(sizes):
-        raise ProgramRejected(f"sizes are different whole numbers of at least 2, not {list(sizes)}")
+        raise ProgramRejected(f"sizes must be different whole numbers of at least 2, not {list(sizes)}")
     if mirror_circuits == 1 or mirror_circuits < 0 or mirror_layers < 2 or mirror_layers % 2:
-        raise ProgramRejected("mirror circuits: none or at least 2, with an even number of layers, at least 2")
+        raise ProgramRejected("mirror circuits: pass 0 or at least 2, with an even number of layers of at least 2")
     blocks = [_probe(name, circuit, expected) for name, circuit, expected in _probes()]
     blocks.append(_readout(min(max(sizes), max_qubits or max(sizes))))
     blocks += [_ghz(n) for n in sizes]
@@ -221,7 +221,7 @@ def read_bit_order(metric: str, n: int, expected: str, counts: Sequence[Counts])
     top = max(sorted(found), key=lambda key: found[key])
     note = ""
     if top != expected:
-        reverse = ", the bits in reverse" if top == expected[::-1] else ""
+        reverse = ", with the bits reversed" if top == expected[::-1] else ""
         note = f"read {top} where {expected} was prepared{reverse}"
     chance = float(stats.binom.sf(hits - 1, found.shots, BIT_ORDER_THRESHOLD))
     return [Reading(metric, value, error, found.shots, n, BIT_ORDER_THRESHOLD, note=note, chance=chance)]

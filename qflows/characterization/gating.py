@@ -175,7 +175,7 @@ def health(series: Sequence[Sequence[Measurement]], least: Mapping[str, float] |
         told = f"{len(floors)} of {len(verdicts)} values compared with what they must be at least (limit {bound:.2f})"
         return Health(True, f"{told}; no value has 7 nights behind it yet", evidence)
     if not judged:
-        return Health(True, "no value has 7 nights behind it yet, so history judges nothing", evidence)
+        return Health(True, "no value has 7 nights of history yet, so nothing is judged", evidence)
     worst = max(worse_by(one) or 0.0 for one in judged)
     told = f"{len(judged)} of {len(verdicts)} values judged, the worst by {worst:.1f} sigma (limit {bound:.2f})"
     return Health(True, told, evidence)

@@ -46,5 +46,5 @@ def same(
         core = default_client()
         mine = core.provider(vendor).account
         names = [mine if mine.startswith(name) else accounts.named(core.ledger, vendor, name) for name in (old, new)]
-        accounts.note_same(core.ledger, vendor, names[0], names[1], proof="declared by a person")
-        typer.echo(f"{vendor}: {names[0]} and {names[1]} are one account now")
+        accounts.note_same(core.ledger, vendor, names[0], names[1], proof="declared by a user")
+        typer.echo(f"{vendor}: {names[0]} and {names[1]} are now one account")

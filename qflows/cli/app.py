@@ -15,15 +15,15 @@ from qflows.cli import examples
 # the summaries of all commands and groups, in the order of the help; each is the module of that name
 SUMMARIES = {
     "run": "Run circuits and print their counts.",
-    "price": "Say what circuits would cost on a device.",
+    "price": "Show what circuits would cost on a device.",
     "spend": "Show spending: estimates next to bills.",
     "vqe": "Run a variational quantum eigensolver.",
-    "benchmark": "Measure how well devices work.",
-    "report": "Report what ran, what failed and what drifted.",
+    "benchmark": "Measure how well devices perform.",
+    "report": "Report what ran, what failed, and what drifted.",
     "doctor": "Check vendor accounts, the ledger and Prefect.",
     "apply": "Save profiles and credentials as Prefect blocks.",
     "demo": "Take a tour; needs no account and no network.",
-    "status": "Show what is running, what is waiting and why.",
+    "status": "Show what is running, what is waiting, and why.",
     "reconcile": "Bring ledger and vendors up to date; --every repeats.",
     "up": "Start everything flows need; stop with Ctrl-C.",
     "devices": "List devices: shipped profiles, or --live ones.",
@@ -35,18 +35,18 @@ SUMMARIES = {
     "budgets": "Spending limits across all vendors.",
     "lanes": "How vendor accounts are polled.",
     "accounts": "Vendor accounts in the ledger.",
-    "archive": "Write a study into one file, with evidence.",
-    "verify": "Check an archive with nothing but the file.",
+    "archive": "Export a study as one verifiable file.",
+    "verify": "Verify an archive; needs only the file.",
     "ledger": "The ledger database.",
     "sandbox": "Loopback emulators of the vendors' APIs.",
 }
 
-_HELP = """Paid quantum experiments on Prefect: every job bought once, none lost, any vendor.
+_HELP = """Paid quantum experiments on Prefect: buy every job exactly once, lose none, use any vendor.
 
 Try it without an account: `qflows run bell.qasm --device local-aer --shots 1000`.
 
-Exit codes: 0 fine · 1 a job failed · 2 bad input, nothing was sent · 3 deadline passed, jobs keep running · 4 a person
-must settle a doubt (`qflows jobs resolve`) · 5 the vendor refused or cannot be reached · 6 the ledger cannot be used.
+Exit codes: 0 success · 1 a job failed · 2 bad input, nothing was sent · 3 timed out, jobs keep running · 4 a person
+must resolve a job (`qflows jobs resolve`) · 5 the vendor refused or cannot be reached · 6 the ledger cannot be used.
 """
 
 

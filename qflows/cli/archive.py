@@ -12,19 +12,21 @@ from qflows.errors import ProgramRejected
 
 
 def archive(
-    path: Annotated[Path, typer.Argument(help="A new file, such as study.zip.")],
+    path: Annotated[Path, typer.Argument(help="File to create, such as study.zip.")],
     tag: Annotated[list[str] | None, typer.Option(help="Jobs with this tag: name or name=value.")] = None,
     run: Annotated[list[str] | None, typer.Option(help="Jobs of this run key.")] = None,
-    batch: Annotated[list[str] | None, typer.Option(help="Jobs of this batch, by id or its beginning.")] = None,
-    group: Annotated[list[str] | None, typer.Option(help="Jobs of this group, by id or its beginning.")] = None,
+    batch: Annotated[list[str] | None, typer.Option(help="Jobs of this batch, by id or a unique prefix.")] = None,
+    group: Annotated[list[str] | None, typer.Option(help="Jobs of this group, by id or a unique prefix.")] = None,
     session: Annotated[list[str] | None, typer.Option(help="Jobs of this session, by the vendor's id.")] = None,
     project: Annotated[list[str] | None, typer.Option(help="Jobs of this project.")] = None,
-    since: Annotated[str | None, typer.Option(help="Jobs since then: 2026-11-01 (UTC), or 7d, 12h ago.")] = None,
-    until: Annotated[str | None, typer.Option(help="Jobs until then.")] = None,
-    title: Annotated[str, typer.Option(help="What the study is called.")] = "",
-    author: Annotated[str, typer.Option(help="Whose study it is.")] = "",
-    license_: Annotated[str, typer.Option("--license", help="An address or a name.")] = "",
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
+    since: Annotated[
+        str | None, typer.Option(help="Jobs created since: a UTC date such as 2026-11-01, or an age such as 7d or 12h.")
+    ] = None,
+    until: Annotated[str | None, typer.Option(help="Jobs created until, in the same form.")] = None,
+    title: Annotated[str, typer.Option(help="Title of the study.")] = "",
+    author: Annotated[str, typer.Option(help="Author of the study.")] = "",
+    license_: Annotated[str, typer.Option("--license", help="License of the study, as a name or URL.")] = "",
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Write a study into one file, with evidence.
 
@@ -37,7 +39,7 @@ def archive(
         chosen = {"tag": tag, "run": run, "batch": batch, "group": group, "session": session, "project": project}
         chosen |= {"since": since, "until": until}
         if not any(chosen.values()):
-            raise ProgramRejected("say which jobs: --tag, --run, --batch, --group, --session, --project or --since")
+            raise ProgramRejected("select jobs with --tag, --run, --batch, --group, --session, --project or --since")
         made = default_client().archive(path, title=title, author=author, license=license_, **chosen)
         if as_json:
             names = ("jobs", "members", "size", "digest", "live", "unkept")
@@ -46,7 +48,7 @@ def archive(
         typer.echo(f"{made.path}: {made.jobs:,} jobs, {made.members:,} members, {made.size:,} bytes")
         typer.echo(f"SHA-256 {made.digest}")
         if made.live:
-            typer.echo(f"  {made.live} jobs are not over; their results are not in it")
+            typer.echo(f"  {made.live} jobs are unfinished; their results are not included")
         if made.unkept:
-            typer.echo(f"  {made.unkept} jobs have no kept answer; their counts can be read, not recomputed")
+            typer.echo(f"  {made.unkept} jobs have no stored answer; their counts can be read but not recomputed")
         typer.echo(f"next: qflows verify {made.path} --digest {made.digest}")

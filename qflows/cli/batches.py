@@ -25,8 +25,8 @@ from qflows.model import Job
 from qflows.pages.text import json_text
 
 app = typer.Typer(help="Batches: many circuits that behave like one job.", no_args_is_help=True, rich_markup_mode=None)
-JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
-Id = Annotated[str, typer.Argument(autocompletion=completion.batches, help="Batch id, or the beginning of one.")]
+JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Id = Annotated[str, typer.Argument(autocompletion=completion.batches, help="Batch id, or a unique prefix of it.")]
 _PARTS = ("part", "circuits", "job", "vendor id", "status", "queue s", "run s", "cost", "note")
 
 
@@ -45,8 +45,8 @@ def run(
         str, typer.Option(autocompletion=completion.devices, help="A device from `qflows devices`.")
     ] = "local-aer",
     shots: Annotated[int, typer.Option(help="Shots per circuit; 0 evaluates exactly where the device can.")] = 1000,
-    name: Annotated[str, typer.Option(help="A name for people.")] = "",
-    max_circuits: Annotated[int | None, typer.Option(help="Circuits in one job at most.")] = None,
+    name: Annotated[str, typer.Option(help="A display name.")] = "",
+    max_circuits: Annotated[int | None, typer.Option(help="Maximum circuits per job.")] = None,
     as_batch: Annotated[
         bool | None,
         typer.Option("--composite/--single", help="Require several circuits per job, or one circuit per job."),
@@ -244,7 +244,7 @@ def _format_of(path: Path) -> Format:
     try:
         return Format(path.suffix.lstrip(".").lower())
     except ValueError:
-        raise ProgramRejected(f"{path.name}: give --format, or an ending of .csv, .json or .parquet") from None
+        raise ProgramRejected(f"{path.name}: pass --format, or end the file name in .csv, .json or .parquet") from None
 
 
 def _write_parquet(rows: list[dict[str, Any]], path: Path) -> None:
@@ -252,7 +252,9 @@ def _write_parquet(rows: list[dict[str, Any]], path: Path) -> None:
         import pyarrow  # pyright: ignore[reportMissingImports]
         import pyarrow.parquet  # pyright: ignore[reportMissingImports]
     except ImportError:
-        raise ProgramRejected("Parquet needs pyarrow: pip install pyarrow; CSV and JSON need nothing") from None
+        raise ProgramRejected(
+            "Parquet needs pyarrow (pip install pyarrow); CSV and JSON need no extra package"
+        ) from None
     pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), path)
 
 

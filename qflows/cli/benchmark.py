@@ -22,22 +22,22 @@ def benchmark(
     device: Annotated[
         list[str],
         typer.Option(
-            autocompletion=completion.devices, help="A device from `qflows devices`, or vendor:device-id; repeat it."
+            autocompletion=completion.devices, help="A device from `qflows devices`, or vendor:device-id; repeatable."
         ),
     ],
-    shots: Annotated[int, typer.Option(help="Shots of each of the suite's circuits.")] = 1000,
-    size: Annotated[
-        list[int] | None, typer.Option(help="Width of GHZ states and mirror circuits; may be repeated.")
-    ] = None,
+    shots: Annotated[int, typer.Option(help="Shots per circuit of the suite.")] = 1000,
+    size: Annotated[list[int] | None, typer.Option(help="Width of GHZ states and mirror circuits; repeatable.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of the mirror circuits; default from the run key.")] = None,
     timeout: Annotated[float | None, typer.Option(help="Seconds to wait; the jobs keep running afterwards.")] = None,
-    run_key: Annotated[str | None, typer.Option(help="Names the run; the same one again continues it.")] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it would cost; buy nothing.")] = False,
+    run_key: Annotated[
+        str | None, typer.Option(help="Name of the run; pass the same one again to continue it.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what it would cost; buy nothing.")] = False,
     plot: Annotated[Path | None, typer.Option(help="Write the plot to this PNG file.")] = None,
     flow: Annotated[
         bool | None, typer.Option("--flow/--no-flow", help="As a Prefect flow run. Default: if an API is configured.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print all values as JSON for programs.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print all values as JSON.")] = False,
 ) -> None:
     """Measure how well devices work.
 
@@ -64,7 +64,7 @@ def benchmark(
         else:
             found = _straight(device, suite, timeout, key)
         if plot:
-            title = f"benchmark of {len(found.devices)} device(s), {found.shots} shots a circuit"
+            title = f"benchmark of {len(found.devices)} device(s), {found.shots} shots per circuit"
             plot.write_bytes(benchmark_png(*benchmarks.points(found), title))
         if as_json:
             print_json(found.to_json())

@@ -30,7 +30,7 @@ def _amount(text: str) -> Decimal:
     except InvalidOperation:
         amount = Decimal("nan")
     if not amount.is_finite() or amount < 0:
-        raise ProgramRejected(f"{text!r} is no amount of money; write for example 250 or 99.50")
+        raise ProgramRejected(f"{text!r} is not an amount of money; write, for example, 250 or 99.50")
     return amount
 
 
@@ -102,16 +102,16 @@ def rm(name: Name) -> None:
     """Remove a budget and its totals."""
     with errors_as_exit_codes():
         budgets.remove(default_client().ledger, name)
-        typer.echo(f"{name}: no longer in force")
+        typer.echo(f"{name}: removed")
 
 
 @app.command("approve")
 def approve(
     name: Name,
-    run_key: Annotated[str, typer.Option(help="The run that may exceed the budget.")],
+    run_key: Annotated[str, typer.Option(help="Run key of the run that may exceed the budget.")],
     amount: Annotated[str, typer.Option(help="How much it may exceed it by, in the budget's currency.")],
     why: Annotated[str, typer.Option(help="Reason, kept in the ledger.")] = "",
-    deny: Annotated[bool, typer.Option("--deny", help="Record a refusal instead.")] = False,
+    deny: Annotated[bool, typer.Option("--deny", help="Deny the request instead.")] = False,
 ) -> None:
     """Let one run exceed a budget.
 
@@ -144,4 +144,4 @@ def approvals(as_json: JsonFlag = False) -> None:
             for one in budgets.verdicts(default_client().ledger)
         ]
         columns = ("when", "budget", "run key", "verdict", "amount", "used", "who", "why")
-        print_rows(rows, columns, as_json=as_json, empty="nobody was asked")
+        print_rows(rows, columns, as_json=as_json, empty="no approval was requested")

@@ -34,7 +34,7 @@ def devices(
     live: Annotated[
         str | None, typer.Option(help="Ask this vendor (ionq, ibm, braket, qbraid), or all, for its devices now.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """List devices: shipped profiles, or --live ones.
 
@@ -53,7 +53,9 @@ def devices(
         for line in troubles:
             typer.secho(f"qflows: not shown: {clean(line)}", err=True, fg="yellow")
         if not as_json and not live:
-            typer.echo("any other device: vendor:device-id, e.g. ionq:qpu.forte-1; `--live VENDOR` asks the vendor")
+            typer.echo(
+                "any other device: vendor:device-id, e.g. ionq:qpu.forte-1; `--live VENDOR` lists the vendor's devices"
+            )
 
 
 def _profile_row(profile: profiles.DeviceProfile) -> dict[str, str]:
@@ -100,7 +102,7 @@ def show(
         str,
         typer.Argument(autocompletion=completion.devices, help="A device from `qflows devices`, or vendor:device-id."),
     ],
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Show a device: limits, price, and the options it takes.
 
@@ -132,10 +134,10 @@ def show(
 def choose(
     rule: Annotated[str, typer.Argument(help="A rule such as 'cheapest(ionq-*; queue<2h)', or the name of one.")],
     program: Annotated[
-        list[Path] | None, typer.Option(help="An OpenQASM 2 or 3 file; repeated, they are priced as one batch.")
+        list[Path] | None, typer.Option(help="An OpenQASM 2 or 3 file; repeatable, several are priced as one batch.")
     ] = None,
     shots: Annotated[int, typer.Option(help="Shots per circuit; 0 evaluates exactly where the device can.")] = 1000,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Show what a rule would choose now.
 
@@ -149,10 +151,12 @@ def choose(
         core = default_client()
         wanted = core.rule(rule)
         if wanted is None:
-            raise ProgramRejected(f"{rule!r} is a device, no rule; write for example 'cheapest({rule}, local-aer)'")
+            raise ProgramRejected(
+                f"{rule!r} is a device, not a rule; write, for example, 'cheapest({rule}, local-aer)'"
+            )
         for path in program or []:
             if not path.is_file():
-                raise ProgramRejected(f"no file {path}; give the path of an OpenQASM 2 or 3 file")
+                raise ProgramRejected(f"no such file: {path}; give the path of an OpenQASM 2 or 3 file")
         sources = list(program or [])
         asked = asking.for_programs(sources if len(sources) > 1 else sources[0], shots or None, {}) if sources else None
         fitting, everyone = core.chooser.look(wanted, asked or asking.for_a_place("cli"))

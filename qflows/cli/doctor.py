@@ -26,7 +26,9 @@ def doctor(
     ] = None,
     spend: Annotated[
         str | None,
-        typer.Option(metavar="AMOUNT", help='Measure VENDOR with small jobs, spending at most this, such as "1 usd".'),
+        typer.Option(
+            metavar="AMOUNT", help='Measure VENDOR with small jobs that cost at most this much, such as "1 usd".'
+        ),
     ] = None,
     patience: Annotated[float, typer.Option(min=1, help="Seconds to wait for each measurement.")] = 120.0,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
@@ -54,7 +56,7 @@ def doctor(
             for section in found.sections:
                 typer.echo(f"\n{section.subject}")
                 rows = [_row(finding) for finding in section.findings]
-                print_rows(rows, _COLUMNS, as_json=False, empty="nothing to examine")
+                print_rows(rows, _COLUMNS, as_json=False, empty="nothing to check")
         if not found.section(checkup.LEDGER).is_ok:
             raise typer.Exit(Exit.LEDGER)
         if not found.is_ok:
@@ -66,14 +68,14 @@ def _measure(vendor: str | None, spend: str, patience_s: float, *, as_json: bool
     from qflows.core.doctor.measuring import measure
 
     if vendor is None:
-        raise ProgramRejected('name the vendor that is to be measured: `qflows doctor ionq --spend "1 usd"`')
+        raise ProgramRejected('name the vendor to measure: `qflows doctor ionq --spend "1 usd"`')
     core = default_client()
     report = measure(core, vendor, Amount.parse(spend), patience_s=patience_s)
     if as_json:
         print_json(report.to_json())
     else:
         rows = [{"fact": f.name, "seen": "?" if f.seen is None else str(f.seen), "note": f.note} for f in report.facts]
-        print_rows(rows, ("fact", "seen", "note"), as_json=False, empty="nothing was seen")
+        print_rows(rows, ("fact", "seen", "note"), as_json=False, empty="nothing was measured")
         unit = report.allowed.unit
         typer.echo(f"{report.jobs} job(s), at most {report.at_most:f} {unit} of {report.allowed.value:f} {unit}; kept")
         typer.echo(f"in the ledger for {vendor} account {report.account}; left behind: {len(report.left_behind)}")

@@ -18,9 +18,9 @@ from qflows.ledger.groups import GroupRecord
 from qflows.states import GroupState
 
 app = typer.Typer(help="Groups: named sets of jobs on any devices.", no_args_is_help=True, rich_markup_mode=None)
-JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
-Id = Annotated[str, typer.Argument(autocompletion=completion.groups, help="Group id, or the beginning of one.")]
-Timeout = Annotated[float | None, typer.Option(help="Seconds to wait for all members together.")]
+JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Id = Annotated[str, typer.Argument(autocompletion=completion.groups, help="Group id, or a unique prefix of it.")]
+Timeout = Annotated[float | None, typer.Option(help="Seconds to wait for all members.")]
 _COLUMNS = ("group", "name", "state", "jobs", "opened", "open until", "callback", "run key")
 _MEMBERS = ("place", "job", "name", "device", "vendor id", "status", "cost", "note")
 
@@ -170,7 +170,7 @@ def callback(
         record = handle.record
         if again:
             if not record.callback or not record.callback_importable:
-                raise GroupError(f"group {record.title} has no callback that can be imported by its name")
+                raise GroupError(f"group {record.title} has no callback that can be imported by name")
             function = resolve(record.callback)
             if not ledger_callbacks.allow_again(core.ledger, record.id):
                 raise GroupError(f"the callback of group {record.title} did not fail; it is {record.callback_state}")

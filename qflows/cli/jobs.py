@@ -19,11 +19,11 @@ from qflows.privacy.redaction import clean
 from qflows.states import JobStatus
 
 app = typer.Typer(help="Jobs in the ledger.", no_args_is_help=True, rich_markup_mode=None)
-JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Name = Annotated[
     str,
     typer.Argument(
-        autocompletion=completion.jobs, help="Job key, the beginning of one (8 characters or more), or vendor id."
+        autocompletion=completion.jobs, help="Job key, a unique prefix of it (8 characters or more), or vendor id."
     ),
 ]
 
@@ -48,7 +48,7 @@ def ls(
     group: Annotated[
         list[str] | None, typer.Option(autocompletion=completion.groups, help="Only of this group.")
     ] = None,
-    origin: Annotated[list[str] | None, typer.Option(help="Only bought, imported or rebuilt ones.")] = None,
+    origin: Annotated[list[str] | None, typer.Option(help="Only bought, imported or rebuilt jobs.")] = None,
     since: Annotated[
         str | None, typer.Option(help="Created since: a UTC date such as 2026-11-01, or an age such as 7d or 12h.")
     ] = None,
@@ -110,14 +110,14 @@ def refresh(
 def import_(
     source: Annotated[
         str,
-        typer.Argument(
-            autocompletion=completion.devices, help="A device's name, or a vendor's for all devices of its account."
-        ),
+        typer.Argument(autocompletion=completion.devices, help="A device, or a vendor for all devices of its account."),
     ],
     ids: Annotated[list[str] | None, typer.Argument(help="Vendor ids of the jobs.", metavar="[ID]...")] = None,
-    since: Annotated[str | None, typer.Option(help="Jobs since then: 2026-11-01 (UTC), or 7d, 12h ago.")] = None,
-    until: Annotated[str | None, typer.Option(help="Jobs until then, written the same way.")] = None,
-    tag: Annotated[str | None, typer.Option(help="Only jobs with this tag of the vendor: NAME or NAME=VALUE.")] = None,
+    since: Annotated[
+        str | None, typer.Option(help="Jobs created since: a UTC date such as 2026-11-01, or an age such as 7d or 12h.")
+    ] = None,
+    until: Annotated[str | None, typer.Option(help="Jobs created until, in the same form.")] = None,
+    tag: Annotated[str | None, typer.Option(help="Only jobs with this vendor tag: NAME or NAME=VALUE.")] = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Import jobs that were bought elsewhere.
@@ -199,7 +199,7 @@ def cancel(
         print_rows(rows, JOB_COLUMNS, as_json=as_json, empty="")
         late = [one for one in handles.values() if one.status is JobStatus.COMPLETED]
         if late and not as_json:
-            typer.echo(f"{len(late)} had finished already: too late to cancel, the counts are in the ledger")
+            typer.echo(f"{len(late)} had already finished: too late to cancel, the counts are in the ledger")
 
 
 @app.command("tag")
@@ -258,14 +258,14 @@ def decode(job: Name, as_json: JsonFlag = False) -> None:
             return
         for index, item in enumerate(results):
             typer.echo(f"result {index}  {item['counts'] or item['error'] or ''}")
-        typer.echo("the job has these counts now" if stored else "the ledger is unchanged")
+        typer.echo("the job now has these counts" if stored else "the ledger is unchanged")
 
 
 @app.command("resolve")
 def resolve(
     job: Name,
     submitted: Annotated[
-        str | None, typer.Option(help="The vendor has the job under this ID.", metavar="VENDOR_ID")
+        str | None, typer.Option(help="The vendor has the job under this id.", metavar="VENDOR_ID")
     ] = None,
     absent: Annotated[
         bool, typer.Option("--absent", help="The vendor does not have the job; it may be sent again.")
@@ -289,7 +289,7 @@ def read_labels(texts: list[str] | None) -> tuple[dict[str, str], str | None]:
     for text in texts or ():
         label, equals, value = text.partition("=")
         if not equals or not label:
-            raise ProgramRejected(f"{text!r} is not of the form TAG=VALUE")
+            raise ProgramRejected(f"{text!r} must have the form TAG=VALUE")
         found[label] = value
     name = found.pop("name", None)
     return found, name
@@ -316,7 +316,7 @@ def _full(job: Job) -> dict[str, Any]:
         "status": job.status,
         "vendor_id": job.vendor_id,
         "origin": job.origin,
-        "emulated": "by an emulator on this machine, not the vendor" if job.is_emulated else None,
+        "emulated": "by an emulator on this machine, not by the vendor" if job.is_emulated else None,
         "error": job.error_message,
         "cost": f"{job.cost.amount:g} {job.cost.unit}" if job.cost else None,
         "tags": dict(job.tags),

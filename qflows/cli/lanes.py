@@ -34,15 +34,15 @@ def ls(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = Fa
     """List lanes: last answer, next poll, last failure."""
     with errors_as_exit_codes():
         shown = rows(lanes.health(default_client().ledger))
-        print_rows(shown, _COLUMNS, as_json=as_json, empty="nothing was polled yet")
+        print_rows(shown, _COLUMNS, as_json=as_json, empty="no account has been polled yet")
 
 
 @app.command("free")
 def free(
     vendor: Annotated[str, typer.Argument(help="Vendor, such as ionq.")],
-    account: Annotated[str | None, typer.Argument(help="Account, or a prefix of it. Default: all.")] = None,
+    account: Annotated[str | None, typer.Argument(help="Account, or a unique prefix of it. Default: all.")] = None,
 ) -> None:
     """End a vendor's pause and poll it now."""
     with errors_as_exit_codes():
         n = lanes.free(default_client().ledger, vendor, account)
-        typer.echo(f"{n} lane(s) of {vendor} will be polled with the next tick")
+        typer.echo(f"{n} lane(s) of {vendor} will be polled at the next tick")

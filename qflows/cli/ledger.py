@@ -127,7 +127,7 @@ def verify(
             typer.echo("checked: " + ", ".join(f"{number:,} {name}" for name, number in done.checked.items()))
             for one in done.findings:
                 typer.echo(f"  {one.check} {one.subject}: {clean(one.detail)}")
-            typer.echo("the ledger is whole" if done.is_whole else f"{done.n_findings} findings")
+            typer.echo("the ledger is intact" if done.is_whole else f"{done.n_findings} findings")
         if not done.is_whole:
             raise typer.Exit(Exit.LEDGER)
 

@@ -32,6 +32,6 @@ def as_flow(flow: bool | None) -> bool:
 
 
 NO_API_HINT = (
-    "ran without Prefect, the ledger has the record (`qflows jobs ls`); to see runs in a UI: "
+    "ran without Prefect; the ledger has the record (`qflows jobs ls`). To see runs in a UI: "
     "`prefect server start`, then set PREFECT_API_URL=http://127.0.0.1:4200/api and run again"
 )

@@ -33,9 +33,9 @@ def price(
         ),
     ],
     shots: Annotated[int, typer.Option(help="Shots per circuit; 0 evaluates exactly where the device can.")] = 1000,
-    option: Annotated[list[str] | None, typer.Option(help="Vendor option name=value; may be repeated.")] = None,
+    option: Annotated[list[str] | None, typer.Option(help="Vendor option name=value; repeatable.")] = None,
     max_circuits: Annotated[int | None, typer.Option(help="Circuits in one job at most.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Say what circuits would cost on a device.
 
@@ -47,7 +47,7 @@ def price(
     with errors_as_exit_codes():
         for path in files:
             if not path.is_file():
-                raise ProgramRejected(f"no file {path}; give the path of an OpenQASM 2 or 3 file")
+                raise ProgramRejected(f"no such file: {path}; give the path of an OpenQASM 2 or 3 file")
         wishes = {"options": read_options(option, device)}
         core = default_client()
         if len(files) > 1:

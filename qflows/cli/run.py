@@ -32,7 +32,9 @@ def read_options(pairs: list[str] | None, device: str) -> dict[str, Any]:
     from qflows.cli.connection import default_client
 
     if default_client().rule(device) is not None:
-        raise ProgramRejected("options are read by a device's types, and a rule names none; set them in its profile")
+        raise ProgramRejected(
+            "--option needs a device, because options differ by device; with a rule, set them in the device profiles"
+        )
     target = default_client().device(device)
     return target.provider.options_model(target.profile.device).parse(texts)
 
@@ -47,23 +49,24 @@ def run(
     ] = "local-aer",
     shots: Annotated[int, typer.Option(help="Shots per circuit; 0 evaluates exactly where the device can.")] = 1000,
     run_key: Annotated[
-        str | None, typer.Option(help="Names the run; give the same one again to continue it. Default: a new one.")
+        str | None, typer.Option(help="Name of the run; pass the same one again to continue it. Default: a new one.")
     ] = None,
-    option: Annotated[list[str] | None, typer.Option(help="Vendor option name=value; may be repeated.")] = None,
+    option: Annotated[list[str] | None, typer.Option(help="Vendor option name=value; repeatable.")] = None,
     compile: Annotated[
         str | None,
         typer.Option(
             metavar="default|none|0..3",
-            help="How the circuit is compiled: none runs it as it is written (it must be in the device's own gates); "
-            "a number is Qiskit's level, 0 keeps every gate. Default: the device's. See it with --dry-run.",
+            help="How to compile the circuit: none runs it as written (in the device's own gates); "
+            "a number is Qiskit's optimization level, where 0 keeps every gate. Default: the "
+            "device's own. --dry-run shows the result.",
         ),
     ] = None,
     physical_qubits: Annotated[
         str | None,
         typer.Option(
             metavar="Q,Q,...",
-            help="The device's qubit for each of the circuit's, in order, such as 3,4; nothing is moved, so pairs "
-            "with a gate must be coupled.",
+            help="The device qubit for each circuit qubit, in order, such as 3,4; nothing is "
+            "moved, so qubits that share a gate must be coupled.",
         ),
     ] = None,
     timeout: Annotated[float | None, typer.Option(help="Seconds to wait; the jobs keep running afterwards.")] = None,
@@ -71,9 +74,9 @@ def run(
         bool | None, typer.Option("--flow/--no-flow", help="As a Prefect flow run. Default: if an API is configured.")
     ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what would run and what it would cost; buy nothing.")
+        bool, typer.Option("--dry-run", help="Show what would run and what it would cost; buy nothing.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Run circuits and print their counts.
 
@@ -83,7 +86,7 @@ def run(
     with errors_as_exit_codes():
         for path in files:
             if not path.is_file():
-                raise ProgramRejected(f"no file {path}; give the path of an OpenQASM 2 or 3 file")
+                raise ProgramRejected(f"no such file: {path}; give the path of an OpenQASM 2 or 3 file")
         if shots < 0:
             raise ProgramRejected(f"--shots must be 0 (exact) or more, not {shots}")
         exact = shots if shots > 0 else None
@@ -149,7 +152,7 @@ def _numbers(said: str | None) -> list[int] | None:
         return [int(one) for one in said.split(",")]
     except ValueError:
         raise ProgramRejected(
-            f"--physical-qubits {said!r:.80}: give the device's qubit for each of the circuit's, such as 3,4"
+            f"--physical-qubits {said!r:.80}: give one device qubit for each circuit qubit, such as 3,4"
         ) from None
 
 

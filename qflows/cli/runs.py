@@ -16,21 +16,25 @@ _COLUMNS = ("run", "flow", "jobs", "by status", "first seen", "last seen")
 
 @app.command("stop")
 def stop(
-    run_key: Annotated[str, typer.Argument(help="Run key of the loop: that of its flow run, or the one you passed.")],
+    run_key: Annotated[str, typer.Argument(help="Run key of the loop: its flow run's, or the one that you passed.")],
     undo: Annotated[bool, typer.Option("--undo", help="Withdraw the request if the loop has not seen it yet.")] = False,
 ) -> None:
     """Ask a loop to stop at its next evaluation.
 
-    Of VQE, QAOA and minimize. Started again, the loop goes on from there.
+    Of VQE, QAOA and minimize. Started again, the loop continues from there.
     """
     with errors_as_exit_codes():
         ledger = default_client().ledger
         if undo:
             taken = points.take_stop(ledger, run_key)
-            typer.echo(f"run {run_key} goes on" if taken else f"run {run_key} was not asked to stop, or has seen it")
+            typer.echo(
+                f"run {run_key} continues"
+                if taken
+                else f"run {run_key} was not asked to stop, or has already seen the request"
+            )
             return
         points.ask_to_stop(ledger, run_key)
-        typer.echo(f"run {run_key} stops before its next evaluation, with the lowest point it has seen")
+        typer.echo(f"run {run_key} stops before its next evaluation, at the lowest point seen so far")
 
 
 @app.command("ls")

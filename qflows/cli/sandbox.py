@@ -26,7 +26,7 @@ def start(
     ] = "time:2,1",
     state_dir: Annotated[Path | None, typer.Option(help="Keep jobs here across restarts.")] = None,
     allow_host: Annotated[
-        list[str] | None, typer.Option(help="Also answer to this host name. Default: loopback names only.")
+        list[str] | None, typer.Option(help="Also accept this host name. Default: loopback names only.")
     ] = None,
 ) -> None:
     """Start the sandbox and print the environment to export.
@@ -50,7 +50,7 @@ def start(
 def switches(
     vendor: Annotated[str | None, typer.Argument(help="Only this vendor.")] = None,
     at: Annotated[
-        str | None, typer.Option(metavar="URL", help="A running sandbox. Default: the positions at start.")
+        str | None, typer.Option(metavar="URL", help="URL of a running sandbox. Default: show the initial positions.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:

@@ -15,10 +15,10 @@ from qflows.ledger import sessions as ledger_sessions
 from qflows.model import SessionRecord
 
 app = typer.Typer(help="Sessions: devices held for ordered jobs.", no_args_is_help=True, rich_markup_mode=None)
-JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Name = Annotated[
     str,
-    typer.Argument(autocompletion=completion.sessions, help="Session key, the beginning of one, or the vendor's id."),
+    typer.Argument(autocompletion=completion.sessions, help="Session key, a unique prefix of it, or the vendor's id."),
 ]
 _COLUMNS = ("session", "name", "device", "mode", "state", "vendor id", "opened", "closed", "note")
 
@@ -46,7 +46,7 @@ def _find(name: str) -> SessionRecord:
 
 @app.command("ls")
 def ls(
-    status: Annotated[list[str] | None, typer.Option(help="Only this status; may be repeated.")] = None,
+    status: Annotated[list[str] | None, typer.Option(help="Only this status; repeatable.")] = None,
     device: Annotated[
         list[str] | None, typer.Option(autocompletion=completion.devices, help="Only this device.")
     ] = None,
@@ -56,7 +56,7 @@ def ls(
         str | None, typer.Option(help="Created since: a UTC date such as 2026-11-01, or an age such as 7d or 12h.")
     ] = None,
     order: Annotated[str | None, typer.Option(help="created, name, status, closed; prefix - for descending.")] = None,
-    live: Annotated[bool, typer.Option("--live", help="Only those that are not closed.")] = False,
+    live: Annotated[bool, typer.Option("--live", help="Only sessions that are not closed.")] = False,
     limit: Annotated[int, typer.Option(help="Show at most this many.")] = 50,
     offset: Annotated[int, typer.Option(help="Skip this many first.")] = 0,
     as_json: JsonFlag = False,
@@ -92,7 +92,7 @@ def show(session: Name, as_json: JsonFlag = False) -> None:
 @app.command("resolve")
 def resolve_(
     session: Name,
-    opened: Annotated[str | None, typer.Option(help="The vendor opened it; its id there.")] = None,
+    opened: Annotated[str | None, typer.Option(help="The vendor opened it under this id.")] = None,
     absent: Annotated[bool, typer.Option("--absent", help="The vendor has no such session.")] = False,
 ) -> None:
     """Settle an opening that was never answered."""

@@ -34,7 +34,7 @@ _COLUMNS: tuple[str, ...] = ("of", "unit", "jobs", "billed", "computed", "expect
 
 
 def spend(
-    by: Annotated[By, typer.Option(help="Group the totals by this.")] = By.VENDOR,
+    by: Annotated[By, typer.Option(help="What to group the totals by.")] = By.VENDOR,
     since: Annotated[str | None, typer.Option(help="How far back, such as 7d or 12h. Default: all.")] = None,
     project: Annotated[str | None, typer.Option(help="Only this project.")] = None,
     out: Annotated[Path | None, typer.Option(help="Write a .csv or .parquet file instead.")] = None,
@@ -63,7 +63,7 @@ def spend(
 def _span_s(text: str) -> float:
     days, _, rest = text.partition("d") if "d" in text else ("", "", text)
     if days and not days.strip().isdecimal():
-        raise ProgramRejected(f"--since {text!r} is no span of time; write for example 7d, 12h or 30m")
+        raise ProgramRejected(f"--since {text!r} is not a length of time; write, for example, 7d, 12h or 30m")
     return (int(days) * 86_400.0 if days else 0.0) + (seconds(rest.strip()) or 0.0 if rest.strip() else 0.0)
 
 
@@ -78,7 +78,7 @@ def _write(path: Path, rows: list[dict[str, Any]]) -> None:
             import pyarrow  # pyright: ignore[reportMissingImports]
             import pyarrow.parquet  # pyright: ignore[reportMissingImports]
         except ImportError:
-            raise ProgramRejected("Parquet needs pyarrow: pip install pyarrow, or write a .csv") from None
+            raise ProgramRejected("Parquet needs pyarrow (pip install pyarrow); or write a .csv file") from None
         pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), path)
     else:
-        raise ProgramRejected(f"{path.name}: give a name that ends in .csv or .parquet")
+        raise ProgramRejected(f"{path.name}: the file name must end in .csv or .parquet")

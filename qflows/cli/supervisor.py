@@ -100,7 +100,7 @@ class Supervisor:
         pids = [pid for pid in (pid_if_running(owner) for owner in left.values()) if pid is not None]
         if not pids:
             return
-        self.say(f"ending {len(pids)} process(es) that an earlier, killed `qflows up` left")
+        self.say(f"stopping {len(pids)} process(es) left by an earlier `qflows up` that was killed")
         for with_signal in (signal.SIGINT, signal.SIGKILL):
             pids = [pid for pid in pids if _send(pid, with_signal)]
             deadline = time.monotonic() + _STOP_S / 2
@@ -116,7 +116,7 @@ class Supervisor:
         deadline = time.monotonic() + timeout_s
         while child.is_ready is not None and not child.is_ready() and not self.is_stopping:
             if not child.is_running or time.monotonic() > deadline:
-                raise DidNotStart(f"{child.name} did not start; the end of {child.log}:\n{child.tail()}")
+                raise DidNotStart(f"{child.name} did not start; the last lines of {child.log}:\n{child.tail()}")
             time.sleep(_LOOK_EVERY_S)
 
     def run(self) -> None:
@@ -135,15 +135,13 @@ class Supervisor:
             assert child.process is not None
             child.due_at = now + child.pause_s
             how = child.process.returncode
-            self.say(
-                f"{child.name} died ({_how(how)}); starting it again in {child.pause_s:g} s, its log is {child.log}"
-            )
+            self.say(f"{child.name} died ({_how(how)}); restarting it in {child.pause_s:g} s, its log is {child.log}")
             child.pause_s = min(child.pause_s * 2, _LONGEST_PAUSE_S)
         elif now >= child.due_at:
             child.start()
             self._remember()
             assert child.process is not None
-            self.say(f"{child.name} runs again as pid {child.process.pid}")
+            self.say(f"{child.name} is running again as pid {child.process.pid}")
 
     def stop(self) -> None:
         """Stops all, the last started first; a process that has not ended within 20 s is killed."""

@@ -50,7 +50,9 @@ def up(
     port: Annotated[int, typer.Option(help="Port of the Prefect server and its UI; 0 picks a free one.")] = 4200,
     sandbox: Annotated[
         bool,
-        typer.Option("--sandbox", help="Also start the vendor emulators; worker and reconciler then use only these."),
+        typer.Option(
+            "--sandbox", help="Also start the vendor emulators; the worker and reconciler then use only these."
+        ),
     ] = False,
     clock: Annotated[str, typer.Option(help="The sandbox's clock, as for `qflows sandbox start`.")] = "time:2,1",
     limit: Annotated[
@@ -115,7 +117,7 @@ def _only_one(home: Path) -> Iterator[None]:
         except BlockingIOError:
             lock.seek(0)
             raise ProgramRejected(
-                f"`qflows up` runs on {home} already, as pid {lock.read().strip() or 'unknown'}; stop that one, or set "
+                f"`qflows up` is already running on {home}, as pid {lock.read().strip() or 'unknown'}; stop it, or set "
                 "QFLOWS_HOME to another folder"
             ) from None
         lock.truncate(0)
@@ -144,12 +146,12 @@ def _start_all(
         exports["PREFECT_API_AUTH_STRING"] = password
         lines = [
             f"UI       {login_url(ports['server'], password)}",
-            "         (logs the browser in; keep it to yourself)",
+            "         (this link logs in; do not share it)",
         ]
     else:
         lines = [
             f"UI       http://127.0.0.1:{ports['server']}",
-            "         no password: every user of this machine can use it",
+            "         no password: every user of this machine has access",
         ]
     lines.append(f"worker   work pool {POOL}, {limit} runs at a time")
     if clock is not None:
@@ -157,7 +159,7 @@ def _start_all(
         supervisor.start(_sandbox(home, vendors, clock))
         exports |= _sandbox_env(vendors)
         exports["QFLOWS_LEDGER_URL"] = Settings().resolved_sandbox_ledger_url()
-        lines.append(f"sandbox  {', '.join(vendors)}, on loopback; no vendor is reached")
+        lines.append(f"sandbox  {', '.join(vendors)}, on loopback; no real vendor is contacted")
     inherited = {name: value for name, value in os.environ.items() if name not in _AUTH}
     env = _SETTINGS | inherited | exports
     if not supervisor.is_stopping:

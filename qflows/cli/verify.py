@@ -12,9 +12,9 @@ from qflows.privacy.redaction import clean
 
 
 def verify(
-    path: Annotated[Path, typer.Argument(help="An archive of `qflows archive`.")],
-    digest: Annotated[str | None, typer.Option(help="The SHA-256 that was published of it.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
+    path: Annotated[Path, typer.Argument(help="An archive written by `qflows archive`.")],
+    digest: Annotated[str | None, typer.Option(help="Its published SHA-256.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Check an archive with nothing but the file.
 
@@ -43,6 +43,6 @@ def verify(
                 typer.echo(f"  {clean(one.check)} {clean(one.subject)}: {clean(one.detail)}")
             for note in done.notes:
                 typer.echo(f"  note: {clean(note)}")
-            typer.echo("the archive is whole" if done.is_whole else f"{done.n_findings} findings")
+            typer.echo("the archive is intact" if done.is_whole else f"{done.n_findings} findings")
         if not done.is_whole:
             raise typer.Exit(Exit.FAILED)

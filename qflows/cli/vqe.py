@@ -33,16 +33,16 @@ def vqe(
     gradient: Annotated[
         str | None, typer.Option(help="parameter-shift: measure gradients, for methods from SLSQP on.")
     ] = None,
-    maxiter: Annotated[int | None, typer.Option(help="Iterations at most.")] = None,
-    max_evaluations: Annotated[int | None, typer.Option(help="Jobs at most: a cap on money.")] = None,
+    maxiter: Annotated[int | None, typer.Option(help="Maximum iterations.")] = None,
+    max_evaluations: Annotated[int | None, typer.Option(help="Maximum evaluations, to cap the cost.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of the optimizer; default from the run key.")] = None,
     run_key: Annotated[
         str | None, typer.Option(help="Name of the run; pass the same one again to continue it.")
     ] = None,
     option: Annotated[list[str] | None, typer.Option(help="Vendor option as NAME=VALUE; repeatable.")] = None,
     session: Annotated[bool, typer.Option("--session", help="Hold the device for the whole loop.")] = False,
-    max_time: Annotated[str, typer.Option(help="Longest the session may last, e.g. 30m or '2h 30m'.")] = "30m",
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it would cost; buy nothing.")] = False,
+    max_time: Annotated[str, typer.Option(help="Maximum length of the session, e.g. 30m or '2h 30m'.")] = "30m",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what it would cost; buy nothing.")] = False,
     plot: Annotated[Path | None, typer.Option(help="Write the convergence plot to this PNG file.")] = None,
     flow: Annotated[
         bool | None,
@@ -95,4 +95,4 @@ def _print_prices(prices: dict[str, Price], *, as_json: bool) -> None:
     rows = [{"price of": name, **price.row()} for name, price in prices.items()]
     print_rows(rows, list(rows[0]), as_json=False, empty="")
     if len(prices) == 1:
-        sys.stdout.write("--max-evaluations bounds the whole run, and its price is then shown too\n")
+        sys.stdout.write("pass --max-evaluations to bound the whole run and see its price\n")

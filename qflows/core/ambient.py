@@ -46,7 +46,7 @@ def joined(run_key: str) -> str | None:
         ids = sorted(_in_process.get(run_key, ()))
     if len(ids) > 1:
         raise GroupError(
-            f"{len(ids)} groups of run {run_key!r} are open in this process and this thread is in none of them; "
-            "submit with group.submit(...), or inside `with group.inside():`. Nothing was bought"
+            f"{len(ids)} groups of run {run_key!r} are open in this process and this thread is "
+            "in none of them; nothing was bought. Submit with group.submit(...), or inside `with group.inside():`"
         )
     return ids[0] if ids else None

@@ -34,33 +34,33 @@ class BudgetFields(BaseModel):
         default="usd", pattern=r"^[a-z_]{1,16}$", description="usd, eur, or a vendor's own unit: credits, qpu_s."
     )
     scope: Literal["all", "project", "user", "deployment", "vendor", "device", "run"] = Field(
-        default="all", description="By what purchases are counted."
+        default="all", description="What purchases are grouped by."
     )
     of: str | None = Field(
         default=None,
         max_length=200,
-        description="A name of the scope, or a pattern such as ibm-*; all that fit are counted together. Empty: each "
-        "by itself.",
+        description="A name of the scope, or a pattern such as ibm-*; all matches are counted together. "
+        "Empty: each is counted separately.",
     )
     period: Literal["run", "day", "week", "month", "total"] = Field(
-        default="month", description="When the count begins anew, UTC; run: for each run key."
+        default="month", description="When the count restarts, in UTC; run: one count per run key."
     )
     policy: Literal["refuse", "wait", "ask"] = Field(
         default="refuse", description="What to do with a purchase that does not fit; ask: a person decides in the UI."
     )
     warn: float = Field(default=0.8, gt=0, le=1, description="Share of the amount at which to warn.")
     tolerance: float = Field(
-        default=0.5, ge=0, description="Share by which a bill may differ from the expectation without a word."
+        default=0.5, ge=0, description="Share by which a bill may differ from the expected cost without a warning."
     )
     allow_unknown: bool = Field(
-        default=False, description="Take purchases of which no bound is known, counted by what is expected."
+        default=False, description="Allow purchases without a known upper bound; they count at their expected cost."
     )
     reserve: Literal["bound", "expected"] = Field(
-        default="bound", description="Reserve the most that a purchase can cost, or what is expected."
+        default="bound", description="Reserve the most that a purchase can cost, or its expected cost."
     )
-    ask_timeout: str = Field(default="1h", description="How long an approval is waited for; then it is denied.")
+    ask_timeout: str = Field(default="1h", description="How long to wait for an approval; after that it is denied.")
     rates: dict[str, Annotated[Money, Field(gt=0, allow_inf_nan=False)]] = Field(
-        default_factory=dict, description="What one of a vendor's unit is worth in the currency: qpu_s: 1.60."
+        default_factory=dict, description="What one unit of a vendor is worth in the currency, such as qpu_s: 1.60."
     )
 
 

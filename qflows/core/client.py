@@ -235,7 +235,9 @@ class Client(Records):
         """All circuits of one value as one batch; the result has its first job, and the cost of all."""
         given: dict[str, Any] = {name: value for name, value in dict(wishes).items() if name != "run_key"}
         if given.pop("resubmit", 0):
-            raise ProgramRejected("mitigate: resubmit is for single jobs; read the batch and use rerun_failed()")
+            raise ProgramRejected(
+                "mitigate: resubmit applies to single jobs; attach to the batch and call rerun_failed()"
+            )
         values, name, sample = given.pop("values", None), given.pop("name", None), given.pop("sample", None)
         wanted = orders.listed_observables(given.pop("observables", None))
         planned = self.plan_batch(
@@ -417,7 +419,7 @@ class Client(Records):
             hold = self.open_session(batch.device, batch.record.run_key, mode="batch", name=f"batch {batch.id[:16]}")
         except InDoubt as error:
             # the mode only groups jobs for the vendor: they go without rather than wait for a person
-            log.warning("batch %s is sent outside a batch mode: %s", batch.id[:12], error)
+            log.warning("batch %s is sent without the vendor's batch mode: %s", batch.id[:12], error)
             yield None
             return
         try:
@@ -465,8 +467,8 @@ class Client(Records):
         """
         if imported := [job for job in reads.by_keys(self.ledger, keys).values() if job.is_imported]:
             raise ProgramRejected(
-                f"job {imported[0].key[:12]} was imported: {imported[0].vendor_id} was bought elsewhere, and is "
-                "cancelled there; nothing was cancelled"
+                f"job {imported[0].key[:12]} was imported: {imported[0].vendor_id} was bought "
+                "elsewhere and must be cancelled there; nothing was cancelled"
             )
         outcomes.request_cancel(self.ledger, keys)
         return self.wait(keys, timeout=timeout)

@@ -97,8 +97,8 @@ class CompileChoice:
         provider, profile = self.target.provider, self.target.profile
         if not isinstance(provider, CompilingProvider):
             raise ProgramRejected(
-                f"{profile.name} is compiled for by its vendor, who takes no wishes; leave out compile and "
-                "physical_qubits"
+                f"circuits for {profile.name} are compiled by its vendor, which takes no such "
+                "options; leave out compile and physical_qubits"
             )
         made = program
         if self._by_core and self.wish.level == "default":
@@ -154,7 +154,7 @@ def choose(
             continue
         if options.get(name, value) != value:
             raise ProgramRejected(
-                f"{name}={value!r} and the option {name}={options[name]!r} disagree; give one of them"
+                f"{name}={value!r} and the option {name}={options[name]!r} disagree; give only one of them"
             )
         # what a pass manager made is marked in the program
         if name in own and not (name == "compile" and manager is not None):
@@ -182,7 +182,7 @@ def _level(value: Any) -> str | int | None:
     except TypeError:
         pass
     raise ProgramRejected(
-        f"compile={str(value)[:80]!r}: say 'default', 'none', a level from 0 to 3, or give a Qiskit pass manager"
+        f"compile={str(value)[:80]!r}: pass 'default', 'none', a level from 0 to 3, or a Qiskit pass manager"
     )
 
 
@@ -193,7 +193,7 @@ def _qubits(given: Sequence[int]) -> tuple[int, ...]:
         found = tuple(operator.index(one) for one in given)
     except TypeError:
         raise ProgramRejected(
-            f"physical_qubits={str(given)[:80]!r}: a list with the device's qubit for each of the program"
+            f"physical_qubits={str(given)[:80]!r}: pass a list with one device qubit for each program qubit"
         ) from None
     if not found or min(found) < 0 or len(set(found)) != len(found):
         raise ProgramRejected(f"physical_qubits={list(found)!r:.200}: name each qubit once, by its number")

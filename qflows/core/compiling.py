@@ -40,7 +40,7 @@ class Compiled:
     removed: Mapping[str, int] = field(default_factory=dict)
 
     def __str__(self) -> str:
-        took = f", {self.duration_s * 1e6:.3g} us a shot" if self.duration_s is not None else ""
+        took = f", {self.duration_s * 1e6:.3g} us per shot" if self.duration_s is not None else ""
         gone = ", ".join(f"{n} {name}" for name, n in self.removed.items())
         return (
             f"{self.asked.name} on {self.device}: depth {self.asked.depth} -> {self.depth}, two-qubit gates "
@@ -70,8 +70,8 @@ def compile_program(
     provider = target.provider
     if not isinstance(provider, CompilingProvider):
         raise ProgramRejected(
-            f"{target.profile.name} is compiled for by the vendor, who shows nothing beforehand; choose a device "
-            "that is compiled for here, or a verbatim program"
+            f"circuits for {target.profile.name} are compiled by the vendor, which shows "
+            "nothing in advance; choose a device that qflows compiles for, or use a verbatim program"
         )
     wanted = shots if shots is not None or target.limits.exact else target.limits.min_shots
     spec = orders.asked_for(target, source, shots=wanted, values=values, options=options, name=name)

@@ -96,7 +96,7 @@ class NothingSaved:
     def credentials(self, block: str) -> Mapping[str, Any]:
         """Raises CredentialsMissing."""
         raise CredentialsMissing(
-            f"credentials block {block!r} is kept in Prefect, and no Prefect API is configured here; set "
+            f"credentials block {block!r} is saved in Prefect, and no Prefect API is configured here; set "
             "PREFECT_API_URL, or use a device whose credentials come from the environment"
         )
 
@@ -156,7 +156,7 @@ class Vendors:
     def device(self, name: str) -> Device:
         """The device of a name. Raises UnknownDevice, CredentialsMissing."""
         if not isinstance(name, str):
-            raise UnknownDevice(f"device must be the name of one, not {name!r}; `qflows devices` lists them")
+            raise UnknownDevice(f"device must be a device name, not {name!r}; `qflows devices` lists them")
         with self._lock:
             profile = self.profile(name)
             if profile is None:
@@ -181,7 +181,11 @@ class Vendors:
                 except (NotSent, Ambiguous, Unreadable) as error:
                     if is_bare and told.limits is None:
                         raise
-                    log.warning("the limits of %s are those known here: %s", profile.name, error)
+                    log.warning(
+                        "using the limits of %s from its profile, because the vendor's could not be read: %s",
+                        profile.name,
+                        error,
+                    )
                     told.again_at = time.monotonic() + _LIMITS_RETRY_S
         if told.limits is None:
             return profile.limits()
@@ -260,7 +264,7 @@ class Vendors:
         names = ", ".join(one.account for one in at_hand)
         raise OtherAccount(
             f"it belongs to another account of {vendor} ({account}; credentials here are for {names}), so nothing "
-            "was done to it. Use the credentials it was bought with; if they were only renewed, run "
+            "was done to it. Use the credentials it was bought with; if the key was only renewed, run "
             f"`qflows accounts same {vendor} {account} {at_hand[0].account}`",
             provider=vendor,
             account=account,
@@ -306,7 +310,7 @@ class Vendors:
         except LedgerError:
             raise
         except Exception as error:  # noqa: BLE001  (nothing is proved by what cannot be read)
-            log.info("whether %s shows job %s could not be asked: %s", candidate.name, witness, error)
+            log.info("could not ask %s for job %s: %s", candidate.name, witness, error)
             return False
         if shown:
             accounts.note_same(self.ledger(), candidate.name, account, candidate.account, proof=f"shows job {witness}")

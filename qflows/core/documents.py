@@ -54,7 +54,7 @@ def unknown_key(key: str, known: Iterable[str]) -> str:
     """What to say about an unknown key."""
     names = sorted(known)
     near = difflib.get_close_matches(key, names, n=1)
-    return f"no such key; {f'did you mean {near[0]!r}?' if near else 'there are ' + ', '.join(names)}"
+    return f"unknown key; {f'did you mean {near[0]!r}?' if near else 'there are ' + ', '.join(names)}"
 
 
 def load(path: Path) -> Document:
@@ -66,7 +66,7 @@ def load(path: Path) -> Document:
     except OSError as error:
         raise DocumentError(f"{name}: {error.strerror or 'cannot be read'}") from None
     if len(raw) > MAX_BYTES:
-        raise DocumentError(f"{name}: more than {MAX_BYTES} bytes; a document has a few hundred")
+        raise DocumentError(f"{name}: more than {MAX_BYTES} bytes; a document should have a few hundred")
     try:
         text = raw.decode("utf-8")
     except UnicodeDecodeError:
@@ -113,7 +113,7 @@ def _mapping(node: MappingNode, place: Place, lines: dict[Place, int], file: str
     for key_node, value_node in node.value:
         key = _scalar(key_node, file) if isinstance(key_node, ScalarNode) else None
         if not isinstance(key, str):
-            raise _at(key_node, file, "keys must be plain text")
+            raise _at(key_node, file, "keys must be strings")
         if key in found:
             raise _at(key_node, file, f"key {_shown(key)!r} appears twice")
         lines[*place, key] = key_node.start_mark.line + 1
@@ -148,7 +148,7 @@ def _scalar(node: Node, file: str) -> Any:
     finally:
         constructor.dispose()
     if isinstance(value, float) and not math.isfinite(value):
-        raise _at(node, file, "numbers are finite")
+        raise _at(node, file, "numbers must be finite")
     return value
 
 

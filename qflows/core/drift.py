@@ -90,7 +90,7 @@ class Verdict:
 def judge(series: Sequence[Measurement]) -> list[Verdict]:
     """A verdict for each value of one series, oldest first. Raises ValueError if the values are of several series."""
     if len({one.series for one in series}) > 1:
-        raise ValueError("values of different devices, quantities or set-ups are not compared")
+        raise ValueError("values of different devices, quantities or setups cannot be compared")
     history: list[Measurement] = []  # of values with an error bar
     astray: list[Measurement] = []
     since: datetime | None = None

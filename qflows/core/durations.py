@@ -13,5 +13,5 @@ def seconds(text: str | float | None) -> float | None:
         return float(text) if text is not None else None
     parts = re.findall(r"(\d+(?:\.\d+)?)\s*([hms])", text)
     if not parts or re.sub(r"(\d+(?:\.\d+)?)\s*([hms])|[\s,]", "", text):
-        raise ProgramRejected(f"{text!r} is not a duration; write for example '30m', '2h 30m', '90s' or seconds")
+        raise ProgramRejected(f"{text!r} is not a duration; write '30m', '2h 30m', '90s', or a number of seconds")
     return sum(float(number) * {"h": 3600, "m": 60, "s": 1}[unit] for number, unit in parts)

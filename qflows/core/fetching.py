@@ -68,7 +68,7 @@ class Fetcher:
             log.warning("the result of job %s could not be stored: %s", outcome[0].job.key[:12], error)
             return
         for key, status in late.items():
-            log.warning("job %s is %s; its counts came too late to be stored", key[:12], status)
+            log.warning("job %s is %s; its counts arrived too late to be stored", key[:12], status)
         if self.on_stored:
             self.on_stored()
 
@@ -96,7 +96,9 @@ class Fetcher:
                 self.submitter.cancel_extras_of(provider, job.device_id, job.key)
             spec = self.submitter.spec(job.key)
             if job.origin == REBUILT and is_unread(spec.programs[0]):
-                raise Unreadable(f"job {job.key[:12]} is known by its key only; start its run again, which knows more")
+                raise Unreadable(
+                    f"job {job.key[:12]} is known only by its key; start its run again to restore the rest"
+                )
             result = provider.decode(raw, spec, job.key)
         except LedgerError:
             raise

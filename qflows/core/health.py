@@ -39,8 +39,8 @@ def look(ledger: Ledger, vendors: Vendors) -> Health:
     for record in sessions.listing(ledger, only_live=True, limit=500):
         if record.state is SessionState.IN_DOUBT:
             found.sessions.append(
-                f"session {record.key[:12]} on {record.device}: its opening was never answered; "
-                f"`qflows sessions resolve {record.key[:12]} --opened ID` or `--absent`"
+                f"session {record.key[:12]} on {record.device}: the vendor never answered its "
+                f"opening; run `qflows sessions resolve {record.key[:12]} --opened ID` or `--absent`"
             )
     known: dict[tuple[str, str, str], str | None] = {}
     for job in reads.all_live(ledger):
@@ -48,13 +48,13 @@ def look(ledger: Ledger, vendors: Vendors) -> Health:
         if job.is_held:
             found.held.append(Waiting(job, job.queue_note or job.word or "its result cannot be read"))
         elif job.status is JobStatus.IN_DOUBT:
-            why = "a person must decide" if job.asks_person else "being looked for"
+            why = "a person must decide" if job.asks_person else "qflows is looking for it"
             found.in_doubt.append(Waiting(job, f"{why}: {job.error_message or 'the answer was lost'}"))
         place = (job.provider, job.account, job.device)
         if place not in known:
             known[place] = _kept_away(vendors, job, found)
         elif known[place]:
-            (found.elsewhere if known[place] == "other" else found.unreachable).append(Waiting(job, "as the one above"))
+            (found.elsewhere if known[place] == "other" else found.unreachable).append(Waiting(job, "same as above"))
     return found
 
 

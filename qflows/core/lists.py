@@ -134,7 +134,9 @@ class Rows(Sequence[T], Generic[T]):
         try:
             import pandas  # pyright: ignore[reportMissingImports]
         except ImportError:
-            raise ProgramRejected("to_pandas needs pandas: pip install pandas; to_dicts needs nothing") from None
+            raise ProgramRejected(
+                "to_pandas needs pandas (pip install pandas); to_dicts needs no extra package"
+            ) from None
         return pandas.DataFrame(self.to_dicts())
 
     def to_parquet(self, path: str | Path) -> Path:
@@ -148,7 +150,9 @@ def write_parquet(rows: Sequence[Mapping[str, Any]], path: Path) -> Path:
         import pyarrow  # pyright: ignore[reportMissingImports]
         import pyarrow.parquet  # pyright: ignore[reportMissingImports]
     except ImportError:
-        raise ProgramRejected("Parquet needs pyarrow: pip install qflows[parquet]; JSON needs nothing") from None
+        raise ProgramRejected(
+            "Parquet needs pyarrow (pip install qflows[parquet]); JSON needs no extra package"
+        ) from None
     import json
 
     flat = [

@@ -85,7 +85,7 @@ def _standings(vendor: str, listed: Sequence[DeviceInfo], *, is_whole: bool) -> 
         note = (
             f"retired on {retired}"
             if retired
-            else "the vendor does not list it for this account: another region or plan, or it is gone"
+            else "the vendor does not list it for this account; it may be in another region or plan, or gone"
         )
         if nearest := next((profile.nearest for profile in of_it if profile.nearest), None):
             note += f"; nearest: {nearest}"

@@ -122,7 +122,7 @@ class Looker:
             elif look.word == _NOT_LISTED and age_s >= settle_s and self._is_gone(provider, job):
                 look = _GONE  # noqa: PLW2901
             elif look.phase is Phase.UNKNOWN and look.word != _NOT_LISTED and age_s >= _UNKNOWN_WORD_S:
-                note = f"for {age_s:.0f} s its status is {look.word[:64]!r}, which no document names"
+                note = f"for {age_s:.0f} s its status is {look.word[:64]!r}, which is not documented"
                 look = replace(look, phase=Phase.HELD, queue_note=look.queue_note or note)  # noqa: PLW2901
             looks.append((job, look))
         return looks
@@ -134,7 +134,7 @@ class Looker:
         """
         if look.phase not in (Phase.DONE, Phase.FAILED) or job.bad_reads < UNREADABLE:
             return look
-        note = f"its answer cannot be read (`qflows jobs show {job.key[:12]}` has the text)"
+        note = f"the vendor's answer cannot be read (`qflows jobs show {job.key[:12]}` has the text)"
         return replace(look, phase=Phase.HELD, queue_note=note)
 
     def _is_gone(self, provider: Provider, job: Job) -> bool:
@@ -144,7 +144,7 @@ class Looker:
         except LedgerError:
             raise
         except Exception as error:
-            log.warning("job %s is not listed, and could not be asked for: %s", job.key[:12], error)
+            log.warning("job %s is not listed, and could not be looked up: %s", job.key[:12], error)
             return False
 
 

@@ -117,7 +117,7 @@ class Price:
         if self.unit and self.unit != self.currency:
             found[f"expected, {self.currency}"] = shown(self.expected_in) or "no rate set"
             found[f"at most, {self.currency}"] = shown(self.bound_in) or "no rate set"
-        found["source"] = "; ".join(self.sources) or "neither the vendor nor the device profile says"
+        found["source"] = "; ".join(self.sources) or "neither the vendor nor the device profile states a price"
         return found | ({"note": self.hint} if self.hint else {})
 
     def to_json(self) -> dict[str, Any]:
@@ -196,7 +196,7 @@ def quote_of(target: Device, spec: JobSpec) -> Quote | None:
         raise
     except Exception as error:  # the edge to one vendor
         raise Unreadable(
-            f"what {target.provider.name} says of its prices cannot be read: {type(error).__name__}: {error}",
+            f"the price information of {target.provider.name} cannot be read: {type(error).__name__}: {error}",
             provider=target.provider.name,
         ) from error
     return told if told is not None else _by_profile(target.profile, spec)
@@ -209,7 +209,7 @@ def _by_profile(profile: DeviceProfile, spec: JobSpec) -> Quote | None:
     told = f"profile {profile.name}: {price.source or 'no source'}" + (f", {price.date}" if price.date else "")
     fixed = exact(price.per_job) + exact(price.per_shot) * (spec.shots or 0) * len(spec.programs)
     if price.per_minute:
-        return Quote(None, None, price.unit, f"{told}; {price.per_minute:g} a minute, and nothing limits the minutes")
+        return Quote(None, None, price.unit, f"{told}; {price.per_minute:g} per minute, and nothing limits the minutes")
     return Quote(fixed, fixed, price.unit, told)
 
 

@@ -60,7 +60,7 @@ def open_native(ledger: Ledger, provider: Provider, record: GroupRecord, *, devi
     ProgramRejected where the vendor has none, ProviderError when it could not be settled now; call again to continue.
     """
     if not has_groups(provider):
-        raise ProgramRejected(f"{provider.name} has no groups of its own; leave native= out, the group works without")
+        raise ProgramRejected(f"{provider.name} has no native groups; leave native= out, the group works without it")
     if record.native_id is not None and provider.group(record.native_id).is_open:
         return record
     # One that ended is part of the name of its successor, so that a replay finds each again. The moment is of this

@@ -81,7 +81,7 @@ def job_specs(
 
 def _check_label(label: str) -> None:
     if not isinstance(label, str) or len(label) > _LONGEST_LABEL:
-        raise ProgramRejected(f"a label is a text of at most {_LONGEST_LABEL} characters, not {label!a:.60}")
+        raise ProgramRejected(f"a label must be text of at most {_LONGEST_LABEL} characters, not {label!a:.60}")
 
 
 def batch_plan(
@@ -114,7 +114,9 @@ def batch_plan(
     given: list[Any] = [shots] * len(sources) if is_one_number(shots) else list(cast(Sequence[int], shots))
     each = [whole(one) for one in given]
     if len(each) != len(sources):
-        raise ProgramRejected(f"{len(each)} numbers of shots for {len(sources)} programs; give one, or one each")
+        raise ProgramRejected(
+            f"{len(each)} shot numbers for {len(sources)} programs; give one number, or one per program"
+        )
     programs = []
     for index, (source, number) in enumerate(zip(sources, each, strict=True)):
         try:
@@ -150,8 +152,9 @@ def batch_plan(
     if request.asked:
         if choice.is_here:
             raise ProgramRejected(
-                "mitigate lays out circuits of its own, which one compilation each would tear apart; mitigate the "
-                "program that qflows.compile returns, or leave out compile and physical_qubits"
+                "mitigate adds circuits that must all be compiled alike, so compile and "
+                "physical_qubits cannot be combined with it; mitigate the program that "
+                "qflows.compile returns, or leave them out"
             )
         planned = _mitigated(base, programs, each, limits, sweep, target, request, f"{seed}/{label}")
     else:
@@ -288,7 +291,7 @@ def whole(shots: Any) -> int | None:
 
 def _options(defaults: Mapping[str, Any], given: Mapping[str, Any] | None) -> dict[str, Any]:
     if given is not None and not isinstance(given, Mapping):
-        raise ProgramRejected(f"options must be a mapping from name to value, not {given!r}; write {{'name': value}}")
+        raise ProgramRejected(f"options must map names to values, not {given!r}; write {{'name': value}}")
     options = {**defaults, **(given or {})}
     try:
         text = json.dumps(options, allow_nan=False)
@@ -341,7 +344,9 @@ def _check(
     )
     if shots is None:
         if not limits.exact:
-            raise ProgramRejected(f"{target.profile.name} needs shots; pass shots=1000, or use local-exact without")
+            raise ProgramRejected(
+                f"{target.profile.name} needs shots; pass shots=1000, or use local-exact without shots"
+            )
         return
     if shots < limits.min_shots:
         raise ProgramRejected(f"shots must be a whole number of at least {limits.min_shots}, not {shots!r}")

@@ -109,7 +109,7 @@ class Poller:
             if looked and deadline is not None and time.monotonic() >= deadline:
                 raise WaitTimeout(
                     f"{len(pending)} of {len(handles)} job(s) not finished after {timeout:g} s: "
-                    f"{where_they_are(pending)}. qflows.result or qflows.attach picks them up later",
+                    f"{where_they_are(pending)}. they keep running; qflows.result or qflows.attach collects them later",
                     pending=tuple(job.key for job in pending),
                 )
             done = self.tick(pending, urgent=deadline is not None and time.monotonic() >= deadline)
@@ -163,7 +163,7 @@ class Poller:
         while lacking := [job for job in reads.by_keys(self.submitter.ledger, keys).values() if not enough(job)]:
             if deadline is not None and time.monotonic() >= deadline:
                 raise WaitTimeout(
-                    f"{len(lacking)} job(s) not there after {timeout:g} s: {where_they_are(lacking)}",
+                    f"{len(lacking)} job(s) not submitted within {timeout:g} s: {where_they_are(lacking)}",
                     pending=tuple(job.key for job in lacking),
                 )
             done = self.tick(lacking)
@@ -187,7 +187,7 @@ class Poller:
             except LedgerError:
                 raise
             except Exception as error:  # nothing that goes wrong in here may change the end that stands
-                log.info("job %s could not be looked for again: %s", job.key[:12], error)
+                log.info("job %s could not be looked up again: %s", job.key[:12], error)
         return revived
 
     def tick(self, pending: Sequence[Job], *, urgent: bool = False) -> Round:

@@ -31,41 +31,41 @@ class Price(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    per_job: float = Field(default=0.0, ge=0, description="For each job, whatever it holds.")
-    per_shot: float = Field(default=0.0, ge=0, description="For each shot of each program.")
-    per_minute: float = Field(default=0.0, ge=0, description="For each minute of device time.")
+    per_job: float = Field(default=0.0, ge=0, description="Per job, whatever it contains.")
+    per_shot: float = Field(default=0.0, ge=0, description="Per shot of each program.")
+    per_minute: float = Field(default=0.0, ge=0, description="Per minute of device time.")
     unit: str = Field(default="usd", description="usd, or the vendor's own unit such as credits.")
-    source: str | None = Field(default=None, description="Where the price was read.")
+    source: str | None = Field(default=None, description="Source of the price.")
     # text, because a page may be known to the year only
     date: Annotated[str | None, BeforeValidator(lambda value: None if value is None else str(value))] = Field(
-        default=None, pattern=r"^\d{4}(-\d\d(-\d\d)?)?$", description="When it was read: year, month, day."
+        default=None, pattern=r"^\d{4}(-\d\d(-\d\d)?)?$", description="Date of the source: year, month, day."
     )
 
 
 class DeviceFields(BaseModel):
     """What is known of a device, whatever name it goes by. Limits that are None are left to the vendor to check."""
 
-    description: str = Field(default="", description="One line for listings.")
+    description: str = Field(default="", description="One line, shown in listings.")
     provider: str = Field(description="Vendor, as in `qflows devices`: local, ionq, ibm, braket, qbraid or another.")
     device: str = Field(description="The vendor's own name of the device.")
     qubits: int | None = Field(default=None, gt=0, description="Widest circuit.")
-    max_shots: int | None = Field(default=None, gt=0, description="Most shots of one program.")
-    min_shots: int = Field(default=1, gt=0, description="Fewest shots of one program.")
+    max_shots: int | None = Field(default=None, gt=0, description="Maximum shots per program.")
+    min_shots: int = Field(default=1, gt=0, description="Minimum shots per program.")
     max_programs: int | None = Field(
-        default=None, gt=0, description="Most programs in one job; 1 where the device takes one circuit a job."
+        default=None, gt=0, description="Maximum programs per job; 1 if the device takes one circuit per job."
     )
     max_total_shots: int | None = Field(
-        default=None, gt=0, description="Most shots of one job, summed over its programs."
+        default=None, gt=0, description="Maximum shots per job, summed over its programs."
     )
     labels: str | None = Field(
         default=None,
         pattern=r"^\d{1,4}(-\d{1,4})?(, ?\d{1,4}(-\d{1,4})?)*$",
-        description="The vendor's numbers of the qubits where they are not 0 to n-1, as spans: 0-7, 9-107.",
+        description="The vendor's qubit numbers if they are not 0 to n-1, as ranges: 0-7, 9-107.",
     )
-    exact: bool = Field(default=False, description="May run without shots.")
-    mid_circuit: bool = Field(default=False, description="Takes reset, and gates after a measurement.")
+    exact: bool = Field(default=False, description="Can run without shots.")
+    mid_circuit: bool = Field(default=False, description="Supports reset, and gates after a measurement.")
     gates: tuple[str, ...] | None = Field(
-        default=None, description="Accepted gates, where neither the vendor nor qflows compiles."
+        default=None, description="Accepted gates, if neither the vendor nor qflows compiles."
     )
     simulator: bool | None = Field(default=None, description="True if no quantum hardware is involved.")
     credentials: str | None = Field(
@@ -75,14 +75,14 @@ class DeviceFields(BaseModel):
         "vendor's environment variables.",
     )
     options: dict[str, Any] = Field(
-        default_factory=dict, description="Options of every job on this device, such as a noise model."
+        default_factory=dict, description="Options for every job on this device, such as a noise model."
     )
-    price: Price | None = Field(default=None, description="What the vendor asks, with source and date.")
+    price: Price | None = Field(default=None, description="What the vendor charges, with source and date.")
     # text, because YAML reads a bare date as one and a page may be known to the month only
     retired: Annotated[str | None, BeforeValidator(lambda value: None if value is None else str(value))] = Field(
         default=None, pattern=r"^\d{4}(-\d\d(-\d\d)?)?$", description="When the vendor retired it: year, month, day."
     )
-    nearest: str | None = Field(default=None, description="The device that comes nearest to a retired one.")
+    nearest: str | None = Field(default=None, description="The closest replacement for a retired device.")
 
     def limits(self) -> Limits:
         """The limits as the core checks them."""
@@ -165,7 +165,7 @@ class RuleDocument(BaseModel):
 
     kind: Literal["rule"] = "rule"
     name: str = Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$", max_length=64)
-    description: str = Field(default="", description="One line for listings.")
+    description: str = Field(default="", description="One line, shown in listings.")
     rule: str = Field(max_length=1000, description="Such as cheapest(ibm-*, ionq-*; qubits>=20, queue<2h).")
 
 
@@ -210,11 +210,11 @@ def shipped() -> dict[str, DeviceProfile]:
             try:
                 profile = read(path)
             except DocumentError as error:
-                log.warning("a device profile of %s cannot be used: %s", vendor, error)
+                log.warning("skipping a device profile of %s: %s", vendor, error)
                 continue
             if profile.provider != vendor or profile.name in found:
                 reason = "the name is taken" if profile.name in found else f"its vendor is {profile.provider}"
-                log.warning("device profile %s of %s is not used: %s", profile.name, vendor, reason)
+                log.warning("skipping device profile %s of %s: %s", profile.name, vendor, reason)
                 continue
             found[profile.name] = profile
     return found
@@ -274,7 +274,7 @@ def check_living(profile: DeviceProfile) -> None:
     if profile.retired is not None and str(profile.retired) <= date.today().isoformat():
         nearest = f"; nearest: {profile.nearest}" if profile.nearest else ""
         when = f"on {profile.retired}" if len(profile.retired) == len("2026-01-31") else f"by {profile.retired}"
-        raise UnknownDevice(f"{profile.name} was retired {when}{nearest}; `qflows devices` lists those of today")
+        raise UnknownDevice(f"{profile.name} was retired {when}{nearest}; `qflows devices` lists the current ones")
 
 
 def unknown(name: str) -> UnknownDevice:
@@ -282,6 +282,7 @@ def unknown(name: str) -> UnknownDevice:
     alike = difflib.get_close_matches(name, shipped(), n=3, cutoff=0.5)
     meant = f"did you mean {', '.join(alike)}? " if alike else ""
     return UnknownDevice(
-        f"no device {name!r}; {meant}`qflows devices` lists all, or write vendor:device-id with one of the vendors "
+        f"no device {name!r}; {meant}`qflows devices` lists the names; any other device is "
+        "vendor:device-id, with one of the vendors "
         f"{', '.join(vendor_names())}"
     )

@@ -203,7 +203,7 @@ class Records:
         job = self.find(name)
         self.vendors.of(job)  # a person with other credentials looked in another account's console
         if vendor_id is not None and not fits(vendor_id):
-            raise ProgramRejected(f"{vendor_id!a:.80} is no id of a job; copy it from the console of {job.provider}")
+            raise ProgramRejected(f"{vendor_id!a:.80} is not a job id; copy it from the console of {job.provider}")
         if vendor_id is None:
             claims.resolve_absent(self.ledger, job.key)
         else:

@@ -23,20 +23,20 @@ from qflows.core.durations import seconds
 from qflows.errors import ProgramRejected
 
 VERBS = {
-    "cheapest": "least expected price of the program, in your currency",
-    "least_busy": "shortest wait by the vendor's word, else fewest jobs pending",
-    "best": "least median error of two-qubit gates, then of readout",
+    "cheapest": "lowest expected price of the program, in your currency",
+    "least_busy": "shortest wait that the vendor predicts, or else fewest pending jobs",
+    "best": "lowest median error of two-qubit gates, then of readout",
 }
 CRITERIA = {
     "qubits": "number of qubits: qubits>=20",
-    "shots": "most shots of one program: shots>=10000",
+    "shots": "maximum shots per program: shots>=10000",
     "price": "expected price of the program: price<5, in your currency, or price<5usd",
     "queue": "wait that the vendor predicts: queue<2h",
     "pending": "jobs in the device's queue: pending<10",
-    "error": "median error of two-qubit gates, by the vendor's calibration: error<1%",
-    "readout": "median error of readout, by the vendor's calibration: readout<2%",
-    "drift": "farthest of our own newest values from its last 30, in sigmas: drift<3",
-    "opens": "time until the device's availability window, 0 inside of it: opens<1h",
+    "error": "median error of two-qubit gates, from the vendor's calibration: error<1%",
+    "readout": "median readout error, from the vendor's calibration: readout<2%",
+    "drift": "largest deviation of our newest values from their last 30, in sigmas: drift<3",
+    "opens": "time until the device's availability window, 0 inside it: opens<1h",
     "vendor": "vendor=NAME or vendor!=NAME",
 }
 FLAGS = {"qpu": False, "simulator": True}
@@ -118,16 +118,16 @@ def read(text: str, name: str | None = None) -> Rule:
         raise ProgramRejected(f"a rule has at most {LONGEST} characters, not {len(text)}")
     found = _RULE.fullmatch(text)
     if not found:
-        raise ProgramRejected(f"{text!r} is no rule for a device; write for example {_EXAMPLE}")
+        raise ProgramRejected(f"{text!r} is not a device rule; write, for example, {_EXAMPLE}")
     verb, names, criteria = found[1], found[2], found[3]
     if verb not in VERBS:
-        raise ProgramRejected(f"rule {text!r}: no verb {verb!r}; {_meant(verb, VERBS)}")
+        raise ProgramRejected(f"rule {text!r}: unknown verb {verb!r}; {_meant(verb, VERBS)}")
     patterns = tuple(part.strip() for part in names.split(",") if part.strip())
     if not patterns:
-        raise ProgramRejected(f"rule {text!r} names no devices; write their names, * stands for any text: {_EXAMPLE}")
+        raise ProgramRejected(f"rule {text!r} names no devices; list their names, where * matches any text: {_EXAMPLE}")
     for one in patterns:
         if not _NAME.fullmatch(one):
-            raise ProgramRejected(f"rule {text!r}: {one!r} is no device's name; conditions come after a semicolon")
+            raise ProgramRejected(f"rule {text!r}: {one!r} is not a device name; conditions come after a semicolon")
     parts = [part.strip() for part in (criteria or "").split(",") if part.strip()]
     return Rule(verb, patterns, tuple(_criterion(part, text) for part in parts), name)
 
@@ -140,22 +140,24 @@ def _criterion(part: str, text: str) -> Criterion:
         known = {**CRITERIA, **dict.fromkeys(FLAGS, "")}
         word = re.match(r"[A-Za-z_]*", part)
         meant = _meant(word[0] if word else "", known)
-        raise ProgramRejected(f"rule {text!r}: {part!r} is no condition, such as queue<2h or qpu; {meant}")
+        raise ProgramRejected(f"rule {text!r}: {part!r} is not a condition such as queue<2h or qpu; {meant}")
     name, op, value, mark = found.groups()
     if name not in CRITERIA:
-        raise ProgramRejected(f"rule {text!r}: no criterion {name!r}; {_meant(name, {**CRITERIA, **FLAGS})}")
+        raise ProgramRejected(f"rule {text!r}: unknown criterion {name!r}; {_meant(name, {**CRITERIA, **FLAGS})}")
     try:
         read_value, unit = _READERS[name](value)
     except (ValueError, InvalidOperation, ProgramRejected) as error:
-        raise ProgramRejected(f"rule {text!r}: {value!r} is no value of {name} ({error}); {CRITERIA[name]}") from None
+        raise ProgramRejected(
+            f"rule {text!r}: {value!r} is not a value of {name} ({error}); {CRITERIA[name]}"
+        ) from None
     if name == "vendor" and op not in ("=", "!="):
-        raise ProgramRejected(f"rule {text!r}: {part!r}: a vendor is compared by = or !=")
+        raise ProgramRejected(f"rule {text!r}: {part!r}: a vendor is compared with = or !=")
     return Criterion(name, op, read_value, bool(mark), unit)
 
 
 def _meant(word: str, known: Mapping[str, Any]) -> str:
     near = difflib.get_close_matches(word, known, n=1)
-    return f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}"
+    return f"did you mean {near[0]}?" if near else f"choose from {', '.join(known)}"
 
 
 def _count(text: str) -> tuple[int, None]:
@@ -189,13 +191,13 @@ def _span(text: str) -> tuple[float, None]:
 def _money(text: str) -> tuple[Decimal, str | None]:
     found = _AMOUNT.fullmatch(text.lower())
     if not found:
-        raise ValueError("an amount, with a currency or without")
+        raise ValueError("an amount, with or without a currency")
     return Decimal(found[1]), found[2] or None
 
 
 def _text(text: str) -> tuple[str, None]:
     if not re.fullmatch(r"[a-z0-9_]+", text):
-        raise ValueError("a name in lower case")
+        raise ValueError("a lowercase name")
     return text, None
 
 

@@ -68,10 +68,10 @@ def script_scope(run_key: str | None) -> Scope:
     """
     if not run_key:
         raise RunKeyMissing(
-            "outside a flow nothing names the run: pass run_key='some-name'. The same name later continues the same run"
+            "outside a flow, a run needs a name: pass run_key='some-name'. The same name later continues the same run"
         )
     if not isinstance(run_key, str):
-        raise RunKeyMissing(f"a run key is text, not {run_key!r}; write run_key={str(run_key)!r}")
+        raise RunKeyMissing(f"run_key must be text, not {run_key!r}; write run_key={str(run_key)!r}")
     run_key = named(run_key)
     if len(run_key) > MAX_RUN_KEY:
         raise RunKeyMissing(f"a run key has at most {MAX_RUN_KEY} characters")

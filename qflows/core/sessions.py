@@ -135,7 +135,7 @@ class Session:
 
     def _bound(self) -> Verbs:
         if self._verbs is None:
-            raise QflowsError("this session was opened by the core; submit through the client that opened it")
+            raise QflowsError("this session was opened by a client; submit through the client that opened it")
         return self._verbs
 
     def _key(self) -> Any:
@@ -206,7 +206,7 @@ def settle_closed(ledger: Ledger, connect: Callable[[SessionRecord], Provider]) 
         except LedgerError:
             raise
         except Exception as error:
-            log.warning("what session %s cost is not known yet: %s", key[:12], error, exc_info=_is_strange(error))
+            log.warning("the cost of session %s is not known yet: %s", key[:12], error, exc_info=_is_strange(error))
     return len(keys)
 
 
@@ -246,9 +246,9 @@ def open_session(
         raise ProgramRejected(f"a session's name has at most {_LONGEST_NAME} characters")
     bound: Any = {"verbs": verbs, "run_key": run_key, "on_exception": on_exception}
     if not has_sessions(provider, mode):
-        log.info("%s has no %s sessions; the jobs run one after the other without one", provider.name, mode)
+        log.info("%s has no %s sessions; the jobs run one after another without a session", provider.name, mode)
         if options:
-            raise ProgramRejected(f"{provider.name} has no {mode} sessions, so options {sorted(options)} mean nothing")
+            raise ProgramRejected(f"{provider.name} has no {mode} sessions, so options {sorted(options)} do not apply")
         return Session(ledger, provider, None, device=device, lease_s=lease_s, **bound)
     is_priced = bool(budgets.listing(ledger))
     wanted = {"mode": mode, "max_time_s": max_time_s, "options": options or {}}
@@ -281,7 +281,7 @@ def _advance(ledger: Ledger, provider: SessionProvider, record: SessionRecord, l
         if provider.session(record.vendor_id).is_open:
             log.info("continuing in session %s", record.vendor_id)
             return record
-        end(ledger, provider, record, verb="close", reason="the vendor had ended it")
+        end(ledger, provider, record, verb="close", reason="the vendor ended it")
         return None
     if record.state is SessionState.OPENING and ledger_sessions.is_held(ledger, record.key):
         time.sleep(_OPENING_ELSEWHERE_S)  # another process of this run opens it right now
@@ -302,7 +302,7 @@ def _send(ledger: Ledger, provider: SessionProvider, claimed: SessionRecord) -> 
             claimed.device_id, mode=claimed.mode, max_time_s=claimed.max_time_s, options=claimed.options
         )
         if not fits(vendor_id):
-            raise Unreadable(f"{provider.name} answered with no usable id of a session: {vendor_id!a:.80}")
+            raise Unreadable(f"{provider.name} answered without a usable session id: {vendor_id!a:.80}")
     except Refused:
         ledger_sessions.closed(ledger, claimed, "refused by the vendor")
         raise
@@ -335,10 +335,11 @@ def _asks_person(provider: SessionProvider, record: SessionRecord) -> InDoubt:
         log.info("the sessions of %s could not be listed: %s", provider.name, error)
         seen = ""
     return InDoubt(
-        f"the opening of a session on {record.device} was never answered, so {provider.name} may or may not hold one "
-        f"for this run{seen}. Sessions carry no mark of qflows, so look at the vendor's console, then run "
-        f"`qflows sessions resolve {record.key[:12]} --opened ID` or `--absent`. An unused session ends by "
-        "its own limit",
+        f"{provider.name} never answered the opening of a session on {record.device}, so it "
+        f"may or may not hold one for this run{seen}. Sessions cannot be recognized by qflows, "
+        "so check the vendor's console, then run "
+        f"`qflows sessions resolve {record.key[:12]} --opened ID` or `--absent`. An unused "
+        "session ends at its own time limit",
         key=record.key,
         provider=provider.name,
     )
@@ -384,7 +385,7 @@ def reap(ledger: Ledger, connect: Callable[[SessionRecord], Provider]) -> list[S
             if record.vendor_id is None:
                 if _is_past_its_limit(record):
                     ledger_sessions.closed(
-                        ledger, record, "its opening was never answered and its time limit has passed"
+                        ledger, record, "the vendor never answered its opening, and its time limit has passed"
                     )
                     reaped.append(record)
                 continue

@@ -56,9 +56,9 @@ def raise_unless_completed(job: Job) -> None:
     if job.error_kind == "refused":
         raise JobFailed(f"{what} was refused: {reason}", **fields)
     again = {
-        True: "it may succeed if bought again: pass resubmit=1",
+        True: "buying it again may succeed: pass resubmit=1",
         False: "buying it again will not help",
-        None: "whether buying it again would help is unknown; resubmit=1 does so",
+        None: "it is unknown whether buying it again would help; resubmit=1 buys it again",
     }[job.error_retryable]
     code = f" [{job.error_code}]" if job.error_code else ""
     raise JobFailed(f"{what} failed{code}: {reason}; {again}", **fields)

@@ -42,23 +42,24 @@ def check(
 ) -> None:
     """Raises ProgramRejected for labels that the ledger, or with `at_vendor` the vendor, cannot hold. No I/O."""
     if name is None and not tags and not remove:
-        raise ProgramRejected("nothing to change: give tags, a name, or tags to remove")
+        raise ProgramRejected("nothing to change; give tags, a name, or tags to remove")
     if name is not None and (len(name) > _MAX_NAME or not name.isprintable()):
         raise ProgramRejected(f"a name is one line of at most {_MAX_NAME} characters")
     for tag, value in tags.items():
         if not isinstance(tag, str) or not isinstance(value, str):
-            raise ProgramRejected("tags are texts: {'study': 'a'}")
+            raise ProgramRejected("tags map text to text, such as {'study': 'a'}")
         if not 0 < len(tag) <= _MAX_TAG or len(value) > _MAX_VALUE or not (tag + value).isprintable():
             raise ProgramRejected(
-                f"tag {tag[:40]!r}: one line each, names of 1 to {_MAX_TAG} characters, values of up to {_MAX_VALUE}"
+                f"tag {tag[:40]!r}: use one line, a name of 1 to {_MAX_TAG} characters and a "
+                f"value of up to {_MAX_VALUE}"
             )
         if "=" in tag or tag == "name" or tag.lower().startswith("qflows"):
             raise ProgramRejected(
-                f"tag {tag[:40]!r}: no '=' in it, not 'name' (pass name=), and none that begins with qflows"
+                f"tag {tag[:40]!r}: a tag name cannot contain '=', be 'name' (pass name=), or begin with qflows"
             )
     both = sorted(set(tags) & set(remove))
     if both:
-        raise ProgramRejected(f"tag {both[0]!r} is to be set and to be removed")
+        raise ProgramRejected(f"tag {both[0]!r} is both set and removed")
     wanted = {tag: value for tag, value in job.tags.items() if tag not in remove} | dict(tags)
     if len(wanted) > _MAX_TAGS:
         raise ProgramRejected(f"{len(wanted)} tags; a job has at most {_MAX_TAGS}")
@@ -93,9 +94,7 @@ def copy_to_vendor(ledger: Ledger, provider: Provider, key: str) -> Tagged:
     """Makes the vendor's labels those of the ledger, and reads them back. Raises ProviderError."""
     job = reads.job(ledger, key)
     if job.is_imported:
-        return Tagged(
-            job, None, f"imported: its labels at {provider.name} stay as they are; the ledger has the new ones"
-        )
+        return Tagged(job, None, f"imported: its labels at {provider.name} are unchanged; the ledger has the new ones")
     if not provider.capabilities.retags:
         return Tagged(
             job, None, f"{provider.name} keeps name and tags as they were submitted; the ledger has the new ones"
@@ -103,7 +102,7 @@ def copy_to_vendor(ledger: Ledger, provider: Provider, key: str) -> Tagged:
     vendor_id = job.vendor_id
     if vendor_id is None:
         # a submission that is under way may still carry the old ones
-        return Tagged(job, None, f"not at {provider.name} yet ({job.status.value}); repeat it when the job is there")
+        return Tagged(job, None, f"not at {provider.name} yet ({job.status.value}); repeat this once the job is there")
     for _ in range(_ROUNDS):
         ours = labels.ever_used(ledger, key)
         held = cast(TagProvider, provider).retag(vendor_id, key, name=job.name, tags=job.tags, ours=ours)
@@ -111,7 +110,7 @@ def copy_to_vendor(ledger: Ledger, provider: Provider, key: str) -> Tagged:
         if (now.name, dict(now.tags)) == (job.name, dict(job.tags)):
             return Tagged(now, tuple(held))
         job = now
-    return Tagged(job, None, f"others keep changing the tags of this job; {provider.name} may hold older ones")
+    return Tagged(job, None, f"other processes keep changing the tags of this job; {provider.name} may have older ones")
 
 
 def copy_or_note(ledger: Ledger, provider: Provider, key: str) -> Tagged:

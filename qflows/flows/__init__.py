@@ -1,4 +1,4 @@
-"""Flows that ship with qflows; each is an ordinary Prefect flow and a template for one's own."""
+"""Flows that ship with qflows. Each is an ordinary Prefect flow that can serve as a template for your own."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The same suite on many devices as a Prefect flow: one submit task a device, one table, one page with a plot."""
+"""The same suite on many devices as a Prefect flow: one submit task per device, one table, one page with a plot."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def _submit_name(parameters: Mapping[str, Any]) -> str:
     cache_policy=NO_CACHE,
 )
 def submit_suite(device: str, batch_id: str) -> int:
-    """Sends one device's batch, which stands in the ledger; returns how many jobs the vendor has."""
+    """Sends one device's batch, already recorded in the ledger; returns how many jobs the vendor has."""
     core = tasks.client()
     batch = core.batch(batch_id)
     core.submit_batch(batch)
@@ -72,21 +72,21 @@ def benchmark(
 ) -> BenchmarkResult:
     """Bit order, readout, GHZ fidelity and mirror circuits on every device, with standard errors.
 
-    What a device cannot run is skipped, and said so; a device that fails has that in its rows. Raises JobFailed only
-    when no device gave any value. Started again with the same run key it buys nothing twice. Every value is kept in
-    the ledger; `qflows report` compares it with the last 30.
+    Circuits that a device cannot run are skipped and listed as such; a failure of a device appears in its rows. Raises
+    JobFailed only if no device returned any value. Started again with the same run key, it buys nothing twice. Every
+    value is stored in the ledger, and `qflows report` compares it with the last 30.
 
     Args:
         devices: Names of devices, from `qflows devices`.
-        shots: For each of the suite's circuits: 26 with the other defaults.
+        shots: Shots per circuit; the suite has 26 circuits with the other defaults.
         sizes: Widths of the GHZ states and mirror circuits, in qubits.
-        mirror_circuits: Random circuits of each width; 0 leaves them out.
+        mirror_circuits: Random circuits per width; 0 for none.
         mirror_layers: Two-qubit layers of a mirror circuit; an even number.
-        seed: Of the mirror circuits. Give one to run the same circuits every night; default from the run key.
+        seed: Seed of the mirror circuits. Set it to run the same circuits every night; default from the run key.
         options: Device name to vendor options.
         timeout: Seconds to wait; the jobs keep running afterwards.
-        missed: Slots of the schedule that were not run in time: "all", "latest", or e.g. "skip after 2h".
-        run_key: Names the run; the same one again continues it.
+        missed: What to do with schedule slots that were not run in time: "all", "latest", or e.g. "skip after 2h".
+        run_key: Name of the run; the same key again continues it.
         gate: "once", "within 6h every 30m" or a mapping: probes the device first, and buys later or not on a bad day.
     """
     suite = Suite(shots, tuple(sizes), mirror_circuits, mirror_layers, seed, options or {})
@@ -96,7 +96,7 @@ def benchmark(
 def measure(
     devices: Any, suite: Suite, timeout: float | None, run_key: str | None, gate: Gate | None = None
 ) -> BenchmarkResult:
-    """The body of the flows that measure devices: buys, waits, keeps every value in the ledger, shows them.
+    """The body of the flows that measure devices: buys, waits, stores every value in the ledger, shows them.
 
     With a gate, only devices that pass it; raises Held when none does.
     """
@@ -118,14 +118,14 @@ def measure(
     for device, text in result.failed_devices.items():
         log.error("%s: %s", device, text)
     for device, text in result.wrong_bit_order.items():
-        log.error("%s: bits are not where they belong, %s; do not trust its other values", device, text)
+        log.error("%s: wrong bit order, %s; do not trust its other values", device, text)
     if len(result.failed_devices) == len(result.devices) and not any(row.value is not None for row in result.rows):
         raise JobFailed(f"no device gave a value; {'; '.join(f'{d}: {e}' for d, e in result.failed_devices.items())}")
     return result
 
 
 def _submit(benches: Sequence[Bench]) -> None:
-    """One task a device, all at once. A task that fails is red in the UI and leaves the other devices alone."""
+    """One task per device, all at once. A task that fails is red in the UI and does not affect other devices."""
     sent = [
         (bench, submit_suite.submit(bench.device, bench.batch.id))
         for bench in benches
@@ -144,14 +144,15 @@ def publish(result: BenchmarkResult, name: str = "benchmark") -> None:
     """A table (devices × metrics) and a page with plot, table and methods as artifacts of the running flow."""
     lines, columns = benchmarks.table(result)
     escaped = [{name: escape(line.get(name, "")) for name in columns} for line in lines]
-    title = f"{name} of {devices_named(result.devices)}, {shots_text(result.shots)} a circuit"
+    title = f"{name} of {devices_named(result.devices)}, {shots_text(result.shots)} per circuit"
     cells = [{name: cell(line.get(name, "")) for name in columns} for line in lines]
     create_table_artifact(table=cells, key=artifacts.key_name(f"{name}-table"), description=title)
     groups, series = benchmarks.points(result)
     page = [
         f"# {escape(title)}",
-        f"run key `{escape(result.run_key)}`, seed {result.seed}; errors are one standard error, and a value passes "
-        f"when a device exactly at its threshold would do as well with a chance of at most {characterize.RISK:.1%}",
+        f"run key `{escape(result.run_key)}`, seed {result.seed}; errors are one standard "
+        "error; a value passes if a device exactly at the threshold would do as well with a "
+        f"probability of at most {characterize.RISK:.1%}",
         image(benchmark_png(groups, series, title), title),
         markdown_table(escaped, columns),
         "## Details",

@@ -84,21 +84,20 @@ def run_circuits(
 ) -> list[Result | JobFailed]:
     """Runs a list of circuits on one device and returns their results in the same order.
 
-    All are checked before the first is bought. Started again with the same run key it buys nothing twice.
+    All circuits are checked before the first is bought. Started again with the same run key, it buys nothing twice.
 
     Args:
-        circuits: A list of anything `qflows.submit` takes, or one; in a form OpenQASM text, or paths on the worker.
-        device: Name of a device, from `qflows devices`, vendor:device-id, or a rule such as best(ibm-*).
-        shots: For each circuit; empty for exact values, where the device has them.
-        options: Vendor options of all jobs, by name; `qflows devices show NAME` lists them.
-        timeout: Seconds to wait; the jobs keep running afterwards. With detach_after it counts from the run's start.
-        partial: A failed circuit leaves its error in the list instead of failing the flow.
-        missed: Slots of the schedule that were not run in time: "all", "latest", or e.g. "skip after 2h".
-        run_key: Names the run; the same one again continues it.
-        detach_after: Seconds to wait in this process; then the run suspends itself until its jobs are done.
-        compile: "default", "none", or a level from 0 to 3; in Python also a Qiskit pass manager. See `qflows.submit`.
-        physical_qubits: The device's own qubit for each of the circuit's, in order.
-        gate: "once", "within 6h every 30m" or a mapping: probes the device first, and buys later or not on a bad day.
+        circuits: One circuit or a list, in any form that `qflows.submit` accepts; in a UI form, OpenQASM text or paths
+        on the worker. device: Name of a device, from `qflows devices`, vendor:device-id, or a rule such as best(ibm-*).
+        shots: For each circuit; empty for exact values, if the device computes them. options: Vendor options of all
+        jobs, by name; `qflows devices show NAME` lists them. timeout: Seconds to wait; the jobs keep running
+        afterwards. With detach_after, it counts from the start of the run. partial: A failed circuit leaves its error
+        in the list instead of failing the flow. missed: What to do with schedule slots that were not run in time:
+        "all", "latest", or e.g. "skip after 2h". run_key: Name of the run; the same key again continues it.
+        detach_after: Seconds to wait in this process; then the run suspends itself until its jobs are done. compile:
+        "default", "none", or a level from 0 to 3; in Python also a Qiskit pass manager. See `qflows.submit`.
+        physical_qubits: The device qubit for each circuit qubit, in order. gate: "once", "within 6h every 30m" or a
+        mapping: probes the device first, and buys later or not on a bad day.
     """
     log = get_run_logger()
     wanted = list(circuits) if isinstance(circuits, list) else [circuits]
@@ -158,7 +157,7 @@ def _title(job: Job, index: int) -> str:
 
 
 def _say_what_was_left(here: Scope) -> None:
-    """A replay whose programs differ bought new jobs: the old ones are named, not hidden."""
+    """Names the old jobs if a replay with different programs bought new ones."""
     left = reads.left_behind(tasks.client().ledger, here.run_key, here.attempt)
     if left:
         get_run_logger().warning(

@@ -49,26 +49,27 @@ def qaoa(
     run_key: str | None = None,
     gate: GateForm = None,
 ) -> QaoaResult:
-    """Large cuts of a graph, or low costs of an Ising operator, by the quantum approximate optimization algorithm.
+    """Finds large cuts of a graph, or low costs of an Ising operator, with the quantum approximate optimization
+    algorithm.
 
-    Started again with the same run key it continues where it was and buys nothing twice. The mean cost with shots is a
-    fresh sample at the end point; one more sample of that state gives the best outcome.
+    Started again with the same run key, it continues where it stopped and buys nothing twice. The mean cost with shots
+    is a fresh sample at the end point; one more sample of that state gives the best outcome.
 
     Args:
         graph: For MaxCut, a list of edges [node, node] or [node, node, weight]; in Python also a networkx graph.
-        operator: Instead of a graph, pairs (label, coefficient) of I and Z; in Python also a SparsePauliOp.
+        operator: Instead of a graph: pairs (label, coefficient) of I and Z; in Python also a SparsePauliOp.
         device: Name of a device, from `qflows devices`.
-        shots: For each circuit; empty for exact values, where the device has them.
+        shots: For each circuit; empty for exact values, if the device computes them.
         layers: Depth p of the circuit: 2p angles.
         optimizer: A method of scipy, or SPSA; default SLSQP when exact, SPSA with shots. In Python also a callable.
-        maxiter: Iterations of the optimizer at most.
-        max_evaluations: Evaluations at most, the one at the end included; the sample of outcomes comes on top.
-        seed: Of SPSA; default from the run key.
-        start: Where to begin: p betas, then p gammas, in radians; default an annealing ramp.
+        maxiter: Maximum iterations of the optimizer.
+        max_evaluations: Maximum evaluations, including the final one; the sample of outcomes is extra.
+        seed: Seed of SPSA; default from the run key.
+        start: Starting point: p betas, then p gammas, in radians; default an annealing ramp.
         options: Vendor options of all jobs.
         gradient: "parameter-shift" measures gradients, for SLSQP, L-BFGS-B, BFGS, CG and trust-constr.
-        missed: Slots of the schedule that were not run in time: "all", "latest", or e.g. "skip after 2h".
-        run_key: Names the run; the same one again continues it.
+        missed: What to do with schedule slots that were not run in time: "all", "latest", or e.g. "skip after 2h".
+        run_key: Name of the run; the same key again continues it.
         gate: "once", "within 6h every 30m" or a mapping: probes the device first, and buys later or not on a bad day.
     """
     log = get_run_logger()
@@ -104,7 +105,7 @@ def qaoa(
 
 def _cost(graph: Any, operator: Any) -> Ising:
     if (graph is None) == (operator is None):
-        raise ProgramRejected("give either graph= (MaxCut) or operator= (an Ising cost)")
+        raise ProgramRejected("pass either graph= (MaxCut) or operator= (an Ising cost)")
     return (
         maxcut(graph) if operator is None else ising([tuple(o) for o in operator] if _is_rows(operator) else operator)
     )

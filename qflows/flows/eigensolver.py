@@ -61,25 +61,25 @@ def vqe(
     callback: Any = None,
     gate: GateForm = None,
 ) -> VqeResult:
-    """Ground-state energy of a molecule, a spin chain or any operator, by a loop of durable jobs.
+    """Finds the ground-state energy of a molecule, a spin chain or any operator with a loop of durable jobs.
 
-    Started again with the same run key it continues where it was and buys nothing twice. With shots the energy is a
-    fresh sample at the end point, and is kept in the ledger for `qflows report`.
+    Started again with the same run key, it continues where it stopped and buys nothing twice. With shots, the energy is
+    a fresh sample at the end point, stored in the ledger for `qflows report`.
 
     Args:
         problem: h2-0.735, h2-0.7414, lih-1.5949 or tfim-N; in Python also a SparsePauliOp or a list of terms.
         device: Name of a device, from `qflows devices`, or a rule such as least_busy(ibm-*).
-        shots: For each measurement circuit; empty for exact values, where the device has them.
+        shots: For each measurement circuit; empty for exact values, if the device computes them.
         optimizer: A method of scipy, or SPSA; default SLSQP when exact, SPSA with shots. In Python also a callable.
-        maxiter: Iterations of the optimizer at most.
-        max_evaluations: Evaluations at most, the one at the end included: a cap on money.
-        seed: Of the start and of SPSA; default from the run key.
-        start: Where to begin, one angle in radians for each parameter of the ansatz.
+        maxiter: Maximum iterations of the optimizer.
+        max_evaluations: Maximum evaluations, including the final one, to cap the cost.
+        seed: Seed of the start and of SPSA; default from the run key.
+        start: Starting point, one angle in radians per parameter of the ansatz.
         options: Vendor options of all jobs.
         mode: "job", or "session" to hold the device for the loop; a continued run stays in its session.
-        max_time: Longest the session may last: "30m", "2h", or seconds.
-        missed: Slots of the schedule that were not run in time: "all", "latest", or e.g. "skip after 2h".
-        run_key: Names the run; the same one again continues it.
+        max_time: Maximum length of the session: "30m", "2h", or seconds.
+        missed: What to do with schedule slots that were not run in time: "all", "latest", or e.g. "skip after 2h".
+        run_key: Name of the run; the same key again continues it.
         ansatz: In Python, a QuantumCircuit with parameters and without measurements, instead of the problem's own.
         gradient: "parameter-shift" measures gradients, for SLSQP, L-BFGS-B, BFGS, CG and trust-constr.
         bounds: Lowest and highest value of each parameter.

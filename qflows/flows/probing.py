@@ -1,4 +1,4 @@
-"""A cheap look at devices between benchmarks: bit order, readout and a three-qubit GHZ state."""
+"""A cheap check of devices between benchmarks: bit order, readout and a three-qubit GHZ state."""
 
 from __future__ import annotations
 
@@ -32,15 +32,15 @@ def probe(
     """Bit order, readout errors and GHZ-3 fidelity on every device: 11 circuits of `shots` shots each.
 
     Circuits and values are those of `benchmark` with `sizes` of 3, and continue its series: `qflows report` compares
-    each with the last 30 of either. Raises JobFailed only when no device gave any value.
+    each with the last 30 of either. Raises JobFailed only if no device returned any value.
 
     Args:
         devices: Names of devices, from `qflows devices`.
         shots: For each of the 11 circuits.
         options: Device name to vendor options.
         timeout: Seconds to wait; the jobs keep running afterwards.
-        missed: Slots of the schedule that were not run in time: "all", "latest", or e.g. "skip after 20m".
-        run_key: Names the run; the same one again continues it.
+        missed: What to do with schedule slots that were not run in time: "all", "latest", or e.g. "skip after 20m".
+        run_key: Name of the run; the same key again continues it.
     """
     suite = Suite(shots, sizes=(3,), mirror_circuits=0, seed=0, options=options or {}, name="probe")
     return measure(devices, suite, timeout, run_key)

@@ -1,4 +1,4 @@
-"""The morning report as a flow: one markdown page with plots in the Prefect UI, and files where they are wanted."""
+"""The morning report as a flow: one Markdown page with plots in the Prefect UI, and files on request."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ _BAD = [StateType.FAILED, StateType.CRASHED]
 
 @scheduled_flow("report", flow_run_name="report of the last {since}")
 def report(since: str = "24h", folder: str | None = None, missed: Missed = "all") -> dict[str, Any]:
-    """What ran, what failed, what waits for a person, what it cost, and whether devices drifted.
+    """Reports what ran, what failed, what needs a person, what it cost, and whether devices drifted.
 
     Reads the ledger and Prefect's records; buys nothing. Returns the report as plain JSON.
 
     Args:
         since: How far back, e.g. "24h" or "7d".
         folder: Also write report.html, report.md and report.json there, on the machine of the worker.
-        missed: Slots of the schedule that were not run in time: "all", "latest", or e.g. "skip after 2h".
+        missed: What to do with schedule slots that were not run in time: "all", "latest", or e.g. "skip after 2h".
     """
     until = datetime.now(UTC)
     begin = until - length(since)

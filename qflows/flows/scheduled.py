@@ -20,7 +20,7 @@ R = TypeVar("R")
 
 
 class ShippedFlow(Flow[P, R]):
-    """A flow that says what to do when the temporary server that Prefect starts where there is no API does not come."""
+    """A flow that says what to do if Prefect's temporary server, used when no API is configured, does not start."""
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Runs the flow. Raises PrefectMissing when Prefect's temporary server does not come up."""
@@ -30,19 +30,21 @@ class ShippedFlow(Flow[P, R]):
             if "ephemeral" not in str(error):
                 raise
             raise PrefectMissing(
-                "without PREFECT_API_URL Prefect starts a temporary server for a flow, and it did not start in time; "
-                "nothing was sent. Set PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS=120 and call again, or start a "
-                "server that stays: `qflows up`"
+                "without PREFECT_API_URL, Prefect starts a temporary server for a flow, which "
+                "did not start in time; nothing was sent. Set "
+                "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS=120 and call again, or "
+                "start a permanent server with `qflows up`"
             ) from error
 
 
 def scheduled_flow(
     name: str, *, flow_run_name: str | Callable[[], str], on_cancellation: Sequence[Any] = ()
 ) -> Callable[[Callable[P, R]], Flow[P, R]]:
-    """A flow with a parameter `missed`, which may be put on a schedule: a slot that came too late runs nothing.
+    """A flow for schedules, with a parameter `missed`: a slot that comes too late runs nothing.
 
-    The policy is asked before anything of the flow runs; then the run ends as `qflows.missed_slot` says. A parameter
-    `gate` is checked before that, and reaches the flow as a Gate or None; a run that it holds back ends as it says.
+    The policy is checked before anything in the flow runs; the run then ends as described in `qflows.missed_slot`. A
+    parameter `gate` is checked before that, and reaches the flow as a Gate or None; a run that it holds back ends as it
+    says.
     """
 
     def decorate(function: Callable[P, R]) -> Flow[P, R]:

@@ -92,26 +92,25 @@ def sweep(
 ) -> BatchResult:
     """Runs a list of circuits as one batch; index i of the result is circuit i.
 
-    Killed and started again with the same run key it continues where it was.
+    Killed and started again with the same run key, it continues where it stopped.
 
     Args:
         circuits: A list of circuits, in a form OpenQASM text or paths; in Python also (circuit, values).
         device: Name of a device, from `qflows devices`, vendor:device-id, or a rule such as best(ibm-*).
-        shots: One number for all circuits, or a list with one for each; empty for exact values.
+        shots: One number for all circuits, or a list with one per circuit; empty for exact values.
         observables: Pauli sums to measure instead of counts, such as "ZZ"; in Python also an array of them.
-        name: A name for the batch, in lists and on pages.
+        name: Name of the batch, shown in lists and on pages.
         options: Vendor options of all jobs, by name; `qflows devices show NAME` lists them.
-        max_circuits: Circuits in one job at most; empty for what the device takes.
-        as_batch: True wants several circuits a job, False one, empty what the device can.
-        rerun: How often circuits without counts are bought again by themselves.
-        timeout: Seconds to wait; the jobs keep running afterwards. With detach_after it counts from the run's start.
-        partial: Circuits without counts leave holes instead of failing the flow.
-        missed: Slots of the schedule that were not run in time: "all", "latest", or e.g. "skip after 2h".
-        run_key: Names the run; the same one again continues it.
-        detach_after: Seconds to wait in this process; then the run suspends itself until its jobs are done.
-        compile: "default", "none", or a level from 0 to 3; in Python also a Qiskit pass manager. See `qflows.submit`.
-        physical_qubits: The device's own qubit for each of the circuit's, in order.
-        gate: "once", "within 6h every 30m" or a mapping: probes the device first, and buys later or not on a bad day.
+        max_circuits: Maximum circuits per job; empty for the device's limit.
+        as_batch: True requires several circuits per job, False one circuit per job; empty uses what the device
+        supports. rerun: How often circuits without counts are bought again automatically. timeout: Seconds to wait; the
+        jobs keep running afterwards. With detach_after it counts from the run's start. partial: Circuits without counts
+        leave gaps instead of failing the flow. missed: What to do with schedule slots that were not run in time: "all",
+        "latest", or e.g. "skip after 2h". run_key: Name of the run; the same key again continues it. detach_after:
+        Seconds to wait in this process; then the run suspends itself until its jobs are done. compile: "default",
+        "none", or a level from 0 to 3; in Python also a Qiskit pass manager. See `qflows.submit`. physical_qubits: The
+        device qubit for each circuit qubit, in order. gate: "once", "within 6h every 30m" or a mapping: probes the
+        device first, and buys later or not on a bad day.
     """
     log = get_run_logger()
     core = tasks.client()

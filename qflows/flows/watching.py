@@ -1,4 +1,4 @@
-"""The wall as a flow: one page of what runs, waits, costs and drifts, for a screen that everybody sees."""
+"""The wall as a flow: one page of what runs, waits, costs and drifts, for a shared screen."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from qflows.prefect import wall as artifact
 
 @flow(name="wall", flow_run_name="wall", validate_parameters=False)
 def wall() -> str:
-    """What runs, what waits and why, queues, spending, drift, and what needs a person, as one page.
+    """Shows on one page what runs, what waits and why, queues, spending, drift, and what needs a person.
 
-    Reads the ledger; buys nothing and asks no vendor. The page is the artifact `qflows-wall`, which `qflows up` and
-    `qflows reconcile` keep fresh. Returns it as Markdown.
+    Reads only the ledger; buys nothing and contacts no vendor. The page is the artifact `qflows-wall`, which `qflows
+    up` and `qflows reconcile` keep fresh. Returns it as Markdown.
     """
     with get_client(sync_client=True) as api:
         return artifact.show(api, tasks.client().ledger)

@@ -39,7 +39,7 @@ def backup(engine: sa.Engine, path: Path) -> Copy:
     """
     path = path.expanduser()
     if path.exists():
-        raise ProgramRejected(f"{path} exists; give a new name, or move it away")
+        raise ProgramRejected(f"{path} already exists; choose another name, or move the file")
     if not path.parent.is_dir():
         raise ProgramRejected(f"there is no folder {path.parent}")
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")

@@ -63,7 +63,7 @@ def over(
     held += f"reserved of {amount_of(limit):,.2f}"
     if asked is None:
         text = (
-            f"{held}; the most that this purchase can cost is not known in {cur}, so nothing was bought. `qflows "
+            f"{held}; the maximum cost of this purchase is not known in {cur}, so nothing was bought. `qflows "
             "price` says why; give a rate (QFLOWS_RATES, or rates: in the budget) or an option that bounds it, or "
             "set allow_unknown in the budget"
         )
@@ -72,8 +72,9 @@ def over(
             "ask": f"`qflows budgets approve {budget.name} --run-key '{run_key}' --amount {amount_of(asked):f} "
             "--why ...` lets this run buy it; then run again",
             "wait": "it is sent when there is room",
-        }.get(budget.policy, f"`qflows budgets set {budget.name} --amount ...` raises it; then run again")
-        text = f"{held}; this purchase may cost {amount_of(asked):,.2f}, which does not fit, and was not made. {remedy}"
+        }.get(budget.policy, f"`qflows budgets set {budget.name} --amount ...` raises the limit; then run again")
+        text = f"{held}; this purchase may cost {amount_of(asked):,.2f}, which does not fit, so "
+        f"nothing was bought. {remedy}"
     return OverBudget(
         text,
         budget=budget.name,
@@ -132,7 +133,7 @@ def admit(ledger: Ledger, connection: sa.Connection, keys: Collection[str]) -> d
     known = {key: rows for key, rows in known.items() if key not in overdrawn}
     now = utc_now()
     unpriced = {
-        one.subject: OverBudget("what it costs was not asked yet; it is sent after that", policy=UNPRICED)
+        one.subject: OverBudget("its price is not known yet; it is sent once it is", policy=UNPRICED)
         for one in wanted
         if not one.is_priced and any(rule.bucket(one, now) for rule in rules)
     }
@@ -295,7 +296,7 @@ def _warn(ledger: Ledger, connection: sa.Connection, period: _Period) -> None:
     if connection.execute(_WARNED, {"of": subject}).first() is None:
         ledger.record_event(connection, "budget-warning", subject, used=used, limit=period.limit)
         log.warning(
-            "budget %s (%s) is at %.0f %%: %s of %s %s are spent or reserved",
+            "budget %s (%s) is at %.0f %%: %s of %s %s is spent or reserved",
             period.budget.name, period.bucket, 100 * used / period.limit, f"{amount_of(used):,.2f}",
             f"{amount_of(period.limit):,.2f}", period.budget.currency,
         )  # fmt: skip

@@ -147,7 +147,7 @@ def hold(connection: sa.Connection, turns: Collection[Turn]) -> None:
         query = sa.select(choices.c.turn).where(choices.c.key == key).with_for_update()
         now = connection.execute(query).scalar()
         if now != turn:
-            raise ChoiceMoved(f"choice {key[:12]} is at its device {now}, not {turn}; nothing was made")
+            raise ChoiceMoved(f"choice {key[:12]} is at candidate {now}, not {turn}; nothing was created")
 
 
 def link(ledger: Ledger, connection: sa.Connection, wanted: Iterable[tuple[str, str]]) -> None:

@@ -137,7 +137,7 @@ def accepted(ledger: Ledger, claim: Claim, vendor_id: str, *, submission: Mappin
         if done != 1:
             ledger.record_event(connection, "late-answer", claim.key, vendor_id=vendor_id, fence=claim.fence)
     if done != 1:
-        raise StaleClaim(f"job {claim.key[:12]} was taken over while its answer was under way")
+        raise StaleClaim(f"job {claim.key[:12]} was taken over while its answer was on the way")
     ledger.tell("queued", claim.key, vendor_id=vendor_id)
 
 
@@ -146,7 +146,7 @@ def _one_job_per_vendor_id(key: str, vendor_id: str) -> Iterator[None]:
     try:
         yield
     except exc.IntegrityError as error:
-        raise KeyReused(f"{vendor_id} cannot be the id of job {key[:12]}: another job has it already") from error
+        raise KeyReused(f"{vendor_id} cannot be the id of job {key[:12]}; another job already has it") from error
 
 
 _AT_VENDOR: dict[str, Any] = {
@@ -241,7 +241,7 @@ def _end(ledger: Ledger, claim: Claim, to: JobStatus, **values: Any) -> None:
         elif to is JobStatus.FAILED and done == 1:
             follow(ledger, connection, [claim.key])
     if done != 1:
-        raise StaleClaim(f"job {claim.key[:12]} was taken over; this process lets go of it")
+        raise StaleClaim(f"job {claim.key[:12]} was taken over; this process drops it")
 
 
 def cancel_unsent(ledger: Ledger, connection: sa.Connection, keys: Collection[str]) -> None:
@@ -389,7 +389,7 @@ def resolve_submitted(ledger: Ledger, key: str, vendor_id: str) -> None:
     """
     job = _row(ledger, key)
     if job.status is JobStatus.FAILED and job.error_code in REVOCABLE:
-        revoke(ledger, job, vendor_id=vendor_id, why="a person found it")
+        revoke(ledger, job, vendor_id=vendor_id, why="found by a person")
         return
     adopt(ledger, _doubtful(job), vendor_id)
 
@@ -447,7 +447,7 @@ def abandon(ledger: Ledger, key: str, *, reason: str) -> None:
     job = _row(ledger, key)
     to = JobStatus.CANCELLED if job.status is JobStatus.PREPARED else JobStatus.FAILED
     if job.is_terminal:
-        raise IllegalTransition(f"job {key[:12]} is {job.status.value} already; there is nothing to abandon")
+        raise IllegalTransition(f"job {key[:12]} is already {job.status.value}; there is nothing to abandon")
     with ledger.write() as connection:
         done = connection.execute(
             sa.update(jobs)
@@ -468,7 +468,7 @@ def abandon(ledger: Ledger, key: str, *, reason: str) -> None:
             ledger.record_event(connection, "abandoned", key, reason=reason, was=job.status.value)
             follow(ledger, connection, [key])
     if done != 1:
-        raise StaleClaim(f"job {key[:12]} was changed by another process; look again")
+        raise StaleClaim(f"job {key[:12]} was changed by another process; check it and try again")
     ledger.tell("failed", key, reason=reason)
 
 

@@ -30,8 +30,8 @@ BUSY_S = 30.0
 _WAL_PAUSE_S = 0.01
 
 _FAULTS = (  # part of the driver's message → what it means and what to do
-    ("readonly", "is read-only; make it writable for this user, or set QFLOWS_LEDGER_URL to another place"),
-    ("read-only", "is read-only; make it writable for this user, or set QFLOWS_LEDGER_URL to another place"),
+    ("readonly", "is read-only; make it writable for this user, or set QFLOWS_LEDGER_URL to another location"),
+    ("read-only", "is read-only; make it writable for this user, or set QFLOWS_LEDGER_URL to another location"),
     ("disk is full", "is on a full disk; free some space, then run again: it continues where it was"),
     ("no space left", "is on a full disk; free some space, then run again: it continues where it was"),
     ("disk i/o error", "cannot be written (disk I/O error); check the disk, then run again"),
@@ -41,12 +41,12 @@ _FAULTS = (  # part of the driver's message → what it means and what to do
     ("unable to open", "cannot be opened; check that the folder exists and may be written"),
     ("connection refused", "cannot be reached; is the database server running?"),
     ("could not connect", "cannot be reached; is the database server running?"),
-    ('role "', "refuses this user; check the credentials in QFLOWS_LEDGER_URL"),
+    ('role "', "rejects this user; check the credentials in QFLOWS_LEDGER_URL"),
     ("does not exist", f"is gone: {REMEDY}"),
     ("no such table", f"has lost its tables: {REMEDY}"),
-    ("terminating connection", "went away in the middle of a statement; run again: it continues where it was"),
+    ("terminating connection", "went away during a statement; run again: it continues where it was"),
     ("connection failed", "cannot be reached; is the database server running and are the credentials right?"),
-    ("server closed the connection", "went away in the middle of a statement; run again: it continues where it was"),
+    ("server closed the connection", "went away during a statement; run again: it continues where it was"),
 )
 
 
@@ -62,7 +62,7 @@ def engine_for(url: str, *, busy_s: float = BUSY_S) -> sa.Engine:
     protect(parsed.password)
     backend = parsed.get_backend_name()
     if backend not in ("sqlite", "postgresql"):
-        raise LedgerUnavailable(f"no ledger on {backend}; use sqlite:///… or postgresql+psycopg://…")
+        raise LedgerUnavailable(f"{backend} cannot hold a ledger; use sqlite:///… or postgresql+psycopg://…")
     if backend == "sqlite":
         return _sqlite_engine(parsed, busy_s)
     if parsed.drivername == "postgresql":
@@ -88,7 +88,7 @@ def _without_secrets(
     said = "\n".join(text for row in rows for text in _texts(row))
     if "\0" in said or not (said.isascii() or _LONE.search(said) is None):
         raise ProgramRejected(
-            f"a text has the character U+{ord(_UNFIT.search(said)[0]):04X}, which cannot be kept: "  # type: ignore[index]
+            f"a text contains U+{ord(_UNFIT.search(said)[0]):04X}, which cannot be stored: "  # type: ignore[index]
             f"{_around(said)!a}; take it out"
         )
     if not holds_secret(said):
@@ -125,13 +125,13 @@ def _redacted(row: Any) -> Any:
 
 def _sqlite_engine(url: sa.URL, busy_s: float) -> sa.Engine:
     if not url.database or url.database == ":memory:":
-        raise LedgerUnavailable("the ledger must outlive the process; give sqlite:///… with a file")
+        raise LedgerUnavailable("the ledger must outlive the process; use sqlite:///… with a file")
     path = Path(url.database).expanduser()
     try:
         if not path.parent.exists():
             private_folder(path.parent)
     except OSError as error:
-        raise LedgerUnavailable(f"the ledger's folder cannot be made: {error}") from error
+        raise LedgerUnavailable(f"the ledger's folder cannot be created: {error}") from error
     file = None if url.database.startswith("file:") else LedgerFile(Path(url.database))
     if file is not None:
         private_database(file.path)
@@ -206,7 +206,7 @@ def faults_as_sentences(engine: sa.Engine) -> Iterator[None]:
     except exc.TimeoutError as error:
         where = engine.url.render_as_string(hide_password=True)
         raise LedgerUnavailable(
-            f"the ledger {where} has no connection free for this thread; use fewer threads"
+            f"the ledger {where} has no free connection for this thread; use fewer threads"
         ) from error
     except exc.DBAPIError as error:
         text = str(error.orig).lower()

@@ -196,15 +196,15 @@ def _closed(connection: sa.Connection, id_: str, n_jobs: int) -> GroupClosed:
     record = record_of(connection.execute(sa.select(groups).where(groups.c.id == id_)).one())
     state = record.state
     why = {
-        EXCEPTION: "an exception left its block",
+        EXCEPTION: "an exception ended its block",
         TTL: "its time to live ran out",
-        ASKED: "somebody closed it" if state is not GroupState.CANCELLED else "somebody cancelled it",
+        ASKED: "closed by a user" if state is not GroupState.CANCELLED else "cancelled by a user",
     }.get(record.close_reason or TTL, "")
     if state is GroupState.OPEN:
         state = GroupState.CLOSED  # the row will say so with the next read
     return GroupClosed(
-        f"group {record.title} is {state.value} ({why}) and takes no more jobs: {n_jobs} refused, nothing was bought. "
-        "Open another group, give it a longer max_ttl, or leave its block to buy outside it",
+        f"group {record.title} is {state.value} ({why}) and accepts no more jobs: {n_jobs} "
+        "refused, nothing was bought. Open another group, set a longer max_ttl, or buy outside the group's block",
         group_id=id_,
         state=state.value,
     )

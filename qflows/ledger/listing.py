@@ -204,7 +204,7 @@ def select(
     tests = _tests(ledger, kind, wanted)
     limit = _MOST if wanted.limit is None else wanted.limit
     if limit < 0 or wanted.offset < 0:
-        raise ProgramRejected("limit and offset are numbers from 0")
+        raise ProgramRejected("limit and offset must be whole numbers of at least 0")
     order = wanted.order or _DEFAULT_ORDER.get(kind.title, "-created")
     column = kind.orders.get(order.removeprefix("-"))
     if column is None:

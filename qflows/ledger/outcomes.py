@@ -122,7 +122,9 @@ def _apply(ledger: Ledger, connection: sa.Connection, job: Job, look: Observatio
         to = JobStatus.FAILED if look.phase is Phase.FAILED else JobStatus.CANCELLED
         return to.value.lower() if _move(connection, job, to, heard | _ending(look)) else None
     elif look.phase is Phase.UNKNOWN:
-        log.warning("%s reports status %r for job %s; kept as it was", job.provider, look.word[:64], job.key[:12])
+        log.warning(
+            "%s reports status %r for job %s; status left unchanged", job.provider, look.word[:64], job.key[:12]
+        )
         ledger.record_event(connection, "unknown-status", job.key, word=look.word[:64])
     elif job.status is JobStatus.RUNNING:
         ledger.record_event(connection, "backward-status", job.key, word=look.word[:64])
@@ -176,7 +178,7 @@ def store(ledger: Ledger, job: Job, result: VendorResult, *, provenance: dict[st
     """Counts and COMPLETED in one transaction. Repeating it is harmless; other ends raise IllegalTransition."""
     late = store_all(ledger, [Outcome(job, result, provenance)])
     if late:
-        raise IllegalTransition(f"job {job.key[:12]} is {late[job.key]}; its counts came too late to be stored")
+        raise IllegalTransition(f"job {job.key[:12]} is {late[job.key]}; its counts arrived too late to be stored")
 
 
 def store_all(ledger: Ledger, outcomes: Sequence[Outcome]) -> dict[str, str]:

@@ -12,12 +12,12 @@ from pathlib import Path
 from qflows.errors import LedgerUnavailable
 from qflows.privacy.files import private_text
 
-_NOTE = """A ledger of qflows was made beside this file. While this file is here and the ledger is not, qflows does not
-begin an empty one by itself, because runs would buy again what they had bought. `qflows ledger upgrade` begins one.
+_NOTE = """qflows created a ledger next to this file. While this file exists and the ledger does not, qflows does not
+start an empty one on its own, because runs would buy again what they had bought. `qflows ledger upgrade` starts one.
 """
 REMEDY = (
-    "put it back from a backup, or begin an empty one with `qflows ledger upgrade`, then get its jobs back from the "
-    "vendors with `qflows ledger rebuild`: a run that is started before that buys its jobs again"
+    "restore it from a backup, or start an empty one with `qflows ledger upgrade` and restore "
+    "its jobs from the vendors with `qflows ledger rebuild`. A run that starts before that buys its jobs again"
 )
 
 
@@ -40,8 +40,9 @@ class LedgerFile:
             self._first = now
         elif now != self._first:
             raise LedgerUnavailable(
-                f"the ledger {self.path} was deleted or replaced while it was in use, so nothing more is recorded or "
-                f"sent. Stop what uses it. If it is not meant to be the file that is there now, {REMEDY}"
+                f"the ledger {self.path} was deleted or replaced while it was in use, so "
+                "nothing more is recorded or sent. Stop everything that uses it. If the file "
+                f"that is there now is not the right one, {REMEDY}"
             )
 
     def _now(self) -> tuple[int, int] | None:
@@ -54,7 +55,7 @@ class LedgerFile:
     def refuse_if_lost(self) -> None:
         """For a file without a ledger in it. Raises LedgerUnavailable when there was one."""
         if self.note.exists():
-            raise LedgerUnavailable(f"the ledger {self.path} is gone, and there was one: {REMEDY}")
+            raise LedgerUnavailable(f"the ledger {self.path} is missing, although there was one: {REMEDY}")
 
     def note_it(self) -> None:
         """Notes that there is a ledger; a folder that cannot be written goes without."""

@@ -68,16 +68,16 @@ def unpack(codec: str, packed: bytes) -> RawAnswer:
     """The inverse of `pack`. Raises Unreadable."""
     try:
         if codec != _CODEC:
-            raise ValueError(f"unknown codec {codec!r}; a newer qflows wrote it")
+            raise ValueError(f"unknown codec {codec!r}, written by a newer version of qflows")
         head, _, rest = zlib.decompress(packed).partition(b"\n")
         documents, start = {}, 0
         for name, length in json.loads(head):
             documents[name] = rest[start : start + length]
             start += length
         if start != len(rest):
-            raise ValueError("lengths do not fit")
+            raise ValueError("lengths do not match")
     except (ValueError, TypeError, zlib.error) as error:
-        raise Unreadable(f"a kept answer cannot be read back: {error}") from error
+        raise Unreadable(f"a stored answer cannot be read: {error}") from error
     return RawAnswer(documents)
 
 
@@ -86,7 +86,7 @@ def _row(key: str, answer: RawAnswer, versions: Mapping[str, Any]) -> dict[str, 
     if not answer.documents:
         return None
     if size > MAX_BYTES:
-        log.warning("the answer of job %s has %d bytes, too many to keep; it is only decoded", key[:12], size)
+        log.warning("the answer of job %s has %d bytes, too many to store; it is decoded only", key[:12], size)
         return None
     clean = RawAnswer({name: redact_bytes(body) for name, body in answer.documents.items()})
     return {

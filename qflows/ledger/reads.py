@@ -52,7 +52,7 @@ def find(ledger: Ledger, name: str) -> Job:
     if not rows:
         raise UnknownJob(f"the ledger has no job {name!r}; `qflows jobs ls` lists what it has")
     if len(rows) > 1:
-        raise SeveralFit(f"{name!r} fits several jobs; give more characters of the key")
+        raise SeveralFit(f"{name!r} matches several jobs; give more characters of the key")
     return job_of(rows[0])
 
 

@@ -104,7 +104,7 @@ def _compare(ledger: Ledger, connection: sa.Connection, rule: Budget, row: Any, 
     detail = {"budget": rule.name, "expected": f"{expected:f}", "billed": f"{billed:f}", "currency": rule.currency}
     ledger.record_event(connection, "bill-differs", row.subject, **detail)
     log.warning(
-        "job %s was billed %s %s, expected were %s (budget %s)",
+        "job %s was billed %s %s, expected %s (budget %s)",
         row.subject[:12], f"{billed:,.2f}", rule.currency, f"{expected:,.2f}", rule.name,
     )  # fmt: skip
 
@@ -117,7 +117,8 @@ def _tell_overdrawn(ledger: Ledger, connection: sa.Connection, rule: Budget, buc
         used = {"spent": int(row.spent), "reserved": int(row.reserved), "limit": int(limit)}
         ledger.record_event(connection, "budget-overdrawn", f"{rule.name} {bucket}"[:128], **used)
         log.error(
-            "budget %s (%s) is overdrawn by bills: %s spent and %s reserved of %s %s; what was not sent waits or is "
+            "budget %s (%s) is overdrawn by bills: %s spent and %s reserved of %s %s; unsent "
+            "jobs wait or are "
             "refused", rule.name, bucket, f"{amount_of(row.spent):,.2f}", f"{amount_of(row.reserved):,.2f}",
             f"{amount_of(limit):,.2f}", rule.currency,
         )  # fmt: skip

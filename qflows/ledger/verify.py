@@ -106,7 +106,7 @@ def _schema(engine: sa.Engine, done: Verified) -> bool:
     done.count("schema")
     found = version_of(engine)
     if found != HEAD:
-        hint = "run `qflows ledger upgrade`" if found in revisions() else "it is not a ledger of this qflows"
+        hint = "run `qflows ledger upgrade`" if found in revisions() else "it is not a ledger of this version of qflows"
         done.find("schema", "", f"schema {found}, this qflows needs {HEAD}; {hint}")
         return False
     look = sa.inspect(engine)
@@ -124,7 +124,7 @@ def _programs(ledger: Ledger, done: Verified) -> None:
     for row in _rows(ledger, sa.select(programs.c.digest, programs.c.text)):
         done.count("programs")
         if row.digest not in (sha256(row.text.encode()).hexdigest(), digest("text/1", row.text)):
-            done.find("programs", row.digest[:12], "the text is not the one that its digest names")
+            done.find("programs", row.digest[:12], "the text does not match its digest")
 
 
 def _jobs(ledger: Ledger, done: Verified) -> None:
@@ -135,12 +135,12 @@ def _jobs(ledger: Ledger, done: Verified) -> None:
         if row.status in AT_VENDOR and row.vendor_id is None:
             done.find("jobs", name, f"{row.status} without a vendor's id")
         if row.origin is None and row.sample != sample_key(row.run_key, row.content, row.ordinal):
-            done.find("jobs", name, "run key, content or ordinal are not those that its sample names")
+            done.find("jobs", name, "run key, content or ordinal do not match its sample")
         if row.origin is None and row.key != job_key(row.sample, row.epoch):
-            done.find("jobs", name, "its key is not the one that its sample and epoch name")
+            done.find("jobs", name, "its key does not match its sample and epoch")
         try:
             if reads.spec_of(ledger, row.key).content != row.content:
-                done.find("jobs", name, "programs, observables, shots or options are not those that its content names")
+                done.find("jobs", name, "programs, observables, shots or options do not match its content digest")
         except (QflowsError, KeyError, ValueError, TypeError) as error:
             done.find("jobs", name, f"its programs cannot be read: {error!r:.200}")
 
@@ -196,7 +196,7 @@ def _members(ledger: Ledger, done: Verified) -> None:
             done.count(what)
             if row.key is None or row.id is None:
                 missing = "jobs" if row.key is None else what
-                done.find(what, row.owner[:12], f"{row.job_key[:12]}: there is no such one among {missing}")
+                done.find(what, row.owner[:12], f"{row.job_key[:12]}: not found among {missing}")
 
 
 def _rows(ledger: Ledger, query: sa.Select[Any]) -> Iterator[Any]:

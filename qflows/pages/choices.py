@@ -72,5 +72,5 @@ def gate_section(ledger: Ledger, run_keys: Iterable[str]) -> list[str]:
 
 
 def _headline(one: Choice) -> str:
-    moved = f", after {', '.join(map(escape, one.ranked[: one.turn]))} refused or was gone" if one.turn else ""
+    moved = f", after {', '.join(map(escape, one.ranked[: one.turn]))} refused or was unavailable" if one.turn else ""
     return f"`{one.rule.replace('`', '')}` chose **{escape(one.device)}**{moved}; {one.at:%Y-%m-%d %H:%M:%S} UTC"

@@ -74,13 +74,14 @@ def next_steps(jobs: Sequence[Job], *, rerun: str = "") -> list[str]:
     held = [job for job in jobs if job.is_held and not job.is_terminal]
     steps = [f"- job `{job.key[:12]}` is in doubt: `qflows jobs resolve {job.key[:12]} …`" for job in doubtful[:5]]
     steps += [
-        f"- job `{job.key[:12]}` is finished, its results cannot be read: {escape(job.queue_note or job.word or '')}"
+        f"- job `{job.key[:12]}` is finished, but its results cannot be read: "
+        f"{escape(job.queue_note or job.word or '')}"
         for job in held[:5]
     ]
     for reason, n in Counter((job.error_code or "", job.error_message or "") for job in failed).most_common(5):
         steps.append(f"- {_plural(n, 'job')} failed: {escape(': '.join(filter(None, reason)) or 'no reason given')}")
     if failed and rerun:
-        steps.append(f"- to buy the holes again, and only those: `{rerun}`")
+        steps.append(f"- to buy only the missing results again: `{rerun}`")
     return ["## To do", "\n".join(steps)] if steps else []
 
 
@@ -116,7 +117,7 @@ def compiled_section(rows: Sequence[CompiledRow]) -> list[str]:
         }
         for name, asked, ran in rows[:_ROWS]
     ]
-    shown = ["## Asked → compiled", markdown_table(table, ("circuit", "two-qubit gates", "depth", "qubits"))]
+    shown = ["## Submitted → compiled", markdown_table(table, ("circuit", "two-qubit gates", "depth", "qubits"))]
     return [*shown, f"… and {len(rows) - _ROWS} more."] if len(rows) > _ROWS else shown
 
 
@@ -145,4 +146,4 @@ def _span(found: Sequence[float]) -> str:
 
 def _last_end(jobs: Iterable[Job]) -> str:
     ends: list[datetime] = [job.timeline.finished for job in jobs if job.timeline.finished is not None]
-    return f"last end {max(ends):%Y-%m-%d %H:%M:%S} UTC" if ends else ""
+    return f"last finished {max(ends):%Y-%m-%d %H:%M:%S} UTC" if ends else ""

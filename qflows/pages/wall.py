@@ -48,7 +48,7 @@ def _last_day(day: Report) -> str:
 
 def _needs(ledger: Ledger, day: Report) -> list[str]:
     lines = [
-        f"- in doubt, a person must decide: job `{one.job.key[:12]}` on {escape(one.job.device)}: "
+        f"- in doubt, needs a decision: job `{one.job.key[:12]}` on {escape(one.job.device)}: "
         f"`qflows jobs resolve {one.job.key[:12]} …`"
         for one in day.doubts
         if one.needs_person
@@ -59,13 +59,13 @@ def _needs(ledger: Ledger, day: Report) -> list[str]:
         for job in day.held
     ]
     lines += [
-        f"- session `{one.key[:12]}` on {escape(one.device)}: its opening was never answered, "
+        f"- session `{one.key[:12]}` on {escape(one.device)}: the vendor never answered its opening, "
         f"`qflows sessions resolve {one.key[:12]} …`"
         for one in sessions.listing(ledger, only_live=True, limit=200)
         if one.state is SessionState.IN_DOUBT
     ]
     more = [f"- and {len(lines) - _MOST} more: `qflows status`"] if len(lines) > _MOST else []
-    return ["## Needs a person", "\n".join([*lines[:_MOST], *more])] if lines else []
+    return ["## Needs attention", "\n".join([*lines[:_MOST], *more])] if lines else []
 
 
 def _running(live: Sequence[Job], now: datetime) -> list[dict[str, str]]:

@@ -35,11 +35,11 @@ _one_at_a_time = threading.Lock()  # a flow run shows one form
 class Approval(RunInput):
     """What a person answers. The server does not say who answered, so the form asks."""
 
-    verdict: Literal["approve", "deny"] = Field(description="May this run go beyond the budget?")
-    who: str = Field(min_length=1, max_length=128, description="Your name; it is kept with the answer.")
-    why: str = Field(default="", max_length=2000, description="Kept with the answer.")
+    verdict: Literal["approve", "deny"] = Field(description="May this run exceed the budget?")
+    who: str = Field(min_length=1, max_length=128, description="Your name; stored with the answer.")
+    why: str = Field(default="", max_length=2000, description="Stored with the answer.")
     amount: str = Field(
-        default="", pattern=r"^(\d{1,9}(\.\d{1,6})?)?$", description="By how much; empty: what is asked for now."
+        default="", pattern=r"^(\d{1,9}(\.\d{1,6})?)?$", description="By how much; empty: the amount requested now."
     )
 
 
@@ -60,7 +60,7 @@ def ask(ledger: Ledger, error: OverBudget) -> bool:
         if sum(one.amount - one.used for one in decided if one.verdict == "approve") >= asked:
             return True  # another task of the run, or the attempt before, has asked
         if decided and decided[0].verdict == "deny" and _stands(decided[0], rule.ask_timeout_s):
-            log.warning("%s denied this run more than budget %s: %s", decided[0].who, rule.name, decided[0].why)
+            log.warning("%s did not let this run exceed budget %s: %s", decided[0].who, rule.name, decided[0].why)
             return False
         answer = _answer(error, timeout_s=rule.ask_timeout_s, number=len(decided))
         approve = answer is not None and answer.verdict == "approve"
@@ -81,9 +81,9 @@ def _answer(error: OverBudget, *, timeout_s: float, number: int) -> Approval | N
     """The form's answer; None when the time is over."""
     form = Approval.with_initial_data(
         description=(
-            f"**Budget {error.budget}** ({error.period}) has {error.spent} spent and {error.reserved} reserved of "
-            f"{error.limit} {error.currency}. Run `{error.run_key}` asks for **{error.asked} {error.currency}**. "
-            f"Without an answer in {timeout_s:g} s it is denied."
+            f"**Budget {error.budget}** ({error.period}) has spent {error.spent} and reserved {error.reserved} of "
+            f"{error.limit} {error.currency}. Run `{error.run_key}` requests **{error.asked} {error.currency}**. "
+            f"Without an answer within {timeout_s:g} s it is denied."
         ),
         amount=error.asked or "",
     )

@@ -1,4 +1,6 @@
-"""`qflows.archive` and `qflows.verify`: a study in one file, and whether its numbers follow from its answers."""
+"""`qflows.archive` and `qflows.verify`: export a study to one file, and check that its numbers follow from the raw
+answers.
+"""
 
 from __future__ import annotations
 
@@ -28,14 +30,14 @@ def archive(
     author: str = "",
     license: str = "",
 ) -> Archive:
-    """Writes the jobs that fit, with all that is known of them, into a new ZIP file: an RO-Crate 1.1.
+    """Writes the matching jobs, with everything known about them, to a new ZIP file in RO-Crate 1.1 format.
 
-    Filters as for `qflows.jobs`; several must all fit. In it are programs (canonical text, OpenQASM 3, compiled where
-    known), the vendors' raw answers, counts, expectation values with standard errors, calibrations, quotes and charges,
-    versions, history, batches and groups that are wholly inside, and digests of everything; as JSON and as Parquet.
-    Secrets never enter the ledger and are in no archive. `license`: an address or a name; `author`: a name.
-    The same jobs give the same bytes with the same versions of qflows, Qiskit, pyarrow and zlib.
-    Raises ProgramRejected where nothing fits, the file exists, or pyarrow is missing (`pip install qflows[parquet]`).
+    Filters as for `qflows.jobs`; several must all match. The file contains programs (canonical text, OpenQASM 3,
+    compiled if known), the vendors' raw answers, counts, expectation values with standard errors, calibrations, quotes
+    and charges, versions, history, batches and groups that are completely included, and digests of everything, as JSON
+    and Parquet. Secrets never enter the ledger, so no archive contains any. `license`: a URL or a name; `author`: a
+    name. The same jobs produce the same bytes with the same versions of qflows, Qiskit, pyarrow and zlib. Raises
+    ProgramRejected if nothing matches, the file exists, or pyarrow is missing (`pip install qflows[parquet]`).
     """
     filters = {"tag": tag, "run": run, "batch": batch, "group": group, "session": session, "project": project}
     about = {"title": title, "author": author, "license": license}
@@ -43,10 +45,11 @@ def archive(
 
 
 def verify(path: str | Path, *, digest: str | None = None) -> Checked:
-    """Checks an archive without network, account or ledger: digests, and every number again from the raw answers.
+    """Checks an archive without network, account or ledger: verifies digests and recomputes every number from the raw
+    answers.
 
-    `digest`: the SHA-256 of the file that was published, to be compared. `.is_whole` says whether all is well,
-    `.findings` names what is not, `.notes` what could not be checked here. Raises ProgramRejected for what is no
-    archive, or is not safe to read.
+    `digest`: the published SHA-256 of the file, to compare with. `.is_whole` is True if everything is correct,
+    `.findings` lists what is not, `.notes` what could not be checked here. Raises ProgramRejected for a file that is
+    not an archive or is not safe to read.
     """
     return check(Path(path), digest=digest)

@@ -1,4 +1,4 @@
-"""`qflows.attach`: any durable thing by its id."""
+"""`qflows.attach`: finds any job, batch, group or session by its id."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ def attach(name: str) -> Job | Batch | Group | Session: ...
 @overload
 def attach(name: str, kind: type[T]) -> T: ...
 def attach(name: str, kind: type[Any] | None = None) -> Any:
-    """A job, batch, group or session by its id, a unique beginning of it (8 characters), or its vendor id.
+    """Returns a job, batch, group or session by its id, a unique prefix of it (8 characters), or its vendor id.
 
-    From any process, any day. `kind` says which is meant, for readers and type checkers:
-    `qflows.attach(id, qflows.Group).results()`. Raises UnknownJob when the ledger has none of that kind.
+    Works from any process, at any time. `kind` says which is meant, for readers and type checkers:
+    `qflows.attach(id, qflows.Group).results()`. Raises UnknownJob if the ledger has none of that kind.
     """
     if not isinstance(name, str):
         raise UnknownJob(f"attach takes an id as text, not {name!r}; `qflows jobs ls` lists ids")
@@ -49,7 +49,7 @@ def _attach_any(name: str) -> Job | Batch | Group | Session:
             except UnknownJob:
                 continue
     if several:
-        raise SeveralFit(f"{name!r} fits several jobs; give more characters of the key")
+        raise SeveralFit(f"{name!r} matches several jobs; give more characters of the key")
     raise UnknownJob(
         f"the ledger has no job, batch, group or session {name!r}; `qflows jobs ls`, `batches ls`, `groups ls` and "
         "`sessions ls` list what it has"

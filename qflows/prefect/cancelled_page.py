@@ -26,7 +26,7 @@ def publish(api: SyncPrefectClient, ledger: Ledger, flow_run_id: str, run_keys: 
     jobs = [job for key in sorted(run_keys) for job in reads.listing(ledger, run_key=key, limit=_MOST)]
     if not jobs:
         return
-    text = f"this run was ended; of its {len(jobs)} job(s) {sum(job.is_terminal for job in jobs)} have ended, paid: "
+    text = f"this run was stopped; of its {len(jobs)} job(s) {sum(job.is_terminal for job in jobs)} have ended, paid: "
     text += costs(job for job in jobs if job.is_terminal) or "nothing"
     log = LogCreate(
         name="qflows",

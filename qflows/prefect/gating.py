@@ -91,7 +91,7 @@ def through_gate(wanted: Gate, devices: Sequence[str], run_key: str | None) -> t
     for device in devices:
         if core.rule(device) is not None:
             raise ProgramRejected(
-                "a gate looks at one device: device = qflows.choose(rule, ...), then qflows.gate(device)"
+                "a gate checks one device; use device = qflows.choose(rule, ...), then qflows.gate(device)"
             )
     while True:
         decisions = [_standing(core, wanted, device, here, run_key) for device in devices]
@@ -100,7 +100,7 @@ def through_gate(wanted: Gate, devices: Sequence[str], run_key: str | None) -> t
             break
         due = min(_due(one, wanted) for one in waiting)
         told = "; ".join(f"{one.device} is held back: {one.why}" for one in waiting)
-        message = f"{told}. The next look is at {due:%Y-%m-%d %H:%M:%S} UTC"
+        message = f"{told}. The next check is at {due:%Y-%m-%d %H:%M:%S} UTC"
         log.warning("%s", message)
         _leave_until(core, here, due, message)
         time.sleep(max(0.0, (due - utc_now()).total_seconds()))

@@ -33,15 +33,15 @@ def examine() -> Iterator[Finding]:
         except httpx.HTTPStatusError as error:
             status = error.response.status_code
             remedy = (
-                "set PREFECT_API_AUTH_STRING (or PREFECT_API_KEY in the cloud) as the server has it"
+                "set PREFECT_API_AUTH_STRING (or PREFECT_API_KEY in the cloud) to the server's value"
                 if status in (401, 403)
-                else "look at the server's log"
+                else "check the server's log"
             )
             yield Finding("rights", Verdict.WRONG, f"the API answers {status}", remedy)
             return
         except (httpx.HTTPError, ValueError) as error:
             yield Finding(
-                "rights", Verdict.WRONG, f"no usable answer: {type(error).__name__}", "look at the server's log"
+                "rights", Verdict.WRONG, f"no usable answer: {type(error).__name__}", "check the server's log"
             )
             return
         yield Finding("rights", Verdict.OK, "flows can be read")

@@ -231,7 +231,7 @@ class Housekeeper:
         assert run.state is not None
         if has_moved(api, run):
             return  # so it lives
-        state = Crashed(message=f"no sign of life since it was {run.state.name}: its process is gone")
+        state = Crashed(message=f"no heartbeat since it was {run.state.name}: its process is gone")
         api.set_flow_run_state(run.id, state)
         kept.found_dead.append(str(run.id))
         log.warning("flow run %s no longer has a process", run.name)

@@ -1,4 +1,4 @@
-"""`qflows.jobs` and its kin: lists of what the ledger has, and one look at the vendors."""
+"""`qflows.jobs` and the other lists of what the ledger has, and a single refresh from the vendors."""
 
 from __future__ import annotations
 
@@ -15,42 +15,43 @@ from qflows.states import GroupState, JobStatus
 
 
 def jobs(**filters: Unpack[JobFilters]) -> Rows[Job]:
-    """Jobs of the ledger, the newest first; nothing is asked of a vendor.
+    """Jobs in the ledger, newest first; contacts no vendor.
 
-    Several values of a filter are alternatives, several filters must all fit. `status`: one of the statuses, or `live`
-    or `over`. `tag`: 'study', 'study=h2', several, or {'study': 'h2'}. `batch`, `group`: ids or beginnings. `origin`:
-    bought, imported, rebuilt. `since`, `until`: by creation, dates or '7d'. `order`: created, submitted, started,
-    finished, name, device, status, shots, cost, qpu_s, queue_position; '-' before it for descending. `limit=None`: all.
-    The result is a sequence with `.total`, `.next_offset`, `.to_dicts()`, `.to_pandas()`, `.to_parquet(path)`.
-    Raises ProgramRejected for a value that the ledger does not have, naming those it has.
+    Several values of one filter are alternatives; several filters must all match. `status`: one of the statuses, or
+    `live` or `over`. `tag`: 'study', 'study=h2', several, or {'study': 'h2'}. `batch`, `group`: ids or unique prefixes.
+    `origin`: bought, imported, rebuilt. `since`, `until`: creation time, as dates or '7d'. `order`: created, submitted,
+    started, finished, name, device, status, shots, cost, qpu_s, queue_position; '-' before it for descending.
+    `limit=None`: all. The result is a sequence with `.total`, `.next_offset`, `.to_dicts()`, `.to_pandas()`,
+    `.to_parquet(path)`. Raises ProgramRejected for a filter that does not exist or a value that the ledger does not
+    have, listing the known ones.
     """
     return client().jobs(**filters)
 
 
 def batches(**filters: Unpack[BatchFilters]) -> Rows[Batch]:
-    """Batches of the ledger, the newest first; filters as for `jobs`. `order`: created, name, device, size."""
+    """Batches in the ledger, newest first; filters as for `jobs`. `order`: created, name, device, size."""
     return client().batches(**filters)
 
 
 def groups(**filters: Unpack[GroupFilters]) -> Rows[Group]:
-    """Groups of the ledger, the newest first; filters as for `jobs`. `order`: created, name, status, closed."""
+    """Groups in the ledger, newest first; filters as for `jobs`. `order`: created, name, status, closed."""
     return client().groups(**filters)
 
 
 def sessions(**filters: Unpack[SessionFilters]) -> Rows[SessionRecord]:
-    """Sessions of the ledger, the newest first; filters as for `jobs`. `order`: created, name, status, closed."""
+    """Sessions in the ledger, newest first; filters as for `jobs`. `order`: created, name, status, closed."""
     return client().sessions(**filters)
 
 
 def runs(**filters: Unpack[RunFilters]) -> Rows[Run]:
-    """Runs of the ledger with their jobs by status, those seen last first. `order`: seen, created, flow."""
+    """Runs in the ledger with their jobs by status, most recently seen first. `order`: seen, created, flow."""
     return client().runs(**filters)
 
 
 def refresh(things: Job | str | Batch | Group | Collection[Job | str]) -> list[Job]:
-    """Asks the vendors once, now: one bulk look for many jobs, no sooner than the vendors' pace allows.
+    """Asks the vendors once: one bulk request for many jobs, no sooner than the vendors' rate limits allow.
 
-    Returns fresh handles; finished jobs get their counts. Waits for no end.
+    Returns fresh handles; finished jobs get their counts. Does not wait for jobs to finish.
     """
     keys = _keys(things)
     found = client().refresh(keys)
@@ -62,7 +63,7 @@ def status(thing: Job | str | Batch) -> JobStatus: ...
 @overload
 def status(thing: Group) -> GroupState: ...
 def status(thing: Job | str | Batch | Group) -> JobStatus | GroupState:
-    """The status as the vendor tells it now. A batch has that of its part that is farthest back, a group its own."""
+    """The status as the vendor reports it now. A batch has the status of its least advanced part, a group its own."""
     found = refresh(thing)
     if isinstance(thing, Batch):
         return thing.status

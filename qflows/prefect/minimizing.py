@@ -1,4 +1,4 @@
-"""`qflows.minimize`: the durable loop over a cost function, named by the flow it runs in or by a run key."""
+"""`qflows.minimize`: a durable loop over a cost function, identified by its flow or by a run key."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ def minimize(
     seed: int | None = None,
     name: str = "",
 ) -> OptimizeResult:
-    """Minimizes a cost function made of qflows calls; started again with the same run key it continues where it was.
+    """Minimizes a cost function made of qflows calls. Started again with the same run key, it continues where it
+    stopped.
 
-    Inside a flow the flow names the run. Outside one give `run_key` here and to the qflows calls in `fun`. Points are
-    kept in the ledger and jobs are found again, so a replay shows the same trace and buys nothing twice.
+    Inside a flow, the flow identifies the run. Outside, pass `run_key` here and to the qflows calls in `fun`. Points
+    and jobs are in the ledger, so a replay follows the same trace and buys nothing twice.
 
     `fun`: 1-D array to a number, an Expectation or a Result with one expectation value. `method`: SPSA, COBYLA, COBYQA,
     Nelder-Mead or Powell; with `jac` or `noisy=False` also SLSQP, L-BFGS-B, BFGS, CG, trust-constr; with `noisy=False`
     also TNC and Newton-CG; or a callable with scipy's or qiskit-algorithms' interface. `noisy`: values have shot noise;
-    the end point is then measured afresh. `callback` gets each Iteration and may raise StopIteration.
-    `max_evaluations`: a cap on money.
-    Raises ProgramRejected before anything is bought.
+    the end point is then measured again. `callback` gets each Iteration and may raise StopIteration. `max_evaluations`
+    caps the cost. Raises ProgramRejected before anything is bought.
     """
     return minimize_durably(
         client().ledger,

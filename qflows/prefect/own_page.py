@@ -42,17 +42,17 @@ _lock = threading.Lock()
 
 
 def page(title: str = "", *, note: str = "", run_key: str | None = None) -> str:
-    """The page of the running flow as Markdown, which it also becomes an artifact of: what it bought so far.
+    """Publishes what the running flow has bought so far as an artifact, and returns the page as Markdown.
 
-    `title`: default the name of the flow run. `note`: Markdown of your own, under the title. Outside a flow give
-    `run_key`; the text is returned only. A flow that never asks gets its page by itself when it ends.
-    Raises RunKeyMissing outside a flow without a run key.
+    `title`: default the name of the flow run. `note`: your own Markdown, shown under the title. Outside a flow, pass
+    `run_key`; the text is only returned. A flow that never calls this gets its page automatically when it ends. Raises
+    RunKeyMissing outside a flow without a run key.
     """
     here = FlowRunContext.get()
     core = client()
     if here is None or here.flow_run is None:
         if not run_key:
-            raise RunKeyMissing("outside a flow, say whose page: qflows.page(run_key=...)")
+            raise RunKeyMissing("outside a flow, pass the run key: qflows.page(run_key=...)")
         found = reads.listing(core.ledger, run_key=run_key, limit=_MOST)
         return own_page.compose(core.ledger, found, title or run_key, note, core.vendors.pages(found))
     bought = jobs_of(str(here.flow_run.id))

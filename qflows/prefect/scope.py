@@ -91,8 +91,8 @@ def _warn_of_groups_elsewhere(run_key: str) -> None:
 @functools.lru_cache(maxsize=4096)
 def _warn_of_group(id_: str, title: str) -> None:
     log.warning(
-        "this task buys outside group %s, which its flow has open in another process; to make its jobs members, pass "
-        "the group to the task and use group.submit(...) or `with group.inside():`",
+        "this task buys outside group %s, which its flow opened in another process; to add "
+        "its jobs to the group, pass the group to the task and use group.submit(...) or `with group.inside():`",
         title,
     )
 

@@ -76,10 +76,10 @@ class MissedSlots:
 
 
 def missed_slot(policy: str) -> Any:
-    """The state to return from the flow when its schedule slot is not to be run any more; None: run it.
+    """Returns the state to return from the flow if its schedule slot should no longer run; None if it should.
 
-    `policy`: `all` runs every slot however late, `latest` only the newest of those that are due, `skip after 2h` none
-    that starts later than that. Call it first thing in a flow. Raises ProgramRejected for another policy.
+    `policy`: `all` runs every slot however late, `latest` only the newest slot that is due, `skip after 2h` none that
+    starts later than that. Call it first in a flow. Raises ProgramRejected for any other policy.
     """
     wanted = MissedSlots.read(policy)
     context = FlowRunContext.get()
@@ -118,7 +118,7 @@ def _why_not(run: Any, slot: datetime, started: datetime, wanted: MissedSlots) -
             f"it started {_span(late)} late, and the policy is to skip after {_span(timedelta(seconds=wanted.after_s))}"
         )
     if wanted.latest and (later := _later_slot(run, slot, started)):
-        return f"it started {_span(late)} late, when the slot of {_moment(later)} was due as well"
+        return f"it started {_span(late)} late, when the slot of {_moment(later)} was also due"
     return None
 
 

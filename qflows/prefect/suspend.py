@@ -35,12 +35,13 @@ def wait_or_suspend(
     timeout: float | None = None,
     on_change: OnChange | None = None,
 ) -> list[Job]:
-    """Waits until every job, or part of a batch, is terminal; after `detach_after` seconds suspends the flow run.
+    """Waits until every job, or every part of a batch, has ended; after `detach_after` seconds it suspends the flow
+    run.
 
-    Call it in the body of a flow, outside `try` and `finally` that must run only once: suspending leaves the process
-    by an exception, and the flow begins again from its top when `qflows reconcile` or `qflows up` finds the jobs done.
-    Where a run cannot be suspended (a script, a task, a subflow, a run without a deployment) it waits and says so.
-    `timeout` counts from the start of the flow run, suspended time included. Raises WaitTimeout.
+    Call it in the body of a flow, outside any `try` or `finally` that must run only once: suspending leaves the process
+    with an exception, and the flow starts again from the top when `qflows reconcile` or `qflows up` finds the jobs
+    done. If a run cannot be suspended (a script, a task, a subflow, a run without a deployment), it logs that and
+    waits. `timeout` counts from the start of the flow run, suspended time included. Raises WaitTimeout.
     """
     core = client()
     keys = [job.key if isinstance(job, Job) else core.find(job).key for job in listed(jobs)]
@@ -58,7 +59,7 @@ def wait_or_suspend(
             end_waits(core.ledger, [str(flow_run.id)])
             raise WaitTimeout(
                 f"{len(error.pending or ())} of {len(keys)} job(s) not finished {timeout:g} s after the run began; "
-                "they keep running at the vendor, and qflows.result or qflows.attach picks them up later",
+                "they keep running at the vendor, and qflows.result or qflows.attach collects them later",
                 pending=error.pending,
             ) from None
         pending = len(error.pending or ())
@@ -66,7 +67,7 @@ def wait_or_suspend(
         end_waits(core.ledger, [str(flow_run.id)])
         return [handles[key] for key in keys]
     _suspend(flow_run, keys, pending, left_s)
-    raise AssertionError("Prefect continued a run that it had suspended")
+    raise AssertionError("Prefect resumed a suspended run")
 
 
 def listed(jobs: Job | Batch | str | Sequence[Job | str]) -> Sequence[Job | str]:
@@ -85,7 +86,7 @@ def suspendable() -> Any:
     reasons = {
         "a task cannot suspend its flow run": TaskRunContext.get() is not None,
         "a subflow cannot be suspended": flow_run.parent_task_run_id is not None,
-        "a flow run without a deployment cannot be started again": flow_run.deployment_id is None,
+        "a flow run without a deployment cannot be restarted": flow_run.deployment_id is None,
     }
     why = next((reason for reason, holds in reasons.items() if holds), None)
     if why is None:
@@ -107,7 +108,7 @@ def _suspend(flow_run: Any, keys: Collection[str], pending: int, within_s: float
     name = f"qflows-{digest(str(flow_run.id), str(flow_run.state.id), sorted(keys))[:48]}"
     begin_wait(client().ledger, Wait(name, str(flow_run.id)), keys, within_s=within_s)
     log.info(
-        "%d job(s) are not finished; this run leaves its process and is woken by `qflows reconcile` or `qflows up`",
+        "%d job(s) are not finished; this run exits and is resumed by `qflows reconcile` or `qflows up`",
         pending,
     )
     suspend_flow_run(timeout=None, key=name)

@@ -1,7 +1,7 @@
-"""The Prefect tasks. Three verbs, three tasks, three laws of repetition: submit never blindly, wait always, result
-always. Repeating any of them is harmless, because each adopts what the ledger has; the laws keep them useful.
+"""The Prefect tasks. Three verbs are three tasks with three retry policies: submit is never retried blindly, wait and
+result always are. Repeating any of them is harmless, because each adopts what the ledger has.
 
-Inside a flow a call is a task run that the UI shows. Outside a flow, or inside another task, the same call goes
+Inside a flow, a call is a task run that the UI shows. Outside a flow, or inside another task, the same call goes
 straight to the core and creates no task run.
 """
 
@@ -40,7 +40,7 @@ R = TypeVar("R")
 
 
 class CoreTask(Task[P, R]):
-    """A task that costs a task run only where one is seen: called directly from a flow."""
+    """A task that creates a task run only when called directly from a flow, where it is visible."""
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Runs as a task in a flow, as a plain call elsewhere. `wait_for` and `return_state` work as on any task."""
@@ -76,7 +76,7 @@ def _core_task(
 
 
 def _is_passing(error: BaseException) -> bool:
-    """Worth another try without touching any purchase: vendor or ledger out of reach for now."""
+    """True for a temporary failure that is safe to retry: vendor or ledger out of reach."""
     if isinstance(error, LedgerUnavailable | NotSent):
         return True
     return isinstance(error, ProviderError) and not isinstance(error, Refused)
@@ -124,23 +124,24 @@ def submit(
     physical_qubits: Sequence[int] | None = None,
     session: Session | None = None,
 ) -> Job:
-    """Buys one job, once, and returns its durable handle at once.
+    """Buys one job exactly once and immediately returns its durable handle.
 
     `program`: QuantumCircuit, (circuit, values), OpenQASM 2 or 3 text or path, Braket Circuit, IonQ JSON, Program.
-    `device`: a profile name, or vendor:device-id. `shots=None` evaluates exactly, where the device can.
-    `observables`: one or several Pauli sums; the result then has expectation values. `label` sets equal programs of
-    one run apart by meaning. `run_key` is needed outside a flow; the same one later continues the same run.
-    `resubmit`: how many new purchases are allowed after the vendor said failed or cancelled; never after a doubt.
+    `device`: a profile name, or vendor:device-id. `shots=None` evaluates exactly if the device supports it.
+    `observables`: one or several Pauli sums; the result then has expectation values. `label` distinguishes equal
+    programs of one run by their purpose. `run_key` is required outside a flow; the same key later continues the same
+    run. `resubmit`: how many new purchases are allowed after the vendor reports failed or cancelled; never while in
+    doubt.
 
-    `sample`: the number of the sample, from 0, for callers that name it themselves. `project`: what the purchase is
-    counted under in budgets and `qflows spend`; default: the tag `project`, else `QFLOWS_PROJECT`.
-    `compile`: "default"; "none" (every gate as written); 0 to 3 (Qiskit's levels, in the device's native gates); or a
-    Qiskit pass manager, which is applied here. `physical_qubits[i]`: the device's own qubit for qubit i. Both are
-    refused with the reason where the device cannot honor them; `qflows.compile` shows what comes out.
+    `sample`: the sample number, from 0, for callers that count samples themselves. `project`: the project that the
+    purchase counts toward in budgets and `qflows spend`; default: the tag `project`, then `QFLOWS_PROJECT`. `compile`:
+    "default"; "none" (every gate as written); 0 to 3 (Qiskit's levels, in the device's native gates); or a Qiskit pass
+    manager, which runs locally. `physical_qubits[i]`: the device qubit for qubit i. Both are rejected with the reason
+    if the device cannot honor them; `qflows.compile` shows the outcome.
 
-    Equal calls of one attempt are different samples; the same call in a retry is the same sample, and so is the next
-    equal call after one that did not return.
-    Raises ProgramRejected before anything is recorded. A handle may come back IN_DOUBT or PREPARED; `wait` continues.
+    Equal calls within one attempt are different samples. The same call in a retry is the same sample, and so is the
+    next equal call after one that did not return. Raises ProgramRejected before anything is recorded. The handle may be
+    IN_DOUBT or PREPARED; `wait` continues from there.
     """
     return client().submit_one(
         program,
@@ -166,11 +167,12 @@ def submit(
 def wait(
     jobs: Job | Batch | str | Sequence[Job | str], *, timeout: float | None = None, on_change: OnChange | None = None
 ) -> list[Job]:
-    """Blocks until every job, or part of a batch, is terminal, one deadline for all; returns fresh handles in order.
+    """Blocks until every job, or every part of a batch, has ended, with one deadline for all; returns fresh handles in
+    order.
 
-    One bulk poll per vendor account serves all flows that wait. `timeout=0` looks once. `on_change(job)` is called
-    with each job at first, and whenever its status or the vendor's word for it changed; `job.queue_position` and
-    `job.queue_note` are in the handle. Raises WaitTimeout naming what is pending.
+    One bulk poll per vendor account serves all waiting flows. `timeout=0` checks once. `on_change(job)` is called with
+    each job at the start, and whenever its status or the vendor's word for it changes; the handle has
+    `job.queue_position` and `job.queue_note`. Raises WaitTimeout, which names the pending jobs.
     """
     keys = [_key(job) for job in listed(jobs)]
     handles = client().wait(keys, timeout=timeout, on_change=on_change)
@@ -179,7 +181,7 @@ def wait(
 
 @_core_task(name="qflows-result", run_name=_keys_name("result of"), retries=8, retry_if=_is_passing)
 def result(job: Job | str, *, timeout: float | None = None) -> Result:
-    """Waits for a job and reads its counts; a finished one is read from the ledger alone, at any time.
+    """Waits for a job and reads its counts. A finished job is read from the ledger alone, at any time.
 
     Raises JobFailed or JobCancelled with the vendor's code and reason as fields, WaitTimeout at the deadline.
     """
@@ -188,7 +190,9 @@ def result(job: Job | str, *, timeout: float | None = None) -> Result:
 
 @_core_task(name="qflows-cancel", run_name=_keys_name("cancel"), retries=8, retry_if=_is_passing)
 def cancel(job: Job | str | Sequence[Job | str], *, timeout: float = 60.0) -> list[Job]:
-    """Cancels at the vendor and verifies. A job that had finished comes back COMPLETED: too late, and paid."""
+    """Cancels at the vendor and verifies it. A job that had already finished is returned as COMPLETED: too late, and
+    charged.
+    """
     wanted = [job] if isinstance(job, Job | str) else list(job)
     keys = [_key(one) for one in wanted]
     handles = client().cancel(keys, timeout=timeout)
@@ -204,11 +208,12 @@ def tag(
     remove: Collection[str] = (),
     at_vendor: bool = True,
 ) -> Tagged:
-    """Adds or overwrites tags of a job, renames it, takes tags away: in the ledger, and at the vendor where it can be.
+    """Adds or overwrites tags of a job, renames it, or removes tags: in the ledger, and at the vendor if it allows
+    that.
 
-    Returns what both hold now. IBM takes 5 tags beside the name, of 86 characters with their value; Braket 48; IonQ
-    and qBraid keep what was submitted. `at_vendor=False` changes the ledger alone.
-    Raises ProgramRejected before anything is written or sent.
+    Returns what both now hold. IBM allows 5 tags besides the name, each up to 86 characters including its value; Braket
+    allows 48; IonQ and qBraid keep what was submitted. `at_vendor=False` changes only the ledger. Raises
+    ProgramRejected before anything is written or sent.
     """
     return client().tag(_key(job), tags, title=name, remove=remove, at_vendor=at_vendor)
 
@@ -217,7 +222,7 @@ def tag(
 def run(program: Any, *, device: str, session: Session | None = None, **wishes: Unpack[RunWishes]) -> Result:
     """Submit, wait, result in one call; the arguments are those of `submit` and `result`, and `mitigate` of `batch`.
 
-    A call that did not return (timeout, interrupt, error) gives its sample back, so that the next equal call meets it.
+    If a call does not return (timeout, interrupt, error), the next equal call adopts the same sample.
     """
     return client().run(program, scope(wishes.get("run_key")), device=device, session=session, **wishes)
 
@@ -244,20 +249,20 @@ def batch(
     compile: Any = None,
     physical_qubits: Sequence[int] | None = None,
 ) -> Batch:
-    """Buys a list of programs for one device, split and packed into jobs, and returns a handle at once.
+    """Buys a list of programs for one device, split and packed into jobs, and immediately returns a handle.
 
     Index i of its result is program i. Instead of a list, `(circuit, values)` with values of shape (..., parameters)
     is a sweep: index i is point i in C order, and the result has `.grid` in the sweep's shape. `observables`: one
     Pauli sum or an array of them, broadcast with the points as Qiskit does for PUBs; the result then has
     `.expectation_values` and `.standard_errors` in the common shape.
 
-    `as_batch`: True wants composite jobs (ValueError where the device takes one circuit a job), False one circuit a
-    job, None what the device can. `compile` and `physical_qubits` as for `submit`, for all programs alike. To see it
-    move in the UI, use the flow `qflows.flows.sweep`.
+    `as_batch`: True requires composite jobs (an error if the device takes one circuit per job), False one circuit per
+    job, None what the device supports. `compile` and `physical_qubits` as for `submit`, applied to all programs. To
+    watch progress in the UI, use the flow `qflows.flows.sweep`.
 
     `mitigate`: any of "readout", "zne", "twirling" and "dd", or a mapping of these to settings such as
-    `{"zne": {"factors": [1, 3, 5], "extrapolation": "linear"}}`. The vendor does what it offers, qflows the rest; all
-    circuits are part of this batch. Item metadata say what was done by whom; raw counts are kept.
+    `{"zne": {"factors": [1, 3, 5], "extrapolation": "linear"}}`. The vendor applies what it offers and qflows the rest;
+    all circuits belong to this batch. Item metadata records what was done and by whom; raw counts are kept.
     """
     return client().submit_list(
         programs,
@@ -290,12 +295,12 @@ def session(
 ) -> Session:
     """Holds `device` for this run: `with qflows.session("ibm-kingston", max_time="30m") as s: s.run(...)`.
 
-    A retried run finds its session again while the vendor keeps it open. A session whose process died is closed by
-    the reconciler. Raises InDoubt when the answer to its opening was lost: a person then says what became of it.
+    A retried run finds its session again as long as the vendor keeps it open. The reconciler closes a session whose
+    process died. Raises InDoubt if the answer to its opening was lost; a person must then say what became of it.
     """
     here = scope(run_key)
     if mode not in ("dedicated", "batch"):
-        raise ProgramRejected(f"a session has no mode {mode!r}; write mode='dedicated' or mode='batch'")
+        raise ProgramRejected(f"unknown session mode {mode!r}; use mode='dedicated' or mode='batch'")
     return client().open_session(
         device,
         here.run_key,
@@ -321,10 +326,10 @@ def group(
 ) -> Group:
     """A named set of jobs on any devices: `with qflows.group("sweep", max_ttl="1h") as g: ...`, then `g.results()`.
 
-    `max_ttl`: seconds or text like "30m", 1 s to 24 h; afterwards the group takes no more jobs, although this process
-    may be dead. `on_exception`: what leaving the block by an exception does: `close` (jobs run on) or `cancel`.
-    `run_key` is needed outside a flow. `ambient=False`: only `g.submit(...)` enrols. `native`: a device whose vendor
-    keeps groups itself (qBraid); jobs of that account are then in the vendor's group too.
+    `max_ttl`: seconds or text like "30m", 1 s to 24 h; after that the group accepts no more jobs, even if this process
+    has died. `on_exception`: what happens if an exception leaves the block: `close` (jobs keep running) or `cancel`.
+    `run_key` is required outside a flow. `ambient=False`: only `g.submit(...)` adds jobs. `native`: a device whose
+    vendor has its own groups (qBraid); jobs of that account then also join the vendor's group.
     """
     return client().new_group(
         name,
@@ -349,11 +354,11 @@ def compile(
     compile: Any = None,
     physical_qubits: Sequence[int] | None = None,
 ) -> Compiled:
-    """What `device` makes of a program, before anything is bought: depth, two-qubit gates, layout, what was removed.
+    """Compiles a program for `device` without buying anything: depth, two-qubit gates, layout, what was removed.
 
-    Submitting `compiled.program` to the same device runs exactly it. `compile` and `physical_qubits` as for `submit`;
-    left out on a processor whose vendor compiles, the program is compiled at level 2 into its native gates. Raises
-    ProgramRejected where nothing can be compiled or shown on this side of the wire.
+    Submitting `compiled.program` to the same device runs exactly that program. `compile` and `physical_qubits` as for
+    `submit`; without them, on a processor whose vendor compiles, the program is compiled at level 2 into native gates.
+    Raises ProgramRejected if nothing can be compiled or shown locally.
     """
     return compile_program(
         client().device(device),
@@ -378,11 +383,11 @@ def price(
     max_circuits: int | None = None,
     mitigate: Any = None,
 ) -> Price:
-    """What a program would cost on `device`, or a list of them as one batch; buys and records nothing.
+    """Returns what a program, or a list of them as one batch, would cost on `device`; buys and records nothing.
 
-    `programs` and the other arguments are those of `qflows.run`, for a list those of `qflows.batch`. Gives the
-    expected amount and the most it can cost, as Decimal in the vendor's unit and in `QFLOWS_CURRENCY` by the rates of
-    `QFLOWS_RATES`, and where the price comes from; None where it cannot be said. May ask the vendor for prices.
+    The arguments are those of `qflows.run`, or for a list those of `qflows.batch`. Returns the expected and the maximum
+    cost, as Decimal in the vendor's unit and in `QFLOWS_CURRENCY` at the rates in `QFLOWS_RATES`, and the source of the
+    price; None for what is unknown. May ask the vendor for prices.
     """
     wishes: dict[str, Any] = {"observables": observables, "options": options}
     wishes |= {"max_circuits": max_circuits} if isinstance(programs, list) else {"values": values}
@@ -400,11 +405,12 @@ def choose(
     options: Mapping[str, Any] | None = None,
     run_key: str | None = None,
 ) -> str:
-    """The device that a rule chooses for a program, or a list of them; the same again in a retry or replay of the run.
+    """Returns the device that a rule chooses for a program or a list of them; a retry or replay of the run gets the
+    same one.
 
     For flows that make many calls on one device. `rule`: such as "cheapest(ibm-*, ionq-*; qubits>=20, queue<2h)", or
-    the name of one; a device's name is returned as it is. Without a program nothing can be priced. Buys nothing.
-    Raises NoDeviceFits with the reason of every device, RunKeyMissing outside a flow without `run_key`.
+    the name of a saved rule; a device name is returned unchanged. Without a program, rules on price cannot be used.
+    Buys nothing. Raises NoDeviceFits with the reason for every device, RunKeyMissing outside a flow without `run_key`.
     """
     core = client()
     read = core.rule(rule)

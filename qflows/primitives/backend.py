@@ -165,11 +165,11 @@ def _vendor_options(options: Mapping[str, Any]) -> dict[str, Any]:
     said = {name: value for name, value in options.items() if value is not None and value != []}
     if "seed_simulator" in said:
         raise ProgramRejected(
-            "seed_simulator: a durable job draws its shots by its key, and a processor takes no seed; leave it out, "
-            "the same run key gives the same shots again"
+            "seed_simulator: durable jobs draw their shots from their key, and processors "
+            "take no seed; leave it out, the same run key gives the same shots again"
         )
     level = said.pop("meas_level", _CLASSIFIED)
     if int(level) != _CLASSIFIED:
-        raise ProgramRejected(f"meas_level {int(level)}: devices give classified bits; leave it out, or say 2")
+        raise ProgramRejected(f"meas_level {int(level)}: devices return classified bits; leave it out, or pass 2")
     said.pop("meas_return", None)  # of levels 0 and 1 only
     return said

@@ -13,7 +13,7 @@ from qflows.keys import digest, seed_of
 from qflows.model import ItemResult
 
 Registers = Sequence[Sequence[Any]]
-"""Name and size of every classical register, in the order of their declaration."""
+"""Name and size of every classical register, in order of declaration."""
 
 
 def data_bin(

@@ -28,7 +28,7 @@ from qflows.programs.grid import pairing
 from qflows.programs.observables import Observable, observable
 
 DEFAULT_PRECISION = 0.015625
-"""Where the device cannot be exact and nothing is said: 4,096 shots, as Qiskit's `BackendEstimatorV2` takes."""
+"""Default for devices that sample: 4,096 shots, as in Qiskit's `BackendEstimatorV2`."""
 _MAX_TERMS = 4096
 
 
@@ -109,8 +109,8 @@ class EstimatorV2(DurablePrimitive, BaseEstimatorV2):
             return precision, shots_for(precision)
         if not self._origin.target.limits.exact:
             raise ProgramRejected(
-                f"PUB {place}: precision 0 means exact values, and {self.device} samples; give a precision such as "
-                "0.01, or use local-exact"
+                f"PUB {place}: precision 0 means exact values, and {self.device} samples; pass "
+                "a precision such as 0.01, or use local-exact"
             )
         return 0.0, None
 
@@ -125,7 +125,7 @@ class EstimatorV2(DurablePrimitive, BaseEstimatorV2):
         """The plan of everything that mitigation runs; by the device itself where it offers all of it."""
         numbers = [number for _, number, _ in call.points if number is not None]
         if len(numbers) < len(call.points):
-            raise ProgramRejected("mitigate: exact values have no errors to mitigate; give a precision or shots")
+            raise ProgramRejected("mitigate: exact values have no errors to mitigate; pass a precision or shots")
         target, mine, asked = self._origin.target, self._origin, self._mitigate
         device_id, provider = target.profile.device, target.provider
         whole = mitigation.share(provider, device_id, asked, mine.options, is_estimate=True)
@@ -247,7 +247,7 @@ def _observable(source: SparseObservable) -> Observable:
     projectors = [sum(letter not in "IXYZ" for letter in text) for text, _, _ in source.to_sparse_list()]
     if sum(2**n for n in projectors) > _MAX_TERMS:
         raise ProgramRejected(
-            f"an observable has {sum(2**n for n in projectors)} Pauli strings once its projectors are written out; at "
-            f"most {_MAX_TERMS} are taken"
+            f"an observable has {sum(2**n for n in projectors)} Pauli strings once its "
+            f"projectors are expanded; the limit is {_MAX_TERMS}"
         )
     return observable(source)

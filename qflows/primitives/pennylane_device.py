@@ -123,7 +123,7 @@ class QflowsDevice(Device):
         for tape in circuits:
             total = tape.shots.total_shots
             if total is None and not exact:
-                raise DeviceError(f"{self.device} samples; say shots=1000, or take the device local-exact")
+                raise DeviceError(f"{self.device} samples; pass shots=1000, or use the device local-exact")
             programs.append(self._program(tape))
             shots.append(total)
         order = by_shots(shots)

@@ -32,4 +32,4 @@ def _checked(pub: Any, place: int, form: str) -> Any:
 
 def _said(value: Any) -> str:
     text = repr(value)
-    return f"{type(value).__name__} {text}" if len(text) < 40 else f"of the type {type(value).__name__}"
+    return f"{type(value).__name__} {text}" if len(text) < 40 else f"of type {type(value).__name__}"

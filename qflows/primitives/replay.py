@@ -49,14 +49,15 @@ class Replays:
             self._told.add(life)
             number = len(left)
         what = (
-            f"run {scope.run_key!r} ({label}) asks for something else than when it ran before, and {number} of its "
-            "earlier calls were not asked for again. Seed the algorithm and keep the shots to continue it; take "
-            "another run_key for another experiment, another label= for another loop of this run, or on_change="
+            f"run {scope.run_key!r} ({label}) differs from its earlier attempt, and {number} "
+            "of its earlier calls were not repeated. To continue it, seed the algorithm and "
+            "keep the shots; otherwise use another run_key for another experiment, another "
+            "label= for another loop of this run, or on_change="
         )
         if on_change == "raise":
-            raise ProgramRejected(f"{what}'warn' to buy it all the same")
+            raise ProgramRejected(f"{what}'warn' to buy it anyway")
         if is_new:
-            log.warning("%s'ignore' to say nothing. It is bought as new", what)
+            log.warning("%s'ignore' to silence this warning. It is bought as new", what)
 
     def met(self, ledger: Ledger, scope: Scope, label: str, batch_id: str) -> None:
         """Notes that a call was made, so that the next look knows what is left."""

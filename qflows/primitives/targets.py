@@ -16,7 +16,7 @@ from qflows.programs import Feature
 _EVERYWHERE = (
     "h", "x", "y", "z", "s", "sdg", "t", "tdg", "sx", "rx", "ry", "rz", "cx", "swap",
 )  # fmt: skip
-"""Gates that every vendor's wire format has."""
+"""Gates that every vendor's wire format supports."""
 
 
 @runtime_checkable

@@ -57,7 +57,7 @@ class Bench(Protocol):
     """What measuring an account needs: jobs bought once, under keys, and never above the amount that was allowed."""
 
     patience_s: float
-    """How long one thing is waited for."""
+    """How long to wait for one thing."""
 
     def cheapest(self, options: Mapping[str, Any] | None = None) -> str | None:
         """The vendor's id of the cheapest device whose jobs, with these options, can be afforded, free simulators

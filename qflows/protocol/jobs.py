@@ -72,7 +72,10 @@ class Accepted:
     def __post_init__(self) -> None:
         said = self.vendor_id
         if not 0 < len(said) <= _LONGEST_ID or not said.isascii() or not said.isprintable():
-            raise Ambiguous(f"the answer to a submission names a job {said!r:.80}, which is no id; it may have the job")
+            raise Ambiguous(
+                f"the answer to a submission names a job {said!r:.80}, which is not a valid id; "
+                "the vendor may have the job"
+            )
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from qflows.protocol.diagnosis import Fact
 from qflows.protocol.jobs import Phase
 
 Seen = tuple[float, int]
-"""Seconds until something showed, and how many looks that took."""
+"""Seconds until something appeared, and the number of requests that took."""
 ENDED = frozenset({Phase.DONE, Phase.FAILED, Phase.CANCELLED})
 
 
@@ -24,9 +24,9 @@ def until(ask: Callable[[], bool], *, patience_s: float, every_s: float) -> Seen
     return None
 
 
-def seconds(name: str, seen: Seen | None, *, never: str = "never within the patience") -> Fact:
+def seconds(name: str, seen: Seen | None, *, never: str = "never within the time limit") -> Fact:
     """How long something took to show, as a fact."""
-    return Fact(name, None, never) if seen is None else Fact(name, seen[0], f"at look {seen[1]}")
+    return Fact(name, None, never) if seen is None else Fact(name, seen[0], f"at request {seen[1]}")
 
 
 def bit_order(counts: Mapping[str, float], *, right: tuple[str, str], left: tuple[str, str]) -> Fact:

@@ -103,5 +103,5 @@ def test_a_submission_that_is_turned_away_for_long_is_repeated_rarely_and_said_s
     assert type(told).__name__ in ("InDoubt", "WaitTimeout", "JobFailed")
     live = reads.all_live(core.ledger)
     assert [job.status for job in live] in ([], [JobStatus.IN_DOUBT], [JobStatus.PREPARED])
-    # what the vendor said last is in what the waiter is told
+    # the waiter is told the vendor's last message
     assert str(PAGES[page]["status"]) in str(told) or "fewer requests" in str(told) or "rate limit" in str(told)

@@ -29,7 +29,7 @@ def test_loop_and_suite_are_priced_before_they_are_bought(qflows, ionq: Admin) -
     assert (one["expected"], one["unit"]) == ("25.79", "usd")
     both = qflows(*loop, "--max-evaluations", "40", "--json").json()
     assert [price["bound"] for price in both.values()] == ["25.79", "1031.60"]
-    assert "--max-evaluations bounds the whole run" in qflows(*loop).out
+    assert "pass --max-evaluations to bound the whole run" in qflows(*loop).out
 
     devices = ("--device", "ionq-forte-1", "--device", "ionq-simulator", "--device", "nowhere")
     suite = qflows("benchmark", *devices, "--shots", "100", "--dry-run", "--json").json()

@@ -58,7 +58,7 @@ def test_missing_file_unknown_device_and_bad_option_exit_2(qflows, bell) -> None
     missing = qflows("run", "nowhere.qasm")
     assert (missing.code, "no file nowhere.qasm" in missing.err) == (2, True)
     unknown = qflows("run", bell, "--device", "warp-drive")
-    assert (unknown.code, "`qflows devices` lists all" in unknown.err) == (2, True)
+    assert (unknown.code, "`qflows devices` lists the names" in unknown.err) == (2, True)
     misspelled = qflows("run", bell, "--device", "local-are")
     assert (misspelled.code, "did you mean local-aer" in misspelled.err) == (2, True)
     option = qflows("run", bell, "--option", "novalue")
@@ -140,7 +140,7 @@ def test_compile_and_physical_qubits_are_honored_and_shown_by_the_dry_run(qflows
 @pytest.mark.parametrize(
     ("words", "why"),
     [
-        (("--compile", "fast"), "say 'default', 'none', a level from 0 to 3"),
+        (("--compile", "fast"), "pass 'default', 'none', a level from 0 to 3"),
         (("--compile", "4"), "a level from 0 to 3"),
         (("--physical-qubits", "3;4"), "such as 3,4"),
         (("--physical-qubits", "0,4"), "without moving"),

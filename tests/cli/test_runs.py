@@ -19,7 +19,11 @@ def test_a_loop_is_asked_to_stop_by_its_run_key(qflows) -> None:
     wishes = {"method": "COBYLA", "noisy": False, "max_evaluations": 8}
     first = minimize_durably(default_client().ledger, script_scope("monday"), cost, [1.0], **wishes)
     assert (first.n_evaluations, first.success) == (3, False)
-    assert qflows("runs", "stop", "monday", "--undo").out.strip().endswith("was not asked to stop, or has seen it")
+    assert (
+        qflows("runs", "stop", "monday", "--undo")
+        .out.strip()
+        .endswith("was not asked to stop, or has already seen the request")
+    )
     again = minimize_durably(default_client().ledger, script_scope("monday"), cost, [1.0], **wishes)
     assert again.n_evaluations == 8
     assert [one.point for one in again.evaluations[:3]] == [one.point for one in first.evaluations]

@@ -82,6 +82,6 @@ def test_what_would_be_wrong_is_refused_before_anything_is_bought(at: At) -> Non
     for wrong in (hermitian, projected, state):
         with pytest.raises(qml.exceptions.DeviceError, match="not accepted|not supported"):
             on("local-aer", 100, wrong)()
-    with pytest.raises(qml.exceptions.DeviceError, match="local-aer samples; say shots"):
+    with pytest.raises(qml.exceptions.DeviceError, match="local-aer samples; pass shots"):
         on("local-aer", None, one)(0.1, 0.2)
     assert place.count_jobs() == 0

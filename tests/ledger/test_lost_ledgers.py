@@ -52,7 +52,7 @@ def test_a_sqlite_ledger_deleted_in_mid_run_stops_the_run_and_the_next_one(
     assert not (tmp_path / "ledger.db").exists()  # nor is another one begun in passing
     assert sandbox.admin.count_jobs("ionq") == 1
 
-    with pytest.raises(LedgerUnavailable, match=r"is gone, and there was one.*qflows ledger upgrade"):
+    with pytest.raises(LedgerUnavailable, match=r"is missing, although there was one.*qflows ledger upgrade"):
         buy(connect(f"sqlite:///{tmp_path / 'ledger.db'}"), attempt="b")
     assert sandbox.admin.count_jobs("ionq") == 1
 

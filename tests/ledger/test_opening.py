@@ -150,12 +150,12 @@ def test_process_killed_in_the_middle_of_the_first_open_leaves_nothing_that_hind
 @pytest.mark.parametrize(
     ("url", "words"),
     [
-        ("mysql://h/x", "no ledger on mysql"),
+        ("mysql://h/x", "mysql cannot hold a ledger"),
         ("not a url", "cannot be parsed"),
         ("sqlite://", "must outlive the process"),
         ("sqlite:///:memory:", "must outlive the process"),
         ("postgresql://nobody@127.0.0.1:9/x", "cannot be reached"),
-        ("sqlite:////proc/nowhere/ledger.db", "folder cannot be made"),
+        ("sqlite:////proc/nowhere/ledger.db", "folder cannot be created"),
     ],
 )
 def test_address_that_cannot_be_opened_is_refused_with_a_reason(url: str, words: str) -> None:

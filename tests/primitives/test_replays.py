@@ -81,7 +81,7 @@ def test_qpus_refuse_by_themselves(
     given: dict = {"run_key": "r", "shots": 100}
     EstimatorV2("ionq-forte-1", client=core, **given).run([(turned(0.1), "Z")])
     other = EstimatorV2("ionq-forte-1", client=restarted("second"), **given)
-    with pytest.raises(ProgramRejected, match="take another run_key"):
+    with pytest.raises(ProgramRejected, match="use another run_key"):
         other.run([(turned(0.2), "Z")])
     assert sandbox.admin.count_jobs("ionq") == 1
     told = EstimatorV2("ionq-forte-1", client=restarted("third"), on_change="warn", **given)

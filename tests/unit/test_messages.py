@@ -95,13 +95,13 @@ MISTAKES: list[tuple[Callable[[], Any], str, str]] = [
     (lambda: batch("bell.qasm"), "a text", "[circuit]"),
     (lambda: batch(BELL), "one QuantumCircuit", "[circuit]"),
     (lambda: batch([]), "at least one", "a list of programs"),
-    (lambda: batch([BELL, BELL], shots=[5]), "1 numbers of shots for 2 programs", "one each"),
+    (lambda: batch([BELL, BELL], shots=[5]), "1 shot numbers for 2 programs", "one per program"),
     (lambda: batch([BELL, 5]), "circuit 1", "pass a qiskit QuantumCircuit"),
     (lambda: session("ibm-kingstn"), "ibm-kingstn", "did you mean ibm-kingston"),
-    (lambda: session(max_time="30 parsecs"), "30 parsecs", "write for example"),
+    (lambda: session(max_time="30 parsecs"), "30 parsecs", "write '30m'"),
     (lambda: session(mode="fast"), "'fast'", "mode='dedicated' or mode='batch'"),
     (lambda: session(run_key=None), "run", "run_key='some-name'"),
-    (lambda: group(max_ttl="3 days"), "3 days", "write for example"),
+    (lambda: group(max_ttl="3 days"), "3 days", "write '30m'"),
     (lambda: group(max_ttl=0), "not 0", "max_ttl="),
     (lambda: group(run_key=None), "run", "run_key='some-name'"),
     (lambda: SamplerV2("local-arr", run_key="p").run([BELL]), "local-arr", "did you mean local-aer"),
@@ -116,7 +116,7 @@ MISTAKES: list[tuple[Callable[[], Any], str, str]] = [
     (lambda: qflows.missed_slot("skip after"), "'skip after'", "skip after 2h"),
     (lambda: qflows.runn, "runn", "did you mean run"),
     (lambda: qflows.flows.sweeep, "sweeep", "did you mean sweep"),
-    (lambda: to_problem("h2-0.7"), "h2-0.7", "known are h2-0.735"),
+    (lambda: to_problem("h2-0.7"), "h2-0.7", "choose from h2-0.735"),
 ]
 
 

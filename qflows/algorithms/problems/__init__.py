@@ -75,7 +75,7 @@ def problem(name: str) -> Problem:
     if chain and int(chain[1]) >= 2:
         return _ising_chain(int(chain[1]))
     raise ProgramRejected(
-        f"unknown problem {str(name)[:80]!r}; known are {', '.join(_MOLECULES)} and tfim-N (N from 2 to 999), "
+        f"unknown problem {str(name)[:80]!r}; choose from {', '.join(_MOLECULES)} and tfim-N (N from 2 to 999), "
         "or pass a SparsePauliOp"
     )
 
@@ -147,7 +147,7 @@ def problem_from_operator(
     terms = tuple(sorted((label, _real(label, coeff)) for label, coeff in pairs))
     widths = {len(label) for label, _ in terms}
     if len(widths) != 1 or 0 in widths or any(set(label) - set("IXYZ") for label, _ in terms):
-        raise ProgramRejected("an operator needs Pauli labels of one length, of the letters I X Y Z")
+        raise ProgramRejected("an operator needs Pauli labels of equal length, made of the letters I X Y Z")
     n_qubits = widths.pop()
     reference = ground_energy(terms) if n_qubits <= _DIAGONALISED_QUBITS else None
     return Problem(name, terms, n_qubits, reference, "operator given by the user", title=name, unit=unit)

@@ -108,7 +108,7 @@ class Container:
         except _BROKEN as error:
             raise Damaged(name, error) from error
         if len(found) != about.file_size:
-            raise Damaged(name, "its size is not the one that is declared")
+            raise Damaged(name, "its size differs from the declared size")
         return found
 
     def _checked(self) -> dict[str, zipfile.ZipInfo]:
@@ -121,12 +121,12 @@ class Container:
             name = about.filename
             _check_name(name)
             if name in found:
-                raise ProgramRejected(f"the archive has two members {name!r}; nothing was read")
+                raise ProgramRejected(f"the archive has two members named {name!r}; nothing was read")
             if about.flag_bits & 0x1:
                 raise ProgramRejected(f"member {name!r} is encrypted; nothing was read")
             kind = stat.S_IFMT(about.external_attr >> 16)
             if kind not in (0, stat.S_IFREG):
-                raise ProgramRejected(f"member {name!r} is no plain file; nothing was read")
+                raise ProgramRejected(f"member {name!r} is not a regular file; nothing was read")
             _check_size(about)
             total += about.file_size
             found[name] = about
@@ -155,4 +155,4 @@ def _check_name(name: str) -> None:
         or ":" in name
         or any(part in ("", ".", "..") for part in parts)
     ):
-        raise ProgramRejected(f"an archive has no member named {name[:80]!r}; nothing was read")
+        raise ProgramRejected(f"an archive cannot have a member named {name[:80]!r}; nothing was read")

@@ -151,7 +151,7 @@ def read_lines(text: bytes) -> list[Row]:
         except (ValueError, RecursionError) as error:
             raise ValueError(f"line {number}: {error}") from error
         if not isinstance(row, dict):
-            raise ValueError(f"line {number} is no object")
+            raise ValueError(f"line {number} is not an object")
         found.append(row)
     return found
 
@@ -164,5 +164,5 @@ def _read(column: sa.Column[Any], value: Any) -> Any:
     if isinstance(column.type, UtcDateTime):
         return datetime.fromisoformat(value) if value is not None else None
     if value is not None and isinstance(column.type, sa.String | sa.Text) and not isinstance(value, str):
-        raise TypeError(f"{column.name} is no text")
+        raise TypeError(f"{column.name} is not text")
     return value

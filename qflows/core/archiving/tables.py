@@ -86,7 +86,7 @@ def to_bytes(schema: Schema, rows: Sequence[Row]) -> bytes:
         import pyarrow  # pyright: ignore[reportMissingImports]
         import pyarrow.parquet  # pyright: ignore[reportMissingImports]
     except ImportError:
-        raise ProgramRejected("an archive has Parquet tables: pip install qflows[parquet]") from None
+        raise ProgramRejected("an archive contains Parquet tables; pip install qflows[parquet]") from None
     types = {
         _TEXT: pyarrow.string(),
         _WHOLE: pyarrow.int64(),
@@ -117,7 +117,7 @@ def difference(schema: Schema, rows: Sequence[Row], found: bytes) -> str | None:
             return f"its columns are {', '.join(map(str, names))[:200]}"
         size = sum(file.metadata.row_group(n).total_byte_size for n in range(file.metadata.num_row_groups))
         if size > 100 * len(found) + 1_000_000:
-            return "it would grow beyond measure"
+            return "it would expand to an unreasonable size"
         read = file.read().to_pylist()
     except Exception as error:  # noqa: BLE001  (the edge to a reader of untrusted files)
         return f"it cannot be read: {type(error).__name__}: {str(error)[:200]}"
@@ -125,4 +125,4 @@ def difference(schema: Schema, rows: Sequence[Row], found: bytes) -> str | None:
         for name in schema:
             if one[name] != wanted[name] and not (one[name] != one[name] and wanted[name] != wanted[name]):
                 return f"row {number}, column {name} is {json.dumps(one[name], default=str)[:100]}"
-    return "its bytes are not those that the same rows give"
+    return "its bytes differ from those that the same rows produce"

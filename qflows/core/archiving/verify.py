@@ -113,7 +113,7 @@ def _members(path: Path, done: Checked) -> dict[str, bytes] | None:
                     done.find("members", name, f"it cannot be read: {error}")
             return found
     except Damaged as error:
-        done.find("members", path.name, f"the file is no whole archive: {error}")
+        done.find("members", path.name, f"the file is not a complete archive: {error}")
         return None
 
 
@@ -125,17 +125,17 @@ def _check_manifest(members: Mapping[str, bytes], done: Checked) -> None:
     for line in members[MANIFEST].decode("ascii", "replace").splitlines():
         hexadecimal, gap, name = line.partition("  ")
         if not gap or name in wanted:
-            done.find("manifest", MANIFEST, f"a line that is none: {line[:100]}")
+            done.find("manifest", MANIFEST, f"not a valid line: {line[:100]}")
             continue
         wanted[name] = hexadecimal
     for name in sorted({*wanted, *members} - {MANIFEST}):
         done.count("manifest")
         if name not in members:
-            done.find("manifest", name, "the manifest has it, the archive has not")
+            done.find("manifest", name, "listed in the manifest, missing from the archive")
         elif name not in wanted:
-            done.find("manifest", name, "the archive has it, the manifest has not")
+            done.find("manifest", name, "present in the archive, missing from the manifest")
         elif sha256(members[name]).hexdigest() != wanted[name]:
-            done.find("manifest", name, "its SHA-256 is not that of the manifest")
+            done.find("manifest", name, "its SHA-256 differs from the manifest's")
 
 
 def _study(members: Mapping[str, bytes], done: Checked) -> dict[str, Any] | None:
@@ -180,11 +180,11 @@ def _programs(members: Mapping[str, bytes], about: Mapping[str, Any], done: Chec
         if folder == "plans":
             done.count("programs")
             if digest_of("text/1", text.decode("utf-8", "replace")) != stem:
-                done.find("programs", name, "the plan is not the one that its digest names")
+                done.find("programs", name, "the plan does not match its digest")
         elif folder == "programs" and kind == "json":
             done.count("programs")
             if sha256(text).hexdigest() != stem:
-                done.find("programs", name, "the program is not the one that its digest names")
+                done.find("programs", name, "the program does not match its digest")
         elif folder == "programs" and kind == "qasm":
             done.count("programs")
             try:
@@ -193,7 +193,7 @@ def _programs(members: Mapping[str, bytes], about: Mapping[str, Any], done: Chec
                 done.find("programs", name, f"its program cannot be written as OpenQASM: {_gist(error)}")
                 continue
             if again != text and same:
-                done.find("programs", name, "the OpenQASM is not that of its program")
+                done.find("programs", name, "the OpenQASM does not match its program")
             elif again != text:
                 done.note("some OpenQASM texts differ from what this version of qflows or Qiskit writes")
 
@@ -204,7 +204,7 @@ def _restored(
     try:
         fill(ledger, rows, members)
     except _BAD_ROWS as error:
-        done.find("records", "records/", f"the rows are none of a ledger: {_gist(error)}")
+        done.find("records", "records/", f"the rows are not from a ledger: {_gist(error)}")
         return False
     return True
 
@@ -226,7 +226,7 @@ def _recomputed(
     expected = {name for row in rows["answers"] for name in _answer_names(row, members, done)}
     for name in sorted(members):
         if name.startswith("answers/") and name not in expected:
-            done.find("answers", name, "no record of an answer names it")
+            done.find("answers", name, "no record of an answer refers to it")
     stored: dict[str, dict[int, Any]] = {}
     for row in rows["results"]:
         stored.setdefault(row["job_key"], {})[row["idx"]] = row["body"]
@@ -252,7 +252,7 @@ def _answer_names(row: Mapping[str, Any], members: Mapping[str, bytes], done: Ch
             if name not in members:
                 done.find("answers", name, "it is missing")
             elif len(members[name]) != size or sha256(members[name]).hexdigest() != wanted:
-                done.find("answers", name, "it is not the answer that was recorded")
+                done.find("answers", name, "it differs from the answer that was recorded")
     except _BAD_ROWS as error:
         done.find("answers", str(row.get("job_key"))[:12], f"its record cannot be read: {_gist(error)}")
     return found
@@ -271,7 +271,7 @@ def _decoded(
         done.note(f"vendor {vendor} is not installed here, or its answers cannot be decoded without an account")
         return None
     if answer is None and not decode.runs_here:
-        done.note(f"no answer is kept for job {key[:12]}: its counts are those of the record")
+        done.note(f"no answer is kept for job {key[:12]}; its counts come from the record")
         return None
     try:
         raw = answer_of(answer, members.__getitem__) if answer else RawAnswer({})
@@ -337,7 +337,7 @@ def _tables(
     try:
         wanted = tables.all_of(rows, values)
     except _BAD_ROWS as error:
-        done.find("tables", "tables/", f"the records cannot be made tables: {_gist(error)}")
+        done.find("tables", "tables/", f"the records cannot be turned into tables: {_gist(error)}")
         return
     for kind, (schema, found) in wanted.items():
         name = f"tables/{kind}.parquet"
@@ -348,9 +348,9 @@ def _tables(
             try:
                 problem = tables.difference(schema, found, members[name])
             except Exception as error:  # noqa: BLE001  (values that fit no column)
-                problem = f"the records cannot be made a table: {_gist(error)}"
+                problem = f"the records cannot be turned into a table: {_gist(error)}"
             if problem:
-                done.find("tables", name, f"it is not the table of the records: {problem}")
+                done.find("tables", name, f"it differs from the table of the records: {problem}")
 
 
 def _described(
@@ -372,9 +372,9 @@ def _described(
         if crate.describe(about, described(members)) != members.get(crate.NAME):
             done.find("description", crate.NAME, "it does not describe these members")
     except _BAD_ROWS as error:
-        done.find("description", crate.NAME, f"it cannot be made again: {_gist(error)}")
+        done.find("description", crate.NAME, f"it cannot be rebuilt: {_gist(error)}")
     if members.get(README) != README_TEXT:
-        done.note(f"{README} is not the one of this version of qflows")
+        done.note(f"{README} differs from the one that this version of qflows writes")
 
 
 def _as_json(value: Any) -> Any:

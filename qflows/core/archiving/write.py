@@ -108,13 +108,13 @@ def write(
 
 def _check_target(path: Path, keys: Sequence[str]) -> None:
     if path.exists():
-        raise ProgramRejected(f"{path} exists; give a new name, or move it away")
+        raise ProgramRejected(f"{path} already exists; choose another name, or move the file")
     if not path.parent.is_dir():
         raise ProgramRejected(f"there is no folder {path.parent}")
     if not keys:
-        raise ProgramRejected("no job fits; `qflows jobs ls` with the same filters shows what there is")
+        raise ProgramRejected("no job matches; run `qflows jobs ls` with the same filters to see what the ledger has")
     if not tables.is_at_hand():
-        raise ProgramRejected("an archive has Parquet tables: pip install qflows[parquet]")
+        raise ProgramRejected("an archive contains Parquet tables; pip install qflows[parquet]")
 
 
 def _derived(rows: Mapping[str, list[records.Row]], members: Mapping[str, bytes]) -> dict[str, list[records.Row]]:

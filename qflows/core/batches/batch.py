@@ -203,7 +203,7 @@ class Batch(BatchView):
             raise JobFailed(
                 f"{len(found.errors)} of {found.num_circuits} circuits have no counts; first: circuit {error.index} "
                 f"[{error.code or error.status}] {error.message}. result(partial=True) gives the others, "
-                "rerun_failed() buys only the holes",
+                "rerun_failed() buys only the missing circuits",
                 reason=error.message,
                 vendor_code=error.code,
                 provider=error.provider,

@@ -88,7 +88,8 @@ def _check_alone(program: Program, index: int, size: int, gates: int, limits: Jo
     for what, value, limit in (("bytes", size, limits.bytes), ("gates", gates, limits.gates)):
         if _over(value, limit):
             raise ProgramRejected(
-                f"circuit {index} ({program.name}) has about {value} {what}, one job takes {limit}; simplify it "
+                f"circuit {index} ({program.name}) has about {value} {what}, and one job takes "
+                f"at most {limit}; simplify it "
                 "(qiskit.transpile with optimization_level=2) or cut it"
             )
 
@@ -123,7 +124,7 @@ def refuse_composite(device: str, provider: Provider, max_programs: int | None) 
     most = min(provider.capabilities.max_programs, max_programs or provider.capabilities.max_programs)
     if most <= 1:
         raise ValueError(
-            f"device {device!r} ({provider.name}) takes one circuit a job, so as_batch=True is not possible; "
+            f"device {device!r} ({provider.name}) takes one circuit per job, so as_batch=True is not possible; "
             "leave as_batch out to submit the circuits as parallel jobs"
         )
 

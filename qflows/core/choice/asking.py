@@ -81,7 +81,7 @@ def _digest(source: Any, values: Any = None) -> str:
 
 def _text(value: Any) -> str:
     if isinstance(value, Iterator):
-        raise ProgramRejected("a list is read for every candidate of a rule; pass a list, not an iterator")
+        raise ProgramRejected("a rule reads the programs once per candidate; pass a list, not an iterator")
     if hasattr(value, "tolist"):
         value = value.tolist()
     return json.dumps(value, sort_keys=True, default=str)

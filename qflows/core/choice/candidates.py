@@ -93,7 +93,7 @@ class Look:
                 continue
             here = [name for name in profiles.shipped() if fnmatch.fnmatchcase(name, pattern)]
             if not here:
-                raise UnknownDevice(f"no device's name is like {pattern!r}; `qflows devices` lists them")
+                raise UnknownDevice(f"no device name matches {pattern!r}; `qflows devices` lists them")
             found |= dict.fromkeys(here)
         return list(found)
 
@@ -125,7 +125,7 @@ class Look:
                 lists[id(provider)] = _listed(provider)
             listed = lists[id(provider)]
             if isinstance(listed, str):
-                one.out = f"its vendor could not be asked: {listed}"
+                one.out = f"its vendor did not answer: {listed}"
                 continue
             info = listed.get(profile.device)
             if info is None and provider.capabilities.lookup is not Lookup.LOCAL:
@@ -199,8 +199,8 @@ class Look:
             return
         if self.specs is None:
             raise ProgramRejected(
-                f"{self.rule} needs a price, and no program is known here; choose by least_busy or best, or choose "
-                "first with qflows.choose(rule, program, shots=...) and pass the device that it returns"
+                f"{self.rule} needs a price, and no program is known here. Use least_busy or "
+                "best, or call qflows.choose(rule, program, shots=...) first and pass the device that it returns"
             )
         for one in among:
             assert one.target is not None
@@ -220,7 +220,7 @@ class Look:
         rate = self.rates.rate(price.unit, unit)
         if rate is None:
             one.unknown["price"] = (
-                f"{shown(price.expected)} {price.unit}, and QFLOWS_RATES says nothing of what that is in {unit}"
+                f"{shown(price.expected)} {price.unit}, and QFLOWS_RATES has no rate from that to {unit}"
             )
         else:
             one.values["price"] = price.expected * rate
@@ -258,7 +258,7 @@ def _listed(provider: Provider) -> Mapping[str, DeviceInfo] | str:
     except (ProviderError, CredentialsMissing, ImportError) as error:
         return str(error)
     if isinstance(found, DeviceList) and found.troubles:
-        log.warning("not all devices of %s could be asked for: %s", provider.name, dict(found.troubles))
+        log.warning("not all devices of %s could be listed: %s", provider.name, dict(found.troubles))
     return {info.device_id: info for info in found}
 
 
@@ -277,7 +277,7 @@ def _objection(one: Candidate, condition: Criterion) -> str:
     if condition.name in FLAGS:
         is_simulator = one.values.get("simulator")
         if is_simulator is None:
-            return f"{condition}: it is not known whether it is a simulator"
+            return f"{condition}: unknown whether it is a simulator"
         return "" if is_simulator is condition.value else f"{condition} is not met"
     if condition.name not in one.values:
         if condition.may_be_unknown:

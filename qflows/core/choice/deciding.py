@@ -96,7 +96,7 @@ class Chooser:
             alive = Rule(rule.verb, (stands.device,))
             look = Look(replace(alive, verb="least_busy"), self.vendors, self.rates)
             _, everyone = look.candidates([stands.device])
-            if not everyone[0].out or everyone[0].out.startswith("its vendor could not be asked"):
+            if not everyone[0].out or everyone[0].out.startswith("its vendor did not answer"):
                 return stands
             moved = choices.advance(self.ledger(), stands, why=everyone[0].out)
             if moved is None:
@@ -145,7 +145,9 @@ class Chooser:
     def _moved(self, choice: Choice, why: str) -> Choice | None:
         following = choices.advance(self.ledger(), choice, why=why)
         if following is not None:
-            log.warning("%s gives way to %s, nothing was bought: %s", choice.device, following.device, why[:300])
+            log.warning(
+                "falling back from %s to %s, nothing was bought: %s", choice.device, following.device, why[:300]
+            )
         return following
 
     def _give_back(self, want: Want, content: str) -> None:
@@ -171,6 +173,6 @@ def _nobody(rule: Rule, everyone: Sequence[Candidate]) -> str:
     reasons = [f"{one.device}: {one.out}" for one in everyone]
     more = f"; and {len(reasons) - _SHOWN} more" if len(reasons) > _SHOWN else ""
     return (
-        f"no device fits {rule}; {'; '.join(reasons[:_SHOWN])}{more}. Loosen a condition, let unknown values pass "
-        "with a question mark (queue<2h?), or see `qflows devices choose`"
+        f"no device fits {rule}; {'; '.join(reasons[:_SHOWN])}{more}. Loosen a condition, "
+        "accept unknown values with a question mark (queue<2h?), or run `qflows devices choose` to see the numbers"
     )

@@ -84,7 +84,7 @@ class LedgerBench:
             amount, unit = exact(price.per_minute) * exact(seconds) / 60, price.unit
         rate = money.Rates.from_settings(self.core.settings).rate(unit, self.allowed.unit)
         if amount is None or rate is None:
-            self.why = f"no bound of the price is known in {self.allowed.unit} (the vendor charges {unit})"
+            self.why = f"no upper bound of the price is known in {self.allowed.unit} (the vendor charges {unit})"
             return None
         return amount * rate
 
@@ -93,7 +93,7 @@ class LedgerBench:
         if amount is None:
             return False
         if amount > self.left:
-            self.why = f"it could cost {money.shown(amount)} {self.allowed.unit}, {money.shown(self.left)} are left"
+            self.why = f"it could cost {money.shown(amount)} {self.allowed.unit}, and {money.shown(self.left)} is left"
             return False
         self.reserved += amount
         return True
@@ -129,7 +129,7 @@ class LedgerBench:
             shots = self._shots(profile.name, 1)
             (spec,) = self.core.specs(circuit, device=profile.name, shots=shots, options=options)
         except QflowsError as error:
-            log.info("%s is left out: %s", profile.name, error)
+            log.info("%s was skipped: %s", profile.name, error)
             return None
         return self.bound(profile.name, spec)
 

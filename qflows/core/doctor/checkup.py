@@ -132,7 +132,9 @@ def ledger(settings: Settings) -> Iterator[Finding]:
     try:
         yield from _database(engine, is_sqlite=path is not None)
     except LedgerError as error:
-        yield Finding("opens", Verdict.WRONG, str(error), "see the message; nothing can be bought without the ledger")
+        yield Finding(
+            "opens", Verdict.WRONG, str(error), "fix what the message names; nothing can be bought without the ledger"
+        )
     finally:
         engine.dispose()
 
@@ -144,11 +146,13 @@ def _place(path: Path) -> Iterator[Finding]:
         return
     free = shutil.disk_usage(folder).free
     if free < _FREE_BYTES:
-        yield Finding("disk", Verdict.ADVICE, f"{free / 1e6:.0f} MB are free", "free some space: results are kept here")
+        yield Finding(
+            "disk", Verdict.ADVICE, f"{free / 1e6:.0f} MB are free", "free some space; results are stored here"
+        )
     else:
         yield Finding("disk", Verdict.OK, f"{free / 1e9:.1f} GB are free")
     if not path.exists():
-        yield Finding("schema", Verdict.OK, "there is no ledger yet; the first job makes it")
+        yield Finding("schema", Verdict.OK, "no ledger yet; the first job creates it")
         return
     mode = path.stat().st_mode
     if mode & _OTHERS_MAY:
@@ -163,7 +167,7 @@ def _place(path: Path) -> Iterator[Finding]:
 def _database(engine: sa.Engine, *, is_sqlite: bool) -> Iterator[Finding]:
     found = ledger_engine.version_of(engine)
     if found is None:
-        yield Finding("schema", Verdict.OK, "the database is empty; the first job makes the tables")
+        yield Finding("schema", Verdict.OK, "the database is empty; the first job creates the tables")
     elif found == HEAD:
         yield Finding("schema", Verdict.OK, found)
     else:
@@ -212,14 +216,14 @@ def vendor(core: Client, name: str, *, credentials: str | None = None, is_asked_
         yield Finding("credentials", verdict, "none here", str(error))
         return
     except QflowsError as error:
-        yield Finding("credentials", Verdict.WRONG, str(error), "correct what the message names")
+        yield Finding("credentials", Verdict.WRONG, str(error), "fix what the message names")
         return
     except ImportError as error:
         yield Finding("client", Verdict.WRONG, f"cannot be imported: {error}", f"pip install 'qflows[{name}]'")
         return
     yield Finding("credentials", Verdict.OK, f"account {provider.account}")
     if not isinstance(provider, DiagnosedProvider):
-        yield Finding("checks", Verdict.OK, "its adapter examines nothing else")
+        yield Finding("checks", Verdict.OK, "its adapter has no further checks")
         return
     answered = True
     for what, address in provider.addresses().items():
@@ -227,7 +231,7 @@ def vendor(core: Client, name: str, *, credentials: str | None = None, is_asked_
             answered = answered and not (finding.verdict is Verdict.WRONG and "clock" not in finding.check)
             yield finding
     if not answered:
-        yield Finding("account", Verdict.UNKNOWN, "not asked: it cannot be reached")
+        yield Finding("account", Verdict.UNKNOWN, "not checked: the vendor cannot be reached")
         return
     for finding in _asked(provider, provider.diagnose()):
         answered = answered and finding.verdict is not Verdict.WRONG
@@ -250,9 +254,11 @@ def failed(check: str, error: ProviderError) -> Finding:
     """A finding for a question that was not answered as it should be."""
     if isinstance(error, Throttled):
         wait = f"in {error.retry_after_s:.0f} s" if error.retry_after_s else "later"
-        return Finding(check, Verdict.ADVICE, str(error), f"ask again {wait}")
+        return Finding(check, Verdict.ADVICE, str(error), f"try again {wait}")
     remedy = (
-        "see the message" if isinstance(error, Refused) else "ask again; if it stays so, look at the vendor's status"
+        "see the message"
+        if isinstance(error, Refused)
+        else "try again; if the problem persists, check the vendor's status page"
     )
     return Finding(check, Verdict.WRONG, str(error), remedy)
 

@@ -61,7 +61,7 @@ def measure(core: Client, vendor: str, allowed: Amount, *, patience_s: float = 1
     """
     provider = core.provider(vendor)
     if not isinstance(provider, MeasuredProvider):
-        raise ProgramRejected(f"nothing is to be measured at {vendor}: its documents leave nothing open")
+        raise ProgramRejected(f"nothing to measure at {vendor}: its documentation answers every question")
     run_key = f"doctor-{vendor}-{datetime.now(UTC):%Y%m%dT%H%M%S.%f}"
     report = Report(vendor, provider.account, run_key, allowed)
     bench = LedgerBench(core, provider, allowed, run_key, patience_s)

@@ -65,15 +65,18 @@ def _out_of_reach(name: str, host: str, error: Exception) -> Finding:
         one = one.__cause__ or one.__context__
     if any(isinstance(one, ssl.SSLCertVerificationError) for one in chain) or "CERTIFICATE_VERIFY" in text:
         remedy = (
-            "nothing that was sent could be trusted: if a company proxy signs certificates itself, name its authority "
-            "in SSL_CERT_FILE and REQUESTS_CA_BUNDLE; else ask who answers in the vendor's place"
+            "the connection cannot be trusted. If a company proxy signs certificates itself, "
+            "set SSL_CERT_FILE and REQUESTS_CA_BUNDLE to its certificate authority; otherwise "
+            "find out who answers in the vendor's place"
         )
         return Finding(f"{name}: TLS", Verdict.WRONG, f"the certificate of {host} is not valid: {text}", remedy)
     if isinstance(error, httpx.ProxyError):
-        return Finding(check, Verdict.WRONG, f"the proxy refuses: {text}", "check HTTPS_PROXY and NO_PROXY")
+        return Finding(
+            check, Verdict.WRONG, f"the proxy refused the connection: {text}", "check HTTPS_PROXY and NO_PROXY"
+        )
     if isinstance(error, httpx.TimeoutException):
         remedy = "check the connection, a firewall, or whether a proxy is needed (HTTPS_PROXY)"
-        return Finding(check, Verdict.WRONG, f"{host} does not answer in time", remedy)
+        return Finding(check, Verdict.WRONG, f"{host} did not answer in time", remedy)
     remedy = "check the connection, the name in the address, and whether a proxy is needed (HTTPS_PROXY)"
     return Finding(check, Verdict.WRONG, f"{host} cannot be reached: {text}", remedy)
 
@@ -85,14 +88,14 @@ def _tls(name: str, answer: httpx.Response, *, is_loopback: bool) -> Finding:
     if wrapped is None:
         if is_loopback:
             return Finding(check, Verdict.OK, "none needed: the address is on this machine")
-        return Finding(check, Verdict.WRONG, "none: keys would travel in clear", "use an https address")
+        return Finding(check, Verdict.WRONG, "none: keys would be sent unencrypted", "use an https address")
     version = str(wrapped.version())
     certificate = wrapped.getpeercert() or {}
     ends = certificate.get("notAfter")
     if ends:
         days = (ssl.cert_time_to_seconds(ends) - datetime.now(UTC).timestamp()) / 86_400
         if days < _CERTIFICATE_DAYS:
-            remedy = "the vendor renews it; a proxy's authority may be old: renew it"
+            remedy = "the vendor must renew it; if a proxy signed it, renew the proxy's certificate authority"
             return Finding(check, Verdict.ADVICE, f"{version}, the certificate ends in {days:.0f} days", remedy)
     return Finding(check, Verdict.OK, version)
 
@@ -108,9 +111,9 @@ def _clock(name: str, date: str | None) -> Finding:
         return Finding(check, Verdict.OK, f"within {max(abs(skew_s), 1.0):.0f} s of the vendor's")
     is_wrong = abs(skew_s) > _SKEW_WRONG_S
     remedy = "set this machine's clock (NTP): " + (
-        "signatures and tokens are refused when it is minutes off"
+        "signatures and tokens are rejected when the clock is minutes off"
         if is_wrong
-        else "look-ups correct for it, people do not"
+        else "qflows corrects for this, but timestamps will confuse readers"
     )
     return Finding(
         check, Verdict.WRONG if is_wrong else Verdict.ADVICE, f"{abs(skew_s):.0f} s {which} of the vendor's", remedy

@@ -12,8 +12,8 @@ from qflows.ledger.groups import EXCEPTION, GroupRecord
 from qflows.states import CallbackState, GroupState
 
 _INTERRUPTED = (
-    "its process died while it ran, and it is never run twice unasked; see whether it took effect, and if not: "
-    "qflows groups callback {} --again"
+    "its process died while it was running, and it is never run twice automatically. Check "
+    "whether it took effect; if it did not, run: qflows groups callback {} --again"
 )
 
 Callback = Callable[[GroupResult], Any]
@@ -30,7 +30,7 @@ def callback_of(record: GroupRecord) -> dict[str, Any] | None:
         if record.state is GroupState.CANCELLED:
             note = "not called: the group was cancelled"
         elif record.close_reason == EXCEPTION:
-            note = "not called after an exception; a retry of the run, or group.results(), calls it"
+            note = "not called because of an exception; a retry of the run, or group.results(), calls it"
         elif not record.callback_importable:
             note = "only the process that registered it can call it"
     return {"function": record.callback, "state": state, "at": record.callback_at, "note": note}

@@ -59,7 +59,9 @@ def _open(
     `caller` is who opened it as its ambient group. Raises ProgramRejected before anything is recorded.
     """
     if isinstance(max_ttl_s, bool) or not 1 <= max_ttl_s <= MAX_TTL_S:
-        raise ProgramRejected(f"a group lives 1 to {MAX_TTL_S:.0f} seconds, not {max_ttl_s!r}; pass max_ttl=")
+        raise ProgramRejected(
+            f"a group's time to live is 1 to {MAX_TTL_S:.0f} seconds, not {max_ttl_s!r}; pass max_ttl="
+        )
     if len(name) > _MAX_NAME:
         raise ProgramRejected(f"a group's name has at most {_MAX_NAME} characters")
     try:
@@ -215,7 +217,7 @@ class Group:
             if self._ambient:
                 self._refuse_nesting()
             if self._id is not None and self.status() is GroupState.OPEN:
-                raise GroupError(f"group {self._name!r} is open already", group_id=self._id)
+                raise GroupError(f"group {self._name!r} is already open", group_id=self._id)
             where = self._verbs.scope(self._run_key)
             self._callback = None
             self._id = _open(
@@ -249,8 +251,9 @@ class Group:
         record = ledger_groups.get(self._core.ledger, other)
         if record.state is GroupState.OPEN:
             raise GroupError(
-                f"group {self._name!r} cannot be opened inside group {record.title} of the same context: its jobs "
-                "would belong to two. Close that one first, or pass ambient=False and submit by the handle",
+                f"group {self._name!r} cannot be opened inside group {record.title}, because "
+                "its jobs would belong to both. Close that group first, or pass ambient=False "
+                "and submit through the handle",
                 group_id=other,
                 state=record.state.value,
             )
@@ -289,8 +292,9 @@ class Group:
         if pending:
             why = "; ".join(f"{vendor}: {text}" for vendor, text in troubles.items())
             raise WaitTimeout(
-                f"{len(pending)} of {len(live)} job(s) of group {id_[:12]} are not confirmed as cancelled after "
-                f"{timeout:g} s{' (' + why + ')' if why else ''}; it is recorded and `qflows reconcile` repeats it",
+                f"{len(pending)} of {len(live)} job(s) of group {id_[:12]} were not confirmed as cancelled within "
+                f"{timeout:g} s{' (' + why + ')' if why else ''}; the request is recorded, and "
+                "`qflows reconcile` repeats it",
                 pending=tuple(pending),
             )
         return after
@@ -442,7 +446,7 @@ class Group:
         with self._lock:
             self._callback, self._callback_timeout = call, timeout
         if not ledger_callbacks.register(self._core.ledger, id_, path, importable=importable):
-            log.info("the callback of group %r was called, or is being called; see details()", self._name)
+            log.info("the callback of group %r was already called or is running; see details()", self._name)
 
     def _call_back_at_exit(self) -> None:
         record = self.record
@@ -451,7 +455,7 @@ class Group:
         found = self.stored(self.wait(self._callback_timeout))
         if not found.is_complete:
             log.warning(
-                "group %r: %d job(s) are not over, so its callback waits for %s",
+                "group %r: %d job(s) are unfinished, so its callback waits for %s",
                 self._name,
                 len(found.pending()),
                 "results() or the reconciler" if record.callback_importable else "results()",
@@ -485,8 +489,8 @@ class Group:
             if not isinstance(error, Exception):
                 raise
             raise CallbackFailed(
-                f"the callback of group {self._opened()[:12]} failed: {text}; jobs and counts are unharmed. After a "
-                f"look: qflows groups callback {self._opened()[:12]} --again",
+                f"the callback of group {self._opened()[:12]} failed: {text}; jobs and counts "
+                f"are not affected. Once the cause is fixed, run: qflows groups callback {self._opened()[:12]} --again",
                 group_id=self._opened(),
             ) from error
         ledger_callbacks.ended(self._core.ledger, self._opened(), None)

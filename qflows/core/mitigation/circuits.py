@@ -27,7 +27,7 @@ Op = list[Any]
 def split(program: Program) -> tuple[list[Op], list[Op]]:
     """The gates, and the measurements at the end. Raises ProgramRejected for circuits that go on after measuring."""
     if program.has_mid_circuit:
-        raise ProgramRejected(f"{program.name}: mitigation needs a circuit whose measurements all come at the end")
+        raise ProgramRejected(f"{program.name}: mitigation needs a circuit with all measurements at the end")
     ops = program.ops()
     gates = [op for op in ops if op[0] != "measure"]
     while gates and gates[-1][0] == "barrier":

@@ -38,7 +38,7 @@ def extrapolate(
         found = _exponential(x, y, np.array(errors, dtype=float))
         if found is not None:
             return found
-        return Extrapolated(float(_linear(x) @ y), _linear(x), "linear: too near 0 for an exponential")
+        return Extrapolated(float(_linear(x) @ y), _linear(x), "linear: too close to 0 for an exponential fit")
     slopes = _richardson(x) if method == "richardson" else _linear(x)
     return Extrapolated(float(slopes @ y), slopes, method)
 

@@ -56,7 +56,7 @@ def lay_out(
     prepare = _preparer(provider, base)
     ready = [[prepare(program) for program in point] for point in points]
     if request.twirling and not any(circuits.can_twirl(program) for point in ready for program in point):
-        raise ProgramRejected("twirling: no circuit has a two-qubit Clifford gate, such as cx or cz, to twirl")
+        raise ProgramRejected("twirling: no circuit has a two-qubit Clifford gate (such as cx or cz) to twirl")
     factors = request.zne.factors if request.zne else (1,)
     randomizations = request.twirling.randomizations if request.twirling else 1
     made: list[list[Program]] = []
@@ -100,14 +100,14 @@ def _reads(program: Program) -> list[int | None]:
 def _check(request: Any, provider: Provider, device_id: str, limits: Limits, *, is_estimate: bool) -> None:
     if request.dd:
         raise ProgramRejected(
-            "dd: this device does not decouple idle qubits itself, and takes circuits without a schedule into which "
-            "pulses could be put; leave dd out, or choose a device that offers it"
+            "dd: this device has no dynamical decoupling of its own, and qflows cannot add it "
+            "to circuits without a schedule; leave dd out, or choose a device that offers it"
         )
     if request.zne and not is_estimate:
         raise ProgramRejected("zne extrapolates expectation values; pass observables=, or leave zne out")
     if request.zne and not _compiles_here(provider, device_id) and Feature.BARRIER not in (limits.takes or ()):
         raise ProgramRejected(
-            "zne: the vendor compiles on its side and keeps no barriers, so it would take back what folding adds; "
+            "zne: the vendor compiles without keeping barriers, so it would undo the folding; "
             "leave zne out, or choose a device that keeps barriers"
         )
 
@@ -130,9 +130,7 @@ def _calibrations(
     programs = [program for point in ready for program in point]
     placed = {program.labels is not None for program in programs}
     if len(placed) > 1:
-        raise ProgramRejected(
-            "readout: some circuits name the device's qubits and some do not; put them in two requests"
-        )
+        raise ProgramRejected("readout: some circuits name the device's qubits and some do not; use two requests")
     labels = sorted(
         {(program.labels or range(program.n_qubits))[q] for program in programs for q, _ in program.measured}
     )

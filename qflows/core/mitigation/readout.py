@@ -44,8 +44,8 @@ def measured(zeros: Mapping[str, float], ones: Mapping[str, float], n: int) -> C
     if np.any(1 - chances.sum(axis=1) < _LEAST):
         bad = int(np.argmax(chances.sum(axis=1)))
         raise QflowsError(
-            f"qubit {bad} of the calibration reads wrongly in {chances[bad, 0]:.0%} and {chances[bad, 1]:.0%} of "
-            "cases; nothing can be taken back from that: leave readout out, or choose other qubits"
+            f"qubit {bad} of the calibration is misread in {chances[bad, 0]:.0%} and "
+            f"{chances[bad, 1]:.0%} of cases, which cannot be corrected; leave readout out, or choose other qubits"
         )
     return Confusion(chances, variances)
 
@@ -64,8 +64,8 @@ def quasi_distribution(counts: Mapping[str, int], chances: NDArray[np.float64]) 
     keys = sorted(counts)
     if len(keys) > MOST_OUTCOMES:
         raise QflowsError(
-            f"{len(keys)} different outcomes are more than the {MOST_OUTCOMES} of which a distribution is corrected; "
-            "ask for observables"
+            f"{len(keys)} different outcomes; a distribution can be corrected for at most "
+            f"{MOST_OUTCOMES}. Ask for observables instead"
         )
     bits = np.array([[int(c) for c in key.replace(" ", "")[::-1]] for key in keys], dtype=np.int64)
     matrix = np.ones((len(keys), len(keys)))

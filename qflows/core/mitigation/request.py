@@ -21,15 +21,15 @@ class Zne(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     factors: tuple[int, ...] = Field(
-        default=(1, 3, 5), description="By how much the noise is raised: odd numbers, ascending; 1 is the circuit."
+        default=(1, 3, 5), description="Noise factors: odd numbers, ascending; 1 is the circuit itself."
     )
-    extrapolation: Extrapolation = Field(default="richardson", description="From these to no noise.")
+    extrapolation: Extrapolation = Field(default="richardson", description="How to extrapolate to zero noise.")
 
     @field_validator("factors")
     @classmethod
     def _odd(cls, value: tuple[int, ...]) -> tuple[int, ...]:
         if len(value) < 2 or list(value) != sorted(set(value)):
-            raise ValueError("two factors or more, ascending and all different")
+            raise ValueError("give two or more different factors, in ascending order")
         if any(one < 1 or one % 2 == 0 or one > _MAX_FACTOR for one in value):
             raise ValueError(f"folding gives odd factors from 1 to {_MAX_FACTOR}")
         return value
@@ -40,7 +40,9 @@ class Twirling(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    randomizations: int = Field(default=8, ge=2, le=1000, description="Circuits in place of one; they share its shots.")
+    randomizations: int = Field(
+        default=8, ge=2, le=1000, description="Number of twirled circuits that replace one; they share its shots."
+    )
 
 
 class Request(BaseModel):
@@ -48,7 +50,7 @@ class Request(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    readout: bool = Field(default=False, description="Invert the readout errors that two calibration circuits measure.")
+    readout: bool = Field(default=False, description="Correct readout errors, which two calibration circuits measure.")
     zne: Zne | None = None
     twirling: Twirling | None = None
     dd: bool = Field(default=False, description="Dynamical decoupling of idle qubits.")
@@ -72,7 +74,9 @@ def read(source: Any) -> Request:
     names = [source] if isinstance(source, str) else list(source)
     wrong = [name for name in names if name not in TECHNIQUES]
     if wrong:
-        raise ProgramRejected(f"mitigate: there is no {str(wrong[0])[:60]!r}; there are {', '.join(TECHNIQUES)}")
+        raise ProgramRejected(
+            f"mitigate: unknown technique {str(wrong[0])[:60]!r}; choose from {', '.join(TECHNIQUES)}"
+        )
     settings: Mapping[str, Any] = source if isinstance(source, Mapping) else {}
     defaults: dict[str, Any] = {"readout": True, "dd": True, "zne": {}, "twirling": {}}
     given = {name: defaults[name] if settings.get(name) in (None, True, {}) else settings[name] for name in names}

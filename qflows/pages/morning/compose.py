@@ -57,7 +57,7 @@ def _verdict(report: Report) -> str:
     if told:
         return ", ".join(told) + "."
     if not report.n_jobs and not report.n_compared:
-        return "Nothing ran in this time, and nothing waits for you."
+        return "Nothing ran in this period, and nothing needs you."
     return "Nothing needs you."
 
 
@@ -83,7 +83,7 @@ def _numbers(report: Report) -> tuple[tuple[str, str], ...]:
 
 def _ran(report: Report) -> Section:
     if not report.n_jobs:
-        text = "No job was wanted or ended in this time."
+        text = "No job was submitted or finished in this period."
         return Section("What ran", Tone.CALM, (Line(text), *_retries(report)))
     flows = tuple(
         (one.flow_name or "scripts and commands", str(one.n_runs), str(one.n_jobs), str(one.n_completed),

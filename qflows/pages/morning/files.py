@@ -22,7 +22,7 @@ def length(since: str) -> timedelta:
     except ProgramRejected:
         found = 0.0
     if not 0 < found < 100 * 365 * 86400:
-        raise ProgramRejected(f"{since!r} is no time to look back; write e.g. '24h', '90m' or '7d'")
+        raise ProgramRejected(f"{since!r} is not a length of time; write e.g. '24h', '90m' or '7d'")
     return timedelta(seconds=found)
 
 

@@ -48,7 +48,7 @@ def money_section(report: Report) -> Section:
     if rows:
         content.append(Table(_BY_DEVICE, rows, frozenset({"ended jobs"})))
     else:
-        content.append(Line("No job at a vendor ended in this time."))
+        content.append(Line("No vendor job finished in this period."))
     month = "; ".join(amounts(report.month)) or "nothing"
     content.append(Line(f"This month so far: {month}. ~ is an estimate until the vendor has billed."))
     content += _by_project(report)
@@ -61,8 +61,8 @@ def money_section(report: Report) -> Section:
 def _warning(one: Standing) -> Line:
     rule = one.budget
     text = (
-        f"Budget {rule.name} ({one.bucket}): {one.share:.0%} of {amount_of(one.limit):.6g} {rule.currency} is spent or "
-        "reserved."
+        f"Budget {rule.name} ({one.bucket}): {one.share:.0%} of {amount_of(one.limit):.6g} "
+        f"{rule.currency} is spent or reserved."
     )
     return Line(text, f"qflows budgets set {rule.name} --amount ...")
 
@@ -73,7 +73,7 @@ def _by_project(report: Report) -> list[Table]:
         return []
     rows = tuple(
         (
-            "without a project" if one.of == "-" else one.of,
+            "no project" if one.of == "-" else one.of,
             str(one.jobs),
             f"{one.billed:.6g} {one.unit}" if one.billed else "",
             f"~{one.computed:.6g} {one.unit}" if one.computed else "",

@@ -23,8 +23,8 @@ def drift_section(report: Report) -> Section:
             text = f"No flag: {plural(report.n_compared, 'value')} within 3σ of their last {drift.WINDOW}."
         else:
             text = (
-                f"Nothing was compared: a quantity needs {drift.MIN_HISTORY} earlier values of the same device before "
-                "it is judged. Values come from the flows benchmark and probe."
+                f"Nothing was compared: a quantity needs {drift.MIN_HISTORY} earlier values "
+                "from the same device before it is judged. Values come from the flows benchmark and probe."
             )
         return Section("Drift", Tone.CALM, (Line(text),))
     content: list[Line | Table | Picture] = [_flag_line(trend) for trend in report.flagged[:ROWS]]
@@ -32,7 +32,7 @@ def drift_section(report: Report) -> Section:
         content.append(Line(f"… and {len(report.flagged) - ROWS} more quantities; --json has all."))
     chance = report.n_compared * _EXPECTED
     content.append(
-        Line(f"{plural(report.n_compared, 'value')} compared; about {chance:.1f} flags would come by chance.")
+        Line(f"{plural(report.n_compared, 'value')} compared; about {chance:.1f} flags are expected by chance.")
     )
     shown = report.flagged[:MOST]
     content.append(Picture(trends_png(shown), "trends of the flagged quantities"))
@@ -61,7 +61,7 @@ def _since_text(trend: Trend) -> str:
 
 def _calibration_text(trend: Trend) -> str:
     if trend.calibration is None:
-        return "The vendor told no calibration to compare."
+        return "The vendor published no calibration to compare."
     if not trend.calibration:
         return "The calibration is the same as before."
     return f"The calibration changed: {'; '.join(trend.calibration)}."

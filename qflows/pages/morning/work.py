@@ -16,11 +16,12 @@ def work_sections(report: Report) -> list[Section]:
         job = doubt.job
         if doubt.needs_person:
             text = (
-                f"{job_text(job)} may or may not be at {job.provider}, for {span(doubt.age_s)}. Look there, then say:"
+                f"{job_text(job)} has been in doubt for {span(doubt.age_s)}: {job.provider} "
+                "may or may not have it. Check there, then run:"
             )
             lines.append(Line(text, f"qflows jobs resolve {job.key[:12]} --submitted ID   or   --absent"))
         else:
-            lines.append(Line(f"{job_text(job)} is in doubt for {span(doubt.age_s)}; qflows looks for it by itself."))
+            lines.append(Line(f"{job_text(job)} has been in doubt for {span(doubt.age_s)}; qflows is looking for it."))
     if len(report.doubts) > ROWS:
         lines.append(Line(f"… and {len(report.doubts) - ROWS} more", "qflows jobs ls --status in_doubt"))
     lines += [
@@ -34,7 +35,7 @@ def work_sections(report: Report) -> list[Section]:
         for id_, name, error in report.callbacks[:ROWS]
     ]
     needs_person = any(one.needs_person for one in report.doubts) or report.held or report.callbacks
-    title, tone = ("Waits for you", Tone.WORK) if needs_person else ("In doubt", Tone.CALM)
+    title, tone = ("Needs you", Tone.WORK) if needs_person else ("In doubt", Tone.CALM)
     found = [Section(title, tone, tuple(lines))] if lines else []
     failures = _failures(report)
     return [*found, failures] if failures else found
@@ -50,7 +51,7 @@ def _failures(report: Report) -> Section | None:
         said = ": ".join(filter(None, (code, reason))) or "no reason given"
         rows.append((device, str(len(jobs)), said, next_step(jobs[0]), jobs[0].key[:12]))
     if rows:
-        columns = ("device", "jobs", "what the vendor said", "next step", "for example")
+        columns = ("device", "jobs", "vendor's message", "next step", "for example")
         content.append(Table(columns, tuple(rows), frozenset({"jobs"})))
     if len(alike) > ROWS:
         content.append(Line(f"… and {len(alike) - ROWS} more kinds", "qflows jobs ls --status failed"))
@@ -72,11 +73,11 @@ def was_wished(job: Job) -> bool:
 def next_step(job: Job) -> str:
     """What can be done about a job without all its counts."""
     if job.status is JobStatus.COMPLETED:
-        return f"{plural(job.n_errors, 'circuit')} of it without counts: qflows batches rerun buys only those again"
+        return f"{plural(job.n_errors, 'circuit')} without counts: qflows batches rerun buys only those again"
     if job.status is JobStatus.CANCELLED:
-        return "cancelled as asked" if was_wished(job) else "stopped by the vendor: buy it again with resubmit=1"
+        return "cancelled on request" if was_wished(job) else "stopped by the vendor: buy it again with resubmit=1"
     if job.error_kind == "refused":
-        return "nothing ran and nothing was paid: change the circuit, the options or the account, then run again"
+        return "nothing ran and nothing was charged: change the circuit, the options or the account, then run again"
     if job.error_retryable:
-        return "it may succeed if bought again: resubmit=1, or qflows batches rerun for a batch"
-    return "read the reason: bought again as it is, it will fail again"
+        return "buying it again may succeed: resubmit=1, or qflows batches rerun for a batch"
+    return "read the reason: unchanged, it will fail again"

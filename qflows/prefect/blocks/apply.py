@@ -103,7 +103,7 @@ def apply(paths: Sequence[Path], environment: Mapping[str, str]) -> list[Outcome
     """
     if not PREFECT_API_URL.value():
         raise PrefectMissing(
-            "blocks are kept by a Prefect server and no API is configured: `prefect server start`, then set "
+            "blocks are stored by a Prefect server, and no API is configured: `prefect server start`, then set "
             "PREFECT_API_URL=http://127.0.0.1:4200/api; --dry-run checks documents without one"
         )
     return _go_through(paths, environment, is_wet=True)
@@ -155,7 +155,7 @@ def _read_all(paths: Sequence[Path], environment: Mapping[str, str]) -> tuple[li
             one = read(path, environment)
             twin = wanted.get(one.reference)
             if twin is not None:
-                raise DocumentError(f"{path}: {one.reference} is described in {twin.file} already")
+                raise DocumentError(f"{path}: {one.reference} is already described in {twin.file}")
         except DocumentError as error:
             failed.append(Outcome(str(path), "", Action.FAILED, note=str(error)))
         else:
@@ -168,9 +168,9 @@ def read(path: Path, environment: Mapping[str, str]) -> Wanted:
     document = documents.load(path)
     kind, name = document.body.get("kind"), document.body.get("name")
     if kind not in _KINDS:
-        raise document.error(["kind"], f"there are the kinds {', '.join(_KINDS)}")
+        raise document.error(["kind"], f"choose from the kinds {', '.join(_KINDS)}")
     if not isinstance(name, str) or not BLOCK_NAME.fullmatch(name):
-        raise document.error(["name"], "a block's name is made of a-z, 0-9 and single dashes")
+        raise document.error(["name"], "a block name consists of a-z, 0-9 and single dashes")
     return Wanted(str(path), name, _block(kind, document, environment))
 
 
@@ -198,7 +198,7 @@ def _budget(document: Document) -> BudgetBlock:
 def _device(document: Document) -> DeviceProfileBlock:
     for place, text in documents.texts(document.body):
         if "${" in text:
-            raise document.error(place, "devices take no variables; only the fields of credentials do")
+            raise document.error(place, "variables are not allowed in devices, only in the fields of credentials")
     profile = profiles.from_document(document)
     return DeviceProfileBlock(**{name: getattr(profile, name) for name in DeviceFields.model_fields})
 
@@ -209,10 +209,10 @@ def _filled(document: Document, kinds: Mapping[str, type[Block]], environment: M
             raise document.error([key], documents.unknown_key(key, _CREDENTIALS_KEYS))
     kind = kinds.get(str(document.body.get("block")))
     if kind is None:
-        raise document.error(["block"], f"there are the types {', '.join(kinds)}")
+        raise document.error(["block"], f"choose from the types {', '.join(kinds)}")
     fields = document.body.get("fields")
     if not isinstance(fields, dict):
-        raise document.error(["fields"], "the fields of the block, as a mapping")
+        raise document.error(["fields"], "must be a mapping with the fields of the block")
     for key, value in fields.items():
         if key not in kind.model_fields:
             raise document.error(["fields", key], documents.unknown_key(key, kind.model_fields))
@@ -246,7 +246,7 @@ def _resolved(document: Document, fields: Mapping[str, Any], environment: Mappin
         if match := _VARIABLE.fullmatch(text):
             used.setdefault(match[1], place)
         elif "${" in text:
-            raise document.error(["fields", *place], "a variable is the whole value: ${NAME}")
+            raise document.error(["fields", *place], "a variable must be the whole value: ${NAME}")
     missing = [name for name in used if not environment.get(name, "").strip()]
     if missing:
         raise document.error(["fields", *used[missing[0]]], f"not set in the environment: {', '.join(missing)}")
@@ -372,7 +372,7 @@ def _reaching_the_api() -> Iterator[None]:
     except (httpx.HTTPError, RuntimeError, ValueError) as error:
         # RuntimeError: what Prefect makes of some; ValueError: an answer that is not Prefect's
         raise NotSent(
-            f"the Prefect API at {PREFECT_API_URL.value()} did not answer, or not as one ({type(error).__name__}); "
-            "apply again: what was saved stays",
+            f"the Prefect API at {PREFECT_API_URL.value()} did not give a usable answer "
+            f"({type(error).__name__}); apply again, what was saved stays",
             provider="prefect",
         ) from None

@@ -9,9 +9,9 @@ from qflows.core.budgets import BudgetFields
 
 # both are pydantic models; Prefect narrows three signatures of the base class
 class BudgetBlock(Block, BudgetFields):  # pyright: ignore[reportIncompatibleMethodOverride]
-    """A limit on what is spent, over all vendors: whom it counts, for how long, and what to do when it is full.
+    """A limit on spending across all vendors: whose purchases count, for how long, and what happens when it is reached.
 
-    It is in force once `qflows apply` or `qflows budgets apply` has put it into the ledger.
+    It takes effect once `qflows apply` or `qflows budgets apply` has put it into the ledger.
 
     Example:
         Load a budget:

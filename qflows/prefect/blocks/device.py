@@ -22,9 +22,9 @@ _LOOK_UP_S = 5.0
 
 # both are pydantic models; Prefect narrows three signatures of the base class
 class DeviceProfileBlock(Block, DeviceFields):  # pyright: ignore[reportIncompatibleMethodOverride]
-    """A device that circuits can be sent to: vendor, limits, defaults, price, and the credentials it is used with.
+    """A device that circuits can be sent to: vendor, limits, defaults, price, and the credentials to use.
 
-    The name of the block is what flows pass as `device=`. It wins over a profile of the same name that ships with
+    Flows pass the name of the block as `device=`. It takes precedence over a profile of the same name that ships with
     qflows.
 
     Example:
@@ -44,7 +44,7 @@ class DeviceProfileBlock(Block, DeviceFields):  # pyright: ignore[reportIncompat
 
 
 class DeviceRuleBlock(Block):
-    """A rule that chooses a device: the name of the block is what flows pass as `device=`.
+    """A rule that chooses a device. Flows pass the name of the block as `device=`.
 
     Example:
         Load a rule:
@@ -61,7 +61,7 @@ class DeviceRuleBlock(Block):
     _logo_url = "https://avatars.githubusercontent.com/PrefectHQ?s=200"  # pyright: ignore[reportAssignmentType]
     _documentation_url = "https://docs.prefect.io/v3/concepts/blocks"  # pyright: ignore[reportAssignmentType]
 
-    description: str = Field(default="", description="One line for listings.")
+    description: str = Field(default="", description="One line, shown in listings.")
     rule: str = Field(max_length=1000, description="Such as cheapest(ibm-*, ionq-*; qubits>=20, queue<2h).")
 
 

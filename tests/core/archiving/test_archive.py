@@ -189,7 +189,7 @@ def test_equal_content_gives_equal_bytes(study: Study, tmp_path: Path) -> None:
     assert again.digest == study.archive.digest
     with pytest.raises(ProgramRejected, match="exists"):
         study.core.archive(tmp_path / "again.zip", run="the-study")
-    with pytest.raises(ProgramRejected, match="no job fits"):
+    with pytest.raises(ProgramRejected, match="no job matches"):
         study.core.archive(tmp_path / "none.zip", tag="study=none")
 
 
@@ -371,7 +371,7 @@ def bomb(**members: bytes) -> bytes:
 @pytest.mark.parametrize("name", ["../evil", "/etc/evil", "a\\b", "c:evil", "a//b", "a/./b"])
 def test_member_that_would_leave_its_folder_is_refused(name: str, tmp_path: Path) -> None:
     (tmp_path / "bad.zip").write_bytes(bomb(**{name: b"x"}))
-    with pytest.raises(ProgramRejected, match="no member named"):
+    with pytest.raises(ProgramRejected, match="cannot have a member named"):
         verify(tmp_path / "bad.zip")
 
 
@@ -392,7 +392,7 @@ def test_bombs_links_twins_and_locked_members_are_refused(tmp_path: Path, monkey
     link.external_attr = 0o120777 << 16
     with zipfile.ZipFile(path, "w") as opened:
         opened.writestr(link, "t")
-    with pytest.raises(ProgramRejected, match="no plain file"):
+    with pytest.raises(ProgramRejected, match="not a regular file"):
         verify(path)
     twins = bomb(a=b"1", b=b"2").replace(b"b", b"a")
     path.write_bytes(twins)
@@ -413,9 +413,9 @@ def test_commands_write_and_check(study: Study, tmp_path: Path, monkeypatch: pyt
     told = call("archive", str(path), "--tag", "study=h2", "--license", "CC-BY-4.0", "--json")
     made = json.loads(told)
     assert made["jobs"] == 5 + len(study.batch.parts)
-    assert "the archive is whole" in call("verify", str(path), "--digest", made["digest"])
+    assert "the archive is intact" in call("verify", str(path), "--digest", made["digest"])
     assert "SHA-256 is" in call("verify", str(path), "--digest", "0" * 64, code=1)
-    assert "say which jobs" in call("archive", str(tmp_path / "x.zip"), code=2)
+    assert "select jobs with" in call("archive", str(tmp_path / "x.zip"), code=2)
     assert "no file" in call("verify", str(tmp_path / "none.zip"), code=2)
     altered = members_of(path)
     altered["records/results.jsonl"] = flipped(altered["records/results.jsonl"])

@@ -93,7 +93,7 @@ def test_what_is_shown_before_buying_is_native_and_runs_exactly_as_shown(core: C
     assert (asked.two_qubit_gates, asked.depth) == (shown.asked.n_two_qubit, shown.asked.depth)
     assert (bought.two_qubit_gates, bought.depth) == (shown.two_qubit_gates, shown.depth)
     (title, table) = run_page.compiled_section([(name, asked, bought)])
-    assert title == "## Asked → compiled"
+    assert title == "## Submitted → compiled"
     assert f"{asked.two_qubit_gates} → {bought.two_qubit_gates}" in table
 
 

@@ -145,7 +145,7 @@ def test_cancel_reaches_the_native_group_once(desk: Sandbox) -> None:
 
 
 def test_vendor_without_groups_is_refused_before_anything_is_bought(desk: Sandbox) -> None:
-    with pytest.raises(ProgramRejected, match="has no groups of its own"):
+    with pytest.raises(ProgramRejected, match="has no native groups"):
         group(native="ionq-simulator").open()
     assert ambient.ACTIVE.get() is None
 

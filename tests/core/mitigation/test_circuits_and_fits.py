@@ -111,7 +111,7 @@ def test_readout_errors_are_taken_back_exactly() -> None:
 
 
 def test_readout_no_better_than_chance_is_refused() -> None:
-    with pytest.raises(QflowsError, match="qubit 1 of the calibration reads wrongly in 50% and 50%"):
+    with pytest.raises(QflowsError, match="qubit 1 of the calibration is misread in 50% and 50%"):
         readout.measured({"00": 50, "10": 50}, {"11": 50, "01": 50}, 2)
     found = readout.measured({"00": 100}, {"11": 100}, 2)
     assert not found.chances.any()
@@ -127,9 +127,9 @@ def test_requests_say_what_is_wrong_with_them() -> None:
     assert read(("zne", "readout")).asked == ("readout", "zne")
     assert read({"zne": {"factors": [1, 5]}}).zne.factors == (1, 5)
     for wrong, match in [
-        ("pec", "there is no 'pec'; there are readout, zne, twirling, dd"),
+        ("pec", "unknown technique 'pec'; choose from readout, zne, twirling, dd"),
         ({"zne": {"factors": [1, 2]}}, "odd factors"),
-        ({"zne": {"factors": [1]}}, "two factors"),
+        ({"zne": {"factors": [1]}}, "two or more different factors"),
         ({"zne": {"extrapolation": "cubic"}}, "zne.extrapolation"),
         ({"twirling": {"randomizations": 1}}, "greater than or equal to 2"),
     ]:

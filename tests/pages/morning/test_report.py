@@ -64,7 +64,10 @@ def test_flag_comes_first_with_the_value_its_distance_and_the_calibration(
 
 @pytest.mark.parametrize(
     ("calibrations", "sentence"),
-    [(None, "The vendor told no calibration to compare."), (["0.02"] * 31, "The calibration is the same as before.")],
+    [
+        (None, "The vendor published no calibration to compare."),
+        (["0.02"] * 31, "The calibration is the same as before."),
+    ],
 )
 def test_flag_says_so_when_the_calibration_explains_nothing(
     calibrations: list[str] | None, sentence: str, remember: Remember, calm: list[float], report: Make
@@ -132,7 +135,7 @@ def test_bit_order_is_one_line_and_the_worst_of_its_circuits(
 def test_empty_ledger_makes_an_honest_page(report: Make) -> None:
     found = report()
     page = compose(found)
-    assert page.verdict == "Nothing ran in this time, and nothing waits for you."
+    assert page.verdict == "Nothing ran in this period, and nothing needs you."
     assert page.tone is Tone.CALM
     assert titles(found) == ["Drift", "What ran", "Money", "How the numbers are made"]
     assert ("paid", "nothing") in page.numbers
@@ -179,14 +182,14 @@ def test_night_with_everything_in_it_is_told_by_what_needs_a_person(core: Client
     found = of_today(core, runs=[RunTrouble("nightly", "Crashed", "exit 137", datetime.now(UTC))])
     page = compose(found)
     assert page.verdict == "1 thing waits for a person, 1 job without counts, 1 flow run failed or crashed."
-    assert [one.title for one in page.sections[:5]] == ["Drift", "Waits for you", "What failed", "What ran", "Money"]
+    assert [one.title for one in page.sections[:5]] == ["Drift", "Needs you", "What failed", "What ran", "Money"]
     numbers = dict(page.numbers)
     assert (numbers["jobs"], numbers["completed"], numbers["failed"]) == ("7", "3", "1")
     assert (numbers["cancelled"], numbers["under way"]) == ("1", "2")
     told = words(found)
     assert f"qflows jobs resolve {doubtful[0][:12]} --submitted ID" in told
-    assert "nothing ran and nothing was paid" in told
-    assert "cancelled as asked" in told
+    assert "nothing ran and nothing was charged" in told
+    assert "cancelled on request" in told
     assert "exit 137" in told
     body = json.loads(json.dumps(found.to_json()))
     assert {job["status"] for job in body["failed"]} == {"FAILED", "CANCELLED"}

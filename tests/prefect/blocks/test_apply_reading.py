@@ -64,14 +64,14 @@ def test_device_becomes_a_block_with_its_defaults(write: Write) -> None:
 @pytest.mark.parametrize(
     ("text", "where"),
     [
-        (DEVICE + "max_shot: 5\n", "line 5, key 'max_shot': no such key; did you mean 'max_shots'?"),
+        (DEVICE + "max_shot: 5\n", "line 5, key 'max_shot': unknown key; did you mean 'max_shots'?"),
         (DEVICE + "price:\n  per_job: 1\n  per_shots: 2\n", "line 7, key 'price.per_shots'"),
         (DEVICE + "qubits: minus two\n", "line 5, key 'qubits'"),
         (DEVICE + "gates: [h, 3]\n", "line 5, key 'gates.1'"),
         (DEVICE + "credentials: prod\n", "line 5, key 'credentials'"),
         (DEVICE.replace("device: aer\n", ""), "key 'device': Field required"),
         (DEVICE.replace("mine", "Not A Name"), "line 2, key 'name'"),
-        (DEVICE.replace("device: aer", "device: ${DEVICE}"), "line 4, key 'device': devices take no variables"),
+        (DEVICE.replace("device: aer", "device: ${DEVICE}"), "line 4, key 'device': variables are not"),
         (DEVICE.replace("kind: device", "kind: flow"), "line 1, key 'kind'"),
         (RECIPE.replace("held", "helt"), "line 3, key 'when.1': there are failed, in doubt, held"),
         (RECIPE.replace("[failed, held]", "failed"), "line 3, key 'when': a list of what to act on"),
@@ -83,12 +83,12 @@ def test_device_becomes_a_block_with_its_defaults(write: Write) -> None:
         (MAIL.replace("${MY_KEY}", "key"), "line 5, key 'fields.api_key': a document must not contain a secret"),
         (MAIL.replace("sendgrid-email", "pager"), "line 3, key 'block': there are the types slack-webhook"),
         (IONQ + "surplus: 1\n", "line 6, key 'surplus'"),
-        (IONQ.replace("api_key", "api_kye"), "line 5, key 'fields.api_kye': no such key; did you mean 'api_key'?"),
+        (IONQ.replace("api_key", "api_kye"), "line 5, key 'fields.api_kye': unknown key; did you mean 'api_key'?"),
         (IONQ.replace("ionq-c", "acme-c"), "line 3, key 'block'"),
         (IONQ.replace("qflows-ionq-credentials", "qflows-device-profile"), "line 3, key 'block'"),
         (IONQ.split("fields")[0], "key 'fields'"),
         (IONQ + "  timeout_s: -1\n", "line 6, key 'fields.timeout_s'"),
-        (IONQ + "  api_url: http://${HOST}/v0.4\n", "line 6, key 'fields.api_url': a variable is the whole value"),
+        (IONQ + "  api_url: http://${HOST}/v0.4\n", "line 6, key 'fields.api_url': a variable must be the whole value"),
     ],
 )
 def test_mistake_is_told_with_file_line_and_key(write: Write, text: str, where: str) -> None:

@@ -189,7 +189,7 @@ def test_device_that_swaps_bits_fails_visibly(desk: Desk) -> None:
     result = measured(desk, "local-exact", "acme-swapping")
     rows = [row for row in result.rows if row.device == "acme-swapping" and row.family == "bit order"]
     assert [row.passed for row in rows] == [False, False, True, False]  # 010 is its own mirror image
-    assert rows[1].note == "read 100 where 001 was prepared, the bits in reverse"
+    assert rows[1].note == "read 100 where 001 was prepared, with the bits reversed"
     lines, _ = benchmarks.table(result)
     assert lines[1]["bit order"] == "FAIL: 01, 001, registers (1/4)"
     assert "read 100 where 001 was prepared" in lines[1]["note"]
@@ -236,11 +236,11 @@ def test_device_with_too_few_shots_skips_everything_and_buys_nothing(desk: Desk)
 def test_mirror_circuits_that_a_compiler_shortened_are_not_judged(desk: Desk) -> None:
     row = measured(desk, "acme-shortening").row("acme-shortening", "mirror-3 polarisation")
     assert row.passed is None
-    assert row.note.startswith("not judged: the compiler left 0 of ")
+    assert row.note.startswith("not judged: the compiler kept 0 of ")
 
 
 def test_lists_that_make_no_sense_are_rejected_before_anything_is_bought(desk: Desk) -> None:
-    with pytest.raises(ProgramRejected, match="name the devices"):
+    with pytest.raises(ProgramRejected, match="pass the devices"):
         measured(desk)
     with pytest.raises(ProgramRejected, match="local-aer"):
         measured(desk, "local-exact", suite=replace(SMALL, options={"local-aer": {}}))
