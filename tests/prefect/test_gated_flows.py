@@ -94,7 +94,7 @@ def test_later_leaves_the_process_and_buys_once_the_device_is_good(noisy: Admin)
     seen = flow_run(run.id)
     assert seen.state is not None
     assert seen.state.name == "AwaitingRetry"
-    assert "The next look is at" in (seen.state.message or "")
+    assert "The next check is at" in (seen.state.message or "")
     due = seen.next_scheduled_start_time
     assert due is not None
     assert before < due < before + timedelta(seconds=60)
