@@ -3,18 +3,26 @@
 run key  names the logical run; given by the user, or derived from the scheduled slot or the flow run.
 content  what is executed: label, programs, observables, device, shots, options; no names, no tags, no account.
 sample   run key + content + ordinal: one wanted execution.
-job key  sample + epoch: one purchase. 64 hex characters, which is the longest Amazon Braket `clientToken`
-         (botocore model braket/2019-09-01, CreateQuantumTask) and fits a 86-character IBM tag with a prefix.
+job key  sample + epoch, then the mark of the ledger that buys: one purchase of one ledger. 55 hex digits, a hyphen, and
+         the 8 hex digits of the mark: 64 characters, which is the longest Amazon Braket `clientToken` (botocore model
+         braket/2019-09-01, CreateQuantumTask) and fits an 86-character IBM tag with a prefix. Two people who share an
+         account may use the same run key for the same circuit; the mark keeps their purchases apart. Keys of ledgers
+         that are older than marks are 64 hex digits.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import re
+import secrets
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 MAX_RUN_KEY = 512
+_NAME_LENGTH = 55  # hex digits of a job key that say what is bought: 220 bits
+_KEY = re.compile(r"[0-9a-f]{64}|[0-9a-f]{55}-[0-9a-f]{8}", re.ASCII)
+_MARK = re.compile(r"[0-9a-f]{8}", re.ASCII)
 
 
 def digest(*parts: Any) -> str:
@@ -42,9 +50,35 @@ def sample_key(run_key: str, content: str, ordinal: int) -> str:
     return digest("sample/1", run_key, content, ordinal)
 
 
-def job_key(sample: str, epoch: int) -> str:
-    """Identity of one purchase, and the mark it bears at the vendor."""
-    return digest("job/1", sample, epoch)
+def job_key(sample: str, epoch: int, mark: str = "") -> str:
+    """Identity of one purchase by the ledger of this mark, and what the job is found by at the vendor."""
+    name = digest("job/1", sample, epoch)
+    return f"{name[:_NAME_LENGTH]}-{mark}" if mark else name
+
+
+def new_mark() -> str:
+    """A mark for a new ledger: 8 random hex digits."""
+    return secrets.token_hex(4)
+
+
+def is_mark(text: str) -> bool:
+    """Whether this could be the mark of a ledger."""
+    return _MARK.fullmatch(text) is not None
+
+
+def is_job_key(text: str) -> bool:
+    """Whether this could be a job key, of any ledger."""
+    return _KEY.fullmatch(text) is not None
+
+
+def mark_of(key: str) -> str:
+    """The mark of the ledger that made a job key; empty for a key that is older than marks."""
+    return key[_NAME_LENGTH + 1 :] if key[_NAME_LENGTH : _NAME_LENGTH + 1] == "-" else ""
+
+
+def name_of(key: str) -> str:
+    """The part of a job key that is the same in every ledger: what is bought, for which run, the how often before."""
+    return key[:_NAME_LENGTH]
 
 
 def in_namespace(run_key: str, namespace: str | None) -> str:
@@ -62,6 +96,12 @@ def subflow_run_key(parent: str, flow_name: str, order: str) -> str:
     return f"{parent}/{flow_name}#{order}"
 
 
-def seed_of(key: str) -> int:
-    """A 63-bit seed for samplers, so that a job that runs again locally draws the same shots."""
+def seed_of(key: str, index: int | None = None) -> int:
+    """A 63-bit seed for samplers, so that a job that runs again locally draws the same shots.
+
+    `index`: of the program, in a job of several. The mark of the ledger is no part of it: the same run draws the same
+    shots in every ledger.
+    """
+    if index is not None:
+        return seed_of(digest("seed/1", name_of(key) if mark_of(key) else key, index))
     return int(key[:16], 16) & (2**63 - 1)

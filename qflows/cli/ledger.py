@@ -39,12 +39,16 @@ def rebuild(
     since: Annotated[
         str, typer.Option(help="Jobs created since: a UTC date such as 2026-11-01, or an age such as 7d or 12h.")
     ] = "30d",
+    mark: Annotated[
+        str | None, typer.Option(help="Mark of the ledger that was lost: the last 8 characters of its job keys.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Restore a lost or older ledger from the vendors.
 
     Afterwards a run that is started again under its run key adopts its jobs instead of buying them. What no vendor
-    knows is listed. Nothing is changed at a vendor, and nothing in the ledger is overwritten.
+    knows is listed. Nothing is changed at a vendor, and nothing in the ledger is overwritten. Jobs that another ledger
+    bought stay out, unless --mark names it, or this ledger is empty and there is only one other.
     """
     with errors_as_exit_codes():
         from qflows.cli.connection import default_client
@@ -53,7 +57,9 @@ def rebuild(
         sources = source or core.vendors.with_credentials()
         if not sources:
             raise ProgramRejected("no vendor has credentials here; set them, or name a vendor or device")
-        found = core.rebuild(sources, since=since, on_entered=lambda number: show_progress(f"{number} jobs restored"))
+        found = core.rebuild(
+            sources, since=since, mark=mark, on_entered=lambda number: show_progress(f"{number} jobs restored")
+        )
         show_progress("")
         if as_json:
             print_json(
@@ -64,6 +70,7 @@ def rebuild(
                     "known": found.known,
                     "extras": {key: list(ids) for key, ids in found.extras.items()},
                     "left_out": dict(found.left_out),
+                    "others": dict(found.others),
                     "unknown": list(found.unknown),
                 }
             )
@@ -76,6 +83,11 @@ def rebuild(
             typer.echo(f"  more than one job bears the key {key[:12]}: {clean(', '.join(ids))}; left as they are")
         for vendor_id, why in found.left_out.items():
             typer.echo(f"  left out: {clean(vendor_id)}: {clean(why)}")
+        for other, n in sorted(found.others.items()):
+            typer.echo(
+                f"  left out: {n} jobs of the ledger with the mark {other}. If that ledger is lost and not a "
+                f"colleague's, `qflows ledger rebuild --mark {other}` takes them in"
+            )
         for line in found.unknown:
             typer.echo(f"  not known: {line}")
 

@@ -8,6 +8,7 @@ a vendor.
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -19,17 +20,18 @@ from qflows.core.durations import seconds
 from qflows.core.fetching import Fetcher
 from qflows.core.submit import Submitter, fits
 from qflows.errors import LedgerError, ProgramRejected, QflowsError, Unreadable
-from qflows.ledger import imports, outcomes, reads
+from qflows.keys import is_job_key, is_mark, mark_of
+from qflows.ledger import imports, marks, outcomes, reads
 from qflows.ledger.imports import Entry
 from qflows.ledger.store import Ledger, utc_now
 from qflows.model import Job
 from qflows.programs.unknown import unknown_program
 from qflows.protocol import Foreign, ImportProvider, JobSpec, Listed, Observation, Phase, Provider
+from qflows.states import JobStatus
 
 log = logging.getLogger("qflows.importing")
 
 _AT_ONCE = 32
-_KEY_LENGTH = 64
 Moment = str | datetime | timedelta | float
 OnEntered = Callable[[int], None]
 
@@ -56,7 +58,8 @@ class Rebuilt:
 
     `jobs` are in the ledger again, or for the first time; `attached` were there without a vendor's id; `known` counts
     those that were as they should be. `extras`: by job key, further jobs at the vendor that bear the same key; they
-    are left as they are. `left_out`: vendor id → why. `unknown`: what no mark at any vendor tells.
+    are left as they are. `left_out`: vendor id → why. `others`: how many jobs bear the mark of another ledger, by
+    mark; they did not enter. `unknown`: what cannot be learned from any vendor.
     """
 
     jobs: tuple[Job, ...]
@@ -65,6 +68,7 @@ class Rebuilt:
     extras: Mapping[str, tuple[str, ...]]
     left_out: Mapping[str, str]
     unknown: tuple[str, ...]
+    others: Mapping[str, int] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         return (
@@ -116,19 +120,26 @@ class Importer:
             made += self._enter(provider, entries, looks, left_out)
         return Imported(self._now(made), self._now(known), left_out)
 
-    def rebuild(self, sources: Sequence[str], *, since: Moment) -> Rebuilt:
+    def rebuild(self, sources: Sequence[str], *, since: Moment, mark: str | None = None) -> Rebuilt:
         """Restores the jobs that bear our keys. See `Client.rebuild`."""
+        if mark is not None and not is_mark(mark):
+            raise ProgramRejected(f"{mark!r:.40} is no mark of a ledger; a mark has 8 hex digits, such as 1a2b3c4d")
+        first = past(since)
+        providers = [self._source(source)[:2] for source in sources]
+        # oldest first: where several bear one key, the oldest is the job and the others are extras
+        listed = [
+            (provider, device, sorted((shown for shown in _listed(provider, first) if _is_ours(shown)), key=_age))
+            for provider, device in providers
+        ]
+        others = self._recognize([shown for _, _, found in listed for shown in found], mark)
         made: list[Job] = []
         attached: list[Job] = []
         left_out: dict[str, str] = {}
         extras: dict[str, tuple[str, ...]] = {}
         known = 0
-        for source in sources:
-            provider, device, _ = self._source(source)
-            first = past(since)
-            # oldest first: where several bear one key, the oldest is the job and the others are extras
-            found = sorted((shown for shown in _listed(provider, first) if _is_ours(shown)), key=_age)
-            for part in _parts((shown.vendor_id, shown) for shown in found):
+        for provider, device, found in listed:
+            ours_only = [shown for shown in found if shown.key and mark_of(shown.key) not in others]
+            for part in _parts((shown.vendor_id, shown) for shown in ours_only):
                 there = imports.known(self.ledger, provider.name, {vendor_id for vendor_id, _ in part})
                 known += len(there)
                 fresh: list[tuple[str, Listed | None]] = []
@@ -138,10 +149,10 @@ class Importer:
                 for vendor_id, shown in part:
                     if shown is None or shown.key is None or vendor_id in there:
                         continue
-                    job = ours.get(shown.key)
+                    job = ours.get(shown.key) or self._wanted_again(shown.key)
                     if job is not None and job.vendor_id is None and shown.key not in taken:
                         taken[shown.key] = vendor_id
-                        if imports.attach(self.ledger, job.key, vendor_id):
+                        if imports.attach(self.ledger, job.key, vendor_id, only_unsent=job.key != shown.key):
                             attached.append(job)
                         else:
                             left_out[vendor_id] = f"job {job.key[:12]} is {job.status.value} in the ledger"
@@ -152,7 +163,33 @@ class Importer:
                         fresh.append((vendor_id, shown))
                 entries, looks = self._read(provider, fresh, left_out, device, rebuilding=True)
                 made += self._enter(provider, entries, looks, left_out)
-        return Rebuilt(self._now(made), self._now(attached), known, extras, left_out, _UNKNOWN if made else ())
+        unknown = _UNKNOWN if made else ()
+        return Rebuilt(self._now(made), self._now(attached), known, extras, left_out, unknown, others)
+
+    def _recognize(self, found: Sequence[Listed], mark: str | None) -> dict[str, int]:
+        """Decides which ledgers' jobs are taken in, and counts those of others by mark.
+
+        Ours are, and those without a mark. Another ledger's are when `mark` names it, or when this ledger holds no job
+        yet and only one mark is found: then it stands in for the one that was lost.
+        """
+        counted = Counter(mark_of(shown.key) for shown in found if shown.key)
+        known = marks.of(self.ledger)
+        others = {one: n for one, n in counted.items() if one and one not in (known.own, *known.recognized)}
+        if mark is not None and mark not in counted and mark != known.own:
+            told = ", ".join(sorted(others)) or "none"
+            raise ProgramRejected(f"no job found bears the mark {mark}; marks of other ledgers found: {told}")
+        if mark is None and len(others) == 1 and not reads.has_jobs(self.ledger):
+            mark = next(iter(others))
+        for one in sorted({mark, ""} & set(counted)):
+            if one is not None and one not in (known.own, *known.recognized):
+                marks.recognize(self.ledger, one)
+                others.pop(one, None)
+        return others
+
+    def _wanted_again(self, key: str) -> Job | None:
+        """The job that stands for the same purchase under our own mark and was not sent yet, if there is one."""
+        unsent = [job for job in reads.same_purchase(self.ledger, key) if job.status is JobStatus.PREPARED]
+        return unsent[0] if unsent else None
 
     # -- one vendor --------------------------------------------------------------------------------------------
 
@@ -219,7 +256,7 @@ class Importer:
                 left_out[vendor_id] = f"{provider.name} answered with another job: {found.listed.vendor_id!a:.80}"
                 continue
             if _is_ours(found.listed) and not rebuilding:
-                left_out[vendor_id] = "it bears a key of qflows: `qflows ledger rebuild` takes it in"
+                left_out[vendor_id] = _bought_through_qflows(found.listed.key or "")
                 continue
             try:
                 entries.append(_entry(provider, found, device))
@@ -304,8 +341,14 @@ def _bare(provider: Provider, shown: Listed, why: str) -> Foreign:
 
 
 def _is_ours(shown: Listed) -> bool:
-    key = shown.key
-    return key is not None and len(key) == _KEY_LENGTH and all(c in "0123456789abcdef" for c in key)
+    return shown.key is not None and is_job_key(shown.key)
+
+
+def _bought_through_qflows(key: str) -> str:
+    mark = mark_of(key)
+    whose = f" by the ledger with the mark {mark}" if mark else ""
+    option = f" --mark {mark}" if mark else ""
+    return f"it was bought through qflows{whose}: `qflows ledger rebuild{option}` takes it in"
 
 
 def _bears(shown: Listed, tag: str) -> bool:

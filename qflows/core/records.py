@@ -151,13 +151,17 @@ class Records:
         importer = Importer(self.ledger, self.vendors, self.submitter, on_entered)
         return importer.run(source, ids=ids, since=since, until=until, tag=tag)
 
-    def rebuild(self, sources: Sequence[str], *, since: Moment, on_entered: OnEntered | None = None) -> Rebuilt:
+    def rebuild(
+        self, sources: Sequence[str], *, since: Moment, mark: str | None = None, on_entered: OnEntered | None = None
+    ) -> Rebuilt:
         """Restores jobs that a lost or older ledger does not have, from the keys they bear at the vendors.
 
-        `sources`: vendors or devices. The runs that bought them adopt them when they are started again. Nothing is
+        `sources`: vendors or devices. `mark`: of the ledger that was lost, where the account also has jobs of other
+        ledgers, which may be in use. The runs that bought the jobs adopt them when they are started again. Nothing is
         changed at a vendor. Raises as `import_jobs`.
         """
-        return Importer(self.ledger, self.vendors, self.submitter, on_entered).rebuild(sources, since=since)
+        importer = Importer(self.ledger, self.vendors, self.submitter, on_entered)
+        return importer.rebuild(sources, since=since, mark=mark)
 
     def tag(
         self,

@@ -26,7 +26,8 @@ from qflows.errors import (
     Refused,
     StaleClaim,
 )
-from qflows.ledger import charges, claims, intents, lanes, reads, sessions
+from qflows.keys import mark_of
+from qflows.ledger import charges, claims, intents, lanes, marks, reads, sessions
 from qflows.ledger.claims import Doubt
 from qflows.ledger.intents import Intent
 from qflows.ledger.store import Ledger
@@ -69,6 +70,7 @@ class Submitter:
     news: News = field(default_factory=News, repr=False)  # for the pollers of this submitter, which come and go
     _specs: OrderedDict[str, JobSpec] = field(default_factory=OrderedDict, repr=False)
     _lock: Lock = field(default_factory=Lock, repr=False)
+    _mark: str | None = field(default=None, repr=False)
 
     def submit(self, provider: Provider, wanted: Sequence[Intent]) -> list[Job]:
         """Makes each intent durable, then sends what was not sent before. Returns handles in input order, at once.
@@ -293,9 +295,30 @@ class Submitter:
             return
         extras = [hit.vendor_id for hit in found.get(key, ()) if hit.vendor_id != job.vendor_id]
         if extras:
-            if job.sends:
+            if job.sends and self._is_ours_alone(key):
                 self._learn_lag(provider, job.account)
+            self._cancel_found(provider, key, extras)
+
+    def _is_ours_alone(self, key: str) -> bool:
+        """Whether no other ledger can have made this key. Keys without our mark may stand for a colleague's job."""
+        if self._mark is None:
+            self._mark = marks.of(self.ledger).own
+        return mark_of(key) == self._mark
+
+    def _cancel_found(self, provider: Provider, key: str, extras: Collection[str]) -> None:
+        """Cancels jobs that were found by their key, where the key proves that this ledger bought them."""
+        if self._is_ours_alone(key):
             self._cancel_extras(provider, key, extras)
+            return
+        for vendor_id in extras:
+            log.warning(
+                "job %s at %s bears the same key as job %s and was not cancelled: the key does not say which ledger "
+                "bought it. If it is yours, cancel it in the console of %s",
+                vendor_id, provider.name, key[:12], provider.name,
+            )  # fmt: skip
+            with self.ledger.write() as connection:
+                outcome = "not cancelled: its key does not say which ledger bought it"
+                self.ledger.record_event(connection, "extra", key, vendor_id=vendor_id, outcome=outcome)
 
     def settle_time_s(self, provider: Provider) -> float:
         """How long a listing of this vendor may lag before absence counts, seconds: what its documents or a setting
@@ -365,7 +388,7 @@ class Submitter:
                 return
             if is_ours:
                 log.info("job %s was found at %s as %s", job.key[:12], provider.name, first)
-                self._cancel_extras(provider, job.key, rest)
+                self._cancel_found(provider, job.key, rest)
             return
         settle_s = self.settle_time_s(provider)
         if doubt.age_s < settle_s or doubt.looks + 1 < _LOOKS:

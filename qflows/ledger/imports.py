@@ -157,19 +157,21 @@ def _run_insert(insert: Callable[[sa.Table], Any]) -> Any:
 # -- rebuilding ----------------------------------------------------------------------------------------------------
 
 
-def attach(ledger: Ledger, key: str, vendor_id: str) -> bool:
-    """PREPARED, SUBMITTING without a living claim, or IN_DOUBT → QUEUED: the vendor shows a job that bears this key.
+def attach(ledger: Ledger, key: str, vendor_id: str, *, only_unsent: bool = False) -> bool:
+    """PREPARED or IN_DOUBT → QUEUED: the vendor shows a job that bears this key.
 
-    For a ledger that is older than what was bought. False for a job that somebody is sending now, or that is over.
+    For a ledger that is older than what was bought. With `only_unsent`, just PREPARED: the vendor's job bears the mark
+    of another ledger, so it is not what this one sent. False for a job that somebody is sending now, or that is over.
     """
     moment = utc_now()
+    sources = [JobStatus.PREPARED] if only_unsent else [JobStatus.PREPARED, JobStatus.IN_DOUBT]
     with ledger.write() as connection:
         done = connection.execute(
             sa.update(jobs)
             .where(
                 jobs.c.key == key,
                 jobs.c.vendor_id.is_(None),
-                jobs.c.status.in_([JobStatus.PREPARED, JobStatus.IN_DOUBT]),
+                jobs.c.status.in_(sources),
             )
             .values(
                 status=JobStatus.QUEUED,

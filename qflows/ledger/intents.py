@@ -9,8 +9,8 @@ from typing import Any
 import sqlalchemy as sa
 
 from qflows.errors import KeyReused, LedgerError, OtherAccount, OverBudget
-from qflows.keys import digest, job_key, sample_key
-from qflows.ledger import accounts, charges, choices, groups, imports
+from qflows.keys import digest, sample_key
+from qflows.ledger import accounts, charges, choices, groups, imports, marks
 from qflows.ledger.budgets import Buyer, Purchase
 from qflows.ledger.claims import Claim, chunks, claim_in, tell_claimed
 from qflows.ledger.rows import JOB_COLUMNS, items_of, job_of
@@ -124,16 +124,29 @@ def _prepare_all(
     places = sorted(range(len(intents)), key=contents.__getitem__)  # stable: equal contents keep their order
     leased = {p: lease_ordinal(ledger, connection, intents[p].want, contents[p]) for p in places}
     sample = {p: sample_key(intents[p].want.run_key, contents[p], leased[p]) for p in places}
-    places.sort(key=lambda p: job_key(sample[p], 0))
-    return {p: _prepare_one(ledger, connection, intents[p], contents[p], leased[p], sample[p]) for p in places}
+    names = marks.read(connection)
+    first = names.keys(connection, [(one, 0) for one in sample.values()])
+    places.sort(key=lambda p: first[sample[p], 0])
+    return {
+        p: _prepare_one(ledger, connection, intents[p], contents[p], leased[p], sample[p], names, first[sample[p], 0])
+        for p in places
+    }
 
 
 def _prepare_one(
-    ledger: Ledger, connection: sa.Connection, intent: Intent, content: str, ordinal: int, sample: str
+    ledger: Ledger,
+    connection: sa.Connection,
+    intent: Intent,
+    content: str,
+    ordinal: int,
+    sample: str,
+    names: marks.Marks,
+    key: str,
 ) -> Job:
+    """`key`: of the first epoch."""
     epoch = 0
     while True:
-        row = _insert_or_adopt(ledger, connection, intent, content, ordinal, sample, epoch)
+        row = _insert_or_adopt(ledger, connection, intent, content, ordinal, sample, epoch, key)
         if row.content != content or row.run_key != intent.want.run_key:
             raise KeyReused(f"job {row.key[:12]} of run {row.run_key!r} stands for other work; use another run key")
         if not accounts.are_same_in(connection, row.provider, row.account, intent.account):
@@ -148,16 +161,24 @@ def _prepare_one(
             )
         if row.superseded or _may_buy_again(connection, row, intent):
             epoch += 1
+            key = names.keys(connection, [(sample, epoch)])[sample, epoch]
             continue
         return job_of(row)
 
 
 def _insert_or_adopt(
-    ledger: Ledger, connection: sa.Connection, intent: Intent, content: str, ordinal: int, sample: str, epoch: int
+    ledger: Ledger,
+    connection: sa.Connection,
+    intent: Intent,
+    content: str,
+    ordinal: int,
+    sample: str,
+    epoch: int,
+    key: str,
 ) -> Any:
     spec = intent.spec
     values = {
-        "key": job_key(sample, epoch),
+        "key": key,
         "sample": sample,
         "epoch": epoch,
         "superseded": False,

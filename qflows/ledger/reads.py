@@ -9,6 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from qflows.errors import SeveralFit, UnknownJob
+from qflows.keys import name_of
 from qflows.ledger.budgets import Buyer
 from qflows.ledger.claims import VANISHED, chunks
 from qflows.ledger.rows import JOB_COLUMNS, item_of, job_of
@@ -46,7 +47,7 @@ def find(ledger: Ledger, name: str) -> Job:
     with ledger.read() as connection:
         by_id = sa.or_(jobs.c.key == name, jobs.c.vendor_id == name)
         rows = connection.execute(sa.select(*JOB_COLUMNS).where(by_id).limit(2)).all()
-        if not rows and len(name) >= 8 and all(c in "0123456789abcdef" for c in name):
+        if not rows and len(name) >= 8 and all(c in "0123456789abcdef-" for c in name):
             between = sa.and_(jobs.c.key >= name, jobs.c.key < name + "g")
             rows = connection.execute(sa.select(*JOB_COLUMNS).where(between).limit(2)).all()
     if not rows:
@@ -54,6 +55,21 @@ def find(ledger: Ledger, name: str) -> Job:
     if len(rows) > 1:
         raise SeveralFit(f"{name!r} matches several jobs; give more characters of the key")
     return job_of(rows[0])
+
+
+def same_purchase(ledger: Ledger, key: str) -> list[Job]:
+    """Jobs that are the same purchase as `key`, whichever ledger's mark their keys bear."""
+    name = name_of(key)
+    between = sa.and_(jobs.c.key >= name, jobs.c.key < name + "g")
+    with ledger.read() as connection:
+        found = [job_of(row) for row in connection.execute(sa.select(*JOB_COLUMNS).where(between))]
+    return [job for job in found if name_of(job.key) == name]
+
+
+def has_jobs(ledger: Ledger) -> bool:
+    """Whether the ledger holds any job."""
+    with ledger.read() as connection:
+        return connection.execute(sa.select(jobs.c.key).limit(1)).first() is not None
 
 
 def status_of(ledger: Ledger, keys: Collection[str]) -> dict[str, JobStatus]:

@@ -9,8 +9,8 @@ import sqlalchemy as sa
 from sqlalchemy import exc
 
 from qflows.errors import KeyReused, OtherAccount, StaleClaim
-from qflows.keys import digest, job_key, sample_key
-from qflows.ledger import accounts, charges, choices, settlements
+from qflows.keys import digest, sample_key
+from qflows.ledger import accounts, charges, choices, marks, settlements
 from qflows.ledger.budgets import Buyer, Purchase
 from qflows.ledger.claims import chunks
 from qflows.ledger.owner import is_dead, me
@@ -62,9 +62,9 @@ def prepare(
     sample = sample_key(run_key, identity, 0)
     with ledger.write() as connection:
         choices.hold(connection, [choice] if choice else [])
-        newest = sa.select(sa.func.max(sessions.c.epoch)).where(
-            sessions.c.key.in_([job_key(sample, epoch) for epoch in range(_EPOCHS)])
-        )
+        epochs = [(sample, epoch) for epoch in range(_EPOCHS)]
+        keys = marks.read(connection).keys(connection, epochs, sessions.c.key)
+        newest = sa.select(sa.func.max(sessions.c.epoch)).where(sessions.c.key.in_(keys.values()))
         epoch = connection.execute(newest).scalar() or 0
         values = {
             "sample": sample,
@@ -84,7 +84,7 @@ def prepare(
             "deployment": who.deployment,
         }
         while True:
-            key = job_key(sample, epoch)
+            key = keys[sample, epoch]
             row = {**values, "key": key, "epoch": epoch, "max_time_s": max_time_s}
             connection.execute(ledger.insert(_insert), row)
             found = connection.execute(sa.select(*COLUMNS).where(sessions.c.key == key)).one()

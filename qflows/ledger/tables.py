@@ -17,7 +17,7 @@ metadata = sa.MetaData(
 )
 
 # The newest migration; a test compares it with Alembic's own head.
-HEAD = "0007"
+HEAD = "0008"
 
 IMPORTED, REBUILT = "imported", "rebuilt"  # values of jobs.origin
 _LONGEST_TEXT = 8_000
@@ -439,6 +439,14 @@ slots = sa.Table(  # schedule slots that a policy for missed ones looked at, and
     sa.Column("started_at", UtcDateTime, nullable=False),
     sa.Column("skipped", VendorLongText),  # why; null: it ran
     sa.Index("ix_slots_started_at", "started_at"),
+)
+
+marks = sa.Table(  # which ledger bought a job: see ledger/marks.py
+    "marks",
+    metadata,
+    sa.Column("mark", sa.String(8), primary_key=True),  # "" stands for keys that are older than marks
+    sa.Column("kind", sa.String(16), nullable=False),
+    sa.Column("at", UtcDateTime, nullable=False),
 )
 
 points = sa.Table(  # where optimization loops asked, see qflows.algorithms.vqe

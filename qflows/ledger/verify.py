@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy import exc
 
 from qflows.errors import QflowsError
-from qflows.keys import digest, job_key, sample_key
+from qflows.keys import digest, job_key, mark_of, sample_key
 from qflows.ledger import raws, reads
 from qflows.ledger.engine import faults_as_sentences, version_of
 from qflows.ledger.migrate import revisions
@@ -136,7 +136,7 @@ def _jobs(ledger: Ledger, done: Verified) -> None:
             done.find("jobs", name, f"{row.status} without a vendor's id")
         if row.origin is None and row.sample != sample_key(row.run_key, row.content, row.ordinal):
             done.find("jobs", name, "run key, content or ordinal do not match its sample")
-        if row.origin is None and row.key != job_key(row.sample, row.epoch):
+        if row.origin is None and row.key != job_key(row.sample, row.epoch, mark_of(row.key)):
             done.find("jobs", name, "its key does not match its sample and epoch")
         try:
             if reads.spec_of(ledger, row.key).content != row.content:

@@ -9,7 +9,8 @@ import sqlalchemy as sa
 from alembic import command
 
 from qflows.errors import LedgerVersionError
-from qflows.ledger import Ledger, migrate, reads, tables
+from qflows.keys import job_key, mark_of
+from qflows.ledger import Ledger, intents, marks, migrate, reads, tables
 from qflows.ledger.engine import engine_for, version_of
 from qflows.ledger.migrate import _config, _exclusive
 from qflows.states import JobStatus
@@ -34,6 +35,7 @@ LATER_TABLES = (
     "choices",
     "choice_purchases",
     "gates",
+    "marks",
 )
 LATER_COLUMNS = {
     "jobs": ("sends", "unsent", "bad_reads", "origin", "project", "buyer", "deployment"),
@@ -46,6 +48,10 @@ def back_to_first(url: str) -> None:
     """Makes a ledger what version 0001 left: its tables and indexes alone, with their rows."""
     engine = sa.create_engine(url)
     with engine.begin() as connection:
+        for key, sample, epoch in connection.exec_driver_sql("select key, sample, epoch from jobs").all():
+            before = {"key": key, "old": job_key(sample, epoch)}
+            for table, column in (("jobs", "key"), ("results", "job_key"), ("events", "subject")):
+                connection.execute(sa.text(f"update {table} set {column} = :old where {column} = :key"), before)
         for table in LATER_TABLES:
             connection.exec_driver_sql(f"drop table {table}")
         for table, columns in LATER_COLUMNS.items():
@@ -60,8 +66,6 @@ def back_to_first(url: str) -> None:
 @pytest.fixture
 def first_version(ledger_url: str, make_intent: MakeIntent) -> str:
     """URL of a ledger of version 0001 with finished and live jobs in it."""
-    from qflows.ledger import intents
-
     ledger = Ledger.open(ledger_url)
     made = intents.prepare(ledger, [make_intent(str(n)) for n in range(JOBS)])
     for job, status in zip(made, [JobStatus.COMPLETED, JobStatus.QUEUED, JobStatus.IN_DOUBT], strict=False):
@@ -72,7 +76,7 @@ def first_version(ledger_url: str, make_intent: MakeIntent) -> str:
 
 
 def test_older_ledger_is_refused_then_upgraded_with_its_rows(
-    first_version: str, open_ledger: Callable[[str], Ledger]
+    first_version: str, open_ledger: Callable[[str], Ledger], make_intent: MakeIntent
 ) -> None:
     with pytest.raises(LedgerVersionError, match="qflows ledger upgrade"):
         Ledger.open(first_version)
@@ -83,7 +87,12 @@ def test_older_ledger_is_refused_then_upgraded_with_its_rows(
     engine.dispose()
     found = reads.listing(open_ledger(first_version))
     assert sorted(job.status for job in found) == ["COMPLETED", "IN_DOUBT", "PREPARED", "PREPARED", "QUEUED"]
-    assert len(reads.items(open_ledger(first_version), next(j.key for j in found if j.status == "COMPLETED"))) == 1
+    ledger = open_ledger(first_version)
+    assert len(reads.items(ledger, next(j.key for j in found if j.status == "COMPLETED"))) == 1
+    wanted_again = intents.prepare(ledger, [make_intent(str(n)) for n in range(JOBS + 1)])
+    assert {job.key for job in found} == {job.key for job in wanted_again[:JOBS]}
+    assert {mark_of(job.key) for job in wanted_again[:JOBS]} == {""}
+    assert mark_of(wanted_again[JOBS].key) == marks.of(ledger).own
 
 
 def rows_of(engine: sa.Engine) -> dict[str, list[tuple[object, ...]]]:

@@ -10,7 +10,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qflows.keys import content_digest, digest, job_key, sample_key, seed_of, slot_run_key, subflow_run_key
+from qflows.keys import (
+    content_digest,
+    digest,
+    is_job_key,
+    is_mark,
+    job_key,
+    mark_of,
+    name_of,
+    new_mark,
+    sample_key,
+    seed_of,
+    slot_run_key,
+    subflow_run_key,
+)
 
 CONTENT: dict[str, Any] = {
     "label": "bell",
@@ -80,6 +93,24 @@ def test_run_ordinal_and_epoch_are_part_of_a_job_key() -> None:
     }
     assert len(keys) == 18
     assert all(len(key) == 64 and set(key) <= set("0123456789abcdef") for key in keys)
+
+
+def test_mark_of_a_ledger_ends_the_key_and_changes_nothing_else() -> None:
+    keys = [job_key(sample_key("run", FROZEN_CONTENT, 0), 0, mark) for mark in ("1a2b3c4d", "ffffffff")]
+    assert keys == [f"{FROZEN_KEY[:55]}-1a2b3c4d", f"{FROZEN_KEY[:55]}-ffffffff"]
+    assert [mark_of(key) for key in [*keys, FROZEN_KEY]] == ["1a2b3c4d", "ffffffff", ""]
+    assert {name_of(key) for key in [*keys, FROZEN_KEY]} == {FROZEN_KEY[:55]}
+    assert seed_of(keys[0]) == seed_of(keys[1]) == seed_of(FROZEN_KEY)
+    assert seed_of(keys[0], 3) == seed_of(keys[1], 3) != seed_of(keys[0], 4)
+    assert all(is_job_key(key) and len(key) == 64 for key in [*keys, FROZEN_KEY])
+    assert not any(map(is_job_key, ["", FROZEN_KEY[1:], FROZEN_KEY.upper(), f"{keys[0]}\n", keys[0][:-1] + "g"]))
+
+
+def test_marks_are_random_and_of_one_form() -> None:
+    made = {new_mark() for _ in range(100)}
+    assert len(made) == 100
+    assert all(map(is_mark, made))
+    assert not any(map(is_mark, ["", "1a2b3c4", "1a2b3c4d5", "1A2B3C4D", "1a2b3c4d\n"]))
 
 
 @given(JSON, JSON)

@@ -16,7 +16,7 @@ from threading import Lock
 from typing import Any
 
 from qflows.errors import ProgramRejected
-from qflows.keys import digest, seed_of
+from qflows.keys import seed_of
 from qflows.model import Cost
 from qflows.programs import Feature, Program, to_program
 from qflows.programs.analysis import plain
@@ -319,7 +319,7 @@ def _qiskit_header(program: Program) -> dict[str, Any]:
 
 def item_seed(spec: JobSpec, key: str, index: int) -> int:
     """Seed for sampling program `index` of a job here, where IonQ returns exact probabilities."""
-    return seed_of(digest("seed/1", key, index)) if len(spec.programs) > 1 else seed_of(key)
+    return seed_of(key, index if len(spec.programs) > 1 else None)
 
 
 def observation(job: Mapping[str, Any]) -> Observation:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from qflows.errors import Refused
-from qflows.keys import digest, seed_of
+from qflows.keys import seed_of
 from qflows.model import Counts, Expectation, ItemResult
 from qflows.programs import Program
 from qflows.programs.expectations import expectation_exact
@@ -54,7 +54,7 @@ def run(spec: JobSpec, key: str) -> Iterator[ItemResult]:
     """One result per program; the sampler's seed is derived from the job key and the program's place."""
     options = read_options(spec)
     for index, program in enumerate(spec.programs):
-        seed = seed_of(digest("seed/1", key, index)) if len(spec.programs) > 1 else seed_of(key)
+        seed = seed_of(key, index if len(spec.programs) > 1 else None)
         if spec.device_id == "exact":
             item = _exact(program, spec.observables_of(index), spec.shots, seed)
         elif spec.device_id == "braket":

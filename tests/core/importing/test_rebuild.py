@@ -12,6 +12,8 @@ from buyers import DEVICES, asymmetric
 from qflows.core.client import Client
 from qflows.core.scope import Scope
 from qflows.ledger import reads
+from qflows.ledger.backup import backup
+from qflows.ledger.intents import prepare
 from qflows.model import Job
 from qflows.sandbox import Sandbox
 from qflows.settings import Settings
@@ -64,20 +66,26 @@ def test_run_whose_ledger_was_lost_ends_with_what_was_wanted(
     core.ledger.close()
 
 
+def want(core: Client, vendor: str, attempt: str) -> Job:
+    """The first job of the run, wanted and not sent."""
+    specs = core.specs(asymmetric(0)[0], device=DEVICES[vendor], shots=20, tags={"study": "h2"})
+    [job] = prepare(core.ledger, core.intents(specs, device=DEVICES[vendor], scope=Scope("the-run", attempt, "call0")))
+    return job
+
+
 def test_older_ledger_learns_what_was_sent_since(
-    open_core: Callable[[str], Client], sandbox: Sandbox, vendor: str
+    open_core: Callable[[str], Client], sandbox: Sandbox, vendor: str, tmp_path: Path
 ) -> None:
     core = open_core("now")
+    prepared = want(core, vendor, "before")
+    (tmp_path / "older").mkdir()
+    backup(core.ledger.engine, tmp_path / "older" / "ledger.db")  # it wants the job, which was not sent yet
     [bought] = buy(core, vendor, 1, "first")
     core.ledger.close()
 
-    core = open_core("older")  # it wanted the job, and was copied before the job was sent
-    from qflows.ledger.intents import prepare
-
-    specs = core.specs(asymmetric(0)[0], device=DEVICES[vendor], shots=20, tags={"study": "h2"})
-    wanted = core.intents(specs, device=DEVICES[vendor], scope=Scope("the-run", "first", "call0"))
-    [prepared] = prepare(core.ledger, wanted)
-    assert (prepared.key, prepared.status) == (bought.key, JobStatus.PREPARED)
+    core = open_core("older")
+    assert reads.job(core.ledger, prepared.key).status is JobStatus.PREPARED
+    assert prepared.key == bought.key
     found = core.rebuild([vendor], since="1h")
     assert [(job.key, job.vendor_id) for job in found.attached] == [(bought.key, bought.vendor_id)]
     assert core.wait([bought.key], timeout=30)[bought.key].status is JobStatus.COMPLETED
