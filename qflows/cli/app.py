@@ -21,7 +21,7 @@ SUMMARIES = {
     "benchmark": "Measure how well devices perform.",
     "report": "Report what ran, what failed, and what drifted.",
     "doctor": "Check vendor accounts, the ledger and Prefect.",
-    "apply": "Save profiles and credentials as Prefect blocks.",
+    "apply": "Save profiles, credentials and automations in Prefect.",
     "demo": "Take a tour; needs no account and no network.",
     "status": "Show what is running, what is waiting, and why.",
     "reconcile": "Bring ledger and vendors up to date; --every repeats.",

@@ -29,7 +29,7 @@ def apply(
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Save profiles, credentials, notifications and automations in Prefect.
+    """Save profiles, credentials and automations in Prefect.
 
     Running it again changes nothing. Budgets also take effect in the ledger.
 

@@ -28,7 +28,7 @@ def archive(
     license_: Annotated[str, typer.Option("--license", help="License of the study, as a name or URL.")] = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Write a study into one file, with evidence.
+    """Export a study as one verifiable file.
 
     All that is known of the jobs, an RO-Crate: programs, raw answers, counts, values with errors, calibrations, prices,
     history and digests, as JSON and Parquet. `qflows verify` checks it anywhere.

@@ -39,7 +39,7 @@ def benchmark(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print all values as JSON.")] = False,
 ) -> None:
-    """Measure how well devices work.
+    """Measure how well devices perform.
 
     Bit order, readout errors, GHZ fidelity and mirror circuits, each with its standard error.
 

@@ -37,7 +37,7 @@ def price(
     max_circuits: Annotated[int | None, typer.Option(help="Circuits in one job at most.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Say what circuits would cost on a device.
+    """Show what circuits would cost on a device.
 
     Expected and at most, and where that price comes from.
     Several files are priced as one batch. Buys and records nothing; the vendor may be asked for its prices.

@@ -19,7 +19,7 @@ def report(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
 ) -> None:
-    """Report what ran, what failed and what drifted.
+    """Report what ran, what failed, and what drifted.
 
     It also lists what needs your attention and what everything cost.
 

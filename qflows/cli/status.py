@@ -20,7 +20,7 @@ _TITLES = {
 
 
 def status(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
-    """Show what is running, what is waiting and why."""
+    """Show what is running, what is waiting, and why."""
     with errors_as_exit_codes():
         core = default_client()
         found = health.look(core.ledger, core.vendors)

@@ -16,7 +16,7 @@ def verify(
     digest: Annotated[str | None, typer.Option(help="Its published SHA-256.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Check an archive with nothing but the file.
+    """Verify an archive; needs only the file.
 
     Digests are compared, and every number is computed again from the raw answers, without network, account or ledger.
     Exit code 1 if something is wrong.

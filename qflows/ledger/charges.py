@@ -73,8 +73,10 @@ def over(
             "--why ...` lets this run buy it; then run again",
             "wait": "it is sent when there is room",
         }.get(budget.policy, f"`qflows budgets set {budget.name} --amount ...` raises the limit; then run again")
-        text = f"{held}; this purchase may cost {amount_of(asked):,.2f}, which does not fit, so "
-        f"nothing was bought. {remedy}"
+        text = (
+            f"{held}; this purchase may cost {amount_of(asked):,.2f}, which does not fit, so nothing was bought. "
+            f"{remedy}"
+        )
     return OverBudget(
         text,
         budget=budget.name,

@@ -20,7 +20,7 @@ def test_price_and_dry_runs_say_the_same_and_buy_nothing(qflows, ionq: Admin, be
 
 def test_unknown_device_and_missing_file_are_said(qflows, bell: str) -> None:
     assert qflows("price", bell, "--device", "nowhere").code == 2
-    assert "no file" in qflows("price", "nowhere.qasm", "--device", "local-aer").err
+    assert "no such file" in qflows("price", "nowhere.qasm", "--device", "local-aer").err
 
 
 def test_loop_and_suite_are_priced_before_they_are_bought(qflows, ionq: Admin) -> None:

@@ -56,7 +56,7 @@ def test_bad_file_exits_2_and_sends_nothing(qflows, ionq: Admin, tmp_path: Path,
 
 def test_missing_file_unknown_device_and_bad_option_exit_2(qflows, bell) -> None:
     missing = qflows("run", "nowhere.qasm")
-    assert (missing.code, "no file nowhere.qasm" in missing.err) == (2, True)
+    assert (missing.code, "no such file: nowhere.qasm" in missing.err) == (2, True)
     unknown = qflows("run", bell, "--device", "warp-drive")
     assert (unknown.code, "`qflows devices` lists the names" in unknown.err) == (2, True)
     misspelled = qflows("run", bell, "--device", "local-are")
