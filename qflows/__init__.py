@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from qflows import errors, flows, primitives
     from qflows.core.batches.batch import Batch
     from qflows.core.batches.results import BatchResult
+    from qflows.core.cards import DeviceCard
     from qflows.core.client import Client
     from qflows.core.groups.handle import Group
     from qflows.core.groups.results import GroupResult
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from qflows.prefect.attach import attach
     from qflows.prefect.gating import gate
     from qflows.prefect.importing import import_jobs
-    from qflows.prefect.lists import batches, groups, jobs, refresh, runs, sessions, status
+    from qflows.prefect.lists import batch_from, batches, device, groups, jobs, refresh, runs, sessions, status
     from qflows.prefect.minimizing import minimize
     from qflows.prefect.own_page import page
     from qflows.prefect.slots import missed_slot
@@ -72,6 +73,9 @@ _HOME = {
     "sessions": "prefect.lists",
     "runs": "prefect.lists",
     "refresh": "prefect.lists",
+    "batch_from": "prefect.lists",
+    "device": "prefect.lists",
+    "DeviceCard": "core.cards",
     "archive": "prefect.archiving",
     "verify": "prefect.archiving",
     "status": "prefect.lists",
@@ -104,6 +108,7 @@ __all__ = [
     "BatchResult",
     "Client",
     "Counts",
+    "DeviceCard",
     "Group",
     "GroupResult",
     "Imported",
@@ -118,10 +123,12 @@ __all__ = [
     "archive",
     "attach",
     "batch",
+    "batch_from",
     "batches",
     "cancel",
     "choose",
     "compile",
+    "device",
     "errors",
     "flows",
     "gate",

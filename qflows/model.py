@@ -10,8 +10,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from decimal import Decimal
+from importlib import import_module
 from typing import Any
 
 from qflows import notebook
@@ -77,6 +78,81 @@ class ItemResult:
     def success(self) -> bool:
         """True when there is no error. An alias, as qBraid spells it."""
         return self.error is None
+
+    @property
+    def ensemble_standard_errors(self) -> tuple[float, ...] | None:
+        """IBM's `ensemble_standard_error`, one for each expectation value, in its unit: the spread over twirled
+        circuits and shots together. None where the device gives none."""
+        found = self.metadata.get("ensemble_standard_error")
+        if found is None:
+            return None
+        return tuple(float(one) for one in (found if isinstance(found, list | tuple) else [found]))
+
+    @property
+    def compiled(self) -> Any:
+        """What was compiled from the program: IBM's depth, gates and layout as a dict; None where it is not known."""
+        return self.metadata.get("compiled")
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A stretch of time, UTC, in which a device ran a part of a job. `data_slices`: which part, as the vendor says."""
+
+    start: datetime
+    stop: datetime
+    data_slices: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def seconds(self) -> float:
+        """Its length."""
+        return (self.stop - self.start).total_seconds()
+
+
+def spans_of(provenance: Mapping[str, Any]) -> tuple[Span, ...]:
+    """The execution spans among what was recorded beside counts; those that cannot be read are left out."""
+    vendor = provenance.get("vendor")
+    told = vendor.get("execution_spans") if isinstance(vendor, Mapping) else None
+    found: list[Span] = []
+    for one in told if isinstance(told, list) else ():
+        if not isinstance(one, Mapping):
+            continue
+        start, stop = _moment(one.get("start")), _moment(one.get("stop"))
+        if start and stop:
+            slices = one.get("data_slices")
+            found.append(Span(start, stop, dict(slices) if isinstance(slices, Mapping) else {}))
+    return tuple(found)
+
+
+def _moment(text: Any) -> datetime | None:
+    try:
+        found = datetime.fromisoformat(text) if isinstance(text, str) else None
+    except ValueError:
+        return None
+    return found.replace(tzinfo=UTC) if found is not None and found.tzinfo is None else found
+
+
+def calibration_of(provenance: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """The calibration among what was recorded beside counts: of the compiler's target, else of the vendor's page."""
+    vendor = provenance.get("vendor")
+    target = vendor.get("target") if isinstance(vendor, Mapping) else None
+    return target or (provenance.get("submission") or {}).get("target") or provenance.get("calibration")
+
+
+def versions_of(provenance: Mapping[str, Any]) -> dict[str, Mapping[str, str]]:
+    """See `Result.versions`."""
+    sent = (provenance.get("submission") or {}).get("versions") or {}
+    return {"submitted": dict(sent), "decoded": dict(provenance.get("versions") or {})}
+
+
+def compiled_of(items: Iterable[ItemResult | None], provenance: Mapping[str, Any]) -> tuple[Any, ...]:
+    """By program, what was compiled from it: IBM's summary, or the text of qBraid or of an IQM device on Braket."""
+    vendor = provenance.get("vendor")
+    vendor = vendor if isinstance(vendor, Mapping) else {}
+    texts = vendor.get("compiled") or vendor.get("compiled_program")
+    listed = list(items)
+    several = texts if isinstance(texts, list | tuple) and len(texts) == len(listed) else [texts] * len(listed)
+    own = [item.compiled if item is not None else None for item in listed]
+    return tuple(one or text for one, text in zip(own, several, strict=True))
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,6 +294,20 @@ class Job:
         """True when the status is final."""
         return self.status in TERMINAL
 
+    @property
+    def programs(self) -> tuple[Any, ...]:
+        """The programs that were ordered, from the ledger in force; `job.programs[0].circuit()` is Qiskit's circuit."""
+        return _client().spec(self.key).programs
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The vendor options that were ordered, from the ledger in force."""
+        return dict(_client().spec(self.key).options)
+
+    def refresh(self) -> Job:
+        """A fresh handle, after one look at the vendor; see `qflows.refresh`."""
+        return _client().refresh([self.key])[self.key]
+
     def __repr__(self) -> str:
         shots = "exact" if self.shots is None else f"{self.shots:,} shots"
         return f"<Job {self.key[:12]} {self.name!r} on {self.device}, {shots}: {self.status.value}{self._origin()}>"
@@ -248,10 +338,15 @@ class Job:
         return is_emulated(self.account)
 
 
+def _client() -> Any:
+    """The client of this process, which public verbs use too; found by name, because values import nothing above."""
+    return import_module("qflows.prefect.client").client()
+
+
 _SHOWN = 4
 
 
-def _gist(item: ItemResult) -> str:
+def gist(item: ItemResult) -> str:
     """One program's outcome in a few words."""
     if item.error is not None:
         return f"error {item.error.code or ''} {item.error.message}".strip()[:120]
@@ -272,7 +367,7 @@ class Result:
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
     def __repr__(self) -> str:
-        shown = "; ".join(_gist(item) for item in self.items[:_SHOWN])
+        shown = "; ".join(gist(item) for item in self.items[:_SHOWN])
         more = f"; and {len(self.items) - _SHOWN} more" if len(self.items) > _SHOWN else ""
         return f"<Result of job {self.job.key[:12]} {self.job.name!r} on {self.job.device}: {shown}{more}>"
 
@@ -280,7 +375,7 @@ class Result:
         pages = [self.job._repr_html_()]
         for item in self.items[:_SHOWN]:
             values = item.counts if item.counts is not None else item.probabilities
-            pages.append(notebook.bars(values) if values else notebook.pairs({"value": _gist(item)}))
+            pages.append(notebook.bars(values) if values else notebook.pairs({"value": gist(item)}))
         return "".join(pages)
 
     def _only(self) -> ItemResult:
@@ -355,6 +450,27 @@ class Result:
     def cost(self) -> Cost | None:
         """What the vendor billed, or its estimate; None if neither is known."""
         return self.job.cost
+
+    @property
+    def calibration(self) -> Mapping[str, Any] | None:
+        """The device's calibration when the job was compiled (IBM) or its result fetched (IonQ, Braket, qBraid), as the
+        vendor has it; None for simulators, and where the vendor publishes none."""
+        return calibration_of(self.provenance)
+
+    @property
+    def compiled(self) -> Any:
+        """What was compiled from the single program: IBM's depth, gates and layout, or the vendor's text; else None."""
+        return compiled_of([self._only()], self.provenance)[0]
+
+    @property
+    def execution_spans(self) -> tuple[Span, ...]:
+        """When the device ran what, where the vendor says so (IBM)."""
+        return spans_of(self.provenance)
+
+    @property
+    def versions(self) -> dict[str, Mapping[str, str]]:
+        """Library versions: `submitted`, of the process that sent the job, and `decoded`, of the one that read it."""
+        return versions_of(self.provenance)
 
     @property
     def timeline(self) -> Timeline:

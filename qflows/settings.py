@@ -45,6 +45,9 @@ class Settings(BaseSettings):
     posts_at_once: int | None = Field(
         default=None, ge=1, description="submissions under way at once; default: what each vendor's quotas allow"
     )
+    vendor_groups: bool = Field(
+        default=True, description="mirror a group at the vendor that keeps groups (qBraid), when all members are its"
+    )
     poll_min_s: float | None = Field(default=None, gt=0, description="overrides each vendor's fastest poll")
 
     @model_validator(mode="after")

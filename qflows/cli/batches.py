@@ -160,6 +160,20 @@ def show(batch: Id, as_json: JsonFlag = False) -> None:
 app.command("report", help="Same as show.")(show)
 
 
+@app.command("from")
+def from_(
+    job: Annotated[list[str], typer.Argument(autocompletion=completion.jobs, help="Job keys or vendor ids.")],
+    name: Annotated[str, typer.Option(help="A name for people.")] = "",
+    as_json: JsonFlag = False,
+) -> None:
+    """Make a batch of jobs that the ledger already has.
+
+    Imported jobs count too. Nothing is bought or sent. Circuits keep the order of the jobs given.
+    """
+    with errors_as_exit_codes():
+        _print_report(default_client().batch_from(job, name=name), as_json=as_json)
+
+
 @app.command("rerun")
 def rerun(batch: Id, as_json: JsonFlag = False) -> None:
     """Buy circuits without counts again.

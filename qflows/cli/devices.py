@@ -15,6 +15,7 @@ from qflows.errors import ProgramRejected
 from qflows.privacy.redaction import clean
 
 if TYPE_CHECKING:
+    from qflows.core.cards import DeviceCard
     from qflows.core.live import Standing
     from qflows.core.profiles import Price
     from qflows.protocol import Limits
@@ -48,7 +49,8 @@ def devices(
         if live:
             rows, troubles = _live(live)
         else:
-            rows = [_profile_row(profile) for profile in profiles.shipped().values()]
+            as_row = _as_data if as_json else _profile_row
+            rows = [as_row(profile) for profile in profiles.shipped().values()]
         print_rows(rows, _LIVE_COLUMNS if live else _COLUMNS, as_json=as_json, empty="no devices")
         for line in troubles:
             typer.secho(f"qflows: not shown: {clean(line)}", err=True, fg="yellow")
@@ -56,6 +58,16 @@ def devices(
             typer.echo(
                 "any other device: vendor:device-id, e.g. ionq:qpu.forte-1; `--live VENDOR` lists the vendor's devices"
             )
+
+
+def _as_data(profile: profiles.DeviceProfile) -> dict[str, Any]:
+    """A row with what programs want besides: limits as numbers, batches, price."""
+    limits = profile.limits()
+    return _profile_row(profile) | {
+        "limits": _limits_row(limits),
+        "takes_batches": limits.max_programs is None or limits.max_programs > 1,
+        "price": profile.price.model_dump(mode="json", exclude_none=True) if profile.price is not None else None,
+    }
 
 
 def _profile_row(profile: profiles.DeviceProfile) -> dict[str, str]:
@@ -69,14 +81,14 @@ def _profile_row(profile: profiles.DeviceProfile) -> dict[str, str]:
     }
 
 
-def _live(vendor: str) -> tuple[list[dict[str, str]], tuple[str, ...]]:
+def _live(vendor: str) -> tuple[list[dict[str, Any]], tuple[str, ...]]:
     from qflows import providers
     from qflows.cli.connection import default_client
     from qflows.core import live
 
     names = providers.names() if vendor == _ALL else (vendor,)
     found = live.look(default_client().vendors, names, is_chosen=vendor != _ALL)
-    return [_live_row(one) for one in found.standings], found.troubles
+    return [_live_row(one) | _live_data(one) for one in found.standings], found.troubles
 
 
 def _live_row(one: Standing) -> dict[str, str]:
@@ -96,6 +108,13 @@ def _live_row(one: Standing) -> dict[str, str]:
     }
 
 
+def _live_data(one: Standing) -> dict[str, Any]:
+    info = one.info
+    if info is None:
+        return {"queue_s": None, "queue_length": None, "available": False}
+    return {"queue_s": info.queue_s, "queue_length": info.queue_length, "available": info.is_available}
+
+
 @app.command("show")
 def show(
     device: Annotated[
@@ -112,7 +131,8 @@ def show(
     with errors_as_exit_codes():
         from qflows.cli.connection import default_client
 
-        target = default_client().device(device)
+        core = default_client()
+        target = core.device(device)
         options = [
             _option_row(name, field)
             for name, field in target.provider.options_model(target.profile.device).model_fields.items()
@@ -120,11 +140,17 @@ def show(
         profile = target.profile.model_dump(mode="json", exclude_none=True, exclude_defaults=True)
         limits = _limits_row(target.limits)  # a device that the vendor does not know is refused here
         if as_json:
-            print_json({"device": target.profile.name, "profile": profile, "limits": limits, "options": options})
+            now = core.card(device).to_dict()
+            print_json(
+                {"device": target.profile.name, "profile": profile, "limits": limits, "now": now, "options": options}
+            )
             return
         if target.profile.price is not None:
             profile["price"] = _price(target.profile.price)
-        for name, value in (profile | limits).items():
+        now = core.card(device)
+        told = {"batches": _batches(now), "queue": _queue(now), "state": now.state}
+        told = {name: value for name, value in told.items() if value}
+        for name, value in (profile | limits | told).items():
             typer.echo(f"{name.replace('_', ' '):>16}  {value}")
         typer.echo("")
         print_rows(options, ("option", "default", "costs money", "about"), as_json=False, empty="no options")
@@ -171,6 +197,18 @@ def choose(
             typer.echo(f"{wanted} would choose {fitting[0].device}" if fitting else f"no device fits {wanted}")
         if not fitting:
             raise typer.Exit(1)
+
+
+def _batches(card: DeviceCard) -> str:
+    if not card.takes_batches:
+        return "one circuit a job; a list becomes several jobs"
+    return f"up to {card.max_programs:,} circuits a job" if card.max_programs else "several circuits a job"
+
+
+def _queue(card: DeviceCard) -> str:
+    jobs = f"{card.queue_length:,} jobs" if card.queue_length is not None else ""
+    wait = f"about {card.queue_s:,.0f} s" if card.queue_s is not None else ""
+    return ", ".join(filter(None, (jobs, wait)))
 
 
 def _limits_row(limits: Limits) -> dict[str, Any]:

@@ -46,7 +46,8 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     ),
     "jobs refresh": ("qflows jobs refresh", "qflows jobs refresh 3f9c01ab"),
     "runs ls": ("qflows runs ls --since 7d",),
-    "jobs show": ("qflows jobs show 3f9c01ab",),
+    "jobs show": ("qflows jobs show 3f9c01ab", "qflows jobs show 3f9c01ab --full"),
+    "batches from": ("qflows batches from 3f9c01ab 77d0e2c4 --name both",),
     "jobs tag": (
         'qflows jobs tag 3f9c01ab study=h2 name="night run"',
         "qflows jobs tag 3f9c01ab --remove study --ledger-only",

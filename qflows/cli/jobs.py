@@ -13,7 +13,8 @@ from qflows.core.client import Client
 from qflows.core.tagging import Tagged
 from qflows.errors import ProgramRejected
 from qflows.ledger import reads
-from qflows.model import Job
+from qflows.model import Job, versions_of
+from qflows.pages import job_page
 from qflows.pages.text import JOB_COLUMNS, job_row
 from qflows.privacy.redaction import clean
 from qflows.states import JobStatus
@@ -153,36 +154,33 @@ def import_(
 
 
 @app.command("show")
-def show(job: Name, as_json: JsonFlag = False) -> None:
-    """Show one job: times, cost, history, programs, counts."""
+def show(
+    job: Name,
+    full: Annotated[bool, typer.Option("--full", help="Cut nothing.")] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Show one job: status, device, times, cost, circuits, result, history.
+
+    Long values are cut; --full shows them whole, and --json shows everything the ledger has.
+    """
     with errors_as_exit_codes():
         core = default_client()
         found = core.find(job)
-        body = _everything(core, found)
         if as_json:
-            print_json(body)
+            print_json(_everything(core, found))
             return
-        for name in (
-            "key",
-            "run_key",
-            "name",
-            "tags",
-            "device",
-            "shots",
-            "status",
-            "vendor_id",
-            "origin",
-            "emulated",
-            "error",
-            "cost",
-            "times",
-        ):
-            if body[name] not in (None, {}, ""):
-                typer.echo(f"{name:>10}  {clean(body[name])}")
-        for event in body["history"]:
-            typer.echo(f"{'event':>10}  {event['at']} {event['kind']} {event['detail']}")
-        for index, item in enumerate(body["results"]):
-            typer.echo(f"{'result ' + str(index):>10}  {item['counts'] or item['expectations'] or item['error']}")
+        about = reads.provenance(core.ledger, found.key)
+        told = job_page.lines(
+            found,
+            reads.items(core.ledger, found.key),
+            circuits=reads.program_names(core.ledger, found.key),
+            options=core.submitter.spec(found.key).options,
+            history=reads.history(core.ledger, found.key),
+            versions=versions_of(about),
+            is_full=full,
+        )
+        for name, value in told:
+            typer.echo(f"{name:>10}  {clean(value, cap=len(value))}")
 
 
 @app.command("cancel")
@@ -332,7 +330,28 @@ def _full(job: Job) -> dict[str, Any]:
 
 def _everything(core: Client, job: Job) -> dict[str, Any]:
     items = reads.items(core.ledger, job.key)
+    spec = core.submitter.spec(job.key)
     return _full(job) | {
+        "provider": job.provider,
+        "account": job.account,
+        "device_id": job.device_id,
+        "label": job.label,
+        "ordinal": job.ordinal,
+        "options": dict(spec.options),
+        "session_id": job.session_id,
+        "vendor_status": job.word,
+        "queue": {"position": job.queue_position, "note": job.queue_note},
+        "error_code": job.error_code,
+        "circuits": [
+            {
+                "name": program.name,
+                "digest": program.digest,
+                "qubits": program.n_qubits,
+                "metadata": dict(program.metadata),
+                "observables": [observable.to_json() for observable in spec.observables_of(place)],
+            }
+            for place, program in enumerate(spec.programs)
+        ],
         "history": reads.history(core.ledger, job.key),
         "provenance": reads.provenance(core.ledger, job.key),
         "programs": reads.program_digests(core.ledger, job.key),
@@ -342,6 +361,8 @@ def _everything(core: Client, job: Job) -> dict[str, Any]:
                 "probabilities": item.probabilities,
                 "expectations": [[e.value, e.std_error] for e in item.expectations or ()],
                 "error": item.error.message if item.error else None,
+                "memory": list(item.memory) if item.memory is not None else None,
+                "metadata": dict(item.metadata),
             }
             for item in items
         ],

@@ -19,6 +19,7 @@ from qflows.core.batches.planning import Planned
 from qflows.core.choice import asking, history
 from qflows.core.choice.deciding import Asked, Chooser
 from qflows.core.devices import Device, Saved
+from qflows.core.durations import seconds
 from qflows.core.groups.handle import Group
 from qflows.core.money import Price, Rates, price_of, quoted, with_approval
 from qflows.core.native_groups import into_native
@@ -26,6 +27,7 @@ from qflows.core.parts import Parts
 from qflows.core.poller import OnChange
 from qflows.core.reconciler import Reconciler
 from qflows.core.records import Records
+from qflows.core.rereading import reread
 from qflows.core.rules import Rule
 from qflows.core.scope import Scope, script_scope
 from qflows.core.sessions import OnException, Session
@@ -142,7 +144,8 @@ class Client(Records):
         """Each spec with the names it is bought under. Making an intent counts as one call of the scope's caller."""
         provider = self.device(device).provider
         if scope.group:
-            specs = into_native(self.ledger, scope.group, provider, specs)
+            mirrors = self.settings.vendor_groups
+            specs = into_native(self.ledger, scope.group, provider, specs, device=device, by_itself=mirrors)
         buyer = self.buyer(scope)
         return [
             Intent(spec, scope.want(spec.content), device, provider.account, resubmit=resubmit, buyer=_of(buyer, spec))
@@ -302,9 +305,10 @@ class Client(Records):
         given: dict[str, Any] = dict(wishes)
         given.pop("run_key", None)
         name, tags = given.pop("name", ""), given.get("tags")
+        max_time_s = seconds(given.pop("max_time", None))
         scope = _for_project(scope, given.pop("project", None))
         planned = self.plan_batch(sources, device=device, shots=given.pop("shots", None), seed=scope.run_key, **given)
-        made = self.create_batch(planned, device=device, scope=scope, name=name, tags=tags)
+        made = self.create_batch(planned, device=device, scope=scope, name=name, tags=tags, max_time_s=max_time_s)
         self.submit_batch(made)
         return made
 
@@ -390,33 +394,54 @@ class Client(Records):
         return Session(self.ledger, provider, record, device=record.device, verbs=self.verbs, run_key=record.run_key)
 
     def create_batch(
-        self, planned: Planned, *, device: str, scope: Scope, name: str = "", tags: Mapping[str, str] | None = None
+        self,
+        planned: Planned,
+        *,
+        device: str,
+        scope: Scope,
+        name: str = "",
+        tags: Mapping[str, str] | None = None,
+        max_time_s: float | None = None,
     ) -> Batch:
-        """Makes the batch and all its jobs durable, or finds the one of an earlier attempt; sends nothing."""
+        """Makes the batch and all its jobs durable, or finds the one of an earlier attempt; sends nothing.
+
+        `max_time_s`: how long the vendor's batch mode may last. Raises ProgramRejected where there is none.
+        """
         first = planned.specs[0][1]
+        provider = self.device(device).provider
+        if max_time_s is not None and "batch" not in provider.capabilities.sessions:
+            raise ProgramRejected(
+                f"{provider.name} has no batch mode whose time could be limited; leave max_time out, or limit the "
+                "wait with timeout="
+            )
         return Batch.create(
             self.parts,
-            self.device(device).provider,
+            provider,
             planned,
             scope.want,
             device=device,
             name=name or f"{planned.n_circuits} circuits from {first.programs[0].name}",
             tags=tags or {},
             buyer=_of(self.buyer(scope), first),
+            max_time_s=max_time_s,
         )
 
     @contextmanager
     def batch_mode(self, batch: Batch) -> Iterator[str | None]:
-        """The vendor's batch mode for the parts sent inside, where there is one and several parts go.
+        """The vendor's batch mode for the parts sent inside, where there is one and several parts go, or its time is
+        limited.
 
         Leaving the block closes it for new jobs; those that are queued still run.
         """
         provider = self.device(batch.device).provider
-        if "batch" not in provider.capabilities.sessions or len(batch.parts) < 2:
+        max_time_s = batch.record.details.get("max_time_s")
+        few = len(batch.parts) < 2 and max_time_s is None
+        if "batch" not in provider.capabilities.sessions or few:
             yield None
             return
         try:
-            hold = self.open_session(batch.device, batch.record.run_key, mode="batch", name=f"batch {batch.id[:16]}")
+            name = f"batch {batch.id[:16]}"
+            hold = self.open_session(batch.device, batch.record.run_key, mode="batch", name=name, max_time_s=max_time_s)
         except InDoubt as error:
             # the mode only groups jobs for the vendor: they go without rather than wait for a person
             log.warning("batch %s is sent without the vendor's batch mode: %s", batch.id[:12], error)
@@ -442,18 +467,33 @@ class Client(Records):
         return Reconciler(self.parts, self.group, on_stored)
 
     def wait(
-        self, keys: Collection[str], *, timeout: float | None = None, on_change: OnChange | None = None
+        self,
+        keys: Collection[str],
+        *,
+        timeout: float | None = None,
+        on_change: OnChange | None = None,
+        every: float | None = None,
     ) -> dict[str, Job]:
         """Blocks until all are terminal, one deadline for all. See `Poller.wait`."""
-        return self.poller().wait(keys, timeout=timeout, on_change=on_change)
+        return self.poller().wait(keys, timeout=timeout, on_change=on_change, every=every)
 
-    def result(self, keys: Sequence[str], *, timeout: float | None = None, on_change: OnChange | None = None) -> Result:
+    def result(
+        self,
+        keys: Sequence[str],
+        *,
+        timeout: float | None = None,
+        on_change: OnChange | None = None,
+        every: float | None = None,
+        refresh: bool = False,
+    ) -> Result:
         """Waits, then reads the counts. Several keys are the parts of one expectation value.
 
-        Raises JobFailed or JobCancelled with the vendor's reason, WaitTimeout at the deadline.
+        `refresh`: see `rereading.reread`. Raises JobFailed or JobCancelled with the vendor's reason, WaitTimeout at the
+        deadline.
         """
-        handles = self.wait(keys, timeout=timeout, on_change=on_change)
-        return self.stored([handles[key] for key in keys])
+        handles = self.wait(keys, timeout=timeout, on_change=on_change, every=every)
+        jobs = [handles[key] for key in keys]
+        return reread(self.submitter, self.vendors, jobs) if refresh else self.stored(jobs)
 
     def stored(self, jobs: Sequence[Job]) -> Result:
         """The result of finished jobs, from the ledger alone. Raises JobFailed, JobCancelled."""

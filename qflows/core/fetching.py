@@ -11,9 +11,9 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 from qflows.core.submit import Submitter
+from qflows.core.versions import versions
 from qflows.errors import LedgerError, LedgerUnavailable, ProviderError, QflowsError, Refused, Unreadable
 from qflows.ledger import outcomes, raws
 from qflows.ledger.tables import REBUILT
@@ -38,7 +38,7 @@ class Fetcher:
         """Downloads results, several at once, keeps the raw answers, and stores what they decode to, part by part:
         one commit for many jobs."""
         local = provider.capabilities.lookup is Lookup.LOCAL
-        ledger = self.submitter.ledger
+        submitter, ledger = self.submitter, self.submitter.ledger
         with ThreadPoolExecutor(provider.capabilities.reads_at_once, thread_name_prefix="qflows-fetch") as pool:
             for start in range(0, len(finished), _STORED_AT_ONCE):
                 part = finished[start : start + _STORED_AT_ONCE]
@@ -48,7 +48,13 @@ class Fetcher:
                 there = {job.key: raw for (job, _), raw in zip(part, answers, strict=True) if raw is not None}
                 if not local:
                     raws.keep(ledger, there, versions=versions()["versions"])
-                decoded = [self._decode(provider, job, look, there[job.key]) for job, look in part if job.key in there]
+                named = {job.device_id for job, _ in part if job.key in there}
+                about = {name: submitter.calibrations.of(ledger, provider, name) for name in sorted(named)}
+                decoded = [
+                    self._decode(provider, job, look, there[job.key], about[job.device_id])
+                    for job, look in part
+                    if job.key in there
+                ]
                 self._store([one for one in decoded if one])
 
     def _store(self, outcome: Sequence[outcomes.Outcome]) -> None:
@@ -88,8 +94,13 @@ class Fetcher:
             self._could_not_read(job, look, error)
             return None
 
-    def _decode(self, provider: Provider, job: Job, look: Observation, raw: RawAnswer) -> outcomes.Outcome | None:
-        """What the answer says. Whatever a decoder raises stays with this job; the answer is kept."""
+    def _decode(
+        self, provider: Provider, job: Job, look: Observation, raw: RawAnswer, calibration: str | None
+    ) -> outcomes.Outcome | None:
+        """What the answer says. Whatever a decoder raises stays with this job; the answer is kept.
+
+        `calibration`: the digest of the device's, to be recorded beside the counts.
+        """
         try:
             if job.fence > 1 and provider.capabilities.lookup is not Lookup.NONE:
                 # an earlier sender that was given up for dead may have woken since
@@ -106,6 +117,7 @@ class Fetcher:
             self._could_not_read(job, look, error)
             return None
         provenance = {"vendor": dict(result.metadata)} | versions()
+        provenance |= {"calibration": calibration} if calibration else {}
         return outcomes.Outcome(job, result, provenance, look if look.phase is Phase.FAILED else None)
 
     def _could_not_read(self, job: Job, look: Observation, error: Exception) -> None:
@@ -120,15 +132,3 @@ class Fetcher:
             "the result of job %s could not be read: %s", job.key[:12], error,
             exc_info=not isinstance(error, QflowsError),
         )  # fmt: skip
-
-
-def versions() -> dict[str, Any]:
-    """Library versions to keep beside counts; only what is loaded already, so that nothing is imported for it."""
-    import sys
-
-    found = {}
-    for name in ("qflows", "qiskit", "qiskit_aer", "braket", "qiskit_ibm_runtime", "httpx"):
-        version = getattr(sys.modules.get(name), "__version__", None)
-        if isinstance(version, str):
-            found[name] = version
-    return {"versions": found}

@@ -10,6 +10,7 @@ import logging
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
+from threading import Lock
 from typing import Any, Protocol, TypeGuard
 
 from qflows.errors import Ambiguous, ProgramRejected, QflowsError, Unreadable
@@ -18,6 +19,7 @@ from qflows.ledger import groups as ledger_groups
 from qflows.ledger.groups import GroupRecord
 from qflows.ledger.store import Ledger
 from qflows.protocol import Found, JobSpec, Provider
+from qflows.states import GroupState
 
 log = logging.getLogger("qflows.groups")
 
@@ -92,6 +94,26 @@ def _create(provider: GroupProvider, key: str, record: GroupRecord) -> str:
     return made.group_id
 
 
+_opening = Lock()
+_without: set[str] = set()  # groups of this process for which the vendor could not be asked
+
+
+def _opened_by_itself(ledger: Ledger, provider: GroupProvider, record: GroupRecord, device: str) -> GroupRecord:
+    place = provider.name, provider.account
+    if any((job.provider, job.account) != place for job in ledger_groups.members(ledger, record.id)):
+        return record
+    with _opening:
+        found = ledger_groups.get(ledger, record.id)
+        if found.native_id is not None or found.state is not GroupState.OPEN:
+            return found
+        try:
+            return open_native(ledger, provider, found, device=device)
+        except QflowsError as error:
+            _without.add(record.id)
+            log.warning("group %s has no mirror at %s: %s", record.id[:12], provider.name, error)
+            return found
+
+
 def end_native(provider: Provider, record: GroupRecord, verb: str) -> None:
     """Closes or cancels the vendor's group. A failure is only logged: it ends by its own time to live."""
     if record.native_id is None or not has_groups(provider):
@@ -102,11 +124,19 @@ def end_native(provider: Provider, record: GroupRecord, verb: str) -> None:
         log.warning("group %s at %s: %s failed: %s", record.native_id, provider.name, verb, error)
 
 
-def into_native(ledger: Ledger, group_id: str, provider: Provider, specs: Sequence[JobSpec]) -> list[JobSpec]:
-    """The specs, to be enrolled at the vendor too if its account mirrors the group; others as they are."""
+def into_native(
+    ledger: Ledger, group_id: str, provider: Provider, specs: Sequence[JobSpec], *, device: str, by_itself: bool
+) -> list[JobSpec]:
+    """The specs, to be enrolled at the vendor too if its account mirrors the group; others as they are.
+
+    `by_itself`: a group whose members are all of this account gets a mirror with its first purchase there. Where the
+    vendor could not be asked for one, the jobs go without: it holds nothing that ours does not.
+    """
     if not has_groups(provider):
         return list(specs)
     record = ledger_groups.find(ledger, group_id)
+    if record.native_id is None and by_itself and group_id not in _without:
+        record = _opened_by_itself(ledger, provider, record, device)
     if record.native_id is None or (record.native_provider, record.native_account) != (provider.name, provider.account):
         return list(specs)
     return [spec if spec.session_id else replace(spec, session_id=record.native_id) for spec in specs]

@@ -9,6 +9,7 @@ however many flows wait for them.
 from __future__ import annotations
 
 import logging
+import math
 import time
 import uuid
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -23,6 +24,7 @@ from qflows.errors import (
     InDoubt,
     LedgerError,
     OtherAccount,
+    ProgramRejected,
     ProviderError,
     QflowsError,
     Refused,
@@ -75,17 +77,27 @@ class Poller:
         self._looker = Looker(self.submitter, Fetcher(self.submitter, self.on_stored))
 
     def wait(
-        self, keys: Collection[str], *, timeout: float | None = None, on_change: OnChange | None = None
+        self,
+        keys: Collection[str],
+        *,
+        timeout: float | None = None,
+        on_change: OnChange | None = None,
+        every: float | None = None,
     ) -> dict[str, Job]:
         """Blocks until every job is terminal and returns their handles by key.
 
+        `every`: seconds between two looks of this waiter at jobs of vendors, at least; never less than the vendor's
+        pace. The ledger is read in between, so that what other processes see is seen here too.
         One deadline for all: after `timeout` seconds (0: one look) raises WaitTimeout naming the pending ones and what
         is known of each. Raises, as soon as none of the others is left to wait for: InDoubt when only a person can
         tell where a job is, OtherAccount when a job is another account's, ResultsHeld when the vendor finished it and
         its result cannot be read, Refused when the vendor keeps refusing to be polled (credentials). Raises UnknownJob
         for a key the ledger does not have.
         """
+        if every is not None and not (isinstance(every, int | float) and 0 <= every < math.inf):
+            raise ProgramRejected(f"every must be a number of seconds of at least 0, not {every!r}")
         deadline = time.monotonic() + timeout if timeout is not None else None
+        again_at = -math.inf  # when vendors may be looked at again
         handles: dict[str, Job] = {}
         ledger = self.submitter.ledger
         outcomes.forget_held(ledger, keys)  # whoever waits again wants the vendor asked again
@@ -112,15 +124,28 @@ class Poller:
                     f"{where_they_are(pending)}. they keep running; qflows.result or qflows.attach collects them later",
                     pending=tuple(job.key for job in pending),
                 )
-            done = self.tick(pending, urgent=deadline is not None and time.monotonic() >= deadline)
+            asked = pending
+            if every and time.monotonic() < again_at:
+                asked = [job for job in pending if not self._is_far(job)]
+            else:
+                again_at = time.monotonic() + (every or 0.0)
+            done = self.tick(asked, urgent=deadline is not None and time.monotonic() >= deadline)
+            if every and not asked:
+                done.pause_s = _IDLE_S
             looked = True
             self._tell(done.troubles, handles, told)
             self._raise_if_nothing_is_left(pending, done.troubles)
             pause = done.pause_s
+            if every and len(asked) < len(pending):
+                pause = min(pause, max(again_at - time.monotonic(), 0.0))
             if deadline is not None:
                 pause = min(pause, max(deadline - time.monotonic(), 0.0))
             if pause > 0:
                 time.sleep(pause)
+
+    def _is_far(self, job: Job) -> bool:
+        """At a vendor, where a look is a request."""
+        return is_there(job) and self.vendors.of(job).capabilities.lookup is not Lookup.LOCAL
 
     def _tell(self, troubles: Mapping[str, Exception], handles: Mapping[str, Job], told: set[str]) -> None:
         """Says once what keeps a job from moving, while the others are still waited for."""

@@ -9,16 +9,19 @@ from typing import Any, Unpack
 from qflows.core import lists, refreshing, tagging
 from qflows.core.archiving import write as archiving
 from qflows.core.batches.batch import Batch
+from qflows.core.batches.existing import batch_of_jobs
+from qflows.core.cards import DeviceCard, card_of
 from qflows.core.devices import Vendors
-from qflows.core.fetching import versions
 from qflows.core.groups.handle import Group
 from qflows.core.importing import Imported, Importer, Moment, OnEntered, Rebuilt
 from qflows.core.lists import BatchFilters, GroupFilters, JobFilters, Rows, RunFilters, SessionFilters
 from qflows.core.parts import Parts
 from qflows.core.poller import Poller
+from qflows.core.rereading import said
 from qflows.core.submit import Submitter, fits
 from qflows.core.tagging import Tagged
 from qflows.core.verbs import Verbs
+from qflows.core.versions import versions
 from qflows.errors import ProgramRejected, UnknownJob
 from qflows.ledger import batches as ledger_batches
 from qflows.ledger import claims, listing, outcomes, raws, reads
@@ -27,7 +30,7 @@ from qflows.ledger import sessions as ledger_sessions
 from qflows.ledger.listing import Run
 from qflows.ledger.store import Ledger
 from qflows.model import Job, SessionRecord
-from qflows.protocol import VendorResult
+from qflows.protocol import JobSpec, VendorResult
 from qflows.settings import Settings
 
 
@@ -72,6 +75,19 @@ class Records:
     def batch(self, name: str) -> Batch:
         """A batch by id or a unique beginning of it. Raises UnknownJob."""
         return Batch(self.parts, ledger_batches.find(self.ledger, name))
+
+    def batch_from(self, jobs: Sequence[Job | str], *, name: str = "", tags: Mapping[str, str] | None = None) -> Batch:
+        """A batch of jobs that are here already, given as in `find`; see `qflows.batch_from`."""
+        found = [reads.job(self.ledger, one.key) if isinstance(one, Job) else self.find(one) for one in jobs]
+        return batch_of_jobs(self.parts, found, name=name, tags=tags)
+
+    def spec(self, name: str) -> JobSpec:
+        """What was ordered with a job given as in `find`: programs, shots, observables, options."""
+        return self.submitter.spec(self.find(name).key)
+
+    def card(self, device: str) -> DeviceCard:
+        """What is known of a device now; see `qflows.device`."""
+        return card_of(self.vendors.device(device))
 
     def group(self, name: str) -> Group:
         """A group by id, a unique beginning of it, or its vendor's id. Raises UnknownJob."""
@@ -197,7 +213,7 @@ class Records:
         if not job.is_terminal:
             outcome = outcomes.Outcome(job, found, {"vendor": dict(found.metadata)} | versions())
             return found, not outcomes.store_all(self.ledger, [outcome])
-        if reads.items(self.ledger, job.key) != found.items:
+        if said(reads.items(self.ledger, job.key)) != said(found.items):
             with self.ledger.write() as connection:
                 self.ledger.record_event(connection, "decoded-differently", job.key, versions=versions()["versions"])
         return found, False

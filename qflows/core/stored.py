@@ -8,17 +8,21 @@ from dataclasses import replace
 from qflows.errors import JobCancelled, JobFailed
 from qflows.ledger import reads
 from qflows.ledger.store import Ledger
-from qflows.model import Cost, Job, Result
+from qflows.model import Cost, ItemResult, Job, Result
 from qflows.programs import estimation
 from qflows.states import JobStatus
 
 
-def stored(ledger: Ledger, jobs: Sequence[Job]) -> Result:
-    """The result of finished jobs; several are the parts of one expectation value. Raises JobFailed, JobCancelled."""
+def stored(ledger: Ledger, jobs: Sequence[Job], *, items: tuple[ItemResult, ...] | None = None) -> Result:
+    """The result of finished jobs; several are the parts of one expectation value. Raises JobFailed, JobCancelled.
+
+    `items`: what to read in place of what is stored.
+    """
     for job in jobs:
         raise_unless_completed(job)
     first = jobs[0]
-    items = tuple(item for job in jobs for item in reads.items(ledger, job.key))
+    if items is None:
+        items = tuple(item for job in jobs for item in reads.items(ledger, job.key))
     provenance = dict(reads.provenance(ledger, first.key))
     provenance["programs"] = reads.program_digests(ledger, first.key)
     plan = reads.estimate_plan(ledger, first.key)

@@ -15,7 +15,9 @@ from datetime import timedelta
 from threading import Lock
 from typing import Any
 
+from qflows.core.calibrating import Calibrations
 from qflows.core.pacing import News
+from qflows.core.versions import versions
 from qflows.errors import (
     KeyReused,
     LedgerError,
@@ -68,6 +70,7 @@ class Submitter:
     workers: int | None = None
     max_sends: int = MAX_SENDS
     news: News = field(default_factory=News, repr=False)  # for the pollers of this submitter, which come and go
+    calibrations: Calibrations = field(default_factory=Calibrations, repr=False)  # for the same
     _specs: OrderedDict[str, JobSpec] = field(default_factory=OrderedDict, repr=False)
     _lock: Lock = field(default_factory=Lock, repr=False)
     _mark: str | None = field(default=None, repr=False)
@@ -235,7 +238,7 @@ class Submitter:
             claims.doubted(self.ledger, claim, message=f"{provider.name} answered with no usable id: {vendor_id!a:.80}")
             return
         try:
-            claims.accepted(self.ledger, claim, vendor_id, submission=answer.metadata)
+            claims.accepted(self.ledger, claim, vendor_id, submission={**answer.metadata, **versions()})
         except StaleClaim:
             self._late_answer(provider, claim.key, answer)
             raise

@@ -126,6 +126,23 @@ def add_parts(ledger: Ledger, id_: str, generation: int, wanted: Sequence[tuple[
     return [job.key for job in prepare(ledger, [intent for _, intent in wanted], also=enter)]
 
 
+def adopt(ledger: Ledger, record: BatchRecord, parts: Sequence[tuple[str, int]]) -> BatchRecord:
+    """Writes a batch of jobs that stand, given as (key, number of programs); the same again changes nothing."""
+
+    def work(connection: sa.Connection) -> BatchRecord:
+        row = {name: getattr(record, name) for name in BatchRecord.__slots__}
+        connection.execute(ledger.insert(_batch_insert), row)
+        start, rows = 0, []
+        for part, (key, n_programs) in enumerate(parts):
+            indices = [[start, start + n_programs]]
+            rows.append({"batch_id": record.id, "part": part, "generation": 0, "indices": indices, "job_key": key})
+            start += n_programs
+        connection.execute(ledger.insert(_part_insert), rows)
+        return BatchRecord(**connection.execute(sa.select(batches).where(batches.c.id == record.id)).one()._mapping)
+
+    return ledger.transact(work)
+
+
 def _part_insert(insert: Callable[[sa.Table], Any]) -> Any:
     names = ("batch_id", "part", "generation", "indices", "job_key")
     row = {name: sa.bindparam(name, type_=batch_parts.c[name].type) for name in names}

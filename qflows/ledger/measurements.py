@@ -73,6 +73,12 @@ def record(ledger: Ledger, found: Sequence[Measurement], snapshots: Mapping[str,
     return ledger.transact(work)
 
 
+def keep_calibration(ledger: Ledger, digest: str, body: Mapping[str, Any]) -> None:
+    """Keeps a snapshot under its digest; one that is there stays."""
+    with ledger.write(flush=False) as connection:
+        connection.execute(ledger.insert(_calibration_insert), {"digest": digest, "body": body})
+
+
 def _measurement_insert(insert: Callable[[sa.Table], Any]) -> Any:
     row = {name: sa.bindparam(name, type_=measurements.c[name].type) for name in _FIELDS}
     made = insert(measurements).values(row).on_conflict_do_nothing()

@@ -14,7 +14,7 @@ from qflows.ledger.budgets import Buyer
 from qflows.ledger.claims import VANISHED, chunks
 from qflows.ledger.rows import JOB_COLUMNS, item_of, job_of
 from qflows.ledger.store import Ledger, utc_now
-from qflows.ledger.tables import events, jobs, ledger_now, programs, results, runs
+from qflows.ledger.tables import calibrations, events, jobs, ledger_now, programs, results, runs
 from qflows.model import ItemResult, Job
 from qflows.programs import Program
 from qflows.programs.observables import Observable
@@ -193,11 +193,27 @@ def items(ledger: Ledger, key: str) -> tuple[ItemResult, ...]:
 
 def provenance(ledger: Ledger, key: str) -> Mapping[str, Any]:
     """What was recorded beside the counts: versions, compiled circuit where known, calibration."""
+    return provenances(ledger, [key]).get(key, {})
+
+
+def provenances(ledger: Ledger, keys: Collection[str]) -> dict[str, Mapping[str, Any]]:
+    """The same of several jobs, by key. A calibration is given in full, not by its digest."""
+    found: dict[str, Mapping[str, Any]] = {}
+    named: dict[str, str] = {}
     with ledger.read() as connection:
-        row = connection.execute(sa.select(jobs.c.provenance, jobs.c.submission).where(jobs.c.key == key)).one_or_none()
-    if row is None:
-        return {}
-    return {**row.provenance, **({"submission": row.submission} if row.submission else {})}
+        for part in chunks(keys):
+            query = sa.select(jobs.c.key, jobs.c.provenance, jobs.c.submission).where(jobs.c.key.in_(part))
+            for key, told, submission in connection.execute(query):
+                found[key] = {**told, **({"submission": submission} if submission else {})}
+                if isinstance(told.get("calibration"), str):
+                    named[key] = told["calibration"]
+        bodies: dict[str, Any] = {}
+        for part in chunks(sorted(set(named.values()))):
+            query = sa.select(calibrations.c.digest, calibrations.c.body).where(calibrations.c.digest.in_(part))
+            bodies |= {row.digest: row.body for row in connection.execute(query)}
+    return {
+        key: {**told, "calibration": bodies.get(named[key])} if key in named else told for key, told in found.items()
+    }
 
 
 def program_digests(ledger: Ledger, key: str) -> list[str]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from typing import Unpack, overload
 
 from qflows.core.batches.batch import Batch
+from qflows.core.cards import DeviceCard
 from qflows.core.groups.handle import Group
 from qflows.core.lists import BatchFilters, GroupFilters, JobFilters, Rows, RunFilters, SessionFilters
 from qflows.ledger.listing import Run
@@ -68,6 +69,26 @@ def status(thing: Job | str | Batch | Group) -> JobStatus | GroupState:
     if isinstance(thing, Batch):
         return thing.status
     return thing.status() if isinstance(thing, Group) else found[0].status
+
+
+def batch_from(jobs: Sequence[Job | str], *, name: str = "", tags: Mapping[str, str] | None = None) -> Batch:
+    """A batch of jobs that the ledger has already: handles, keys or vendor ids, imported ones too.
+
+    Index i is circuit i, in the order of the jobs and of the programs in each. Nothing is bought, sent or changed at a
+    vendor; the same jobs give the same batch. Jobs that were bought elsewhere enter by `qflows.import_jobs` first.
+    Raises UnknownJob for an id that the ledger does not have, ProgramRejected for jobs on several devices.
+    """
+    return client().batch_from(jobs, name=name, tags=tags)
+
+
+def device(name: str) -> DeviceCard:
+    """What is known of a device now: limits, whether one job takes several circuits, price, queue, quality.
+
+    `name`: a profile's, or vendor:device-id. Asks the vendor for the device, its list and its calibration; what it
+    does not say is None, what could not be asked is in `.troubles`. Raises UnknownDevice, CredentialsMissing, and
+    Refused for a device that the vendor does not have.
+    """
+    return client().card(name)
 
 
 def _keys(things: Job | str | Batch | Group | Collection[Job | str]) -> list[str]:

@@ -165,27 +165,37 @@ def submit(
 
 @_core_task(name="qflows-wait", run_name=_keys_name("wait for"), retries=8, retry_if=_is_passing)
 def wait(
-    jobs: Job | Batch | str | Sequence[Job | str], *, timeout: float | None = None, on_change: OnChange | None = None
+    jobs: Job | Batch | str | Sequence[Job | str],
+    *,
+    timeout: float | None = None,
+    on_change: OnChange | None = None,
+    every: float | None = None,
 ) -> list[Job]:
     """Blocks until every job, or every part of a batch, has ended, with one deadline for all; returns fresh handles in
     order.
 
     One bulk poll per vendor account serves all waiting flows. `timeout=0` checks once. `on_change(job)` is called with
     each job at the start, and whenever its status or the vendor's word for it changes; the handle has
-    `job.queue_position` and `job.queue_note`. Raises WaitTimeout, which names the pending jobs.
+    `job.queue_position` and `job.queue_note`. `every`: at least this many seconds between two looks at the vendors,
+    whose own pace is kept in any case. Raises WaitTimeout, which names the pending jobs.
     """
     keys = [_key(job) for job in listed(jobs)]
-    handles = client().wait(keys, timeout=timeout, on_change=on_change)
+    handles = client().wait(keys, timeout=timeout, on_change=on_change, every=every)
     return [handles[key] for key in keys]
 
 
 @_core_task(name="qflows-result", run_name=_keys_name("result of"), retries=8, retry_if=_is_passing)
-def result(job: Job | str, *, timeout: float | None = None) -> Result:
+def result(
+    job: Job | str, *, timeout: float | None = None, every: float | None = None, refresh: bool = False
+) -> Result:
     """Waits for a job and reads its counts. A finished job is read from the ledger alone, at any time.
 
+    `every`: as for `wait`. `refresh`: read the vendor's answer once more, or the kept one where the vendor cannot be
+    asked. The ledger keeps what it has: an answer that differs is an event of the job, and `provenance["reread"]` says
+    so.
     Raises JobFailed or JobCancelled with the vendor's code and reason as fields, WaitTimeout at the deadline.
     """
-    return client().result([_key(job)], timeout=timeout)
+    return client().result([_key(job)], timeout=timeout, every=every, refresh=refresh)
 
 
 @_core_task(name="qflows-cancel", run_name=_keys_name("cancel"), retries=8, retry_if=_is_passing)
@@ -248,6 +258,7 @@ def batch(
     project: str | None = None,
     compile: Any = None,
     physical_qubits: Sequence[int] | None = None,
+    max_time: str | float | None = None,
 ) -> Batch:
     """Buys a list of programs for one device, split and packed into jobs, and immediately returns a handle.
 
@@ -263,6 +274,9 @@ def batch(
     `mitigate`: any of "readout", "zne", "twirling" and "dd", or a mapping of these to settings such as
     `{"zne": {"factors": [1, 3, 5], "extrapolation": "linear"}}`. The vendor applies what it offers and qflows the rest;
     all circuits belong to this batch. Item metadata records what was done and by whom; raw counts are kept.
+
+    `max_time`: how long IBM's batch mode may last, such as "25m"; `batch.mode_details()` shows it. Refused for a vendor
+    that has no batch mode.
     """
     return client().submit_list(
         programs,
@@ -280,6 +294,7 @@ def batch(
         project=project,
         compile=compile,
         physical_qubits=physical_qubits,
+        max_time=max_time,
     )
 
 
@@ -330,6 +345,7 @@ def group(
     has died. `on_exception`: what happens if an exception leaves the block: `close` (jobs keep running) or `cancel`.
     `run_key` is required outside a flow. `ambient=False`: only `g.submit(...)` adds jobs. `native`: a device whose
     vendor has its own groups (qBraid); jobs of that account then also join the vendor's group.
+    Without it, a group whose first job is qBraid's gets one by itself, unless QFLOWS_VENDOR_GROUPS is false.
     """
     return client().new_group(
         name,

@@ -137,7 +137,9 @@ class Program:
         Its qubits are the program's, also where they have labels; `rebuild.placed` puts them on a device.
         Always rebuilt from the text, never the user's object, so that a replay in another process compiles the same.
         """
-        return _rebuilt(self).copy()
+        made = _rebuilt(self).copy(name=self.name)
+        made.metadata = dict(self.metadata)  # the kept one may be of an equal program with other notes
+        return made
 
     def rewritten(self, ops: Sequence[Sequence[Any]], **changes: Any) -> Program:
         """The program with other steps; `changes` as `seal` takes them, everything else stays."""

@@ -9,6 +9,7 @@ from qflows.protocol.credentials import VendorCredentials, VendorOptions
 from qflows.protocol.diagnosis import Bench, Bought, DiagnosedProvider, Fact, Finding, MeasuredProvider, Verdict
 from qflows.protocol.jobs import Accepted, Found, JobSpec, Observation, Phase, Prepared, RawAnswer, VendorResult
 from qflows.protocol.optional import (
+    CalibrationProvider,
     CompileWish,
     CompilingProvider,
     Condition,
@@ -27,6 +28,7 @@ __all__ = [
     "Accepted",
     "Bench",
     "Bought",
+    "CalibrationProvider",
     "Capabilities",
     "CompileWish",
     "CompilingProvider",

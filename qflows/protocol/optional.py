@@ -72,6 +72,15 @@ class ConditionProvider(Protocol):
 
 
 @runtime_checkable
+class CalibrationProvider(Protocol):
+    """A provider whose devices publish a calibration that is worth keeping beside counts."""
+
+    def calibration(self, device_id: str) -> Mapping[str, Any] | None:
+        """The vendor's document as it is now, plain JSON; None, without a request, for a simulator."""
+        ...
+
+
+@runtime_checkable
 class PatientProvider(Protocol):
     """A provider that keeps a pause its vendor asked for by itself, for all of its requests. Optional for a vendor."""
 

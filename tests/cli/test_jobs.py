@@ -54,6 +54,34 @@ def test_show_finds_by_prefix_and_vendor_id_and_has_history_and_counts(qflows, b
     assert "result 0" in said.out
 
 
+def test_show_begins_with_what_is_asked_first_and_cuts_what_is_long(qflows, ionq: Admin, tmp_path) -> None:
+    files = []
+    for n in range(9):
+        wide = 6 if n else 1
+        text = f'OPENQASM 2.0; include "qelib1.inc"; qreg q[{wide}]; creg c[{wide}]; h q; measure q -> c;'
+        files.append(str(tmp_path / f"circuit-with-a-rather-long-name-{n}.qasm"))
+        (tmp_path / files[-1]).write_text(text)
+    assert qflows("batches", "run", *files, "--device", "ionq-simulator", "--shots", "400").code == 0
+    [job] = qflows("jobs", "ls", "--json").json()
+    said = qflows("jobs", "show", job["key"][:12]).out.splitlines()
+    heads = [line[:10].strip() for line in said]
+    assert heads[:7] == ["status", "device", "when", "cost", "run", "circuits", "result 0"]
+    assert said[0].split()[1] == "COMPLETED"
+    assert "400 shots" in said[1]
+    assert "0 usd" in said[3]
+    assert max(map(len, said)) <= 122
+    assert any("and 3 more results" in line for line in said)
+    assert "--full" in said[-1]
+    whole = qflows("jobs", "show", job["key"][:12], "--full").out
+    assert "result 8" in whole
+    assert "circuit-with-a-rather-long-name-8" in whole
+    assert "--full" not in whole
+    body = qflows("jobs", "show", job["key"], "--json").json()
+    assert [one["qubits"] for one in body["circuits"]] == [1] + [6] * 8
+    assert len(body["results"]) == 9
+    assert body["provenance"]["submission"]["versions"]["qflows"]
+
+
 def test_unknown_job_exits_2_and_points_to_the_list(qflows) -> None:
     said = qflows("jobs", "show", "0123456789")
     assert said.code == 2

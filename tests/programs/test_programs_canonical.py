@@ -416,3 +416,17 @@ def test_parameters_inside_definitions_are_bound_before_the_digest() -> None:
     plain = QuantumCircuit(1, global_phase=0.15)
     plain.rx(0.6, 0)
     assert to_program((outer, [0.3])).text == to_program(plain).text
+
+
+def test_circuits_of_equal_programs_keep_their_own_names_and_notes() -> None:
+    def of(name: str) -> Program:
+        made = QuantumCircuit(1, 1, name=name, metadata={"series": name})
+        made.x(0)
+        made.measure(0, 0)
+        return to_program(made)
+
+    one, other = of("one"), of("other")
+    assert one == other
+    for program in (one, other, one):
+        made = program.circuit()
+        assert (made.name, made.metadata) == (program.name, {"series": program.name})

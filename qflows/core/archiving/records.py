@@ -111,7 +111,9 @@ def gather(ledger: Ledger, keys: Sequence[str]) -> dict[str, list[Row]]:
         take("charges", charges.c.subject, subjects)
         measured = take("measurements", measurements.c.run_key, run_keys)
         found["measurements"] = measured = [row for row in measured if set(row["job_keys"]) <= set(keys)]
-        take("calibrations", calibrations.c.digest, {row["calibration"] for row in measured if row["calibration"]})
+        beside = (row["provenance"].get("calibration") for row in own)
+        wanted = {row["calibration"] for row in measured} | {name for name in beside if isinstance(name, str)}
+        take("calibrations", calibrations.c.digest, wanted - {None})
         take("points", points.c.loop, keys)
     return {name: found[name] for name in TABLES}
 

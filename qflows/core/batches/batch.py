@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 from qflows.core import ambient, tagging
 from qflows.core.batches.planning import Planned, span
 from qflows.core.batches.points import by_point
-from qflows.core.batches.results import BatchResult, by_circuit
+from qflows.core.batches.results import BatchResult, by_circuit, owner_of_circuits
 from qflows.core.batches.view import BatchView, deciding
 from qflows.core.money import quoted, with_approval
 from qflows.core.native_groups import into_native
@@ -21,7 +21,7 @@ from qflows.core.parts import Parts
 from qflows.core.poller import OnChange, Poller
 from qflows.core.stored import total_cost
 from qflows.core.tagging import Tagged
-from qflows.errors import JobFailed
+from qflows.errors import JobFailed, ProgramRejected
 from qflows.keys import digest
 from qflows.ledger import batches as ledger_batches
 from qflows.ledger import choices, labels, outcomes, reads
@@ -31,8 +31,8 @@ from qflows.ledger.budgets import Buyer
 from qflows.ledger.choices import Turn
 from qflows.ledger.intents import Intent, Want, put_into_session
 from qflows.ledger.store import utc_now
-from qflows.model import Job
-from qflows.protocol import JobSpec, Provider
+from qflows.model import ItemResult, Job, compiled_of
+from qflows.protocol import JobSpec, Provider, SessionInfo, SessionProvider
 from qflows.states import LIVE, JobStatus
 
 _ENDED_BADLY = frozenset({JobStatus.FAILED, JobStatus.CANCELLED})
@@ -64,6 +64,7 @@ class Batch(BatchView):
         name: str,
         tags: Mapping[str, str],
         buyer: Buyer | None = None,
+        max_time_s: float | None = None,
     ) -> Batch:
         """Makes the batch and all its jobs durable; sends nothing. A replay gets the batch that stands.
 
@@ -88,6 +89,7 @@ class Batch(BatchView):
                 "attempt": wanted.attempt,
                 "sweep": dict(planned.sweep),
                 "label": first.label,
+                **({"max_time_s": max_time_s} if max_time_s is not None else {}),
             },
             created_at=utc_now(),
         )
@@ -116,7 +118,9 @@ class Batch(BatchView):
         choice: Turn | None = None,
     ) -> None:
         if group:
-            enrolled = into_native(self._ledger, group, provider, [spec for _, spec in specs])
+            mirrors = self._parts.settings.vendor_groups
+            plain = [spec for _, spec in specs]
+            enrolled = into_native(self._ledger, group, provider, plain, device=self.device, by_itself=mirrors)
             specs = [(indices, spec) for (indices, _), spec in zip(specs, enrolled, strict=True)]
         wanted = [
             (indices, self._intent(provider.account, indices, spec, generation, attempt, group, choice))
@@ -185,9 +189,15 @@ class Batch(BatchView):
             timeout=timeout,
         )
 
-    def wait(self, timeout: float | None = None, on_change: OnChange | None = None) -> JobStatus:
-        """Blocks until every part has ended, one deadline for all. Raises WaitTimeout; the parts keep running."""
-        self._poller().wait([part.job_key for part in self.parts], timeout=timeout, on_change=on_change)
+    def wait(
+        self, timeout: float | None = None, on_change: OnChange | None = None, *, every: float | None = None
+    ) -> JobStatus:
+        """Blocks until every part has ended, one deadline for all. Raises WaitTimeout; the parts keep running.
+
+        `every`: see `qflows.wait`.
+        """
+        keys = [part.job_key for part in self.parts]
+        self._poller().wait(keys, timeout=timeout, on_change=on_change, every=every)
         return self.status
 
     def result(self, timeout: float | None = None, *, partial: bool = False) -> BatchResult:
@@ -215,6 +225,7 @@ class Batch(BatchView):
         everything = self._parts_and_jobs()
         pairs = deciding(everything)
         items = {part.part: reads.items(self._ledger, job.key) for part, job in pairs if job.is_terminal}
+        about = reads.provenances(self._ledger, [job.key for _, job in pairs])
         sweep = self.record.details.get("sweep") or {}
         found, names = by_point(by_circuit(pairs, items), self._names([part for part, _ in everything]), sweep)
         shape, observable_shape = sweep.get("shape"), sweep.get("observable_shape")
@@ -229,6 +240,8 @@ class Batch(BatchView):
             cost=total_cost([job for _, job in everything]),
             shape=None if shape is None else tuple(shape),
             observable_shape=None if observable_shape is None else tuple(observable_shape),
+            provenances=about,
+            compiled=_compiled(pairs, items, about, len(found)),
         )
 
     def _names(self, parts: Sequence[PartRecord]) -> list[str]:
@@ -237,6 +250,17 @@ class Batch(BatchView):
             if part.generation == 0:
                 names |= dict(zip(part.indices, reads.program_names(self._ledger, part.job_key), strict=True))
         return [names.get(index, "") for index in range(self.n_circuits)]
+
+    def mode_details(self) -> SessionInfo | None:
+        """The vendor's batch mode that the parts were sent in, as the vendor says now: state, limits, times, usage.
+
+        None where the vendor has none, or a single part went without. Raises ProviderError.
+        """
+        provider = self._provider
+        held = [job.session_id for job in self.sub_jobs() if job.session_id]
+        if not held or not provider.capabilities.sessions:
+            return None
+        return cast(SessionProvider, provider).session(held[0])
 
     def rerun_failed(self, *, attempt: str = "rerun") -> list[int]:
         """Buys again exactly the circuits that ended without counts; returns their indices.
@@ -252,6 +276,7 @@ class Batch(BatchView):
         holes = sorted(i for i, (_, e) in found.items() if e is not None and e.status not in LIVE)
         if not holes:
             return []
+        self._refuse_imported([job for part, job in pairs if set(part.indices) & set(holes)], "bought again")
         generation = 1 + max(part.generation for part, _ in pairs)
         specs = []
         for part_number in sorted({owner[i].part for i in holes}):
@@ -276,9 +301,17 @@ class Batch(BatchView):
     def cancel(self, timeout: float = 60.0) -> dict[int, JobStatus]:
         """Cancels every live part and verifies; part number → how it ended (COMPLETED: too late)."""
         keys = {part.job_key: part.part for part in self.parts}
+        self._refuse_imported([job for job in self.sub_jobs() if not job.is_terminal], "cancelled")
         outcomes.request_cancel(self._ledger, list(keys))
         handles = self._poller().wait(list(keys), timeout=timeout)
         return {keys[key]: job.status for key, job in handles.items()}
+
+    def _refuse_imported(self, jobs: Sequence[Job], verb: str) -> None:
+        if theirs := [job for job in jobs if job.is_imported]:
+            raise ProgramRejected(
+                f"job {theirs[0].key[:12]} of this batch was imported: it was bought elsewhere and is not {verb} here; "
+                "nothing was done"
+            )
 
     def update(self, *, name: str | None = None, tags: Mapping[str, str] | None = None) -> list[Tagged]:
         """Gives the batch a name, or other tags in place of its present ones; returns what became of each job.
@@ -295,6 +328,25 @@ class Batch(BatchView):
         ledger_batches.update(self._ledger, self.id, name=name, tags=tags)
         self.record = ledger_batches.find(self._ledger, self.id)
         return [tagging.copy_or_note(self._ledger, self._provider, job.key) for job in jobs]
+
+
+def _compiled(
+    pairs: Sequence[tuple[PartRecord, Job]],
+    items: Mapping[int, Sequence[ItemResult]],
+    about: Mapping[str, Mapping[str, Any]],
+    n: int,
+) -> tuple[Any, ...]:
+    """By circuit; empty where several circuits make one result, as in a mitigated sweep."""
+    owner = owner_of_circuits([part for part, _ in pairs])
+    if len(owner) != n:
+        return ()
+    found: list[Any] = [None] * n
+    for part, job in pairs:
+        told = compiled_of(items.get(part.part, ()), about.get(job.key, {}))
+        for index, one in zip(part.indices, told, strict=False):
+            if owner[index].part == part.part:
+                found[index] = one
+    return tuple(found)
 
 
 def content_of(planned: Planned) -> str:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from qflows import notebook
 from qflows.errors import JobFailed, QflowsError
 from qflows.ledger.batches import PartRecord
-from qflows.model import Cost, Counts, ItemError, ItemResult, Job, uncertain
+from qflows.model import Cost, Counts, ItemError, ItemResult, Job, Span, calibration_of, spans_of, uncertain
 from qflows.programs.grid import pairing
 from qflows.states import JobStatus
 
@@ -66,6 +66,9 @@ class BatchResult:
     cost: Cost | None
     shape: tuple[int, ...] | None = None  # of a sweep's points; `results` are in C order of it
     observable_shape: tuple[int, ...] | None = None
+    # what is recorded beside counts, by job key; and by circuit, what was compiled from it, None where nobody knows
+    provenances: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    compiled: tuple[Any, ...] = ()
 
     def __repr__(self) -> str:
         cost = f", {self.cost.amount:g} {self.cost.unit}" if self.cost else ""
@@ -119,6 +122,23 @@ class BatchResult:
             if item is not None and item.expectations is not None:
                 made[at] = getattr(item.expectations[place_of[point][wanted]], what)
         return made
+
+    @property
+    def calibration(self) -> Mapping[str, Any] | None:
+        """The device's calibration of the first job that has one; `calibrations` has those of all."""
+        return next(iter(self.calibrations.values()), None)
+
+    @property
+    def calibrations(self) -> dict[str, Mapping[str, Any]]:
+        """By job key, as `Result.calibration`."""
+        found = {key: calibration_of(about) for key, about in self.provenances.items()}
+        return {key: one for key, one in found.items() if one}
+
+    @property
+    def execution_spans(self) -> tuple[Span, ...]:
+        """When the device ran what, over all jobs, earliest first (IBM)."""
+        spans = [span for about in self.provenances.values() for span in spans_of(about)]
+        return tuple(sorted(spans, key=lambda span: span.start))
 
     @property
     def num_circuits(self) -> int:

@@ -14,7 +14,7 @@ from qflows.core.parts import Parts
 from qflows.ledger import batches as ledger_batches
 from qflows.ledger import reads
 from qflows.ledger.batches import BatchRecord, PartRecord
-from qflows.model import Job, Timeline
+from qflows.model import Job, Timeline, calibration_of
 from qflows.programs import Program
 from qflows.states import AT_VENDOR, LIVE, JobStatus
 
@@ -112,6 +112,12 @@ class BatchView:
             if part.generation == 0:
                 found |= dict(zip(part.indices, self._submitter.spec(part.job_key).programs, strict=True))
         return [found[index] for index in sorted(found)]
+
+    @property
+    def calibration(self) -> Mapping[str, Any] | None:
+        """The device's calibration, as `Result.calibration`, of the first part that has one."""
+        about = reads.provenances(self._ledger, [part.job_key for part in self.parts])
+        return next((one for part in self.parts if (one := calibration_of(about.get(part.job_key, {})))), None)
 
     # -- where it is
 

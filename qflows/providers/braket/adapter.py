@@ -154,6 +154,16 @@ class BraketProvider(Doctor, Tags):
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise Unreadable(f"braket: the calibration of {device_id} cannot be read: {error!r:.300}") from error
 
+    def calibration(self, device_id: str) -> Mapping[str, Any] | None:
+        """GetDevice of a QPU: its standardized and its maker's properties, and when they were updated."""
+        if "/qpu/" not in device_id:
+            return None
+        body = self._aws.call("braket", self._region(device_id), "GetDevice", deviceArn=device_id)
+        document = json.loads(body["deviceCapabilities"])
+        found = {name: document[name] for name in ("standardized", "provider") if document.get(name)}
+        updated = (document.get("service") or {}).get("updatedAt")
+        return {**found, "updatedAt": updated} if found else None
+
     def _fetch_device(self, arn: str) -> Device:
         if not wire.is_device(arn):
             raise Refused(f"{arn!r} is not the ARN of a Braket device (arn:aws:braket:...)", provider="braket")

@@ -99,12 +99,19 @@ class IonQProvider(Doctor):
 
     def condition(self, device_id: str) -> Condition:
         """GET /backends/{id}/characterizations, the newest; medians over the device. A simulator has none."""
-        found = self._http.get_object(path("backends", device_id, "characterizations"), [("limit", "1")])
-        listed = found.get("characterizations") or []
-        newest = wire.mapping(listed[0]) if isinstance(listed, list) and listed else {}
+        newest = self._characterization(device_id)
         fidelity = wire.mapping(newest.get("fidelity"))
         source = f"IonQ's characterization of {newest.get('date')}" if newest else ""
         return Condition(_error(fidelity.get("2q")), _error(fidelity.get("spam")), source=source)
+
+    def calibration(self, device_id: str) -> Mapping[str, Any] | None:
+        """The newest characterization of a QPU, as it is: fidelities, timing, connectivity and its date."""
+        return None if device_id == SIMULATOR else self._characterization(device_id) or None
+
+    def _characterization(self, device_id: str) -> Mapping[str, Any]:
+        found = self._http.get_object(path("backends", device_id, "characterizations"), [("limit", "1")])
+        listed = found.get("characterizations") or []
+        return wire.mapping(listed[0]) if isinstance(listed, list) and listed else {}
 
     def limits(self, device_id: str) -> Limits:
         """GET /backends/{id}. Raises Refused for a backend that is unknown or retired."""

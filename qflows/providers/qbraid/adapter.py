@@ -136,6 +136,13 @@ class QbraidProvider(Doctor):
             raise Refused(f"{device_id} is {state}; `qflows devices` lists others", provider="qbraid")
         return wire.device_limits(entry, _MAX_PROGRAMS)
 
+    def calibration(self, device_id: str) -> Mapping[str, Any] | None:
+        """GET /devices/{qrn}/calibrations of a QPU: errors of qubits and pairs, and when they were read."""
+        if not wire.is_qpu(device_id):
+            return None
+        found = self._http.get(path_of("devices", device_id, "calibrations"), purpose=Purpose.WATCH)
+        return found if isinstance(found, dict) else None
+
     def options_model(self, device_id: str) -> type[VendorOptions]:
         """The options of jobs on this device."""
         return options.options_model(device_id)

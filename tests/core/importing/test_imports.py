@@ -98,3 +98,15 @@ def test_wishes_without_sense_are_refused(core: Client, vendor: str) -> None:
     for wishes in ({}, {"ids": ["a"], "since": "1h"}, {"since": "soon"}):
         with pytest.raises(ProgramRejected):
             core.import_jobs(vendor, **wishes)  # pyright: ignore[reportArgumentType]
+
+
+def test_imported_jobs_make_a_batch_that_is_neither_bought_again_nor_cancelled(
+    core: Client, sandbox: Sandbox, submit: Callable[[int], list[Sent]], vendor: str
+) -> None:
+    sent = submit(2)
+    imported = core.import_jobs(vendor, ids=[one.vendor_id for one in sent]).jobs
+    made = core.batch_from([str(job.vendor_id) for job in imported])
+    keys = {one.vendor_id: one.key for one in sent}
+    assert made.stored().data.get_counts() == [{keys[str(job.vendor_id)]: SHOTS} for job in imported]
+    assert made.rerun_failed() == []
+    assert sandbox.admin.count_jobs(vendor) == 2
