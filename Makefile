@@ -3,8 +3,9 @@ PYTHON ?= python3
 BIN := .venv/bin
 # versions that the tests were run with; `make test CONSTRAINTS=` takes the newest that pyproject.toml allows
 CONSTRAINTS ?= constraints.txt
-# as many processes of tests as there are cores, at most four: one takes about a gigabyte; `make test WORKERS=0` for none
-WORKERS ?= logical
+# twice as many processes of tests as there are cores, at most four: half of a test is waiting for another process, and one
+# takes about a gigabyte; `make test WORKERS=0` for none
+WORKERS ?= $(shell expr 2 \* $$(getconf _NPROCESSORS_ONLN))
 # each keeps to one stretch of the suite, so that servers are shared, and takes over from another when it is done
 PARALLEL := -n $(WORKERS) --maxprocesses 4 --dist worksteal
 PINS := $(if $(CONSTRAINTS),-c $(CONSTRAINTS))
@@ -35,7 +36,8 @@ help:
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@# uv installs the set in seconds; where it cannot be had, pip does it in a minute
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv 2>/dev/null || true
-	@if [ -x $(BIN)/uv ]; then $(BIN)/uv pip install --quiet --python $(BIN)/python $(PINS) -e .; \
+	@# pip compiles what it installs; uv must be told, or the first commands take three times as long
+	@if [ -x $(BIN)/uv ]; then $(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python $(PINS) -e .; \
 	 else $(BIN)/python -m pip install --quiet --disable-pip-version-check $(PINS) -e .; fi
 	@touch $@
 

@@ -11,6 +11,7 @@ import itertools
 import os
 import shutil
 import socket
+import sys
 import tempfile
 import uuid
 import warnings
@@ -24,6 +25,25 @@ from hypothesis import HealthCheck, settings
 
 from qflows.ledger import Ledger
 from qflows.sandbox import Sandbox
+
+# a hundred processes are started here: where no byte code may be kept, each compiles all that it imports, which takes
+# longer than most tests
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
+
+
+def _keep_files_in_memory() -> None:
+    """Processes are killed here and the machine is not, so a commit need not reach a disk: most of a test waits for it.
+
+    Where the file system in memory is small, as in a container by default, or the user chose a place, nothing changes.
+    """
+    memory = Path("/dev/shm")
+    if "TMPDIR" in os.environ or not os.access(memory, os.W_OK) or shutil.disk_usage(memory).free < 4 << 30:
+        return
+    os.environ["TMPDIR"] = tempfile.tempdir = str(memory)
+
+
+_keep_files_in_memory()
 
 # how long an example takes says something about the machine, nothing about the code
 settings.register_profile("suite", deadline=None, suppress_health_check=[HealthCheck.too_slow])

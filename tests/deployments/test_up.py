@@ -1,19 +1,31 @@
-"""`qflows up`, and what it makes possible: waits without a process, cancels that reach the vendor, going on."""
+"""`qflows up`, and what it makes possible: waits without a process, cancels that reach the vendor, going on.
+
+One stack for all tests: it is five processes, which import Prefect for half a minute together.
+"""
 
 from __future__ import annotations
 
+import base64
 import os
 import signal
+import stat
 import subprocess
 import sys
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
+import httpx
 import pytest
+from late_slots import LATE, ended, late_runs
 from prefect.states import Cancelling
 from running_stack import Stack, deploy, is_gone, processes_of, until
+from websockets.exceptions import InvalidStatus
+from websockets.sync.client import connect
 
 from qflows.flows import run_circuits, sweep
+from qflows.prefect.guarded_server import login_url
 
 pytestmark = [pytest.mark.server, pytest.mark.slow]
 
@@ -24,6 +36,10 @@ ROOT = Path(__file__).parents[2]
 def state(api: Any, run: Any) -> str:
     """The run's state by name."""
     return api.read_flow_run(run.id).state.name
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
 
 
 def test_deployed_run_waits_without_a_process_and_is_woken(stack: Stack, api: Any) -> None:
@@ -87,6 +103,59 @@ def test_documents_are_deployed_by_prefect_itself(
     assert done.stdout.count("successfully") == n_deployments
 
 
+@pytest.mark.parametrize(
+    ("missed", "ends"),
+    [
+        ("latest", ["Completed", "Skipped", "Skipped"]),
+        ("skip after 90m", ["Completed", "Completed", "Skipped"]),
+    ],
+)
+def test_late_runs_that_a_worker_starts_together_buy_what_the_policy_says(
+    stack: Stack, api: Any, missed: str, ends: list[str]
+) -> None:
+    newest = (datetime.now(UTC) - timedelta(minutes=10)).replace(microsecond=0)
+    deployment = late_runs(api, newest, BELL, missed)
+    found = until(lambda: ended(api, deployment, newest), otherwise=lambda: stack.said)
+    assert [found[hours].state_name for hours in range(LATE)] == ends
+    assert all("was not run" in found[hours].state.message for hours in range(LATE) if ends[hours] == "Skipped")  # pyright: ignore
+    assert stack.admin.count_jobs("ionq") == ends.count("Completed")
+
+
+def test_running_stack_is_closed(stack: Stack) -> None:
+    api, auth = stack.env["PREFECT_API_URL"], stack.env["PREFECT_API_AUTH_STRING"]
+    port = urlsplit(api).port
+    known = {"Authorization": f"Basic {base64.b64encode(auth.encode()).decode()}"}
+    with httpx.Client(trust_env=False) as browser:
+        blocks = f"{api}/block_documents/filter"
+        assert browser.post(blocks, json={}).status_code == 401
+        assert browser.post(blocks, json={}, headers=known).status_code == 200
+        assert browser.post(blocks, json={}, headers=known | {"Host": "evil.example"}).status_code == 403
+        assert browser.post(blocks, json={}, headers=known | {"Origin": "http://evil.example"}).status_code == 403
+        asked = {"Origin": "http://evil.example", "Access-Control-Request-Method": "POST"}
+        assert "access-control-allow-origin" not in browser.options(blocks, headers=asked).headers
+        own = browser.post(blocks, json={}, headers=known | {"Origin": f"http://127.0.0.1:{port}"})
+        assert own.headers["access-control-allow-origin"] == f"http://127.0.0.1:{port}"
+        assert browser.get(f"http://127.0.0.1:{port}/v2/").status_code == 200
+    with pytest.raises(InvalidStatus):
+        connect(f"ws://127.0.0.1:{port}/api/events/out", origin="http://evil.example", proxy=None)  # type: ignore[arg-type]
+    # the login line is for the terminal; the password is in no log
+    assert login_url(port or 0, auth) in stack.said
+    password = auth.partition(":")[2]
+    assert not [log.name for log in (stack.home / "logs").iterdir() if password in log.read_text(errors="replace")]
+
+
+def test_running_stack_keeps_its_files_to_itself(stack: Stack) -> None:
+    ledger = Path(stack.env["QFLOWS_LEDGER_URL"].removeprefix("sqlite:///"))
+    assert ledger.parent == stack.home / "sandbox"
+    assert not (stack.home / "ledger.db").exists()
+    assert mode(stack.home) == 0o700
+    # the reconciler makes the ledger at its first tick
+    files = [stack.home / "up.env", *until(lambda: list(ledger.parent.glob("ledger.db*")))]
+    assert {path.name: oct(mode(path)) for path in files} == {path.name: oct(0o600) for path in files}
+    assert os.stat(stack.home / "up.env").st_uid == os.geteuid()
+
+
+# the last one: it ends the stack that the others share
 def test_killed_stack_goes_on_where_it_was_and_stops_cleanly(stack: Stack, api: Any) -> None:
     stack.admin.clock("frozen")
     deployment = deploy(api, sweep, "qflows.flows.sweeping.sweep")

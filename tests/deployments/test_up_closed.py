@@ -3,17 +3,11 @@
 from __future__ import annotations
 
 import base64
-import os
-import stat
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-import httpx
 import pytest
-from running_stack import Stack, until
 from starlette.testclient import TestClient
-from websockets.exceptions import InvalidStatus
-from websockets.sync.client import connect
 
 from qflows.cli import up
 from qflows.prefect.guarded_server import guarded, login_url
@@ -76,45 +70,3 @@ def test_password_is_kept_and_read_from_own_files_only(tmp_path: Path, monkeypat
     assert up._password(tmp_path) == first
     monkeypatch.setenv("PREFECT_SERVER_API_AUTH_STRING", "me:mine-1234567")
     assert up._password(tmp_path) == "me:mine-1234567"
-
-
-def _mode(path: Path) -> int:
-    return stat.S_IMODE(path.stat().st_mode)
-
-
-@pytest.mark.server
-@pytest.mark.slow
-def test_running_stack_is_closed(stack: Stack) -> None:
-    api, auth = stack.env["PREFECT_API_URL"], stack.env["PREFECT_API_AUTH_STRING"]
-    port = urlsplit(api).port
-    known = {"Authorization": f"Basic {base64.b64encode(auth.encode()).decode()}"}
-    with httpx.Client(trust_env=False) as browser:
-        blocks = f"{api}/block_documents/filter"
-        assert browser.post(blocks, json={}).status_code == 401
-        assert browser.post(blocks, json={}, headers=known).status_code == 200
-        assert browser.post(blocks, json={}, headers=known | {"Host": "evil.example"}).status_code == 403
-        assert browser.post(blocks, json={}, headers=known | {"Origin": "http://evil.example"}).status_code == 403
-        asked = {"Origin": "http://evil.example", "Access-Control-Request-Method": "POST"}
-        assert "access-control-allow-origin" not in browser.options(blocks, headers=asked).headers
-        own = browser.post(blocks, json={}, headers=known | {"Origin": f"http://127.0.0.1:{port}"})
-        assert own.headers["access-control-allow-origin"] == f"http://127.0.0.1:{port}"
-        assert browser.get(f"http://127.0.0.1:{port}/v2/").status_code == 200
-    with pytest.raises(InvalidStatus):
-        connect(f"ws://127.0.0.1:{port}/api/events/out", origin="http://evil.example", proxy=None)  # type: ignore[arg-type]
-    # the login line is for the terminal; the password is in no log
-    assert login_url(port or 0, auth) in stack.said
-    password = auth.partition(":")[2]
-    assert not [log.name for log in (stack.home / "logs").iterdir() if password in log.read_text(errors="replace")]
-
-
-@pytest.mark.server
-@pytest.mark.slow
-def test_running_stack_keeps_its_files_to_itself(stack: Stack) -> None:
-    ledger = Path(stack.env["QFLOWS_LEDGER_URL"].removeprefix("sqlite:///"))
-    assert ledger.parent == stack.home / "sandbox"
-    assert not (stack.home / "ledger.db").exists()
-    assert _mode(stack.home) == 0o700
-    # the reconciler makes the ledger at its first tick
-    files = [stack.home / "up.env", *until(lambda: list(ledger.parent.glob("ledger.db*")))]
-    assert {path.name: oct(_mode(path)) for path in files} == {path.name: oct(0o600) for path in files}
-    assert os.stat(stack.home / "up.env").st_uid == os.geteuid()

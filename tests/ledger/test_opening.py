@@ -6,6 +6,7 @@ import os
 import resource
 import signal
 import sqlite3
+import tempfile
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -262,8 +263,9 @@ def test_folder_that_may_not_be_written_is_refused_with_a_remedy(tmp_path: Path,
 
 def _make_read_only(path: Path) -> None:
     """Everybody may come to `path` and read it, nobody may write there. Root could, which is why it is given up."""
+    temporary = Path(tempfile.gettempdir())
     for folder in [path.parent, *path.parent.parents]:
-        if folder.stat().st_uid == os.getuid() and folder.is_relative_to("/tmp") and folder != Path("/tmp"):
+        if folder.stat().st_uid == os.getuid() and temporary in folder.parents:
             folder.chmod(0o555 if folder == path.parent else folder.stat().st_mode | 0o055)
     for file in path.parent.glob(path.name + "*"):
         file.chmod(0o444)
