@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Generic, TypedDict, TypeVar, overload
 
@@ -13,7 +14,7 @@ from qflows.core.groups.handle import Group
 from qflows.core.importing import Moment, past
 from qflows.core.scope import named
 from qflows.errors import ProgramRejected
-from qflows.ledger.listing import Run, Wanted
+from qflows.ledger.listing import Extent, Run, Wanted
 from qflows.model import Job, SessionRecord
 from qflows.states import JobStatus
 
@@ -86,17 +87,26 @@ class JobFilters(BatchFilters, total=False):
 class Rows(Sequence[T], Generic[T]):
     """A page of jobs, batches, groups, sessions or runs, in order.
 
-    `total`: how many fit the filters in all; `next_offset`: where the next page begins, None for the last one.
+    `next_offset`: where the next page begins, None for the last one.
     """
 
     title: str
     items: tuple[T, ...]
-    total: int
+    _extent: Extent = field(compare=False)
     offset: int
     _as_dict: Callable[[T], dict[str, Any]] = field(repr=False)
 
     def __len__(self) -> int:
         return len(self.items)
+
+    @cached_property
+    def total(self) -> int:
+        """How many fit the filters in all; counted when it is asked for."""
+        return self._extent.count()
+
+    def __getstate__(self) -> dict[str, Any]:
+        total = self.total  # another process has no ledger to count in
+        return self.__dict__ | {"_extent": Extent(self._extent.has_more, partial(int, total))}
 
     @overload
     def __getitem__(self, index: int) -> T: ...
@@ -122,8 +132,7 @@ class Rows(Sequence[T], Generic[T]):
     @property
     def next_offset(self) -> int | None:
         """`offset=` of the next page."""
-        after = self.offset + len(self)
-        return after if self.items and after < self.total else None
+        return self.offset + len(self) if self.items and self._extent.has_more else None
 
     def to_dicts(self) -> list[dict[str, Any]]:
         """One flat dict a row: texts, numbers, aware times, and `tags` as a dict."""

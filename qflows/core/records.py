@@ -96,36 +96,36 @@ class Records:
     def jobs(self, **filters: Unpack[JobFilters]) -> Rows[Job]:
         """Jobs of the ledger; see `qflows.jobs` for the filters."""
         chosen = lists.wanted(**filters)
-        found, total = listing.select_jobs(self.ledger, chosen)
-        return Rows("jobs", tuple(found), total, chosen.offset, lists.job_dict)
+        found, extent = listing.select_jobs(self.ledger, chosen)
+        return Rows("jobs", tuple(found), extent, chosen.offset, lists.job_dict)
 
     def batches(self, **filters: Unpack[BatchFilters]) -> Rows[Batch]:
         """Batches of the ledger; see `qflows.batches`."""
         chosen = lists.wanted(**filters)
-        rows, total = listing.select(self.ledger, listing.BATCHES, chosen)
+        rows, extent = listing.select(self.ledger, listing.BATCHES, chosen)
         found = tuple(Batch(self.parts, ledger_batches.BatchRecord(**row._mapping)) for row in rows)
-        return Rows("batches", found, total, chosen.offset, lists.batch_dict)
+        return Rows("batches", found, extent, chosen.offset, lists.batch_dict)
 
     def groups(self, **filters: Unpack[GroupFilters]) -> Rows[Group]:
         """Groups of the ledger; see `qflows.groups`."""
         chosen = lists.wanted(**filters)
         ledger_groups.refresh(self.ledger)
-        rows, total = listing.select(self.ledger, listing.GROUPS, chosen)
+        rows, extent = listing.select(self.ledger, listing.GROUPS, chosen)
         found = tuple(Group(self.parts, self.verbs, record=ledger_groups.record_of(row)) for row in rows)
-        return Rows("groups", found, total, chosen.offset, lists.group_dict)
+        return Rows("groups", found, extent, chosen.offset, lists.group_dict)
 
     def sessions(self, **filters: Unpack[SessionFilters]) -> Rows[SessionRecord]:
         """Sessions of the ledger; see `qflows.sessions`."""
         chosen = lists.wanted(**filters)
-        rows, total = listing.select(self.ledger, listing.SESSIONS, chosen, ledger_sessions.COLUMNS)
+        rows, extent = listing.select(self.ledger, listing.SESSIONS, chosen, ledger_sessions.COLUMNS)
         found = tuple(ledger_sessions.record_of(row) for row in rows)
-        return Rows("sessions", found, total, chosen.offset, lists.session_dict)
+        return Rows("sessions", found, extent, chosen.offset, lists.session_dict)
 
     def runs(self, **filters: Unpack[RunFilters]) -> Rows[Run]:
         """Runs of the ledger; see `qflows.runs`."""
         chosen = lists.wanted(**filters)
-        found, total = listing.select_runs(self.ledger, chosen)
-        return Rows("runs", tuple(found), total, chosen.offset, lists.run_dict)
+        found, extent = listing.select_runs(self.ledger, chosen)
+        return Rows("runs", tuple(found), extent, chosen.offset, lists.run_dict)
 
     def archive(
         self, path: Path, *, title: str = "", author: str = "", license: str = "", **filters: Any

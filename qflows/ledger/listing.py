@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -12,6 +12,7 @@ import sqlalchemy as sa
 
 from qflows.errors import ProgramRejected
 from qflows.ledger.claims import chunks
+from qflows.ledger.reads import LIVE_JOBS
 from qflows.ledger.rows import JOB_COLUMNS, job_of
 from qflows.ledger.store import Ledger
 from qflows.ledger.tables import IMPORTED, REBUILT, batch_parts, batches, group_members, groups, jobs, runs, sessions
@@ -159,10 +160,18 @@ _DEFAULT_ORDER = {"runs": "-seen"}
 _CHECKED = ("project", "device", "provider", "account", "run", "session", "flow", "batch", "group")
 
 
-def select_jobs(ledger: Ledger, wanted: Wanted) -> tuple[list[Job], int]:
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """How much fits in all. Counting reads every row that fits, so it is done when somebody asks."""
+
+    has_more: bool  # after this page
+    count: Callable[[], int]
+
+
+def select_jobs(ledger: Ledger, wanted: Wanted) -> tuple[list[Job], Extent]:
     """Handles, and how many fit in all. Raises ProgramRejected for a filter, value or order that there is not."""
-    rows, total = select(ledger, JOBS, wanted, JOB_COLUMNS)
-    return [job_of(row) for row in rows], total
+    rows, extent = select(ledger, JOBS, wanted, JOB_COLUMNS)
+    return [job_of(row) for row in rows], extent
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,9 +190,9 @@ class Run:
         return f"<Run {self.run_key!r}{f' of {self.flow}' if self.flow else ''}: {counts}>"
 
 
-def select_runs(ledger: Ledger, wanted: Wanted) -> tuple[list[Run], int]:
+def select_runs(ledger: Ledger, wanted: Wanted) -> tuple[list[Run], Extent]:
     """Runs with their jobs by status, and how many fit in all. Raises as `select_jobs`."""
-    rows, total = select(ledger, RUNS, wanted)
+    rows, extent = select(ledger, RUNS, wanted)
     tallies: dict[str, dict[JobStatus, int]] = {row.run_key: {} for row in rows}
     query = sa.select(jobs.c.run_key, jobs.c.status, sa.func.count()).group_by(jobs.c.run_key, jobs.c.status)
     with ledger.read() as connection:
@@ -194,12 +203,12 @@ def select_runs(ledger: Ledger, wanted: Wanted) -> tuple[list[Run], int]:
         Run(row.run_key, row.flow_name, row.flow_run_id, row.first_seen, row.last_seen, tallies[row.run_key])
         for row in rows
     ]
-    return found, total
+    return found, extent
 
 
 def select(
     ledger: Ledger, kind: Kind, wanted: Wanted, columns: Sequence[Any] | None = None
-) -> tuple[list[sa.Row[Any]], int]:
+) -> tuple[list[sa.Row[Any]], Extent]:
     """Rows of a page, and how many fit in all. Raises as `select_jobs`."""
     tests = _tests(ledger, kind, wanted)
     limit = _MOST if wanted.limit is None else wanted.limit
@@ -212,10 +221,18 @@ def select(
     direction = column.desc() if order.startswith("-") else column.asc()
     query = sa.select(*(columns or kind.table.columns)).where(*tests)
     # the primary key last: pages must not overlap where times are equal
-    query = query.order_by(direction.nulls_last(), *kind.table.primary_key.columns).limit(limit).offset(wanted.offset)
+    query = query.order_by(direction.nulls_last(), *kind.table.primary_key.columns).offset(wanted.offset)
     with ledger.read() as connection:
-        total = connection.execute(sa.select(sa.func.count()).select_from(kind.table).where(*tests)).scalar() or 0
-        return list(connection.execute(query)), total
+        found = list(connection.execute(query.limit(limit + 1)))  # one more than asked for: is there another page?
+    rows, has_more = found[:limit], len(found) > limit
+
+    def count() -> int:
+        if not has_more and (rows or not wanted.offset):
+            return wanted.offset + len(rows)
+        with ledger.read() as connection:
+            return connection.execute(sa.select(sa.func.count()).select_from(kind.table).where(*tests)).scalar_one()
+
+    return rows, Extent(has_more, count)
 
 
 def _tests(ledger: Ledger, kind: Kind, wanted: Wanted) -> list[sa.ColumnElement[bool]]:
@@ -271,11 +288,10 @@ def _test(ledger: Ledger, kind: Kind, name: str, values: Collection[str]) -> sa.
     if name in ("batch", "group"):
         return _member_test(ledger, name, values)
     if name in _CHECKED:
-        known = _known(ledger, kind.columns[name])
         # one run key is looked for under several names
-        missing = [value for value in values if value not in known]
+        missing = [value for value in values if not _is_there(ledger, kind.columns[name], value)]
         for value in missing if name != "run" or len(missing) == len(values) else ():
-            raise _unknown(f"{name} of {kind.title}", value, known)
+            raise _unknown(f"{name} of {kind.title}", value, _known(ledger, kind.columns[name]))
     return kind.columns[name].in_(list(values))
 
 
@@ -286,7 +302,11 @@ def _status_test(kind: Kind, values: Collection[str]) -> sa.ColumnElement[bool]:
         if small not in kind.states:
             raise _unknown(f"status of {kind.title}", value, kind.states)
         chosen |= {one.value for one in _GROUPS_OF_STATUSES.get(small, ())} or {small.upper()}
-    return kind.columns["status"].in_(sorted(chosen))
+    test = kind.columns["status"].in_(sorted(chosen))
+    if kind is not JOBS or not chosen <= {one.value for one in LIVE}:
+        return test
+    # by the index of live jobs; a planner that is left alone walks through all that ever were, the newest first
+    return sa.and_(jobs.c.key.in_(sa.select(jobs.c.key).where(LIVE_JOBS).correlate(None)), test)
 
 
 def _member_test(ledger: Ledger, name: str, values: Collection[str]) -> sa.ColumnElement[bool]:
@@ -304,6 +324,11 @@ def _member_test(ledger: Ledger, name: str, values: Collection[str]) -> sa.Colum
                 raise ProgramRejected(f"the ledger has {'several' if ids else 'no'} {name} {value!r}")
             found += ids
     return jobs.c.key.in_(sa.select(table.c.job_key).where(owner.in_(found)))
+
+
+def _is_there(ledger: Ledger, column: Any, value: str) -> bool:
+    with ledger.read() as connection:
+        return connection.execute(sa.select(sa.literal(1)).where(column == value).limit(1)).first() is not None
 
 
 def _known(ledger: Ledger, column: Any) -> list[str]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import pickle
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from qiskit import QuantumCircuit
 from typer.testing import CliRunner
 
@@ -184,3 +186,36 @@ def test_every_list_goes_to_pandas_and_parquet(six: Client, tmp_path: Path) -> N
     jobs = pandas.read_parquet(six.jobs(order="name").to_parquet(tmp_path / "jobs.parquet"))
     assert str(jobs["created"].dt.tz) == "UTC"
     assert jobs[jobs["name"] == "local1"]["tags"].map(json.loads).tolist() == [{"n": "1", "study": "h2"}]
+
+
+def test_a_page_counts_nothing_until_it_is_asked_and_keeps_the_number_elsewhere(six: Client) -> None:
+    said: list[str] = []
+    sa.event.listen(six.ledger.engine, "before_cursor_execute", lambda *given: said.append(given[2]))
+    page = six.jobs(limit=2)
+    assert page.next_offset == 2
+    assert six.jobs(limit=3).next_offset is None
+    assert not [text for text in said if "count(" in text]
+    there = pickle.loads(pickle.dumps(page))
+    six.ledger.engine.dispose()
+    assert (there.total, page.total, names(there)) == (3, 3, names(page))
+    assert six.jobs(limit=3, offset=3).total == 3
+
+
+@pytest.mark.parametrize("filters", [{"status": "queued"}, {"status": "live"}, {"run": "a"}, {}])
+def test_a_list_reads_what_it_shows_however_much_has_ended(six: Client, filters: dict[str, Any]) -> None:
+    said: list[tuple[str, Any]] = []
+    sa.event.listen(six.ledger.engine, "before_cursor_execute", lambda *given: said.append((given[2], given[3])))
+    six.jobs(**filters, limit=2)
+    with six.ledger.read() as connection:
+        plans = [
+            (text, row[3])
+            for text, values in list(said)
+            if text.startswith("SELECT")
+            for row in connection.exec_driver_sql(f"explain query plan {text}", values)
+        ]
+    assert plans
+    # by the newest first as far as the page goes, or by an index that holds no more than what fits
+    walks = [step for text, step in plans if step.startswith("SCAN jobs")]
+    assert set(walks) <= {
+        "SCAN jobs USING INDEX ix_jobs_live" if filters else "SCAN jobs USING INDEX ix_jobs_created_at"
+    }
