@@ -79,7 +79,7 @@ def emulator() -> Iterator[Sandbox]:
         yield running
 
 
-@pytest.mark.slow
+@pytest.mark.slow(reason="a thousand submissions at 20 a second, the vendor's quota, take 50 s on any machine")
 def test_thousand_tasks_are_bought_watched_and_read_below_every_quota(emulator: Sandbox, tmp_path: Path) -> None:
     keys = {"aws_access_key_id": "A", "aws_secret_access_key": "x", "region": "us-east-1"}
     given = keys | {"s3_bucket": "amazon-braket-sandbox", "endpoint_url": emulator.url, "keeps_quotas": True}

@@ -23,7 +23,7 @@ def urls(tmp_path: Path, postgres_url: str) -> dict[str, str]:
     return made
 
 
-@pytest.mark.slow
+@pytest.mark.slow(reason="IBM's, Braket's and qBraid's clients in two processes a cell, sixteen cells")
 def test_a_kill_in_any_company_buys_what_is_wanted_and_touches_nothing_else(
     tmp_path: Path, urls: dict[str, str], tables: dict[str, list[str]]
 ) -> None:
@@ -45,7 +45,7 @@ def test_a_kill_in_any_company_buys_what_is_wanted_and_touches_nothing_else(
     assert sum(bool(one.told) for one in meddled) >= len(meddled) // 2
 
 
-@pytest.mark.slow
+@pytest.mark.slow(reason="twenty-one lives of a process with the clients of four vendors")
 def test_random_kills_over_mixed_flows_leave_every_job_once(
     tmp_path: Path, urls: dict[str, str], tables: dict[str, list[str]]
 ) -> None:
@@ -55,7 +55,7 @@ def test_random_kills_over_mixed_flows_leave_every_job_once(
     assert (done.kills, done.bought, done.other_bought) == (20, done.wanted, done.other_wanted)
 
 
-@pytest.mark.slow
+@pytest.mark.slow(reason="two processes race four times over")
 def test_two_processes_that_re_run_a_batch_at_once_leave_no_job_outside_a_part(
     tmp_path: Path, urls: dict[str, str], tables: dict[str, list[str]]
 ) -> None:

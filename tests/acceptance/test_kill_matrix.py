@@ -19,7 +19,10 @@ import pytest
 
 from .conftest import WIDTH, Station, right_counts
 
-pytestmark = [pytest.mark.slow, pytest.mark.parametrize("module_database", ["sqlite", "postgresql"], indirect=True)]
+pytestmark = [
+    pytest.mark.slow(reason="346 cells, each two or three processes that open a ledger and wait for a doubt to settle"),
+    pytest.mark.parametrize("module_database", ["sqlite", "postgresql"], indirect=True),
+]
 
 SUBMIT, LIST, RESULTS = "ionq.submit", "ionq.list", "ionq.results"
 LAG_S = 0.06  # below the settle time of the processes: what the core is told it may rely on

@@ -24,7 +24,7 @@ from qflows.sandbox import Sandbox
 
 from .conftest import Forge
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.slow(reason="IBM's real client in 117 cells of two to four processes")
 
 DEVICE, OPEN, LIST = "ibm_manila", "ibm.session_create", "ibm.workloads"
 LAG_S, SETTLE_S = 0.06, 0.15

@@ -16,7 +16,10 @@ from qflows.sandbox import Admin
 
 from .conftest import Station, Victim
 
-pytestmark = [pytest.mark.slow, pytest.mark.parametrize("module_database", ["sqlite", "postgresql"], indirect=True)]
+pytestmark = [
+    pytest.mark.slow(reason="some 500 processes die, one after the other or eight at once"),
+    pytest.mark.parametrize("module_database", ["sqlite", "postgresql"], indirect=True),
+]
 
 KINDS = ("prepared", "claimed", "queued", "in-doubt", "absent", "completed")
 N_RUNS, KILLS_A_RUN = 10, 20

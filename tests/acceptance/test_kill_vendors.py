@@ -19,7 +19,7 @@ from qflows.sandbox import Sandbox
 
 from .conftest import SHOTS, Forge
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.slow(reason="real clients of three vendors in 220 cells of two or three processes")
 
 WIDTH = 5  # the emulated IBM device has no more qubits
 WIRE = {"wire in": ("before", "proceed"), "wire lost": ("before", "drop"), "wire out": ("after", "proceed")}

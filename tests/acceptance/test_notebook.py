@@ -89,7 +89,7 @@ def notebook(sandbox: Sandbox, tmp_path: Path) -> Iterator[Notebook]:
     made.close()
 
 
-@pytest.mark.slow
+@pytest.mark.slow(reason="a kernel is started three times, and imports everything each time")
 def test_purchases_of_a_notebook_are_those_of_the_table(notebook: Notebook, sandbox: Sandbox) -> None:
     def bought() -> int:
         return sandbox.admin.count_jobs("ionq")

@@ -36,7 +36,7 @@ def live(home: Path, core: str, evaluations: int) -> tuple[int, int, str]:
 
 
 # Prescott has SSE3 and Haswell AVX2: both run wherever numpy runs on x86, and where this means nothing nothing differs
-@pytest.mark.slow
+@pytest.mark.slow(reason="three interpreters, because a BLAS chooses its kernels once a process")
 def test_loop_continued_on_another_processor_buys_nothing_again(tmp_path: Path) -> None:
     assert live(tmp_path, "Haswell", 25)[:2] == (25, 25)
     asked, jobs, energy = live(tmp_path, "Prescott", 40)

@@ -14,7 +14,9 @@ SHORT = ["--sqlite", "--kills", "4", "--seed", "3", "--clock", "time:3,1", "--pa
 SHORT += ["--parts", "up,server,reconciler,flow"]
 
 
-@pytest.mark.slow
+@pytest.mark.slow(
+    reason="five processes of a stack, four of which are killed and start again, and a process for every wake of a run"
+)
 @pytest.mark.server
 def test_nightly_run_survives_kills_of_the_stack_with_one_job_and_one_result_an_intent(tmp_path: Path) -> None:
     # a file, not a pipe: what the script leaves running would hold it open

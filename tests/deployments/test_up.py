@@ -27,7 +27,10 @@ from websockets.sync.client import connect
 from qflows.flows import run_circuits, sweep
 from qflows.prefect.guarded_server import login_url
 
-pytestmark = [pytest.mark.server, pytest.mark.slow]
+pytestmark = [
+    pytest.mark.server,
+    pytest.mark.slow(reason="a stack of five processes, started twice, and a process for each of its ten flow runs"),
+]
 
 BELL = 'OPENQASM 2.0; include "qelib1.inc"; qreg q[2]; creg c[2]; h q[0]; cx q[0],q[1]; measure q -> c;'
 ROOT = Path(__file__).parents[2]

@@ -103,6 +103,7 @@ def test_killed_run_adopts_on_retry_even_the_job_whose_answer_was_lost(execute: 
     assert ionq.count_jobs("ionq") == LOGICAL_JOBS
 
 
+@pytest.mark.slow(reason="two executions of a flow in processes of their own")
 def test_twin_runs_of_one_slot_join_the_same_jobs(execute: Execute, ionq: Admin, ledger_env: dict[str, str]) -> None:
     ionq.clock("frozen")
     first, second = _twins()

@@ -136,6 +136,7 @@ def _bought_through(runner: Any, key: str) -> list[str]:
     return spread()
 
 
+@pytest.mark.slow(reason="two processes of a pool import Prefect")
 def test_process_pool_buys_samples_that_threads_then_adopt(ionq: Admin) -> None:
     in_processes = _bought_through(ProcessPoolTaskRunner(max_workers=2), "pool")
     assert len(set(in_processes)) == 4
@@ -143,6 +144,7 @@ def test_process_pool_buys_samples_that_threads_then_adopt(ionq: Admin) -> None:
     assert ionq.count_jobs("ionq") == 4
 
 
+@pytest.mark.slow(reason="a Dask cluster is started")
 def test_dask_buys_samples_that_threads_then_adopt(ionq: Admin, tmp_path: Path) -> None:
     from prefect_dask import DaskTaskRunner
 

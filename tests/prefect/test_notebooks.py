@@ -15,6 +15,7 @@ NOTEBOOKS = sorted((DOCS / "notebooks").glob("*.ipynb"))
 OUTPUTS = runpy.run_path(str(DOCS / "notebook_outputs.py"), run_name="outputs")
 
 
+@pytest.mark.slow(reason="a kernel of its own imports everything")
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_a_notebook_runs_and_says_what_it_is_stored_with(path: Path, tmp_path: Path) -> None:
     stored = nbformat.read(path, as_version=4)

@@ -28,6 +28,7 @@ def test_real_server_starts(prefect_server: PrefectServer) -> None:
         assert answer.status == 200
 
 
+@pytest.mark.slow(reason="waits for a slot of Prefect's own scheduler, and runs it in a process")
 def test_interval_schedule_makes_runs_that_finish(
     prefect_api: PrefectServer, child_env: dict[str, str], ionq: Admin, tmp_path: Path
 ) -> None:

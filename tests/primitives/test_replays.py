@@ -148,6 +148,7 @@ print(json.dumps(trace))
 
 
 # COBYLA asks once for each of its 8 parameters before it steps
+@pytest.mark.slow(reason="an interpreter for every life of the loop")
 @pytest.mark.parametrize(("kind", "every", "most"), [("vqe", 3, 5), ("qaoa", 3, 5), ("primitives", 6, 10)])
 def test_a_loop_killed_at_every_kth_evaluation_walks_the_same_way_and_buys_nothing_twice(
     sandbox: Sandbox, core: Client, kind: str, every: int, most: int

@@ -45,7 +45,7 @@ def python(installed: Path, *words: str) -> str:
     return run(sys.executable, *words, cwd=installed / "source", PYTHONPATH=str(installed / "site"))
 
 
-@pytest.mark.slow
+@pytest.mark.slow(reason="a wheel is built and a test run of its own is started on it")
 def test_conformance_suite_passes_through_entry_points_alone(installed: Path) -> None:
     said = python(installed, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--rootdir", ".", "tests")
     assert " passed" in said

@@ -106,6 +106,7 @@ def owner(home: Path, kill_at: int, ibm: Sandbox) -> tuple[int, list[str]]:
     return done.returncode, done.stdout.split("\n")[:-1]
 
 
+@pytest.mark.slow(reason="three interpreters import IBM's client and compile")
 def test_a_killed_vqe_goes_on_in_its_session_and_one_sweep_leaves_none_open(
     core: Client, ibm: Sandbox, tmp_path: Path
 ) -> None:

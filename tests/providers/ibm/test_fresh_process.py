@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from qflows.sandbox import Sandbox
 
 BUY = """
@@ -25,6 +27,7 @@ print(swept.finished)
 """
 
 
+@pytest.mark.slow(reason="two interpreters import IBM's client")
 def test_three_results_at_once_are_the_first_thing_that_a_process_reads(sandbox: Sandbox, tmp_path: Path) -> None:
     env = os.environ | sandbox.env | {"QFLOWS_HOME": str(tmp_path), "QFLOWS_POLL_MIN_S": "0.05"}
     sandbox.admin.clock("frozen")
