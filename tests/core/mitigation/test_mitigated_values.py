@@ -144,7 +144,7 @@ def test_what_cannot_be_done_is_refused_with_the_reason(core: Client, sandbox: S
     for device, circuit, wishes, match in [
         ("local-aer", measured, {"shots": 100, "mitigate": "zne"}, "pass observables="),
         ("local-exact", trotter(), {"observables": "ZZZ", "mitigate": "readout"}, "no errors to mitigate"),
-        ("ionq-simulator", measured, {"shots": 100, "mitigate": "dd"}, "decouple"),
+        ("ionq-simulator", measured, {"shots": 100, "mitigate": "dd"}, "decoupling"),
         ("local-aer", measured, {"shots": 100, "mitigate": "pec"}, "there is no 'pec'"),
         ("local-aer", bare, {"shots": 9, "mitigate": "twirling"}, "no circuit has"),
     ]:
