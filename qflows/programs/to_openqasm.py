@@ -8,7 +8,7 @@ Here every gate is one of the dialect's built-in gates; everything else is compi
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache, partial
 from threading import Lock
 from typing import TYPE_CHECKING, Any
@@ -35,7 +35,9 @@ class Dialect:
 
     - BARRIER `barrier q[0], q[1];` and DELAY `delay[100ns] q[0];` (dt, ns, us, ms; `ps` and `s` become ns);
     - RESET, MID_CIRCUIT, FEED_FORWARD: measurements stay in place and write `bit[n_clbits] b`; branches are
-      `if (b[0]) {...} else {...}`, of a whole memory `if (b == 3)`, of several bits `if (b[0] && !b[2])`;
+      `if (b[0]) {...} else {...}`, of a whole memory `if (b == 3)`, of several bits `if (b[0] && !b[2])`; where
+      `bits_are_numbers`, bits are compared one by one, `if (b[0] == 1 && b[2] == 0)`, and those that nothing has
+      written yet, which are 0, are not compared at all;
     - PHYSICAL: qubits are `$5`, by `program.labels`, and none is declared;
     - VERBATIM: the gates are put between the two lines of `box`.
 
@@ -50,6 +52,7 @@ class Dialect:
     takes: frozenset[Feature] = frozenset()
     drops: frozenset[Feature] = frozenset({Feature.BARRIER, Feature.PHYSICAL})
     box: tuple[str, str] = ("#pragma braket verbatim\nbox{", "}")
+    bits_are_numbers: bool = False
 
 
 _compiling = Lock()  # passes keep state while they run
@@ -63,6 +66,9 @@ BRAKET = Dialect(
     | {"sdg": "si", "tdg": "ti", "sx": "v", "sxdg": "vi", "id": "i", "p": "phaseshift", "cp": "cphaseshift"}
     | {"cx": "cnot", "ccx": "ccnot", "cswap": "cswap", "iswap": "iswap", "ecr": "ecr", "r": "prx", "csx": "cv"}
     | {"rxx": "xx", "ryy": "yy", "rzz": "zz"},
+    # the interpreter of the same version has neither `!b[0]` nor `b[0] && b[1]` nor `b == 3`, and fails at a branch
+    # on a bit that nothing has written
+    bits_are_numbers=True,
 )
 
 # stdgates.inc of the OpenQASM 3 specification; rxx and friends are not in it
@@ -302,6 +308,7 @@ class _Writer:
     name_of: Sequence[str]
     n_clbits: int
     measures: bool
+    written: set[int] = field(default_factory=set)  # clbits, as far as the steps have been written
 
     def lines(self, circuit: QuantumCircuit) -> list[str]:
         return self._block(circuit, dict(enumerate(self.name_of)), {place: place for place in range(self.n_clbits)})
@@ -313,6 +320,7 @@ class _Writer:
         for step in circuit.data:
             operation, name, on = step.operation, step.operation.name, [qubit[bit] for bit in step.qubits]
             if name == "measure":
+                self.written.add(clbit[step.clbits[0]])
                 lines += [f"b[{clbit[step.clbits[0]]}] = measure {on[0]};"] * self.measures
             elif name == "if_else":
                 lines += self._branch(step, on, [clbit[bit] for bit in step.clbits], clbit)
@@ -326,14 +334,25 @@ class _Writer:
     def _branch(self, step: Any, on: list[str], into: list[int], clbit: Mapping[Any, int]) -> list[str]:
         wanted, is_negated = conditions.read(step.operation.condition, clbit)
         assert not is_negated  # as `rebuild` writes them
+        known = self.written.copy()
         blocks = [
             self._block(block, dict(enumerate(on)), dict(enumerate(into))) if block is not None else []
             for block in (*step.operation.params, None)[:2]
         ]
+        if self.dialect.bits_are_numbers:
+            if any(value and bit not in known for bit, value in wanted.items()):
+                return blocks[1]
+            wanted = {bit: value for bit, value in wanted.items() if bit in known}
+            if not wanted:
+                return blocks[0]
         lines = [f"if ({self._condition(wanted)}) {{", *blocks[0], "}"]
         return [*lines[:-1], "} else {", *blocks[1], "}"] if blocks[1] else lines
 
     def _condition(self, wanted: Mapping[int, int]) -> str:
+        if self.dialect.bits_are_numbers:
+            if list(wanted.values()) == [1]:
+                return f"b[{next(iter(wanted))}]"
+            return " && ".join(f"b[{bit}] == {value}" for bit, value in sorted(wanted.items()))
         if len(wanted) == self.n_clbits > 1:
             return f"b == {sum(value << bit for bit, value in wanted.items())}"
         return " && ".join(f"{'' if value else '!'}b[{bit}]" for bit, value in sorted(wanted.items()))

@@ -214,9 +214,15 @@ def test_branches_are_written_with_bits_or_with_the_whole_memory() -> None:
         circuit.reset(1)
     circuit.measure(1, 2)
     taking = replace(BRAKET, takes=frozenset({Feature.RESET, Feature.MID_CIRCUIT, Feature.FEED_FORWARD}))
-    lines = to_openqasm(to_program(circuit), taking).splitlines()
+    plain = replace(taking, bits_are_numbers=False)
+    lines = to_openqasm(to_program(circuit), plain).splitlines()
     assert lines[3:8] == ["x q[0];", "b[0] = measure q[0];", "if (!b[0]) {", "x q[1];", "} else {"]
     assert lines[-4:] == ["if (b == 5) {", "reset q[1];", "}", "b[2] = measure q[1];"]
+    lines = to_openqasm(to_program(circuit), taking).splitlines()
+    assert lines[3:8] == ["x q[0];", "b[0] = measure q[0];", "if (b[0] == 0) {", "x q[1];", "} else {"]
+    # bit 2 is 0 until the last line, so that memory 5 cannot be
+    assert lines[-2:] == ["}", "b[2] = measure q[1];"]
+    assert "reset q[1];" not in lines
     with pytest.raises(ProgramRejected, match=r"feed-forward.*post-select"):
         to_openqasm(to_program(circuit), replace(taking, takes=taking.takes - {Feature.FEED_FORWARD}))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,7 @@ from qflows.errors import ProgramRejected
 from qflows.keys import digest
 from qflows.programs.delays import rounded_delays
 from qflows.programs.gates import STANDARD
+from qflows.programs.unbranched import best_placed, has_branches
 from qflows.providers.ibm import isa
 from qflows.providers.ibm.layout import Angle, Sheet
 from qflows.providers.ibm.options import compile_level
@@ -150,7 +151,7 @@ class Compiler:
         if as_written is not None:
             return Compiled(as_written, wish.layout or tuple(range(circuit.num_qubits)), notes, is_as_written=True)
         try:
-            made = self._manager(backend, wish).run(circuit)
+            made = self._run(circuit, backend, wish)
         except (QiskitError, ValueError) as error:
             if wish.is_fixed:
                 raise _does_not_fit(program.name, wish, backend) from None
@@ -159,6 +160,12 @@ class Compiler:
         if wish.is_fixed and (layout != wish.layout or not _touched(made) <= set(wish.layout or ())):
             raise _does_not_fit(program.name, wish, backend)
         return Compiled(made, layout, notes)
+
+    def _run(self, circuit: QuantumCircuit, backend: Any, wish: _Wish) -> QuantumCircuit:
+        manager = self._manager(backend, wish)
+        if wish.layout is not None or wish.level == 0 or not has_branches(circuit):
+            return manager.run(circuit)
+        return best_placed(circuit, manager, lambda layout: self._manager(backend, replace(wish, layout=layout)))
 
     def _manager(self, backend: Any, wish: _Wish) -> Any:
         level = 2 if wish.level == "default" else int(wish.level)

@@ -13,6 +13,7 @@ from qflows.programs.delays import rounded_delays
 from qflows.programs.gates import STANDARD
 from qflows.programs.rebuild import placed
 from qflows.programs.steps import NOT_GATES, walk
+from qflows.programs.unbranched import best_placed, has_branches
 from qflows.providers.local.compact import active_qubits, compacted
 from qflows.providers.local.noise import noise_of, snapshot, snapshot_noise
 from qflows.providers.local.options import AerOptions, NoisyOptions
@@ -173,7 +174,11 @@ def _compiled(
     asked, notes = rounded_delays(program.circuit(), target_of(name))
     try:
         with _compiling:
-            circuit = _manager(name, level, seed, layout, is_fixed=is_fixed).run(asked)
+            manager = _manager(name, level, seed, layout, is_fixed=is_fixed)
+            if layout is None and level > 0 and has_branches(asked):
+                circuit = best_placed(asked, manager, lambda on: _manager(name, level, seed, on, is_fixed=False))
+            else:
+                circuit = manager.run(asked)
     except (QiskitError, ValueError) as error:
         if is_fixed:
             raise _does_not_fit(program, name, layout) from error

@@ -14,8 +14,8 @@ from qflows.sandbox.noise import Rates, drawn
 def run(payload: dict[str, Any]) -> dict[str, Any]:
     """Execute the executables of one task. Returns `executables`: one outcome each, in order.
 
-    An outcome is {measured, histogram} (keys: decimal, bit q is qubit q), {document} (a whole result of Braket's
-    simulator) or {error: {message, retryable}}.
+    An outcome is {measured, columns, histogram} (keys: decimal; column k of the result is bit `columns[k]` of a key),
+    {document} (a whole result of Braket's simulator) or {error: {message, retryable}}.
     """
     outcomes = []
     for place, executable in enumerate(payload["executables"]):
@@ -35,7 +35,7 @@ def _one(executable: dict[str, Any], payload: dict[str, Any], seed: int) -> dict
     rates = None if payload["rates"] is None else Rates(*payload["rates"])
     measured = executable["measured"]
     found = drawn(ops, rates, read=measured, limit=payload["limit"], shots=payload["shots"], seed=seed)
-    return {"measured": measured, "histogram": {str(key): found[key] for key in sorted(found)}}
+    return {"measured": measured, "columns": measured, "histogram": {str(key): found[key] for key in sorted(found)}}
 
 
 def _interpreted(executable: dict[str, Any], shots: int, simulator: str) -> dict[str, Any]:
@@ -54,9 +54,13 @@ def _interpreted(executable: dict[str, Any], shots: int, simulator: str) -> dict
         document.pop("measuredQubits", None)
         return {"document": document}
     measured = [int(qubit) for qubit in document["measuredQubits"]]
-    values = (sum(int(bit) << qubit for bit, qubit in zip(row, measured, strict=True)) for row in rows)
-    histogram = Counter(values)
-    outcome = {"measured": measured, "histogram": {str(key): histogram[key] for key in sorted(histogram)}}
+    # by column and not by qubit, because a program may measure a qubit twice
+    histogram = Counter(sum(int(bit) << column for column, bit in enumerate(row)) for row in rows)
+    outcome = {
+        "measured": measured,
+        "columns": list(range(len(measured))),
+        "histogram": {str(key): histogram[key] for key in sorted(histogram)},
+    }
     if not document.get("resultTypes"):
         return outcome
     from braket.task_result import GateModelTaskResult

@@ -100,7 +100,7 @@ def _rows(outcome: dict[str, Any], seed: int) -> list[list[int]]:
     rows: list[list[int]] = []
     for key, count in outcome["histogram"].items():
         value = int(key)
-        rows += [[value >> qubit & 1 for qubit in outcome["measured"]]] * count
+        rows += [[value >> bit & 1 for bit in outcome["columns"]]] * count
     random.Random(seed).shuffle(rows)  # a device does not sort its shots
     return rows
 
@@ -108,7 +108,7 @@ def _rows(outcome: dict[str, Any], seed: int) -> list[list[int]]:
 def _frequencies(outcome: dict[str, Any]) -> dict[str, float]:
     merged: dict[str, int] = {}
     for key, count in outcome["histogram"].items():
-        text = "".join(str(int(key) >> qubit & 1) for qubit in outcome["measured"])
+        text = "".join(str(int(key) >> bit & 1) for bit in outcome["columns"])
         merged[text] = merged.get(text, 0) + count
     total = sum(merged.values())
     return {text: count / total for text, count in sorted(merged.items())}

@@ -277,6 +277,19 @@ def test_members_of_a_group_take_the_same_arguments(core: Client, device: str) -
     assert all(sorted(map(int, bought.qubits.split(", "))) == sorted(chosen) for _, _, bought in rows)
 
 
+@pytest.mark.parametrize("device", ["ibm-kingston", "local-noisy"])
+def test_gates_in_branches_count_when_qubits_are_chosen(core: Client, device: str) -> None:
+    circuit = QuantumCircuit(4, 4)
+    circuit.x([0, 3])
+    circuit.measure(0, 0)
+    with circuit.if_test((circuit.clbits[0], 1)):
+        circuit.ccx(0, 3, 1)
+    circuit.measure([0, 1, 2, 3], [0, 1, 2, 3])
+    shown = compile_program(core.device(device), circuit, shots=100)
+    assert shown.two_qubit_gates <= 30  # 123 to 171 where Qiskit places qubits without them
+    assert most_often(run(core, circuit, device)) == "1011"
+
+
 @pytest.mark.parametrize(
     ("compile", "why"), [("fast", "pass manager"), (4, "level"), (True, "level"), (object(), "level")]
 )
