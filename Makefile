@@ -11,7 +11,7 @@ PARALLEL := -n $(WORKERS) --maxprocesses 4 --dist worksteal
 PINS := $(if $(CONSTRAINTS),-c $(CONSTRAINTS))
 
 .PHONY: constraints wheel help install demo test check lint types imports docs notebooks bench pulls story chaos newest-braket \
-  newest-prefect newest-ibm doctor doors live compat money clean
+  newest-prefect newest-ibm doctor doors takes live compat money clean
 help:
 	@echo "make demo     install into .venv, run the H2 VQE and a small circuit, print what came out"
 	@echo "make test     install and run the test suite"
@@ -30,6 +30,7 @@ help:
 	@echo "make newest-braket   the Braket tests with the newest SDK, in an environment of its own"
 	@echo "make doctor   what \`qflows doctor --spend\` finds out, in all pairs of positions of the sandbox's switches"
 	@echo "make doors    500 programs through every door on every vendor's sandbox, counts against exact distributions"
+	@echo "make takes    docs/what-devices-take.md, from what the adapters say of the emulated vendors"
 	@echo "make live     the conformance suite at the real vendors; needs credentials and QFLOWS_LIVE_BUDGET='2 usd, 180 qpu_s, 0 credits'"
 	@echo "make newest-ibm   the IBM tests with the newest client, in an environment of its own"
 
@@ -94,6 +95,9 @@ story: .venv/.test
 # DOORS='--programs 50 --first 500 --only ibm-kingston'
 doors: .venv/.test
 	@cd tests && ../$(BIN)/python -m acceptance.doors $(DOORS)
+
+takes: .venv/.test
+	@$(BIN)/python docs/what_devices_take.py
 
 # CHAOS='--cells 60 --only emulator', or '--kills 1000 --jobs 500 --seed 2'
 chaos: .venv/.test

@@ -156,6 +156,40 @@ def show(
         print_rows(options, ("option", "default", "costs money", "about"), as_json=False, empty="no options")
 
 
+@app.command("takes", epilog="qflows devices takes ibm-kingston braket-garnet ionq-forte-1")
+def takes(
+    devices: Annotated[
+        list[str], typer.Argument(autocompletion=completion.devices, help="Devices from `qflows devices`.")
+    ],
+    as_markdown: Annotated[bool, typer.Option("--markdown", help="Print a table for a page.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
+) -> None:
+    """Show what devices take beyond gates and final measurements.
+
+    Barriers, delays, resets, branches, native gates, physical qubits and verbatim programs, each with the vendor's own
+    reason or terms. Devices are asked now, so their vendors' credentials are needed.
+    """
+    with errors_as_exit_codes():
+        from qflows.cli.connection import default_client
+        from qflows.pages import takes as page
+
+        core = default_client()
+        found = [page.row(core.device(name)) for name in devices]
+        if as_markdown:
+            typer.echo(page.markdown(found), nl=False)
+            return
+        if as_json:
+            print_json(found)
+            return
+        rows = [
+            {"device": one["device"], "feature": name, "taken": "yes" if one[name]["taken"] else "no"}
+            | {"terms": one[name]["terms"]}
+            for one in found
+            for name in page.COLUMNS
+        ]
+        print_rows(rows, ("device", "feature", "taken", "terms"), as_json=False, empty="no devices")
+
+
 @app.command("choose")
 def choose(
     rule: Annotated[str, typer.Argument(help="A rule such as 'cheapest(ionq-*; queue<2h)', or the name of one.")],

@@ -120,6 +120,7 @@ class CompileChoice:
             require_measurement=not wanted,
             takes=limits.takes,
             labels=limits.labels,
+            terms=limits.terms,
         )
         return made
 

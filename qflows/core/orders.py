@@ -341,6 +341,7 @@ def _check(
         require_measurement=not has_observables,
         takes=takes,
         labels=limits.labels,
+        terms=limits.terms,
     )
     if shots is None:
         if not limits.exact:

@@ -102,9 +102,11 @@ class DeviceFields(BaseModel):
         """What the device says of itself, where this profile is stricter the profile: it never widens."""
         ours = self.limits()
         takes_mid_circuit = told.mid_circuit or Feature.MID_CIRCUIT in (told.takes or ())
-        takes = told.takes
+        takes, terms = told.takes, told.terms
         if takes is not None and not ours.mid_circuit:
-            takes -= {Feature.MID_CIRCUIT, Feature.RESET, Feature.FEED_FORWARD}
+            left_out = takes & {Feature.MID_CIRCUIT, Feature.RESET, Feature.FEED_FORWARD}
+            takes -= left_out
+            terms = {**terms, **dict.fromkeys(left_out, f"the profile {self.name} says mid_circuit: false")}
         width = _least(ours.max_qubits, told.max_qubits)
         if ours.max_qubits is not None and told.labels and ours.max_qubits > len(told.labels):
             # programs whose qubit i is the device's qubit i are as wide as its highest number
@@ -123,6 +125,7 @@ class DeviceFields(BaseModel):
             labels=told.labels or ours.labels,
             measures_all=told.measures_all,
             takes=takes,
+            terms=terms,
         )
 
 

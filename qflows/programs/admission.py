@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 from qflows.errors import ProgramRejected
 from qflows.programs.analysis import DYNAMIC
@@ -23,6 +23,7 @@ def check_program(
     require_measurement: bool = True,
     takes: frozenset[Feature] | None = None,
     labels: Collection[int] | None = None,
+    terms: Mapping[Feature, str] | None = None,
 ) -> None:
     """Return if `device` can take `program`, else raise ProgramRejected with the reason and the remedy.
 
@@ -31,6 +32,7 @@ def check_program(
     Observable jobs pass `require_measurement=False`: their measurements are added per basis.
     `takes`: which features of a program the device takes; None leaves that to the adapter, beyond `allow_mid_circuit`.
     `labels`: the device's own numbers of its qubits, which a program on physical qubits must keep to.
+    `terms`: the vendor's reason for each feature that the device does not take.
     """
     label = f"program {program.name!r} ({program.digest[:12]}) cannot run on {device!r}: "
     if max_bytes is not None and len(program.text) > max_bytes:
@@ -47,7 +49,8 @@ def check_program(
         raise ProgramRejected(f"{label}it measures nothing; call circuit.measure_all() or add measure(qubit, clbit)")
     _check_labels(program, max_qubits, labels, label)
     if takes is not None:
-        _check_features(program, takes | (DYNAMIC - {Feature.FEED_FORWARD} if allow_mid_circuit else set()), label)
+        allowed = takes | (DYNAMIC - {Feature.FEED_FORWARD} if allow_mid_circuit else set())
+        _check_features(program, allowed, label, terms or {})
     elif program.has_mid_circuit and not allow_mid_circuit:
         raise ProgramRejected(
             f"{label}it resets a qubit, uses one after its measurement, or writes a clbit twice; "
@@ -68,12 +71,13 @@ _REMEDIES = {
 }
 
 
-def _check_features(program: Program, takes: frozenset[Feature], label: str) -> None:
+def _check_features(program: Program, takes: frozenset[Feature], label: str, terms: Mapping[Feature, str]) -> None:
     missing = sorted(program.features - takes)
     if missing:
+        why = "".join(f" ({said})" for said in dict.fromkeys(terms[one] for one in missing if one in terms))
         raise ProgramRejected(
-            f"{label}the device does not take {', '.join(missing)}; {_REMEDIES[Feature(missing[0])]}, or choose a "
-            "device that does"
+            f"{label}the device does not take {', '.join(missing)}{why}; {_REMEDIES[Feature(missing[0])]}, or choose "
+            "a device that does"
         )
 
 

@@ -46,7 +46,8 @@ class Capabilities:
     `native_groups`: the vendor keeps groups itself (`core/native_groups.py`); a job's `session_id` names one.
     `retags`: name and tags can be changed at the vendor after the submission (`TagProvider`). `imports`: jobs that
     others submitted can be listed and read back (`ImportProvider`). `posts_at_once` and `reads_at_once`: submissions
-    and downloads of results that may be under way together, within its quotas.
+    and downloads of results that may be under way together, within its quotas. `sends_inputs`: angles travel apart
+    from the circuit.
     """
 
     lookup: Lookup
@@ -63,6 +64,7 @@ class Capabilities:
     native_groups: bool = False
     retags: bool = False
     imports: bool = False
+    sends_inputs: bool = False
     posts_at_once: int = 1
     reads_at_once: int = 4
 
@@ -83,6 +85,8 @@ class Limits:
     labels: tuple[int, ...] | None = None  # the vendor's numbers of the qubits, where they are not 0 to n-1
     measures_all: bool = False  # every qubit must be measured; qflows measures the others and drops their columns
     takes: frozenset[Feature] | None = None  # what programs may hold beyond gates and final measurements
+    # the vendor's own words with their source: why a feature is not taken, or on which terms one is
+    terms: Mapping[Feature, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -82,6 +82,7 @@ class BraketProvider(Doctor, Tags):
         max_job_shots=200_000,  # the smallest of superconducting QPUs; `limits` says what a device takes
         retags=True,
         imports=True,
+        sends_inputs=True,
     )
 
     def __init__(self, aws: Aws, account: Account) -> None:

@@ -78,6 +78,33 @@ class Device:
         return self.dialect.takes | ({Feature.NATIVE} if self.takes_verbatim else set())
 
     @property
+    def terms(self) -> dict[Feature, str]:
+        """Why features are not taken, by the device's own document; and that feed-forward is experimental."""
+        words = {
+            Feature.BARRIER: "barrier",
+            Feature.DELAY: "delay",
+            Feature.RESET: "reset",
+            Feature.MID_CIRCUIT: "measure_ff",
+            Feature.FEED_FORWARD: "if",
+        }
+        found = {
+            feature: f"GetDevice, read now: its supportedOperations have no {word}"
+            for feature, word in words.items()
+            if word not in self.operations
+        }
+        if not self.takes_physical and not self.is_simulator:
+            found[Feature.PHYSICAL] = "GetDevice, read now: its supportPhysicalQubits is false"
+        if not self.takes_verbatim:
+            said = "GetDevice, read now: its supportedPragmas have no verbatim box"
+            found |= {Feature.VERBATIM: said, Feature.NATIVE: said}
+        if self.is_simulator:
+            for feature in self.dialect.drops:
+                found[feature] = "changes nothing on a simulator that compiles nothing, and is left out"
+        for feature in DYNAMIC & self.dialect.takes:
+            found[feature] = "an experimental capability, which qflows asks for: AWS developer guide, dynamic circuits"
+        return found
+
+    @property
     def dialect(self) -> Dialect:
         """Braket's gate names as far as the device lists them in `supportedOperations`; all of them if it lists none.
 
@@ -108,6 +135,7 @@ class Device:
             labels=self.labels,
             measures_all=self.measures_all,
             takes=self.takes,
+            terms=self.terms,
         )
 
     def refusal(self, programs: int, shots: int) -> str | None:

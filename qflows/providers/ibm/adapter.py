@@ -79,7 +79,24 @@ _CAPABILITIES = Capabilities(
     sessions=frozenset({"dedicated", "batch"}),
     retags=True,
     imports=True,
+    sends_inputs=True,
 )
+
+
+def _terms(names: set[str]) -> dict[Feature, str]:
+    """Why a feature is not taken, by the device's configuration; and how delays are kept."""
+    found = {
+        Feature.DELAY: "rounded to the device's clock, which is told",
+        Feature.NATIVE: "IBM's gates are standard ones; those of other vendors have no meaning there",
+    }
+    said = "its configuration, read now, has no"
+    if "reset" not in names:
+        found |= dict.fromkeys(
+            (Feature.RESET, Feature.MID_CIRCUIT), f"{said} reset, as devices without dynamic circuits"
+        )
+    if "if_else" not in names:
+        found[Feature.FEED_FORWARD] = f"{said} if_else"
+    return found
 
 
 class IBMProvider(Doctor, Imports, Sessions, Tags):
@@ -130,6 +147,7 @@ class IBMProvider(Doctor, Imports, Sessions, Tags):
             mid_circuit=Feature.MID_CIRCUIT in takes,
             max_total_shots=wire.MAX_EXECUTIONS,
             takes=frozenset(takes),
+            terms=_terms(names),
         )
 
     def condition(self, device_id: str) -> Condition:

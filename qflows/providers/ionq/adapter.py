@@ -62,6 +62,19 @@ _TAKEN_BY_QPUS = frozenset({Feature.NATIVE, Feature.BARRIER, Feature.VERBATIM})
 _TAKEN_BY_SIMULATOR = _TAKEN_BY_QPUS | {Feature.MID_CIRCUIT, Feature.RESET}
 
 
+_TERMS = {
+    Feature.BARRIER: "between native gates only, which are not compiled; IonQ compiles abstract ones as it likes",
+    Feature.VERBATIM: "circuits of native gates, which are sent as they are",
+    Feature.DELAY: "IonQ's circuits hold no delay: API v0.4 has no gate for it, docs.ionq.com 2026-09",
+    Feature.FEED_FORWARD: "IonQ runs loops and branches on no target: docs.ionq.com, OpenQASM 3, API v0.4",
+    Feature.PHYSICAL: "IonQ places qubits itself, all of them are coupled",
+}
+_DYNAMIC_TERM = "in OpenQASM 3, one circuit a job, with a noise model: docs.ionq.com, OpenQASM 3, API v0.4"
+_TERMS_OF_SIMULATOR = _TERMS | dict.fromkeys((Feature.MID_CIRCUIT, Feature.RESET), _DYNAMIC_TERM)
+_NOT_ON_QPUS = "on IonQ's simulator only so far: docs.ionq.com, OpenQASM 3; qiskit-ionq 1.1.1, 2026-07"
+_TERMS_OF_QPUS = _TERMS | dict.fromkeys((Feature.MID_CIRCUIT, Feature.RESET), _NOT_ON_QPUS)
+
+
 class IonQProvider(Doctor):
     """One IonQ API key. Safe for use from several threads."""
 
@@ -128,6 +141,7 @@ class IonQProvider(Doctor):
             max_programs=wire.MAX_CIRCUITS,
             mid_circuit=is_simulator,  # QPUs: being rolled out; a job they cannot run fails unbilled
             takes=_TAKEN_BY_SIMULATOR if is_simulator else _TAKEN_BY_QPUS,
+            terms=_TERMS_OF_SIMULATOR if is_simulator else _TERMS_OF_QPUS,
         )
 
     def options_model(self, device_id: str) -> type[VendorOptions]:

@@ -47,6 +47,10 @@ from qflows.providers.local.compile import duration_s, method_of, snapshot_name
 from qflows.providers.local.noise import noise_of, noise_text, snapshot
 from qflows.providers.local.options import AerOptions, NoisyOptions, model_of, read_options
 
+_TERMS = dict.fromkeys(
+    (Feature.RESET, Feature.MID_CIRCUIT, Feature.FEED_FORWARD),
+    "it computes one state of all shots, which has no measurement before its end; local-aer has",
+)
 _TAKES = frozenset(Feature) - {Feature.RESET, Feature.MID_CIRCUIT, Feature.FEED_FORWARD}  # by every local device
 
 
@@ -90,6 +94,7 @@ class LocalProvider:
             exact=device_id == "exact",
             mid_circuit=simulate.takes_mid_circuit(device_id),
             takes=frozenset(Feature) if simulate.takes_mid_circuit(device_id) else _TAKES,
+            terms={} if simulate.takes_mid_circuit(device_id) else _TERMS,
         )
 
     def options_model(self, device_id: str) -> type[VendorOptions]:

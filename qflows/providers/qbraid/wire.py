@@ -86,6 +86,23 @@ _ON_SIMULATORS = replace(STDGATES, name="qBraid's", drops=frozenset({Feature.BAR
 _ON_QPUS = replace(_ON_SIMULATORS, drops=frozenset())
 
 
+_UNDOCUMENTED = "qBraid documents it for none of its devices: docs.qbraid.com/v2, 2026-11"
+_TERMS = {
+    Feature.DELAY: "devices behind qBraid drop delays, so that the circuit would run without them: qBraid#1269",
+    Feature.RESET: _UNDOCUMENTED,
+    Feature.MID_CIRCUIT: _UNDOCUMENTED,
+    Feature.FEED_FORWARD: _UNDOCUMENTED,
+    Feature.NATIVE: "OpenQASM with stdgates is sent, which has no vendor's gates",
+    Feature.VERBATIM: "qBraid's OpenQASM has no verbatim box; buy from the device's own vendor",
+}
+_UNCHANGED = "changes nothing on a simulator that compiles nothing, and is left out"
+_TERMS_OF_SIMULATORS = _TERMS | {Feature.BARRIER: _UNCHANGED, Feature.PHYSICAL: _UNCHANGED}
+_TERMS_OF_QPUS = _TERMS | {
+    Feature.BARRIER: "compilers behind qBraid remove what cancels, even across barriers: users' reports, 2026-09",
+    Feature.PHYSICAL: "vendors behind qBraid place the qubits themselves",
+}
+
+
 def is_qpu(device_id: str) -> bool:
     """By the third part of its QRN."""
     return ":qpu:" in device_id
@@ -349,6 +366,7 @@ def device_limits(entry: Mapping[str, Any], max_programs: int) -> Limits:
         min_shots=whole("minShots") or 1,
         max_programs=max_programs if entry.get("batchJobSupport") is True else 1,
         takes=frozenset() if entry.get("deviceType") == "QPU" else frozenset({Feature.BARRIER, Feature.PHYSICAL}),
+        terms=_TERMS_OF_QPUS if entry.get("deviceType") == "QPU" else _TERMS_OF_SIMULATORS,
     )
 
 
