@@ -360,7 +360,10 @@ def gist(item: ItemResult) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """The outcome of one job. A job of one program has `.counts` and friends; a composite job has `.items`."""
+    """The outcome of one job. A job of one program has `.counts` and friends; a composite job has `.items`.
+
+    `provenance["circuits"]`: name and metadata of each circuit, as they were given.
+    """
 
     job: Job
     items: tuple[ItemResult, ...]

@@ -106,7 +106,7 @@ class DeviceFields(BaseModel):
         if takes is not None and not ours.mid_circuit:
             left_out = takes & {Feature.MID_CIRCUIT, Feature.RESET, Feature.FEED_FORWARD}
             takes -= left_out
-            terms = {**terms, **dict.fromkeys(left_out, f"the profile {self.name} says mid_circuit: false")}
+            terms = {**terms, **dict.fromkeys(left_out, "its profile says mid_circuit: false")}
         width = _least(ours.max_qubits, told.max_qubits)
         if ours.max_qubits is not None and told.labels and ours.max_qubits > len(told.labels):
             # programs whose qubit i is the device's qubit i are as wide as its highest number

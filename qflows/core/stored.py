@@ -25,6 +25,7 @@ def stored(ledger: Ledger, jobs: Sequence[Job], *, items: tuple[ItemResult, ...]
         items = tuple(item for job in jobs for item in reads.items(ledger, job.key))
     provenance = dict(reads.provenance(ledger, first.key))
     provenance["programs"] = reads.program_digests(ledger, first.key)
+    provenance["circuits"] = reads.program_labels(ledger, first.key)
     plan = reads.estimate_plan(ledger, first.key)
     if plan:
         items = (estimation.combine(plan, items, first.shots),)

@@ -230,6 +230,13 @@ def program_names(ledger: Ledger, key: str) -> list[str]:
         return [item["name"] for item in found]
 
 
+def program_labels(ledger: Ledger, key: str) -> list[dict[str, Any]]:
+    """Name and metadata of a job's programs, in order."""
+    with ledger.read() as connection:
+        found = connection.execute(sa.select(jobs.c["items"]).where(jobs.c.key == key)).scalar() or []
+        return [{"name": item["name"], "metadata": item.get("metadata", {})} for item in found]
+
+
 def estimate_plan(ledger: Ledger, key: str) -> str | None:
     """How the counts of a job become expectation values, or None when they do not."""
     with ledger.read() as connection:

@@ -13,7 +13,7 @@ METADATA = "metadata"
 COLUMNS = (*(feature.value for feature in Feature), INPUTS, METADATA)
 _INPUTS_SENT = "angles travel apart from the circuit, so that a sweep is one circuit and a list of numbers"
 _INPUTS_WRITTEN = "angles are written into the circuit, which says the same"
-_METADATA = "`circuit.metadata` stays in the ledger, unsent, and comes back with the counts"
+_METADATA = "`circuit.metadata` stays in the ledger, unsent, and comes back with the result"
 
 
 def row(device: Device) -> dict[str, Any]:

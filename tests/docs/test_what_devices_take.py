@@ -22,15 +22,20 @@ WRITER = runpy.run_path(str(DOCS / "what_devices_take.py"), run_name="writer")
 
 
 @pytest.fixture(scope="module")
-def core(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
-    with pytest.MonkeyPatch.context() as patch, Sandbox(vendors=WRITER["VENDORS"]) as sandbox:
-        patch.setenv("QFLOWS_HOME", str(tmp_path_factory.mktemp("home")))
-        for vendor in sandbox.admin.info()["vendors"].values():
-            for name, value in vendor["env"].items():
-                patch.setenv(name, value)
-        made = Client(Settings(settle_s=0.2, poll_min_s=0.001))
-        yield made
-        made.ledger.close()
+def sandbox() -> Iterator[Sandbox]:
+    with Sandbox(vendors=WRITER["VENDORS"]) as running:
+        yield running
+
+
+@pytest.fixture
+def core(sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Client]:
+    monkeypatch.setenv("QFLOWS_HOME", str(tmp_path))
+    for vendor in sandbox.admin.info()["vendors"].values():
+        for name, value in vendor["env"].items():
+            monkeypatch.setenv(name, value)
+    made = Client(Settings(settle_s=0.2, poll_min_s=0.001))
+    yield made
+    made.ledger.close()
 
 
 def test_page_is_what_the_devices_say_now(core: Client) -> None:

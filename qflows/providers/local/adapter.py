@@ -47,7 +47,7 @@ from qflows.providers.local.compile import duration_s, method_of, snapshot_name
 from qflows.providers.local.noise import noise_of, noise_text, snapshot
 from qflows.providers.local.options import AerOptions, NoisyOptions, model_of, read_options
 
-_TERMS = dict.fromkeys(
+_TERMS: dict[Feature, str] = dict.fromkeys(
     (Feature.RESET, Feature.MID_CIRCUIT, Feature.FEED_FORWARD),
     "it computes one state of all shots, which has no measurement before its end; local-aer has",
 )
