@@ -156,7 +156,7 @@ def show(
         print_rows(options, ("option", "default", "costs money", "about"), as_json=False, empty="no options")
 
 
-@app.command("takes", epilog="qflows devices takes ibm-kingston braket-garnet ionq-forte-1")
+@app.command("takes")
 def takes(
     devices: Annotated[
         list[str], typer.Argument(autocompletion=completion.devices, help="Devices from `qflows devices`.")
@@ -164,7 +164,7 @@ def takes(
     as_markdown: Annotated[bool, typer.Option("--markdown", help="Print a table for a page.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
 ) -> None:
-    """Show what devices take beyond gates and final measurements.
+    """Show what devices take beyond gates.
 
     Barriers, delays, resets, branches, native gates, physical qubits and verbatim programs, each with the vendor's own
     reason or terms. Devices are asked now, so their vendors' credentials are needed.

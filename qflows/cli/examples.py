@@ -36,6 +36,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "report": ("qflows report", "qflows report --since 7d --out reports"),
     "devices choose": ("qflows devices choose 'cheapest(local-*; qubits>=20)' --program bell.qasm --shots 1000",),
     "devices show": ("qflows devices show ionq-forte-1",),
+    "devices takes": ("qflows devices takes ibm-kingston braket-garnet ionq-forte-1",),
     "apply": ("qflows apply blocks/ --dry-run", "IONQ_API_KEY=... qflows apply blocks/credentials/ionq.yaml"),
     "demo": ("qflows demo --folder demo-output",),
     "reconcile": ("qflows reconcile", "qflows reconcile --every 5"),
