@@ -159,9 +159,9 @@ def show(
     full: Annotated[bool, typer.Option("--full", help="Cut nothing.")] = False,
     as_json: JsonFlag = False,
 ) -> None:
-    """Show one job: status, device, times, cost, circuits, result, history.
+    """Show one job: status, times, cost and result.
 
-    Long values are cut; --full shows them whole, and --json shows everything the ledger has.
+    Its circuits, history and the device as well. Long values are cut; --full shows them whole, and --json shows everything the ledger has.
     """
     with errors_as_exit_codes():
         core = default_client()

@@ -86,7 +86,11 @@ def test_qiskit_s_own_primitives_run_on_it(core: Client, count_jobs: Callable[[]
 
 def test_what_cannot_be_kept_is_refused(core: Client, count_jobs: Callable[[], int]) -> None:
     backend = Backend("local-aer", run_key="r", client=core)
-    for options, match in [({"seed_simulator": 3}, "by its key"), ({"meas_level": 1}, "classified"), ({"o": 1}, "'o'")]:
+    for options, match in [
+        ({"seed_simulator": 3}, "from their key"),
+        ({"meas_level": 1}, "classified"),
+        ({"o": 1}, "'o'"),
+    ]:
         with pytest.raises(QiskitError, match=match):
             backend.run(two_registers(), **options)
     assert backend.run(bell()).result().results[0].data.to_dict() == {}
