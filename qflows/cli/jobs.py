@@ -161,7 +161,8 @@ def show(
 ) -> None:
     """Show one job: status, times, cost and result.
 
-    Its circuits, history and the device as well. Long values are cut; --full shows them whole, and --json shows everything the ledger has.
+    Its device, circuits and history as well. Long values are cut; --full shows them whole, and --json shows everything
+    the ledger has.
     """
     with errors_as_exit_codes():
         core = default_client()
