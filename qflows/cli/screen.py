@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -50,6 +51,28 @@ def errors_as_exit_codes() -> Iterator[None]:
             "qflows: interrupted; jobs at the vendor keep running, `qflows jobs ls` shows them", err=True, fg="yellow"
         )
         raise typer.Exit(130) from None
+    finally:
+        _leave_the_stream()
+
+
+def _leave_the_stream() -> None:
+    """Lets Prefect's console log follow `sys.stderr` where a program that called this command had replaced that.
+
+    Prefect keeps the stderr of the moment when it was first imported, and a command imports it late. A stream that a
+    test runner or `redirect_stderr` put there for one call is closed after it; each later line of a flow, and each
+    print of one with `log_prints`, would end in "I/O operation on closed file".
+    """
+    real = sys.__stderr__
+    if "prefect.main" not in sys.modules or real is None or sys.stderr is real:
+        return
+    from prefect.logging.handlers import PrefectConsoleHandler
+
+    named = [one for one in logging.root.manager.loggerDict.values() if isinstance(one, logging.Logger)]
+    for handler in {handler for logger in (logging.root, *named) for handler in logger.handlers}:
+        if isinstance(handler, logging.StreamHandler) and handler.stream is sys.stderr:
+            handler.stream = real
+            if isinstance(handler, PrefectConsoleHandler):
+                handler.console.stderr, handler.console.file = True, None  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def print_json(value: Any) -> None:
