@@ -23,10 +23,15 @@ def devices(incomplete: str) -> list[Offer]:
     from qflows.core.profiles import shipped
 
     return [
-        (name, one.description)
+        (name, _said(one.description))
         for name, one in sorted(shipped().items())
         if one.retired is None and name.startswith(incomplete)
     ]
+
+
+def _said(text: str) -> str:
+    """As the text of an offer: zsh drops apostrophes of what it is given to evaluate."""
+    return text.replace("'", "\N{RIGHT SINGLE QUOTATION MARK}")
 
 
 def _of_the_ledger(find: Callable[[], Iterator[Offer]]) -> Callable[[str], list[Offer]]:
@@ -34,7 +39,7 @@ def _of_the_ledger(find: Callable[[], Iterator[Offer]]) -> Callable[[str], list[
         try:
             if not _has_ledger():
                 return []
-            return [one for one in find() if one[0].startswith(incomplete)]
+            return [(key, _said(text)) for key, text in find() if key.startswith(incomplete)]
         except QflowsError:
             return []
 

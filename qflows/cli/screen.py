@@ -69,7 +69,7 @@ def _leave_the_stream() -> None:
 
     named = [one for one in logging.root.manager.loggerDict.values() if isinstance(one, logging.Logger)]
     for handler in {handler for logger in (logging.root, *named) for handler in logger.handlers}:
-        if isinstance(handler, logging.StreamHandler) and handler.stream is sys.stderr:
+        if vars(handler).get("stream") is sys.stderr and isinstance(handler, logging.StreamHandler):
             handler.stream = real
             if isinstance(handler, PrefectConsoleHandler):
                 handler.console.stderr, handler.console.file = True, None  # pyright: ignore[reportAttributeAccessIssue]
