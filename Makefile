@@ -11,7 +11,7 @@ PARALLEL := -n $(WORKERS) --maxprocesses 4 --dist worksteal
 PINS := $(if $(CONSTRAINTS),-c $(CONSTRAINTS))
 
 .PHONY: constraints wheel help install demo test check lint types imports docs notebooks bench pulls story chaos newest-braket \
-  newest-prefect newest-ibm doctor doors takes live compat money clean
+  newest-prefect newest-ibm doctor doors takes live compat money peer clean
 help:
 	@echo "make demo     install into .venv, run the H2 VQE and a small circuit, print what came out"
 	@echo "make test     install and run the test suite"
@@ -20,6 +20,7 @@ help:
 	@echo "make notebooks  run the notebooks and keep what they print"
 	@echo "make newest-prefect   the Prefect part of the suite with the newest Prefect, in an environment of its own"
 	@echo "make bench    the budgets, measured against raw clients and loops in the same run"
+	@echo "make peer     wall and requests beside prefect-qiskit on emulated IBM Quantum, in an environment of its own"
 	@echo "make money    20 buyers, 1,000 random kills, one cap, on SQLite and PostgreSQL; an hour; MONEY='--kills 100' for less"
 	@echo "make pulls    error bars, biases, drift flags and thresholds by Monte Carlo; a few minutes"
 	@echo "make story    a nightly run while server, worker, reconciler and flow are killed 20 times; SQLite, then PostgreSQL"
@@ -83,6 +84,9 @@ imports: .venv/.test
 
 bench: .venv/.test
 	@$(BIN)/python tests/benchmarks/run.py
+
+peer: .venv/.test
+	@$(BIN)/python tests/benchmarks/peer_speed.py --venv .venv-peer
 
 # PULLS='--seeds 50 --series 2000' for less
 pulls: .venv/.test

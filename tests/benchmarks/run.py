@@ -78,7 +78,7 @@ def commands() -> None:
             row(f"qflows {words}: CPU with byte code", f"{warm:.2f} s", f"≤ {most:g} s", warm <= most)
             # a cache of its own, from which all but the standard library's is taken away again
             options = ("-X", f"pycache_prefix={cache}")
-            cpu_of(code, env=env | {"PYTHONDONTWRITEBYTECODE": ""}, repeat=0, options=options)
+            cpu_of(code, env=env, repeat=0, options=options)
             for package in ("typer", "qflows"):
                 place = Path(str(find_spec(package).origin)).parent.parent  # type: ignore[union-attr]
                 shutil.rmtree(cache / place.relative_to("/"), ignore_errors=True)
