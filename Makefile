@@ -11,7 +11,7 @@ PARALLEL := -n $(WORKERS) --maxprocesses 4 --dist worksteal
 PINS := $(if $(CONSTRAINTS),-c $(CONSTRAINTS))
 
 .PHONY: constraints wheel help install demo test check lint types imports docs notebooks bench pulls story chaos newest-braket \
-  newest-prefect newest-ibm doctor doors takes live compat money peer clean
+  newest-prefect newest-ibm doctor doors takes live compat money peer archive-show clean
 help:
 	@echo "make demo     install into .venv, run the H2 VQE and a small circuit, print what came out"
 	@echo "make test     install and run the test suite"
@@ -21,6 +21,7 @@ help:
 	@echo "make newest-prefect   the Prefect part of the suite with the newest Prefect, in an environment of its own"
 	@echo "make bench    the budgets, measured against raw clients and loops in the same run"
 	@echo "make peer     wall and requests beside prefect-qiskit on emulated IBM Quantum, in an environment of its own"
+	@echo "make archive-show   a sweep of 1,000 points in one archive, verified in an environment of its own, and by the RO-Crate validator"
 	@echo "make money    20 buyers, 1,000 random kills, one cap, on SQLite and PostgreSQL; an hour; MONEY='--kills 100' for less"
 	@echo "make pulls    error bars, biases, drift flags and thresholds by Monte Carlo; a few minutes"
 	@echo "make story    a nightly run while server, worker, reconciler and flow are killed 20 times; SQLite, then PostgreSQL"
@@ -138,6 +139,10 @@ newest-braket: .venv/.test
 # MONEY='--kills 100 --database sqlite' for less
 money: .venv/.test
 	$(BIN)/python tests/money/race.py $(MONEY)
+
+# ARCHIVE='--points 100' for less; the validator is the official one of RO-Crate, in an environment of its own
+archive-show: .venv/.test
+	@$(BIN)/python tests/benchmarks/archive.py --validator $(ARCHIVE)
 
 # jax and its like are too much for every test run. QISKIT: a copy of Qiskit's repository at about the installed version
 compat: .venv/.test

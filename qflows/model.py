@@ -304,6 +304,10 @@ class Job:
         """The vendor options that were ordered, from the ledger in force."""
         return dict(_client().spec(self.key).options)
 
+    def progress(self) -> dict[JobStatus, int]:
+        """How many of its circuits are in each status; a composite job that runs is asked for at the vendor (IonQ)."""
+        return _client().progress(self.key)
+
     def refresh(self) -> Job:
         """A fresh handle, after one look at the vendor; see `qflows.refresh`."""
         return _client().refresh([self.key])[self.key]

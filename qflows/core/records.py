@@ -17,6 +17,7 @@ from qflows.core.importing import Imported, Importer, Moment, OnEntered, Rebuilt
 from qflows.core.lists import BatchFilters, GroupFilters, JobFilters, Rows, RunFilters, SessionFilters
 from qflows.core.parts import Parts
 from qflows.core.poller import Poller
+from qflows.core.progress import circuits_by_status
 from qflows.core.rereading import said
 from qflows.core.submit import Submitter, fits
 from qflows.core.tagging import Tagged
@@ -32,6 +33,7 @@ from qflows.ledger.store import Ledger
 from qflows.model import Job, SessionRecord
 from qflows.protocol import JobSpec, VendorResult
 from qflows.settings import Settings
+from qflows.states import JobStatus
 
 
 class Records:
@@ -84,6 +86,10 @@ class Records:
     def spec(self, name: str) -> JobSpec:
         """What was ordered with a job given as in `find`: programs, shots, observables, options."""
         return self.submitter.spec(self.find(name).key)
+
+    def progress(self, name: str) -> dict[JobStatus, int]:
+        """How many circuits of a job, given as in `find`, are in each status; see `circuits_by_status`."""
+        return circuits_by_status(self.ledger, self.vendors, self.find(name))
 
     def card(self, device: str) -> DeviceCard:
         """What is known of a device now; see `qflows.device`."""

@@ -10,6 +10,7 @@ from qflows.protocol.diagnosis import Bench, Bought, DiagnosedProvider, Fact, Fi
 from qflows.protocol.jobs import Accepted, Found, JobSpec, Observation, Phase, Prepared, RawAnswer, VendorResult
 from qflows.protocol.optional import (
     CalibrationProvider,
+    ChildrenProvider,
     CompileWish,
     CompilingProvider,
     Condition,
@@ -30,6 +31,7 @@ __all__ = [
     "Bought",
     "CalibrationProvider",
     "Capabilities",
+    "ChildrenProvider",
     "CompileWish",
     "CompilingProvider",
     "Condition",

@@ -9,7 +9,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from qflows.model import Quote
 from qflows.programs import Program
-from qflows.protocol.jobs import JobSpec, Observation
+from qflows.protocol.jobs import JobSpec, Observation, Phase
 from qflows.protocol.provider import Provider
 
 
@@ -68,6 +68,15 @@ class ConditionProvider(Protocol):
 
     def condition(self, device_id: str) -> Condition:
         """What the vendor says of a device now. Raises as `Provider.limits`."""
+        ...
+
+
+@runtime_checkable
+class ChildrenProvider(Protocol):
+    """A provider that shows how far the single circuits of a composite job are."""
+
+    def children(self, vendor_id: str) -> Mapping[Phase, int]:
+        """Number of circuits by phase, as the vendor says now. Raises ProviderError."""
         ...
 
 

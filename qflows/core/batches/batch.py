@@ -6,6 +6,7 @@ names only the holes. Every part is durable, with its programs, before the first
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, cast
@@ -19,6 +20,7 @@ from qflows.core.money import quoted, with_approval
 from qflows.core.native_groups import into_native
 from qflows.core.parts import Parts
 from qflows.core.poller import OnChange, Poller
+from qflows.core.progress import circuits_by_status
 from qflows.core.stored import total_cost
 from qflows.core.tagging import Tagged
 from qflows.errors import JobFailed, ProgramRejected
@@ -251,6 +253,24 @@ class Batch(BatchView):
                 names |= dict(zip(part.indices, reads.program_names(self._ledger, part.job_key), strict=True))
         return [names.get(index, "") for index in range(self.n_circuits)]
 
+    def progress(self) -> dict[JobStatus, int]:
+        """How many circuits are in each status, those of composite jobs that run asked for at the vendor (IonQ).
+
+        Circuits that were bought again count once. Raises ProviderError when a vendor cannot be asked.
+        """
+        found: Counter[JobStatus] = Counter()
+        pairs = self._current()
+        owner = owner_of_circuits([part for part, _ in pairs])
+        for part, job in pairs:
+            if not job.is_terminal:  # of a live part nothing was bought again
+                found.update(circuits_by_status(self._ledger, self._parts.vendors, job))
+                continue
+            items = reads.items(self._ledger, job.key)
+            for place, index in enumerate(part.indices):
+                if owner[index].part == part.part:
+                    found[_ended(items[place] if place < len(items) else None, job)] += 1
+        return dict(found)
+
     def mode_details(self) -> SessionInfo | None:
         """The vendor's batch mode that the parts were sent in, as the vendor says now: state, limits, times, usage.
 
@@ -328,6 +348,12 @@ class Batch(BatchView):
         ledger_batches.update(self._ledger, self.id, name=name, tags=tags)
         self.record = ledger_batches.find(self._ledger, self.id)
         return [tagging.copy_or_note(self._ledger, self._provider, job.key) for job in jobs]
+
+
+def _ended(item: ItemResult | None, job: Job) -> JobStatus:
+    if item is None:
+        return job.status
+    return JobStatus.COMPLETED if item.error is None else JobStatus.FAILED
 
 
 def _compiled(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -275,6 +275,19 @@ class IonQProvider(Doctor):
     def end_pause(self) -> None:
         """See `PatientProvider`."""
         self._http.end_pause()
+
+    def children(self, vendor_id: str) -> Mapping[Phase, int]:
+        """GET /jobs?parent_job_id=..., 25 a page."""
+        found: Counter[Phase] = Counter()
+        cursor: str | None = None
+        for _ in range(_MAX_PAGES):
+            params = [("parent_job_id", vendor_id), ("limit", str(_PAGE)), *([("next", cursor)] if cursor else [])]
+            page = self._http.get_object("/jobs", params)
+            found.update(wire.observation(job).phase for job in _jobs(page))
+            cursor = page.get("next")
+            if not cursor:
+                break
+        return found
 
     def cancel(self, vendor_id: str) -> None:
         """PUT /jobs/{id}/status/cancel, unless the job is over: canceling a completed one can turn its status to

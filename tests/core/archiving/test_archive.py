@@ -422,3 +422,14 @@ def test_commands_write_and_check(study: Study, tmp_path: Path, monkeypatch: pyt
     path.write_bytes(container.write(altered))
     found = json.loads(call("verify", str(path), "--json", code=1))
     assert "records/results.jsonl" in {one["subject"] for one in found["findings"]}
+
+
+def test_show_of_a_sweep_in_one_archive_ends_well() -> None:
+    """The short form of `make archive-show`."""
+    script = Path(__file__).resolve().parents[2] / "benchmarks" / "archive.py"
+    command = [sys.executable, str(script), "--points", "12", "--shots", "20", "--here"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "points 12" in done.stdout
+    assert "whole True" in done.stdout
+    assert "recomputed values 12" in done.stdout

@@ -160,7 +160,7 @@ class _OneCircuitAJob(NothingSaved):
 
 def test_as_batch_on_a_device_without_composite_jobs_is_a_value_error_naming_it(core: Client) -> None:
     core.vendors.saved = _OneCircuitAJob()
-    with pytest.raises(ValueError, match="'local-aer' .*one circuit a job"):
+    with pytest.raises(ValueError, match="'local-aer' .*one circuit per job"):
         core.plan_batch(numbered(2), device="local-aer", shots=10, as_batch=True)
 
 

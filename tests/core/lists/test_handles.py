@@ -19,6 +19,7 @@ from qflows.errors import ProgramRejected, UnknownJob, WaitTimeout
 from qflows.ledger import raws, reads
 from qflows.ledger.tables import results
 from qflows.sandbox import Sandbox
+from qflows.states import JobStatus
 
 BRAKET_QPU = "braket-garnet"
 
@@ -174,6 +175,25 @@ def test_versions_of_the_sender_and_the_reader_are_kept(desk: Sandbox) -> None:
     for role in ("submitted", "decoded"):
         assert found[role]["qflows"] == qflows.__version__
         assert {"python", "httpx"} <= found[role].keys()
+
+
+def test_circuits_of_a_composite_job_are_counted_while_it_runs(desk: Sandbox) -> None:
+    desk.admin.clock("frozen")
+    batch = qflows.batch([bell(name=f"c{n}") for n in range(30)], device="ionq-simulator", shots=10, run_key="a")
+    [job] = batch.sub_jobs()
+    before = desk.admin.requests("ionq.list")
+    assert job.progress() == {JobStatus.QUEUED: 30}
+    assert desk.admin.requests("ionq.list") - before == 2
+    assert batch.progress() == {JobStatus.QUEUED: 30}
+    desk.admin.clock("instant")
+    desk.admin.release()
+    assert job.progress() == {JobStatus.COMPLETED: 30}  # by the vendor; the ledger has not looked yet
+    assert batch.wait(30) is JobStatus.COMPLETED
+    before = desk.admin.requests("ionq.list")
+    assert batch.progress() == {JobStatus.COMPLETED: 30}
+    assert desk.admin.requests("ionq.list") == before
+    one = qflows.submit(bell(), device="local-aer", shots=10, run_key="a")
+    assert sum(one.progress().values()) == 1
 
 
 # -- batch mode, devices, groups, pace
