@@ -35,7 +35,7 @@ def describe(study: Mapping[str, Any], members: Mapping[str, tuple[int, str]]) -
         "description": study["description"],
         "datePublished": study["date"],
         "hasPart": [{"@id": name} for name in (*folders, *files)],
-        "mentions": [{"@id": "#qflows"}],
+        "mentions": {"@id": "#qflows"},
     }
     graph: list[dict[str, Any]] = [
         {
