@@ -45,6 +45,7 @@ class Kept(urllib.request.BaseHandler):
 def main() -> None:
     """Runs the validator."""
     import requests
+    import requests.adapters
 
     ask = requests.adapters.HTTPAdapter.send
 
