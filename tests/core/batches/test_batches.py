@@ -350,7 +350,8 @@ _CLIENT = textwrap.dedent(
     """
     import os, signal, sys
     from pathlib import Path
-    from qflows.core.client import Client, Scope
+    from qflows.core.client import Client
+    from qflows.core.scope import Scope
     from qflows.programs import Program
     from qflows.settings import Settings
     home, n, size, die = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])

@@ -78,7 +78,8 @@ _OWNER = textwrap.dedent(
     """
     import os, signal, sys
     from pathlib import Path
-    from qflows.core.client import Client, Scope
+    from qflows.core.client import Client
+    from qflows.core.scope import Scope
     from qflows.algorithms.problems import problem
     from qflows.settings import Settings
     from qflows.algorithms.vqe import solve

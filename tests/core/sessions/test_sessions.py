@@ -193,7 +193,8 @@ def test_a_text_that_is_no_duration_is_refused(text: str) -> None:
 _OWNER = textwrap.dedent(
     """
     import os, signal, sys
-    from qflows.core.client import Client, Scope
+    from qflows.core.client import Client
+    from qflows.core.scope import Scope
     from qflows.algorithms.problems import problem
     from qflows.settings import Settings
     from qflows.algorithms.vqe import solve
