@@ -145,7 +145,7 @@ def test_what_cannot_be_done_is_refused_with_the_reason(core: Client, sandbox: S
         ("local-aer", measured, {"shots": 100, "mitigate": "zne"}, "pass observables="),
         ("local-exact", trotter(), {"observables": "ZZZ", "mitigate": "readout"}, "no errors to mitigate"),
         ("ionq-simulator", measured, {"shots": 100, "mitigate": "dd"}, "decoupling"),
-        ("local-aer", measured, {"shots": 100, "mitigate": "pec"}, "there is no 'pec'"),
+        ("local-aer", measured, {"shots": 100, "mitigate": "pec"}, "unknown technique 'pec'"),
         ("local-aer", bare, {"shots": 9, "mitigate": "twirling"}, "no circuit has"),
     ]:
         with pytest.raises(ProgramRejected, match=match):
