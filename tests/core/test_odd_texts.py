@@ -55,7 +55,7 @@ def test_text_that_cannot_be_kept_is_refused_by_name(
         "group": lambda: qflows.group(text, run_key="r").open(),
     }
     for name, act in acts.items():
-        with pytest.raises(ProgramRejected, match=r"U\+(D800|0000), which cannot be kept"):
+        with pytest.raises(ProgramRejected, match=r"U\+(D800|0000), which cannot be stored"):
             act()
         assert reads.listing(core.ledger) == [], name
     for look in (core.find, core.group, core.batch, lambda t: core.abandon(t, reason="x"), lambda t: core.jobs(name=t)):

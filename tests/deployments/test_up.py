@@ -84,7 +84,7 @@ def test_second_up_on_one_home_is_refused_with_the_pid_of_the_first(stack: Stack
 def test_child_that_dies_is_started_again(stack: Stack) -> None:
     before = stack.child("reconciler")
     os.kill(before, signal.SIGKILL)
-    until(lambda: "reconciler runs again" in stack.said)
+    until(lambda: "reconciler is running again" in stack.said)
     assert "reconciler died (signal 9)" in stack.said
     assert stack.child("reconciler") != before
 

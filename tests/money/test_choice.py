@@ -79,7 +79,7 @@ def test_unit_without_a_rate_is_unknown_and_a_rate_puts_it_in_its_place(
     fits, _ = look(core, rule, shots=400)
     assert fits[0] == "ionq-forte-1"
     _, why = look(core, "cheapest(ibm-phoenix, ionq-forte-1; price<100)", shots=400)
-    assert "QFLOWS_RATES says nothing of what that is in usd" in why["ibm-phoenix"]
+    assert "QFLOWS_RATES has no rate from that to usd" in why["ibm-phoenix"]
     known = made(tmp_path / "rates", rates={"credits": Decimal("0.01"), "qpu_s": Decimal("1.60")})
     assert look(known, rule, shots=400)[0] == ["qbraid-garnet", "ibm-phoenix", "ionq-forte-1"]
 

@@ -46,21 +46,21 @@ def test_a_replay_that_asks_for_something_else_says_so_once_or_is_refused(
     core: Client, restarted: Callable, caplog: pytest.LogCaptureFixture, count_jobs: Callable[[], int]
 ) -> None:
     calls(core, [0.1, 0.2, 0.3])
-    with pytest.raises(ProgramRejected, match="asks for something else than when it ran before, and 2 of its"):
+    with pytest.raises(ProgramRejected, match="differs from its earlier attempt, and 2 of its"):
         calls(restarted("second"), [0.1, 0.25], on_change="raise")
     assert count_jobs() == 3
     calls(restarted("third"), [0.1, 0.25, 0.35])
-    assert [record.message[:25] for record in caplog.records if "something else" in record.message] == [
-        "run 'r' (sampler) asks fo"
+    assert [record.message[:25] for record in caplog.records if "differs from its" in record.message] == [
+        "run 'r' (sampler) differs"
     ]
     assert count_jobs() == 5
     caplog.clear()
     calls(restarted("fourth"), [0.2, 0.1], shots=21)  # other shots
-    assert sum("something else" in record.message for record in caplog.records) == 1
+    assert sum("differs from its earlier attempt" in record.message for record in caplog.records) == 1
     caplog.clear()
     calls(restarted("fifth"), [0.7], on_change="ignore")
     calls(restarted("sixth"), [0.7], label="another loop")
-    assert not [record for record in caplog.records if "something else" in record.message]
+    assert not [record for record in caplog.records if "differs from its earlier attempt" in record.message]
 
 
 def test_a_replay_that_goes_on_or_changes_its_order_says_nothing(
@@ -70,7 +70,7 @@ def test_a_replay_that_goes_on_or_changes_its_order_says_nothing(
     calls(core, [0.4], label="another")
     calls(restarted("second"), [0.2, 0.1, 0.2, 0.3], on_change="raise")
     assert count_jobs() == 5
-    assert not [record for record in caplog.records if "something else" in record.message]
+    assert not [record for record in caplog.records if "differs from its earlier attempt" in record.message]
 
 
 def test_qpus_refuse_by_themselves(

@@ -100,7 +100,7 @@ def test_users_exception_calls_nothing_and_is_not_hidden(notes: Path) -> None:
         leave_by_error(g, buy, lambda: g.on_all_complete(functions.note))
     assert lines(notes) == []
     told = g.details()["callback"]
-    assert (told["state"], "after an exception" in told["note"]) == ("PENDING", True)
+    assert (told["state"], "because of an exception" in told["note"]) == ("PENDING", True)
     default_client().reconciler().tick()
     assert lines(notes) == []
 

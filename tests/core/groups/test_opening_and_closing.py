@@ -268,7 +268,7 @@ def test_group_closed_from_another_thread_refuses_its_opener_before_anything_is_
         closer = threading.Thread(target=g.close)
         closer.start()
         closer.join(10)
-        with pytest.raises(GroupClosed, match="takes no more jobs.*nothing was bought"):
+        with pytest.raises(GroupClosed, match="accepts no more jobs.*nothing was bought"):
             buy()
     assert desk.admin.count_jobs() == 1
     assert ambient.ACTIVE.get() is None
