@@ -54,7 +54,7 @@ def histograms_png(histograms: Sequence[tuple[str, Mapping[str, float]]]) -> byt
     rows = -(-len(histograms) // columns)
     figure = _figure(max(4.6, 3.1 * columns), 2.1 * rows + 0.2)
     panels = list(figure.subplots(rows, columns, squeeze=False).flat)
-    for axes, (title, counts) in zip(panels, histograms, strict=False):
+    for place, (axes, (title, counts)) in enumerate(zip(panels, histograms, strict=False)):
         shown = dict(sorted(sorted(counts.items(), key=lambda pair: -pair[1])[:_SMALL_BARS]))
         rest = sum(counts.values()) - sum(shown.values())
         if rest > 1e-9:
@@ -63,6 +63,8 @@ def histograms_png(histograms: Sequence[tuple[str, Mapping[str, float]]]) -> byt
         is_short = max(map(len, shown)) * len(shown) < 28
         axes.set_xticks(range(len(shown)), list(shown), rotation=0 if is_short else 70, fontsize=7)
         axes.tick_params(axis="y", labelsize=7)
+        if place % columns == 0:
+            axes.set_ylabel("shots" if isinstance(counts, Counts) else "probability", fontsize=7)
         axes.set_title(title if len(title) <= 40 else title[:39] + "…", fontsize=8)
         axes.spines[["top", "right"]].set_visible(False)
     for axes in panels[len(histograms) :]:

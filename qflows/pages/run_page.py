@@ -61,7 +61,9 @@ def job_section(jobs: Sequence[Job], pages: Mapping[str, str] | None = None) -> 
         if pages and job.key in pages:
             row["vendor id"] = f"[{row['vendor id']}]({pages[job.key]})"
         rows.append(row)
-    shown = [markdown_table(rows, PAGE_COLUMNS)]
+    # without an empty column the table fits beside the UI's own, on a screen of 1,280 points
+    columns = [one for one in PAGE_COLUMNS if one != "note" or any(row["note"] for row in rows)]
+    shown = [markdown_table(rows, columns)]
     if len(jobs) > _ROWS:
         shown.append(f"… and {len(jobs) - _ROWS} more; the table artifact lists all.")
     return shown

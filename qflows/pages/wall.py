@@ -105,7 +105,11 @@ def _spent(day: Report) -> str:
 
 def _drift(day: Report) -> str:
     if not day.flagged:
-        return f"None in {day.n_compared} values of the last 24 h." if day.n_compared else "Nothing was measured."
+        return (
+            f"None in {day.n_compared} values of the last 24 h."
+            if day.n_compared
+            else "No value of the last 24 h has enough history to compare."
+        )
     return "\n".join(
         f"- **{escape(one.newest.device)}** {escape(one.newest.name)}: "
         f"{max((abs(flag.sigmas or 0.0) for flag in one.flagged), default=0.0):.1f}σ"
