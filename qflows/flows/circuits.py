@@ -88,16 +88,19 @@ def run_circuits(
 
     Args:
         circuits: One circuit or a list, in any form that `qflows.submit` accepts; in a UI form, OpenQASM text or paths
-        on the worker. device: Name of a device, from `qflows devices`, vendor:device-id, or a rule such as best(ibm-*).
-        shots: For each circuit; empty for exact values, if the device computes them. options: Vendor options of all
-        jobs, by name; `qflows devices show NAME` lists them. timeout: Seconds to wait; the jobs keep running
-        afterwards. With detach_after, it counts from the start of the run. partial: A failed circuit leaves its error
-        in the list instead of failing the flow. missed: What to do with schedule slots that were not run in time:
-        "all", "latest", or e.g. "skip after 2h". run_key: Name of the run; the same key again continues it.
-        detach_after: Seconds to wait in this process; then the run suspends itself until its jobs are done. compile:
-        "default", "none", or a level from 0 to 3; in Python also a Qiskit pass manager. See `qflows.submit`.
-        physical_qubits: The device qubit for each circuit qubit, in order. gate: "once", "within 6h every 30m" or a
-        mapping: probes the device first, and buys later or not on a bad day.
+            on the worker.
+        device: Name of a device, from `qflows devices`, vendor:device-id, or a rule such as best(ibm-*).
+        shots: For each circuit; empty for exact values, if the device computes them.
+        options: Vendor options of all jobs, by name; `qflows devices show NAME` lists them.
+        timeout: Seconds to wait; the jobs keep running afterwards. With detach_after, it counts from the start of the
+            run.
+        partial: A failed circuit leaves its error in the list instead of failing the flow.
+        missed: What to do with schedule slots that were not run in time: "all", "latest", or e.g. "skip after 2h".
+        run_key: Name of the run; the same key again continues it.
+        detach_after: Seconds to wait in this process; then the run suspends itself until its jobs are done.
+        compile: "default", "none", or a level from 0 to 3; in Python also a Qiskit pass manager. See `qflows.submit`.
+        physical_qubits: The device qubit for each circuit qubit, in order.
+        gate: "once", "within 6h every 30m" or a mapping: probes the device first, and buys later or not on a bad day.
     """
     log = get_run_logger()
     wanted = list(circuits) if isinstance(circuits, list) else [circuits]

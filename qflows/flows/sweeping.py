@@ -103,14 +103,16 @@ def sweep(
         options: Vendor options of all jobs, by name; `qflows devices show NAME` lists them.
         max_circuits: Maximum circuits per job; empty for the device's limit.
         as_batch: True requires several circuits per job, False one circuit per job; empty uses what the device
-        supports. rerun: How often circuits without counts are bought again automatically. timeout: Seconds to wait; the
-        jobs keep running afterwards. With detach_after it counts from the run's start. partial: Circuits without counts
-        leave gaps instead of failing the flow. missed: What to do with schedule slots that were not run in time: "all",
-        "latest", or e.g. "skip after 2h". run_key: Name of the run; the same key again continues it. detach_after:
-        Seconds to wait in this process; then the run suspends itself until its jobs are done. compile: "default",
-        "none", or a level from 0 to 3; in Python also a Qiskit pass manager. See `qflows.submit`. physical_qubits: The
-        device qubit for each circuit qubit, in order. gate: "once", "within 6h every 30m" or a mapping: probes the
-        device first, and buys later or not on a bad day.
+            supports.
+        rerun: How often circuits without counts are bought again automatically.
+        timeout: Seconds to wait; the jobs keep running afterwards. With detach_after it counts from the run's start.
+        partial: Circuits without counts leave gaps instead of failing the flow.
+        missed: What to do with schedule slots that were not run in time: "all", "latest", or e.g. "skip after 2h".
+        run_key: Name of the run; the same key again continues it.
+        detach_after: Seconds to wait in this process; then the run suspends itself until its jobs are done.
+        compile: "default", "none", or a level from 0 to 3; in Python also a Qiskit pass manager. See `qflows.submit`.
+        physical_qubits: The device qubit for each circuit qubit, in order.
+        gate: "once", "within 6h every 30m" or a mapping: probes the device first, and buys later or not on a bad day.
     """
     log = get_run_logger()
     core = tasks.client()
