@@ -11,7 +11,8 @@ import os
 import re
 import ssl
 import time
-from collections.abc import Iterable, Mapping
+import zlib
+from collections.abc import Iterable, Iterator, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -48,6 +49,10 @@ _NEVER_LEFT = (
     httpx.ProxyError,
 )
 _WRITE_CHUNK = 65_536
+_READ_CHUNK = 65_536
+# what is asked for; httpx would take more (brotli and zstd where they are installed, several around each other), and
+# unpack a piece of an answer whole: 64 kB of three layers are terabytes
+_ENCODINGS = frozenset({"", "identity", "gzip", "x-gzip", "deflate"})
 _deadline: ContextVar[float | None] = ContextVar("deadline", default=None)
 
 Headers = Mapping[str, str]
@@ -152,7 +157,7 @@ class BoundedHttp:
         self.timeout_s = timeout_s
         protect(*secrets)
         self.client = httpx.Client(
-            headers={"User-Agent": "qflows", **headers},
+            headers={"User-Agent": "qflows", "Accept-Encoding": "gzip", **headers},
             timeout=timeout_s,
             follow_redirects=False,
             trust_env=not is_loopback,  # a proxy of the environment cannot reach our loopback
@@ -216,9 +221,17 @@ class BoundedHttp:
         return Answer(answer.status_code, headers_in, redact_bytes(content))
 
     def _body(self, answer: httpx.Response, where: str, max_bytes: int) -> bytes:
+        encoding = answer.headers.get("content-encoding", "").strip().lower()
+        if encoding not in _ENCODINGS:
+            raise Unreadable(
+                f"{self.name} answered {where} in an encoding that was not asked for: {encoding[:60]!a}",
+                provider=self.name,
+                http_status=answer.status_code,
+            )
+        pieces = answer.iter_raw()
         chunks: list[bytes] = []
         size = 0
-        for chunk in answer.iter_bytes():
+        for chunk in pieces if encoding in ("", "identity") else _unpacked(pieces):
             chunks.append(chunk)
             size += len(chunk)
             if size > max_bytes:
@@ -235,6 +248,21 @@ class BoundedHttp:
             f"{self.name} gave no complete answer to {where} within {self.timeout_s:g} s ({reason})",
             provider=self.name,
         )
+
+
+def _unpacked(pieces: Iterator[bytes]) -> Iterator[bytes]:
+    """The content of a gzip or zlib body, never more than one chunk at once. Raises httpx.DecodingError."""
+    unpacker = zlib.decompressobj(wbits=zlib.MAX_WBITS | 32)  # either header
+    try:
+        for piece in pieces:
+            rest = piece
+            while rest and not unpacker.eof:
+                yield unpacker.decompress(rest, _READ_CHUNK)
+                rest = unpacker.unconsumed_tail
+    except zlib.error as error:
+        raise httpx.DecodingError(str(error)) from None
+    if not unpacker.eof:
+        raise httpx.DecodingError("the packed body is not complete")
 
 
 def _bound(client: httpx.Client) -> None:

@@ -6,6 +6,7 @@ import gzip
 import socket
 import threading
 import time
+import tracemalloc
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -86,6 +87,38 @@ def test_body_above_the_cap_is_unreadable_and_not_kept(is_packed: bool) -> None:
         with pytest.raises(Unreadable, match="more than 1000 bytes"):
             client(url).exchange("GET", "/x", max_bytes=1000)
         assert len(client(url).exchange("GET", "/x", max_bytes=2_000_000).json()) == 500_001
+
+
+def test_packed_answer_is_never_unpacked_beyond_its_cap() -> None:
+    bomb = gzip.compress(b" " * 200_000_000)
+    head = b"HTTP/1.1 200 OK\r\nContent-Encoding: %s\r\nContent-Length: %d\r\n\r\n"
+    with server(lambda peer: peer.sendall(head % (b"gzip", len(bomb)) + bomb)) as url:
+        asking = client(url, timeout_s=60)
+        tracemalloc.start()
+        try:
+            with pytest.raises(Unreadable, match="more than 1000000 bytes"):
+                asking.exchange("GET", "/x", max_bytes=1_000_000)
+            assert tracemalloc.get_traced_memory()[1] < 4_000_000
+        finally:
+            tracemalloc.stop()
+
+
+@pytest.mark.parametrize("encoding", ["gzip, gzip", "br", "zstd", "gzip, br", "compress", "x" * 500])
+def test_encoding_that_nobody_asked_for_is_not_unpacked(encoding: str) -> None:
+    body = gzip.compress(gzip.compress(b"{}"))
+    head = f"HTTP/1.1 200 OK\r\nContent-Encoding: {encoding}\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+    with server(lambda peer: peer.sendall(head + body)) as url, pytest.raises(Unreadable, match="not asked for"):
+        client(url).exchange("GET", "/x")
+
+
+@pytest.mark.parametrize(
+    "spoil", [lambda b: b[:-9], lambda b: b"{}" + b, lambda b: b[:20] + b"\xff" * 20], ids=["cut", "page", "bad"]
+)
+def test_packed_answer_that_cannot_be_unpacked_is_no_complete_answer(spoil: Callable[[bytes], bytes]) -> None:
+    body = spoil(gzip.compress(b'{"id": "a"}' * 100))
+    head = b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(body)
+    with server(lambda peer: peer.sendall(head + body)) as url, pytest.raises(Ambiguous, match="no complete answer"):
+        client(url).exchange("POST", "/x", json_body={})
 
 
 def test_what_never_left_is_not_sent() -> None:

@@ -152,7 +152,7 @@ class Aws:
                 if operation == "GetObject":  # its body is part of the exchange
                     answer["Body"] = redact_bytes(answer["Body"].read())
             if not exchange.is_late:  # a connection that was cut looks like the end of a body without length
-                return answer
+                return _complete(client, operation, answer)
         except ClientError as error:
             if error.operation_name != operation:  # AssumeRole and friends: our own request was never made
                 raise NotSent(
@@ -187,6 +187,20 @@ class Aws:
 
 # what botocore's parsers raise on JSON that is not of the documented shape
 _MISFITS = (ValueError, LookupError, TypeError, AttributeError, RecursionError)
+
+
+def _complete(client: Any, operation: str, answer: dict[str, Any]) -> dict[str, Any]:
+    """The answer, if it has the members that botocore's model calls required; raises LookupError else.
+
+    botocore 1.44.8 makes of a body that is no JSON an answer without members (`_parse_body_as_json`): a list that was
+    cut off would pass for an empty one, and an empty one proves that a task does not exist.
+    """
+    if client.meta.service_model.service_name == "braket":
+        shape = client.meta.service_model.operation_model(operation).output_shape
+        missing = [name for name in (shape.required_members if shape is not None else ()) if name not in answer]
+        if missing:
+            raise LookupError(f"the answer is cut off or none of Braket's: it lacks {', '.join(missing[:5])}")
+    return answer
 
 
 def _sorted_create(error: Any, operation: str) -> ProviderError:

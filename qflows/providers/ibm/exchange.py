@@ -17,6 +17,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import requests
+from ibm_cloud_sdk_core import ApiException
 from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
@@ -98,16 +99,12 @@ class _Watch:
                 pass  # closed meanwhile
 
 
-class OnceAdapter(HTTPAdapter):
-    """Sends each request once, with our deadline instead of the caller's (the client asks for 900 s on POST /jobs).
+class BoundedAdapter(HTTPAdapter):
+    """Sends each request once, with our deadline instead of the caller's (the client asks for 900 s on POST /jobs)."""
 
-    `see`: called with every answer, e.g. to compare clocks.
-    """
-
-    def __init__(self, access: Access, timeout_s: float, see: Callable[[requests.Response], None]) -> None:
+    def __init__(self, access: Access, timeout_s: float) -> None:
         self._access = access
         self._timeout_s = timeout_s
-        self._see = see
         super().__init__(max_retries=0, pool_connections=4, pool_maxsize=4)
 
     def init_poolmanager(self, *args: Any, **options: Any) -> None:
@@ -122,9 +119,7 @@ class OnceAdapter(HTTPAdapter):
         return manager
 
     def send(self, request: requests.PreparedRequest, *args: Any, **options: Any) -> requests.Response:
-        """The answer, read whole. Raises NotSent for a host that is not allowed or without a bearer token,
-        Unreadable for a body over its cap, requests.Timeout after the deadline."""
-        self._check(request)
+        """The answer, read whole. Raises Unreadable for a body over its cap, requests.Timeout after the deadline."""
         named = dict(zip(("stream", "timeout", "verify", "cert", "proxies"), args, strict=False)) | options
         named |= {"timeout": (min(_CONNECT_S, self._timeout_s), self._timeout_s), "stream": True}
         if self._access.is_sandbox:
@@ -140,7 +135,23 @@ class OnceAdapter(HTTPAdapter):
                 if watch.is_over:
                     raise requests.exceptions.ReadTimeout("no complete answer within the deadline") from error
                 raise
+        if watch.is_over:  # a connection that was cut looks like the end of a body without a length
+            raise requests.exceptions.ReadTimeout("no complete answer within the deadline")
         answer._content_consumed = True
+        return answer
+
+
+class OnceAdapter(BoundedAdapter):
+    """To allowed hosts only. `see`: called with every answer, e.g. to compare clocks."""
+
+    def __init__(self, access: Access, timeout_s: float, see: Callable[[requests.Response], None]) -> None:
+        self._see = see
+        super().__init__(access, timeout_s)
+
+    def send(self, request: requests.PreparedRequest, *args: Any, **options: Any) -> requests.Response:
+        """As above. Raises NotSent for a host that is not allowed or without a bearer token."""
+        self._check(request)
+        answer = super().send(request, *args, **options)
         self._see(answer)
         return answer
 
@@ -206,3 +217,38 @@ class ServerClock:
             skew_s = (told - datetime.now(UTC)).total_seconds()
             self.skew_s = skew_s if abs(skew_s) > 2.0 else 0.0
             self.seen_at = time.monotonic()
+
+
+def bound_tokens(manager: Any, access: Access, timeout_s: float) -> None:
+    """Gives requests for IAM tokens one deadline and a cap: the manager's own have a timeout for each read only."""
+    session = requests.Session()
+    session.trust_env = not access.is_sandbox
+    for scheme in ("http://", "https://"):
+        session.mount(scheme, BoundedAdapter(access, timeout_s))
+
+    def request(
+        method: str,
+        url: str,
+        *,
+        headers: Any = None,
+        params: Any = None,
+        data: Any = None,
+        auth_tuple: Any = None,
+        proxies: Any = None,
+        **_: Any,
+    ) -> Any:
+        answer = session.request(
+            method,
+            url,
+            headers=headers,
+            params=params,
+            data=data,
+            auth=auth_tuple,
+            proxies=proxies,
+            allow_redirects=False,  # they would carry the key elsewhere
+        )
+        if answer.ok:
+            return answer.json()
+        raise ApiException(answer.status_code, http_response=answer)
+
+    manager._request = request

@@ -213,8 +213,9 @@ class Runtime:
             raise token_error(error) from None
 
     def _bound(self, manager: Any) -> None:
-        no_proxies: dict[str, Any] = {"proxies": {"http": None, "https": None}} if self.access.is_sandbox else {}
-        manager.http_config = {"timeout": self.timeout_s} | no_proxies
+        from qflows.providers.ibm.exchange import bound_tokens
+
+        bound_tokens(manager, self.access, self.timeout_s)
 
     def _require_one(self, service: QiskitRuntimeService) -> None:
         known = [one for one in service.instances() if not self.access.region or self.access.region in str(one["crn"])]

@@ -36,6 +36,14 @@ def test_body_of_a_few_bytes_a_second_does_not_hold_a_read(sandbox: Sandbox, has
         hasty.exists(vendor_id) if route == "get" else hasty.devices()
 
 
+def test_token_that_comes_byte_by_byte_does_not_hold_a_purchase(sandbox: Sandbox, hasty: Any) -> None:
+    hasty._runtime._token()._manager.expire_time = 0
+    sandbox.admin.switches("ibm", body_bytes_per_s=20.0)
+    with pytest.raises(NotSent, match="no IAM token"):
+        send_job(hasty, SPEC, key_of("slow token"))
+    assert sandbox.admin.count_jobs("ibm") == 0
+
+
 def test_slow_answer_to_a_purchase_is_a_doubt_and_the_key_finds_it(sandbox: Sandbox, hasty: Provider) -> None:
     sandbox.admin.switches("ibm", body_bytes_per_s=20.0)
     with pytest.raises(Ambiguous):
