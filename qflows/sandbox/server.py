@@ -79,6 +79,7 @@ class VendorApp:
                     body=body,
                     entry=entry,
                     faults=self.world.faults.take(name),
+                    raw_path=scope["raw_path"].decode("latin-1").partition("?")[0],
                 )
                 response = await self._serve(call, route)
         except Refusal as refusal:

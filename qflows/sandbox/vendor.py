@@ -48,6 +48,7 @@ class Call:
     body: bytes
     entry: Entry
     faults: list[Fault] = field(default_factory=list)
+    raw_path: str = ""  # as it was sent, without the query
     _document: Any = None
 
     def document(self) -> Any:

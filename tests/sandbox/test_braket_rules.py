@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import boto3
 import pytest
+import time_machine
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
@@ -553,3 +555,58 @@ def test_bucket_lies_in_one_region_and_belongs_to_one_account(clients, client, n
     refused(here.create_bucket, "BucketAlreadyExists", 409, Bucket="theirs")
     refused(client.create_quantum_task, "AccessDeniedException", 403, **task(outputS3Bucket="theirs"))
     assert sandbox.admin.count_jobs("braket") == 0
+
+
+# -- signatures ------------------------------------------------------------------------------------------------------
+
+
+def _signed(sandbox: Sandbox, service: str, key: str, secret: str) -> Any:
+    session = boto3.session.Session(aws_access_key_id=key, aws_secret_access_key=secret, region_name="us-east-1")
+    return session.client(service, endpoint_url=sandbox.url, config=ONCE)
+
+
+def test_signature_made_with_another_secret_is_refused_in_the_words_of_each_service(sandbox: Sandbox) -> None:
+    sandbox.admin.switches("braket", secret_keys="AKIALAB=right+/secret,test=test")
+    good, bad = (_signed(sandbox, "braket", "AKIALAB", secret) for secret in ("right+/secret", "wrong"))
+    assert good.create_quantum_task(**task(tags={"a b": "c/d+é"}))["quantumTaskArn"]
+    assert good.get_device(deviceArn=SV1)["deviceStatus"] == "ONLINE"
+    refused(bad.create_quantum_task, "InvalidSignatureException", 403, **task())
+    refused(bad.get_device, "InvalidSignatureException", 403, deviceArn=SV1)
+    refused(_signed(sandbox, "sts", "AKIALAB", "wrong").get_caller_identity, "SignatureDoesNotMatch", 403)
+    assert _signed(sandbox, "sts", "AKIALAB", "right+/secret").get_caller_identity()["Account"]
+    s3 = _signed(sandbox, "s3", "AKIALAB", "right+/secret")
+    s3.put_object(Bucket=BUCKET, Key="a b/c+d=1/é", Body=b"x" * 100)
+    assert s3.get_object(Bucket=BUCKET, Key="a b/c+d=1/é")["Body"].read() == b"x" * 100
+    assert s3.list_objects_v2(Bucket=BUCKET, Prefix="a b/")["KeyCount"] == 1
+    wrong = _signed(sandbox, "s3", "AKIALAB", "wrong")
+    refused(wrong.get_object, "SignatureDoesNotMatch", 403, Bucket=BUCKET, Key="x")
+    refused(wrong.head_bucket, "403", 403, Bucket=BUCKET)
+    assert _signed(sandbox, "braket", "AKIAOTHER", "any").get_device(deviceArn=SV1)["deviceStatus"] == "ONLINE"
+    assert sandbox.admin.count_jobs("braket") == 1
+
+
+@pytest.mark.parametrize("part", ["body", "query", "header"])
+def test_signature_does_not_fit_another_request(sandbox: Sandbox, part: str) -> None:
+    """What was signed cannot be changed on the way."""
+    client = _signed(sandbox, "braket", "sandbox", "sandbox")
+
+    def change(request: Any, **_: Any) -> None:
+        if part == "body":
+            assert b'"shots": 10' in request.body
+            request.body = request.body.replace(b'"shots": 10', b'"shots": 11')
+        elif part == "query":
+            request.url += "?more=1"
+        else:
+            request.headers["x-amz-date"] = "20200101T000000Z"
+
+    client.meta.events.register("before-send", lambda request, **_: change(request))
+    refused(client.create_quantum_task, "InvalidSignatureException", 403, **task())
+    assert sandbox.admin.count_jobs("braket") == 0
+
+
+def test_signature_of_another_hour_is_refused_and_the_clock_is_named(sandbox: Sandbox) -> None:
+    client = _signed(sandbox, "braket", "sandbox", "sandbox")
+    with time_machine.travel(datetime.now(UTC) + timedelta(minutes=10), tick=True):
+        refused(client.get_device, "InvalidSignatureException", 403, deviceArn=SV1)
+        sandbox.admin.switches("braket", signature_age_s=0.0)
+        assert client.get_device(deviceArn=SV1)["deviceName"] == "SV1"

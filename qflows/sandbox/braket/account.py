@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import time
 import uuid
 from dataclasses import replace
 from datetime import datetime
@@ -18,6 +19,7 @@ from qflows.sandbox.braket.action import bad
 from qflows.sandbox.braket.capabilities import capabilities
 from qflows.sandbox.braket.contract import check_request
 from qflows.sandbox.braket.devices import ACCOUNT, DEVICES, TASK_FEE_USD, Device, price_list
+from qflows.sandbox.braket.signature import check_signature, secrets_of
 from qflows.sandbox.braket.windows import windows_of
 from qflows.sandbox.errors import Refusal
 from qflows.sandbox.switch import numbers_of
@@ -29,7 +31,7 @@ _SPENDING = "/spending-limit"
 
 
 def signature_of(call: Call) -> tuple[str, str]:
-    """(access key id, region) of the signature. Raises Refusal(403) without one; signatures are not verified."""
+    """(access key id, region) of the signature, which `check_key` verifies. Raises Refusal(403) without one."""
     match = _SCOPE.search(call.headers.get("authorization", ""))
     if not match:
         raise Refusal(403, "Missing Authentication Token", code="MissingAuthenticationTokenException")
@@ -48,6 +50,12 @@ def check_key(call: Call) -> None:
     known = [name for name in str(call.switch("known_keys")).split(",") if name]
     if key not in known if known else key.lower().startswith("invalid"):
         raise Refusal(403, "The security token included in the request is invalid.", code="UnrecognizedClientException")
+    check_signature(
+        call,
+        secrets_of(str(call.switch("secret_keys"))),
+        tolerance_s=float(call.switch("signature_age_s")),
+        now=time.time(),
+    )
     if key.lower().startswith("denied"):
         raise Refusal(403, "User is not authorized to perform this action", code="AccessDeniedException")
 

@@ -118,6 +118,18 @@ SWITCHES = (
         source="rehearsal: a mistyped or deleted key; UnrecognizedClientException",
     ),
     Switch(
+        "secret_keys",
+        "sandbox=sandbox",
+        "secrets of access keys, KEY=SECRET and commas: their signatures are verified; other keys have any secret",
+        source="IAM User Guide, Signature Version 4; which keys there are is the sandbox's own",
+    ),
+    Switch(
+        "signature_age_s",
+        300.0,
+        "a signature of a key in secret_keys is refused when its date is further off; 0: never",
+        source="IAM User Guide, Signature Version 4: five minutes; S3: RequestTimeTooSkewed after fifteen",
+    ),
+    Switch(
         "accounts",
         "one",
         "accounts behind access keys: one for all, or one for each",
@@ -288,7 +300,7 @@ class Braket(Vendor):
         return render.error(refusal)
 
     def authorise(self, call: Call) -> None:
-        """A signature must be there, and the caller within its quota where quotas are on."""
+        """A good signature must be there, and the caller within its quota where quotas are on."""
         check_key(call)
         route = call.route.partition(".")[2]
         if not call.switch("quotas") or route not in QUOTAS:
