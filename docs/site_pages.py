@@ -93,7 +93,7 @@ def cli_page() -> str:
 
     root = typer.main.get_command(app)
     page = ["# Command line", paragraphs(root.help or "")]
-    page.append("`--json` prints for programs. `qflows --install-completion` completes commands and options.")
+    page.append("`--json` prints JSON. `qflows --install-completion` completes commands and options.")
 
     def walk(command: click.Command, name: str, depth: int) -> None:
         children = getattr(command, "commands", None)

@@ -162,7 +162,7 @@ def takes(
         list[str], typer.Argument(autocompletion=completion.devices, help="Devices from `qflows devices`.")
     ],
     as_markdown: Annotated[bool, typer.Option("--markdown", help="Print a table for a page.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Show what devices take beyond gates.
 
