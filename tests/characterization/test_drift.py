@@ -140,7 +140,7 @@ def test_order_of_the_values_given_does_not_matter() -> None:
 
 
 def test_values_of_two_set_ups_are_not_compared() -> None:
-    with pytest.raises(ValueError, match="set-ups"):
+    with pytest.raises(ValueError, match="setups"):
         judge([night(0, 0.5), night(1, 0.5, setup="other")])
 
 
