@@ -16,7 +16,9 @@ import numpy as np
 
 from qflows.algorithms.optimizers import Method
 from qflows.algorithms.problems import Problem
-from qflows.algorithms.vqe import VqeResult, VqeStep, solve
+from qflows.algorithms.vqe import VqeResult, VqeStep, an_evaluation, solve
+from qflows.core.choice import asking
+from qflows.core.choice.deciding import Asked
 from qflows.core.client import Client
 from qflows.core.scope import Scope
 from qflows.errors import ProgramRejected
@@ -215,6 +217,25 @@ class QaoaResult:
         return body
 
 
+def _problem(cost: Ising) -> Problem:
+    kind = "maxcut" if cost.is_maxcut else "ising"
+    return Problem(
+        name=f"{kind}-{cost.n_qubits}",
+        hamiltonian=cost.terms,
+        n_qubits=cost.n_qubits,
+        reference_energy=None,
+        source="given by the user",
+        unit="",
+        constants=(("constant", cost.constant),),
+    )
+
+
+def a_mean_cost(cost: Ising, layers: int, *, shots: int | None, options: Mapping[str, Any] | None = None) -> Asked:
+    """What one evaluation asks of a device: what a rule chooses by."""
+    priced = an_evaluation(_problem(cost), shots=shots, options=options, circuit=circuit(cost, layers))
+    return Asked(asking.for_a_place("choose").content, priced.specs)
+
+
 def solve_qaoa(
     core: Client,
     scope: Scope,
@@ -236,17 +257,7 @@ def solve_qaoa(
 
     `layers`: p. `start`: betas, then gammas, in radians. Other arguments and errors as in `vqe.solve`.
     """
-    ansatz = circuit(cost, layers)
-    kind = "maxcut" if cost.is_maxcut else "ising"
-    problem = Problem(
-        name=f"{kind}-{cost.n_qubits}",
-        hamiltonian=cost.terms,
-        n_qubits=cost.n_qubits,
-        reference_energy=None,
-        source="given by the user",
-        unit="",
-        constants=(("constant", cost.constant),),
-    )
+    ansatz, problem = circuit(cost, layers), _problem(cost)
     found = solve(
         core,
         scope,

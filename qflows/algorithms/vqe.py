@@ -34,7 +34,11 @@ from qflows.algorithms.optimizers import (
 from qflows.algorithms.problems import Problem, ansatz, initial_point, problem_from_operator
 from qflows.algorithms.problems import problem as named_problem
 from qflows.algorithms.trail import Trail
+from qflows.core import orders
+from qflows.core.choice import asking
+from qflows.core.choice.deciding import Asked
 from qflows.core.client import Client
+from qflows.core.devices import Device
 from qflows.core.money import Price
 from qflows.core.scope import Scope
 from qflows.core.sessions import Session
@@ -44,6 +48,7 @@ from qflows.ledger.intents import Intent
 from qflows.model import Expectation, Job, uncertain
 from qflows.programs import to_program
 from qflows.programs.observables import observable
+from qflows.protocol import JobSpec
 
 _SESSIONS_AN_EVALUATION = 5
 PARAMETER_SHIFT = "parameter-shift"
@@ -338,16 +343,31 @@ def price_of_an_evaluation(
 ) -> Price:
     """What one energy would cost; buys and records nothing. Every evaluation of a run has the same circuits but for
     the angles. Raises ProgramRejected, NotSent."""
-    circuit = ansatz(problem)
-    specs = core.specs(
-        (circuit, [0.1 + 0.01 * k for k in range(circuit.num_parameters)]),
-        device=device,
-        shots=shots,
-        observables=observable(list(problem.hamiltonian)),
-        options=options,
-        name=f"{problem.name} evaluation",
-    )
-    return core.price_of(specs, device=device)
+    asked = an_evaluation(problem, shots=shots, options=options)
+    rule = core.rule(device)
+    if rule is not None:
+        device = core.first_fitting(rule, asked)
+    assert asked.specs is not None
+    return core.price_of(asked.specs(core.device(device)), device=device)
+
+
+def an_evaluation(
+    problem: Problem, *, shots: int | None, options: Mapping[str, Any] | None = None, circuit: Any = None
+) -> Asked:
+    """What one energy asks of a device: what a rule chooses by. Angles make no difference to a price."""
+
+    def specs(target: Device) -> list[JobSpec]:
+        used = ansatz(problem) if circuit is None else _own(circuit, problem)
+        return orders.job_specs(
+            target,
+            (used, [0.1 + 0.01 * k for k in range(used.num_parameters)]),
+            shots=shots,
+            observables=observable(list(problem.hamiltonian)),
+            options=options,
+            name=f"{problem.name} evaluation",
+        )
+
+    return Asked(asking.for_a_place("vqe", problem.name, shots, options).content, specs)
 
 
 def _check(method: Method, shots: int | None, gradient: str | None) -> None:

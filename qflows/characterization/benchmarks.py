@@ -17,7 +17,9 @@ from qflows.characterization.references import Reference
 from qflows.core.batches.batch import Batch
 from qflows.core.batches.planning import Planned
 from qflows.core.batches.results import owner_of_circuits
+from qflows.core.choice.deciding import Asked, content_of
 from qflows.core.client import Client
+from qflows.core.devices import Device
 from qflows.core.money import Price
 from qflows.core.scope import Scope
 from qflows.core.waiting import wait_lanes
@@ -26,6 +28,7 @@ from qflows.keys import digest, seed_of
 from qflows.model import Counts, ItemResult, Job, uncertain
 from qflows.programs import to_program
 from qflows.programs.gates import STANDARD
+from qflows.protocol import JobSpec
 from qflows.states import LIVE
 
 
@@ -179,8 +182,7 @@ def prepare(core: Client, scope: Scope, devices: Sequence[str], suite: Suite) ->
     Raises ProgramRejected for a suite or a list of devices that makes no sense, LedgerError; what one device cannot
     do is in its bench.
     """
-    if isinstance(devices, str) or not devices:
-        raise ProgramRejected("pass the devices to compare as a list with at least one device")
+    devices = _several(devices)
     foreign = sorted(set(suite.options) - set(devices))
     if foreign:
         raise ProgramRejected(f"options are given for {', '.join(foreign)}, which is not in the list of devices")
@@ -189,12 +191,48 @@ def prepare(core: Client, scope: Scope, devices: Sequence[str], suite: Suite) ->
     return [_prepare(core, scope, device, suite, seed, blocks) for device in dict.fromkeys(devices)]
 
 
+def _several(devices: Sequence[str]) -> Sequence[str]:
+    if isinstance(devices, str) or not devices:
+        raise ProgramRejected("pass the devices to compare as a list with at least one device")
+    return devices
+
+
+def asked(core: Client, run_key: str, suite: Suite) -> Asked:
+    """What the suite asks of a device: what a rule chooses by."""
+    seed = suite.seed_in(run_key)
+    blocks = suite.blocks(seed, None)
+
+    def specs(target: Device) -> list[JobSpec]:
+        bench, planned = _plan(core, target.profile.name, suite, seed, blocks)
+        if planned is None:
+            raise ProgramRejected(bench.error or "; ".join(bench.skipped.values()))
+        return [spec for _, spec in planned.specs]
+
+    settings = [suite.name, suite.shots, list(suite.sizes), suite.mirror_circuits, suite.mirror_layers, suite.seed]
+    return Asked(["benchmark", *settings], specs)
+
+
+def chosen(core: Client, scope: Scope, devices: Sequence[str], suite: Suite) -> list[str]:
+    """The devices with each rule answered; a replay of the run has the same. Raises NoDeviceFits, ProgramRejected."""
+    found = []
+    for name in dict.fromkeys(devices):
+        rule = core.rule(name)
+        if rule is None:
+            found.append(name)
+            continue
+        what = asked(core, scope.run_key, suite)
+        found.append(core.chooser.choose(rule, scope.want(content_of(rule, what)), what).device)
+    return list(dict.fromkeys(found))
+
+
 def price(core: Client, run_key: str, devices: Sequence[str], suite: Suite) -> dict[str, Price | str]:
     """What the suite would cost on each device, or why that cannot be said; buys and records nothing."""
     seed = suite.seed_in(run_key)
     blocks = suite.blocks(seed, None)
     found: dict[str, Price | str] = {}
-    for device in dict.fromkeys(devices):
+    for name in dict.fromkeys(devices):
+        rule = core.rule(name)
+        device = name if rule is None else core.first_fitting(rule, asked(core, run_key, suite))
         bench, planned = _plan(core, device, suite, seed, blocks)
         if planned is None:
             found[device] = bench.error or "; ".join(bench.skipped.values())
@@ -280,7 +318,7 @@ def run(core: Client, scope: Scope, devices: Sequence[str], suite: Suite, timeou
 
     Run again with the same run key it buys nothing again. At the deadline, rows without counts say so; the jobs go on.
     """
-    benches = prepare(core, scope, devices, suite)
+    benches = prepare(core, scope, chosen(core, scope, _several(devices), suite), suite)
     for bench in benches:
         submit(core, bench)
     wait(core, benches, timeout)

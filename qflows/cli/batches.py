@@ -19,7 +19,10 @@ from qflows.cli.price import print_price
 from qflows.cli.run import read_options
 from qflows.cli.screen import errors_as_exit_codes, print_json, print_rows, progress_line
 from qflows.core.batches.batch import Batch
-from qflows.core.scope import script_scope
+from qflows.core.batches.planning import Planned
+from qflows.core.choice import asking
+from qflows.core.choice.deciding import Asked
+from qflows.core.scope import Scope, script_scope
 from qflows.errors import ProgramRejected
 from qflows.model import Job
 from qflows.pages.text import json_text
@@ -42,7 +45,7 @@ class Format(StrEnum):
 def run(
     files: Annotated[list[Path], typer.Argument(help="OpenQASM files, one circuit each.", metavar="FILE.qasm...")],
     device: Annotated[
-        str, typer.Option(autocompletion=completion.devices, help="A device from `qflows devices`.")
+        str, typer.Option(autocompletion=completion.devices, help="A device from `qflows devices`, or a rule.")
     ] = "local-aer",
     shots: Annotated[int, typer.Option(help="Shots per circuit; 0 evaluates exactly where the device can.")] = 1000,
     name: Annotated[str, typer.Option(help="A display name.")] = "",
@@ -65,29 +68,37 @@ def run(
     """
     with errors_as_exit_codes():
         core = default_client()
-        try:
-            planned = core.plan_batch(
-                list(files),
-                device=device,
-                shots=shots or None,
-                options=read_options(option, device),
-                max_circuits=max_circuits,
-                as_batch=as_batch,
-            )
-        except ValueError as error:
-            raise ProgramRejected(str(error)) from error
+        wishes = {"options": read_options(option, device), "max_circuits": max_circuits, "as_batch": as_batch}
+
+        def asked() -> Asked:
+            return asking.for_sweep(list(files), shots or None, wishes)
+
+        def plan(on: str) -> Planned:
+            try:
+                return core.plan_batch(list(files), device=on, shots=shots or None, **wishes)
+            except ValueError as error:
+                raise ProgramRejected(str(error)) from error
+
         if dry_run:
+            rule = core.rule(device)
+            device = device if rule is None else core.first_fitting(rule, asked())
+            planned = plan(device)
             columns = ("part", "circuits", "number", "shots", "bytes")
             price = core.price_of([spec for _, spec in planned.specs], device=device)
             if as_json:
-                print_json({"parts": planned.rows(), "price": price.to_json()})
+                print_json({"device": device, "parts": planned.rows(), "price": price.to_json()})
                 return
             print_rows(planned.rows(), columns, as_json=False, empty="nothing to do")
             print_price(price, as_json=False)
             return
         key = run_key or f"batch-{time.strftime('%Y%m%d-%H%M%S')}-{uuid.uuid4().hex[:6]}"
-        batch = core.create_batch(planned, device=device, scope=script_scope(key), name=name)
-        core.submit_batch(batch)
+
+        def buy(on: str, at: Scope) -> Batch:
+            made = core.create_batch(plan(on), device=on, scope=at, name=name)
+            core.submit_batch(made)
+            return made
+
+        batch = core.through(device, script_scope(key), asked, buy, Batch.sub_jobs)
         if wait:
             _wait(batch)
         _print_report(batch, as_json=as_json)

@@ -22,7 +22,8 @@ def benchmark(
     device: Annotated[
         list[str],
         typer.Option(
-            autocompletion=completion.devices, help="A device from `qflows devices`, or vendor:device-id; repeatable."
+            autocompletion=completion.devices,
+            help="A device from `qflows devices`, vendor:device-id, or a rule; repeatable.",
         ),
     ],
     shots: Annotated[int, typer.Option(help="Shots per circuit of the suite.")] = 1000,

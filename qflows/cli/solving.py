@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, cast
 
-from qflows.algorithms.vqe import VqeResult, VqeStep, price_of_an_evaluation, solve, to_problem
+from qflows.algorithms.vqe import VqeResult, VqeStep, an_evaluation, price_of_an_evaluation, solve, to_problem
 from qflows.characterization.history import keep_energy
 from qflows.cli.connection import default_client
 from qflows.core.durations import seconds
 from qflows.core.money import Price
-from qflows.core.scope import script_scope
+from qflows.core.scope import Scope, script_scope
 from qflows.core.sessions import Session
+from qflows.ledger import reads
 from qflows.model import uncertain
 from qflows.pages.plots import convergence_png
 
@@ -41,29 +43,40 @@ def straight(arguments: Arguments, run_key: str, show: Callable[[str], None]) ->
 
     core, scope = default_client(), script_scope(run_key)
 
-    def open_session() -> Session:
-        return core.open_session(
-            arguments.device, scope.run_key, max_time_s=seconds(arguments.session_time), name=f"VQE {arguments.problem}"
+    problem = to_problem(arguments.problem)
+
+    def loop(device: str, at: Scope) -> VqeResult:
+        def open_session() -> Session:
+            return core.open_session(
+                device, scope.run_key, max_time_s=seconds(arguments.session_time), name=f"VQE {arguments.problem}"
+            )
+
+        return solve(
+            core,
+            at,
+            problem,
+            device=device,
+            shots=arguments.shots,
+            optimizer=arguments.optimizer,
+            maxiter=arguments.maxiter,
+            max_evaluations=arguments.max_evaluations,
+            seed=arguments.seed,
+            options=arguments.options,
+            open_session=open_session if arguments.session_time else None,
+            gradient=arguments.gradient,
+            on_step=on_step,
         )
 
-    found = solve(
-        core,
-        scope,
-        to_problem(arguments.problem),
-        device=arguments.device,
-        shots=arguments.shots,
-        optimizer=arguments.optimizer,
-        maxiter=arguments.maxiter,
-        max_evaluations=arguments.max_evaluations,
-        seed=arguments.seed,
-        options=arguments.options,
-        open_session=open_session if arguments.session_time else None,
-        gradient=arguments.gradient,
-        on_step=on_step,
-    )
+    asked = partial(an_evaluation, problem, shots=arguments.shots, options=arguments.options)
+    found = core.through(arguments.device, scope, asked, loop, lambda _: [])
     show("")
-    keep_energy(core, found, arguments.device)
+    keep_energy(core, found, device_of(found, arguments.device))
     return found
+
+
+def device_of(found: VqeResult, asked: str) -> str:
+    """The device that the loop ran on, where `asked` may be a rule."""
+    return reads.job(default_client().ledger, found.job).device if found.job else asked
 
 
 def prices(arguments: Arguments) -> dict[str, Price]:

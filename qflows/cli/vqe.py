@@ -24,7 +24,7 @@ def vqe(
         str, typer.Argument(help="h2-0.735, h2-0.7414, lih-1.5949, or tfim-N for a chain of N spins.")
     ] = "h2-0.735",
     device: Annotated[
-        str, typer.Option(autocompletion=completion.devices, help="A device from `qflows devices`.")
+        str, typer.Option(autocompletion=completion.devices, help="A device from `qflows devices`, or a rule.")
     ] = "local-exact",
     shots: Annotated[int, typer.Option(help="Shots per measurement circuit; 0 is exact.")] = 0,
     optimizer: Annotated[
@@ -76,6 +76,7 @@ def vqe(
             _print_prices(solving.prices(arguments), as_json=as_json)
             return
         found = solving.as_flow(arguments, key) if as_flow(flow) else solving.straight(arguments, key, progress_line())
+        device = solving.device_of(found, device)
         if plot:
             plot.write_bytes(solving.plot(found, device))
         if as_json:

@@ -104,9 +104,9 @@ def measure(
     core = tasks.client()
     here = tasks.scope(run_key)
     wanted = [devices] if isinstance(devices, str) else list(devices)
-    wanted = [tasks.choose(one, run_key=run_key) if core.rule(one) is not None else one for one in wanted]
+    wanted = benchmarks.chosen(core, here, wanted, suite)
     if gate is not None and wanted:
-        wanted, held = through_gate(gate, list(dict.fromkeys(wanted)), run_key)
+        wanted, held = through_gate(gate, wanted, run_key)
         if held is not None:
             raise held
     benches = benchmarks.prepare(core, here, wanted, suite)

@@ -7,8 +7,9 @@ from typing import Any, Literal
 from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
 
-from qflows.algorithms.qaoa import Ising, QaoaResult, ising, maxcut, solve_qaoa
+from qflows.algorithms.qaoa import Ising, QaoaResult, a_mean_cost, ising, maxcut, solve_qaoa
 from qflows.characterization.history import keep_energy
+from qflows.core.choice.deciding import content_of
 from qflows.errors import ProgramRejected
 from qflows.flows.eigensolver import Screen
 from qflows.flows.forms import DeviceName, GateForm
@@ -76,8 +77,10 @@ def qaoa(
     cost = _cost(graph, operator)
     core = tasks.client()
     here = tasks.scope(run_key)
-    if tasks.client().rule(device) is not None:
-        device = tasks.choose(device, run_key=run_key)
+    rule = core.rule(device)
+    if rule is not None:
+        asked = a_mean_cost(cost, layers, shots=shots, options=options)
+        device = core.chooser.choose(rule, here.want(content_of(rule, asked)), asked).device
     pass_gate(gate, device, run_key)
     screen = Screen(f"{cost.n_qubits}-qubits", max_evaluations, title="QAOA")
     found = solve_qaoa(

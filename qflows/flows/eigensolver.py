@@ -11,9 +11,8 @@ from prefect.artifacts import update_progress_artifact
 from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
 
-from qflows.algorithms.vqe import VqeResult, VqeStep, solve, to_problem
+from qflows.algorithms.vqe import VqeResult, VqeStep, an_evaluation, solve, to_problem
 from qflows.characterization.history import keep_energy
-from qflows.core.choice import asking
 from qflows.core.durations import seconds
 from qflows.core.scope import Scope
 from qflows.core.sessions import Session
@@ -119,7 +118,7 @@ def vqe(
             bounds=bounds,
         )
 
-    asked = partial(asking.for_a_place, "vqe", chosen.name, shots, options)
+    asked = partial(an_evaluation, chosen, shots=shots, options=options, circuit=ansatz)
     found = core.through(device, here, asked, loop, lambda _: [])
     device = reads.job(core.ledger, found.job).device if found.job else device
     keep_energy(core, found, device)

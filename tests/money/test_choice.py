@@ -43,6 +43,12 @@ def core(sandbox: Sandbox, tmp_path: Path) -> Client:
     return made(tmp_path)
 
 
+@pytest.fixture
+def anywhere(sandbox: Sandbox, tmp_path: Path, ledger_url: str) -> Client:
+    """A client on each kind of database, for what the database has to guard."""
+    return made(tmp_path, ledger_url=ledger_url)
+
+
 def made(home: Path, **more: Any) -> Client:
     return Client(Settings(home=home, **more))
 
@@ -145,35 +151,35 @@ def test_offline_gone_too_wide_and_without_credentials_each_have_their_reason(
     assert sandbox.admin.count_jobs() == 0
 
 
-def test_replay_takes_the_same_device_whatever_the_queues_are_by_then(core: Client, sandbox: Sandbox) -> None:
+def test_replay_takes_the_same_device_whatever_the_queues_are_by_then(anywhere: Client, sandbox: Sandbox) -> None:
     sandbox.admin.switches("braket", queue_sizes="Garnet=12,Emerald=3")
     rule = "least_busy(braket-garnet, braket-emerald)"
-    first = core.run(bell(), at("a"), device=rule, shots=100, timeout=60)
+    first = anywhere.run(bell(), at("a"), device=rule, shots=100, timeout=60)
     sandbox.admin.switches("braket", queue_sizes="Garnet=0,Emerald=300", offline="Emerald")
-    again = core.run(bell(), at("b"), device=rule, shots=100, timeout=60)
+    again = anywhere.run(bell(), at("b"), device=rule, shots=100, timeout=60)
     assert (first.job.device, again.job.key) == ("braket-emerald", first.job.key)
     assert sandbox.admin.count_jobs("braket") == 1
     sandbox.admin.switches("braket", offline="")
-    other = core.run(bell(), at("b"), device=rule, shots=100, timeout=60)  # another place of the run
+    other = anywhere.run(bell(), at("b"), device=rule, shots=100, timeout=60)  # another place of the run
     assert other.job.device == "braket-garnet"
-    page = own_page.compose(core.ledger, [first.job, other.job], "a night")
+    page = own_page.compose(anywhere.ledger, [first.job, other.job], "a night")
     assert page.count("chose **braket\\-") == 0
     assert "chose **braket-emerald**" in page
     assert "chose **braket-garnet**" in page
 
 
-def test_device_that_retires_between_the_choice_and_the_purchase_gives_way(core: Client, sandbox: Sandbox) -> None:
+def test_device_that_retires_between_the_choice_and_the_purchase_gives_way(anywhere: Client, sandbox: Sandbox) -> None:
     rule = "cheapest(braket-garnet, braket-emerald, braket-forte-1)"
     asked = asking.for_programs(bell(), 100, {})
     scope = at("a")
-    read = core.rule(rule)
+    read = anywhere.rule(rule)
     assert read is not None
     content = content_of(read, asked)
-    assert core.chooser.choose(read, scope.want(content), asked).device == "braket-garnet"
+    assert anywhere.chooser.choose(read, scope.want(content), asked).device == "braket-garnet"
     sandbox.admin.switches("braket", retired="Garnet", offline="Emerald")
-    job = core.submit_one(bell(), at("b"), device=rule, shots=100)
+    job = anywhere.submit_one(bell(), at("b"), device=rule, shots=100)
     assert job.device == "braket-forte-1"
-    assert [(one["was"], one["to"]) for one in moved(core)] == [
+    assert [(one["was"], one["to"]) for one in moved(anywhere)] == [
         ("braket-garnet", "braket-emerald"),
         ("braket-emerald", "braket-forte-1"),
     ]
@@ -182,60 +188,63 @@ def test_device_that_retires_between_the_choice_and_the_purchase_gives_way(core:
 
 @pytest.mark.parametrize("verb", ["submit", "run", "batch"])
 def test_device_that_refuses_gives_way_to_the_next_and_nothing_is_bought_twice(
-    core: Client, sandbox: Sandbox, verb: str
+    anywhere: Client, sandbox: Sandbox, verb: str
 ) -> None:
     sandbox.admin.fault("status", "braket.submit", status=410, times=1)
     rule = "cheapest(braket-garnet, braket-emerald)"
     for attempt in ("a", "b"):
         scope = at(attempt)
         if verb == "submit":
-            devices = {core.submit_one(bell(), scope, device=rule, shots=100).device}
+            devices = {anywhere.submit_one(bell(), scope, device=rule, shots=100).device}
         elif verb == "run":
-            devices = {core.run(bell(), scope, device=rule, shots=100, timeout=60).job.device}
+            devices = {anywhere.run(bell(), scope, device=rule, shots=100, timeout=60).job.device}
         else:
-            batch = core.submit_list([bell(), bell()], scope, device=rule, shots=100)
+            batch = anywhere.submit_list([bell(), bell()], scope, device=rule, shots=100)
             devices = {job.device for job in batch.sub_jobs()}
         assert devices == {"braket-emerald"}
     assert sandbox.admin.count_jobs("braket") == 1
-    assert len(moved(core)) == 1
+    assert len(moved(anywhere)) == 1
 
 
-def test_lost_answer_keeps_the_device(core: Client, sandbox: Sandbox) -> None:
+def test_lost_answer_keeps_the_device(anywhere: Client, sandbox: Sandbox) -> None:
     sandbox.admin.fault("drop_after", "braket.submit", times=1)
-    job = core.submit_one(bell(), at(), device="cheapest(braket-garnet, braket-emerald)", shots=100)
+    job = anywhere.submit_one(bell(), at(), device="cheapest(braket-garnet, braket-emerald)", shots=100)
     assert (job.device, job.status) == ("braket-garnet", JobStatus.IN_DOUBT)
-    known = choices.of_subject(core.ledger, job.key)
+    known = choices.of_subject(anywhere.ledger, job.key)
     assert known is not None
-    assert choices.advance(core.ledger, known, why="a test") is None
-    assert moved(core) == []
+    assert choices.advance(anywhere.ledger, known, why="a test") is None
+    assert moved(anywhere) == []
 
 
-def test_choice_that_moved_on_cannot_be_bought_for_on_the_old_device(core: Client, sandbox: Sandbox) -> None:
+def test_choice_that_moved_on_cannot_be_bought_for_on_the_old_device(anywhere: Client, sandbox: Sandbox) -> None:
     rule = "cheapest(braket-garnet, braket-emerald)"
-    read = core.rule(rule)
+    read = anywhere.rule(rule)
     assert read is not None
     asked = asking.for_programs(bell(), 100, {})
-    stands = core.chooser.choose(read, at("a").want(content_of(read, asked)), asked)
+    stands = anywhere.chooser.choose(read, at("a").want(content_of(read, asked)), asked)
     behind = Scope("night", "a", "flow", choice=stands.mark)
-    assert choices.advance(core.ledger, stands, why="another process saw it go") is not None
-    specs = core.specs(bell(), device="braket-garnet", shots=100)
+    assert choices.advance(anywhere.ledger, stands, why="another process saw it go") is not None
+    specs = anywhere.specs(bell(), device="braket-garnet", shots=100)
     with pytest.raises(choices.ChoiceMoved):
-        core.submit(specs, device="braket-garnet", scope=behind)
+        anywhere.submit(specs, device="braket-garnet", scope=behind)
     assert sandbox.admin.count_jobs("braket") == 0
 
 
-def _race(home: str, barrier: Any, seen: Any, rule: str) -> None:
-    core = made(Path(home))
+def _race(home: str, url: str, barrier: Any, seen: Any, rule: str) -> None:
+    core = made(Path(home), ledger_url=url)
     barrier.wait()
     seen.put(core.submit_one(bell(), Scope("night", f"twin {os.getpid()}", "flow"), device=rule, shots=100).device)
 
 
-def test_processes_that_decide_at_once_agree(core: Client, sandbox: Sandbox, tmp_path: Path) -> None:
-    assert core.ledger
+def test_processes_that_decide_at_once_agree(anywhere: Client, sandbox: Sandbox, tmp_path: Path) -> None:
+    anywhere.ledger.close()  # forked processes must not share its connections
     context = multiprocessing.get_context("fork")
     barrier, seen = context.Barrier(4), context.Queue()
     rule = "least_busy(ionq-simulator, braket-sv1, braket-dm1)"
-    twins = [context.Process(target=_race, args=(str(tmp_path), barrier, seen, rule)) for _ in range(4)]
+    twins = [
+        context.Process(target=_race, args=(str(tmp_path), anywhere.settings.ledger_url, barrier, seen, rule))
+        for _ in range(4)
+    ]
     for one in twins:
         one.start()
     devices = {seen.get(timeout=60) for _ in twins}
@@ -243,51 +252,55 @@ def test_processes_that_decide_at_once_agree(core: Client, sandbox: Sandbox, tmp
         one.join()
     assert len(devices) == 1
     assert sandbox.admin.count_jobs() == 1
-    with core.ledger.read() as connection:
+    with anywhere.ledger.read() as connection:
         assert connection.execute(sa.select(sa.func.count()).select_from(choice_purchases)).scalar() == 1
 
 
-def _killed(home: str, rule: str) -> None:
-    core = made(Path(home))
+def _killed(home: str, url: str, rule: str) -> None:
+    core = made(Path(home), ledger_url=url)
     core.submitter.submit = lambda *_: os.kill(os.getpid(), signal.SIGKILL)  # pyright: ignore
     core.submit_one(bell(), at("a"), device=rule, shots=100)
 
 
-def test_kill_between_decision_and_purchase_leaves_the_decision(core: Client, sandbox: Sandbox, tmp_path: Path) -> None:
+def test_kill_between_decision_and_purchase_leaves_the_decision(
+    anywhere: Client, sandbox: Sandbox, tmp_path: Path
+) -> None:
     sandbox.admin.switches("braket", queue_sizes="Garnet=12,Emerald=3")
     rule = "least_busy(braket-garnet, braket-emerald)"
-    assert core.ledger
-    dying = multiprocessing.get_context("fork").Process(target=_killed, args=(str(tmp_path), rule))
+    anywhere.ledger.close()  # forked processes must not share its connections
+    dying = multiprocessing.get_context("fork").Process(
+        target=_killed, args=(str(tmp_path), anywhere.settings.ledger_url, rule)
+    )
     dying.start()
     dying.join()
     assert dying.exitcode == -signal.SIGKILL
     sandbox.admin.switches("braket", queue_sizes="Garnet=0,Emerald=300")
-    assert core.submit_one(bell(), at("b"), device=rule, shots=100).device == "braket-emerald"
-    assert [one.device for one in choices.of_runs(core.ledger, ["night"])] == ["braket-emerald"]
+    assert anywhere.submit_one(bell(), at("b"), device=rule, shots=100).device == "braket-emerald"
+    assert [one.device for one in choices.of_runs(anywhere.ledger, ["night"])] == ["braket-emerald"]
 
 
-def test_session_and_batch_stay_on_one_device(core: Client, sandbox: Sandbox) -> None:
+def test_session_and_batch_stay_on_one_device(anywhere: Client, sandbox: Sandbox) -> None:
     sandbox.admin.switches("ibm", queue_lengths="ibm_fez=40,ibm_kingston=2")
     rule = "least_busy(ibm-fez, ibm-kingston)"
-    with core.open_session(rule, "night", max_time_s=600) as session:
+    with anywhere.open_session(rule, "night", max_time_s=600) as session:
         assert session.device == "ibm-kingston"
         sandbox.admin.switches("ibm", queue_lengths="ibm_fez=0,ibm_kingston=200")
-        jobs = [core.submit_one(bell(), at(), device=session.device, session=session, shots=10) for _ in range(2)]
+        jobs = [anywhere.submit_one(bell(), at(), device=session.device, session=session, shots=10) for _ in range(2)]
     assert {job.device for job in jobs} == {"ibm-kingston"}
-    again = core.open_session(rule, "night", max_time_s=600)
+    again = anywhere.open_session(rule, "night", max_time_s=600)
     assert again.device == "ibm-kingston"
     again.close()
-    batch = core.submit_list([bell()] * 3, at(), device=rule, shots=10, max_circuits=1)
+    batch = anywhere.submit_list([bell()] * 3, at(), device=rule, shots=10, max_circuits=1)
     assert {job.device for job in batch.sub_jobs()} == {"ibm-fez"}
 
 
-def test_budget_reserves_for_the_chosen_device(core: Client, sandbox: Sandbox) -> None:
-    budgets.put(core.ledger, budgets.Budget("garnet", budgets.micro(Decimal("0.50")), "usd", scope="device"))
+def test_budget_reserves_for_the_chosen_device(anywhere: Client, sandbox: Sandbox) -> None:
+    budgets.put(anywhere.ledger, budgets.Budget("garnet", budgets.micro(Decimal("0.50")), "usd", scope="device"))
     rule = "cheapest(braket-garnet, braket-emerald)"
-    job = core.submit_one(bell(), at(), device=rule, shots=100)
+    job = anywhere.submit_one(bell(), at(), device=rule, shots=100)
     assert job.device == "braket-garnet"
     with pytest.raises(OverBudget, match="garnet"):
-        core.submit_one(bell(), at(caller="other"), device=rule, shots=100)
+        anywhere.submit_one(bell(), at(caller="other"), device=rule, shots=100)
     assert sandbox.admin.count_jobs("braket") == 1
 
 
