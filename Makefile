@@ -10,7 +10,7 @@ WORKERS ?= $(shell expr 2 \* $$(getconf _NPROCESSORS_ONLN))
 PARALLEL := -n $(WORKERS) --maxprocesses 4 --dist worksteal
 PINS := $(if $(CONSTRAINTS),-c $(CONSTRAINTS))
 
-.PHONY: constraints wheel help install demo test check lint types imports docs notebooks bench pulls story chaos newest-braket \
+.PHONY: gate constraints wheel help install demo test check lint types imports docs notebooks bench pulls story chaos newest-braket \
   newest-prefect newest-ibm doctor doors takes live compat money peer archive-show clean
 help:
 	@echo "make demo     install into .venv, run the H2 VQE and a small circuit, print what came out"
@@ -23,6 +23,7 @@ help:
 	@echo "make peer     wall and requests beside prefect-qiskit on emulated IBM Quantum, in an environment of its own"
 	@echo "make archive-show   a sweep of 1,000 points in one archive, verified in an environment of its own, and by the RO-Crate validator"
 	@echo "make money    20 buyers, 1,000 random kills, one cap, on SQLite and PostgreSQL; an hour; MONEY='--kills 100' for less"
+	@echo "make gate     false holds on 1,000 stable nights of each kind of device, and bad nights; minutes"
 	@echo "make pulls    error bars, biases, drift flags and thresholds by Monte Carlo; a few minutes"
 	@echo "make story    a nightly run while server, worker, reconciler and flow are killed 20 times; SQLite, then PostgreSQL"
 	@echo "make chaos    kills at every point in all company: two accounts, four vendors, two databases; minutes"
@@ -135,6 +136,10 @@ newest-braket: .venv/.test
 	@$(BIN)/uv pip install --quiet --python .venv-newest/bin/python --override .venv-newest/override.txt -e '.[test]'
 	.venv-newest/bin/python -m pytest -q tests/providers/braket tests/programs/test_programs_braket.py \
 	  tests/providers/local tests/sandbox/test_braket_client_conformance.py
+
+# GATE='--nights 100 --seeds 1' for less
+gate: .venv/.test
+	@$(BIN)/python tests/benchmarks/gate.py $(GATE)
 
 # MONEY='--kills 100 --database sqlite' for less
 money: .venv/.test

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -19,6 +20,10 @@ from qflows.ledger import gates, measurements, reads
 from qflows.ledger.measurements import Measurement
 from qflows.pages import choices
 from qflows.settings import Settings
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
+
+import gate  # noqa: E402
 
 SHOTS = 1000
 QUANTITIES = {"readout error": ("readout", 0.02), "GHZ 3 fidelity": ("ghz", 0.93), "bit order": ("bit order", 0.97)}
@@ -63,6 +68,16 @@ def test_stable_device_is_hardly_ever_held_back() -> None:
     bought = [one for seed in range(3) for one in nights(100 + seed, 110)[10:]]
     assert len(bought) == 300
     assert bought.count(False) <= 8  # 3 are expected at most; 9 or more have a chance below 0.4 % even at 1 % each
+
+
+@pytest.mark.parametrize("kind", gate.KINDS)
+def test_look_at_real_circuits_seldom_holds_a_stable_device_and_never_buys_on_a_bad_night(kind: str) -> None:
+    """The short form of `make gate`."""
+    n, held = gate.stable(kind, gate.STABLE["scattering"], 100, 300_000)
+    assert n == 100
+    assert held <= 5  # 6 or more have a chance below 0.06 % at 1 % each
+    n_bad, bought, _, _ = gate.bad(kind, gate.STABLE["quiet"], 1, 500_000)
+    assert (n_bad, bought) == (16, 0)
 
 
 def test_rule_reads_drift_from_the_same_history(tmp_path: Path) -> None:
