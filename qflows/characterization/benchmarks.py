@@ -125,7 +125,11 @@ class BenchmarkResult:
             "shots": self.shots,
             "devices": list(self.devices),
             "batches": dict(self.batches),
-            "methods": {name: {"formula": how, "source": who} for name, (how, who) in characterize.METHODS.items()},
+            "methods": {
+                name: {"formula": how, "source": who}
+                for name, (how, who) in characterize.METHODS.items()
+                if any(row.family == name for row in self.rows)
+            },
             "rows": [row.to_json() for row in self.rows],
         }
 

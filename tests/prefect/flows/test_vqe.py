@@ -5,16 +5,18 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
 from prefect_records import artifacts, flow_run, task_runs, until
 
-from qflows.algorithms.vqe import VqeResult, solve, to_problem
+from qflows.algorithms.vqe import VqeResult, VqeStep, solve, to_problem
 from qflows.core.client import default_client
 from qflows.core.scope import script_scope
 from qflows.flows import vqe
+from qflows.keys import name_of
 from qflows.sandbox import Admin
 
 H2 = -1.137306036  # hartree, 0.735 Å, STO-3G, full configuration interaction
@@ -68,6 +70,11 @@ def start_loop(env: dict[str, str], folder: Path, *arguments: str) -> subprocess
         )
 
 
+def steps(result: VqeResult) -> list[VqeStep]:
+    """The trace with the part of each job key that is the same in every ledger."""
+    return [replace(step, job=name_of(step.job)) for step in result.trace]
+
+
 def other_ledger(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
     """From here on this process works with a ledger that knows nothing."""
     monkeypatch.setenv("QFLOWS_LEDGER_URL", f"sqlite:///{folder / 'other.db'}")
@@ -89,7 +96,7 @@ def test_killed_loop_on_ionq_goes_on_with_the_same_trace_and_buys_nothing_again(
     assert ionq.count_jobs("ionq") == resumed.n_evaluations
     other_ledger(monkeypatch, tmp_path)
     unbroken = loop("h2-0.735", "broken", "ionq-simulator", shots=200, maxiter=4)
-    assert resumed.trace == unbroken.trace
+    assert steps(resumed) == steps(unbroken)
 
 
 def test_killed_loop_on_a_local_device_goes_on_with_the_same_trace(
@@ -117,7 +124,7 @@ def test_killed_loop_on_a_local_device_goes_on_with_the_same_trace(
     assert {key: after[key] for key in before} == before  # executed once, and not again
     engine.dispose()
     other_ledger(monkeypatch, tmp_path)
-    assert loop("h2-0.735", "broken", "local-aer", shots=500, maxiter=40).trace == resumed.trace
+    assert steps(loop("h2-0.735", "broken", "local-aer", shots=500, maxiter=40)) == steps(resumed)
 
 
 @pytest.mark.server
