@@ -1,7 +1,7 @@
-"""Which group a purchase belongs to: the one of this context, else the one that is open in this process.
+"""The group a purchase belongs to: the one in this context, otherwise the one open in this process.
 
-Contexts are copied into threads by Prefect's runners and by asyncio; a plain thread starts without one and then joins
-the group that is open in this process under its run key.
+Prefect's runners and asyncio copy contexts into threads; a plain thread starts without one and joins the group that is
+open in this process under its run key.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ _in_process_lock = threading.Lock()
 
 
 def enter(run_key: str, id_: str) -> None:
-    """Makes a group the one of this context, and the one that plain threads of the run join."""
+    """Make a group current in this context, and the one that plain threads of the run join."""
     ACTIVE.set(id_)
     with _in_process_lock:
         _in_process.setdefault(run_key, set()).add(id_)
 
 
 def leave(run_key: str, id_: str) -> None:
-    """Ends that. Contexts elsewhere that still point at the group are refused by the ledger, never ignored."""
+    """Undo `enter`. The ledger refuses contexts elsewhere that still point at the group; it never ignores them."""
     if ACTIVE.get() == id_:
         ACTIVE.set(None)
     with _in_process_lock:
@@ -35,9 +35,9 @@ def leave(run_key: str, id_: str) -> None:
 
 
 def joined(run_key: str) -> str | None:
-    """The group of this context, else the only one that is open in this process under this run key.
+    """The group of this context, otherwise the only one open in this process under this run key.
 
-    For callers outside any flow, who named the run by hand. Raises GroupError where there is a choice.
+    For callers outside any flow that passed the run key themselves. Raises GroupError if several groups are open.
     """
     mine = ACTIVE.get()
     if mine is not None:

@@ -1,4 +1,4 @@
-"""Budgets as documents: what a file in `blocks/budgets/` or a Prefect block says, checked, and put in force."""
+"""Budgets as documents: read from a file in `blocks/budgets/` or a Prefect block, checked, and put in force."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from qflows.ledger.budgets import Budget, micro
 
 
 def _written(value: Any) -> Any:
-    return str(value) if isinstance(value, float) else value  # 0.1 as it was written, not as a binary fraction
+    return str(value) if isinstance(value, float) else value  # 0.1 as written, not as a binary fraction
 
 
 Money = Annotated[Decimal, BeforeValidator(_written)]
@@ -96,7 +96,7 @@ def from_document(document: Document) -> BudgetDocument:
 
 
 def rule(name: str, fields: BudgetFields, rates: Mapping[str, Decimal] | None = None) -> Budget:
-    """The budget as the ledger keeps it. `rates`: those of the settings, for units that it does not name itself."""
+    """The budget as the ledger stores it. `rates`: those of the settings, for units that it does not name itself."""
     given: dict[str, Any] = {key: getattr(fields, key) for key in BudgetFields.model_fields}
     wait_s = seconds(given.pop("ask_timeout"))
     known: dict[str, Decimal] = {**(rates or {}), **given.pop("rates")}

@@ -1,4 +1,4 @@
-"""The calibration of a device beside the counts it gave: read once in a while, kept once each in the ledger."""
+"""The calibration of a device, kept with the counts it gave: read now and then, stored once each in the ledger."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ Place = tuple[str, str, str]
 
 @dataclass
 class Calibrations:
-    """Digests of calibrations by device, as this process last read them. Safe for threads."""
+    """Digests of calibrations by device, as last read by this process. Thread-safe."""
 
     _known: dict[Place, tuple[str | None, float]] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def of(self, ledger: Ledger, provider: Provider, device_id: str) -> str | None:
-        """The digest under which the device's calibration is in the ledger; None where the vendor publishes none, or
-        could not be asked. At most one request an hour and device; nothing that goes wrong here touches a result."""
+        """The digest under which the ledger stores the device's calibration; None if the vendor publishes none or could
+        not be asked. At most one request per hour and device; a failure here never affects a result."""
         if not isinstance(provider, CalibrationProvider):
             return None
         place = provider.name, provider.account, device_id
@@ -47,7 +47,7 @@ class Calibrations:
                 found, again_s = _kept(ledger, provider.calibration(device_id)), _FRESH_S
             except LedgerError:
                 raise
-            except Exception as error:  # noqa: BLE001  (the edge to one vendor: counts are worth more)
+            except Exception as error:  # noqa: BLE001  (vendor boundary: counts are worth more)
                 log.info("the calibration of %s could not be read: %s", device_id, error)
             self._known[place] = found, time.monotonic() + again_s
             return found

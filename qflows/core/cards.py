@@ -1,4 +1,4 @@
-"""What is known of one device, as one object: limits, batches, price, queue and quality, as of now."""
+"""What is known of one device now, as one object: limits, batches, price, queue and quality."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ log = logging.getLogger("qflows.devices")
 class DeviceCard:
     """A device as its vendor describes it now, narrowed by its profile. None: the vendor does not say.
 
-    `price`: by job, shot and minute of the shipped profile, with unit, source and date; `qflows.price` asks for that of
-    a program. `queue_s`: the vendor's own guess of the waiting time, seconds; `queue_length`: jobs. `two_qubit_error`,
-    `readout_error`: medians from 0 to 1. `troubles`: what could not be asked, and why.
+    `price`: per job, shot and minute, from the shipped profile, with unit, source and date; for a program use
+    `qflows.price`. `queue_s`: the vendor's own estimate of the waiting time, seconds; `queue_length`: jobs.
+    `two_qubit_error`, `readout_error`: medians from 0 to 1. `troubles`: what could not be asked, and why.
     """
 
     name: str
@@ -46,21 +46,22 @@ class DeviceCard:
 
     @property
     def n_qubits(self) -> int | None:
-        """Width of the widest circuit."""
+        """Width of the widest circuit that the device takes."""
         return self.limits.max_qubits
 
     @property
     def max_programs(self) -> int | None:
-        """Circuits in one job at most; None: no limit is known."""
+        """Most circuits in one job; None: no known limit."""
         return self.limits.max_programs
 
     @property
     def takes_batches(self) -> bool:
-        """Whether one job may hold several circuits. `qflows.batch` works in any case, with a job for each."""
+        """Whether one job may hold several circuits. `qflows.batch` works either way; without it, each circuit is a
+        job."""
         return self.limits.max_programs is None or self.limits.max_programs > 1
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data, what is not known left out."""
+        """Plain data, without unknown values."""
         limits = self.limits
         found: dict[str, Any] = {
             "device": self.name,
@@ -102,9 +103,9 @@ class DeviceCard:
 
 
 def card_of(target: Device) -> DeviceCard:
-    """Asks the vendor for the device's limits, its entry in the list, and its calibration where it publishes one.
+    """Ask the vendor for the device's limits, its entry in the list, and its calibration if one is published.
 
-    Raises Refused for a device that the vendor does not have; what else cannot be asked is in `troubles`.
+    Raises Refused for a device that the vendor does not have; other failures are in `troubles`.
     """
     profile, provider = target.profile, target.provider
     limits = target.limits

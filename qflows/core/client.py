@@ -20,10 +20,10 @@ from qflows.settings import Settings
 
 
 class Client(Purchases):
-    """Everything that a task or a command needs: `Records`, `Plans`, `Holds` and `Purchases`. Safe for threads.
+    """Everything that a task or a command needs: `Records`, `Plans`, `Holds` and `Purchases`. Thread-safe.
 
     One per process and settings. `saved`, `on_open` and `asks`: see `Parts`. `verbs`: how sessions and groups make
-    their calls; plain calls unless given.
+    their calls; plain calls by default.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class Client(Purchases):
         )
 
     def new_group(self, name: str, **wanted: Any) -> Group:
-        """A group that is not opened yet; arguments as for `qflows.group`."""
+        """A group that is not open yet; arguments as for `qflows.group`."""
         return Group(self.parts, self.verbs, name, **wanted)
 
     def reconciler(self, on_stored: Callable[[], None] | None = None) -> Reconciler:
@@ -53,7 +53,7 @@ _clients_lock = threading.Lock()
 
 
 def default_client(make: Callable[[Settings], Client] = Client) -> Client:
-    """The client of this process for the settings in force; settings that change give another client."""
+    """The client of this process for the current settings; changed settings give another client."""
     settings = Settings()
     # a fork must not share database connections or sockets with its parent
     place = f"{os.getpid()}|{make.__qualname__}|{settings.model_dump_json()}|{_vendor_environment()}"
@@ -64,6 +64,6 @@ def default_client(make: Callable[[Settings], Client] = Client) -> Client:
 
 
 def _vendor_environment() -> int:
-    # credentials come from the vendors' own variables: new ones need new connections. Hashed, never kept.
+    # credentials come from the vendors' own variables: new ones need new connections. Hashed, never stored.
     prefixes = ("IONQ_", "QISKIT_", "AWS_", "QBRAID_")
     return hash(tuple(sorted((k, v) for k, v in os.environ.items() if k.startswith(prefixes))))

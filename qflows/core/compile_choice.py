@@ -1,8 +1,8 @@
-"""What a caller says about compiling, read once for all vendors: `compile=` and `physical_qubits=`.
+"""The caller's wishes for compiling, `compile=` and `physical_qubits=`, read once for all vendors.
 
-A device that has options of these names compiles when its jobs are prepared, and the two are its options. For any
-other, and for a pass manager, the program is compiled here, and what came out is what the job records; the program
-that was asked for stays with it as a note.
+A device with options of these names compiles when its jobs are prepared, and the two become its options. For any other
+device, and for a pass manager, the program is compiled here and the job records the result; the original program stays
+with it as a note.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ _running = Lock()  # passes keep state while they run
 
 @dataclass(frozen=True)
 class CompileChoice:
-    """A wish beside the options it became; `manager`: the caller's own pass manager."""
+    """A wish and the options it became; `manager`: the caller's own pass manager."""
 
     target: Device
     options: Mapping[str, Any]  # of the job
     wish: CompileWish
     manager: Any = None
-    is_said: bool = False  # the caller said something
+    is_said: bool = False  # the caller set something
     _found: dict[tuple[str, bool], Program] = field(default_factory=dict, repr=False)
 
     @property
@@ -47,7 +47,8 @@ class CompileChoice:
         return self.is_said and "compile" not in _own_options(self.target)
 
     def programs(self, asked: Sequence[Program], shots: int | None) -> list[Program]:
-        """The programs to record for these. Raises ProgramRejected, also for what the device would refuse later."""
+        """The programs to record for these. Raises ProgramRejected, including for what the device would refuse
+        later."""
         return [self._program(program, shots) for program in asked]
 
     def with_observables(
@@ -61,13 +62,13 @@ class CompileChoice:
         places = layout.final_index_layout() if layout is not None else list(range(asked.n_qubits))
         wide = [_moved(one, places, circuit.num_qubits) for one in wanted]
         made = self._as_written(asked, circuit)
-        if made.labels is not None:  # a qubit without gates has a value too
+        if made.labels is not None:  # a qubit without gates still has a value
             made = replace(with_idle(made, places), metadata=made.metadata)
         moved = estimation.fitted(made, wide)
         return self._checked(made, shots, moved), moved
 
     def shown(self, asked: Program, shots: int | None) -> Program:
-        """What runs, in the device's own gates, whatever the job would record. Raises ProgramRejected."""
+        """The program that runs, in the device's own gates, whatever the job would record. Raises ProgramRejected."""
         program = asked if self.manager is None else self._as_written(asked, _run(self.manager, asked))
         provider = self.target.provider
         assert isinstance(provider, CompilingProvider)
@@ -81,11 +82,11 @@ class CompileChoice:
         if place not in self._found:
             made = asked if self.manager is None else self._as_written(asked, _run(self.manager, asked))
             self._found[place] = self._checked(made, shots, wanted)
-        # equal programs may bear other names and notes
+        # equal programs may have different names and notes
         return replace(self._found[place], name=asked.name, metadata=with_asked(asked.metadata, asked))
 
     def _as_written(self, asked: Program, circuit: Any) -> Program:
-        """What a pass manager made, to be compiled by nobody else."""
+        """The output of a pass manager, which nothing else may compile."""
         made = to_program(circuit, name=asked.name)
         takes = self.target.limits.takes
         if "compile" in _own_options(self.target) or (takes is not None and Feature.VERBATIM in takes):
@@ -93,7 +94,7 @@ class CompileChoice:
         return replace(made, metadata=with_asked(asked.metadata, asked))
 
     def _checked(self, program: Program, shots: int | None, wanted: Sequence[Observable]) -> Program:
-        """The program to record; it was compiled once, so that nothing is recorded that cannot be."""
+        """The program to record, compiled once so that nothing is recorded that cannot be compiled."""
         provider, profile = self.target.provider, self.target.profile
         if not isinstance(provider, CompilingProvider):
             raise ProgramRejected(
@@ -138,10 +139,10 @@ class CompileChoice:
 def choose(
     target: Device, options: Mapping[str, Any], *, compile: Any = None, physical_qubits: Sequence[int] | None = None
 ) -> CompileChoice:
-    """Reads `compile` and `physical_qubits` for a device whose job has these options.
+    """Read `compile` and `physical_qubits` for a device whose job has these options.
 
-    `compile`: "default", "none", 0 to 3, or a Qiskit pass manager. Raises ProgramRejected for anything else, and for
-    what the options say otherwise.
+    `compile`: "default", "none", 0 to 3, or a Qiskit pass manager. Raises ProgramRejected for anything else, and for a
+    conflict with the options.
     """
     manager = compile if _is_manager(compile) else None
     level = "none" if manager is not None else _level(compile)
@@ -157,7 +158,7 @@ def choose(
             raise ProgramRejected(
                 f"{name}={value!r} and the option {name}={options[name]!r} disagree; give only one of them"
             )
-        # what a pass manager made is marked in the program
+        # the output of a pass manager is marked in the program
         if name in own and not (name == "compile" and manager is not None):
             found[name] = value
     is_said = manager is not None or level not in (None, "default") or qubits is not None
@@ -170,7 +171,7 @@ def _own_options(target: Device) -> frozenset[str]:
 
 
 def _is_manager(value: Any) -> bool:
-    # by name: this must not import qiskit for whoever does not use it
+    # by name: qiskit must not be imported for callers who do not use it
     return any(one.__name__ == "BasePassManager" for one in type(value).__mro__)
 
 
@@ -202,7 +203,7 @@ def _qubits(given: Sequence[int]) -> tuple[int, ...]:
 
 
 def _run(manager: Any, program: Program) -> Any:
-    """Applies a caller's pass manager, which may raise anything."""
+    """Apply a caller's pass manager, which may raise anything."""
     try:
         with _running:
             made = manager.run(program.circuit())

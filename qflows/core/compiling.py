@@ -1,4 +1,4 @@
-"""What a device makes of a program, seen before anything is bought, as a program that can be bought as it is."""
+"""What a device compiles a program to, shown before anything is bought, as a program that can be bought unchanged."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ _KEPT = ("barrier", "delay", "reset", "measure", "if_else")
 class Compiled:
     """A compiled program beside the original.
 
-    `layout`: the device's qubit on which each measured qubit of the asked program is read. `removed`: how many
-    barriers, delays, resets, measurements, branches, and gates on two qubits, are gone.
+    `layout`: the device qubit on which each measured qubit of the original program is read. `removed`: the number of
+    barriers, delays, resets, measurements, branches and two-qubit gates that were removed.
     """
 
     program: Program
@@ -62,10 +62,10 @@ def compile_program(
 ) -> Compiled:
     """The program as `target` would run it with these options; nothing is recorded or sent.
 
-    `compile` and `physical_qubits`: see `compile_choice.choose`. Where the vendor compiles by default, this is what
-    Qiskit's level 2 makes of the program in the device's native gates.
-    Submitting `Compiled.program` to the same device runs exactly it. Raises ProgramRejected where the device does not
-    take the program, and for a vendor that compiles on its own side and does not say what it makes of a program.
+    `compile` and `physical_qubits`: see `compile_choice.choose`. Where the vendor compiles by default, this is the
+    output of Qiskit's level 2 in the device's native gates. Submitting `Compiled.program` to the same device runs
+    exactly that. Raises ProgramRejected if the device does not take the program, and for a vendor that compiles on its
+    own side without reporting the result.
     """
     provider = target.provider
     if not isinstance(provider, CompilingProvider):
@@ -104,7 +104,7 @@ def _removed(asked: Program, made: Program) -> dict[str, int]:
 
 
 class Size(NamedTuple):
-    """How long a circuit is. `qubits`: the device's own, as text, where they are known."""
+    """The size of a circuit. `qubits`: the device's own, as text, if known."""
 
     two_qubit_gates: int
     depth: int
@@ -115,9 +115,9 @@ CompiledRow = tuple[str, Size, Size]  # name, asked, ran
 
 
 def compiled_rows(ledger: Ledger, jobs: Sequence[Job], *, most: int = 200) -> list[CompiledRow]:
-    """For each circuit of finished jobs what was asked for and what ran; those whose vendor does not say are left out.
+    """What was asked for and what ran, for each circuit of finished jobs whose vendor reports it.
 
-    At most `most` circuits, so that a page of a long sweep does not read them all.
+    At most `most` circuits, so that a page about a long sweep does not read them all.
     """
     rows: list[CompiledRow] = []
     for job in jobs:
@@ -145,7 +145,7 @@ def _asked(program: Program) -> Size:
 
 
 def _ran(program: Program, told: Any) -> Size | None:
-    """By the adapter's note of what it compiled, else the program itself where it ran as it was written."""
+    """Size from the adapter's note of what it compiled, otherwise of the program itself if it ran as written."""
     if isinstance(told, Mapping) and isinstance(told.get("gates"), Mapping) and isinstance(told.get("depth"), int):
         two = sum(n for name, n in told["gates"].items() if (STANDARD.get(name) or NATIVE.get(name, (0,)))[0] == 2)
         return Size(two, told["depth"], _spelled(told.get("layout")))

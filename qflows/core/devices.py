@@ -1,8 +1,8 @@
-"""The one object that knows devices, vendors, credentials and accounts: who may speak for what.
+"""The one object that knows devices, vendors, credentials and accounts, and which credentials may act on what.
 
-A record of the ledger (job, session, group) names its vendor, its account and the device profile it was bought under.
-`Vendors.of(...)` answers with a provider of that very account, or says that there is none here. Nothing else in the
-core connects to a vendor.
+A ledger record (job, session, group) names its vendor, its account and the device profile it was bought under.
+`Vendors.of(...)` returns a provider of exactly that account, or says that there is none here. Nothing else in the core
+connects to a vendor.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ from qflows.protocol import Limits, MeasuredProvider, Provider
 
 log = logging.getLogger("qflows.devices")
 
-_LIMITS_AGE_S = 600.0  # devices change through the day: couplers, shots, program sets
+_LIMITS_AGE_S = 600.0  # devices change during the day: couplers, shots, program sets
 _LIMITS_RETRY_S = 30.0
-_ASK_AGAIN_S = 300.0  # an account that proved nothing is asked again after this
+_ASK_AGAIN_S = 300.0  # the pause before an account that proved nothing is asked again
 
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """A profile with the provider that speaks for it."""
+    """A profile with the provider for it."""
 
     profile: DeviceProfile
     provider: Provider
@@ -50,16 +50,16 @@ class Device:
 
     @property
     def limits(self) -> Limits:
-        """What the device takes: what the vendor says of it, narrowed by the profile. Asked for again by age.
+        """What the device takes: the vendor's limits, narrowed by the profile. Refreshed by age.
 
-        Raises Refused for a device that the vendor has not.
+        Raises Refused for a device that the vendor does not have.
         """
         return self._ask()
 
 
 @dataclass
 class _Told:
-    """What a vendor said of one device, and when to ask again, monotonic seconds."""
+    """A vendor's limits of one device, and when to ask again, in monotonic seconds."""
 
     limits: Limits | None = None
     again_at: float = 0.0
@@ -67,7 +67,7 @@ class _Told:
 
 
 class Saved(Protocol):
-    """A place that keeps device profiles and credentials under names, such as Prefect's blocks."""
+    """A store of device profiles and credentials by name, such as Prefect's blocks."""
 
     def profile(self, name: str) -> DeviceProfile | None:
         """The profile saved under this name; None if there is none."""
@@ -83,18 +83,18 @@ class Saved(Protocol):
 
 
 class NothingSaved:
-    """No such place: only shipped profiles, and credentials from the environment."""
+    """An empty store: only shipped profiles, and credentials from the environment."""
 
     def profile(self, name: str) -> DeviceProfile | None:
-        """None, always."""
+        """Always None."""
         return None
 
     def rule(self, name: str) -> str | None:
-        """None, always."""
+        """Always None."""
         return None
 
     def credentials(self, block: str) -> Mapping[str, Any]:
-        """Raises CredentialsMissing."""
+        """Raise CredentialsMissing."""
         raise CredentialsMissing(
             f"credentials block {block!r} is saved in Prefect, and no Prefect API is configured here; set "
             "PREFECT_API_URL, or use a device whose credentials come from the environment"
@@ -102,7 +102,7 @@ class NothingSaved:
 
 
 class SpeaksFor(Protocol):
-    """Who may act on a job."""
+    """A source of providers that may act on a job."""
 
     def of(self, job: Job) -> Provider:
         """A provider of the job's own account. Raises OtherAccount."""
@@ -111,7 +111,7 @@ class SpeaksFor(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Sole:
-    """One provider, for whoever has no devices by name: it speaks for jobs of its own account alone."""
+    """A single provider, for callers without named devices; it acts only on jobs of its own account."""
 
     provider: Provider
 
@@ -129,7 +129,7 @@ class Sole:
 
 @dataclass
 class Vendors:
-    """Devices and providers of one process, connected once each. Safe for use from several threads."""
+    """Devices and providers of one process, each connected once. Thread-safe."""
 
     ledger: Callable[[], Ledger]
     saved: Saved = field(default_factory=NothingSaved)
@@ -142,11 +142,11 @@ class Vendors:
     _lock: threading.RLock = field(default_factory=threading.RLock, repr=False)
 
     def profile(self, name: str) -> DeviceProfile | None:
-        """What a device's name stands for: a saved profile, else a shipped one, else `vendor:device-id`."""
+        """The profile that a device name refers to: a saved one, else a shipped one, else `vendor:device-id`."""
         return self.saved.profile(name) or profiles.find(name)
 
     def rule(self, name: str) -> str | None:
-        """The rule that a name stands for: a shipped one, else a saved one where no device has this name."""
+        """The rule that a name refers to: a shipped one, else a saved one if no device has this name."""
         if name in profiles.shipped_rules():
             return profiles.shipped_rules()[name].rule
         if profiles.find(name) is not None or self.saved.profile(name) is not None:
@@ -154,7 +154,7 @@ class Vendors:
         return self.saved.rule(name)
 
     def device(self, name: str) -> Device:
-        """The device of a name. Raises UnknownDevice, CredentialsMissing."""
+        """The device with this name. Raises UnknownDevice, CredentialsMissing."""
         if not isinstance(name, str):
             raise UnknownDevice(f"device must be a device name, not {name!r}; `qflows devices` lists them")
         with self._lock:
@@ -169,7 +169,8 @@ class Vendors:
             return known
 
     def _limits(self, profile: DeviceProfile, provider: Provider) -> Limits:
-        """Raises as `Provider.limits`; a vendor that is out of reach leaves what is known of a named device."""
+        """The limits of a device; raises as `Provider.limits`. If the vendor is unreachable, what is known of a named
+        device."""
         is_bare = profiles.is_bare(profile)
         with self._lock:
             told = self._told.setdefault((provider.name, provider.account, profile.device), _Told())
@@ -201,7 +202,7 @@ class Vendors:
             return self._providers[place]
 
     def with_credentials(self) -> list[str]:
-        """Vendors with an account that can be connected from here, those that keep no account left out."""
+        """Vendors whose account can be connected from here, without those that keep no accounts."""
         found: list[str] = []
         for vendor in providers.names():
             try:
@@ -213,7 +214,7 @@ class Vendors:
         return found
 
     def teach(self, provider: Provider) -> Provider:
-        """Tells a provider, once, what was measured with its account (`qflows doctor --spend`)."""
+        """Give a provider, once, what was measured with its account (`qflows doctor --spend`)."""
         place = provider.name, provider.account
         if isinstance(provider, MeasuredProvider) and place not in self._taught:
             self._taught.add(place)
@@ -225,7 +226,7 @@ class Vendors:
     def of(self, job: Job) -> Provider:
         """The provider that may act on a job: one of its account, or of one proved to be the same.
 
-        Raises OtherAccount when none is at hand here; then nothing may be done to the job. CredentialsMissing when
+        Raises OtherAccount if there is none here; nothing may be done to the job then. Raises CredentialsMissing if
         there are no credentials for its vendor at all.
         """
         return self._of(job.provider, job.account, job.device, job.vendor_id)
@@ -235,14 +236,14 @@ class Vendors:
         return self.of_account(record.provider, record.account, record.device)
 
     def of_account(self, vendor: str, account: str, device: str) -> Provider:
-        """The provider that may act on a thing of this account, bought under this device's name. Raises as `of`.
+        """The provider that may act on a record of this account, bought under this device name. Raises as `of`.
 
-        A job of the account stands for the thing where a renewed key has to be proved.
+        If a renewed key has to be proved, a job of the account serves as proof.
         """
         return self._of(vendor, account, device, None)
 
     def pages(self, jobs: Iterable[Job]) -> dict[str, str]:
-        """Addresses in the vendors' consoles by job key; only of jobs that have one. Connects, sends no request."""
+        """Addresses in the vendors' consoles by job key, for jobs that have one. Connects, sends no request."""
         found: dict[str, str] = {}
         for job in jobs:
             try:
@@ -271,11 +272,11 @@ class Vendors:
         )
 
     def _at_hand(self, vendor: str, device: str) -> Iterator[Provider]:
-        """Providers of a vendor, the one that the device's profile names first; those connected before at last."""
+        """Providers of a vendor: first the one that the device's profile names, last those connected before."""
         seen: set[str] = set()
         try:
             profile = self.profile(device)
-        except NotSent as error:  # Prefect is down: an account that fits is proof enough without the saved profile
+        except NotSent as error:  # Prefect is down: a matching account is proof enough without the saved profile
             log.warning("%s", error)
             profile = profiles.find(device)
         blocks = [profile.credentials] if profile and profile.provider == vendor else []
@@ -299,7 +300,7 @@ class Vendors:
             raise missing or UnknownDevice(f"no vendor {vendor!r}")
 
     def _proves(self, candidate: Provider, account: str, vendor_id: str | None) -> bool:
-        """Whether the vendor shows a job of `account` to these credentials: then both are of one account."""
+        """Whether the vendor shows a job of `account` to these credentials; both are then of one account."""
         place = (candidate.name, account, candidate.account, vendor_id or "")
         asked = self._unproved.get(place)
         if asked is not None and time.monotonic() - asked < _ASK_AGAIN_S:
@@ -309,7 +310,7 @@ class Vendors:
             shown = witness is not None and candidate.exists(witness)
         except LedgerError:
             raise
-        except Exception as error:  # noqa: BLE001  (nothing is proved by what cannot be read)
+        except Exception as error:  # noqa: BLE001  (an unreadable answer proves nothing)
             log.info("could not ask %s for job %s: %s", candidate.name, witness, error)
             return False
         if shown:

@@ -1,6 +1,6 @@
 """YAML documents as data, with the line of every key. Bounded, because documents come from other people.
 
-Plain YAML only: no aliases, no tags, no merge keys, no key twice. What is left cannot grow beyond its text.
+Plain YAML only: no aliases, tags, merge keys or duplicate keys. What remains cannot grow beyond its text.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from qflows.errors import DocumentError
 MAX_BYTES = 256 * 1024
 MAX_DEPTH = 16
 MAX_EVENTS = 20_000
-_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the C one needs a tenth of the time
+_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the C loader needs a tenth of the time
 _PLAIN_TAGS = frozenset(f"tag:yaml.org,2002:{name}" for name in ("null", "bool", "int", "float", "str", "timestamp"))
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
@@ -30,14 +30,14 @@ Place = tuple[str | int, ...]
 
 @dataclass(frozen=True)
 class Document:
-    """One mapping from one file. `lines` has the line, from 1, of each key and list item by its place."""
+    """One mapping from one file. `lines`: the line, from 1, of each key and list item, by its place."""
 
     file: str
     body: Mapping[str, Any]
     lines: Mapping[Place, int] = field(repr=False)
 
     def line(self, place: Iterable[str | int]) -> int:
-        """The line of a place, or of the nearest place above it that was written down."""
+        """The line of a place, or of the nearest place above it that is in the text."""
         at = tuple(place)
         while at and at not in self.lines:
             at = at[:-1]
@@ -51,7 +51,7 @@ class Document:
 
 
 def unknown_key(key: str, known: Iterable[str]) -> str:
-    """What to say about an unknown key."""
+    """The message about an unknown key."""
     names = sorted(known)
     near = difflib.get_close_matches(key, names, n=1)
     return f"unknown key; {f'did you mean {near[0]!r}?' if near else 'there are ' + ', '.join(names)}"
@@ -76,7 +76,7 @@ def load(path: Path) -> Document:
 
 def parse(text: str, file: str) -> Document:
     """The document in a text. Raises DocumentError naming file, line and key."""
-    # the parser's errors quote the text, which may hold what should not have been there: take their line only
+    # the parser's errors quote the text, which may hold a misplaced secret: use only their line
     try:
         _bound(text, file)
         node = yaml.compose(text, Loader=_LOADER)
@@ -165,5 +165,5 @@ def texts(value: Any, place: Place = ()) -> Iterator[tuple[Place, str]]:
 
 
 def _shown(text: str) -> str:
-    """Text of a document or its name, safe on a terminal."""
+    """A document's text or name, safe on a terminal."""
     return _CONTROL.sub("�", text)[:200]

@@ -1,4 +1,4 @@
-"""Whether a device is what it was: each value against the last thirty of the same quantity. Pure.
+"""Whether a device has drifted: each value against the last thirty of the same quantity. Pure.
 
 The statistic
 -------------
@@ -8,11 +8,11 @@ A value x is compared with the n <= 30 values before it, of the same device, qua
     s^2 = sum(w (x_i - m)^2) / (n - 1)
 
 u: standard uncertainties from shots. They are pooled: shots times variance is averaged over the history, because the
-uncertainty of a single value near 0 or 1 depends on that very value, and would weigh lucky nights more. tau: the
-scatter from night to night beyond shot noise (DerSimonian and Laird, Controlled Clinical Trials 7, 177 (1986)).
-1 / sum(w): the uncertainty of the mean. s: scales both by the spread that was seen (Hartung and Knapp, Statistics in
-Medicine 20, 1771 (2001)), so that with equal shots t has Student's distribution with n - 1 degrees of freedom whatever
-the true scatter is; deciding first whether there is any scatter flags short series two to three times too often.
+uncertainty of a single value near 0 or 1 depends on that very value and would give lucky nights more weight. tau: the
+scatter from night to night beyond shot noise (DerSimonian and Laird, Controlled Clinical Trials 7, 177 (1986)). 1 /
+sum(w): the uncertainty of the mean. s: scales both by the observed spread (Hartung and Knapp, Statistics in Medicine
+20, 1771 (2001)), so that with equal shots t has Student's distribution with n - 1 degrees of freedom whatever the true
+scatter; deciding first whether there is any scatter flags short series two to three times too often.
 
 `sigmas` is t on the scale of a normal distribution, so "beyond 3" means p = 0.27 % for a short history as for a long
 one. r is the cube root of x's own variance of a single shot over the pooled one: counts near 0 or 1 are skewed, and
@@ -21,9 +21,9 @@ most `SHOT_CAP` times the distance in units of shot noise alone: seven nights of
 and one error in the eighth is no drift. Fewer than `MIN_HISTORY` values judge nothing, and a value without a finite,
 positive uncertainty is neither judged nor compared with.
 
-A flagged value stays out of the history, so that neither a bad night nor a jump that stays hides what comes after it.
-When `SETTLED` values in a row were flagged on the same side, they are the new level, and the comparison starts again
-from them. A drift that is slow against the scatter of 30 values is not flagged; it is seen on the plot.
+A flagged value stays out of the history, so that neither a bad night nor a lasting jump hides what follows. When
+`SETTLED` values in a row are flagged on the same side, they become the new level, and the comparison starts again from
+them. A drift that is slow compared with the scatter of 30 values is not flagged; it shows on the plot.
 """
 
 from __future__ import annotations
@@ -41,11 +41,11 @@ from scipy import special
 from qflows.ledger.measurements import Measurement
 
 WINDOW = 30
-MIN_HISTORY = 7  # with fewer, the scatter is a guess: flags would come by chance, and real jumps would not
-SETTLED = 5  # flagged nights in a row, on one side, that make a new level
+MIN_HISTORY = 7  # with fewer, the scatter is a guess: some flags would be chance, and real jumps would be missed
+SETTLED = 5  # consecutive flagged nights, on one side, that make a new level
 SIGMAS = 3.0
-# `make pulls` has the rates: 0.24 to 0.29 % of values far from 0 and 1 whatever the scatter and the length, at most
-# 0.37 % of those with few counts, where without r and this they are up to 4.7 %
+# rates from `make pulls`: 0.24 to 0.29 % of values far from 0 and 1, whatever the scatter and the length; at most 0.37
+# % of those with few counts, which reach 4.7 % without r and this cap
 SHOT_CAP = 2.0
 _Number = int | float
 
@@ -58,7 +58,7 @@ class Verdict:
 
     `mean`, `scatter` (tau) and `spread` (a third of the distance beyond which a value is flagged) are in the value's
     unit, None when `n` is too small.
-    `level_since`: when the level it is compared with began, if that was a jump.
+    `level_since`: when the level it is compared with began, if it began with a jump.
     """
 
     measurement: Measurement
@@ -134,7 +134,7 @@ def _compare(one: Measurement, history: Sequence[Measurement], since: datetime |
 
 
 def _has_error_bar(one: Measurement) -> bool:
-    """False for what older versions kept of single shots and eigenstates: an error that is infinite or 0."""
+    """False for single shots and eigenstates stored by older versions, whose error is infinite or 0."""
     return math.isfinite(one.value) and math.isfinite(one.std_error) and one.std_error > 0
 
 
@@ -145,7 +145,7 @@ def _student_limit(degrees: int) -> float:
 
 
 def _pooled_variances(values: Sequence[Measurement], n: int) -> np.ndarray:
-    """Variances from shots with the first n's mean variance of a single shot. Without shots: as they were given."""
+    """Variances from shots with the first n's mean variance of a single shot. Without shots: as given."""
     if any(one.shots <= 0 for one in values):
         return np.array([one.std_error**2 for one in values])
     single = float(np.mean([one.shots * one.std_error**2 for one in values[:n]]))
@@ -162,7 +162,7 @@ def _scatter2(values: np.ndarray, variances: np.ndarray) -> float:
 
 
 def as_normal(t: float, degrees: int) -> float:
-    """The normal deviate with the two-sided tail of Student's t; its sign is kept. At most 37, where tails vanish."""
+    """The normal deviate with the two-sided tail and the sign of Student's t. At most 37, where tails vanish."""
     tail = float(special.stdtr(degrees, -abs(t)))
     return math.copysign(min(-float(special.ndtri(tail)), _FARTHEST), t)
 
@@ -172,7 +172,7 @@ def calibration_changes(
 ) -> list[str]:
     """What differs between two calibration snapshots, the largest relative changes of numbers first.
 
-    Text of a vendor goes in as it is: escape what comes out.
+    Vendor text is passed through unchanged: escape the output.
     """
     if before is None or after is None:
         return []

@@ -1,7 +1,8 @@
-"""Bringing finished jobs' answers home: downloaded, kept as they are, then decoded and stored.
+"""Fetching finished jobs' answers: downloaded, stored unchanged, then decoded.
 
-Whatever a vendor's library, a decoder or the database raises about one answer stays with its job: the text and the
-answer are kept, and after three looks in a row the job is held until a person, or a later version, reads it again.
+Whatever a vendor's library, a decoder or the database raises about one answer stays with its job: the message and the
+answer are kept, and after three failed readings in a row the job is held until a person, or a later version, reads it
+again.
 """
 
 from __future__ import annotations
@@ -23,20 +24,20 @@ from qflows.protocol import Lookup, Observation, Phase, Provider, RawAnswer
 
 log = logging.getLogger("qflows.poller")
 
-UNREADABLE = 3  # answers in a row that cannot be read before a result is left alone: one may be a cut-off download
+UNREADABLE = 3  # consecutive unreadable answers before a result is left alone: one may be a truncated download
 _STORED_AT_ONCE = 32
 
 
 @dataclass
 class Fetcher:
-    """`on_stored` is called when some results of a round are durable, others still to come."""
+    """`on_stored` is called when some results of a round are durable and others are still to come."""
 
     submitter: Submitter
     on_stored: Callable[[], None] | None = None
 
     def fetch_all(self, provider: Provider, finished: Sequence[tuple[Job, Observation]]) -> None:
-        """Downloads results, several at once, keeps the raw answers, and stores what they decode to, part by part:
-        one commit for many jobs."""
+        """Download results, several at a time, keep the raw answers, and store what they decode to, part by part: one
+        commit for many jobs."""
         local = provider.capabilities.lookup is Lookup.LOCAL
         submitter, ledger = self.submitter, self.submitter.ledger
         with ThreadPoolExecutor(provider.capabilities.reads_at_once, thread_name_prefix="qflows-fetch") as pool:
@@ -65,7 +66,7 @@ class Fetcher:
             late = outcomes.store_all(ledger, outcome)
         except LedgerUnavailable:
             raise
-        except Exception as error:  # one of them has something that the database does not take
+        except Exception as error:  # one of them has something that the database rejects
             if len(outcome) > 1:
                 for one in outcome:
                     self._store([one])
@@ -81,15 +82,15 @@ class Fetcher:
     def _download(
         self, provider: Provider, kept: Mapping[str, RawAnswer], finished: tuple[Job, Observation]
     ) -> RawAnswer | None:
-        """The raw answer, from the vendor, else the one that is kept. A failed download leaves the job RUNNING."""
+        """The raw answer, from the vendor or otherwise from the ledger. A failed download leaves the job RUNNING."""
         job, look = finished
         assert job.vendor_id is not None
         try:
             return provider.fetch(job.vendor_id, self.submitter.spec(job.key))
         except LedgerError:
             raise
-        except Exception as error:  # the edge to vendors' libraries
-            if job.key in kept:  # it gave an answer before, and may give each one only once
+        except Exception as error:  # boundary to vendors' libraries
+            if job.key in kept:  # it gave an answer before, and a vendor may give each one only once
                 return kept[job.key]
             self._could_not_read(job, look, error)
             return None
@@ -97,13 +98,13 @@ class Fetcher:
     def _decode(
         self, provider: Provider, job: Job, look: Observation, raw: RawAnswer, calibration: str | None
     ) -> outcomes.Outcome | None:
-        """What the answer says. Whatever a decoder raises stays with this job; the answer is kept.
+        """What the answer says. A decoder's error stays with this job; the answer is kept.
 
-        `calibration`: the digest of the device's, to be recorded beside the counts.
+        `calibration`: the digest of the device's calibration, to record with the counts.
         """
         try:
             if job.fence > 1 and provider.capabilities.lookup is not Lookup.NONE:
-                # an earlier sender that was given up for dead may have woken since
+                # an earlier sender that was taken for dead may have woken since
                 self.submitter.cancel_extras_of(provider, job.device_id, job.key)
             spec = self.submitter.spec(job.key)
             if job.origin == REBUILT and is_unread(spec.programs[0]):
@@ -126,7 +127,7 @@ class Fetcher:
         if not passing:
             outcomes.keep_unreadable(ledger, job, error)
         if look.phase is Phase.DONE or isinstance(error, Refused):
-            # done, but not here yet; or failed without partial results
+            # done, but not available yet; or failed without partial results
             outcomes.observe(ledger, [(job, look)])
         log.warning(
             "the result of job %s could not be read: %s", job.key[:12], error,

@@ -1,4 +1,4 @@
-"""What a person wants to know first: what runs, what waits for whom, and whether the vendors answer."""
+"""What to know first: what runs, what waits for whom, and whether the vendors answer."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ class Waiting:
 
 @dataclass
 class Health:
-    """Live jobs by status; jobs that need somebody; lanes."""
+    """Live jobs by status; jobs that need attention; lanes."""
 
     by_status: dict[str, int] = field(default_factory=dict)
     held: list[Waiting] = field(default_factory=list)
     in_doubt: list[Waiting] = field(default_factory=list)
     elsewhere: list[Waiting] = field(default_factory=list)  # of another account
-    sessions: list[str] = field(default_factory=list)  # openings that were never answered: a person must say
+    sessions: list[str] = field(default_factory=list)  # openings that were never answered: a person must decide
     unreachable: list[Waiting] = field(default_factory=list)  # no credentials, no such device
     lanes: list[lanes.Health] = field(default_factory=list)
 
 
 def look(ledger: Ledger, vendors: Vendors) -> Health:
-    """Everything at once, from the ledger; no vendor is asked for a job's status."""
+    """Everything at once, from the ledger; no vendor is asked for job statuses."""
     found = Health(lanes=lanes.health(ledger))
     for record in sessions.listing(ledger, only_live=True, limit=500):
         if record.state is SessionState.IN_DOUBT:

@@ -1,4 +1,4 @@
-"""Sessions for one process: opening one, and finding it again."""
+"""Sessions of one process: opening them and finding them again."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from qflows.states import SessionState
 
 
 class Holds(Plans):
-    """Opens and finds sessions, each counted for whoever buys."""
+    """Opens and finds sessions, each counted for its buyer."""
 
     def buyer(self, scope: Scope) -> Buyer:
-        """Whom the purchases of a scope are counted for: as its caller says, else by the settings."""
+        """The buyer of a scope's purchases: as its caller says, otherwise from the settings."""
         said, settings = scope.buyer, self.settings
         return Buyer(said.project or settings.project, said.user or settings.user or _login(), said.deployment)
 
@@ -42,7 +42,7 @@ class Holds(Plans):
         buyer: Buyer | None = None,
     ) -> Session:
         """The run's session on `device`; see `sessions.open_session`."""
-        # a session is one of its run and parameters, however often it is asked for
+        # one session per run and parameters, however often it is requested
         here = Scope(run_key, f"session {run_key}"[:64], "session", sample=0)
         given: dict[str, Any] = {
             "mode": mode,
@@ -101,7 +101,7 @@ class Holds(Plans):
         return with_approval(self.ledger, self.parts.asks, opened)
 
     def session(self, name: str) -> Session:
-        """A session by key, unique beginning of it, or vendor id. Raises UnknownJob, OtherAccount."""
+        """A session by key, unique prefix of the key, or vendor id. Raises UnknownJob, OtherAccount."""
         record = ledger_sessions.get(self.ledger, name)
         if record is None:
             raise UnknownJob(f"the ledger has no session {name!r}; `qflows sessions ls` lists what it has")

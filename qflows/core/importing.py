@@ -1,8 +1,8 @@
-"""Taking in jobs that this ledger did not buy, and rebuilding a ledger that was lost.
+"""Importing jobs that this ledger did not buy, and rebuilding a lost ledger.
 
-An imported job was bought elsewhere: it is read, and never sent, cancelled or retagged. A rebuilt one bears our key;
-the run that bought it recognizes it by that key and adopts it (`ledger/imports.py`). Nothing here changes anything at
-a vendor.
+An imported job was bought elsewhere: it is read, and never sent, cancelled or retagged. A rebuilt job carries our key;
+the run that bought it recognizes it by that key and adopts it (`ledger/imports.py`). Nothing here changes anything at a
+vendor.
 """
 
 from __future__ import annotations
@@ -38,10 +38,9 @@ OnEntered = Callable[[int], None]
 
 @dataclass(frozen=True, slots=True)
 class Imported:
-    """What an import did.
+    """The outcome of an import.
 
-    `jobs` entered the ledger now; `known` were there already, this or another time; `left_out` says by vendor id why a
-    job did not enter.
+    `jobs`: entered the ledger now; `known`: were already there; `left_out`: by vendor id, why a job did not enter.
     """
 
     jobs: tuple[Job, ...]
@@ -54,12 +53,12 @@ class Imported:
 
 @dataclass(frozen=True, slots=True)
 class Rebuilt:
-    """What a rebuild found at the vendors.
+    """The outcome of a rebuild.
 
-    `jobs` are in the ledger again, or for the first time; `attached` were there without a vendor's id; `known` counts
-    those that were as they should be. `extras`: by job key, further jobs at the vendor that bear the same key; they
-    are left as they are. `left_out`: vendor id → why. `others`: how many jobs bear the mark of another ledger, by
-    mark; they did not enter. `unknown`: what cannot be learned from any vendor.
+    `jobs`: in the ledger again, or for the first time; `attached`: were there without a vendor id; `known`: the number
+    that were already complete. `extras`: by job key, further jobs at the vendor with the same key; they are left as
+    they are. `left_out`: vendor id → why. `others`: the number of jobs with the mark of another ledger, by mark; they
+    did not enter. `unknown`: what cannot be learned from any vendor.
     """
 
     jobs: tuple[Job, ...]
@@ -78,7 +77,7 @@ class Rebuilt:
 
 
 def imports_jobs(provider: Provider) -> TypeGuard[ImportProvider]:
-    """True when jobs of others can be listed and read back."""
+    """True if jobs bought elsewhere can be listed and read back."""
     return provider.capabilities.imports
 
 
@@ -101,7 +100,7 @@ class Importer:
         until: Moment | None = None,
         tag: str | None = None,
     ) -> Imported:
-        """Takes in jobs by id, or those of a time, narrowed by tag. See `Client.import_jobs`."""
+        """Import jobs by id, or those of a time span, narrowed by tag. See `Client.import_jobs`."""
         provider, device, device_id = self._source(source)
         ids = [ids] if isinstance(ids, str) else list(dict.fromkeys(ids))
         if ids and (since is not None or until is not None or tag):
@@ -121,12 +120,12 @@ class Importer:
         return Imported(self._now(made), self._now(known), left_out)
 
     def rebuild(self, sources: Sequence[str], *, since: Moment, mark: str | None = None) -> Rebuilt:
-        """Restores the jobs that bear our keys. See `Client.rebuild`."""
+        """Restore the jobs that carry our keys. See `Client.rebuild`."""
         if mark is not None and not is_mark(mark):
             raise ProgramRejected(f"{mark!r:.40} is no mark of a ledger; a mark has 8 hex digits, such as 1a2b3c4d")
         first = past(since)
         providers = [self._source(source)[:2] for source in sources]
-        # oldest first: where several bear one key, the oldest is the job and the others are extras
+        # oldest first: where several carry one key, the oldest is the job and the others are extras
         listed = [
             (provider, device, sorted((shown for shown in _listed(provider, first) if _is_ours(shown)), key=_age))
             for provider, device in providers
@@ -167,10 +166,10 @@ class Importer:
         return Rebuilt(self._now(made), self._now(attached), known, extras, left_out, unknown, others)
 
     def _recognize(self, found: Sequence[Listed], mark: str | None) -> dict[str, int]:
-        """Decides which ledgers' jobs are taken in, and counts those of others by mark.
+        """Decide which ledgers' jobs are taken in, and count those of others by mark.
 
-        Ours are, and those without a mark. Another ledger's are when `mark` names it, or when this ledger holds no job
-        yet and only one mark is found: then it stands in for the one that was lost.
+        Ours are, and those without a mark. Another ledger's are if `mark` names it, or if this ledger holds no jobs yet
+        and only one mark is found: this ledger then replaces the lost one.
         """
         counted = Counter(mark_of(shown.key) for shown in found if shown.key)
         known = marks.of(self.ledger)
@@ -187,14 +186,14 @@ class Importer:
         return others
 
     def _wanted_again(self, key: str) -> Job | None:
-        """The job that stands for the same purchase under our own mark and was not sent yet, if there is one."""
+        """The unsent job of the same purchase under our own mark, if there is one."""
         unsent = [job for job in reads.same_purchase(self.ledger, key) if job.status is JobStatus.PREPARED]
         return unsent[0] if unsent else None
 
     # -- one vendor --------------------------------------------------------------------------------------------
 
     def _source(self, source: str) -> tuple[ImportProvider, str | None, str | None]:
-        """Provider, and the device's name and vendor's id where `source` is a device and no vendor."""
+        """Provider, and the device's name and vendor id if `source` is a device and not a vendor."""
         if source in profiles.vendor_names():
             provider, device, device_id = self.vendors.provider(source), None, None
         else:
@@ -237,7 +236,7 @@ class Importer:
         *,
         rebuilding: bool,
     ) -> tuple[list[Entry], dict[str, Observation]]:
-        """Jobs read back one by one; whatever one of them raises leaves out that one alone."""
+        """Jobs read back one by one; an error leaves out only the job that raised it."""
         entries: list[Entry] = []
         looks: dict[str, Observation] = {}
         for vendor_id, shown in wanted:
@@ -245,7 +244,7 @@ class Importer:
                 found = provider.foreign(vendor_id)
             except LedgerError:
                 raise
-            except Exception as error:  # noqa: BLE001  (the edge to one answer of a vendor)
+            except Exception as error:  # noqa: BLE001  (boundary to one answer of a vendor)
                 why = str(error) if isinstance(error, QflowsError) else f"{type(error).__name__}: {error}"
                 if not rebuilding or shown is None:
                     left_out[vendor_id] = why
@@ -273,12 +272,12 @@ class Importer:
         looks: Mapping[str, Observation],
         left_out: dict[str, str],
     ) -> list[Job]:
-        """Rows, then what the vendor said of each: its end, and the counts of those that have some."""
+        """Insert rows, then what the vendor said of each: its end, and its counts if there are any."""
         try:
             made = imports.enter(self.ledger, entries)
         except LedgerError:
             raise
-        except Exception as error:  # noqa: BLE001  (one of them has something that a database does not take)
+        except Exception as error:  # noqa: BLE001  (one of them has something that the database rejects)
             if len(entries) > 1:
                 return [job for one in entries for job in self._enter(provider, [one], looks, left_out)]
             left_out[entries[0].vendor_id] = str(error)
@@ -298,12 +297,12 @@ class Importer:
 
 
 def _listed(provider: ImportProvider, since: datetime, until: datetime | None = None) -> Iterator[Listed]:
-    """The vendor's list. Raises ProviderError, whatever is wrong with it."""
+    """The vendor's list. Raises ProviderError for any failure."""
     try:
         yield from provider.listed(since=since, until=until)
     except QflowsError:
         raise
-    except Exception as error:  # the edge to one vendor
+    except Exception as error:  # vendor boundary
         raise Unreadable(
             f"the list of jobs of {provider.name} cannot be read: {type(error).__name__}: {error}",
             provider=provider.name,
@@ -334,7 +333,7 @@ def _device_of(vendor: str, device_id: str) -> str:
 
 
 def _bare(provider: Provider, shown: Listed, why: str) -> Foreign:
-    """A job of ours of which nothing but its mark can be read."""
+    """A job of ours of which only the mark can be read."""
     spec = JobSpec(provider.name, shown.device_id, (unknown_program(1, []),), None, name="rebuilt")
     look = Observation(Phase.QUEUED, "")
     return Foreign(shown, spec, look, notes=(f"only its key is known: {why}"[:500],))
@@ -374,7 +373,7 @@ def _parts(
 
 
 def past(given: Moment) -> datetime:
-    """A moment: a date or time (UTC unless it says otherwise), or how long ago ('7d', '12h', seconds).
+    """A time: a date or time (UTC unless stated otherwise), or how long ago ('7d', '12h', seconds).
 
     Raises ProgramRejected for anything else.
     """

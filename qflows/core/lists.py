@@ -1,4 +1,4 @@
-"""Lists for people and programs: a page of handles that knows how many there are, and goes where it is needed."""
+"""Lists of records: a page of handles that knows the total and converts to other formats."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ class Rows(Sequence[T], Generic[T]):
 
     @cached_property
     def total(self) -> int:
-        """How many fit the filters in all; counted when it is asked for."""
+        """How many match the filters in all; counted when read."""
         return self._extent.count()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -135,11 +135,11 @@ class Rows(Sequence[T], Generic[T]):
         return self.offset + len(self) if self.items and self._extent.has_more else None
 
     def to_dicts(self) -> list[dict[str, Any]]:
-        """One flat dict a row: texts, numbers, aware times, and `tags` as a dict."""
+        """One flat dict per row: texts, numbers, aware times, and `tags` as a dict."""
         return [self._as_dict(one) for one in self.items]
 
     def to_pandas(self) -> Any:
-        """A pandas DataFrame, one row each. Raises ProgramRejected without pandas."""
+        """A pandas DataFrame, one row per record. Raises ProgramRejected without pandas."""
         try:
             import pandas  # pyright: ignore[reportMissingImports]
         except ImportError:
@@ -154,7 +154,7 @@ class Rows(Sequence[T], Generic[T]):
 
 
 def write_parquet(rows: Sequence[Mapping[str, Any]], path: Path) -> Path:
-    """Rows as a Parquet file; what is neither number, text nor time becomes JSON text. Raises ProgramRejected."""
+    """Rows as a Parquet file; anything but numbers, text and times becomes JSON text. Raises ProgramRejected."""
     try:
         import pyarrow  # pyright: ignore[reportMissingImports]
         import pyarrow.parquet  # pyright: ignore[reportMissingImports]
@@ -319,7 +319,7 @@ def wanted(
 
 
 def _run_keys(values: Values) -> tuple[str, ...]:
-    """As given, and as they are in the namespace of the settings."""
+    """As given, and as written in the namespace of the settings."""
     return tuple(dict.fromkeys(key for value in _several(values) for key in (value, named(value))))
 
 

@@ -1,4 +1,4 @@
-"""What vendors have now beside what is known here: devices that are there, that are gone, that nobody could ask for."""
+"""Vendors' devices now, compared with what is known here: present, gone, or unknown because nobody could be asked."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ GONE, UNASKED = "gone", "not asked"
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """One device: as the vendor lists it, and the shipped profiles that name it. Without `info` the vendor did not list
-    it; `state` then says whether it is gone."""
+    """One device: as the vendor lists it, with the shipped profiles that name it. Without `info` the vendor did not
+    list it; `state` then says whether it is gone."""
 
     vendor: str
     device_id: str
@@ -29,17 +29,17 @@ class Standing:
 
 @dataclass(frozen=True, slots=True)
 class Overview:
-    """Devices of some vendors. `troubles`: one line for everything that could not be asked."""
+    """Devices of some vendors. `troubles`: one line for each question that failed."""
 
     standings: tuple[Standing, ...]
     troubles: tuple[str, ...]
 
 
 def look(vendors: Vendors, names: Sequence[str], *, is_chosen: bool) -> Overview:
-    """Asks each vendor for its devices. One that is down, or a part of it that refuses, leaves the others.
+    """Ask each vendor for its devices. A vendor that is down or partly refuses does not affect the others.
 
-    `is_chosen`: a person named the only vendor, so that its failure is raised. Else vendors without credentials are
-    left out without a word.
+    `is_chosen`: the user named the only vendor, so its failure is raised. Otherwise vendors without credentials are
+    silently left out.
     """
     found: list[Standing] = []
     troubles: list[str] = []

@@ -1,6 +1,6 @@
-"""One look at jobs that are at a vendor: their status in bulk, what is new recorded, what is done fetched.
+"""One poll of jobs at a vendor: statuses in bulk, news recorded, finished results fetched.
 
-Whatever one job's answer does to the list it came in, the other jobs of the list go on.
+Whatever one job's answer does to its list, the other jobs of the list go on.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ log = logging.getLogger("qflows.poller")
 
 _NOT_LISTED = "(not listed)"
 _UNREADABLE_STATUS = "(unreadable)"
-_UNKNOWN_WORD_S = 600.0  # how long a status word that no document names is waited out
+_UNKNOWN_WORD_S = 600.0  # how long to wait for an undocumented status word to change
 _APART_REQUESTS = 64  # to find the jobs that spoil an answer
 _GONE = Observation(
     Phase.FAILED,
@@ -34,7 +34,7 @@ _GONE = Observation(
 
 @dataclass(frozen=True, slots=True)
 class Looked:
-    """Keys of the jobs of which a look brought news, and of those that are over at the vendor."""
+    """Keys of the jobs that a poll brought news of, and of those that are over at the vendor."""
 
     changed: frozenset[str] = frozenset()
     over: frozenset[str] = frozenset()
@@ -42,13 +42,13 @@ class Looked:
 
 @dataclass
 class Looker:
-    """Looks at jobs through one submitter; `fetcher` brings the finished ones home."""
+    """Polls jobs through one submitter; `fetcher` fetches the finished ones."""
 
     submitter: Submitter
     fetcher: Fetcher
 
     def look(self, provider: Provider, jobs: Sequence[Job]) -> Looked:
-        """One bulk poll over `jobs`; records what is new and fetches what is done."""
+        """Poll `jobs` once in bulk; record what is new and fetch what is done."""
         at_vendor = [job for job in jobs if is_there(job)]
         if not at_vendor:
             return Looked()
@@ -65,8 +65,8 @@ class Looker:
         return Looked(frozenset(held_back.union(changed)), frozenset(over))
 
     def _poll(self, provider: Provider, ids: Sequence[str], suspects: Collection[str]) -> dict[str, Observation]:
-        """Statuses by id. When an answer cannot be read, halves of the list are asked for, down to the job that spoils
-        it: that one stays as it was, the others go on. Gives up, with the first error, where nothing can be read."""
+        """Statuses by id. If an answer cannot be read, halves of the list are requested, down to the job that spoils
+        it: that one stays as it was, the others go on. Gives up, with the first error, if nothing can be read."""
         try:
             return dict(provider.poll(ids))
         except (LedgerError, NotSent, Refused):
@@ -104,10 +104,10 @@ class Looker:
     def _without_vanished(
         self, provider: Provider, seen: Sequence[tuple[Job, Observation]]
     ) -> list[tuple[Job, Observation]]:
-        """Jobs that lists do not show, or show with an undocumented word, for too long.
+        """Jobs that lists have omitted, or shown with an undocumented word, for too long.
 
-        One that is not listed is asked for by its id: the vendor's own «there is no such job» is an end that can be
-        revoked; anything else leaves the job as it was. One whose word stays unknown is held, and a person told.
+        A job that is not listed is requested by its id: the vendor's own "no such job" is an end that can be revoked;
+        anything else leaves the job as it was. A job whose word stays unknown is held, and a person is notified.
         """
         strange = [job for job, look in seen if look.phase is Phase.UNKNOWN]
         ages = outcomes.missed(self.submitter.ledger, strange)
@@ -128,9 +128,9 @@ class Looker:
         return looks
 
     def _if_readable(self, job: Job, look: Observation) -> Observation:
-        """A result that could not be read several times in a row is left where it is, and a person told.
+        """Hold a result that could not be read several times in a row, and notify a person.
 
-        That of a failed job too: it may hold the counts of its good circuits, which are paid.
+        This includes results of failed jobs: they may hold counts of good circuits, which are paid for.
         """
         if look.phase not in (Phase.DONE, Phase.FAILED) or job.bad_reads < UNREADABLE:
             return look

@@ -1,7 +1,7 @@
-"""What a purchase would cost, before it is made: by the vendor's own word, else by the device profile's price.
+"""The cost of a purchase before it is made: the vendor's own quote, otherwise the device profile's price.
 
-Amounts stay in the vendor's unit. They are shown in another currency only by a rate that the user has set, because a
-second of a QPU or a credit has a price by contract.
+Amounts stay in the vendor's unit. They are converted to another currency only at a rate that the user has set, because
+the price of a QPU second or a credit depends on the contract.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ UNKNOWN = "no bound known"
 
 @dataclass(frozen=True, slots=True)
 class Rates:
-    """A currency, and what one of each other unit is worth in it."""
+    """A currency, and the value of one of each other unit in it."""
 
     currency: str = "usd"
     of: Mapping[str, Decimal] = field(default_factory=dict)
@@ -40,7 +40,7 @@ class Rates:
         return cls(settings.currency, dict(settings.rates))
 
     def rate(self, unit: str, currency: str | None = None) -> Decimal | None:
-        """What one `unit` is worth in `currency` (default: ours); None where no rate was set."""
+        """What one `unit` is worth in `currency` (default: ours); None if no rate was set."""
         wanted = (currency or self.currency).lower()
         if unit.lower() == wanted:
             return Decimal(1)
@@ -51,17 +51,17 @@ class Rates:
         return Decimal(1) if unit.lower() == self.currency else self.of.get(unit.lower())
 
     def convert(self, amount: Decimal | None, unit: str) -> Decimal | None:
-        """An amount of `unit` in our currency; None where it is not known or no rate was set."""
+        """An amount of `unit` in our currency; None if it is unknown or no rate was set."""
         rate = self.rate(unit)
         return amount * rate if amount is not None and rate is not None else None
 
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """What a list of jobs would cost; `quotes` holds one for each, None where nothing can be said of it.
+    """The cost of a list of jobs; `quotes` holds one for each job, None if its cost is unknown.
 
-    `expected` and `bound` are sums in the vendor's `unit`; None as soon as one job has none. `bound`: the most that
-    the vendor's own rules let it cost. `expected_in` and `bound_in` are the same in `currency`, by the user's rates.
+    `expected` and `bound` are sums in the vendor's `unit`; None as soon as one job has none. `bound`: the most that the
+    vendor's own rules allow. `expected_in` and `bound_in`: the same in `currency`, at the user's rates.
     """
 
     device: str
@@ -71,13 +71,13 @@ class Price:
 
     @property
     def unit(self) -> str | None:
-        """The vendor's unit: usd, credits, qpu_s; None where nothing can be said, or units differ."""
+        """The vendor's unit: usd, credits, qpu_s; None if nothing is known, or units differ."""
         units = {quote.unit for quote in self.quotes if quote is not None}
         return units.pop() if len(units) == 1 else None
 
     @property
     def expected(self) -> Decimal | None:
-        """Of all jobs together, in the vendor's unit."""
+        """The sum over all jobs, in the vendor's unit."""
         return self._sum([quote.expected if quote else None for quote in self.quotes])
 
     @property
@@ -106,11 +106,11 @@ class Price:
 
     @property
     def sources(self) -> tuple[str, ...]:
-        """Where the prices come from, each once."""
+        """The sources of the prices, each once."""
         return tuple(dict.fromkeys(quote.source for quote in self.quotes if quote is not None))
 
     def row(self) -> dict[str, str]:
-        """As a line of a table."""
+        """As a row of a table."""
         expected = "unknown" if self.expected is None else f"{shown(self.expected)} {self.unit}"
         bound = UNKNOWN if self.bound is None else f"{shown(self.bound)} {self.unit}"
         found = {"jobs": str(len(self.quotes)), "expected": expected, "at most": bound}
@@ -121,7 +121,7 @@ class Price:
         return found | ({"note": self.hint} if self.hint else {})
 
     def to_json(self) -> dict[str, Any]:
-        """For programs: amounts as decimal text, None where not known."""
+        """As data: amounts as decimal text, None if unknown."""
         amounts = {name: getattr(self, name) for name in ("expected", "bound", "expected_in", "bound_in")}
         return {
             "device": self.device,
@@ -146,7 +146,7 @@ class Price:
 
 
 def shown(amount: Decimal | None) -> str:
-    """`1,234.50`: two places, more where they carry something; empty for None."""
+    """`1,234.50`: two places, more if they are significant; empty for None."""
     if amount is None:
         return ""
     places = max(2, min(6, -int(amount.normalize().as_tuple().exponent))) if amount else 2
@@ -154,9 +154,9 @@ def shown(amount: Decimal | None) -> str:
 
 
 def quoted(ledger: Ledger, target: Device, intents: Sequence[Intent]) -> list[Intent]:
-    """The intents with what each would cost, where a budget is in force; else as they are, after one read.
+    """The intents with their costs, if a budget is in force; otherwise unchanged, after one read.
 
-    Raises NotSent where the vendor must be asked and is out of reach; nothing is recorded then.
+    Raises NotSent if the vendor must be asked and is unreachable; nothing is recorded then.
     """
     if not intents or not budgets.listing(ledger):
         return list(intents)
@@ -164,7 +164,7 @@ def quoted(ledger: Ledger, target: Device, intents: Sequence[Intent]) -> list[In
 
 
 def with_approval(ledger: Ledger, asks: Callable[[OverBudget], bool] | None, buy: Callable[[], T]) -> T:
-    """`buy()`, again after a person allowed what a budget had no room for. `asks` is False where nobody did."""
+    """Call `buy()`, and again if a person allowed what exceeds a budget. `asks` returns False if nobody did."""
     while True:
         try:
             return buy()
@@ -175,18 +175,18 @@ def with_approval(ledger: Ledger, asks: Callable[[OverBudget], bool] | None, buy
 
 
 def price_of(target: Device, specs: Sequence[JobSpec], rates: Rates) -> Price:
-    """What these jobs would cost on a device. May ask the vendor for prices; buys nothing.
+    """The cost of these jobs on a device. May ask the vendor for prices; buys nothing.
 
-    Raises NotSent where the vendor is out of reach.
+    Raises NotSent if the vendor is unreachable.
     """
     quotes = tuple(quote_of(target, spec) for spec in specs)
     return Price(target.profile.name, quotes, rates, _list_price(target.profile, quotes))
 
 
 def quote_of(target: Device, spec: JobSpec) -> Quote | None:
-    """What one job would cost: by the vendor's word, else by the profile's price; None where neither says.
+    """The cost of one job: the vendor's quote, otherwise the profile's price; None if there is neither.
 
-    Raises NotSent where the vendor is out of reach, Unreadable where its answer makes no sense.
+    Raises NotSent if the vendor is unreachable, Unreadable if its answer makes no sense.
     """
     try:
         told = target.provider.estimate(spec)
@@ -194,7 +194,7 @@ def quote_of(target: Device, spec: JobSpec) -> Quote | None:
         told = None
     except QflowsError:
         raise
-    except Exception as error:  # the edge to one vendor
+    except Exception as error:  # vendor boundary
         raise Unreadable(
             f"the price information of {target.provider.name} cannot be read: {type(error).__name__}: {error}",
             provider=target.provider.name,
@@ -214,7 +214,7 @@ def _by_profile(profile: DeviceProfile, spec: JobSpec) -> Quote | None:
 
 
 def _list_price(profile: DeviceProfile, quotes: Sequence[Quote | None]) -> str:
-    """What seconds of a QPU cost by the profile's list price: a hint, never a rate that the guard uses."""
+    """The profile's list price of QPU seconds: a hint, never a rate that the guard uses."""
     price = profile.price
     if price is None or not price.per_minute or any(quote is None or quote.unit != "qpu_s" for quote in quotes):
         return ""

@@ -1,6 +1,6 @@
-"""A vendor's own group that mirrors ours, where the vendor has groups.
+"""A vendor's own group that mirrors ours, if the vendor has groups.
 
-Ours stays the authority: it may hold jobs of other vendors, and the vendor's may end first. Jobs of the mirrored
+Ours remains authoritative: it may hold jobs of other vendors, and the vendor's may end first. Jobs of the mirrored
 account are enrolled in both.
 """
 
@@ -30,7 +30,7 @@ class GroupProvider(Provider, Protocol):
     """A provider whose `capabilities.native_groups` is true."""
 
     def create_group(self, key: str, *, name: str, tags: Mapping[str, str], max_ttl_s: float | None) -> Any:
-        """Creates one group that carries `key`, once; the answer has `group_id`. Raises like `submit`."""
+        """Create one group that carries `key`, once; the answer has `group_id`. Raises like `submit`."""
         ...
 
     def find_groups(self, keys: Collection[str], *, since: datetime) -> Mapping[str, Sequence[Found]]:
@@ -38,34 +38,34 @@ class GroupProvider(Provider, Protocol):
         ...
 
     def group(self, group_id: str) -> Any:
-        """Reads a group; the answer has `is_open`. Raises Refused for an unknown one."""
+        """Read a group; the answer has `is_open`. Raises Refused for an unknown one."""
         ...
 
     def close_group(self, group_id: str) -> None:
-        """No more jobs; those enrolled run on. No error if the group is over already."""
+        """Take no more jobs; those enrolled run on. No error if the group is already over."""
         ...
 
     def cancel_group(self, group_id: str) -> None:
-        """No more jobs; unfinished ones are cancelled. No error if the group is over already."""
+        """Take no more jobs and cancel unfinished ones. No error if the group is already over."""
         ...
 
 
 def has_groups(provider: Provider) -> TypeGuard[GroupProvider]:
-    """True when the vendor keeps groups itself."""
+    """True if the vendor keeps groups itself."""
     return provider.capabilities.native_groups
 
 
 def open_native(ledger: Ledger, provider: Provider, record: GroupRecord, *, device: str) -> GroupRecord:
-    """The vendor's group for ours: the one of an earlier attempt while it is open, else one that carries our key.
+    """The vendor's group for ours: that of an earlier attempt while it is open, otherwise one that carries our key.
 
-    Looked for by its key before it is created, so that an answer that was lost leaves one group. Raises
-    ProgramRejected where the vendor has none, ProviderError when it could not be settled now; call again to continue.
+    The key is looked up before a group is created, so that a lost answer leaves one group. Raises ProgramRejected if
+    the vendor has no groups, ProviderError if it could not be settled now; call again to continue.
     """
     if not has_groups(provider):
         raise ProgramRejected(f"{provider.name} has no native groups; leave native= out, the group works without it")
     if record.native_id is not None and provider.group(record.native_id).is_open:
         return record
-    # One that ended is part of the name of its successor, so that a replay finds each again. The moment is of this
+    # A group that ended is part of the name of its successor, so that a replay finds each again. The time is of this
     # ledger alone: a colleague's ledger may have a group of the same run key and name in the same account.
     key = digest("native-group/2", record.id, record.created_at.isoformat(), record.native_id or "")
     native_id = _find(provider, key, record) or _create(provider, key, record)
@@ -95,7 +95,7 @@ def _create(provider: GroupProvider, key: str, record: GroupRecord) -> str:
 
 
 _opening = Lock()
-_without: set[str] = set()  # groups of this process for which the vendor could not be asked
+_without: set[str] = set()  # groups of this process whose vendor could not be asked
 
 
 def _opened_by_itself(ledger: Ledger, provider: GroupProvider, record: GroupRecord, device: str) -> GroupRecord:
@@ -115,7 +115,7 @@ def _opened_by_itself(ledger: Ledger, provider: GroupProvider, record: GroupReco
 
 
 def end_native(provider: Provider, record: GroupRecord, verb: str) -> None:
-    """Closes or cancels the vendor's group. A failure is only logged: it ends by its own time to live."""
+    """Close or cancel the vendor's group. A failure is only logged: the group ends by its own time to live."""
     if record.native_id is None or not has_groups(provider):
         return
     try:
@@ -127,10 +127,10 @@ def end_native(provider: Provider, record: GroupRecord, verb: str) -> None:
 def into_native(
     ledger: Ledger, group_id: str, provider: Provider, specs: Sequence[JobSpec], *, device: str, by_itself: bool
 ) -> list[JobSpec]:
-    """The specs, to be enrolled at the vendor too if its account mirrors the group; others as they are.
+    """The specs, to be enrolled at the vendor too if its account mirrors the group; others unchanged.
 
-    `by_itself`: a group whose members are all of this account gets a mirror with its first purchase there. Where the
-    vendor could not be asked for one, the jobs go without: it holds nothing that ours does not.
+    `by_itself`: a group whose members are all of this account gets a mirror with its first purchase there. If the
+    vendor could not be asked for one, the jobs are sent without it: it holds nothing that ours does not.
     """
     if not has_groups(provider):
         return list(specs)

@@ -1,4 +1,4 @@
-"""What callers ask for, as checked jobs: sources read, limits compared, lists and observables laid out."""
+"""Callers' requests as checked jobs: sources read, limits compared, lists and observables laid out."""
 
 from __future__ import annotations
 
@@ -40,11 +40,10 @@ def job_specs(
     compile: Any = None,
     physical_qubits: Sequence[int] | None = None,
 ) -> list[JobSpec]:
-    """The jobs that `source` makes on a device, checked against its limits; nothing is sent or recorded.
+    """The jobs for `source` on a device, checked against its limits; nothing is sent or recorded.
 
-    One job, unless observables need several circuits and the device takes one circuit a job. `compile` and
-    `physical_qubits`: see `compile_choice.choose`.
-    Raises ProgramRejected with the reason and the remedy.
+    One job, unless observables need several circuits and the device takes one circuit per job. `compile` and
+    `physical_qubits`: see `compile_choice.choose`. Raises ProgramRejected with the reason and the remedy.
     """
     _check_label(label)
     program = _program(source, values, name, target)
@@ -100,12 +99,12 @@ def batch_plan(
     compile: Any = None,
     physical_qubits: Sequence[int] | None = None,
 ) -> Planned:
-    """How a list of programs, or a sweep, becomes jobs on a device; nothing is recorded or sent.
+    """The jobs for a list of programs, or a sweep, on a device; nothing is recorded or sent.
 
     `sources` and `observables`: see `grid.read`. `shots`: one number for all, or one per program. `mitigate`: see
     `mitigation.read`; `seed`: of random twirls, so that a replay draws the same. `compile` and `physical_qubits`: see
     `compile_choice.choose`. Every program is checked. Raises ProgramRejected naming the circuit, ValueError for
-    `as_batch=True` on a device that takes one circuit a job.
+    `as_batch=True` on a device that takes one circuit per job.
     """
     _check_label(label)
     sources, sweep = grid.read(sources, observables)
@@ -182,7 +181,7 @@ def _planned(
     sweep: Sweep | None,
     choice: CompileChoice,
 ) -> Planned:
-    """The plan, observables included: measured by the device itself where it can, else by circuits of our own."""
+    """The plan with observables: measured by the device itself if it can, otherwise by circuits of our own."""
     target = choice.target
     if sweep is None:
         return plan(base, _compiled(programs, shots, choice), shots, limits)
@@ -202,7 +201,7 @@ def _planned(
 
 
 def _compiled(programs: Sequence[Program], shots: Sequence[int | None], choice: CompileChoice) -> list[Program]:
-    """As the choice wants them. Raises ProgramRejected naming the circuit."""
+    """The programs, compiled as chosen. Raises ProgramRejected naming the circuit."""
     made: list[Program] = []
     for index, (program, number) in enumerate(zip(programs, shots, strict=True)):
         try:
@@ -222,7 +221,7 @@ def _mitigated(
     request: mitigation.Request,
     seed: str,
 ) -> Planned:
-    """One plan of everything that mitigation runs; the device itself does what it offers."""
+    """One plan of everything that mitigation runs; the device applies what it offers."""
     numbers = [number for number in shots if number is not None]
     if len(numbers) < len(shots):
         raise ProgramRejected("mitigate: exact values have no errors to mitigate; pass shots=")
@@ -253,7 +252,7 @@ def _mitigated(
 
 
 def listed_observables(source: Any) -> tuple[Observable, ...]:
-    """One observable or several, nested as they may be, in a row."""
+    """One or several observables, however nested, as a flat tuple."""
     if source is None:
         return ()
     if type(source).__name__ == "ObservablesArray":  # Qiskit's, without importing it
@@ -264,19 +263,19 @@ def listed_observables(source: Any) -> tuple[Observable, ...]:
 
 
 def _is_term(part: Any) -> bool:
-    """True for (label, coefficient), of which a list is one observable."""
+    """True for (label, coefficient); a list of these is one observable."""
     return (
         isinstance(part, tuple | list) and len(part) >= 2 and isinstance(part[0], str) and not isinstance(part[1], str)
     )
 
 
 def is_one_number(shots: Any) -> bool:
-    """True for one number of shots for all programs, false for one each."""
+    """True for one number of shots for all programs, False for one per program."""
     return isinstance(shots, numbers.Number | str) or not hasattr(shots, "__iter__")
 
 
 def whole(shots: Any) -> int | None:
-    """Shots as a plain int; numpy's integers are as good. Raises ProgramRejected for anything else."""
+    """Shots as a plain int; numpy integers are accepted. Raises ProgramRejected for anything else."""
     if shots is None:
         return None
     try:
@@ -311,7 +310,7 @@ def asked_for(
     options: Mapping[str, Any] | None = None,
     name: str | None = None,
 ) -> JobSpec:
-    """A job of one program as it was written, to be compiled. Raises ProgramRejected."""
+    """A job of one program as written, to be compiled. Raises ProgramRejected."""
     program = _program(source, values, name, target)
     shots = whole(shots)
     _check(program, target, shots, has_observables=False, is_compiled=True)

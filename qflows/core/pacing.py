@@ -1,8 +1,8 @@
-"""When to look at a job: soon after its submission, then the more rarely the older it is.
+"""When to poll a job: soon after its submission, then less often the older it is.
 
-A job is looked at again when its age has grown by a tenth. The moments lie on a grid of the ledger's clock: every step
-is a power of two of the shortest one, so that jobs of one account fall due together and share requests, and so that
-any process works out the same moments from what the ledger holds. Nothing is kept per job.
+A job is polled again when its age has grown by a tenth. The times lie on a grid of the ledger's clock: every step is a
+power of two times the shortest one, so that jobs of one account fall due together and share requests, and any process
+derives the same times from the ledger. Nothing is stored per job.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from qflows.ledger.store import utc_now
 from qflows.model import Job
 from qflows.protocol import Pace
 
-_SHARE = 0.1  # of a job's age, until the next look
-_AFTER_NEWS_S = 0.9  # the shortest step of an old job whose device moves, and of one that could not be read
-_DURATIONS, _ENOUGH = 16, 3  # how many durations of a device are kept, and how many say something
-_TOKENS_A_JOB = 3  # looks that every new job adds to the allowance: short jobs in a row are never held up
+_SHARE = 0.1  # of a job's age, until the next poll
+_AFTER_NEWS_S = 0.9  # the shortest step for an old job whose device is moving, and for one that could not be read
+_DURATIONS, _ENOUGH = 16, 3  # how many durations of a device are kept, and how many are enough to use
+_TOKENS_A_JOB = 3  # polls that every new job adds to the allowance: short jobs in a row are never held up
 
 
 def step_s(pace: Pace, age_s: float) -> float:
-    """Seconds between two looks at a job of this age; 0 when there is no pace to keep."""
+    """Seconds between two polls of a job of this age; 0 if there is no pace to keep."""
     if pace.first_s <= 0:
         return 0.0
     longest = max(pace.max_s, pace.first_s)
@@ -36,15 +36,15 @@ def step_s(pace: Pace, age_s: float) -> float:
 
 
 def next_look(pace: Pace, since: float, after: float) -> float:
-    """The first moment after `after` at which a job that began at `since` is due; unix seconds of one clock."""
+    """The first time after `after` at which a job that began at `since` is due; unix seconds of one clock."""
     after = max(after, since)
     step = step_s(pace, after - since)
     return (math.floor(after / step) + 1) * step if step else after
 
 
 def paced(pace: Pace, first_s: float | None) -> Pace:
-    """The vendor's pace, or the one that a setting puts in its place: the setting's shortest step, without a limit
-    of the rate."""
+    """The vendor's pace, or the one that a setting puts in its place: the setting's shortest step, without a rate
+    limit."""
     return pace if first_s is None else replace(pace, first_s=first_s, rate=math.inf)
 
 
@@ -59,29 +59,29 @@ def _place(job: Job) -> _Place:
 class News:
     """What this process saw of each device: when something last happened there, and how long its last jobs took.
 
-    While a device works through its queue, the next in the queue is looked at sooner than its age says. A new job is
-    first looked at when the shortest of the last jobs was done.
+    While a device works through its queue, the next job in the queue is polled sooner than its age suggests. A new job
+    is first polled when the shortest of the last jobs was done.
     """
 
     _at: dict[_Place, float] = field(default_factory=dict)
     _took: dict[_Place, deque[float]] = field(default_factory=dict)
-    _looked: dict[str, float] = field(default_factory=dict)  # age at the last look that found the job unfinished
+    _looked: dict[str, float] = field(default_factory=dict)  # age at the last poll that found the job unfinished
 
     def note(self, jobs: Collection[Job]) -> None:
-        """Something happened to these jobs just now."""
+        """Note that something happened to these jobs just now."""
         now = time.monotonic()
         self._at.update({_place(job): now for job in jobs})
 
     def ago_s(self, job: Job) -> float:
-        """Seconds since the last news of the job's device; infinite when there was none."""
+        """Seconds since the last news of the job's device; infinite without any."""
         at = self._at.get(_place(job))
         return math.inf if at is None else time.monotonic() - at
 
     def looked(self, job: Job, age_s: float, *, over: bool) -> None:
-        """A look at a job of this age found it over, or not.
+        """Note whether a poll of a job of this age found it over.
 
-        The end lies between the last look that did not find it and this one; the middle counts as the duration. Half
-        the age at a first look: a device that has become faster is followed in a few jobs.
+        The end lies between the last poll that found the job unfinished and this one; the midpoint counts as the
+        duration. At a first poll, half the age counts: a device that has become faster is followed within a few jobs.
         """
         if not over:
             self._looked[job.key] = age_s
@@ -90,14 +90,14 @@ class News:
         self._took.setdefault(_place(job), deque(maxlen=_DURATIONS)).append((before_s + age_s) / 2)
 
     def first_look_s(self, job: Job) -> float | None:
-        """The age at which to look for the first time; None as long as too little is known of the device."""
+        """The age at which to poll for the first time; None while too little is known of the device."""
         took = self._took.get(_place(job), ())
         return min(took) if len(took) >= _ENOUGH else None
 
 
 @dataclass(frozen=True, slots=True)
 class Agenda:
-    """The jobs of one lane and when each is due; those with `urgent` keys at once. `now` is the ledger's clock, unix
+    """The jobs of one lane and when each is due; those with `urgent` keys at once. `now`: the ledger's clock, in unix
     seconds."""
 
     pace: Pace
@@ -107,14 +107,14 @@ class Agenda:
     wall: datetime = field(default_factory=utc_now)
 
     def soonest(self, jobs: Sequence[Job], *, now: float, after: float) -> float | None:
-        """The earliest moment after `after` at which one of the jobs is due; None without jobs."""
+        """The earliest time after `after` at which one of the jobs is due; None without jobs."""
         at_once = max(now, after + step_s(self.pace, 0.0))
         dues = self._dues(jobs, now, after)
         return min((min(due, at_once) if job.key in self.urgent else due for job, due in dues), default=None)
 
     def due(self, lane: Lane, jobs: Sequence[Job]) -> list[Job]:
-        """The jobs to look at now: those that are due since the lane's last answered poll, and in the free places of
-        the last page those that are due soonest."""
+        """The jobs to poll now: those due since the lane's last answered poll and, to fill the last page, those due
+        soonest."""
         if lane.asked_at is None or lane.next_at == 0:  # never polled, or freed by a person
             return list(jobs)
         dues = self._dues(jobs, lane.now, lane.asked_at)
@@ -127,8 +127,8 @@ class Agenda:
         return ready + [job for job, _ in later[:free]]
 
     def _dues(self, jobs: Sequence[Job], now: float, after: float) -> list[tuple[Job, float]]:
-        """Each job's next moment after `after`: by its own age or, for the oldest page of a device that moves, by the
-        time since it last moved. `after` is when the lane was last asked; a job that is younger was never looked at.
+        """Each job's next time after `after`: by its own age or, for the oldest page of a moving device, by the time
+        since it last moved. `after`: when the lane was last asked; a younger job was never polled.
         """
         dues: list[tuple[Job, float]] = []
         places: dict[str, int] = {}
@@ -137,7 +137,7 @@ class Agenda:
             brisk = replace(self.pace, first_s=max(self.pace.first_s, min(_AFTER_NEWS_S, self.pace.max_s)))
         aged = sorted(((self.age_s(job), job) for job in jobs), key=lambda pair: -pair[0])
         for age_s, job in aged:
-            # what could not be read may be whole again a second later, not at once
+            # an unreadable answer may be readable a second later, but not at once
             due = next_look(brisk if job.bad_reads else self.pace, now - age_s, after)
             first_s = self.news.first_look_s(job) if now - age_s > after else None
             if first_s is not None:
@@ -157,7 +157,7 @@ class Agenda:
 
 
 def used_s(pace: Pace, lane: Lane, *, requests: int, new_jobs: int) -> float:
-    """How far a lane is ahead of its rate after this poll, seconds: what was left over, and what this poll took."""
+    """How far a lane is ahead of its rate after this poll, in seconds: the previous excess, and what this poll took."""
     left = max(lane.interval_s - lane.since_s, 0.0)
     return max(left + (requests - _TOKENS_A_JOB * new_jobs) / pace.rate, 0.0)
 

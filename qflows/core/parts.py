@@ -1,4 +1,4 @@
-"""The core put together once per process and settings: ledger, vendors, submitter, and pollers that share them."""
+"""The core, assembled once per process and settings: ledger, vendors, submitter, and pollers that share them."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from qflows.settings import Settings
 
 
 class Parts:
-    """What everything in the core works with. Safe for threads.
+    """What everything in the core works with. Thread-safe.
 
-    `saved`: where device profiles and credentials are kept under names. `on_open` is called with the ledger when it is
-    opened, to add listeners. `asks` asks a person whether a purchase may go beyond a budget, and waits for the answer.
+    `saved`: where device profiles and credentials are kept by name. `on_open`: called with the ledger when it is
+    opened, to add listeners. `asks`: asks a person whether a purchase may exceed a budget, and waits for the answer.
     """
 
     def __init__(
@@ -44,12 +44,12 @@ class Parts:
 
     @cached_property
     def submitter(self) -> Submitter:
-        """The only door to a vendor's submission."""
+        """The only way to a vendor's submission."""
         settings = self.settings
         return Submitter(
             self.ledger, lease_s=settings.lease_s, settle_s=settings.settle_s, workers=settings.posts_at_once
         )
 
     def poller(self, on_stored: Callable[[], None] | None = None) -> Poller:
-        """A poller of its own for each waiter; they share lanes through the ledger. `on_stored`: see `Poller`."""
+        """A separate poller for each waiter; they share lanes through the ledger. `on_stored`: see `Poller`."""
         return Poller(self.submitter, self.vendors, poll_min_s=self.settings.poll_min_s, on_stored=on_stored)

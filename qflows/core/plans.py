@@ -1,4 +1,4 @@
-"""What programs become on a device, and what they would cost: nothing is recorded or sent."""
+"""What programs become on a device and what they would cost; nothing is recorded or sent."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ class Plans(Records):
 
     @cached_property
     def chooser(self) -> Chooser:
-        """Chooses devices by rule."""
+        """Choose devices by rule."""
         rates = Rates.from_settings(self.settings)
         return Chooser(lambda: self.ledger, self.vendors, rates, lambda name: history.farthest(self.ledger, name))
 
     def rule(self, device: str) -> Rule | None:
-        """The rule that a device's name is, or is the name of; None for a device. Raises ProgramRejected."""
+        """The rule that `device` states or names; None for a device. Raises ProgramRejected."""
         if rules.looks_like_one(device):
             return rules.read(device)
         kept = self.vendors.rule(device) if isinstance(device, str) else None
@@ -45,14 +45,14 @@ class Plans(Records):
         use: Callable[[str, Scope], T],
         jobs: Callable[[T], Sequence[Job]],
     ) -> T:
-        """`use(device, scope)`, with the device that a rule chooses where `device` is one; see `Chooser.through`."""
+        """Call `use(device, scope)`, choosing the device if `device` is a rule; see `Chooser.through`."""
         rule = self.rule(device)
         if rule is None:
             return use(device, scope)
         return self.chooser.through(rule, scope, asked(), use, jobs)
 
     def device(self, name: str) -> Device:
-        """The device of a name. Raises UnknownDevice, CredentialsMissing."""
+        """The device with this name. Raises UnknownDevice, CredentialsMissing."""
         return self.vendors.device(name)
 
     def provider(self, vendor: str, credentials_block: str | None = None) -> Provider:
@@ -60,13 +60,13 @@ class Plans(Records):
         return self.vendors.provider(vendor, credentials_block)
 
     def specs(self, source: Any, *, device: str, shots: int | None, **wishes: Any) -> list[JobSpec]:
-        """The jobs that `source` makes on `device`, checked; nothing is sent or recorded. See `orders.job_specs`."""
+        """The jobs for `source` on `device`, checked; nothing is sent or recorded. See `orders.job_specs`."""
         return orders.job_specs(self.device(device), source, shots=shots, **wishes)
 
     def plan_batch(
         self, sources: Sequence[Any], *, device: str, shots: int | Sequence[int] | None, **wishes: Any
     ) -> Planned:
-        """How a list of programs, or a sweep, becomes jobs; nothing is recorded or sent. See `orders.batch_plan`."""
+        """The jobs for a list of programs, or a sweep; nothing is recorded or sent. See `orders.batch_plan`."""
         return orders.batch_plan(self.device(device), sources, shots=shots, **wishes)
 
     def price(
@@ -77,7 +77,7 @@ class Plans(Records):
         shots: int | Sequence[int] | None = None,
         **wishes: Any,
     ) -> Price:
-        """What a program, or a list of them as a batch, would cost on `device`; buys and records nothing.
+        """The cost of a program, or of a list of them as a batch, on `device`; buys and records nothing.
 
         See `qflows.price`.
         """
@@ -92,5 +92,5 @@ class Plans(Records):
         return self.chooser.first(rule, asked)
 
     def price_of(self, specs: Sequence[JobSpec], *, device: str) -> Price:
-        """What jobs that are laid out already would cost."""
+        """The cost of jobs that are already laid out."""
         return price_of(self.device(device), specs, Rates.from_settings(self.settings))

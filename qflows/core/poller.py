@@ -1,9 +1,9 @@
-"""Waiting: one bulk poll per lane for everybody, at the vendor's pace, with the state in SQL.
+"""Waiting: one bulk poll per lane for all waiters, at the vendor's pace, with the state in SQL.
 
-A lane is one (vendor, account) pair. Whoever holds its lease polls the jobs of the lane that are due (`pacing`), also
-those of other processes, stores their counts, and gives the lane back with the moment of the next request, which a
-younger job may bring forward. Everybody else reads the ledger. So N queued jobs cost ceil(N / page) requests a tick,
-however many flows wait for them.
+A lane is one (vendor, account) pair. The process that holds its lease polls the due jobs of the lane (`pacing`),
+including those of other processes, stores their counts, and returns the lane with the time of the next request, which a
+younger job may bring forward. All others read the ledger. So N queued jobs cost ceil(N / page) requests a tick, however
+many flows wait for them.
 """
 
 from __future__ import annotations
@@ -41,18 +41,18 @@ from qflows.states import AT_VENDOR, JobStatus
 
 log = logging.getLogger("qflows.poller")
 
-_READ_EVERY_S = 0.25  # how often a waiter reads the ledger while somebody else moves its jobs
-_IDLE_S = 1.0  # the like while nobody does: another process may wish to cancel, or end a job by hand
+_READ_EVERY_S = 0.25  # how often a waiter reads the ledger while another process moves its jobs
+_IDLE_S = 1.0  # the same while none does: another process may request a cancel, or end a job by hand
 _RETRY_S = 1.0  # the pause after the first failed poll is twice as long
 _LANE_LEASE_S = 60.0
-_REFUSALS = 3  # polls refused in a row (credentials revoked) before the waiter is told
-LONGEST_PAUSE_S = 300.0  # whatever a vendor asks for: a pause that is longer is asked for again
+_REFUSALS = 3  # consecutive refused polls (credentials revoked) before the waiter gets an error
+LONGEST_PAUSE_S = 300.0  # a vendor that asks for a longer pause is asked again after this
 OnChange = Callable[[Job], None]
 
 
 @dataclass
 class Round:
-    """What one round found out: when another is due, and what kept single jobs from moving, by key."""
+    """The outcome of one round: when the next is due, and what kept single jobs from moving, by key."""
 
     pause_s: float = 0.0
     troubles: dict[str, Exception] = field(default_factory=dict)
@@ -60,10 +60,10 @@ class Round:
 
 @dataclass
 class Poller:
-    """Brings jobs to their end. `vendors` says which provider may act on a job.
+    """Brings jobs to their end. `vendors`: says which provider may act on a job.
 
-    Whatever a vendor, a decoder or a library raises stays with the job it was about; a lane that cannot be polled
-    stays with its own jobs. Only a broken ledger stops everything.
+    An error from a vendor, a decoder or a library stays with the job it was about; a lane that cannot be polled affects
+    only its own jobs. Only a broken ledger stops everything.
     """
 
     submitter: Submitter
@@ -71,7 +71,7 @@ class Poller:
     poll_min_s: float | None = None
     on_stored: Callable[[], None] | None = None  # see `Fetcher`
     _waiter: str = field(default_factory=lambda: uuid.uuid4().hex[:8], repr=False)
-    _failures: dict[tuple[str, str], int] = field(default_factory=dict, repr=False)  # polls refused in a row, by lane
+    _failures: dict[tuple[str, str], int] = field(default_factory=dict, repr=False)  # refused polls in a row, by lane
 
     def __post_init__(self) -> None:
         self._looker = Looker(self.submitter, Fetcher(self.submitter, self.on_stored))
@@ -86,21 +86,20 @@ class Poller:
     ) -> dict[str, Job]:
         """Blocks until every job is terminal and returns their handles by key.
 
-        `every`: seconds between two looks of this waiter at jobs of vendors, at least; never less than the vendor's
-        pace. The ledger is read in between, so that what other processes see is seen here too.
-        One deadline for all: after `timeout` seconds (0: one look) raises WaitTimeout naming the pending ones and what
-        is known of each. Raises, as soon as none of the others is left to wait for: InDoubt when only a person can
-        tell where a job is, OtherAccount when a job is another account's, ResultsHeld when the vendor finished it and
-        its result cannot be read, Refused when the vendor keeps refusing to be polled (credentials). Raises UnknownJob
-        for a key the ledger does not have.
+        `every`: the least number of seconds between two polls by this waiter; never below the vendor's pace. The ledger
+        is read in between, so that what other processes see is seen here too. One deadline for all: after `timeout`
+        seconds (0: one poll) raises WaitTimeout naming the pending jobs and what is known of each. Raises, once no
+        other job is left to wait for: InDoubt if only a person can tell where a job is, OtherAccount if a job is
+        another account's, ResultsHeld if the vendor finished it and its result cannot be read, Refused if the vendor
+        keeps refusing to be polled (credentials). Raises UnknownJob for a key that the ledger does not have.
         """
         if every is not None and not (isinstance(every, int | float) and 0 <= every < math.inf):
             raise ProgramRejected(f"every must be a number of seconds of at least 0, not {every!r}")
         deadline = time.monotonic() + timeout if timeout is not None else None
-        again_at = -math.inf  # when vendors may be looked at again
+        again_at = -math.inf  # when vendors may be polled again
         handles: dict[str, Job] = {}
         ledger = self.submitter.ledger
-        outcomes.forget_held(ledger, keys)  # whoever waits again wants the vendor asked again
+        outcomes.forget_held(ledger, keys)  # a new wait should ask the vendor again
         self.revive(reads.by_keys(ledger, keys).values())
         told: set[str] = set()
         looked = False
@@ -144,11 +143,11 @@ class Poller:
                 time.sleep(pause)
 
     def _is_far(self, job: Job) -> bool:
-        """At a vendor, where a look is a request."""
+        """True for a job at a vendor, where each poll is a request."""
         return is_there(job) and self.vendors.of(job).capabilities.lookup is not Lookup.LOCAL
 
     def _tell(self, troubles: Mapping[str, Exception], handles: Mapping[str, Job], told: set[str]) -> None:
-        """Says once what keeps a job from moving, while the others are still waited for."""
+        """Report once what keeps a job from moving, while the others are still waited for."""
         for key, error in troubles.items():
             if key not in told:
                 told.add(key)
@@ -156,7 +155,7 @@ class Poller:
                 log.warning("job %s on %s waits: %s", key[:12], job.device if job else "?", error)
 
     def _raise_if_nothing_is_left(self, pending: Sequence[Job], troubles: Mapping[str, Exception]) -> None:
-        """Raises what keeps the last pending jobs from moving, when it cannot pass by itself."""
+        """Raise what keeps the last pending jobs from moving, if it cannot pass by itself."""
         fresh = reads.by_keys(self.submitter.ledger, [job.key for job in pending]).values()
         stuck = [job for job in fresh if not job.is_terminal]
         if not stuck or not all(job.is_held or job.asks_person or job.key in troubles for job in stuck):
@@ -197,7 +196,7 @@ class Poller:
             time.sleep(pause if deadline is None else min(pause, max(deadline - time.monotonic(), 0.0)))
 
     def revive(self, jobs: Iterable[Job]) -> list[str]:
-        """Takes back the end of jobs that only seemed to be gone, when the vendor shows them again; returns keys."""
+        """Revoke the end of jobs that only seemed to be gone, if the vendor shows them again; return keys."""
         revived = []
         for job in jobs:
             if job.status is not JobStatus.FAILED or job.error_code != claims.VANISHED or not job.vendor_id:
@@ -211,13 +210,13 @@ class Poller:
                 log.info("%s", error)
             except LedgerError:
                 raise
-            except Exception as error:  # nothing that goes wrong in here may change the end that stands
+            except Exception as error:  # no failure in here may change the recorded end
                 log.info("job %s could not be looked up again: %s", job.key[:12], error)
         return revived
 
     def tick(self, pending: Sequence[Job], *, urgent: bool = False) -> Round:
-        """One round for `pending`, lane by lane: the jobs that are due are looked at; `urgent`: all of `pending`, as
-        soon as the vendor's pace allows."""
+        """Run one round for `pending`, lane by lane: the due jobs are polled; `urgent`: all of `pending`, as soon as
+        the vendor's pace allows."""
         done = Round()
         lanes_of: dict[tuple[str, str], tuple[Provider, list[Job]]] = {}
         for job in pending:
@@ -225,7 +224,7 @@ class Poller:
                 provider = self.vendors.of(job)
             except LedgerError:
                 raise
-            except Exception as error:  # no credentials, another account, a broken profile: this job alone waits
+            except Exception as error:  # no credentials, another account, a broken profile: only this job waits
                 done.troubles[job.key] = error
                 continue
             lanes_of.setdefault((job.provider, job.account), (provider, []))[1].append(job)
@@ -235,7 +234,7 @@ class Poller:
                 pauses.append(self._tick_lane(provider, account, jobs, done, urgent=urgent))
             except LedgerError:
                 raise
-            except Exception as error:  # the edge to one vendor: its jobs wait, the others go on
+            except Exception as error:  # vendor boundary: its jobs wait, the others go on
                 log.warning("%s: %s", provider.name, error, exc_info=not isinstance(error, QflowsError))
                 done.troubles |= {j.key: _told(provider, error) for j in jobs if j.key not in done.troubles}
                 pauses.append(_READ_EVERY_S)
@@ -245,7 +244,7 @@ class Poller:
     def _tick_lane(self, provider: Provider, account: str, mine: Sequence[Job], done: Round, *, urgent: bool) -> float:
         pauses = [self._push(provider, mine)]
         if provider.capabilities.lookup is Lookup.LOCAL:
-            # there is no queue to share: a local job runs in the process that waits for it
+            # no queue to share: a local job runs in the process that waits for it
             fresh = reads.by_keys(self.submitter.ledger, [job.key for job in mine]) if pauses[0] == 0 else {}
             return 0.0 if self._looker.look(provider, [fresh.get(job.key, job) for job in mine]).changed else pauses[0]
         there = [job for job in mine if is_there(job)]
@@ -274,7 +273,7 @@ class Poller:
         return min(pauses)
 
     def _push(self, provider: Provider, mine: Sequence[Job]) -> float:
-        """Sends what is free to be sent, ends doubts, passes cancels on. Returns when to come again, seconds."""
+        """Send what is free to be sent, end doubts, pass cancels on. Returns the seconds until the next call."""
         ledger = self.submitter.ledger
         doubtful = [j.key for j in mine if j.status in (JobStatus.SUBMITTING, JobStatus.IN_DOUBT)]
         self.submitter.settle(provider, doubtful)
@@ -289,7 +288,7 @@ class Poller:
         return pause
 
     def cancel_wished(self, provider: Provider, mine: Sequence[Job]) -> None:
-        """Passes a wish to cancel on to the vendor, once per tick until the vendor says it is over."""
+        """Pass a cancel request on to the vendor, once per tick until the vendor says the job is over."""
         for job in mine:
             if job.cancel_requested_at and job.vendor_id and job.status in AT_VENDOR:
                 try:
@@ -297,15 +296,15 @@ class Poller:
                     outcomes.cancel_sent(self.submitter.ledger, job.key)
                 except LedgerError:
                     raise
-                except Exception as error:  # a cancel that fails is repeated by the next tick
+                except Exception as error:  # the next tick repeats a cancel that fails
                     log.warning("cancel of job %s: %s", job.key[:12], error)
 
     def _poll_lane(
         self, provider: Provider, lane: lanes.Lane, mine: Sequence[Job], done: Round, agenda: Agenda
     ) -> float:
-        """Polls what is due in the lane; gives the lane back with the moment of the next poll.
+        """Poll what is due in the lane, and return the lane with the time of the next poll.
 
-        Returns when to come again, seconds; 0 when something changed, so that a waiter sees it at once.
+        Returns the seconds until the next call; 0 if something changed, so that a waiter sees it at once.
         """
         ledger = self.submitter.ledger
         pace = agenda.pace
@@ -337,7 +336,7 @@ class Poller:
         except LedgerError as error:
             failed = str(error)
             raise
-        except Exception as error:  # the edge to one vendor
+        except Exception as error:  # vendor boundary
             failed = str(error) or type(error).__name__
             asked_s = error.retry_after_s if isinstance(error, ProviderError) else None
             shortest_s = pace.first_s if self.poll_min_s is not None else max(pace.first_s, _RETRY_S)
@@ -355,7 +354,7 @@ class Poller:
 
 
 def _told(provider: Provider, error: Exception) -> Exception:
-    """The error as a waiter is told it: what a library raised by accident becomes one of ours."""
+    """The error as a waiter sees it: an unforeseen error of a library becomes one of ours."""
     if isinstance(error, QflowsError):
         return error
     wrapped = Unreadable(f"{provider.name} cannot be polled: {type(error).__name__}: {error}", provider=provider.name)

@@ -1,4 +1,4 @@
-"""Device profiles: what a name such as `local-aer` stands for, and what its device accepts."""
+"""Device profiles: what a name such as `local-aer` refers to, and what its device accepts."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Price(BaseModel):
     per_minute: float = Field(default=0.0, ge=0, description="Per minute of device time.")
     unit: str = Field(default="usd", description="usd, or the vendor's own unit such as credits.")
     source: str | None = Field(default=None, description="Source of the price.")
-    # text, because a page may be known to the year only
+    # text, because some pages give only the year
     date: Annotated[str | None, BeforeValidator(lambda value: None if value is None else str(value))] = Field(
         default=None, pattern=r"^\d{4}(-\d\d(-\d\d)?)?$", description="Date of the source: year, month, day."
     )
@@ -78,7 +78,7 @@ class DeviceFields(BaseModel):
         default_factory=dict, description="Options for every job on this device, such as a noise model."
     )
     price: Price | None = Field(default=None, description="What the vendor charges, with source and date.")
-    # text, because YAML reads a bare date as one and a page may be known to the month only
+    # text, because YAML parses a bare date and some pages give only the month
     retired: Annotated[str | None, BeforeValidator(lambda value: None if value is None else str(value))] = Field(
         default=None, pattern=r"^\d{4}(-\d\d(-\d\d)?)?$", description="When the vendor retired it: year, month, day."
     )
@@ -99,7 +99,7 @@ class DeviceFields(BaseModel):
         )
 
     def narrowed(self, told: Limits) -> Limits:
-        """What the device says of itself, where this profile is stricter the profile: it never widens."""
+        """The device's own limits, or the profile's where they are stricter: a profile never widens."""
         ours = self.limits()
         takes_mid_circuit = told.mid_circuit or Feature.MID_CIRCUIT in (told.takes or ())
         takes, terms = told.takes, told.terms
@@ -109,7 +109,7 @@ class DeviceFields(BaseModel):
             terms = {**terms, **dict.fromkeys(left_out, "its profile says mid_circuit: false")}
         width = _least(ours.max_qubits, told.max_qubits)
         if ours.max_qubits is not None and told.labels and ours.max_qubits > len(told.labels):
-            # programs whose qubit i is the device's qubit i are as wide as its highest number
+            # with qubit i as the device's qubit i, a program is as wide as its highest number
             width = min(ours.max_qubits, told.labels[-1] + 1)
         return Limits(
             max_qubits=width,
@@ -121,7 +121,7 @@ class DeviceFields(BaseModel):
             mid_circuit=ours.mid_circuit and takes_mid_circuit,
             max_total_shots=_least(ours.max_total_shots, told.max_total_shots),
             max_unfinished=told.max_unfinished,
-            # a capture may be older than the device: what it lost is lost, and it knows its own numbers
+            # a capture may be older than the device: lost qubits are lost, and the device knows its own numbers
             labels=told.labels or ours.labels,
             measures_all=told.measures_all,
             takes=takes,
@@ -138,7 +138,7 @@ def _both(one: frozenset[str] | None, other: frozenset[str] | None) -> frozenset
 
 
 def _numbers(spans: str) -> tuple[int, ...]:
-    """The numbers that a text such as "0-7, 9-107" stands for, ascending."""
+    """The numbers in a text such as "0-7, 9-107", ascending."""
     found: set[int] = set()
     for span in spans.split(","):
         first, _, last = span.strip().partition("-")
@@ -156,7 +156,7 @@ class DeviceProfile(DeviceFields):
 
 
 def documents_folder() -> Path:
-    """Where the shipped documents are: inside the wheel, or beside the package in a checkout."""
+    """The folder of the shipped documents: inside the wheel, or beside the package in a checkout."""
     here = Path(__file__).parent.parent
     return here / "_documents" if (here / "_documents").is_dir() else here.parent / "blocks"
 
@@ -202,10 +202,10 @@ def shipped_rules() -> dict[str, RuleDocument]:
 
 @cache
 def shipped() -> dict[str, DeviceProfile]:
-    """The device profiles that come with qflows and with the vendors of other packages, by name.
+    """The device profiles shipped with qflows and with other packages' vendors, by name.
 
-    Another package keeps them in `devices/*.yaml` beside its adapter. It can add names, not take them: a profile of
-    a name that is known, of another vendor, or with a mistake is passed over with a warning.
+    Another package keeps them in `devices/*.yaml` beside its adapter. It can add names, not take them over: a profile
+    with a known name, of another vendor, or with a mistake is skipped with a warning.
     """
     found = {one.name: one for one in _shipped_documents() if isinstance(one, DeviceProfile)}
     for vendor, folder in homes():
@@ -225,7 +225,7 @@ def shipped() -> dict[str, DeviceProfile]:
 
 @cache
 def retired() -> dict[str, DeviceProfile]:
-    """Devices that vendors have retired, by the name they had here, by the vendor's and by `vendor:device-id`."""
+    """Retired devices, by their name here, by the vendor's name and by `vendor:device-id`."""
     found: dict[str, DeviceProfile] = {}
     with (documents_folder() / "retired.csv").open(newline="") as table:
         for row in csv.DictReader(table):
@@ -253,10 +253,10 @@ def from_document(document: Document) -> DeviceProfile:
 
 
 def find(name: str) -> DeviceProfile | None:
-    """The shipped profile of this name, or a bare one for `vendor:device-id`, whose limits are the vendor's to say.
+    """The shipped profile of this name, or a bare one for `vendor:device-id`, whose limits only the vendor knows.
 
-    None when the name is neither. A vendor device without profile has no limits here. One that was retired is told by
-    its profile, under the name it had here, its vendor's and both; see `check_living`.
+    None if the name is neither. A vendor device without a profile has no limits here. A retired device is found by its
+    name here, its vendor's and both; see `check_living`.
     """
     known = shipped().get(name) or retired().get(name)
     if known is not None:
@@ -268,12 +268,12 @@ def find(name: str) -> DeviceProfile | None:
 
 
 def is_bare(profile: DeviceProfile) -> bool:
-    """True for `vendor:device-id`: the vendor must be asked for the limits."""
+    """True for `vendor:device-id`, whose limits only the vendor knows."""
     return profile.name == f"{profile.provider}:{profile.device}" and profile.name not in shipped()
 
 
 def check_living(profile: DeviceProfile) -> None:
-    """Raises UnknownDevice for a device that was retired, naming its nearest successor."""
+    """Raise UnknownDevice for a retired device, naming its nearest successor."""
     if profile.retired is not None and str(profile.retired) <= date.today().isoformat():
         nearest = f"; nearest: {profile.nearest}" if profile.nearest else ""
         when = f"on {profile.retired}" if len(profile.retired) == len("2026-01-31") else f"by {profile.retired}"
@@ -281,7 +281,7 @@ def check_living(profile: DeviceProfile) -> None:
 
 
 def unknown(name: str) -> UnknownDevice:
-    """The error for a name that is no device, with those that are spelled alike."""
+    """The error for an unknown device name, with similar names."""
     alike = difflib.get_close_matches(name, shipped(), n=3, cutoff=0.5)
     meant = f"did you mean {', '.join(alike)}? " if alike else ""
     return UnknownDevice(

@@ -1,4 +1,4 @@
-"""How far the circuits of a job are: from the ledger, and for a composite job that runs, from the vendor."""
+"""Progress of the circuits of a job: from the ledger and, for a running composite job, from the vendor."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ _STATUS = {
 def circuits_by_status(ledger: Ledger, vendors: SpeaksFor, job: Job) -> dict[JobStatus, int]:
     """Number of circuits by status; they sum to `job.n_programs`.
 
-    A composite job at a vendor that shows its circuits is asked for; one that ended counts those with an error as
-    failed; all others have the status of the job. Raises ProviderError when the vendor cannot be asked.
+    A vendor that shows the circuits of a composite job is asked; a job that ended counts circuits with an error as
+    failed; all other circuits have the status of the job. Raises ProviderError if the vendor cannot be asked.
     """
     found: Counter[JobStatus] = Counter()
     if job.status is JobStatus.COMPLETED:

@@ -48,7 +48,7 @@ class Purchases(Holds):
         on_change: OnChange | None = None,
         every: float | None = None,
     ) -> dict[str, Job]:
-        """Blocks until all are terminal, one deadline for all. See `Poller.wait`."""
+        """Block until all are terminal, under one deadline. See `Poller.wait`."""
         return self.poller().wait(keys, timeout=timeout, on_change=on_change, every=every)
 
     def result(
@@ -60,7 +60,7 @@ class Purchases(Holds):
         every: float | None = None,
         refresh: bool = False,
     ) -> Result:
-        """Waits, then reads the counts. Several keys are the parts of one expectation value.
+        """Wait, then reads the counts. Several keys are the parts of one expectation value.
 
         `refresh`: see `rereading.reread`. Raises JobFailed or JobCancelled with the vendor's reason, WaitTimeout at the
         deadline.
@@ -74,10 +74,10 @@ class Purchases(Holds):
         return stored(self.ledger, jobs)
 
     def cancel(self, keys: Collection[str], *, timeout: float = 60.0) -> dict[str, Job]:
-        """Cancels at the vendor and verifies: returns handles that are terminal.
+        """Cancel at the vendor and verify; return terminal handles.
 
-        A job that finished first comes back COMPLETED: the cancel was too late. Raises WaitTimeout if the vendor
-        has not confirmed in time; the request is recorded, and the next poll repeats it.
+        A job that finished first comes back COMPLETED: the cancel was too late. Raises WaitTimeout if the vendor has
+        not confirmed in time; the request is recorded, and the next poll repeats it.
         """
         if imported := [job for job in reads.by_keys(self.ledger, keys).values() if job.is_imported]:
             raise ProgramRejected(
@@ -100,7 +100,7 @@ class Purchases(Holds):
         ]
 
     def buy(self, intents: Sequence[Intent]) -> list[Job]:
-        """Submits what was not bought before; returns handles in order, at once."""
+        """Submit what was not bought before; return handles in order, at once."""
         if not intents:
             return []
         started = utc_now()
@@ -117,7 +117,7 @@ class Purchases(Holds):
         return jobs
 
     def _is_ours(self, key: str) -> bool:
-        """Whether the vendor shows a job of another account to these credentials: then the key was only renewed."""
+        """Whether the vendor shows a job of another account to these credentials: the key was then only renewed."""
         try:
             self.vendors.of(reads.job(self.ledger, key))
         except OtherAccount:
@@ -125,7 +125,7 @@ class Purchases(Holds):
         return True
 
     def submit(self, specs: Sequence[JobSpec], *, device: str, scope: Scope, resubmit: int = 0) -> list[Job]:
-        """Submits each spec once under the scope's run key and returns handles, at once."""
+        """Submit each spec once under the scope's run key and return handles at once."""
         wanted = self.intents(specs, device=device, scope=scope, resubmit=resubmit)
         with self._one_call(wanted):
             return self.buy(wanted)
@@ -133,7 +133,7 @@ class Purchases(Holds):
     def submit_one(
         self, program: Any, scope: Scope, *, device: str, session: Session | None = None, **wishes: Unpack[Wishes]
     ) -> Job:
-        """Buys one job under a scope. Raises ProgramRejected when several jobs are needed."""
+        """Buy one job under a scope. Raises ProgramRejected when several jobs are needed."""
         asked = partial(asking.for_programs, program, wishes.get("shots"), wishes, label=wishes.get("label", ""))
         return self.through(
             device, scope, asked, lambda name, here: self._submit_one(program, here, name, session, wishes), _one
@@ -153,7 +153,7 @@ class Purchases(Holds):
     def run(
         self, program: Any, scope: Scope, *, device: str, session: Session | None = None, **wishes: Unpack[RunWishes]
     ) -> Result:
-        """Buys under a scope, waits, and reads the result."""
+        """Buy under a scope, waits, and reads the result."""
         asked = partial(asking.for_programs, program, wishes.get("shots"), wishes, label=wishes.get("label", ""))
         return self.through(
             device, scope, asked, lambda name, here: self._run(program, here, name, session, dict(wishes)), none_refused
@@ -177,7 +177,7 @@ class Purchases(Holds):
     def _run_mitigated(
         self, program: Any, scope: Scope, device: str, session: Session | None, timeout: float | None, wishes: Any
     ) -> Result:
-        """All circuits of one value as one batch; the result has its first job, and the cost of all."""
+        """Buy all circuits of one value as one batch; the result has its first job, and the cost of all."""
         given: dict[str, Any] = {name: value for name, value in dict(wishes).items() if name != "run_key"}
         if given.pop("resubmit", 0):
             raise ProgramRejected(
@@ -206,7 +206,7 @@ class Purchases(Holds):
 
     @contextmanager
     def _one_call(self, wanted: Sequence[Intent]) -> Iterator[None]:
-        """A call that does not return gives its samples back: the next equal call of the attempt meets them."""
+        """Release the samples of a call that does not return: the next equal call of the attempt gets them."""
         try:
             yield
         except BaseException:
@@ -234,7 +234,7 @@ class Purchases(Holds):
     def submit_list(
         self, programs: Sequence[Any], scope: Scope, *, device: str, **wishes: Unpack[BatchWishes]
     ) -> Batch:
-        """Buys a list of programs, or a sweep, as a batch."""
+        """a tuple may be (circuit, values), and circuits are iterable: converting it would take them apart"""
         # a tuple may be (circuit, values), and a circuit is iterable too: it would be taken apart
         several = isinstance(programs, list | Iterator) or hasattr(programs, "tolist")
         sources: Any = list(programs) if several else programs
@@ -264,9 +264,9 @@ class Purchases(Holds):
         tags: Mapping[str, str] | None = None,
         max_time_s: float | None = None,
     ) -> Batch:
-        """Makes the batch and all its jobs durable, or finds the one of an earlier attempt; sends nothing.
+        """Make the batch and all its jobs durable, or find that of an earlier attempt; send nothing.
 
-        `max_time_s`: how long the vendor's batch mode may last. Raises ProgramRejected where there is none.
+        `max_time_s`: how long the vendor's batch mode may last. Raises ProgramRejected if there is none.
         """
         first = planned.specs[0][1]
         provider = self.device(device).provider
@@ -289,10 +289,10 @@ class Purchases(Holds):
 
     @contextmanager
     def batch_mode(self, batch: Batch) -> Iterator[str | None]:
-        """The vendor's batch mode for the parts sent inside, where there is one and several parts go, or its time is
+        """The vendor's batch mode for the parts sent inside, if there is one and several parts are sent, or its time is
         limited.
 
-        Leaving the block closes it for new jobs; those that are queued still run.
+        Leaving the block closes it to new jobs; queued ones still run.
         """
         provider = self.device(batch.device).provider
         max_time_s = batch.record.details.get("max_time_s")
@@ -304,7 +304,7 @@ class Purchases(Holds):
             name = f"batch {batch.id[:16]}"
             hold = self.open_session(batch.device, batch.record.run_key, mode="batch", name=name, max_time_s=max_time_s)
         except InDoubt as error:
-            # the mode only groups jobs for the vendor: they go without rather than wait for a person
+            # the mode only groups jobs for the vendor: sending them without it beats waiting for a person
             log.warning("batch %s is sent without the vendor's batch mode: %s", batch.id[:12], error)
             yield None
             return
@@ -314,7 +314,7 @@ class Purchases(Holds):
             hold.close()
 
     def submit_batch(self, batch: Batch) -> None:
-        """Sends what was not sent; a batch whose parts are all at the vendor costs nothing."""
+        """Send what was not sent; a batch whose parts are all at the vendor costs nothing."""
         if any(job.status is JobStatus.PREPARED for job in batch.sub_jobs()):
             with self.batch_mode(batch) as session_id:
                 batch.submit(session_id=session_id)
@@ -329,7 +329,7 @@ def _parts_of(batch: Batch) -> list[Job]:
 
 
 def _say_what_was_adopted(jobs: Sequence[Job], started: datetime) -> None:
-    """One line a call: whether an equal call was met again, or is one more sample of the same content."""
+    """Log one line per call: whether an equal call was found again, or this is one more sample of the same content."""
     adopted = [job for job in jobs if job.created_at < started]
     if adopted:
         first, live = adopted[0], sum(not job.is_terminal for job in adopted)
@@ -349,5 +349,5 @@ def _for_project(scope: Scope, project: str | None) -> Scope:
 
 
 def _of(buyer: Buyer, spec: JobSpec) -> Buyer:
-    """A tag `project` names the project where nothing else does."""
+    """Use a `project` tag as the project if nothing else names one."""
     return replace(buyer, project=spec.tags["project"][:128]) if not buyer.project and "project" in spec.tags else buyer

@@ -1,7 +1,7 @@
 """The level-triggered reconciler: each tick compares ledger and vendors, and acts on the difference.
 
-It remembers nothing between sweeps, so killing it at any moment is harmless, and two may run: claims, leases and
-guarded statements decide who acts.
+It keeps no state between sweeps, so killing it at any moment is harmless, and two may run: claims, leases and guarded
+statements decide who acts.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from qflows.states import JobStatus
 
 log = logging.getLogger("qflows.reconciler")
 
-_LOOK_FOR_VANISHED_S = 7 * 86_400.0  # a job that was gone for longer is not asked for again by itself
+_LOOK_FOR_VANISHED_S = 7 * 86_400.0  # a job gone for longer is not looked up again automatically
 
 
 @dataclass
@@ -60,15 +60,15 @@ class Tick:
 
 @dataclass
 class Reconciler:
-    """Brings what the vendors say and what the ledger says together. `group_of` gives a group by id."""
+    """Brings what the vendors say and what the ledger says together. `group_of`: gives a group by id."""
 
     core: Parts
     group_of: Callable[[str], Group]
     on_stored: Callable[[], None] | None = None
 
     def tick(self) -> Tick:
-        """One round: settle doubts, send what waits to be sent, pass cancels on, poll lanes, close dead sessions, end
-        groups whose time is up or whose jobs are over, and call what is to be called then."""
+        """Run one round: settle doubts, send waiting jobs, pass cancels on, poll lanes, close dead sessions, end groups
+        whose time is up or whose jobs are over, and run the callbacks that are then due."""
         ledger, poller = self.core.ledger, self.core.poller(self.on_stored)
         done = Tick()
         live = reads.all_live(ledger)
@@ -101,7 +101,7 @@ class Reconciler:
 
 @contextmanager
 def contained(done: Tick, what: str) -> Iterator[None]:
-    """Keeps the failure of one part of a tick from the others. A broken ledger is everybody's."""
+    """Keep the failure of one part of a tick from the others. A broken ledger affects them all."""
     try:
         yield
     except LedgerUnavailable:
@@ -121,7 +121,7 @@ class Tended:
 
 
 def tend(ledger: Ledger, handle_of: Callable[[str], Group]) -> Tended:
-    """Applies every time to live and completion, and calls callbacks that are due and that this process can import."""
+    """Apply every time to live and completion, and run due callbacks that this process can import."""
     done = Tended(closed=ledger_groups.refresh(ledger))
     for record in ledger_callbacks.due(ledger):
         handle = handle_of(record.id)

@@ -1,4 +1,4 @@
-"""The records of a ledger: looking them up, listing them, importing them, and changing them by a person's word."""
+"""The records of a ledger: looking them up, listing them, importing them, and changing them on a person's decision."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ from qflows.states import JobStatus
 
 
 class Records:
-    """What the ledger holds, as handles that can act. Safe for threads.
+    """What the ledger holds, as handles that can act. Thread-safe.
 
-    `parts`: what they work with; `verbs`: how groups among them make their calls.
+    `parts`: what they work with; `verbs`: how their groups make calls.
     """
 
     def __init__(self, parts: Parts, verbs: Verbs) -> None:
@@ -63,23 +63,23 @@ class Records:
 
     @property
     def submitter(self) -> Submitter:
-        """The only door to a vendor's submission."""
+        """The only way to a vendor's submission."""
         return self.parts.submitter
 
     def poller(self) -> Poller:
-        """A poller of its own for each waiter; they share lanes through the ledger."""
+        """A separate poller for each waiter; they share lanes through the ledger."""
         return self.parts.poller()
 
     def find(self, name: str) -> Job:
-        """A job by key, unique beginning of it, or vendor id. Raises UnknownJob."""
+        """A job by key, unique prefix of the key, or vendor id. Raises UnknownJob."""
         return reads.find(self.ledger, name)
 
     def batch(self, name: str) -> Batch:
-        """A batch by id or a unique beginning of it. Raises UnknownJob."""
+        """A batch by id or unique prefix of it. Raises UnknownJob."""
         return Batch(self.parts, ledger_batches.find(self.ledger, name))
 
     def batch_from(self, jobs: Sequence[Job | str], *, name: str = "", tags: Mapping[str, str] | None = None) -> Batch:
-        """A batch of jobs that are here already, given as in `find`; see `qflows.batch_from`."""
+        """A batch of jobs that are already in the ledger, given as in `find`; see `qflows.batch_from`."""
         found = [reads.job(self.ledger, one.key) if isinstance(one, Job) else self.find(one) for one in jobs]
         return batch_of_jobs(self.parts, found, name=name, tags=tags)
 
@@ -88,7 +88,7 @@ class Records:
         return self.submitter.spec(self.find(name).key)
 
     def progress(self, name: str) -> dict[JobStatus, int]:
-        """How many circuits of a job, given as in `find`, are in each status; see `circuits_by_status`."""
+        """Number of circuits in each status, for a job given as in `find`; see `circuits_by_status`."""
         return circuits_by_status(self.ledger, self.vendors, self.find(name))
 
     def card(self, device: str) -> DeviceCard:
@@ -96,7 +96,7 @@ class Records:
         return card_of(self.vendors.device(device))
 
     def group(self, name: str) -> Group:
-        """A group by id, a unique beginning of it, or its vendor's id. Raises UnknownJob."""
+        """A group by id, unique prefix of it, or its vendor's id. Raises UnknownJob."""
         return Group(self.parts, self.verbs, record=ledger_groups.find(self.ledger, name))
 
     def jobs(self, **filters: Unpack[JobFilters]) -> Rows[Job]:
@@ -136,7 +136,7 @@ class Records:
     def archive(
         self, path: Path, *, title: str = "", author: str = "", license: str = "", **filters: Any
     ) -> archiving.Archive:
-        """Writes the archive of the jobs that fit; see `qflows.archive`."""
+        """Write the archive of the matching jobs; see `qflows.archive`."""
         found, _ = listing.select_jobs(self.ledger, lists.wanted(**filters, limit=None, order="created"))
         selection = {name: _as_text(value) for name, value in filters.items() if value}
         named = title or "qflows study" + "".join(f", {name} {value}" for name, value in selection.items())
@@ -145,10 +145,10 @@ class Records:
         return archiving.write(self.parts, path, keys, **about)
 
     def refresh(self, keys: Collection[str]) -> dict[str, Job]:
-        """Asks the vendors once about the jobs that are not over, in bulk, no sooner than their pace allows.
+        """Ask the vendors once about unfinished jobs, in bulk, no sooner than their pace allows.
 
-        Returns handles as they are then; finished jobs get their counts. Never waits for the end, and raises only what
-        keeps all of them from being asked about.
+        Returns current handles; finished jobs get their counts. Never waits for the end, and raises only what keeps all
+        of them from being asked about.
         """
         return refreshing.refresh(self.poller(), keys)
 
@@ -162,13 +162,13 @@ class Records:
         tag: str | None = None,
         on_entered: OnEntered | None = None,
     ) -> Imported:
-        """Takes jobs that were bought elsewhere into the ledger, with counts in our bit order, times and cost.
+        """Import jobs that were bought elsewhere into the ledger, with counts in our bit order, times and cost.
 
         `source`: a device's name, or a vendor's for all devices of its account. `ids`: vendor ids; or `since` and
         `until`: dates ('2026-11-01', UTC), or how long ago ('7d', '12h'), narrowed by `tag`, a tag of the vendor,
         `name` or `name=value`. Repeating it changes nothing. Nothing is sent, cancelled or changed at the vendor, now
-        or later; jobs that still run are watched as ours are. Raises ProgramRejected for input that makes no sense,
-        ProviderError when the vendor cannot list its jobs; what was taken in by then stays.
+        or later; jobs that still run are polled like ours. Raises ProgramRejected for invalid input, ProviderError if
+        the vendor cannot list its jobs; what was imported by then stays.
         """
         importer = Importer(self.ledger, self.vendors, self.submitter, on_entered)
         return importer.run(source, ids=ids, since=since, until=until, tag=tag)
@@ -176,11 +176,11 @@ class Records:
     def rebuild(
         self, sources: Sequence[str], *, since: Moment, mark: str | None = None, on_entered: OnEntered | None = None
     ) -> Rebuilt:
-        """Restores jobs that a lost or older ledger does not have, from the keys they bear at the vendors.
+        """Restore jobs that a lost or older ledger does not have, from the keys they carry at the vendors.
 
-        `sources`: vendors or devices. `mark`: of the ledger that was lost, where the account also has jobs of other
-        ledgers, which may be in use. The runs that bought the jobs adopt them when they are started again. Nothing is
-        changed at a vendor. Raises as `import_jobs`.
+        `sources`: vendors or devices. `mark`: of the lost ledger, if the account also has jobs of other ledgers, which
+        may be in use. The runs that bought the jobs adopt them when they are started again. Nothing is changed at a
+        vendor. Raises as `import_jobs`.
         """
         importer = Importer(self.ledger, self.vendors, self.submitter, on_entered)
         return importer.rebuild(sources, since=since, mark=mark)
@@ -194,21 +194,22 @@ class Records:
         remove: Collection[str] = (),
         at_vendor: bool = True,
     ) -> Tagged:
-        """Changes the labels of a job given as in `find`; `title` is its new name. See `tagging.change`."""
+        """Change the labels of a job given as in `find`; `title` is its new name. See `tagging.change`."""
         job, chosen = self.find(name), {"name": title, "tags": tags, "remove": remove, "at_vendor": at_vendor}
         return tagging.change(self.ledger, self.vendors.of(job), job.key, **chosen)
 
     def abandon(self, name: str, *, reason: str) -> Job:
-        """Ends a live job by a person's word, and keeps what is known; what the vendor does with it is not touched."""
+        """End a live job on a person's decision and keep what is known; the job at the vendor is not touched."""
         job = self.find(name)
         claims.abandon(self.ledger, job.key, reason=reason)
         return reads.job(self.ledger, job.key)
 
     def decode(self, name: str) -> tuple[VendorResult, bool]:
-        """Reads the kept answer of a job again, without the vendor. Returns what it says and whether that was stored.
+        """Decode the stored answer of a job again, without the vendor. Returns what it says and whether that was
+        stored.
 
-        A job whose answer could not be read before gets its counts. One that has counts keeps them; when the new
-        reading differs, that is an event in its history. Raises UnknownJob when no answer is kept.
+        A job whose answer could not be read before gets its counts. A job that has counts keeps them; if the new
+        reading differs, that is an event in its history. Raises UnknownJob if no answer is stored.
         """
         job = self.find(name)
         kept = raws.of(self.ledger, [job.key])
@@ -225,7 +226,7 @@ class Records:
         return found, False
 
     def resolve(self, name: str, *, vendor_id: str | None) -> Job:
-        """Ends a doubt by a person's word: the vendor's id of the job, or None for «it is not there»."""
+        """End a doubt on a person's decision: the vendor's id of the job, or None if the job is not there."""
         job = self.find(name)
         self.vendors.of(job)  # a person with other credentials looked in another account's console
         if vendor_id is not None and not fits(vendor_id):

@@ -1,4 +1,4 @@
-"""One look at the vendors, now, without waiting for the end of anything."""
+"""One poll of the vendors now, without waiting for anything to end."""
 
 from __future__ import annotations
 
@@ -12,10 +12,9 @@ from qflows.model import Job
 
 
 def refresh(poller: Poller, keys: Collection[str]) -> dict[str, Job]:
-    """Asks about the jobs that are not over, in bulk, no sooner than the vendors' pace allows.
+    """Ask about unfinished jobs, in bulk, no sooner than the vendors' pace allows.
 
-    Returns handles as they are then; finished jobs get their counts. Raises only what keeps all of them from being
-    asked about.
+    Returns current handles; finished jobs get their counts. Raises only what keeps all of them from being asked about.
     """
     with contextlib.suppress(WaitTimeout, ResultsHeld, InDoubt):
         poller.wait(keys, timeout=0)

@@ -1,4 +1,5 @@
-"""Reading the vendor's answer to a finished job again. What was stored first stands; a difference becomes an event."""
+"""Reading the vendor's answer to a finished job again. The first stored result stands; a difference becomes an
+event."""
 
 from __future__ import annotations
 
@@ -28,8 +29,8 @@ VENDOR, KEPT, LOCAL = "vendor", "kept answer", "ledger"
 
 @dataclass(frozen=True, slots=True)
 class Reread:
-    """One job as its answer reads now. `source`: the vendor, the answer that was kept, or, for a job without a vendor,
-    the ledger."""
+    """One job as its answer reads now. `source`: the vendor, the stored answer or, for a job without a vendor, the
+    ledger."""
 
     items: tuple[ItemResult, ...]
     source: str
@@ -37,10 +38,10 @@ class Reread:
 
 
 def reread(submitter: Submitter, vendors: SpeaksFor, jobs: Sequence[Job]) -> Result:
-    """The result of finished jobs from the vendor's answer as it is now, else from the one that was kept.
+    """The result of finished jobs from the vendor's current answer, otherwise from the stored one.
 
-    The ledger keeps what it has: where the new reading differs, `provenance["reread"]` says so and each such job has an
-    event `answer-differs`. Raises ProviderError when the vendor cannot be asked and no answer was kept.
+    The ledger keeps what it has: if the new reading differs, `provenance["reread"]` says so and each such job gets an
+    event `answer-differs`. Raises ProviderError if the vendor cannot be asked and no answer was stored.
     """
     ledger = submitter.ledger
     found = [_again(submitter, vendors.of(job), job) for job in jobs]
@@ -79,7 +80,7 @@ def _answer(ledger: Ledger, provider: Provider, job: Job, spec: Any) -> tuple[Ra
 
 
 def said(items: Sequence[ItemResult]) -> list[Any]:
-    """What an answer says of each program: everything but notes beside it."""
+    """What an answer says of each program, without the notes beside it."""
     bodies = [body_of(item) | {"metadata": None} for item in items]
     return json.loads(json.dumps(bodies))
 
@@ -87,7 +88,7 @@ def said(items: Sequence[ItemResult]) -> list[Any]:
 def note_difference(
     ledger: Ledger, job: Job, known: Sequence[ItemResult], now: Sequence[ItemResult], source: str
 ) -> None:
-    """An event with both readings by digest, and the places that differ."""
+    """Record an event with both readings by digest, and the places that differ."""
     before, after = said(known), said(now)
     places = [n for n, pair in enumerate(zip(before, after, strict=False)) if pair[0] != pair[1]]
     detail = {

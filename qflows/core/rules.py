@@ -3,10 +3,10 @@
     rule      = verb "(" name {"," name} [";" criterion {"," criterion}] ")"
     verb      = "cheapest" | "least_busy" | "best"
     name      = a device's name, in which * stands for any text
-    criterion = "qpu" | "simulator" | word op value ["?"]
+    name      = a device's name, in which * matches any text
     op        = "<" | "<=" | ">" | ">=" | "=" | "!="
 
-A question mark lets a device pass of which the value is not known; without it such a device is left out.
+A question mark admits a device whose value is unknown; without it such a device is left out.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ _EXAMPLE = "cheapest(ibm-*, ionq-*; qubits>=20, queue<2h, error<1%)"
 
 @dataclass(frozen=True, slots=True)
 class Criterion:
-    """One condition. `value` in the criterion's own unit: seconds, a share, a count, text; `unit`: of a price."""
+    """One condition. `value`: in the criterion's own unit (seconds, a share, a count, text); `unit`: of a price."""
 
     name: str
     op: str
@@ -67,7 +67,7 @@ class Criterion:
     unit: str | None = None
 
     def holds(self, found: Any) -> bool:
-        """Whether a known value fits."""
+        """Whether a known value meets the condition."""
         return _OPS[self.op](found, self.value)
 
     def __str__(self) -> str:
@@ -84,7 +84,7 @@ class Criterion:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """A rule that was read; as text it is the same for every way of writing it. `name`: of a rule kept by name."""
+    """A parsed rule; its text is the same for every way of writing it. `name`: of a saved rule."""
 
     verb: str
     names: tuple[str, ...]
@@ -113,7 +113,7 @@ def looks_like_one(device: Any) -> bool:
 
 
 def read(text: str, name: str | None = None) -> Rule:
-    """A rule from its text. Raises ProgramRejected that says what is wrong, where, and what there is."""
+    """A rule from its text. Raises ProgramRejected saying what is wrong, where, and what is allowed."""
     if len(text) > LONGEST:
         raise ProgramRejected(f"a rule has at most {LONGEST} characters, not {len(text)}")
     found = _RULE.fullmatch(text)

@@ -1,4 +1,4 @@
-"""Where calls come from: the logical run, the attempt, and the caller inside it."""
+"""The origin of calls: the logical run, the attempt, and the caller inside it."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ _calls_lock = threading.Lock()
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """Where calls come from: the logical run, the attempt, and the caller inside it.
+    """The origin of calls: the logical run, the attempt, and the caller inside it.
 
-    `caller` is a task run, or the flow itself; `tries` counts its retries, so that a retried task starts counting
-    its equal calls anew and meets its own samples. `group`: everything bought becomes a member of it. `sample`:
-    the number of the sample wanted, counted from 0, where the caller names it. `buyer`: whom purchases are counted
-    for, as far as the caller says. `choice`: the choice by rule, and its turn, that everything is bought for.
+    `caller`: a task run, or the flow itself; `tries` counts its retries, so that a retried task starts counting its
+    equal calls anew and finds its own samples. `group`: everything bought becomes a member of it. `sample`: the number
+    of the wanted sample, from 0, if the caller names it. `buyer`: whom purchases are counted for, as far as the caller
+    says. `choice`: the choice by rule, and its turn, that everything is bought for.
     """
 
     run_key: str
@@ -52,7 +52,7 @@ class Scope:
 
 
 def named(run_key: str) -> str:
-    """The run key as the ledger has it: in the namespace of the settings, where one is set."""
+    """The run key as stored in the ledger: in the namespace of the settings, if one is set."""
     return in_namespace(run_key, _namespace(os.environ.get("QFLOWS_NAMESPACE")))
 
 
@@ -62,7 +62,7 @@ def _namespace(said: str | None) -> str | None:
 
 
 def script_scope(run_key: str | None) -> Scope:
-    """Scope outside any flow: the run key must be given, and this process, or this cell of a notebook, is the attempt.
+    """Scope outside any flow: the run key must be given, and this process, or this notebook cell, is the attempt.
 
     Raises RunKeyMissing. Forked workers share the attempt, so their equal calls are different samples.
     """

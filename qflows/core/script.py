@@ -1,4 +1,4 @@
-"""The verbs of a script: plain calls under a run key that is given."""
+"""The verbs of a script: plain calls under an explicit run key."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from qflows.model import Job, Result
 
 
 class ScriptVerbs:
-    """The verbs outside any flow: plain calls, under a run key that is given."""
+    """The verbs outside any flow: plain calls under an explicit run key."""
 
     def __init__(self, core: Purchases, factory: Callable[[], Any]) -> None:
         self._core = core
@@ -37,7 +37,7 @@ class ScriptVerbs:
         return False
 
     def is_pause(self, error: BaseException | None) -> bool:
-        """False: a script does not leave its process to wait."""
+        """False: a script never leaves its process to wait."""
         return False
 
     def as_step(self, call: Callable[[Any], Any], name: str) -> Callable[[Any], Any]:

@@ -1,11 +1,11 @@
-"""Sessions: the device is held while ordered jobs run, and let go when the work ends, however it ends.
+"""Sessions: the device is held while ordered jobs run, and released when the work ends, however it ends.
 
-A session belongs to a run like a job does: a replay finds the one of the attempt before and continues in it while the
+Like a job, a session belongs to a run: a replay finds the session of the previous attempt and continues in it while the
 vendor keeps it open. Its owner renews a lease in the ledger; the reconciler closes sessions whose owner died.
 
 No vendor lets a session carry a mark of ours, so one is never adopted, closed or cancelled unless the vendor answered
-our own opening with its id. An opening whose answer was lost waits for a person, who looks at the vendor's console;
-a session that was opened and never used costs nothing and ends by its own limit.
+our own opening with its id. An opening whose answer was lost waits for a person to look at the vendor's console; a
+session that was opened and never used costs nothing and ends by its own limit.
 """
 
 from __future__ import annotations
@@ -51,16 +51,16 @@ _OPENING_ELSEWHERE_S = 0.2
 
 
 def has_sessions(provider: Provider, mode: str) -> TypeGuard[SessionProvider]:
-    """True when the vendor offers sessions of this mode."""
+    """True if the vendor offers sessions of this mode."""
     return mode in provider.capabilities.sessions
 
 
 class Session:
     """A device held for ordered jobs; made by `qflows.session`, found again by `qflows.attach(id)`.
 
-    Renews its lease from a thread of its own until it is left. Leaving the block closes the session, so that queued
-    jobs still run; on an exception it follows the policy the caller picked. Where the vendor has no sessions, `id` is
-    None and jobs simply run one after the other.
+    A thread renews its lease until the session is left. Leaving the block closes the session, so that queued jobs still
+    run; on an exception it follows the policy the caller picked. If the vendor has no sessions, `id` is None and jobs
+    simply run one after the other.
     """
 
     def __init__(
@@ -91,12 +91,12 @@ class Session:
 
     @property
     def id(self) -> str | None:
-        """The vendor's id, which each job of the session carries; None where there are no sessions."""
+        """The vendor's id, which each job of the session carries; None without sessions."""
         return self.record.vendor_id if self.record else None
 
     @property
     def key(self) -> str | None:
-        """The ledger's key; None where there are no sessions."""
+        """The ledger's key; None without sessions."""
         return self.record.key if self.record else None
 
     @property
@@ -120,7 +120,7 @@ class Session:
             try:
                 if not ledger_sessions.hold(self.ledger, self.record.key, lease_s=self.lease_s):
                     return
-            except Exception:  # a thread's edge: the next beat may find the ledger again
+            except Exception:  # thread boundary: the next beat may find the ledger again
                 log.warning("session %s: the lease could not be renewed", self.record.key[:12], exc_info=True)
 
     # -- work
@@ -141,31 +141,31 @@ class Session:
     def _key(self) -> Any:
         return {"run_key": self._run_key}
 
-    # -- what it is and its end
+    # -- state and end
 
     def details(self) -> SessionInfo | None:
-        """State, accepting jobs, limits, times and usage as the vendor says now; None where there are no sessions."""
+        """State, accepting jobs, limits, times and usage as the vendor reports now; None without sessions."""
         if self.record is None or self.record.vendor_id is None or not has_sessions(self.provider, self.record.mode):
             return None
         return self.provider.session(self.record.vendor_id)
 
     def is_open(self) -> bool:
-        """True while the vendor takes jobs for it, or when the vendor has no sessions at all."""
+        """True while the vendor takes jobs for it, or if the vendor has no sessions at all."""
         info = self.details()
         return info is None or info.is_open
 
     def release(self) -> None:
-        """Stops the heartbeat and leaves the session as it is; the reconciler closes it when the lease runs out."""
+        """Stop the heartbeat and leave the session as it is; the reconciler closes it when the lease expires."""
         self._stop.set()
         if self._heart is not None and self._heart is not threading.current_thread():
             self._heart.join(timeout=5)
 
     def close(self) -> None:
-        """No more jobs; queued ones still run. Harmless when it is closed already."""
+        """Take no more jobs; queued ones still run. Harmless if it is already closed."""
         self._end("close", "closed by its owner")
 
     def cancel(self) -> None:
-        """No more jobs, and queued ones do not run."""
+        """Take no more jobs, and do not run queued ones."""
         self._end("cancel", "cancelled by its owner")
 
     def _end(self, verb: str, reason: str) -> None:
@@ -187,7 +187,7 @@ class Session:
 
 
 def end(ledger: Ledger, provider: Provider, record: SessionRecord, *, verb: str, reason: str) -> None:
-    """Closes or cancels at the vendor, then in the ledger. Raises ProviderError when the vendor was not reached."""
+    """Close or cancel at the vendor, then in the ledger. Raises ProviderError if the vendor was not reached."""
     if record.vendor_id is not None and has_sessions(provider, record.mode):
         (provider.cancel_session if verb == "cancel" else provider.close_session)(record.vendor_id)
     ledger_sessions.closed(ledger, record, reason)
@@ -196,7 +196,7 @@ def end(ledger: Ledger, provider: Provider, record: SessionRecord, *, verb: str,
 
 
 def settle_closed(ledger: Ledger, connect: Callable[[SessionRecord], Provider]) -> int:
-    """Counts what sessions cost that are closed and have no job at work any more; returns how many there were."""
+    """Count the cost of closed sessions that no longer have a job at work; return how many there were."""
     keys = settlements.sessions_to_settle(ledger)
     for key in keys:
         record = ledger_sessions.get(ledger, key)
@@ -211,7 +211,7 @@ def settle_closed(ledger: Ledger, connect: Callable[[SessionRecord], Provider]) 
 
 
 def _settle(ledger: Ledger, provider: Provider, record: SessionRecord) -> None:
-    """The vendor's count of the session's time; its reservation where the vendor does not say."""
+    """The vendor's count of the session's time; its reservation if the vendor does not say."""
     bill = None
     if record.vendor_id is not None and has_sessions(provider, record.mode):
         used_s = provider.session(record.vendor_id).usage_s
@@ -236,11 +236,11 @@ def open_session(
     buyer: Buyer | None = None,
     choice: Turn | None = None,
 ) -> Session:
-    """The run's session: the one of an earlier attempt while it is alive, else a new one.
+    """The run's session: that of an earlier attempt while it is alive, otherwise a new one.
 
-    Where the vendor has none of this mode, says so in the log and returns a handle without a session. Raises Refused
-    when the vendor says no, NotSent when it could not be reached; call again to continue. Raises InDoubt when the
-    answer was lost: only a person can tell whether the vendor opened it.
+    If the vendor has none of this mode, logs that and returns a handle without a session. Raises Refused if the vendor
+    says no, NotSent if it could not be reached; call again to continue. Raises InDoubt if the answer was lost: only a
+    person can tell whether the vendor opened it.
     """
     if len(name) > _LONGEST_NAME:
         raise ProgramRejected(f"a session's name has at most {_LONGEST_NAME} characters")
@@ -275,7 +275,7 @@ def open_session(
 
 
 def _advance(ledger: Ledger, provider: SessionProvider, record: SessionRecord, lease_s: float) -> SessionRecord | None:
-    """Brings a record to OPEN at the vendor; None when it is over and a new one is due."""
+    """Bring a record to OPEN at the vendor; None if it is over and a new one is due."""
     if record.state is SessionState.OPEN:
         assert record.vendor_id is not None
         if provider.session(record.vendor_id).is_open:
@@ -284,7 +284,7 @@ def _advance(ledger: Ledger, provider: SessionProvider, record: SessionRecord, l
         end(ledger, provider, record, verb="close", reason="the vendor ended it")
         return None
     if record.state is SessionState.OPENING and ledger_sessions.is_held(ledger, record.key):
-        time.sleep(_OPENING_ELSEWHERE_S)  # another process of this run opens it right now
+        time.sleep(_OPENING_ELSEWHERE_S)  # another process of this run is opening it right now
         return None
     if record.state in (SessionState.OPENING, SessionState.IN_DOUBT):
         if record.state is SessionState.OPENING:
@@ -292,7 +292,7 @@ def _advance(ledger: Ledger, provider: SessionProvider, record: SessionRecord, l
         raise _asks_person(provider, record)
     claimed = ledger_sessions.claim(ledger, record, lease_s=lease_s)
     if claimed is None:
-        return None  # another process was faster; look again
+        return None  # another process was faster; read again
     return _send(ledger, provider, claimed)
 
 
@@ -310,7 +310,7 @@ def _send(ledger: Ledger, provider: SessionProvider, claimed: SessionRecord) -> 
         ledger_sessions.not_sent(ledger, claimed)
         raise
     except BaseException as error:
-        # an interrupt included: the vendor may have opened it
+        # including an interrupt: the vendor may have opened it
         ledger_sessions.doubted(ledger, claimed)
         if not isinstance(error, Exception):
             raise
@@ -324,7 +324,7 @@ def _send(ledger: Ledger, provider: SessionProvider, claimed: SessionRecord) -> 
 
 
 def _asks_person(provider: SessionProvider, record: SessionRecord) -> InDoubt:
-    """What to tell whoever waits: candidates are named, because only a person can tell ours from other people's."""
+    """The error for a waiter; it names candidates, because only a person can tell ours from other people's."""
     try:
         since = (record.claimed_at or record.created_at) - _SLACK
         found = [info for info in provider.recent_sessions(record.device_id, since=since) if info.is_open]
@@ -346,11 +346,11 @@ def _asks_person(provider: SessionProvider, record: SessionRecord) -> InDoubt:
 
 
 def resolve(ledger: Ledger, provider: Provider, record: SessionRecord, *, vendor_id: str | None) -> None:
-    """Ends the doubt about an opening by a person's word: the vendor's id, or None for "it is not there".
+    """End the doubt about an opening on a person's decision: the vendor's id, or None if it is not there.
 
     `provider` is of the session's own account: in another account's console a person cannot see it. Raises
-    IllegalTransition unless it is in doubt, ProgramRejected for an id that the vendor does not know or that is the
-    session of another record.
+    IllegalTransition unless it is in doubt, ProgramRejected for an id that the vendor does not know or that belongs to
+    the session of another record.
     """
     if record.state not in (SessionState.OPENING, SessionState.IN_DOUBT):
         raise IllegalTransition(f"session {record.key[:12]} is {record.state.value}; there is nothing to resolve")
@@ -374,10 +374,10 @@ def resolve(ledger: Ledger, provider: Provider, record: SessionRecord, *, vendor
 
 
 def reap(ledger: Ledger, connect: Callable[[SessionRecord], Provider]) -> list[SessionRecord]:
-    """Closes every session whose owner died or let its lease run out; returns those that were closed.
+    """Close every session whose owner died or let its lease expire; return those that were closed.
 
-    One whose opening was never answered is not looked for at the vendor: its record is closed when its own limit has
-    passed. What goes wrong with one session does not keep the others open.
+    A session whose opening was never answered is not looked up at the vendor: its record is closed once its own limit
+    has passed. A failure with one session does not keep the others open.
     """
     reaped = []
     for record in ledger_sessions.abandoned(ledger):

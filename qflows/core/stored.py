@@ -16,7 +16,7 @@ from qflows.states import JobStatus
 def stored(ledger: Ledger, jobs: Sequence[Job], *, items: tuple[ItemResult, ...] | None = None) -> Result:
     """The result of finished jobs; several are the parts of one expectation value. Raises JobFailed, JobCancelled.
 
-    `items`: what to read in place of what is stored.
+    `items`: what to read instead of what is stored.
     """
     for job in jobs:
         raise_unless_completed(job)
@@ -35,7 +35,7 @@ def stored(ledger: Ledger, jobs: Sequence[Job], *, items: tuple[ItemResult, ...]
 
 
 def total_cost(jobs: Sequence[Job]) -> Cost | None:
-    """The sum over jobs with a known cost, None when none is known or units differ."""
+    """The sum over jobs with a known cost; None if none is known or units differ."""
     costs = [job.cost for job in jobs if job.cost is not None]
     if not costs or len({cost.unit for cost in costs}) != 1:
         return None
@@ -43,7 +43,7 @@ def total_cost(jobs: Sequence[Job]) -> Cost | None:
 
 
 def raise_unless_completed(job: Job) -> None:
-    """Raises the typed error of a job that ended without counts."""
+    """Raise the typed error of a job that ended without counts."""
     if job.status is JobStatus.COMPLETED:
         return
     fields = {

@@ -1,7 +1,7 @@
 """The only caller of `Provider.submit`, and the only place that ends a doubt.
 
-A submission is one claim, one POST that bears the job key, one outcome. Nothing here repeats a POST in place: a
-lost answer becomes IN_DOUBT, and only proved absence makes the job PREPARED again.
+A submission is one claim, one POST that carries the job key, one outcome. Nothing here repeats a POST in place: a lost
+answer becomes IN_DOUBT, and only proved absence makes the job PREPARED again.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from qflows.states import JobStatus
 
 log = logging.getLogger("qflows.submit")
 
-# a look-up is by our key and needs no clock; the date only ends long lists, and no clock is off by more than a day
+# a look-up goes by our key and needs no clock; the date only shortens long lists, and no clock is off by over a day
 _SLACK = timedelta(hours=26)
 _LOOKS = 2  # one listing may lag; two that are `settle_s` apart may not
 _CACHED_SPECS = 4096
@@ -50,18 +50,18 @@ _LONGEST_LOOK_PAUSE_S = 300.0
 _LAG_MARGIN = 2.0  # a listing that lagged once may lag longer the next time
 _LONGEST_LAG_S = 600.0
 _LONGEST_ID = 255
-MAX_SENDS = 2  # lost answers of one job, until a person decides
-_MAX_FENCE = 24  # the like for senders that died: a claim and its expiry count one each
+MAX_SENDS = 2  # lost answers of one job before a person decides
+_MAX_FENCE = 24  # the same for senders that died: a claim and its expiry count one each
 
 
 @dataclass
 class Submitter:
-    """Buys jobs through a ledger. Safe for use from several threads.
+    """Buys jobs through a ledger. Thread-safe.
 
-    `lease_s`: how long a claim keeps others away; must exceed the longest time one POST can take.
-    `settle_s`: overrides the vendors' own settle times. `workers`: POSTs under way at once in `submit`, as many as the
-    vendor's quotas allow when None. `max_sends`: how often one job is sent before a person is asked, when each answer
-    was lost and the vendor shows nothing.
+    `lease_s`: how long a claim keeps others away; must exceed the longest time one POST can take. `settle_s`: overrides
+    the vendors' own settle times. `workers`: concurrent POSTs in `submit`, as many as the vendor's quotas allow if
+    None. `max_sends`: how often one job is sent before a person is asked, if each answer was lost and the vendor shows
+    nothing.
     """
 
     ledger: Ledger
@@ -70,16 +70,16 @@ class Submitter:
     workers: int | None = None
     max_sends: int = MAX_SENDS
     news: News = field(default_factory=News, repr=False)  # for the pollers of this submitter, which come and go
-    calibrations: Calibrations = field(default_factory=Calibrations, repr=False)  # for the same
+    calibrations: Calibrations = field(default_factory=Calibrations, repr=False)  # likewise
     _specs: OrderedDict[str, JobSpec] = field(default_factory=OrderedDict, repr=False)
     _lock: Lock = field(default_factory=Lock, repr=False)
     _mark: str | None = field(default=None, repr=False)
 
     def submit(self, provider: Provider, wanted: Sequence[Intent]) -> list[Job]:
-        """Makes each intent durable, then sends what was not sent before. Returns handles in input order, at once.
+        """Make each intent durable, then sends what was not sent before. Returns handles in input order, at once.
 
-        Raises ProgramRejected before anything is recorded. A handle may come back PREPARED (vendor out of reach)
-        or IN_DOUBT (answer lost): `Poller.wait` takes either further.
+        Raises ProgramRejected before anything is recorded. A handle may come back PREPARED (vendor unreachable) or
+        IN_DOUBT (answer lost): `Poller.wait` continues from either.
         """
         for intent in wanted:
             provider.check(intent.spec)
@@ -102,9 +102,9 @@ class Submitter:
         return [fresh.get(job.key, job) for job in handles]
 
     def send_all(self, provider: Provider, batch: Sequence[Job]) -> None:
-        """Sends PREPARED jobs, several at once when there are workers. Outcomes are in the ledger, not raised."""
-        # several claims in one commit; a crash leaves no more in doubt than one look-up settles. Where no one can
-        # look, every doubt costs a person's time, so claims are taken one by one.
+        """Send PREPARED jobs, several at a time if there are workers. Outcomes are in the ledger, not raised."""
+        # several claims in one commit; a crash leaves no more in doubt than one look-up settles. Where no look-up is
+        # possible, every doubt costs a person's time, so claims are taken one by one.
         size = self._claims_at_once(provider, len(batch))
         parts = [batch[start : start + size] for start in range(0, len(batch), size)]
         workers = min(self._workers(provider), len(parts))
@@ -116,7 +116,7 @@ class Submitter:
                 self.send(provider, part)
 
     def send(self, provider: Provider, batch: Sequence[Job]) -> None:
-        """One claim and one POST for each job that is free to be sent. Outcomes are in the ledger, not raised."""
+        """Claim and POST once each job that is free to be sent. Outcomes are in the ledger, not raised."""
         specs = self._specs_of(batch)
         in_session = [key for key, spec in specs.items() if spec.session_id is not None]
         for key in sessions.leave_closed_batches(self.ledger, in_session) if in_session else ():
@@ -144,7 +144,7 @@ class Submitter:
         return provider.capabilities.posts_at_once if self.workers is None else self.workers
 
     def _claims_at_once(self, provider: Provider, n: int) -> int:
-        """How many of `n` jobs one worker claims in one commit: a few commits, and something to do for each worker."""
+        """How many of `n` jobs one worker claims in one commit: few commits, and work for each worker."""
         if provider.capabilities.lookup is Lookup.NONE:
             return 1
         workers = self._workers(provider)
@@ -160,7 +160,7 @@ class Submitter:
         return {job.key: replace(self.spec(job.key), name=job.name, tags=job.tags) for job in batch}
 
     def _price(self, provider: Provider, specs: Mapping[str, JobSpec]) -> None:
-        """Asks what jobs cost that were wanted before a budget came into force."""
+        """Ask for the cost of jobs that were wanted before a budget came into force."""
         told: dict[str, Quote | None] = {}
         for key, spec in specs.items():
             try:
@@ -173,7 +173,7 @@ class Submitter:
             charges.note_quotes(self.ledger, told)
 
     def _give_back(self, claim: claims.Claim) -> None:
-        """Frees a claim after an interrupt, so that nobody has to wait for the lease of what never left."""
+        """Free a claim after an interrupt, so that nobody has to wait for the lease of a job that was never sent."""
         try:
             claims.not_sent(self.ledger, claim, message="interrupted before sending", retry_in_s=0.0)
         except LedgerError as error:
@@ -181,7 +181,7 @@ class Submitter:
 
     def _post(self, provider: Provider, spec: JobSpec, claim: claims.Claim) -> None:
         if claim.remaining_s() < self.lease_s / 2:
-            # this process was stalled between claim and wire; whoever takes over must find nothing at the vendor
+            # this process was stalled between claim and wire; whoever took over must find nothing at the vendor
             claims.not_sent(self.ledger, claim, message="stalled before sending", retry_in_s=0.0)
             return
         prepared = self._prepared(provider, spec, claim)
@@ -195,7 +195,7 @@ class Submitter:
         except NotSent as error:
             self._not_sent(claim, error)
         except BaseException as error:
-            # Whatever else happened, an interrupt included, the vendor may have accepted.
+            # Whatever else happened, including an interrupt, the vendor may have accepted.
             claims.doubted(self.ledger, claim, message=f"{type(error).__name__}: {error}"[:1000])
             if not isinstance(error, Exception):
                 raise
@@ -204,13 +204,13 @@ class Submitter:
             self._accepted(provider, spec, claim, answer)
 
     def _prepared(self, provider: Provider, spec: JobSpec, claim: claims.Claim) -> Prepared | None:
-        """The submission, ready for the wire; None when it cannot be had. Nothing in here can leave a doubt."""
+        """The submission, ready to send; None if it cannot be made. Nothing in here can leave a doubt."""
         try:
             prepared = provider.prepare(spec, claim.key)
         except NotSent as error:
             self._not_sent(claim, error)
             return None
-        except Exception as error:  # the edge to compilers and vendors' libraries, which raise anything
+        except Exception as error:  # boundary to compilers and vendors' libraries, which raise anything
             told = str(error) if isinstance(error, QflowsError) else f"{type(error).__name__}: {error}"
             code = error.vendor_code if isinstance(error, ProviderError) else None
             message = f"job {claim.key[:12]} could not be prepared for {provider.name}, and nothing was sent: {told}"
@@ -242,7 +242,7 @@ class Submitter:
         except StaleClaim:
             self._late_answer(provider, claim.key, answer)
             raise
-        except KeyReused as error:  # the vendor gave one id twice: whose job it is, only a look can tell
+        except KeyReused as error:  # the vendor gave one id twice: only a look-up can tell whose job it is
             claims.doubted(self.ledger, claim, message=str(error))
             log.warning("%s", error)
             return
@@ -257,10 +257,10 @@ class Submitter:
             self.cancel_extras_of(provider, spec.device_id, claim.key)
 
     def _late_answer(self, provider: Provider, key: str, answer: Accepted) -> None:
-        """Our claim was taken over while the answer was under way.
+        """Handle an answer that arrived after our claim was taken over.
 
-        A job that is free to be sent again is this one. A job that has another id, or has ended, makes ours an extra.
-        A job in doubt is left to `settle`, which finds this id by its key; one that is being sent, to its sender.
+        A job that is free to be sent again is this one. If the job has another id, or has ended, ours is an extra. A
+        job in doubt is left to `settle`, which finds this id by its key; a job being sent is left to its sender.
         """
         job = reads.job(self.ledger, key)
         if job.status is JobStatus.PREPARED:
@@ -273,7 +273,7 @@ class Submitter:
             self._cancel_extras(provider, job.key, [answer.vendor_id])
 
     def _cancel_late_answers(self, provider: Provider, key: str, vendor_id: str) -> None:
-        """Cancels what an earlier claim bought without knowing that it had been taken over."""
+        """Cancel what an earlier claim bought without knowing that it had been taken over."""
         late = {
             str(event["detail"]["vendor_id"])
             for event in reads.history(self.ledger, key)
@@ -283,17 +283,17 @@ class Submitter:
             self._cancel_extras(provider, key, sorted(late - {vendor_id}))
 
     def cancel_extras_of(self, provider: Provider, device_id: str, key: str) -> None:
-        """Looks for other jobs that bear the key, and cancels them.
+        """Look for other jobs that carry the key, and cancel them.
 
-        The vendor's own client may have bought them behind an apparent success, or a process that was given up for
-        dead woke and sent late.
+        The vendor's own client may have bought them behind an apparent success, or a process that was taken for dead
+        woke and sent late.
         """
         job = reads.job(self.ledger, key)
         try:
             found = provider.find_submitted([key], since=job.created_at - _SLACK, device_ids={device_id})
         except LedgerError:
             raise
-        except Exception as error:  # the edge to one vendor
+        except Exception as error:  # vendor boundary
             log.warning("could not look for extras of job %s: %s", key[:12], error, exc_info=_is_strange(error))
             return
         extras = [hit.vendor_id for hit in found.get(key, ()) if hit.vendor_id != job.vendor_id]
@@ -303,13 +303,13 @@ class Submitter:
             self._cancel_found(provider, key, extras)
 
     def _is_ours_alone(self, key: str) -> bool:
-        """Whether no other ledger can have made this key. Keys without our mark may stand for a colleague's job."""
+        """Whether no other ledger can have made this key. Keys without our mark may belong to a colleague's job."""
         if self._mark is None:
             self._mark = marks.of(self.ledger).own
         return mark_of(key) == self._mark
 
     def _cancel_found(self, provider: Provider, key: str, extras: Collection[str]) -> None:
-        """Cancels jobs that were found by their key, where the key proves that this ledger bought them."""
+        """Cancel jobs that were found by their key, if the key proves that this ledger bought them."""
         if self._is_ours_alone(key):
             self._cancel_extras(provider, key, extras)
             return
@@ -324,13 +324,13 @@ class Submitter:
                 self.ledger.record_event(connection, "extra", key, vendor_id=vendor_id, outcome=outcome)
 
     def settle_time_s(self, provider: Provider) -> float:
-        """How long a listing of this vendor may lag before absence counts, seconds: what its documents or a setting
-        say, or twice the longest lag that was ever seen there."""
+        """How long a listing of this vendor may lag before absence counts, in seconds: the value in its documents or a
+        setting, or twice the longest lag ever seen there."""
         stated = provider.capabilities.settle_s if self.settle_s is None else self.settle_s
         return max(stated, _LAG_MARGIN * lanes.longest_lag_s(self.ledger, provider.name))
 
     def _learn_lag(self, provider: Provider, account: str) -> None:
-        """Doubles the settle time, up to ten minutes: a job that was taken for absent has shown up after all."""
+        """Double the settle time, up to ten minutes: a job taken for absent has appeared after all."""
         seen_s = min(self.settle_time_s(provider), _LONGEST_LAG_S / _LAG_MARGIN)
         lanes.note_lag(self.ledger, provider.name, account, seen_s)
         log.warning(
@@ -338,7 +338,7 @@ class Submitter:
         )
 
     def settle(self, provider: Provider, keys: Collection[str]) -> None:
-        """Ends doubts among `keys`: expired claims become doubts, and every due doubt gets one look, in one go."""
+        """End doubts among `keys`: expired claims become doubts, and every due doubt gets one look-up, all together."""
         claims.expire(self.ledger, keys)
         due = claims.doubts_due(self.ledger, keys)
         if not due:
@@ -360,12 +360,12 @@ class Submitter:
             )
         except LedgerError:
             raise
-        except Exception as error:  # the edge to one vendor; the jobs that are polled go on
+        except Exception as error:  # vendor boundary; polled jobs go on
             told = f"could not look up {len(due)} job(s) in doubt at {provider.name}: {error}"
             log.warning("%s", told, exc_info=_is_strange(error))
             asked_s = error.retry_after_s if isinstance(error, ProviderError) else None
             for doubt in due:
-                grown = max(_LOOK_RETRY_S, doubt.age_s / 4)  # the longer there is no answer, the rarer the question
+                grown = max(_LOOK_RETRY_S, doubt.age_s / 4)  # the longer the silence, the rarer the look-up
                 again = min(max(asked_s or 0.0, grown), _LONGEST_LOOK_PAUSE_S)
                 claims.postpone(self.ledger, doubt.job, again_in_s=again)
             return
@@ -382,7 +382,7 @@ class Submitter:
                 )
                 return
             first, *rest = ids
-            if rest and job.sends >= _LOOKS:  # sent again because the first one was not shown
+            if rest and job.sends >= _LOOKS:  # sent again because the first was not shown
                 self._learn_lag(provider, job.account)
             try:
                 is_ours = self._quietly(claims.adopt, job, first, extras=rest)
@@ -428,7 +428,7 @@ class Submitter:
                 provider.cancel(vendor_id)
             except LedgerError:
                 raise
-            except Exception as error:  # the edge to one vendor
+            except Exception as error:  # vendor boundary
                 outcome = f"cancel failed: {error}"[:500]
             log.warning("extra job %s of %s at %s: %s", vendor_id, key[:12], provider.name, outcome)
             with self.ledger.write() as connection:
@@ -444,7 +444,7 @@ class Submitter:
         return known
 
     def remember(self, key: str, spec: JobSpec) -> None:
-        """Keeps a spec at hand, so that its programs need not be read back to decode the result."""
+        """Keep a spec in memory, so that its programs need not be read back to decode the result."""
         with self._lock:
             self._specs[key] = spec
             while len(self._specs) > _CACHED_SPECS:
@@ -452,7 +452,7 @@ class Submitter:
 
 
 def fits(vendor_id: str) -> bool:
-    """Whether a vendor's id can be kept, shown and given back: one line of at most 255 printable characters."""
+    """Whether a vendor's id can be stored, shown and sent back: one line of at most 255 printable characters."""
     return 0 < len(vendor_id) <= _LONGEST_ID and vendor_id.isprintable()
 
 
@@ -461,7 +461,7 @@ def _is_strange(error: Exception) -> bool:
 
 
 def person_must_decide(job: Job, why: str) -> str:
-    """What to tell a person about a job that only a person can settle."""
+    """The message about a job that only a person can settle."""
     return (
         f"job {job.key[:12]} may or may not run at {job.provider}: {why}. Look at its console, then run "
         f"`qflows jobs resolve {job.key[:12]} --submitted ID` or `--absent`"

@@ -1,8 +1,8 @@
-"""Changing name and tags of a job after it was bought: in the ledger always, at the vendor where it lets us.
+"""Changing name and tags of a job after it was bought: always in the ledger, at the vendor if it allows changes.
 
-The ledger is the wish and the vendor the copy: the copy is made from the ledger, read back, and made again when
-somebody changed the ledger meanwhile. A process that dies in between leaves an old copy; the next call mends it. Our
-own key is in every copy, so a job can be found by it at any moment.
+The ledger holds the wanted labels and the vendor a copy: the copy is made from the ledger, read back, and made again if
+the ledger changed meanwhile. A process that dies in between leaves an old copy, which the next call repairs. Our own
+key is in every copy, so a job can be found by it at any time.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from qflows.protocol import Provider, TagProvider
 
 log = logging.getLogger("qflows.tagging")
 
-_ROUNDS = 8  # copies made in a row because others changed the ledger meanwhile
+_ROUNDS = 8  # copies made in a row because the ledger changed meanwhile
 _MAX_NAME, _MAX_TAGS, _MAX_TAG, _MAX_VALUE = 255, 50, 128, 256
 
 
@@ -29,7 +29,7 @@ class Tagged:
     """What ledger and vendor hold after a change of name or tags.
 
     `job` has the ledger's name and tags. `vendor_tags`: what the vendor lists for the job, read back after the change,
-    as `name=value` or as the vendor writes it; None when it was not changed there, and `note` says why.
+    as `name=value` or as the vendor writes it; None if it was not changed there, and `note` says why.
     """
 
     job: Job
@@ -40,7 +40,7 @@ class Tagged:
 def check(
     provider: Provider, job: Job, *, name: str | None, tags: Mapping[str, str], remove: Collection[str], at_vendor: bool
 ) -> None:
-    """Raises ProgramRejected for labels that the ledger, or with `at_vendor` the vendor, cannot hold. No I/O."""
+    """Raise ProgramRejected for labels that the ledger, or with `at_vendor` the vendor, cannot hold. No I/O."""
     if name is None and not tags and not remove:
         raise ProgramRejected("nothing to change; give tags, a name, or tags to remove")
     if name is not None and (len(name) > _MAX_NAME or not name.isprintable()):
@@ -77,10 +77,10 @@ def change(
     remove: Collection[str] = (),
     at_vendor: bool = True,
 ) -> Tagged:
-    """Changes labels in the ledger, then at the vendor. Safe to repeat, and from several processes at once.
+    """Change labels in the ledger, then at the vendor. Safe to repeat, and from several processes at once.
 
-    Raises ProgramRejected before anything is written or sent; a ProviderError when the vendor could not be told: the
-    ledger has the change then, and the same call again tells the vendor.
+    Raises ProgramRejected before anything is written or sent; a ProviderError if the vendor could not be updated: the
+    ledger then has the change, and the same call again updates the vendor.
     """
     given = dict(tags or {})
     check(provider, reads.job(ledger, key), name=name, tags=given, remove=remove, at_vendor=at_vendor)
@@ -91,7 +91,7 @@ def change(
 
 
 def copy_to_vendor(ledger: Ledger, provider: Provider, key: str) -> Tagged:
-    """Makes the vendor's labels those of the ledger, and reads them back. Raises ProviderError."""
+    """Make the vendor's labels those of the ledger, and read them back. Raises ProviderError."""
     job = reads.job(ledger, key)
     if job.is_imported:
         return Tagged(job, None, f"imported: its labels at {provider.name} are unchanged; the ledger has the new ones")
@@ -101,7 +101,7 @@ def copy_to_vendor(ledger: Ledger, provider: Provider, key: str) -> Tagged:
         )
     vendor_id = job.vendor_id
     if vendor_id is None:
-        # a submission that is under way may still carry the old ones
+        # a submission under way may still carry the old ones
         return Tagged(job, None, f"not at {provider.name} yet ({job.status.value}); repeat this once the job is there")
     for _ in range(_ROUNDS):
         ours = labels.ever_used(ledger, key)
@@ -114,7 +114,7 @@ def copy_to_vendor(ledger: Ledger, provider: Provider, key: str) -> Tagged:
 
 
 def copy_or_note(ledger: Ledger, provider: Provider, key: str) -> Tagged:
-    """`copy_to_vendor` for one of many: a vendor's failure becomes the note, so that the others are still told."""
+    """`copy_to_vendor` for one of many: a vendor's failure becomes the note, so that the others are still updated."""
     try:
         return copy_to_vendor(ledger, provider, key)
     except ProviderError as error:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Wishes(TypedDict, total=False):
-    """What `submit`, `run` and the methods of sessions and groups take beside the program; see `qflows.submit`."""
+    """What `submit`, `run` and the methods of sessions and groups take besides the program; see `qflows.submit`."""
 
     shots: int | None
     values: Any
@@ -39,7 +39,7 @@ class RunWishes(Wishes, total=False):
 
 
 class BatchWishes(TypedDict, total=False):
-    """What `batch` takes beside the programs; see `qflows.batch`."""
+    """What `batch` takes besides the programs; see `qflows.batch`."""
 
     shots: int | Sequence[int] | None
     observables: Any
@@ -61,15 +61,15 @@ class Verbs(Protocol):
     """How calls are made here."""
 
     def submit(self, program: Any, *, device: str, session: Session | None = None, **wishes: Unpack[Wishes]) -> Job:
-        """Buys one job and returns its handle."""
+        """Buy one job and return its handle."""
         ...
 
     def run(self, program: Any, *, device: str, session: Session | None = None, **wishes: Unpack[RunWishes]) -> Result:
-        """Buys one job, waits and reads its result."""
+        """Buy one job, wait, and read its result."""
         ...
 
     def batch(self, programs: Sequence[Any], *, device: str, **wishes: Unpack[BatchWishes]) -> Batch:
-        """Buys a list of programs."""
+        """Buy a list of programs."""
         ...
 
     def client_factory(self) -> Callable[[], Any]:
@@ -77,7 +77,7 @@ class Verbs(Protocol):
         ...
 
     def scope(self, run_key: str | None) -> Scope:
-        """Where a call comes from. Raises RunKeyMissing."""
+        """The origin of a call. Raises RunKeyMissing."""
         ...
 
     def in_flow(self) -> bool:
@@ -85,9 +85,9 @@ class Verbs(Protocol):
         ...
 
     def is_pause(self, error: BaseException | None) -> bool:
-        """True when a block is left only because the run leaves its process to wait; it comes back."""
+        """True if a block is left only because the run leaves its process to wait; it comes back."""
         ...
 
     def as_step(self, call: Callable[[Any], Any], name: str) -> Callable[[Any], Any]:
-        """A function to be called once, as a step that people see where there is such a thing."""
+        """A function to call once, as a visible step where steps exist."""
         ...

@@ -1,4 +1,4 @@
-"""Versions of the libraries in this process, to be kept beside what they did."""
+"""Versions of the libraries in this process, to store with what they did."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _NAMED = ("qflows", "qiskit", "qiskit_aer", "qiskit_ibm_runtime", "boto3", "http
 
 
 def versions() -> dict[str, Any]:
-    """By package, and of Python; only what is loaded already, so that nothing is imported for it."""
+    """By package, and of Python; only what is already loaded, so that nothing is imported for it."""
     found = {"python": platform.python_version()}
     for name in _NAMED:
         version = getattr(sys.modules.get(name), "__version__", None)

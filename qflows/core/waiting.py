@@ -1,4 +1,4 @@
-"""Waiting for jobs of several vendors at once: a thread for each vendor account, one deadline for all."""
+"""Waiting for jobs of several vendors at once: one thread per vendor account, one deadline for all."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from qflows.ledger.store import Ledger
 
 log = logging.getLogger("qflows.poller")
 
-_SURPRISES = 3  # unforeseen errors in a row, until a vendor is given up
-_GRACE_S = 0.05  # a lane that ends at the deadline may still write down what it has
+_SURPRISES = 3  # consecutive unforeseen errors before a vendor is given up
+_GRACE_S = 0.05  # a lane that ends at the deadline may still record what it has
 
 
 def wait_lanes(
     ledger: Ledger, poller: Callable[[], Poller], keys: Collection[str], *, timeout: float | None
 ) -> dict[str, str]:
-    """Waits for jobs of several vendors under one deadline; returns vendor → why it could not be waited for.
+    """Wait for jobs of several vendors under one deadline; return vendor → why it could not be waited for.
 
-    Each vendor account is polled from a thread of its own: one that hangs, refuses or needs a person costs the others
-    nothing. A request that is under way at the deadline is left to end by itself.
+    Each vendor account is polled from its own thread: one that hangs, refuses or needs a person does not affect the
+    others. A request under way at the deadline is left to end by itself.
     """
     deadline = time.monotonic() + timeout if timeout is not None else None
     lanes: dict[tuple[str, str], list[str]] = {}
@@ -53,7 +53,7 @@ def wait_lanes(
             except QflowsError as error:
                 troubles[vendor] = str(error)
                 return
-            except Exception as error:  # a thread's edge; waiting may always be repeated
+            except Exception as error:  # thread boundary; waiting can always be repeated
                 log.warning("waiting for %s", vendor, exc_info=True)
                 surprises += 1
                 if surprises >= _SURPRISES:
@@ -61,7 +61,7 @@ def wait_lanes(
                     return
 
     if len(lanes) > 1:
-        # threads that load parts of one package at once can lock each other out; several vendors load this one
+        # threads that load parts of one package at once can deadlock; several vendors load this one
         import_module("qiskit")
     threads = [
         threading.Thread(target=lane, args=(vendor, waiting), name=f"qflows-wait-{vendor}", daemon=True)

@@ -1,4 +1,4 @@
-"""Accounts that were proved, or declared by a person, to be the same: renewed keys of one project."""
+"""Accounts proved, or declared by a person, to be the same: renewed keys of one project."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from qflows.states import LIVE
 
 
 def note_same(ledger: Ledger, provider: str, account: str, other: str, *, proof: str) -> None:
-    """Records that two account names of a vendor stand for one account, and why. Repeating it changes nothing."""
+    """Record that two account names of a vendor mean one account, and why. Repeating it changes nothing."""
     first, second = sorted((account, other))
     row = {"provider": provider, "account": first, "other": second, "proof": proof, "at": utc_now()}
     with ledger.write() as connection:
@@ -28,12 +28,12 @@ def are_same_in(connection: sa.Connection, provider: str, account: str, other: s
 
 
 def are_same(ledger: Ledger, provider: str, account: str, other: str) -> bool:
-    """True when the two names are equal, or linked by a chain of proofs."""
+    """True if the two names are equal, or linked by a chain of proofs."""
     return account == other or other in known_as(ledger, provider, account)
 
 
 def known_as(ledger: Ledger, provider: str, account: str) -> set[str]:
-    """All names of an account, this one included."""
+    """All names of an account, including this one."""
     with ledger.read() as connection:
         return _known_as(connection, provider, account)
 
@@ -64,7 +64,7 @@ def in_use(ledger: Ledger) -> list[tuple[str, str, int, int]]:
 
 
 def named(ledger: Ledger, provider: str, beginning: str) -> str:
-    """The one account of a vendor whose name begins so. Raises UnknownJob."""
+    """The one account of a vendor whose name begins with this text. Raises UnknownJob."""
     fits = [account for vendor, account, *_ in in_use(ledger) if vendor == provider and account.startswith(beginning)]
     if len(fits) != 1:
         raise UnknownJob(

@@ -25,7 +25,7 @@ _ROWS_AT_ONCE = 500
 
 @dataclass(frozen=True, slots=True)
 class Copy:
-    """A backup: where it is, its bytes, and rows by table."""
+    """A backup: its path, its size in bytes, and rows by table."""
 
     path: Path
     size: int
@@ -33,9 +33,9 @@ class Copy:
 
 
 def backup(engine: sa.Engine, path: Path) -> Copy:
-    """Writes a consistent copy of the ledger to a new file, which appears under its name once it is complete.
+    """Write a consistent copy of the ledger to a new file, which appears under its name once it is complete.
 
-    Raises ProgramRejected for a name that is taken, LedgerUnavailable.
+    Raises ProgramRejected if the file exists, LedgerUnavailable.
     """
     path = path.expanduser()
     if path.exists():

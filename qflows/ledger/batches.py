@@ -19,7 +19,7 @@ from qflows.states import LIVE, JobStatus
 
 @dataclass(frozen=True, slots=True)
 class BatchRecord:
-    """A batch as the ledger has it."""
+    """A batch as stored in the ledger."""
 
     id: str
     run_key: str
@@ -59,9 +59,9 @@ class EndedBatch:
 
 
 def open_batch(ledger: Ledger, want: Want, content: str, draft: BatchRecord) -> BatchRecord:
-    """The batch with this content: its own again on a replay, another for another equal call.
+    """The batch with this content: the same on a replay, another for another equal call.
 
-    `draft` is written under the batch's id, whatever id it has, unless the batch stands already: then that one counts.
+    `draft` is stored under the batch's id, whatever id it has, unless the batch already exists: then that one counts.
     """
 
     def work(connection: sa.Connection) -> BatchRecord:
@@ -81,8 +81,8 @@ def id_of(run_key: str, content: str, ordinal: int) -> str:
 
 
 def earlier(ledger: Ledger, run_key: str, label: str, attempt: str) -> set[str]:
-    """Ids of the batches of a run and label that other attempts than this one, or than those that begin with it and a
-    colon, made."""
+    """Ids of the batches of a run and label made by other attempts, not counting attempts that begin with this one and
+    a colon."""
     query = sa.select(batches.c.id, batches.c.details).where(batches.c.run_key == run_key)
     with ledger.read() as connection:
         rows = connection.execute(query).all()
@@ -99,12 +99,12 @@ def _batch_insert(insert: Callable[[sa.Table], Any]) -> Any:
 
 
 def add_parts(ledger: Ledger, id_: str, generation: int, wanted: Sequence[tuple[Sequence[int], Intent]]) -> list[str]:
-    """Makes these parts and their jobs durable in one transaction; returns the jobs' keys. Repeating it finds the same
+    """Make these parts and their jobs durable in one transaction; return the jobs' keys. Repeating it finds the same
     jobs. There is never a part without its job, nor a job of a batch outside a part.
     """
 
     def enter(connection: sa.Connection, jobs: Sequence[Job]) -> None:
-        # two re-runs at once number their parts one after the other, and a job is in one part only
+        # two re-runs at once number their parts consecutively, and a job is in one part only
         connection.execute(sa.select(batches.c.id).where(batches.c.id == id_).with_for_update())
         taken = sa.select(batch_parts.c.part, batch_parts.c.job_key).where(batch_parts.c.batch_id == id_)
         known = {job_key: part for part, job_key in connection.execute(taken)}
@@ -127,7 +127,7 @@ def add_parts(ledger: Ledger, id_: str, generation: int, wanted: Sequence[tuple[
 
 
 def adopt(ledger: Ledger, record: BatchRecord, parts: Sequence[tuple[str, int]]) -> BatchRecord:
-    """Writes a batch of jobs that stand, given as (key, number of programs); the same again changes nothing."""
+    """Store a batch of existing jobs, given as (key, number of programs); repeating it changes nothing."""
 
     def work(connection: sa.Connection) -> BatchRecord:
         row = {name: getattr(record, name) for name in BatchRecord.__slots__}
@@ -161,7 +161,7 @@ def _ranges(indices: Sequence[int]) -> list[list[int]]:
 
 
 def parts(ledger: Ledger, id_: str) -> list[PartRecord]:
-    """All parts of a batch, the first plan first, then re-runs in the order they were made."""
+    """All parts of a batch: the first plan, then re-runs in the order they were made."""
     query = sa.select(batch_parts).where(batch_parts.c.batch_id == id_).order_by(batch_parts.c.part)
     with ledger.read() as connection:
         rows = connection.execute(query).all()
@@ -172,7 +172,7 @@ def parts(ledger: Ledger, id_: str) -> list[PartRecord]:
 
 
 def find(ledger: Ledger, name: str) -> BatchRecord:
-    """A batch by id or a unique beginning of it. Raises UnknownJob."""
+    """A batch by id or unique prefix of it. Raises UnknownJob."""
     query = sa.select(batches).where(batches.c.id.startswith(name, autoescape=True)).limit(2)
     with ledger.read() as connection:
         rows = connection.execute(query).all()
@@ -182,7 +182,7 @@ def find(ledger: Ledger, name: str) -> BatchRecord:
 
 
 def ended_with(ledger: Ledger, job_key: str) -> EndedBatch | None:
-    """The batch of a job, if all of its jobs have ended; None for another job, and while one is live."""
+    """The batch of a job, if all of its jobs have ended; None for a job without a batch, and while one is live."""
     mine = sa.select(batch_parts.c.batch_id).where(batch_parts.c.job_key == job_key).scalar_subquery()
     of_batch = sa.join(batch_parts, jobs, jobs.c.key == batch_parts.c.job_key)
     live = sa.select(sa.literal(1)).select_from(of_batch)
@@ -206,7 +206,7 @@ def listing(ledger: Ledger, *, limit: int = 50) -> list[BatchRecord]:
 
 
 def update(ledger: Ledger, id_: str, *, name: str | None, tags: Mapping[str, str] | None) -> None:
-    """Changes name or tags in the ledger."""
+    """Change name or tags in the ledger."""
     values = ({"name": name[:255]} if name is not None else {}) | ({"tags": dict(tags)} if tags is not None else {})
     if values:
         with ledger.write() as connection:

@@ -1,4 +1,4 @@
-"""Budgets as the ledger has them: which purchases they cover, in which period, and what to do when they are full."""
+"""Budgets in the ledger: which purchases they cover, in which period, and what to do when they are full."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def billed_micro(amount: Decimal) -> int:
 
 
 def amount_of(millionths: int) -> Decimal:
-    """The other way."""
+    """The inverse of `micro`."""
     return Decimal(millionths) / MICRO
 
 
@@ -50,7 +50,7 @@ class Buyer:
 
 @dataclass(frozen=True, slots=True)
 class Purchase:
-    """A job or session that is wanted, with what it was said to cost; `is_priced` is false where nobody asked."""
+    """A wanted job or session with its quoted cost; `is_priced` is false if nobody asked for a quote."""
 
     subject: str
     provider: str
@@ -64,10 +64,10 @@ class Purchase:
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """A limit in force. `of`: a pattern for the scope's value; None counts every value by itself.
+    """A limit in force. `of`: a pattern for the scope's value; None counts every value separately.
 
     `rates`: what one of a vendor's unit is worth in `currency`. `reserve`: `bound` or `expected`. `warn` and
-    `tolerance` are shares: of the amount at which to warn, and by which a bill may differ without a word.
+    `tolerance` are shares: of the amount at which to warn, and by which a bill may differ without a warning.
     """
 
     name: str
@@ -86,7 +86,7 @@ class Budget:
     description: str = ""
 
     def value_in(self, purchase: Purchase) -> str | None:
-        """The value of the scope that a purchase has; None where the budget does not cover it."""
+        """The value of the scope that a purchase has; None if the budget does not cover it."""
         buyer = purchase.buyer
         values = {
             "all": "",
@@ -103,7 +103,7 @@ class Budget:
         return value if self.of is None else self.of
 
     def bucket(self, purchase: Purchase, at: datetime) -> str | None:
-        """Names the period and scope value that a purchase is counted in; None where it is not covered."""
+        """The name of the period and scope value that a purchase counts in; None if it is not covered."""
         value = self.value_in(purchase)
         if value is None:
             return None
@@ -114,7 +114,7 @@ class Budget:
         return f"{text[: _LONGEST_BUCKET - 20]}…{hashlib.sha256(text.encode()).hexdigest()[:16]}"
 
     def period_at(self, at: datetime) -> str:
-        """The period of a moment, UTC: 2026-11-27, 2026-W48, 2026-11; "total" for one that never ends."""
+        """The period of a time, UTC: 2026-11-27, 2026-W48, 2026-11; "total" for one that never ends."""
         year, week, _ = at.isocalendar()
         return {
             "day": f"{at:%Y-%m-%d}",
@@ -123,14 +123,14 @@ class Budget:
         }.get(self.period, "total")
 
     def rate(self, unit: str) -> Decimal | None:
-        """What one unit is worth in the budget's currency; None where no rate was set."""
+        """What one unit is worth in the budget's currency; None if no rate was set."""
         if unit.lower() == self.currency.lower():
             return Decimal(1)
         told = self.rates.get(unit.lower())
         return Decimal(told) if told is not None else None
 
     def asks_for(self, quote: Quote | None) -> int | None:
-        """What to reserve for a purchase, millionths; None where the most that it can cost is not known."""
+        """What to reserve for a purchase, in millionths; None if its maximum cost is unknown."""
         rate = self.rate(quote.unit) if quote is not None else None
         if quote is None or rate is None:
             return None
@@ -145,7 +145,7 @@ class Budget:
 
 
 def in_force(connection: sa.Connection) -> list[Budget]:
-    """All budgets, by name. One read: what a purchase costs where there is none."""
+    """All budgets, by name. One read, which is all that a purchase costs without budgets."""
     return [Budget(name=row.name, amount=int(row.amount), **row.body) for row in connection.execute(_ALL)]
 
 
@@ -159,7 +159,7 @@ def listing(ledger: Ledger) -> list[Budget]:
 
 
 def put(ledger: Ledger, budget: Budget) -> bool:
-    """Puts a budget in force, or changes it; what is reserved and spent stays. False if it was so already."""
+    """Put a budget in force, or change it; what is reserved and spent stays. False if nothing changed."""
     with ledger.write() as connection:
         before = next((one for one in in_force(connection) if one.name == budget.name), None)
         if before == budget:
@@ -179,7 +179,7 @@ def _put(insert: Callable[[sa.Table], Any]) -> Any:
 
 
 def remove(ledger: Ledger, name: str) -> None:
-    """Takes a budget out of force, with its counts. Raises QflowsError for an unknown one."""
+    """Take a budget out of force, with its counts. Raises QflowsError for an unknown one."""
     with ledger.write() as connection:
         if not connection.execute(sa.delete(budgets).where(budgets.c.name == name)).rowcount:
             raise QflowsError(f"no budget {name!r}; `qflows budgets ls` lists them")
@@ -190,7 +190,7 @@ def remove(ledger: Ledger, name: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What a person decided about a run that asked for more than a budget had left."""
+    """A person's decision about a run that asked for more than a budget had left."""
 
     budget: str
     run_key: str
@@ -203,7 +203,7 @@ class Verdict:
 
 
 def decide(ledger: Ledger, budget: str, run_key: str, *, amount: int, approve: bool, who: str, why: str) -> None:
-    """Writes down that a person allows, or denies, a run this much beyond a budget. Raises QflowsError."""
+    """Record that a person allows, or denies, a run this much beyond a budget. Raises QflowsError."""
     with ledger.write() as connection:
         if budget not in {one.name for one in in_force(connection)}:
             raise QflowsError(f"no budget {budget!r}; `qflows budgets ls` lists them")
@@ -223,7 +223,7 @@ def decide(ledger: Ledger, budget: str, run_key: str, *, amount: int, approve: b
 
 
 def verdicts(ledger: Ledger, *, budget: str | None = None, run_key: str | None = None) -> list[Verdict]:
-    """What people decided, newest first."""
+    """People's decisions, newest first."""
     query = sa.select(*[approvals.c[name] for name in Verdict.__slots__]).order_by(approvals.c.id.desc())
     if budget is not None:
         query = query.where(approvals.c.budget == budget)

@@ -1,7 +1,7 @@
-"""The function to be called once when all jobs of a group are over: who may call it, and what became of it.
+"""The function to call once when all jobs of a group are over: who may call it, and its outcome.
 
-A claim never runs out. A process that dies with it leaves it CLAIMED, because nobody can tell whether the function
-took effect; only a person makes it PENDING again.
+A claim never expires. A process that dies with it leaves it CLAIMED, because nobody can tell whether the function took
+effect; only a person makes it PENDING again.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _READY = [state.value for state in (GroupState.CLOSED, GroupState.COMPLETED, Gro
 
 
 def register(ledger: Ledger, id_: str, callback: str, *, importable: bool) -> bool:
-    """Notes the function to be called at the end. False when an earlier one was called, or is being called."""
+    """Register the function to call at the end. False if an earlier one was called, or is being called."""
     statement = (
         sa.update(groups)
         .where(
@@ -35,7 +35,7 @@ def register(ledger: Ledger, id_: str, callback: str, *, importable: bool) -> bo
 
 
 def claim(ledger: Ledger, id_: str) -> bool:
-    """PENDING → CLAIMED for exactly one caller, once the group takes no more jobs and all it has are over."""
+    """PENDING → CLAIMED for exactly one caller, once the group takes no more jobs and all its jobs are over."""
     live = (
         sa.select(jobs.c.key)
         .join(group_members, group_members.c.job_key == jobs.c.key)
@@ -46,14 +46,14 @@ def claim(ledger: Ledger, id_: str) -> bool:
 
 
 def ended(ledger: Ledger, id_: str, error: str | None) -> bool:
-    """CLAIMED → DONE, or FAILED with the text."""
+    """CLAIMED → DONE, or FAILED with the error text."""
     to = CallbackState.FAILED if error is not None else CallbackState.DONE
     mine = groups.c.callback_owner == me()
     return _move(ledger, id_, to, mine, callback_error=vendor_text(error, MESSAGE_CAP))
 
 
 def allow_again(ledger: Ledger, id_: str) -> bool:
-    """FAILED or CLAIMED → PENDING, by a person's word."""
+    """FAILED or CLAIMED → PENDING, on a person's decision."""
     return _move(ledger, id_, CallbackState.PENDING, sa.true())
 
 
@@ -71,9 +71,9 @@ def _move(ledger: Ledger, id_: str, to: CallbackState, guard: Any, **values: Any
 
 
 def due(ledger: Ledger) -> list[GroupRecord]:
-    """Groups with a function to be called that any process can import.
+    """Groups with a due callback that any process can import.
 
-    Not those that an exception ended: a retry of the run may still bring the rest.
+    Groups that an exception ended are left out: a retry of the run may still add the rest.
     """
     query = sa.select(groups).where(
         groups.c.callback_state == CallbackState.PENDING.value,

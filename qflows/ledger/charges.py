@@ -1,9 +1,9 @@
-"""The money guard: what purchases reserve in budgets, and what becomes of it. Everything in the caller's transaction.
+"""The money guard: what purchases reserve in budgets, and how reservations end. All in the caller's transaction.
 
 A purchase reserves in the transaction that makes its intent durable, and is checked again in the one that claims it.
-Every other step only follows the job: `follow` brings the charges of some keys to where their records stand, so it may
-be repeated, and a step that was missed is made up for by the next one. Locks: jobs first, then charges, then periods in
-order of their names, which is the order of every transaction.
+Every other step only follows the job: `follow` brings the charges of some keys to the state of their records, so it may
+be repeated, and the next step makes up for one that was missed. Locks: jobs first, then charges, then periods by name;
+every transaction takes them in this order.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from qflows.model import Quote
 log = logging.getLogger("qflows.money")
 
 WAITING, HELD, SPENT, FREED = "WAITING", "HELD", "SPENT", "FREED"
-UNPRICED = "UNPRICED"  # error code of a job that waits until somebody has asked what it costs
-OVER_BUDGET = "OVER_BUDGET"  # error code of a job that found no room when it was to be sent
+UNPRICED = "UNPRICED"  # error code of a job that waits until a quote was requested
+OVER_BUDGET = "OVER_BUDGET"  # error code of a job without room in a budget when it was to be sent
 _PARTS = 500
 Place = tuple[str, str]  # budget, bucket
 
@@ -41,7 +41,7 @@ class _Period:
     reserved: int
     spent: int
     extra: int
-    approved: dict[str, int]  # by run key: what a person allowed and nobody used yet
+    approved: dict[str, int]  # by run key: what a person allowed and nobody has used yet
 
     @property
     def limit(self) -> int:
@@ -57,7 +57,7 @@ class _Period:
 def over(
     budget: Budget, bucket: str, reserved: int, spent: int, limit: int, asked: int | None, run_key: str
 ) -> OverBudget:
-    """Says which budget has no room, what is in it, and what to do."""
+    """Say which budget has no room, what is in it, and what to do."""
     cur = budget.currency
     held = f"budget {budget.name} ({bucket}): {amount_of(spent):,.2f} {cur} spent and {amount_of(reserved):,.2f} "
     held += f"reserved of {amount_of(limit):,.2f}"
@@ -92,10 +92,10 @@ def over(
 
 
 def reserve(ledger: Ledger, connection: sa.Connection, wanted: Sequence[Purchase], *, may_wait: bool = True) -> None:
-    """Reserves what these purchases may cost, all of them or none, where budgets cover them.
+    """Reserve what these purchases may cost, all of them or none, where budgets cover them.
 
-    Those that a budget with the policy `wait` has no room for are noted as waiting, if they may. Raises OverBudget,
-    which the caller lets roll the transaction back.
+    Purchases without room in a budget with the policy `wait` are noted as waiting, if they may. Raises OverBudget, and
+    the caller lets it roll the transaction back.
     """
     rules = in_force(connection) if wanted else []
     if not rules:
@@ -120,9 +120,9 @@ def _of_all(errors: Sequence[OverBudget], count: int) -> OverBudget:
 
 
 def admit(ledger: Ledger, connection: sa.Connection, keys: Collection[str]) -> dict[str, OverBudget]:
-    """Of jobs that were just claimed, in the claim's transaction: those that may not be sent, and why.
+    """Of jobs just claimed, in the claim's transaction: those that may not be sent, and why.
 
-    A job that waited, or that was wanted before a budget came into force, reserves now. One whose budget is overdrawn
+    A job that waited, or that was wanted before a budget came into force, reserves now. A job whose budget is overdrawn
     by larger bills gives its reservation back. The caller ends or postpones what is returned.
     """
     rules = in_force(connection) if keys else []
@@ -143,7 +143,7 @@ def admit(ledger: Ledger, connection: sa.Connection, keys: Collection[str]) -> d
 
 
 def tell(ledger: Ledger, error: OverBudget) -> None:
-    """Tells the listeners that a budget has no room for a purchase."""
+    """Notify the listeners that a budget has no room for a purchase."""
     if error.budget is not None:
         names = [name for name in error.fields if name != "budget"]
         told = {name: str(value) for name in names if (value := getattr(error, name)) is not None}
@@ -153,7 +153,7 @@ def tell(ledger: Ledger, error: OverBudget) -> None:
 
 
 def is_final(error: OverBudget) -> bool:
-    """True where waiting would not help: the budget refuses, or the most that it can cost is not known."""
+    """True if waiting would not help: the budget refuses, or the maximum cost is unknown."""
     return error.policy == "refuse" or (error.asked is None and error.policy != UNPRICED)
 
 
@@ -164,7 +164,7 @@ def _hold(
     wanted: Sequence[Purchase],
     known: Mapping[str, Mapping[str, str]],
 ) -> dict[str, OverBudget]:
-    """Reserves for each purchase in every budget that covers it, or in none; returns those without room."""
+    """Reserve for each purchase in every budget that covers it, or in none; return those without room."""
     now = utc_now()
     needs: list[tuple[Purchase, list[tuple[Budget, str, int | None]]]] = []
     inside = _inside_sessions(connection, wanted)
@@ -221,7 +221,7 @@ _HARDEST = ("refuse", "ask", "wait")
 def _fits(period: _Period, asked: int | None, run_key: str) -> bool:
     if asked is None:
         return period.budget.allow_unknown and period.lack(0) <= 0
-    if asked == 0:  # a session that it runs in has paid for it
+    if asked == 0:  # the session that it runs in has paid for it
         return True
     return period.lack(asked) <= period.approved.get(run_key, 0)
 
@@ -244,7 +244,7 @@ def _use_approval(connection: sa.Connection, budget: str, run_key: str, amount: 
 
 
 def _approved(connection: sa.Connection, budget: str) -> list[Any]:
-    """What was allowed beyond a budget and is not used up, locked."""
+    """Approvals beyond a budget that are not used up, locked."""
     query = sa.select(approvals.c.id, approvals.c.run_key, approvals.c.amount, approvals.c.used).where(
         approvals.c.budget == budget, approvals.c.verdict == "approve", approvals.c.used < approvals.c.amount
     )
@@ -252,7 +252,7 @@ def _approved(connection: sa.Connection, budget: str) -> list[Any]:
 
 
 def _locked(ledger: Ledger, connection: sa.Connection, places: Mapping[Place, Budget]) -> dict[Place, _Period]:
-    """The counts of these buckets, made where there are none, and locked in order of their names."""
+    """The counts of these buckets, created if missing, and locked in order of their names."""
     found: dict[Place, _Period] = {}
     allowed: dict[str, dict[str, int]] = {}
     for (name, bucket), rule in sorted(places.items(), key=lambda item: item[0]):
@@ -290,7 +290,7 @@ def _write(ledger: Ledger, connection: sa.Connection, periods: Mapping[Place, _P
 
 
 def _warn(ledger: Ledger, connection: sa.Connection, period: _Period) -> None:
-    """Once for each bucket: it is nearly full."""
+    """Warn once per bucket that it is nearly full."""
     used = period.reserved + period.spent
     if used < period.budget.warn * period.limit or not period.limit:
         return
@@ -352,7 +352,7 @@ def _states(connection: sa.Connection, subjects: Iterable[str]) -> dict[str, dic
 
 
 def unpriced(connection: sa.Connection, subjects: Collection[str]) -> set[str]:
-    """Those of which nobody has asked what they cost; none where no budget is in force."""
+    """Purchases without a requested quote; none if no budget is in force."""
     if not subjects or not in_force(connection):
         return set()
     known = {
@@ -364,7 +364,7 @@ def unpriced(connection: sa.Connection, subjects: Collection[str]) -> set[str]:
 
 
 def note_quotes(ledger: Ledger, told: Mapping[str, Quote | None]) -> None:
-    """Keeps what purchases were said to cost that were wanted before a budget came into force."""
+    """Store quotes for purchases that were wanted before a budget came into force."""
     purchases = [Purchase(subject, "", "", "", Buyer(), quote) for subject, quote in told.items()]
     with ledger.write() as connection:
         _store_quotes(ledger, connection, purchases)
@@ -402,7 +402,7 @@ def _inside_sessions(connection: sa.Connection, wanted: Iterable[Purchase]) -> d
 
 
 def _overdrawn(connection: sa.Connection, rules: Sequence[Budget], known: Mapping[str, Mapping[str, str]]) -> set[str]:
-    """Keys that hold something in a bucket in which more is spent and reserved than there is."""
+    """Keys that hold something in a bucket in which more is spent and reserved than its amount."""
     amounts = {rule.name: rule.amount for rule in rules}
     held = [key for key, rows in known.items() if HELD in rows.values()]
     found: set[str] = set()
@@ -424,12 +424,12 @@ def _overdrawn(connection: sa.Connection, rules: Sequence[Budget], known: Mappin
     return found
 
 
-# -- what becomes of a charge
+# -- changes of a charge
 
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """A charge that changes: from what it is to a state and an amount."""
+    """A change of a charge: from its present row to a state and an amount."""
 
     row: Any  # subject, budget, bucket, state, amount
     state: str
@@ -438,7 +438,7 @@ class Move:
 
 
 def move(connection: sa.Connection, moves: Sequence[Move]) -> list[Place]:
-    """Changes charges and the counts of their buckets together; returns the buckets that grew."""
+    """Change charges and the counts of their buckets together; return the buckets that grew."""
     differences: dict[Place, list[int]] = {}
     for one in sorted(moves, key=lambda one: (one.row.subject, one.row.budget)):
         connection.execute(

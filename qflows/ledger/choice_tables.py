@@ -1,4 +1,4 @@
-"""Tables of devices chosen by rule, and of what was decided before dear jobs were bought."""
+"""Tables of devices chosen by rule, and of decisions made before expensive jobs were bought."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ choices = sa.Table(
     sa.Column("key", sa.String(64), primary_key=True),  # run key, what was asked for, ordinal
     sa.Column("run_key", sa.String(512), nullable=False),
     sa.Column("rule", sa.Text, nullable=False),
-    sa.Column("turn", sa.Integer, nullable=False),  # place in `ranked` of the device that counts
+    sa.Column("turn", sa.Integer, nullable=False),  # position in `ranked` of the device that counts
     sa.Column("ranked", sa.JSON, nullable=False),  # names of the devices that fit, best first
-    sa.Column("candidates", sa.JSON, nullable=False),  # every device looked at: its numbers, or why it is left out
+    sa.Column("candidates", sa.JSON, nullable=False),  # every device considered: its numbers, or why it is left out
     sa.Column("at", UtcDateTime, nullable=False),
     sa.Index("ix_choices_run_key", "run_key"),
 )
@@ -25,7 +25,7 @@ choice_purchases = sa.Table(  # jobs and sessions that were wanted on a chosen d
     sa.Column("choice", sa.String(64), primary_key=True),
     sa.Column("subject", sa.String(64), primary_key=True),  # key of a job or a session
 )
-gates = sa.Table(  # whether dear jobs may be bought now, decided once for a run, a name and a look
+gates = sa.Table(  # whether expensive jobs may be bought now, decided once for a run, a name and a look
     "gates",
     metadata,
     sa.Column("key", sa.String(64), primary_key=True),

@@ -1,8 +1,8 @@
-"""Devices that a rule chose: decided once for a place of a run, moved on only while nothing was bought.
+"""Devices chosen by a rule: decided once for one call of a run, moved on only while nothing was bought.
 
-Who wants a job on a chosen device names the choice and its turn; the transaction that makes the job durable locks the
-choice and refuses another turn. So two processes never buy for one choice on two devices: either the job is there
-before the choice moves on, and it stays, or the buyer learns of the move before anything is durable.
+A purchase on a chosen device names the choice and its turn; the transaction that makes the job durable locks the choice
+and refuses another turn. So two processes never buy for one choice on two devices: either the job is there before the
+choice moves on, and it stays, or the buyer learns of the move before anything is durable.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ class ChoiceMoved(LedgerError):
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """What was decided. `ranked`: the devices that fit, best first; `candidates`: all that were looked at, with their
-    numbers, or why they are left out; `turn`: place in `ranked` of the device that counts."""
+    """A decision. `ranked`: the devices that fit, best first; `candidates`: all that were considered, with their
+    numbers, or why they are left out; `turn`: position in `ranked` of the device that counts."""
 
     key: str
     run_key: str
@@ -56,7 +56,7 @@ _COLUMNS = [choices.c[one.name] for one in fields(Choice)]
 
 
 def key_of(run_key: str, content: str, ordinal: int) -> str:
-    """Names the place in a run: the `ordinal`-th call that asks for this."""
+    """A name for the call in a run: the `ordinal`-th call that asks for this."""
     return digest("choice/1", run_key, content, ordinal)
 
 
@@ -75,7 +75,7 @@ def of_runs(ledger: Ledger, run_keys: Iterable[str]) -> list[Choice]:
 
 
 def record(ledger: Ledger, made: Choice) -> Choice:
-    """Writes a decision, or returns the one that was first."""
+    """Store a decision, or return the one that was stored first."""
 
     def work(connection: sa.Connection) -> Choice:
         row = {name.name: getattr(made, name.name) for name in fields(Choice)}
@@ -94,14 +94,14 @@ def _insert(insert: Callable[[sa.Table], Any]) -> Any:
 
 
 def made(key: str, run_key: str, rule: str, ranked: Sequence[str], candidates: Sequence[Mapping[str, Any]]) -> Choice:
-    """A decision of now, not yet written down."""
+    """A decision made now, not stored yet."""
     return Choice(key, run_key, rule, 0, ranked, candidates, utc_now())
 
 
 def advance(ledger: Ledger, choice: Choice, *, why: str) -> Choice | None:
-    """The choice moved on to its next device, or as somebody else moved it already.
+    """The choice moved on to its next device, or as another process already moved it.
 
-    None where it has to stay: something was bought, or may have been, or no device is left.
+    None if it has to stay: something was bought, or may have been, or no device is left.
     """
 
     def work(connection: sa.Connection) -> Choice | None:
@@ -120,14 +120,14 @@ def advance(ledger: Ledger, choice: Choice, *, why: str) -> Choice | None:
 
 
 def has_purchases(ledger: Ledger, key: str) -> bool:
-    """Whether anything was wanted for a choice, refused or not."""
+    """Whether any purchase was recorded for a choice, refused or not."""
     query = sa.select(choice_purchases.c.subject).where(choice_purchases.c.choice == key).limit(1)
     with ledger.read() as connection:
         return connection.execute(query).first() is not None
 
 
 def _was_bought(connection: sa.Connection, key: str) -> bool:
-    """False only when everything that was wanted was refused: no id, no lost answer, nothing still to be sent."""
+    """False only if every recorded purchase was refused: no id, no lost answer, nothing still to be sent."""
     wanted = sa.select(choice_purchases.c.subject).where(choice_purchases.c.choice == key)
     refused = sa.and_(
         jobs.c.status == JobStatus.FAILED,
@@ -142,7 +142,7 @@ def _was_bought(connection: sa.Connection, key: str) -> bool:
 
 
 def hold(connection: sa.Connection, turns: Collection[Turn]) -> None:
-    """Locks choices for the rest of a transaction that makes jobs durable. Raises ChoiceMoved for another turn."""
+    """Lock choices for the rest of a transaction that makes jobs durable. Raises ChoiceMoved for another turn."""
     for key, turn in sorted(set(turns)):
         query = sa.select(choices.c.turn).where(choices.c.key == key).with_for_update()
         now = connection.execute(query).scalar()
@@ -151,7 +151,7 @@ def hold(connection: sa.Connection, turns: Collection[Turn]) -> None:
 
 
 def link(ledger: Ledger, connection: sa.Connection, wanted: Iterable[tuple[str, str]]) -> None:
-    """Notes which jobs or sessions were wanted for which choice; (choice, subject) each."""
+    """Record which jobs or sessions were wanted for which choice; (choice, subject) each."""
     rows = [{"choice": choice, "subject": subject} for choice, subject in sorted(set(wanted))]
     if rows:
         connection.execute(ledger.insert(_link), rows)

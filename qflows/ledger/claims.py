@@ -23,26 +23,27 @@ from qflows.model import Job
 from qflows.states import JobStatus, revocable, sources
 
 VANISHED, ABANDONED = "vanished", "abandoned"
-REVOCABLE = frozenset({VANISHED, ABANDONED})  # ends that were concluded, not heard from the vendor
-_CHUNK = 500  # bound parameters a statement; SQLite allows 32766, PostgreSQL plans long IN lists slowly
+REVOCABLE = frozenset({VANISHED, ABANDONED})  # ends that were concluded, not reported by the vendor
+_CHUNK = 500  # bound parameters per statement; SQLite allows 32766, PostgreSQL plans long IN lists slowly
 
 
 @dataclass(frozen=True, slots=True)
 class Claim:
     """The right to send one job once. `fence` proves ownership; `ends_at` is on this machine's clock since boot, which
-    goes on while the machine sleeps."""
+    runs on while the machine sleeps."""
 
     key: str
     fence: int
     ends_at: float
 
     def remaining_s(self) -> float:
-        """Seconds for which no other may take the job over. Counted from before the claim, so never too long."""
+        """Seconds for which no other process may take the job over. Counted from before the claim, so never too
+        long."""
         return self.ends_at - _since_boot()
 
 
 def _since_boot() -> float:
-    """Seconds since boot, time asleep included, where the system has such a clock."""
+    """Seconds since boot, including sleep, if the system has such a clock."""
     clock = getattr(time, "CLOCK_BOOTTIME", None)
     return time.clock_gettime(clock) if clock is not None else time.monotonic()
 
@@ -70,19 +71,19 @@ _CLAIM = (
 
 
 def claim(ledger: Ledger, key: str, *, lease_s: float) -> Claim | None:
-    """PREPARED → SUBMITTING for exactly one caller; None for all others, or when it may not be sent now."""
+    """PREPARED → SUBMITTING for exactly one caller; None for all others, or if it may not be sent now."""
     return claim_several(ledger, [key], lease_s=lease_s).get(key)
 
 
 def claim_several(ledger: Ledger, keys: Collection[str], *, lease_s: float) -> dict[str, Claim]:
-    """Claims what is free among `keys` in one transaction; keys that somebody else holds are absent."""
+    """Claim what is free among `keys` in one transaction; keys that another process holds are absent."""
     mine, blocked = ledger.transact(lambda connection: claim_in(ledger, connection, keys, lease_s=lease_s))
     tell_claimed(ledger, mine, blocked)
     return mine
 
 
 def tell_claimed(ledger: Ledger, mine: Collection[str], blocked: Mapping[str, OverBudget]) -> None:
-    """Tells the listeners what became of `claim_in`, once that is durable."""
+    """Notify the listeners of the outcome of `claim_in`, once that is durable."""
     for key, error in blocked.items():
         ledger.tell("failed" if charges.is_final(error) else "not-sent", key, reason=str(error))
         charges.tell(ledger, error)
@@ -93,7 +94,8 @@ def tell_claimed(ledger: Ledger, mine: Collection[str], blocked: Mapping[str, Ov
 def claim_in(
     ledger: Ledger, connection: sa.Connection, keys: Collection[str], *, lease_s: float
 ) -> tuple[dict[str, Claim], dict[str, OverBudget]]:
-    """Claims what is free among `keys` in the caller's transaction: the claims, and what a budget has no room for."""
+    """Claim what is free among `keys` in the caller's transaction; return the claims, and what no budget has room
+    for."""
     started = _since_boot()
     values = {"owner": me(), "lease_s": lease_s, "now": utc_now()}
     fences = {key: connection.execute(_CLAIM, values | {"at_key": key}).scalar() for key in sorted(keys)}
@@ -107,7 +109,7 @@ def claim_in(
 
 
 def _turn_away(ledger: Ledger, connection: sa.Connection, keys: Collection[str]) -> dict[str, OverBudget]:
-    """Ends, or puts off, those of the jobs claimed just now for which a budget has no room."""
+    """End, or postpone, those of the jobs just claimed that a budget has no room for."""
     blocked = charges.admit(ledger, connection, keys)
     for key, error in sorted(blocked.items()):
         end: dict[str, Any] = {"status": JobStatus.PREPARED, "error_code": UNPRICED, "send_after": None}
@@ -126,9 +128,9 @@ def _turn_away(ledger: Ledger, connection: sa.Connection, keys: Collection[str])
 def accepted(ledger: Ledger, claim: Claim, vendor_id: str, *, submission: Mapping[str, Any] | None = None) -> None:
     """SUBMITTING → QUEUED with the vendor's id.
 
-    A claim that ran out meanwhile, with no newer claim after it, still counts: the job is in doubt and this is the
-    answer. Otherwise the id is written down as an event and StaleClaim is raised: the caller holds an extra.
-    `submission` is what the adapter noted beside the id.
+    A claim that expired meanwhile, with no newer claim after it, still counts: the job is in doubt and this is the
+    answer. Otherwise the id is recorded as an event and StaleClaim is raised: the caller holds an extra. `submission`:
+    what the adapter noted with the id.
     """
     values = {"at_key": claim.key, "at_fence": claim.fence, "to_vendor_id": vendor_id, "now": utc_now()}
     values["submission"] = dict(submission) if submission else None
@@ -182,7 +184,7 @@ _ADOPT = (
 
 
 def refused(ledger: Ledger, claim: Claim, *, code: str | None, message: str) -> None:
-    """SUBMITTING → FAILED: the vendor said no, or it could not even be prepared; nothing runs there."""
+    """SUBMITTING → FAILED: the vendor refused it, or it could not even be prepared; nothing runs there."""
     _end(
         ledger,
         claim,
@@ -197,15 +199,15 @@ def refused(ledger: Ledger, claim: Claim, *, code: str | None, message: str) -> 
 
 
 _LONGEST_PAUSE_S = 300.0
-_NO_ROOM_S = 15.0  # a job that waits for room in a budget is tried again after this
+_NO_ROOM_S = 15.0  # a job that waits for room in a budget is retried after this
 _DOUBLINGS = 12
 
 
 def not_sent(ledger: Ledger, claim: Claim, *, message: str, retry_in_s: float) -> None:
     """SUBMITTING → PREPARED: the request provably never left, or was turned away before acceptance.
 
-    The pause before the next try doubles with each in a row, from `retry_in_s` up to five minutes. On to CANCELLED
-    when somebody wished so meanwhile.
+    The pause before the next try doubles each time, from `retry_in_s` up to five minutes. The job goes on to CANCELLED
+    if a cancel was requested meanwhile.
     """
     text = vendor_text(message, MESSAGE_CAP)
     tries = sa.func.coalesce(jobs.c.unsent, 0)
@@ -218,7 +220,7 @@ def not_sent(ledger: Ledger, claim: Claim, *, message: str, retry_in_s: float) -
 
 
 def doubted(ledger: Ledger, claim: Claim, *, message: str) -> None:
-    """SUBMITTING → IN_DOUBT: the vendor may have it. The first look may follow at once."""
+    """SUBMITTING → IN_DOUBT: the vendor may have it. The first look-up may follow at once."""
     text = vendor_text(message, MESSAGE_CAP)
     sends = sa.func.coalesce(jobs.c.sends, 0) + 1
     _end(ledger, claim, JobStatus.IN_DOUBT, error_kind="doubt", error_message=text, sends=sends, **_doubt_begins())
@@ -245,7 +247,7 @@ def _end(ledger: Ledger, claim: Claim, to: JobStatus, **values: Any) -> None:
 
 
 def cancel_unsent(ledger: Ledger, connection: sa.Connection, keys: Collection[str]) -> None:
-    """PREPARED → CANCELLED where that was wished, in the caller's transaction: nobody but us ever knew of the job."""
+    """PREPARED → CANCELLED if that was requested, in the caller's transaction: nobody but us ever knew of the job."""
     done = connection.execute(
         sa.update(jobs)
         .where(jobs.c.key.in_(keys), jobs.c.status == JobStatus.PREPARED, jobs.c.cancel_requested_at.is_not(None))
@@ -261,7 +263,7 @@ def cancel_unsent(ledger: Ledger, connection: sa.Connection, keys: Collection[st
 
 
 def expire(ledger: Ledger, keys: Collection[str]) -> list[str]:
-    """SUBMITTING → IN_DOUBT for claims whose lease ran out or whose owner certainly died. Returns their keys."""
+    """SUBMITTING → IN_DOUBT for claims whose lease expired or whose owner certainly died. Returns their keys."""
     if not keys:
         return []
     with ledger.read() as connection:
@@ -289,7 +291,7 @@ def _expire_one(connection: sa.Connection, key: str, fence: int) -> bool:
     done = connection.execute(
         sa.update(jobs)
         .where(jobs.c.key == key, jobs.c.fence == fence, jobs.c.status == JobStatus.SUBMITTING)
-        # the fence grows on expiry too: an owner that wakes late must lose, even if nobody took over
+        # the fence grows on expiry too: an owner that wakes late must lose, even without a takeover
         .values(
             status=JobStatus.IN_DOUBT,
             fence=fence + 1,
@@ -303,7 +305,7 @@ def _expire_one(connection: sa.Connection, key: str, fence: int) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Doubt:
-    """A job to be looked up at the vendor: how often it was, for how long it is in doubt, since when to look."""
+    """A job to look up at the vendor: how often it was, how long it has been in doubt, and from when to look."""
 
     job: Job
     looks: int
@@ -312,7 +314,7 @@ class Doubt:
 
 
 def doubts_due(ledger: Ledger, keys: Collection[str]) -> list[Doubt]:
-    """Jobs in doubt among `keys` whose next look is due."""
+    """Jobs in doubt among `keys` whose next look-up is due."""
     due: list[Doubt] = []
     with ledger.read() as connection:
         for part in chunks(keys):
@@ -330,7 +332,7 @@ def doubts_due(ledger: Ledger, keys: Collection[str]) -> list[Doubt]:
 def adopt(ledger: Ledger, job: Job, vendor_id: str, *, extras: Collection[str] = ()) -> None:
     """IN_DOUBT → QUEUED with an id found at the vendor.
 
-    Raises StaleClaim when somebody settled it first, KeyReused when the id is another job's.
+    Raises StaleClaim if another process settled it first, KeyReused if the id is another job's.
     """
     with _one_job_per_vendor_id(job.key, vendor_id), ledger.write() as connection:
         values = {"at_key": job.key, "at_fence": job.fence, "to_vendor_id": vendor_id, "now": utc_now()}
@@ -345,7 +347,7 @@ def adopt(ledger: Ledger, job: Job, vendor_id: str, *, extras: Collection[str] =
 def absent(ledger: Ledger, job: Job) -> None:
     """IN_DOUBT → PREPARED: absence is proved, so it may be sent again under the same key.
 
-    On to CANCELLED when somebody wished so meanwhile.
+    The job goes on to CANCELLED if a cancel was requested meanwhile.
     """
     with ledger.write() as connection:
         done = connection.execute(
@@ -362,7 +364,7 @@ def absent(ledger: Ledger, job: Job) -> None:
 
 
 def looked(ledger: Ledger, job: Job, *, again_in_s: float | None) -> None:
-    """Counts a fruitless look; the next one is due in `again_in_s`, or never by itself when None."""
+    """Count a look-up without a result; the next is due in `again_in_s`, or never by itself if None."""
     again = ledger_now() + again_in_s if again_in_s is not None else None
     with ledger.write() as connection:
         connection.execute(
@@ -373,7 +375,7 @@ def looked(ledger: Ledger, job: Job, *, again_in_s: float | None) -> None:
 
 
 def postpone(ledger: Ledger, job: Job, *, again_in_s: float) -> None:
-    """Moves the next look; counts nothing, because the vendor's listing was not seen."""
+    """Postpone the next look-up without counting one, because the vendor's listing was not seen."""
     with ledger.write() as connection:
         connection.execute(
             sa.update(jobs)
@@ -383,9 +385,9 @@ def postpone(ledger: Ledger, job: Job, *, again_in_s: float) -> None:
 
 
 def resolve_submitted(ledger: Ledger, key: str, vendor_id: str) -> None:
-    """A person says that the vendor has the job under this id.
+    """Record a person's statement that the vendor has the job under this id.
 
-    Raises IllegalTransition unless it is in doubt, or had ended only because it was not found or was abandoned.
+    Raises IllegalTransition unless it is in doubt, or ended only because it was not found or was abandoned.
     """
     job = _row(ledger, key)
     if job.status is JobStatus.FAILED and job.error_code in REVOCABLE:
@@ -395,7 +397,8 @@ def resolve_submitted(ledger: Ledger, key: str, vendor_id: str) -> None:
 
 
 def resolve_absent(ledger: Ledger, key: str) -> None:
-    """A person says that the vendor does not have the job; it may be sent again. Raises IllegalTransition."""
+    """Record a person's statement that the vendor does not have the job; it may be sent again. Raises
+    IllegalTransition."""
     job = _doubtful(_row(ledger, key))
     absent(ledger, job)
     with ledger.write() as connection:
@@ -403,9 +406,9 @@ def resolve_absent(ledger: Ledger, key: str) -> None:
 
 
 def revoke(ledger: Ledger, job: Job, *, vendor_id: str | None = None, why: str) -> None:
-    """FAILED → QUEUED for an end that was only concluded, never heard from the vendor: `REVOCABLE` names them.
+    """FAILED → QUEUED for an end that was only concluded, never reported by the vendor: see `REVOCABLE`.
 
-    Raises StaleClaim when somebody changed the job meanwhile.
+    Raises StaleClaim if the job changed meanwhile.
     """
     id_ = vendor_id or job.vendor_id
     with _one_job_per_vendor_id(job.key, str(id_)), ledger.write() as connection:
@@ -440,7 +443,7 @@ def revoke(ledger: Ledger, job: Job, *, vendor_id: str | None = None, why: str) 
 
 
 def abandon(ledger: Ledger, key: str, *, reason: str) -> None:
-    """Ends a live job by a person's word; what the vendor may still do with it is not touched, what is known is kept.
+    """End a live job on a person's decision; the job at the vendor is not touched, and what is known is kept.
 
     Raises IllegalTransition for a job that is over.
     """

@@ -1,4 +1,4 @@
-"""Opening the ledger: the right schema or a clear refusal, and database faults as sentences."""
+"""Opening the ledger: the right schema or a clear refusal, and database faults as readable messages."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ _FAULTS = (  # part of the driver's message → what it means and what to do
 def engine_for(url: str, *, busy_s: float = BUSY_S) -> sa.Engine:
     """An engine with durable commits and immediate write locks. Raises LedgerUnavailable for a bad URL.
 
-    `busy_s`: how long a SQLite ledger that another process is writing to is waited for.
+    `busy_s`: how long to wait for a SQLite ledger that another process is writing to.
     """
     try:
         parsed = make_url(url)
@@ -80,9 +80,9 @@ def engine_for(url: str, *, busy_s: float = BUSY_S) -> sa.Engine:
 def _without_secrets(
     connection: sa.Connection, cursor: Any, statement: str, parameters: Any, context: Any, executemany: Any
 ) -> tuple[str, Any]:
-    """Every text on its way into the database is redacted, whichever column it is for.
+    """Redact every text on its way into the database, whichever column it is for.
 
-    Raises ProgramRejected for one that a database cannot keep: what is wrong is the text, not the ledger.
+    Raises ProgramRejected for a text that a database cannot store: the text is wrong, not the ledger.
     """
     rows = parameters if executemany else [parameters]
     said = "\n".join(text for row in rows for text in _texts(row))
@@ -97,7 +97,7 @@ def _without_secrets(
     return statement, redacted if executemany else redacted[0]
 
 
-_LONE = re.compile("[\ud800-\udfff]")  # halves of a character, such as a terminal's bytes that are no UTF-8
+_LONE = re.compile("[\ud800-\udfff]")  # halves of a character, such as bytes from a terminal that are not UTF-8
 _UNFIT = re.compile("[\0\ud800-\udfff]")
 
 
@@ -108,7 +108,7 @@ def _around(text: str) -> str:
 
 
 def _json_without_secrets(value: Any) -> str:
-    # psycopg takes documents as they are and writes them by itself, later than the hook above
+    # psycopg takes documents as they are and serializes them itself, later than the hook above
     return redact_known(json.dumps(value))
 
 
@@ -153,7 +153,7 @@ def _sqlite_engine(url: sa.URL, busy_s: float) -> sa.Engine:
     def _begin(connection: sa.Connection) -> None:
         if file is not None:
             file.check()
-        # a read that is upgraded to a write later fails at once under contention; writers queue up front
+        # a read upgraded to a write later fails at once under contention; writers queue up front
         wants_write = connection.get_execution_options().get("ledger_write", False)
         connection.exec_driver_sql("begin immediate" if wants_write else "begin")
 
@@ -161,9 +161,9 @@ def _sqlite_engine(url: sa.URL, busy_s: float) -> sa.Engine:
 
 
 def _write_ahead(connection: sqlite3.Connection, busy_s: float) -> None:
-    """Turn a new file's write-ahead log on; on a file that has it this asks for no lock.
+    """Turn on a new file's write-ahead log; on a file that has it this takes no lock.
 
-    For this change SQLite does not wait for another process's lock, as it does for all else, but fails at once.
+    For this change SQLite does not wait for another process's lock, as it otherwise does, but fails at once.
     """
     give_up_at = time.monotonic() + busy_s
     while True:
@@ -178,7 +178,7 @@ def _write_ahead(connection: sqlite3.Connection, busy_s: float) -> None:
 
 @contextmanager
 def unflushed(connection: sa.Connection) -> Iterator[None]:
-    """SQLite: commits in here do not wait for the disk. The next one that does takes them along; none is torn."""
+    """SQLite: commits in here do not wait for the disk. The next one that does flushes them too; none is torn."""
     if connection.engine.dialect.name != "sqlite":
         yield
         return
@@ -191,14 +191,14 @@ def unflushed(connection: sa.Connection) -> Iterator[None]:
 
 
 def flush_later(connection: sa.Connection) -> None:
-    """PostgreSQL: the transaction that has begun does not wait for the disk when it commits."""
+    """PostgreSQL: the current transaction does not wait for the disk when it commits."""
     if connection.engine.dialect.name == "postgresql":
         connection.exec_driver_sql("set local synchronous_commit to off")
 
 
 @contextmanager
 def faults_as_sentences(engine: sa.Engine) -> Iterator[None]:
-    """Turns driver errors into LedgerUnavailable; the URL is shown without its password."""
+    """Turn driver errors into LedgerUnavailable; the URL is shown without its password."""
     try:
         yield
     except exc.IntegrityError:
@@ -218,7 +218,7 @@ def faults_as_sentences(engine: sa.Engine) -> Iterator[None]:
 
 
 def lost_a_deadlock(error: LedgerUnavailable) -> bool:
-    """True when the database rolled the transaction back in favor of another one; to run it again is safe."""
+    """True if the database rolled the transaction back in favor of another one; running it again is safe."""
     driver_error = getattr(error.__cause__, "orig", None)
     return getattr(driver_error, "sqlstate", None) in ("40P01", "40001")  # deadlock, serialization failure
 
@@ -232,20 +232,20 @@ def version_of(engine: sa.Engine) -> str | None:
 
 
 def ensure_schema(engine: sa.Engine) -> None:
-    """Creates the schema in an empty database; refuses any other version with the command to run."""
+    """Create the schema in an empty database; refuse any other version with the command to run."""
     found = version_of(engine)
     file = _file_of(engine)
     if found is None:
         from qflows.ledger.migrate import upgrade
 
-        if file is not None and version_of(engine) is None:  # not made by another process just now
+        if file is not None and version_of(engine) is None:  # not created by another process just now
             file.refuse_if_lost()
         upgrade(engine)
     elif found != HEAD:
         where = engine.url.render_as_string(hide_password=True)
         from qflows.ledger.migrate import revisions
 
-        older = found < HEAD or found in revisions()  # numbers are given before revisions are landed
+        older = found < HEAD or found in revisions()  # numbers are assigned before revisions are landed
         remedy = "run `qflows ledger upgrade`" if older else "install the qflows that wrote it, or a newer one"
         raise LedgerVersionError(f"the ledger {where} has schema {found}, this qflows needs {HEAD}; {remedy}")
     if file is not None:

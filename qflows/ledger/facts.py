@@ -1,4 +1,4 @@
-"""What was measured of vendors, by account: lines of history, the newest of each name in force."""
+"""Facts measured about vendors, by account: a history in which the newest fact of each name is in force."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _KIND = "measured"
 
 
 def record(ledger: Ledger, provider: str, account: str, found: Sequence[Fact]) -> None:
-    """Keeps facts; one that could not be told leaves what was known before."""
+    """Store facts; a fact that could not be determined leaves the previous one in force."""
     with ledger.write() as connection:
         for fact in found:
             if fact.seen is not None:
@@ -25,7 +25,7 @@ def record(ledger: Ledger, provider: str, account: str, found: Sequence[Fact]) -
 
 
 def known(ledger: Ledger, provider: str, account: str) -> dict[str, tuple[Fact, datetime]]:
-    """The newest fact of each name, with the moment it was measured."""
+    """The newest fact of each name, with the time it was measured."""
     query = (
         sa.select(events.c.at, events.c.detail)
         .where(events.c.subject == _subject(provider, account), events.c.kind == _KIND)

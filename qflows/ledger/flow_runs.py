@@ -1,4 +1,4 @@
-"""What the ledger knows of Prefect's flow runs: who stands behind an attempt, who waits suspended, who was retried."""
+"""What the ledger knows of Prefect's flow runs: which run made an attempt, who is suspended, who was retried."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from qflows.states import GroupState, SessionState
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One execution of a flow run under a run key; of a script when the ids are empty.
+    """One execution of a flow run under a run key; of a script if the ids are empty.
 
     `root_id`: the run whose process it shares, its own id unless it is a subflow. `flow_id`: an id that the Prefect
     server gave to the flow; a server that does not know it never knew the run either.
@@ -39,7 +39,7 @@ _ATTEMPT = (
 
 
 def begin_attempt(ledger: Ledger, attempt: Attempt) -> None:
-    """Notes who asks under this attempt's name, before anything is bought under it. Repeating it is harmless."""
+    """Record who acts under this attempt's name, before anything is bought under it. Repeating it is harmless."""
     values = {name: getattr(attempt, name) for name in Attempt.__slots__}
     with ledger.write() as connection:
         connection.execute(ledger.insert(_attempt_insert), values)
@@ -51,7 +51,7 @@ def _attempt_insert(insert: Callable[[sa.Table], Any]) -> Any:
 
 
 def at_work(ledger: Ledger) -> list[Attempt]:
-    """Attempts that are the newest to want some job that is live and not yet to be cancelled, or whose run key has a
+    """Attempts that were the newest to want some job that is live with no cancel requested, or whose run key has a
     session or a group that is not over."""
     wanting = sa.select(jobs.c.attempt).where(LIVE_JOBS, jobs.c.cancel_requested_at.is_(None))
     open_sessions = sa.select(sessions.c.run_key).where(sessions.c.state != SessionState.CLOSED.value)
@@ -87,7 +87,7 @@ def _by_root(flow_run_id: str) -> sa.ColumnElement[bool]:
 
 
 def flow_run_of(ledger: Ledger, job_key: str) -> str | None:
-    """The flow run whose attempt was the newest to want this job; None where no flow run stands behind it."""
+    """The flow run whose attempt was the newest to want this job; None without a flow run."""
     ours = sa.and_(attempts.c.attempt == jobs.c.attempt, attempts.c.run_key == jobs.c.run_key)
     with ledger.read() as connection:
         found = connection.execute(
@@ -97,7 +97,7 @@ def flow_run_of(ledger: Ledger, job_key: str) -> str | None:
 
 
 def wanted_by(ledger: Ledger, found: Collection[Attempt]) -> list[str]:
-    """Keys of live jobs that one of these attempts was the newest to want, and that nobody wants cancelled yet."""
+    """Keys of live jobs that one of these attempts was the newest to want and that nobody has asked to cancel."""
     query = sa.select(jobs.c.key, jobs.c.run_key, jobs.c.attempt)
     pairs = {(one.attempt, one.run_key) for one in found}
     with ledger.read() as connection:
@@ -112,7 +112,7 @@ def wanted_by(ledger: Ledger, found: Collection[Attempt]) -> list[str]:
 
 
 def known(ledger: Ledger, flow_run_ids: Collection[str]) -> set[str]:
-    """Those of these flow runs that ever asked qflows for anything."""
+    """Those of these flow runs that ever used qflows."""
     with ledger.read() as connection:
         return {
             found
@@ -132,7 +132,7 @@ class Wait:
 
 
 def begin_wait(ledger: Ledger, wait: Wait, job_keys: Collection[str], *, within_s: float | None) -> None:
-    """Makes the wish to be woken durable, in place of earlier ones of this flow run; before the run suspends."""
+    """Make the wish to be woken durable, replacing earlier ones of this flow run; before the run suspends."""
     members = [{"wait_key": wait.key, "job_key": key} for key in sorted(set(job_keys))]
 
     def work(connection: sa.Connection) -> None:
@@ -148,7 +148,7 @@ def begin_wait(ledger: Ledger, wait: Wait, job_keys: Collection[str], *, within_
 
 
 def end_waits(ledger: Ledger, flow_run_ids: Collection[str]) -> None:
-    """Forgets what these flow runs waited for: they run again, or they are over."""
+    """Delete what these flow runs waited for: they run again, or they are over."""
     if flow_run_ids:
         ids = sorted(set(flow_run_ids))
         ledger.transact(lambda connection: [_drop(connection, waits.c.flow_run_id.in_(part)) for part in chunks(ids)])
@@ -161,9 +161,9 @@ def _drop(connection: sa.Connection, which: sa.ColumnElement[bool]) -> None:
 
 
 def due_waits(ledger: Ledger) -> list[Wait]:
-    """Waits with nothing left to wait for: no job of theirs can still change by itself, or the deadline is over.
+    """Wait with nothing left to wait for: no job of theirs can still change by itself, or the deadline has passed.
 
-    A job whose results the vendor withholds counts as done: its flow run has to say so.
+    A job whose results the vendor withholds counts as done: its flow run has to report it.
     """
     pending = (
         sa.select(sa.literal(1))
@@ -182,8 +182,8 @@ def claim_retry(
 ) -> tuple[bool, int]:
     """Whether this process may answer this crash with a retry, and how many retries the run has had before.
 
-    One caller wins. A claim whose retry never came about (its process died) is free again after `redo_after_s`;
-    it does not count twice.
+    One caller wins. A claim whose retry never happened (its process died) is free again after `redo_after_s`; it does
+    not count twice.
     """
     mine = sa.and_(crash_retries.c.flow_run_id == flow_run_id, crash_retries.c.state_id == state_id)
     values = {"flow_run_id": flow_run_id, "state_id": state_id}

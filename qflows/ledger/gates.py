@@ -1,4 +1,4 @@
-"""Whether dear jobs may be bought: decided once for each look of a run, whoever asks and however often."""
+"""Whether expensive jobs may be bought: decided once for each look of a run, however often it is asked."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ _COLUMNS = [gates.c[name] for name in _FIELDS]
 
 
 def key_of(run_key: str, name: str, device: str, look: int) -> str:
-    """Names one look."""
+    """The key of one look."""
     return digest("gate/1", run_key, name, device, look)
 
 
 def decide(ledger: Ledger, wanted: GateDecision) -> GateDecision:
-    """Makes this the decision unless there is one; returns the one that stands."""
+    """Store this decision unless there is one; return the stored one."""
     values = {name: getattr(wanted, name) for name in _FIELDS}
     values["evidence"] = [dict(one) for one in wanted.evidence]
     with ledger.write() as connection:
@@ -57,7 +57,7 @@ def _gate_insert(insert: Callable[[sa.Table], Any]) -> Any:
 
 
 def held_between(ledger: Ledger, since: datetime, until: datetime) -> list[tuple[GateDecision, str]]:
-    """Looks of this time that held a run back, oldest first, each with the name of the run's flow or an empty text."""
+    """Looks in this time that held a run back, oldest first, each with the name of the run's flow or an empty text."""
     query = (
         sa.select(*_COLUMNS, runs.c.flow_name)
         .select_from(gates.outerjoin(runs, runs.c.run_key == gates.c.run_key))
@@ -70,7 +70,7 @@ def held_between(ledger: Ledger, since: datetime, until: datetime) -> list[tuple
 
 
 def of_runs(ledger: Ledger, run_keys: Iterable[str]) -> list[GateDecision]:
-    """All looks of some runs, in their order."""
+    """All looks of some runs, in order."""
     query = sa.select(*_COLUMNS).where(gates.c.run_key.in_(sorted(set(run_keys)))).order_by(gates.c.at, gates.c.look)
     with ledger.read() as connection:
         return [GateDecision(**row._mapping) for row in connection.execute(query)]

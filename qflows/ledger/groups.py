@@ -1,5 +1,5 @@
-"""Groups in the ledger: who is a member is decided in the transaction that makes the job durable, so no job can be
-bought outside a group that had closed. Every move repeats the state table in its WHERE."""
+"""Groups in the ledger: membership is decided in the transaction that makes the job durable, so no job can be bought
+outside a group that had closed. Every move repeats the state table in its WHERE."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _LIVE = [status.value for status in LIVE]
 
 @dataclass(frozen=True, slots=True)
 class GroupRecord:
-    """A group as the ledger has it. `expires_at` by the database's clock, UTC."""
+    """A group as stored in the ledger. `expires_at`: by the database's clock, UTC."""
 
     id: str
     run_key: str
@@ -59,12 +59,12 @@ class GroupRecord:
 
     @property
     def is_interrupted(self) -> bool:
-        """The process that ran the callback certainly died while it did."""
+        """True if the process that ran the callback certainly died while running it."""
         return self.callback_state is CallbackState.CLAIMED and is_dead(self.callback_owner)
 
 
 def record_of(row: Any) -> GroupRecord:
-    """A row of the table as a value."""
+    """A table row as a value."""
     fields = dict(row._mapping)
     fields["state"] = GroupState(fields["state"])
     fields["expires_at"] = datetime.fromtimestamp(fields["expires_at"], UTC)
@@ -78,7 +78,7 @@ def group_id(run_key: str, name: str, ordinal: int) -> str:
 
 
 def content(name: str) -> str:
-    """What makes two openings equal, so that their ordinals tell them apart. Labels and limits do not."""
+    """What makes two openings equal, so that ordinals tell them apart. Labels and limits do not count."""
     return digest("group-content/1", name)
 
 
@@ -93,10 +93,10 @@ def open_group(
     max_ttl_s: float,
     caller: str | None,
 ) -> GroupRecord:
-    """Writes the group, or enters again the one that stands.
+    """Store the group, or enter the existing one again.
 
     A replay that finds it over opens it again with a fresh time to live: the first attempt may have ended before all
-    jobs were asked for. What a person cancelled stays cancelled.
+    jobs were requested. A group that a person cancelled stays cancelled.
     """
     row = {
         "id": id_,
@@ -148,7 +148,7 @@ def _insert(insert: Callable[[sa.Table], Any]) -> Any:
 
 
 def lock(connection: sa.Connection, id_: str) -> bool:
-    """Holds the group's row until the transaction ends, so that it cannot close meanwhile. True if it takes jobs."""
+    """Lock the group's row until the transaction ends, so that it cannot close meanwhile. True if it takes jobs."""
     query = (
         sa.select(sa.and_(groups.c.state == GroupState.OPEN.value, groups.c.expires_at > ledger_now()))
         .where(groups.c.id == id_)
@@ -161,9 +161,9 @@ def lock(connection: sa.Connection, id_: str) -> bool:
 
 
 def enrol(connection: sa.Connection, id_: str, keys: Collection[str], *, takes_jobs: bool) -> None:
-    """Adds jobs in order; those that are members already stay where they are. Raises GroupClosed for any other.
+    """Add jobs in order; jobs that are already members keep their position. Raises GroupClosed for any other.
 
-    A new purchase of a failed member takes its place.
+    A new purchase of a failed member takes its position.
     """
     has = sa.select(group_members.c.job_key, group_members.c.position).where(group_members.c.group_id == id_)
     present = {row.job_key: row.position for row in connection.execute(has)}
@@ -201,7 +201,7 @@ def _closed(connection: sa.Connection, id_: str, n_jobs: int) -> GroupClosed:
         ASKED: "closed by a user" if state is not GroupState.CANCELLED else "cancelled by a user",
     }.get(record.close_reason or TTL, "")
     if state is GroupState.OPEN:
-        state = GroupState.CLOSED  # the row will say so with the next read
+        state = GroupState.CLOSED  # the next read updates the row
     return GroupClosed(
         f"group {record.title} is {state.value} ({why}) and accepts no more jobs: {n_jobs} "
         "refused, nothing was bought. Open another group, set a longer max_ttl, or buy outside the group's block",
@@ -219,7 +219,7 @@ def close(ledger: Ledger, id_: str, reason: str) -> bool:
 
 
 def cancel(ledger: Ledger, id_: str, reason: str) -> bool:
-    """OPEN or CLOSED → CANCELLED. False if it was over already. Its jobs are another matter."""
+    """OPEN or CLOSED → CANCELLED. False if it was over already. Does not touch its jobs."""
     return _end(ledger, id_, GroupState.CANCELLED, reason)
 
 
@@ -239,9 +239,9 @@ def _end(ledger: Ledger, id_: str, to: GroupState, reason: str) -> bool:
 
 
 def refresh(ledger: Ledger, id_: str | None = None) -> list[str]:
-    """Applies time to live and completion to one group, or to all; returns the ids that time closed.
+    """Apply time to live and completion to one group, or to all; return the ids that time closed.
 
-    Level-triggered: whoever reads a group does this first, and the reconciler does it for groups that are not read.
+    Level-triggered: every reader of a group does this first, and the reconciler does it for groups that are not read.
     """
     members = sa.select(group_members.c.job_key).where(group_members.c.group_id == groups.c.id)
     their_jobs = members.join(jobs, jobs.c.key == group_members.c.job_key)
@@ -249,7 +249,7 @@ def refresh(ledger: Ledger, id_: str | None = None) -> list[str]:
     is_old = sa.and_(mine, groups.c.state == GroupState.OPEN.value, groups.c.expires_at <= ledger_now())
     is_over = sa.and_(mine, members.exists(), ~their_jobs.where(jobs.c.status.in_(_LIVE)).exists())
     ends_now = sa.and_(is_over, groups.c.state.in_(_states(GroupState.COMPLETED)))
-    with ledger.read() as connection:  # most looks find nothing to do and must not queue up for the write lock
+    with ledger.read() as connection:  # most calls find nothing to do and must not queue up for the write lock
         if connection.execute(sa.select(groups.c.id).where(sa.or_(is_old, ends_now)).limit(1)).first() is None:
             return []
     expired = sa.update(groups).where(is_old)
@@ -268,7 +268,7 @@ def refresh(ledger: Ledger, id_: str | None = None) -> list[str]:
 
 
 def set_native(ledger: Ledger, id_: str, *, provider: str, account: str, device: str, native_id: str) -> None:
-    """Notes the vendor's own group that mirrors this one."""
+    """Record the vendor's own group that mirrors this one."""
     values = {"native_provider": provider, "native_account": account, "native_device": device, "native_id": native_id}
     with ledger.write() as connection:
         connection.execute(sa.update(groups).where(groups.c.id == id_).values(**values))
@@ -278,13 +278,13 @@ def set_native(ledger: Ledger, id_: str, *, provider: str, account: str, device:
 
 
 def get(ledger: Ledger, id_: str) -> GroupRecord:
-    """One group by its full id, as it is after time to live and completion. Raises UnknownJob."""
+    """One group by its full id, after applying time to live and completion. Raises UnknownJob."""
     refresh(ledger, id_)
     return find(ledger, id_)
 
 
 def find(ledger: Ledger, name: str) -> GroupRecord:
-    """A group by id, a unique beginning of it, or the vendor's id of its native group. Raises UnknownJob."""
+    """A group by id, unique prefix of it, or the vendor's id of its native group. Raises UnknownJob."""
     by_id = sa.or_(groups.c.id.startswith(name, autoescape=True), groups.c.native_id == name)
     with ledger.read() as connection:
         rows = connection.execute(sa.select(groups).where(by_id).limit(2)).all()
@@ -294,7 +294,7 @@ def find(ledger: Ledger, name: str) -> GroupRecord:
 
 
 def members(ledger: Ledger, id_: str) -> list[Job]:
-    """Handles of all jobs of a group, in the order they were enrolled."""
+    """Handles of all jobs of a group, in the order of enrollment."""
     query = (
         sa.select(*JOB_COLUMNS)
         .join(group_members, group_members.c.job_key == jobs.c.key)
@@ -306,7 +306,7 @@ def members(ledger: Ledger, id_: str) -> list[Job]:
 
 
 def open_group_of(ledger: Ledger, keys: Collection[str]) -> str | None:
-    """The group, the one opened last, that has one of these jobs as a member and still takes jobs."""
+    """The most recently opened group that has one of these jobs as a member and still takes jobs."""
     refresh(ledger)
     query = sa.select(groups.c.id).join(group_members, group_members.c.group_id == groups.c.id)
     query = query.where(groups.c.state == GroupState.OPEN.value).order_by(groups.c.created_at.desc())
@@ -319,7 +319,7 @@ def open_group_of(ledger: Ledger, keys: Collection[str]) -> str | None:
 
 
 def sizes(ledger: Ledger, ids: Collection[str]) -> dict[str, int]:
-    """How many members each group has; an empty one is absent."""
+    """Number of members of each group; an empty group is absent."""
     query = sa.select(group_members.c.group_id, sa.func.count()).where(group_members.c.group_id.in_(ids))
     with ledger.read() as connection:
         return {row[0]: row[1] for row in connection.execute(query.group_by(group_members.c.group_id))}

@@ -18,14 +18,14 @@ from qflows.model import Job
 from qflows.protocol import JobSpec
 from qflows.states import JobStatus
 
-_RAW_READ_ONCE = 1  # as if its answer had been read badly once: the kept one counts where the vendor gives none again
+_RAW_READ_ONCE = 1  # as if its answer had been unreadable once: the stored one is used if the vendor gives none again
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A job to be entered. `key`: the mark that it bears, for one of ours; None for a job that was bought elsewhere.
+    """A job to enter. `key`: the mark that it carries, for one of ours; None for a job bought elsewhere.
 
-    `notes` are kept with it: its client, and what is not known.
+    `notes` are stored with it: its client, and what is not known.
     """
 
     vendor_id: str
@@ -38,7 +38,7 @@ class Entry:
 
     @property
     def job_key(self) -> str:
-        """The key it is entered under: its own mark, or one made of its vendor's id, the same at every import."""
+        """The key it is stored under: its own mark, or one made of its vendor's id, the same at every import."""
         return self.key or digest("imported/1", self.spec.provider, self.vendor_id)
 
 
@@ -60,7 +60,7 @@ def known(ledger: Ledger, provider: str, vendor_ids: Collection[str]) -> dict[st
 
 
 def enter(ledger: Ledger, entries: Sequence[Entry]) -> list[Job]:
-    """Writes jobs as QUEUED at their vendor, in one transaction; returns those that were not there before."""
+    """Store jobs as QUEUED at their vendor, in one transaction; return those that were not there before."""
     if not entries:
         return []
 
@@ -140,7 +140,7 @@ _JOB_VALUES = (
 
 def _job_insert(insert: Callable[[sa.Table], Any]) -> Any:
     row = {name: sa.bindparam(name, type_=jobs.c[name].type) for name in _JOB_VALUES}
-    # neither its key nor its vendor's id may be there twice, whoever came first
+    # neither its key nor its vendor's id may be there twice, whichever was stored first
     return insert(jobs).values(row).on_conflict_do_nothing().returning(*JOB_COLUMNS)
 
 
@@ -158,10 +158,10 @@ def _run_insert(insert: Callable[[sa.Table], Any]) -> Any:
 
 
 def attach(ledger: Ledger, key: str, vendor_id: str, *, only_unsent: bool = False) -> bool:
-    """PREPARED or IN_DOUBT → QUEUED: the vendor shows a job that bears this key.
+    """PREPARED or IN_DOUBT → QUEUED: the vendor shows a job that carries this key.
 
-    For a ledger that is older than what was bought. With `only_unsent`, just PREPARED: the vendor's job bears the mark
-    of another ledger, so it is not what this one sent. False for a job that somebody is sending now, or that is over.
+    For a ledger that is older than the purchase. With `only_unsent`, just PREPARED: the vendor's job carries the mark
+    of another ledger, so it is not what this one sent. False for a job that is being sent now, or that is over.
     """
     moment = utc_now()
     sources = [JobStatus.PREPARED] if only_unsent else [JobStatus.PREPARED, JobStatus.IN_DOUBT]
@@ -197,10 +197,10 @@ def attach(ledger: Ledger, key: str, vendor_id: str, *, only_unsent: bool = Fals
 
 
 def recognize(connection: sa.Connection, key: str, values: Mapping[str, Any]) -> Any:
-    """A rebuilt job is what this call wants: the key says so, being a digest of run, work and ordinal.
+    """Match a rebuilt job to this call by its key, which is a digest of run, work and ordinal.
 
-    It takes the names and programs of the call. Counts that were read without knowing the programs are dropped and
-    read again, from the kept answer where the vendor gives it once only.
+    It takes the names and programs of the call. Counts read without knowing the programs are dropped and read again,
+    from the stored answer if the vendor gives it only once.
     """
     has_counts = jobs.c.status == JobStatus.COMPLETED
     is_read = sa.select(jobs.c.key).where(jobs.c.key == key, jobs.c.origin == REBUILT, has_counts)

@@ -1,4 +1,4 @@
-"""Wanting a job: sample ordinals, insert-or-adopt, and new epochs after a failure the vendor confirmed."""
+"""Recording wanted jobs: sample ordinals, insert-or-adopt, and new epochs after a failure the vendor confirmed."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from qflows.states import JobStatus
 
 @dataclass(frozen=True, slots=True)
 class Want:
-    """Who asks: the logical run, the attempt (one execution of the flow), and the call inside the attempt.
+    """The origin of a purchase: the logical run, the attempt (one execution of the flow), and the call inside the
+    attempt.
 
-    Equal calls of one attempt bear different holders and so get different ordinals, which makes them different
-    samples. A retried task bears the same holder again and gets its own ordinal back. A new attempt starts again
-    at 0 and so finds the jobs of the attempt before. `group`: the jobs become members of it, or are not made.
-    `sample`: the ordinal itself, where the caller names it. `choice`: the choice by rule, and its turn, that the job is
-    bought for.
+    Equal calls of one attempt have different holders and so get different ordinals, which makes them different samples.
+    A retried task has the same holder again and gets its own ordinal back. A new attempt starts again at 0 and so finds
+    the jobs of the previous attempt. `group`: the jobs become members of it, or are not made. `sample`: the ordinal
+    itself, if the caller names it. `choice`: the choice by rule, and its turn, that the job is bought for.
     """
 
     run_key: str
@@ -44,7 +44,7 @@ class Want:
 class Intent:
     """A spec with the names it is bought under. `resubmit`: new purchases allowed after a confirmed failure.
 
-    `buyer`: whom it is counted for. `quote`: what it would cost, None with `is_priced` where nobody can say.
+    `buyer`: whom it is counted for. `quote`: its cost, None with `is_priced` if nobody can say.
     """
 
     spec: JobSpec
@@ -62,11 +62,11 @@ Also = Callable[[sa.Connection, Sequence[Job]], None]
 
 
 def prepare(ledger: Ledger, intents: Sequence[Intent], also: Also | None = None) -> list[Job]:
-    """Makes every intent durable, or finds the job that already stands for it; in one transaction, handles in order.
+    """Make every intent durable, or find the job that already exists for it; in one transaction, handles in order.
 
-    `also` writes in the same transaction what must not be without the jobs, nor they without it. Raises GroupClosed
-    when a job that is not a member yet is wanted in a group that takes no more, ChoiceMoved when the device that a rule
-    chose is another by now.
+    `also` writes in the same transaction what must exist only together with the jobs. Raises GroupClosed if a job that
+    is not yet a member is wanted in a group that takes no more, ChoiceMoved if the choice by rule has moved to another
+    device.
     """
     return prepare_and_claim(ledger, intents, at_most=0, lease_s=0.0, also=also)[0]
 
@@ -74,7 +74,7 @@ def prepare(ledger: Ledger, intents: Sequence[Intent], also: Also | None = None)
 def prepare_and_claim(
     ledger: Ledger, intents: Sequence[Intent], *, at_most: int, lease_s: float, also: Also | None = None
 ) -> tuple[list[Job], dict[str, Claim]]:
-    """Like `prepare`, and in the same transaction claims the first `at_most` of those that are free to be sent, for a
+    """Like `prepare`, and in the same transaction claim the first `at_most` of those that are free to be sent, for a
     caller that sends them at once."""
     if not intents:
         return [], {}
@@ -109,7 +109,7 @@ def _is_free(job: Job) -> bool:
 
 
 def _purchase(intent: Intent, job: Job) -> Purchase:
-    # what was sent already is no purchase any more; what it reserved then stands
+    # what was already sent is no longer a purchase; its reservation stands
     is_priced = intent.is_priced and job.status is JobStatus.PREPARED
     told = {"is_priced": is_priced, "session_id": intent.spec.session_id}
     return Purchase(job.key, job.provider, job.device, job.run_key, intent.buyer, intent.quote, **told)
@@ -118,8 +118,8 @@ def _purchase(intent: Intent, job: Job) -> Purchase:
 def _prepare_all(
     ledger: Ledger, connection: sa.Connection, intents: Sequence[Intent], contents: Sequence[str]
 ) -> dict[int, Job]:
-    """Jobs by place. Rows of a table are taken in one order by everybody, jobs by key as claims and observations do:
-    PostgreSQL would call lists that cross each other a deadlock.
+    """Jobs by place. All code takes rows of a table in one order, jobs by key as claims and observations do: PostgreSQL
+    would report crossing lists as a deadlock.
     """
     places = sorted(range(len(intents)), key=contents.__getitem__)  # stable: equal contents keep their order
     leased = {p: lease_ordinal(ledger, connection, intents[p].want, contents[p]) for p in places}
@@ -226,7 +226,7 @@ def _job_insert(insert: Callable[[sa.Table], Any]) -> Any:
         set_={
             "earlier_attempt": jobs.c.attempt,
             "attempt": statement.excluded.attempt,
-            # not sent yet: it goes into the session that is open now
+            # not sent yet: it joins the session that is open now
             "session_id": sa.case(
                 (jobs.c.status == sa.literal_column(f"'{JobStatus.PREPARED}'"), statement.excluded.session_id),
                 else_=jobs.c.session_id,
@@ -236,10 +236,10 @@ def _job_insert(insert: Callable[[sa.Table], Any]) -> Any:
 
 
 def _may_buy_again(connection: sa.Connection, row: Any, intent: Intent) -> bool:
-    """Retires a failed job if a new purchase is allowed; the vendor's word is the only ground, never a doubt."""
+    """Retire a failed job if a new purchase is allowed; only the vendor's word is a reason, never a doubt."""
     if row.status not in (JobStatus.FAILED, JobStatus.CANCELLED) or row.earlier_attempt is None:
         return False
-    # a refusal cost nothing and ran nothing: the next attempt of the run may ask again without being told
+    # a refusal cost nothing and ran nothing: the next attempt of the run may ask again without permission
     refused_before = row.error_kind == "refused" and row.earlier_attempt != intent.want.attempt
     if not refused_before and row.epoch >= intent.resubmit:
         return False
@@ -247,7 +247,7 @@ def _may_buy_again(connection: sa.Connection, row: Any, intent: Intent) -> bool:
 
 
 def retire(connection: sa.Connection, key: str) -> bool:
-    """Marks a failed or cancelled job as replaced by its next epoch. False if somebody did already."""
+    """Mark a failed or cancelled job as replaced by its next epoch. False if it already was."""
     done = connection.execute(
         sa.update(jobs)
         .where(jobs.c.key == key, jobs.c.status.in_([JobStatus.FAILED, JobStatus.CANCELLED]))
@@ -257,12 +257,12 @@ def retire(connection: sa.Connection, key: str) -> bool:
 
 
 def lease_ordinal(ledger: Ledger, connection: sa.Connection, want: Want, content: str) -> int:
-    """The place of this call among equal ones of its attempt: its own again, else the lowest free."""
+    """The ordinal of this call among equal ones of its attempt: its own again, otherwise the lowest free one."""
     if want.sample is not None:
         return want.sample
     values = {"scope": digest("scope/1", want.run_key, content, want.attempt), "holder": want.holder}
     returned = {"in_scope": values["scope"], "for_holder": want.holder}
-    for _ in range(1000):  # PostgreSQL only: a racing insert took the number; each round at least one racer wins
+    for _ in range(1000):  # PostgreSQL only: a racing insert took the number; each round at least one caller wins
         known = connection.execute(_MINE_OR_RETURNED, returned).all()
         mine = [ordinal for ordinal, holder in known if holder == want.holder]
         taken = mine[0] if mine else None
@@ -278,7 +278,7 @@ def lease_ordinal(ledger: Ledger, connection: sa.Connection, want: Want, content
 _SCOPE, _HOLDER = sa.bindparam("scope", type_=sa.String(64)), sa.bindparam("holder", type_=sa.String(128))
 
 
-_RETURNED = "returned:"  # such a holder gave its ordinal back
+_RETURNED = "returned:"  # prefix of a holder that gave its ordinal back
 _others = samples.alias("others")
 _IN_SCOPE = sa.bindparam("in_scope", type_=sa.String(64))
 _FOR_HOLDER = sa.bindparam("for_holder", type_=sa.String(128))
@@ -307,12 +307,12 @@ _GIVE_BACK = (
 
 
 def give_back(ledger: Ledger, intents: Sequence[Intent]) -> None:
-    """Frees the ordinals of calls that did not return: the next equal call of the attempt is the same sample."""
+    """Free the ordinals of calls that did not return: the next equal call of the attempt is the same sample."""
     give_back_ordinals(ledger, [(one.want, one.spec.content) for one in intents])
 
 
 def give_back_ordinals(ledger: Ledger, wanted: Sequence[tuple[Want, str]]) -> None:
-    """The same for wants and what they were for."""
+    """The same for wants and their contents."""
     rows = [
         {
             "in_scope": digest("scope/1", want.run_key, content, want.attempt),
@@ -342,7 +342,7 @@ def _ordinal_insert(insert: Callable[[sa.Table], Any]) -> Any:
 
 
 def put_into_session(ledger: Ledger, keys: Collection[str], session_id: str) -> None:
-    """Jobs among `keys` that were not sent yet go into this session; those that were stay where they are."""
+    """Put unsent jobs among `keys` into this session; sent ones stay where they are."""
     with ledger.write() as connection:
         for part in chunks(sorted(keys)):
             connection.execute(
@@ -365,7 +365,7 @@ def _program_insert(insert: Callable[[sa.Table], Any]) -> Any:
 
 
 def touch_run(ledger: Ledger, run_key: str, *, flow_name: str | None, flow_run_id: str | None) -> None:
-    """Notes that a flow run works under this run key, so that cancels and warnings can find its jobs."""
+    """Record that a flow run works under this run key, so that cancels and warnings can find its jobs."""
     values = {"run_key": run_key, "flow_name": flow_name, "flow_run_id": flow_run_id, "now": utc_now()}
     with ledger.write() as connection:
         connection.execute(ledger.insert(_run_insert), values)

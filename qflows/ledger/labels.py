@@ -15,9 +15,9 @@ CHANGED = "labels-changed"
 
 
 def change(ledger: Ledger, key: str, *, name: str | None, tags: Mapping[str, str], remove: Collection[str]) -> None:
-    """Sets the name, adds or overwrites `tags`, takes away `remove`; what others changed meanwhile stays.
+    """Set the name, add or overwrite `tags`, remove `remove`; what others changed meanwhile stays.
 
-    The event is written with it: a vendor that holds a tag which the ledger no longer has can be told so later.
+    The event is written with it, so that a tag removed from the ledger can later be removed at the vendor.
     """
 
     def work(connection: sa.Connection) -> None:
@@ -36,7 +36,7 @@ def change(ledger: Ledger, key: str, *, name: str | None, tags: Mapping[str, str
 
 
 def ever_used(ledger: Ledger, key: str) -> frozenset[str]:
-    """Names of all tags the job has or had in the ledger: what the vendor holds under them is ours to change."""
+    """Names of all tags the job has or had in the ledger: the vendor's tags of these names are ours to change."""
     with ledger.read() as connection:
         now = connection.execute(sa.select(jobs.c.tags).where(jobs.c.key == key)).scalar() or {}
         query = sa.select(events.c.detail).where(events.c.subject == key, events.c.kind == CHANGED)

@@ -1,4 +1,4 @@
-"""Lanes: one poller at a time per (vendor, account), whoever it is, at one shared pace."""
+"""Lanes: one poller at a time per (vendor, account), at one shared pace."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ _ASK_AGAIN_S = 0.1  # reading the ledger while another process polls costs no re
 
 @dataclass(frozen=True, slots=True)
 class Lane:
-    """A lane as it was read at `now`; moments are the ledger's clock, unix seconds.
+    """A lane as read at `now`; times are the ledger's clock, in unix seconds.
 
-    `asked_at`: when the last answered poll began. `since_s`: seconds since the last poll, answered or not; infinite
-    when there was none. `interval_s`: how far the lane is ahead of its vendor's rate, or, when the last poll failed
+    `asked_at`: when the last answered poll began. `since_s`: seconds since the last poll, answered or not; infinite if
+    there was none. `interval_s`: how far the lane is ahead of its vendor's rate or, if the last poll failed
     (`is_failing`), the pause after it.
     """
 
@@ -48,11 +48,11 @@ def acquire(
     lease_s: float,
     wanted_at: Callable[[Lane], float] | None = None,
 ) -> Lane | float:
-    """Takes the lane when it is free and due; else the seconds after which to ask again.
+    """Take the lane if it is free and due; otherwise return the seconds after which to ask again.
 
     `holder` names a waiter inside a process; it begins with the process's own name (`owner.me`), so that a lane whose
-    holder died is free at once on the same machine and after `lease_s` elsewhere. `wanted_at` says when the caller's
-    own jobs are due, which may be sooner than what the last holder knew of; a pause after a failed poll stands.
+    holder died is free at once on the same machine and after `lease_s` elsewhere. `wanted_at`: when the caller's own
+    jobs are due, which may be sooner than the last holder knew; a pause after a failed poll stands.
     """
     ours = sa.and_(lanes.c.provider == provider, lanes.c.account == account)
     with ledger.read() as connection:
@@ -118,7 +118,7 @@ def _lane_insert(insert: Callable[[sa.Table], Any]) -> Any:
 def release(
     ledger: Ledger, lane: Lane, *, next_in_s: float, interval_s: float, ok: bool = True, error: str | None = None
 ) -> None:
-    """Gives the lane back, says when the next request is due, and how this one went."""
+    """Give the lane back, with the time of the next request and the outcome of this one."""
     told = (
         {"ok_at": lane.now or ledger_now()}
         if ok
@@ -138,7 +138,7 @@ def holder_name(waiter: str) -> str:
 
 
 def note_lag(ledger: Ledger, provider: str, account: str, lag_s: float) -> None:
-    """Remembers that a listing lagged this long behind an accepted submission."""
+    """Record that a listing lagged this long behind an accepted submission."""
     _found(ledger, provider, account)
     longer = sa.or_(lanes.c.lag_s.is_(None), lanes.c.lag_s < lag_s)
     with ledger.write() as connection:
@@ -148,7 +148,7 @@ def note_lag(ledger: Ledger, provider: str, account: str, lag_s: float) -> None:
 
 
 def longest_lag_s(ledger: Ledger, provider: str) -> float:
-    """The longest lag seen at a vendor, over all accounts; 0 when none was."""
+    """The longest lag seen at a vendor, over all accounts; 0 if none was."""
     with ledger.read() as connection:
         return (
             connection.execute(sa.select(sa.func.max(lanes.c.lag_s)).where(lanes.c.provider == provider)).scalar()
@@ -158,9 +158,9 @@ def longest_lag_s(ledger: Ledger, provider: str) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """How a lane does: seconds since its last answered poll and since its last failed one, and why that failed.
+    """The state of a lane: seconds since its last answered poll and since its last failed one, and why that failed.
 
-    `next_in_s`: seconds until its next poll; 0 when it is due.
+    `next_in_s`: seconds until its next poll; 0 if it is due.
     """
 
     provider: str
@@ -189,9 +189,9 @@ def health(ledger: Ledger) -> list[Health]:
 
 
 def free(ledger: Ledger, provider: str, account: str | None = None) -> int:
-    """Lets the lanes of a vendor, or one of them, be polled at once, whatever pause it asked for. Returns how many.
+    """Allow the lanes of a vendor, or one of them, to be polled at once, whatever pause it asked for. Returns how many.
 
-    A process that keeps the pause by itself sees FREED when it takes the lane.
+    A process that keeps the pause itself sees FREED when it takes the lane.
     """
     ours = [lanes.c.provider == provider] + ([lanes.c.account.startswith(account)] if account else [])
     with ledger.write() as connection:

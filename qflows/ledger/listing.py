@@ -1,4 +1,4 @@
-"""Lists with filters: what of the ledger fits, in which order, and how much of it there is in all."""
+"""Lists with filters: which rows match, in which order, and how many there are in all."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ _MOST = 100_000
 
 @dataclass(frozen=True)
 class Wanted:
-    """Which rows. Several values of one filter are alternatives; several filters must all fit.
+    """Which rows. Several values of one filter are alternatives; several filters must all match.
 
-    `tags`: name → value, None for any value. `order`: a column, `-` before it for descending; the newest first unless
-    given. A filter that a kind of list does not have is refused.
+    `tags`: name → value, None for any value. `order`: a column, `-` before it for descending; the newest first by
+    default. A filter that a kind of list does not have is refused.
     """
 
     status: Collection[str] = ()
@@ -57,7 +57,7 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of list: its table, and for each filter and order the column that it is about."""
+    """A kind of list: its table, and the column for each filter and order."""
 
     title: str
     table: sa.Table
@@ -156,27 +156,27 @@ RUNS = Kind(
     {"created": runs.c.first_seen, "seen": runs.c.last_seen, "flow": runs.c.flow_name},
 )
 _DEFAULT_ORDER = {"runs": "-seen"}
-# values that a person may mistype; what the ledger has is what there is
+# values that a person may mistype; only values in the ledger are accepted
 _CHECKED = ("project", "device", "provider", "account", "run", "session", "flow", "batch", "group")
 
 
 @dataclass(frozen=True, slots=True)
 class Extent:
-    """How much fits in all. Counting reads every row that fits, so it is done when somebody asks."""
+    """How much matches in all. Counting reads every matching row, so it is done on request."""
 
     has_more: bool  # after this page
     count: Callable[[], int]
 
 
 def select_jobs(ledger: Ledger, wanted: Wanted) -> tuple[list[Job], Extent]:
-    """Handles, and how many fit in all. Raises ProgramRejected for a filter, value or order that there is not."""
+    """Handles, and how many match in all. Raises ProgramRejected for an unknown filter, value or order."""
     rows, extent = select(ledger, JOBS, wanted, JOB_COLUMNS)
     return [job_of(row) for row in rows], extent
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A logical run, and how many of its jobs are in which state."""
+    """A logical run, and the number of its jobs in each state."""
 
     run_key: str
     flow: str | None
@@ -191,7 +191,7 @@ class Run:
 
 
 def select_runs(ledger: Ledger, wanted: Wanted) -> tuple[list[Run], Extent]:
-    """Runs with their jobs by status, and how many fit in all. Raises as `select_jobs`."""
+    """Runs with their jobs by status, and how many match in all. Raises as `select_jobs`."""
     rows, extent = select(ledger, RUNS, wanted)
     tallies: dict[str, dict[JobStatus, int]] = {row.run_key: {} for row in rows}
     query = sa.select(jobs.c.run_key, jobs.c.status, sa.func.count()).group_by(jobs.c.run_key, jobs.c.status)
@@ -209,7 +209,7 @@ def select_runs(ledger: Ledger, wanted: Wanted) -> tuple[list[Run], Extent]:
 def select(
     ledger: Ledger, kind: Kind, wanted: Wanted, columns: Sequence[Any] | None = None
 ) -> tuple[list[sa.Row[Any]], Extent]:
-    """Rows of a page, and how many fit in all. Raises as `select_jobs`."""
+    """Rows of a page, and how many match in all. Raises as `select_jobs`."""
     tests = _tests(ledger, kind, wanted)
     limit = _MOST if wanted.limit is None else wanted.limit
     if limit < 0 or wanted.offset < 0:
@@ -305,7 +305,7 @@ def _status_test(kind: Kind, values: Collection[str]) -> sa.ColumnElement[bool]:
     test = kind.columns["status"].in_(sorted(chosen))
     if kind is not JOBS or not chosen <= {one.value for one in LIVE}:
         return test
-    # by the index of live jobs; a planner that is left alone walks through all that ever were, the newest first
+    # by the index of live jobs; left alone, the planner scans all jobs that ever were, newest first
     return sa.and_(jobs.c.key.in_(sa.select(jobs.c.key).where(LIVE_JOBS).correlate(None)), test)
 
 

@@ -1,8 +1,8 @@
 """Marks of ledgers: which of them bought a job.
 
-Each ledger has a mark of its own, which ends every job key it makes. It also recognizes the keys of other marks that
-it holds jobs of: those without a mark, made before marks existed, and those of a ledger that it was rebuilt from. A
-job whose key bears another mark may be a colleague's, and is never adopted or cancelled.
+Each ledger has a mark of its own, which ends every job key it makes. It also recognizes the keys of other marks that it
+holds jobs of: those without a mark, made before marks existed, and those of a ledger that it was rebuilt from. A job
+whose key carries another mark may be a colleague's, and is never adopted or cancelled.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Marks:
     def keys(
         self, connection: sa.Connection, wanted: Sequence[_Purchase], column: sa.Column[Any] = jobs.c.key
     ) -> dict[_Purchase, str]:
-        """The key of each purchase: the one under which `column` has it, else one that bears our own mark."""
+        """The key of each purchase: the one that `column` has, otherwise one with our own mark."""
         named = {one: job_key(*one, self.own) for one in wanted}
         if not self.recognized:
             return named
@@ -52,7 +52,7 @@ class Marks:
 
 
 def read(connection: sa.Connection) -> Marks:
-    """The marks of this ledger. Raises LedgerError when it has none of its own, which no upgrade leaves behind."""
+    """The marks of this ledger. Raises LedgerError if it has none of its own, which no upgrade leaves behind."""
     found = connection.execute(_SELECT).all()
     own = [row.mark for row in found if row.kind == OWN]
     if len(own) != 1:
@@ -67,7 +67,7 @@ def of(ledger: Ledger) -> Marks:
 
 
 def recognize(ledger: Ledger, mark: str) -> None:
-    """From now on, jobs whose keys bear this mark count as bought by this ledger. Done once, it stays."""
+    """Count jobs whose keys carry this mark as bought by this ledger from now on. Permanent."""
     row = {"mark": mark, "kind": RECOGNIZED, "at": utc_now()}
     with ledger.write() as connection:
         if mark not in connection.execute(sa.select(marks.c.mark)).scalars().all():

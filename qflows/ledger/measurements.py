@@ -13,15 +13,15 @@ from qflows.ledger.claims import chunks
 from qflows.ledger.store import Ledger
 from qflows.ledger.tables import calibrations, jobs, measurements
 
-SCAN = 120  # how far back a series is read: four windows of drift, so that flags of long ago are known today
+SCAN = 120  # how far back a series is read: four windows of drift, so that old flags are known today
 
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
     """One value with its standard uncertainty, in `unit` ("1": none).
 
-    `setup`: digest of how it was measured; values of different set-ups are different quantities. `at`: when the last
-    of its jobs ended, UTC. `calibration`: digest of the vendor's snapshot, None where the vendor gives none.
+    `setup`: digest of how it was measured; values of different set-ups are different quantities. `at`: when the last of
+    its jobs ended, UTC. `calibration`: digest of the vendor's snapshot, None if the vendor gives none.
     """
 
     run_key: str
@@ -42,7 +42,7 @@ class Measurement:
 
     @property
     def series(self) -> tuple[str, str, str]:
-        """Device, quantity and set-up: what it may be compared with."""
+        """Device, quantity and set-up: only equal ones may be compared."""
         return self.device, self.name, self.setup
 
     def to_json(self) -> dict[str, Any]:
@@ -55,9 +55,9 @@ _COLUMNS = [measurements.c[name] for name in _FIELDS]
 
 
 def record(ledger: Ledger, found: Sequence[Measurement], snapshots: Mapping[str, Mapping[str, Any]]) -> int:
-    """Writes values and the calibration snapshots they name; returns how many were new.
+    """Store values and the calibration snapshots they name; return how many were new.
 
-    The first value of a run, device and quantity stays: a replay writes nothing, and cannot change what was read.
+    The first value of a run, device and quantity stays: a replay writes nothing, and cannot change an earlier reading.
     """
     named = {one.calibration for one in found if one.calibration}
     rows = [{name: getattr(one, name) for name in _FIELDS} | {"job_keys": list(one.job_keys)} for one in found]
@@ -74,7 +74,7 @@ def record(ledger: Ledger, found: Sequence[Measurement], snapshots: Mapping[str,
 
 
 def keep_calibration(ledger: Ledger, digest: str, body: Mapping[str, Any]) -> None:
-    """Keeps a snapshot under its digest; one that is there stays."""
+    """Store a snapshot under its digest; an existing one stays."""
     with ledger.write(flush=False) as connection:
         connection.execute(ledger.insert(_calibration_insert), {"digest": digest, "body": body})
 
@@ -156,7 +156,7 @@ def snapshots(ledger: Ledger, digests: Collection[str]) -> dict[str, Mapping[str
 
 
 def circumstances(ledger: Ledger, job_keys: Collection[str]) -> dict[str, tuple[str, Mapping[str, Any], Any]]:
-    """Of each job: the vendor's device id, the options it was bought with, and the calibration snapshot or None."""
+    """For each job: the vendor's device id, the options it was bought with, and the calibration snapshot or None."""
     query = sa.select(jobs.c.key, jobs.c.device_id, jobs.c.options, jobs.c.provenance, jobs.c.submission)
     with ledger.read() as connection:
         return {
@@ -167,6 +167,6 @@ def circumstances(ledger: Ledger, job_keys: Collection[str]) -> dict[str, tuple[
 
 
 def _snapshot(provenance: Mapping[str, Any], submission: Mapping[str, Any] | None) -> Any:
-    """By convention adapters put it under `target`, in what comes with the result or in what they note when sending."""
+    """By convention adapters put it under `target`, in the result's provenance or in the submission note."""
     vendor = provenance.get("vendor") or {}
     return vendor.get("target") or (submission or {}).get("target")

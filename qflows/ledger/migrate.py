@@ -46,7 +46,7 @@ def _exclusive(engine: sa.Engine) -> Iterator[sa.Connection]:
 
 
 def upgrade(engine: sa.Engine) -> str:
-    """Brings the ledger to the newest version and returns that version; does nothing when it is there."""
+    """Upgrade the ledger to the newest version and return that version; do nothing if it is already there."""
     with faults_as_sentences(engine), _exclusive(engine) as connection:
         command.upgrade(_config(connection), "head")
     return head()

@@ -15,17 +15,17 @@ budgets = sa.Table(
     sa.Column("updated_at", UtcDateTime, nullable=False),
 )
 
-budget_periods = sa.Table(  # one row a budget, period and scope value: what every purchase of it locks
+budget_periods = sa.Table(  # one row per budget, period and scope value: what every purchase of it locks
     "budget_periods",
     metadata,
     sa.Column("budget", sa.String(64), primary_key=True),
     sa.Column("bucket", sa.String(255), primary_key=True),
     sa.Column("reserved", sa.BigInteger, nullable=False),
     sa.Column("spent", sa.BigInteger, nullable=False),
-    sa.Column("extra", sa.BigInteger, nullable=False),  # what approvals added, as far as it was used
+    sa.Column("extra", sa.BigInteger, nullable=False),  # what approvals added, as far as used
 )
 
-quotes = sa.Table(  # what a purchase was said to cost when it was made, in the vendor's unit; decimal text
+quotes = sa.Table(  # the quote for a purchase when it was made, in the vendor's unit; decimal text
     "quotes",
     metadata,
     sa.Column("subject", sa.String(64), primary_key=True),  # key of a job or a session
@@ -36,7 +36,7 @@ quotes = sa.Table(  # what a purchase was said to cost when it was made, in the 
     sa.Column("at", UtcDateTime, nullable=False),
 )
 
-charges = sa.Table(  # one row a purchase and budget
+charges = sa.Table(  # one row per purchase and budget
     "charges",
     metadata,
     sa.Column("subject", sa.String(64), primary_key=True),
@@ -44,15 +44,15 @@ charges = sa.Table(  # one row a purchase and budget
     sa.Column("bucket", sa.String(255), nullable=False),
     sa.Column("state", sa.String(8), nullable=False),  # WAITING, HELD, SPENT, FREED
     sa.Column("amount", sa.BigInteger, nullable=False),  # what counts now: reserved when HELD, charged when SPENT
-    sa.Column("asked", sa.BigInteger, nullable=False),  # what was reserved at first
+    sa.Column("asked", sa.BigInteger, nullable=False),  # what was first reserved
     sa.Column("unit", sa.String(16)),
     sa.Column("rate", sa.String(40)),  # what one unit is worth in the budget's currency; null: unknown
-    sa.Column("is_estimate", sa.Boolean, nullable=False),  # no bill of the vendor stands behind `amount`
+    sa.Column("is_estimate", sa.Boolean, nullable=False),  # `amount` is not from a vendor's bill
     sa.Column("at", UtcDateTime, nullable=False),
     sa.Index("ix_charges_budget_state", "budget", "state"),
 )
 
-approvals = sa.Table(  # what a person allowed a run beyond a budget, or did not
+approvals = sa.Table(  # what a person allowed, or denied, a run beyond a budget
     "approvals",
     metadata,
     sa.Column("id", sa.Integer, primary_key=True),

@@ -1,4 +1,4 @@
-"""What the vendor says of jobs it has: observations, counts, failures, and wishes to cancel."""
+"""What the vendor says of jobs it has: observations, counts, failures; and cancel requests."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ _WORD_CAP = 64
 
 
 def observe(ledger: Ledger, seen: Sequence[tuple[Job, Observation]]) -> list[str]:
-    """Applies one look at many jobs in one transaction; returns the keys whose record changed.
+    """Apply one poll of many jobs in one transaction; return the keys whose record changed.
 
-    Only forward moves are applied. A backward or undocumented word becomes an event, once per change of word.
-    DONE moves to RUNNING at most: COMPLETED is written together with the counts, by `store`.
+    Only forward moves are applied. A backward or undocumented word becomes an event, once per change of word. DONE
+    moves to RUNNING at most: COMPLETED is written together with the counts, by `store`.
     """
     news = [(job, look) for job, look in seen if _is_news(job, look)]
     if not news:
@@ -51,7 +51,7 @@ def observe(ledger: Ledger, seen: Sequence[tuple[Job, Observation]]) -> list[str
 
 
 def forget_held(ledger: Ledger, keys: Collection[str]) -> None:
-    """Clears the mark of withheld results, so that only a new look can set it."""
+    """Clear the mark of withheld results, so that only a new poll can set it."""
     with ledger.read() as connection:
         held = [
             row.key
@@ -65,7 +65,7 @@ def forget_held(ledger: Ledger, keys: Collection[str]) -> None:
 
 
 def keep_unreadable(ledger: Ledger, job: Job, error: Exception) -> None:
-    """Counts an answer that could not be read, and keeps what was said and sent, capped; its counts may yet come."""
+    """Count an answer that could not be read, and store the error and the answer, capped; its counts may yet come."""
     with ledger.write() as connection:
         ledger.record_event(
             connection,
@@ -81,7 +81,7 @@ def keep_unreadable(ledger: Ledger, job: Job, error: Exception) -> None:
 
 
 def missed(ledger: Ledger, absent: Collection[Job]) -> dict[str, float]:
-    """Notes that the vendor's lists do not show these jobs; returns key → for how many seconds now."""
+    """Record that the vendor's lists do not show these jobs; return key → for how many seconds so far."""
     if not absent:
         return {}
     keys = sorted(job.key for job in absent)
@@ -145,7 +145,7 @@ def _ending(look: Observation) -> dict[str, Any]:
 
 
 def _move(connection: sa.Connection, job: Job, to: JobStatus, values: dict[str, Any]) -> bool:
-    """One guarded step; also guarded by the vendor id, so that a look at an extra cannot end the real job."""
+    """One guarded step; also guarded by the vendor id, so that a poll of an extra cannot end the real job."""
     row = {f"to_{name}": value for name, value in values.items()}
     row |= {"at_key": job.key, "at_vendor_id": job.vendor_id}
     return connection.execute(_move_statement(to, tuple(sorted(values))), row).rowcount == 1
@@ -166,7 +166,7 @@ def _move_statement(to: JobStatus, columns: tuple[str, ...]) -> sa.Update:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """A downloaded result of a job; with `failure` the vendor called the job failed, and some programs have counts."""
+    """A downloaded result of a job; with `failure`, the vendor called the job failed and some programs have counts."""
 
     job: Job
     result: VendorResult
@@ -175,16 +175,16 @@ class Outcome:
 
 
 def store(ledger: Ledger, job: Job, result: VendorResult, *, provenance: dict[str, Any]) -> None:
-    """Counts and COMPLETED in one transaction. Repeating it is harmless; other ends raise IllegalTransition."""
+    """Store counts and COMPLETED in one transaction. Repeating it is harmless; other ends raise IllegalTransition."""
     late = store_all(ledger, [Outcome(job, result, provenance)])
     if late:
         raise IllegalTransition(f"job {job.key[:12]} is {late[job.key]}; its counts arrived too late to be stored")
 
 
 def store_all(ledger: Ledger, outcomes: Sequence[Outcome]) -> dict[str, str]:
-    """Counts and final status of several jobs in one transaction: each is there with its counts, or not at all.
+    """Store counts and final status of several jobs in one transaction: each with its counts, or not at all.
 
-    Returns key → status of those that had ended otherwise before; their counts are not stored.
+    Returns key → status of jobs that had already ended differently; their counts are not stored.
     """
 
     def work(connection: sa.Connection) -> tuple[list[tuple[str, str]], dict[str, str]]:
@@ -247,7 +247,8 @@ def _result_insert(insert: Callable[[sa.Table], Any]) -> Any:
 
 
 def request_cancel(ledger: Ledger, keys: Collection[str]) -> list[str]:
-    """Notes the wish on live jobs; what was never sent is CANCELLED at once. Returns the keys it applied to."""
+    """Record the request on live jobs; a job that was never sent is CANCELLED at once. Returns the keys it applied
+    to."""
 
     def work(connection: sa.Connection) -> list[str]:
         return [key for part in chunks(sorted(keys)) for key in _wish(ledger, connection, part)]
@@ -264,7 +265,7 @@ def _wish(ledger: Ledger, connection: sa.Connection, keys: Collection[str]) -> l
         .where(
             jobs.c.key.in_(keys),
             jobs.c.status.in_([s.value for s in LIVE]),
-            # a job that was bought elsewhere is not ours to cancel, whoever wishes it
+            # a job bought elsewhere is not ours to cancel, whoever requests it
             sa.or_(jobs.c.origin.is_(None), jobs.c.origin != IMPORTED),
         )
         .values(cancel_requested_at=sa.func.coalesce(jobs.c.cancel_requested_at, utc_now()))
@@ -276,7 +277,7 @@ def _wish(ledger: Ledger, connection: sa.Connection, keys: Collection[str]) -> l
 
 
 def cancel_sent(ledger: Ledger, key: str) -> None:
-    """Notes when the vendor was asked; the next observation tells whether it worked."""
+    """Record when the vendor was asked; the next observation shows whether it worked."""
     with ledger.write() as connection:
         connection.execute(
             sa.update(jobs)

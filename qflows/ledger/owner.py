@@ -1,4 +1,4 @@
-"""Who holds a claim: a name from which others on the same machine can tell that the holder is dead."""
+"""Who holds a claim: a name from which others on the same machine can tell whether the holder is dead."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from pathlib import Path
 
 
 def me() -> str:
-    """Name of this process: machine boot, process-id namespace, pid and start time. Equal after fork: no."""
+    """Name of this process: machine boot, process-id namespace, pid and start time. A fork has another name."""
     return name_of(os.getpid())
 
 
 def name_of(pid: int) -> str:
-    """The like name of another process of this machine."""
+    """The same kind of name for another process of this machine."""
     return f"{_machine()}/{pid}/{_start_ticks(pid)}"
 
 
@@ -27,20 +27,20 @@ def pid_if_running(owner: str) -> int | None:
 
 
 def is_dead(owner: str | None) -> bool:
-    """True only when `owner` ran on this machine and certainly runs no more; False whenever in doubt."""
+    """True only if `owner` ran on this machine and certainly runs no more; False whenever in doubt."""
     machine, _, rest = (owner or "").rpartition("/")
     machine, _, pid = machine.rpartition("/")
     if machine != _machine() or not pid.isdigit() or not _boot_id():
         return False
     ticks = _start_ticks(int(pid))
     if ticks is None and _is_hidden(int(pid)):
-        return False  # another user's process that /proc does not show (hidepid): not to be seen is not to be dead
+        return False  # another user's process that /proc does not show (hidepid): hidden does not mean dead
     # a zombie can send nothing more; a reused pid has another start time
     return ticks is None or str(ticks) != rest
 
 
 def _is_hidden(pid: int) -> bool:
-    """True when the process exists and belongs to somebody else."""
+    """True if the process exists and belongs to somebody else."""
     try:
         os.kill(pid, 0)
     except PermissionError:

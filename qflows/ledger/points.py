@@ -1,4 +1,4 @@
-"""Where an optimization asked, evaluation by evaluation, durable before the job that answers it is bought."""
+"""Where an optimization evaluated, durable before the job that answers each evaluation is bought."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ Point = tuple[float, ...]
 
 
 def trail(ledger: Ledger, loop: str) -> dict[int, Point]:
-    """All points of a loop by the number of the evaluation, as they were asked last; floats bit for bit."""
+    """All points of a loop by the number of the evaluation, as last asked; floats bit for bit."""
     with ledger.read() as connection:
         rows = connection.execute(sa.select(points.c.idx, points.c.point).where(points.c.loop == loop))
         return {row.idx: tuple(row.point) for row in rows}
 
 
 def keep(ledger: Ledger, loop: str, index: int, point: Point) -> None:
-    """Notes a point, in place of an earlier one of the same number."""
+    """Store a point, replacing an earlier one with the same number."""
     with ledger.write() as connection:
         connection.execute(ledger.insert(_insert), {"loop": loop, "idx": index, "point": list(point)})
 
 
 def ask_to_stop(ledger: Ledger, run_key: str) -> None:
-    """Marks a run: its loop stops before its next evaluation, and takes the mark away, so that it can go on later."""
+    """Mark a run: its loop stops before its next evaluation and clears the mark, so that it can go on later."""
     keep(ledger, _mark(run_key), 0, ())
 
 

@@ -1,7 +1,7 @@
-"""Whether the SQLite file that is written is still the ledger: a deleted file takes writes that nobody will read.
+"""Whether the SQLite file being written is still the ledger: a deleted file takes writes that nobody will read.
 
-Beside each ledger file stands a note that it was made. Where the note is and the ledger is not, an empty one is not
-begun by itself: a run would buy again what it had bought.
+A note beside each ledger file says that it was created. If the note is there and the ledger is not, no empty one is
+started automatically: a run would buy again what it had bought.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class LedgerFile:
         return self.path.with_name(f".{self.path.name}.made")
 
     def check(self) -> None:
-        """Raises LedgerUnavailable when the path no longer leads to that file."""
+        """Raise LedgerUnavailable if the path no longer leads to that file."""
         now = self._now()
         if self._first is None:
             self._first = now
@@ -53,12 +53,12 @@ class LedgerFile:
         return found.st_dev, found.st_ino
 
     def refuse_if_lost(self) -> None:
-        """For a file without a ledger in it. Raises LedgerUnavailable when there was one."""
+        """Raise LedgerUnavailable if this file has no ledger but there was one."""
         if self.note.exists():
             raise LedgerUnavailable(f"the ledger {self.path} is missing, although there was one: {REMEDY}")
 
     def note_it(self) -> None:
-        """Notes that there is a ledger; a folder that cannot be written goes without."""
+        """Write the note that there is a ledger; a read-only folder goes without."""
         if not self.note.exists():
             try:
                 private_text(self.note, _NOTE)

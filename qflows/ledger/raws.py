@@ -1,4 +1,4 @@
-"""What vendors answered, kept once and compressed before anything is decoded, so that a paid answer is never lost."""
+"""Vendors' answers, stored once and compressed before anything is decoded, so that a paid answer is never lost."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ log = logging.getLogger("qflows.ledger")
 
 _CODEC = "zlib/1"  # a JSON line [[name, length], ...], then the documents one after the other, all compressed
 _LEVEL = 6
-MAX_BYTES = 64 * 1024 * 1024  # of the documents; a larger answer is decoded at once and not kept
+MAX_BYTES = 64 * 1024 * 1024  # of the documents; a larger answer is decoded at once and not stored
 
 
 def keep(ledger: Ledger, answers: Mapping[str, RawAnswer], *, versions: Mapping[str, Any]) -> None:
-    """Keeps the answers of these jobs in one transaction; one that is there already stays, unless it differs.
+    """Store the answers of these jobs in one transaction; an existing one stays, unless it differs.
 
-    An answer that differs from the kept one takes its place and leaves an event, because a vendor changed its word.
-    The disk is waited for only where the vendor will not give an answer again.
+    An answer that differs from the stored one replaces it and leaves an event, because the vendor changed its answer.
+    The disk is waited for only if the vendor will not give an answer again.
     """
     rows = [_row(key, answer, versions) for key, answer in sorted(answers.items())]
     rows = [row for row in rows if row is not None]
@@ -48,7 +48,7 @@ def keep(ledger: Ledger, answers: Mapping[str, RawAnswer], *, versions: Mapping[
 
 
 def of(ledger: Ledger, keys: Collection[str]) -> dict[str, RawAnswer]:
-    """The kept answers of these jobs; those without are absent. Raises Unreadable for one that was damaged."""
+    """The stored answers of these jobs; jobs without one are absent. Raises Unreadable for a damaged one."""
     found: dict[str, RawAnswer] = {}
     with ledger.read() as connection:
         for part in chunks(sorted(keys)):
@@ -59,7 +59,7 @@ def of(ledger: Ledger, keys: Collection[str]) -> dict[str, RawAnswer]:
 
 
 def pack(answer: RawAnswer) -> bytes:
-    """The documents as one compressed text of bytes."""
+    """The documents as one compressed byte string."""
     names = json.dumps([[name, len(body)] for name, body in answer.documents.items()], separators=(",", ":"))
     return zlib.compress(names.encode("utf-8") + b"\n" + b"".join(answer.documents.values()), _LEVEL)
 

@@ -21,7 +21,7 @@ from qflows.programs.observables import Observable
 from qflows.protocol import JobSpec
 from qflows.states import LIVE, JobStatus
 
-# literal statuses, so that the partial index is used on both databases
+# literal statuses, so that both databases use the partial index
 LIVE_JOBS = sa.text("status in (" + ", ".join(f"'{status.value}'" for status in JobStatus if status in LIVE) + ")")
 
 
@@ -43,7 +43,7 @@ _BY_KEYS = sa.select(*JOB_COLUMNS).where(jobs.c.key.in_(sa.bindparam("keys", exp
 
 
 def find(ledger: Ledger, name: str) -> Job:
-    """A handle by key, by a unique beginning of it (8 characters or more), or by vendor id. Raises UnknownJob."""
+    """A handle by key, unique prefix of it (8 characters or more), or vendor id. Raises UnknownJob."""
     with ledger.read() as connection:
         by_id = sa.or_(jobs.c.key == name, jobs.c.vendor_id == name)
         rows = connection.execute(sa.select(*JOB_COLUMNS).where(by_id).limit(2)).all()
@@ -73,7 +73,7 @@ def has_jobs(ledger: Ledger) -> bool:
 
 
 def status_of(ledger: Ledger, keys: Collection[str]) -> dict[str, JobStatus]:
-    """Statuses only: the cheapest thing a waiting process can read."""
+    """Statuses only: the cheapest read for a waiting process."""
     with ledger.read() as connection:
         return {
             key: JobStatus(status)
@@ -83,7 +83,7 @@ def status_of(ledger: Ledger, keys: Collection[str]) -> dict[str, JobStatus]:
 
 
 def live(ledger: Ledger, provider: str, account: str) -> list[Job]:
-    """All jobs of a lane that are not terminal, whoever submitted them."""
+    """All jobs of a lane that are not terminal, from any submitter."""
     with ledger.read() as connection:
         rows = connection.execute(
             sa.select(*JOB_COLUMNS).where(jobs.c.provider == provider, jobs.c.account == account, LIVE_JOBS)
@@ -98,7 +98,7 @@ def all_live(ledger: Ledger) -> list[Job]:
 
 
 def vanished(ledger: Ledger, *, within_s: float) -> list[Job]:
-    """Jobs that ended within that time because their vendor showed them no more, and that nothing replaced."""
+    """Jobs that ended within that time because their vendor no longer showed them, and that nothing replaced."""
     since = utc_now() - timedelta(seconds=within_s)
     query = sa.select(*JOB_COLUMNS).where(
         jobs.c.finished_at >= since,
@@ -139,7 +139,7 @@ def send_delay_s(ledger: Ledger, keys: Collection[str]) -> dict[str, float]:
 def listing(
     ledger: Ledger, *, run_key: str | None = None, status: str | None = None, device: str | None = None, limit: int = 50
 ) -> list[Job]:
-    """The newest jobs first, narrowed as asked."""
+    """The newest jobs first, with the given filters."""
     query = sa.select(*JOB_COLUMNS).order_by(jobs.c.created_at.desc()).limit(limit)
     if run_key:
         query = query.where(jobs.c.run_key == run_key)
@@ -185,14 +185,14 @@ def spec_of(ledger: Ledger, key: str) -> JobSpec:
 
 
 def items(ledger: Ledger, key: str) -> tuple[ItemResult, ...]:
-    """The stored results of a job, one per program; empty when there are none yet."""
+    """The stored results of a job, one per program; empty if there are none yet."""
     with ledger.read() as connection:
         query = sa.select(results.c.body).where(results.c.job_key == key).order_by(results.c.idx)
         return tuple(item_of(body) for body in connection.execute(query).scalars())
 
 
 def provenance(ledger: Ledger, key: str) -> Mapping[str, Any]:
-    """What was recorded beside the counts: versions, compiled circuit where known, calibration."""
+    """What was recorded with the counts: versions, compiled circuit if known, calibration."""
     return provenances(ledger, [key]).get(key, {})
 
 
@@ -238,7 +238,7 @@ def program_labels(ledger: Ledger, key: str) -> list[dict[str, Any]]:
 
 
 def estimate_plan(ledger: Ledger, key: str) -> str | None:
-    """How the counts of a job become expectation values, or None when they do not."""
+    """How the counts of a job become expectation values, or None if they do not."""
     with ledger.read() as connection:
         query = sa.select(programs.c.text).join(jobs, jobs.c.estimate == programs.c.digest).where(jobs.c.key == key)
         return connection.execute(query).scalar()

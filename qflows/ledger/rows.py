@@ -22,7 +22,7 @@ CODE_CAP = 255
 
 
 def vendor_text(text: str | None, cap: int) -> str | None:
-    """Text of a vendor, fit to be stored: bounded, and without what a database or UTF-8 cannot hold."""
+    """A vendor's text, fit for storage: bounded, and without what a database or UTF-8 cannot hold."""
     if text is None:
         return None
     return text[:cap].replace("\x00", "\ufffd").encode("utf-8", "replace").decode("utf-8")

@@ -31,7 +31,7 @@ def record_of(row: Any) -> SessionRecord:
 
 
 def content(*, device: str, mode: str, max_time_s: float | None, options: Mapping[str, Any], name: str) -> str:
-    """Identity of a wanted session inside its run; two equal ones at a time need two names."""
+    """Identity of a wanted session inside its run; two equal ones at one time need two names."""
     return digest("session/1", device, mode, max_time_s, dict(options), name)
 
 
@@ -52,10 +52,10 @@ def prepare(
     is_priced: bool = False,
     choice: choices.Turn | None = None,
 ) -> SessionRecord:
-    """Makes the wish durable, or finds the session of an earlier attempt that is not closed yet.
+    """Make the request durable, or find the session of an earlier attempt that is not closed yet.
 
-    Raises OtherAccount when that is a session of another account, OverBudget when a budget has no room for it,
-    ChoiceMoved when the device that a rule chose is another by now.
+    Raises OtherAccount if that is a session of another account, OverBudget if a budget has no room for it, ChoiceMoved
+    if the choice by rule has moved to another device.
     """
     who = buyer or Buyer()
     identity = content(device=device, mode=mode, max_time_s=max_time_s, options=options, name=name)
@@ -131,7 +131,7 @@ def claim(ledger: Ledger, record: SessionRecord, *, lease_s: float) -> SessionRe
 
 
 def opened(ledger: Ledger, record: SessionRecord, vendor_id: str) -> SessionRecord:
-    """OPENING or IN_DOUBT → OPEN. Raises StaleClaim when somebody else settled it, KeyReused for the id of another
+    """OPENING or IN_DOUBT → OPEN. Raises StaleClaim if another process settled it, KeyReused for the id of another
     session."""
     try:
         done = _step(ledger, record, SessionState.OPEN, vendor_id=vendor_id, opened_at=utc_now(), doubt_since=None)
@@ -164,7 +164,7 @@ def closed(ledger: Ledger, record: SessionRecord, reason: str) -> bool:
 
 
 def settle(ledger: Ledger, key: str, *, bill: Cost | None, was_opened: bool = True) -> None:
-    """Ends what a session holds in budgets; see `settlements.settle_session`."""
+    """End what a session holds in budgets; see `settlements.settle_session`."""
     with ledger.write() as connection:
         settlements.settle_session(connection, key, bill=bill, was_opened=was_opened)
 
@@ -187,9 +187,9 @@ def _step(
 
 
 def hold(ledger: Ledger, key: str, *, lease_s: float, owner: str | None = None) -> bool:
-    """Takes or renews the lease of an open session for this process; False when it is closed.
+    """Take or renew the lease of an open session for this process; False if it is closed.
 
-    An owner who may be alive stays the owner, and only the lease is renewed: if a process that merely looked took the
+    An owner who may be alive stays the owner, and only the lease is renewed: if a process that merely read it took the
     session over and ended, its owner would seem to be dead.
     """
     is_open = sa.and_(sessions.c.key == key, sessions.c.state == SessionState.OPEN.value)
@@ -205,7 +205,7 @@ def hold(ledger: Ledger, key: str, *, lease_s: float, owner: str | None = None) 
 
 
 def get(ledger: Ledger, key: str) -> SessionRecord | None:
-    """One session by key, unique beginning of it, or vendor id."""
+    """One session by key, unique prefix of it, or vendor id."""
     query = sa.select(*COLUMNS).where(
         sa.or_(sessions.c.key.startswith(key, autoescape=True), sessions.c.vendor_id == key)
     )
@@ -224,7 +224,7 @@ def listing(ledger: Ledger, *, only_live: bool = False, limit: int = 50) -> list
 
 
 def abandoned(ledger: Ledger) -> list[SessionRecord]:
-    """Sessions that may be open at the vendor and whose owner let its lease run out, or certainly died."""
+    """Sessions that may be open at the vendor and whose owner let its lease expire, or certainly died."""
     states = [state.value for state in (SessionState.OPENING, SessionState.IN_DOUBT, SessionState.OPEN)]
     query = sa.select(*COLUMNS, (sessions.c.lease_until <= ledger_now()).label("ran_out")).where(
         sessions.c.state.in_(states)
@@ -235,7 +235,8 @@ def abandoned(ledger: Ledger) -> list[SessionRecord]:
 
 
 def is_held(ledger: Ledger, key: str) -> bool:
-    """True while somebody who may be alive works on the session: a lease that has not run out, no dead owner."""
+    """True while a possibly live owner works on the session: its lease has not expired, and its owner is not known
+    dead."""
     query = sa.select(sessions.c.owner, sessions.c.lease_until > ledger_now()).where(sessions.c.key == key)
     with ledger.read() as connection:
         row = connection.execute(query).one_or_none()
@@ -243,10 +244,10 @@ def is_held(ledger: Ledger, key: str) -> bool:
 
 
 def leave_closed_batches(ledger: Ledger, keys: Collection[str]) -> set[str]:
-    """Takes unsent jobs out of batch modes that are closed by now; returns their keys.
+    """Take unsent jobs out of batch modes that are closed by now; return their keys.
 
     A batch mode only groups jobs for the vendor, so a part whose submission ended in doubt and is sent late can go
-    without it. A dedicated session means what it says: its jobs stay in it, and are refused.
+    without it. A dedicated session is binding: its jobs stay in it, and are refused.
     """
     closed = sa.select(sessions.c.vendor_id).where(
         sessions.c.mode == "batch",

@@ -1,7 +1,7 @@
-"""What becomes of reservations: released, settled with the vendor's bill, or kept as the estimate where there is none.
+"""How reservations end: released, settled with the vendor's bill, or kept as the estimate if there is no bill.
 
-`follow` brings charges to where the records of their jobs stand. It is called in every transaction that ends a job, and
-`heal` makes up for any that did not.
+`follow` brings charges to the state of their jobs' records. It is called in every transaction that ends a job, and
+`heal` makes up for any that did not call it.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ _OPEN_OF = _OPEN.where(charges.c.subject.in_(sa.bindparam("keys", expanding=True
 
 
 def follow(ledger: Ledger, connection: sa.Connection, keys: Collection[str]) -> None:
-    """Brings the charges of these jobs to where their records stand, in the caller's transaction.
+    """Bring the charges of these jobs to the state of their records, in the caller's transaction.
 
-    Nothing was bought (never sent, refused): released. Completed, failed or cancelled: what the vendor bills, as the
-    record has it; without a bill the reservation is kept as spent, marked as an estimate. Live again: reserved again.
+    Nothing was bought (never sent, refused): released. Completed, failed or cancelled: the vendor's bill, as recorded;
+    without a bill the reservation is kept as spent, marked as an estimate. Live again: reserved again.
     """
     moves: list[Move] = []
     notes: list[Any] = []
@@ -65,11 +65,11 @@ def _wanted(row: Any) -> Move | None:
     if status not in TERMINAL:
         return Move(row, HELD, int(row.asked)) if row.state == SPENT else None
     if status is not JobStatus.COMPLETED and (row.vendor_id is None or row.error_kind == "refused"):
-        # a person let go of it in doubt; the vendor may have it
+        # a person abandoned it in doubt; the vendor may have it
         if status is JobStatus.FAILED and row.error_kind == "abandoned" and row.state == HELD:
             return Move(row, SPENT, int(row.amount))
         return Move(row, FREED, 0)
-    if row.state == WAITING:  # bought before its budget was there
+    if row.state == WAITING:  # bought before its budget existed
         return Move(row, FREED, 0)
     billed = _billed(row)
     if billed is not None:
@@ -85,7 +85,7 @@ def _wanted(row: Any) -> Move | None:
 
 
 def _billed(row: Any) -> int | None:
-    """The bill in the budget's currency, by the rate of the reservation; None without one, or in another unit."""
+    """The bill in the budget's currency, at the rate of the reservation; None without one, or in another unit."""
     if row.cost == 0:
         return 0
     if row.cost is None or row.rate is None or (row.cost_unit or "").lower() != (row.unit or "").lower():
@@ -94,7 +94,7 @@ def _billed(row: Any) -> int | None:
 
 
 def _compare(ledger: Ledger, connection: sa.Connection, rule: Budget, row: Any, one: Move) -> None:
-    """Says when a bill is far from what was expected."""
+    """Warn if a bill is far from the expected cost."""
     if row.expected is None or row.rate is None:
         return
     expected = Decimal(row.expected) * Decimal(row.rate)
@@ -125,7 +125,7 @@ def _tell_overdrawn(ledger: Ledger, connection: sa.Connection, rule: Budget, buc
 
 
 def heal(ledger: Ledger) -> int:
-    """Follows every job that is over and still holds or waits for money; returns how many there were."""
+    """Follow every job that is over and still holds or waits for money; return how many there were."""
     with ledger.read() as connection:
         left = connection.execute(
             _OPEN.with_only_columns(charges.c.subject)
@@ -142,7 +142,8 @@ def heal(ledger: Ledger) -> int:
 
 
 def settle_session(connection: sa.Connection, key: str, *, bill: Cost | None, was_opened: bool) -> None:
-    """What a session cost: released when it was never opened, else the vendor's count, else the reservation."""
+    """The cost of a session: released if it was never opened, otherwise the vendor's count, otherwise the
+    reservation."""
     query = sa.select(charges).where(charges.c.subject == key, charges.c.state.in_([HELD, WAITING]))
     moves: list[Move] = []
     for row in connection.execute(query):
@@ -157,7 +158,7 @@ def settle_session(connection: sa.Connection, key: str, *, bill: Cost | None, wa
 
 
 def sessions_to_settle(ledger: Ledger) -> list[str]:
-    """Keys of sessions that are closed, have no job at work any more, and still hold money."""
+    """Keys of sessions that are closed, no longer have a job at work, and still hold money."""
     at_work = sa.select(jobs.c.key).where(
         jobs.c.session_id == sessions.c.vendor_id, jobs.c.status.in_([status.value for status in LIVE])
     )

@@ -1,4 +1,4 @@
-"""What was decided about a schedule slot that may have been missed: once, whoever asks and however often."""
+"""Decisions about schedule slots that may have been missed: made once, however often it is asked."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from qflows.ledger.tables import slots
 
 @dataclass(frozen=True, slots=True)
 class SlotDecision:
-    """`skipped`: why the slot was not run; None when it was. `started_at`: the first start of the run that decided."""
+    """`skipped`: why the slot was not run; None if it was. `started_at`: the first start of the run that decided."""
 
     key: str
     deployment_id: str
@@ -31,14 +31,14 @@ _COLUMNS = [slots.c[name] for name in _FIELDS]
 
 
 def decided(ledger: Ledger, key: str) -> SlotDecision | None:
-    """What stands, if anybody decided."""
+    """The stored decision, if there is one."""
     with ledger.read() as connection:
         row = connection.execute(sa.select(*_COLUMNS).where(slots.c.key == key)).one_or_none()
     return SlotDecision(*row) if row else None
 
 
 def decide(ledger: Ledger, wanted: SlotDecision) -> SlotDecision:
-    """Makes this the decision unless there is one; returns the one that stands."""
+    """Store this decision unless there is one; return the stored one."""
     values = {name: getattr(wanted, name) for name in _FIELDS}
     with ledger.write() as connection:
         connection.execute(ledger.insert(_slot_insert), values)

@@ -1,4 +1,4 @@
-"""Where the money went: what budgets hold, and what purchases cost by vendor, device, project, user, run and day."""
+"""Where the money went: what budgets hold, and the cost of purchases by vendor, device, project, user, run and day."""
 
 from __future__ import annotations
 
@@ -40,16 +40,16 @@ class Standing:
 
     @property
     def left(self) -> int:
-        """What may still be reserved; negative when bills overdrew it."""
+        """What may still be reserved; negative if bills overdrew it."""
         return self.limit - self.spent - self.reserved
 
     @property
     def share(self) -> float:
-        """How much of the limit is spent or reserved."""
+        """The share of the limit that is spent or reserved."""
         return (self.spent + self.reserved) / self.limit if self.limit else 1.0
 
     def to_json(self) -> dict[str, Any]:
-        """For programs: amounts as decimal text."""
+        """As data: amounts as decimal text."""
         amounts = {name: f"{amount_of(getattr(self, name)):f}" for name in ("spent", "reserved", "left", "limit")}
         rule = self.budget
         head = {"budget": rule.name, "period": self.bucket, "currency": rule.currency, "policy": rule.policy}
@@ -57,7 +57,7 @@ class Standing:
 
 
 def standing(ledger: Ledger, *, at: datetime | None = None) -> list[Standing]:
-    """Every budget in its present period; one that nothing was counted in yet has a row of zeros.
+    """Every budget in its present period; one without counts yet has a row of zeros.
 
     Budgets of a run show the runs that still hold or owe something.
     """
@@ -81,7 +81,7 @@ def standing(ledger: Ledger, *, at: datetime | None = None) -> list[Standing]:
 
 @dataclass
 class Spent:
-    """Purchases of one kind, summed: what the vendor billed, what was computed, what was expected; by unit."""
+    """Purchases of one kind, summed: billed by the vendor, computed, expected; by unit."""
 
     of: str
     unit: str
@@ -92,16 +92,16 @@ class Spent:
     unknown: int = 0
 
     def to_json(self) -> dict[str, Any]:
-        """For programs: amounts as decimal text."""
+        """As data: amounts as decimal text."""
         amounts = {name: f"{getattr(self, name):f}" for name in ("billed", "computed", "expected")}
         return {"of": self.of, "unit": self.unit, "jobs": self.jobs, **amounts, "unknown": self.unknown}
 
 
 def spent(ledger: Ledger, by: str, *, since: datetime | None = None, project: str | None = None) -> list[Spent]:
-    """What jobs that were bought here cost, most first; imported ones are on other bills. `by`: one of `BY`.
+    """The cost of jobs bought here, highest first; imported ones are on other bills. `by`: one of `BY`.
 
-    `billed`: the vendor's own figure; `computed`: from prices, where the vendor states no bill, or has not yet;
-    `expected`: what was said before the purchase, as far as a budget made somebody ask.
+    `billed`: the vendor's own figure; `computed`: from prices, if the vendor states no bill, or not yet; `expected`:
+    quoted before the purchase, as far as a budget required a quote.
     """
     columns = [jobs.c[name] for name in ("created_at", "cost", "cost_unit", "cost_is_estimate")]
     of = _COLUMNS.get(by, jobs.c.created_at).label("of")

@@ -1,4 +1,4 @@
-"""The ledger: one database that remembers every intent, every vendor id and every count."""
+"""The ledger: one database that records every intent, every vendor id and every count."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from qflows.ledger.tables import events
 
 log = logging.getLogger("qflows.ledger")
 
-_DEADLOCKS = 20  # lost in a row by one transaction before somebody is told
+_DEADLOCKS = 20  # lost in a row by one transaction before it raises
 
 T = TypeVar("T")
 Listener = Callable[[str, str, Mapping[str, Any]], None]
@@ -34,8 +34,8 @@ Listener = Callable[[str, str, Mapping[str, Any]], None]
 class Ledger:
     """A handle on the database; cheap to share between threads, to be opened anew in a forked process.
 
-    Listeners are called after a commit with (kind, job key, detail); they are for screens and progress. A listener
-    that raises is logged and changes nothing.
+    Listeners are called after a commit with (kind, job key, detail); they serve screens and progress. A listener that
+    raises is logged and changes nothing.
     """
 
     def __init__(self, engine: sa.Engine) -> None:
@@ -45,9 +45,9 @@ class Ledger:
 
     @classmethod
     def open(cls, url: str, *, busy_s: float = BUSY_S) -> Ledger:
-        """Opens the ledger at `url`, creating it when the database is empty.
+        """Open the ledger at `url`, creating it if the database is empty.
 
-        `busy_s`: how long a SQLite ledger that another process is writing to is waited for.
+        `busy_s`: how long to wait for a SQLite ledger that another process is writing to.
 
         Raises LedgerUnavailable, or LedgerVersionError naming the command to run.
         """
@@ -56,7 +56,7 @@ class Ledger:
         return cls(engine)
 
     def close(self) -> None:
-        """Gives the connections back."""
+        """Release the connections."""
         self.engine.dispose()
 
     @contextmanager
@@ -69,8 +69,8 @@ class Ledger:
     def write(self, *, flush: bool = True) -> Iterator[sa.Connection]:
         """A transaction that is durable when the block is left without an exception.
 
-        With `flush=False` the disk is not waited for: it survives the death of this process, not a power cut in the
-        next moment. For what a power cut makes void anyway (who polls), or what can be fetched again.
+        With `flush=False` the disk is not waited for: the write survives the death of this process, not a power cut in
+        the next moment. For what a power cut makes void anyway (who polls), or what can be fetched again.
         """
         with faults_as_sentences(self.engine), self.engine.connect() as connection:
             writing = connection.execution_options(ledger_write=True)
@@ -80,8 +80,9 @@ class Ledger:
                 yield writing
 
     def transact(self, work: Callable[[sa.Connection], T], *, flush: bool = True) -> T:
-        """What `work` returns, durable. For transactions over many rows: PostgreSQL ends one of two that wait for each
-        other's rows, and the loser is run again from its start. `work` does nothing but SQL. `flush`: see `write`.
+        """Run `work` and return its result, durable. For transactions over many rows: PostgreSQL ends one of two that
+        wait for each other's rows, and the loser is run again from its start. `work` does nothing but SQL. `flush`: see
+        `write`.
         """
         lost = 0
         while True:
@@ -105,7 +106,7 @@ class Ledger:
         return compiled
 
     def tell(self, kind: str, key: str, **detail: Any) -> None:
-        """Tells the listeners what is now durable."""
+        """Notify the listeners of what is now durable."""
         for listener in self.listeners:
             try:
                 listener(kind, key, detail)
@@ -113,10 +114,10 @@ class Ledger:
                 log.exception("a ledger listener failed on %s of %s", kind, key[:12])
 
     def record_event(self, connection: sa.Connection, kind: str, subject: str, **detail: Any) -> None:
-        """Writes one line of history in the caller's transaction."""
+        """Write one line of history in the caller's transaction."""
         connection.execute(sa.insert(events), {"at": utc_now(), "subject": subject, "kind": kind, "detail": detail})
 
 
 def utc_now() -> datetime:
-    """Now, aware."""
+    """The current time, time-zone aware."""
     return datetime.now(UTC)

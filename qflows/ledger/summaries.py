@@ -1,4 +1,4 @@
-"""Sums over a stretch of time, made by the database: what a report needs without reading every job."""
+"""Sums over a time span, computed by the database: what a report needs without reading every job."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _MOST = 2000  # ended jobs whose reasons are read
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """Jobs of one device in one status. `qpu_s`: seconds that vendors told, of `n_qpu` of the jobs."""
+    """Jobs of one device in one status. `qpu_s`: seconds that vendors reported, for `n_qpu` of the jobs."""
 
     provider: str
     device: str
@@ -33,7 +33,7 @@ class Tally:
 
 @dataclass(frozen=True, slots=True)
 class Spending:
-    """What jobs of one device that ended cost. `unit` None: not reported; `is_estimate`: not billed yet."""
+    """The cost of one device's jobs that ended. `unit` None: not reported; `is_estimate`: not billed yet."""
 
     provider: str
     device: str
@@ -45,7 +45,7 @@ class Spending:
 
 @dataclass(frozen=True, slots=True)
 class FlowTally:
-    """Runs of one flow (None: scripts and commands) and their jobs in the time asked for."""
+    """Runs of one flow (None: scripts and commands) and their jobs in the requested time."""
 
     flow_name: str | None
     n_runs: int
@@ -92,7 +92,7 @@ def tallies(ledger: Ledger, since: datetime, until: datetime) -> list[Tally]:
         return [Tally(row[0], row[1], JobStatus(row[2]), *row[3:]) for row in connection.execute(query)]
 
 
-# a vendor had it, and this ledger bought it: what was imported is on somebody else's bill
+# a vendor had it, and this ledger bought it: imported jobs are on somebody else's bill
 PAID_HERE = sa.and_(jobs.c.vendor_id.is_not(None), jobs.c.origin.is_distinct_from(IMPORTED))
 
 
@@ -136,7 +136,7 @@ def flow_tallies(ledger: Ledger, since: datetime, until: datetime) -> list[FlowT
 
 
 def ended_badly(ledger: Ledger, since: datetime, until: datetime) -> list[Job]:
-    """Jobs without all their counts that ended in this time and that no later purchase stands in for; newest first."""
+    """Jobs without all their counts that ended in this time and that no later purchase replaced; newest first."""
     bad = sa.or_(jobs.c.status.in_([JobStatus.FAILED.value, JobStatus.CANCELLED.value]), jobs.c.n_errors > 0)
     query = (
         sa.select(*JOB_COLUMNS)
@@ -164,7 +164,7 @@ def open_doubts(ledger: Ledger) -> list[OpenDoubt]:
 
 
 def held(ledger: Ledger) -> list[Job]:
-    """Jobs that are finished and whose results the vendor withholds."""
+    """Finished jobs whose results the vendor withholds."""
     with ledger.read() as connection:
         rows = connection.execute(sa.select(*JOB_COLUMNS).where(LIVE_JOBS, jobs.c.is_held.is_(True)))
         return [job_of(row) for row in rows]

@@ -1,4 +1,4 @@
-"""The ledger's tables. Moments are UTC; leases and look-up delays are seconds of the database's own clock."""
+"""The ledger's tables. Times are UTC; leases and look-up delays are seconds of the database's own clock."""
 
 from __future__ import annotations
 
@@ -37,7 +37,8 @@ class UtcDateTime(sa.types.TypeDecorator[datetime]):
 
 
 class VendorText(sa.types.TypeDecorator[str]):
-    """Text of a vendor: redacted, without control characters, cut to the column. Also what older versions wrote."""
+    """A vendor's text: redacted, without control characters, cut to the column. Also covers what older versions
+    wrote."""
 
     impl = sa.String
     cache_ok = True
@@ -51,7 +52,7 @@ class VendorText(sa.types.TypeDecorator[str]):
 
 
 class VendorLongText(VendorText):
-    """The same without a length of the column."""
+    """The same without a column length."""
 
     impl = sa.Text
     cache_ok = True
@@ -103,7 +104,7 @@ jobs = sa.Table(
     sa.Column("key", sa.String(64), primary_key=True),
     sa.Column("sample", sa.String(64), nullable=False),
     sa.Column("epoch", sa.Integer, nullable=False),
-    sa.Column("superseded", sa.Boolean, nullable=False),  # a job of the next epoch stands in for this one
+    sa.Column("superseded", sa.Boolean, nullable=False),  # a job of the next epoch replaces this one
     sa.Column("run_key", sa.String(512), nullable=False),
     sa.Column("attempt", sa.String(64), nullable=False),  # the newest attempt that wanted it
     sa.Column("earlier_attempt", sa.String(64)),  # the one before; null: this is the first attempt
@@ -131,10 +132,10 @@ jobs = sa.Table(
     sa.Column("doubt_since", sa.Float),
     sa.Column("looks", sa.Integer, nullable=False),  # look-ups at the vendor in the present doubt
     sa.Column("look_after", sa.Float),
-    sa.Column("send_after", sa.Float),  # a vendor asked for patience, or could not be reached
+    sa.Column("send_after", sa.Float),  # a vendor asked for a pause, or could not be reached
     sa.Column("sends", sa.Integer),  # submissions whose answer was lost; null before any
-    sa.Column("unsent", sa.Integer),  # times in a row that it was turned away or could not be sent
-    sa.Column("bad_reads", sa.Integer),  # times in a row that its answer could not be read
+    sa.Column("unsent", sa.Integer),  # consecutive times that it was turned away or could not be sent
+    sa.Column("bad_reads", sa.Integer),  # consecutive times that its answer could not be read
     sa.Column("missing_since", sa.Float),  # the vendor's lists do not show a job that they should
     sa.Column("cancel_requested_at", UtcDateTime),
     sa.Column("cancel_sent_at", UtcDateTime),
@@ -159,7 +160,7 @@ jobs = sa.Table(
     sa.Column("provenance", sa.JSON, nullable=False),
     # imported: bought elsewhere, never sent or cancelled here. rebuilt: ours, known by its mark at the vendor only
     sa.Column("origin", sa.String(16)),
-    sa.Column("project", sa.String(128)),  # whom it is counted for
+    sa.Column("project", sa.String(128)),  # the project it is counted for
     sa.Column("buyer", sa.String(128)),
     sa.Column("deployment", sa.String(255)),
     sa.Index("ix_jobs_run_key", "run_key"),
@@ -227,7 +228,7 @@ lanes = sa.Table(
         "interval_s", sa.Float, nullable=False
     ),  # ahead of the vendor's rate by this much; the pause after errors
     sa.Column("lag_s", sa.Float),  # the longest that a listing was seen to lag behind an accepted submission
-    sa.Column("ok_at", sa.Float),  # the last poll that was answered, and the last that was not
+    sa.Column("ok_at", sa.Float),  # the last answered poll, and the last unanswered one
     sa.Column("error_at", sa.Float),
     sa.Column("error", sa.Text),
 )
@@ -242,7 +243,7 @@ same_accounts = sa.Table(  # names of one account: renewed keys, proved by the v
     sa.Column("at", UtcDateTime, nullable=False),
 )
 
-raw_answers = sa.Table(  # what vendors answered, kept before it is decoded
+raw_answers = sa.Table(  # vendors' answers, stored before decoding
     "raw_answers",
     metadata,
     sa.Column("job_key", sa.String(64), primary_key=True),
@@ -271,7 +272,7 @@ sessions = sa.Table(
     sa.Column("state", sa.String(16), nullable=False),  # PREPARED, OPENING, IN_DOUBT, OPEN, CLOSED
     sa.Column("vendor_id", sa.String(255)),
     sa.Column("fence", sa.Integer, nullable=False),
-    sa.Column("owner", sa.String(255)),  # who works in it; a dead owner's session is closed by the reconciler
+    sa.Column("owner", sa.String(255)),  # who works in it; the reconciler closes a dead owner's session
     sa.Column("lease_until", sa.Float),
     sa.Column("doubt_since", sa.Float),
     sa.Column("created_at", UtcDateTime, nullable=False),
@@ -310,7 +311,7 @@ batches = sa.Table(
     sa.Index("ix_batches_run_key", "run_key"),
 )
 
-batch_parts = sa.Table(  # which circuits a job carries; a re-run of holes is a part of a later generation
+batch_parts = sa.Table(  # which circuits a job carries; a re-run of failed circuits is a part of a later generation
     "batch_parts",
     metadata,
     sa.Column("batch_id", sa.String(64), primary_key=True),
@@ -339,7 +340,7 @@ groups = sa.Table(
     sa.Column("close_reason", sa.String(32)),  # asked, exception, ttl
     sa.Column("native_provider", sa.String(64)),  # the vendor that keeps a group of its own for this one
     sa.Column("native_account", sa.String(64)),
-    sa.Column("native_device", sa.String(255)),  # by whose profile its credentials are found
+    sa.Column("native_device", sa.String(255)),  # whose profile gives its credentials
     sa.Column("native_id", sa.String(255)),
     sa.Column("callback", sa.String(512)),  # module:function, or a name when only its process can call it
     sa.Column("callback_importable", sa.Boolean),
@@ -356,12 +357,12 @@ group_members = sa.Table(
     metadata,
     sa.Column("group_id", sa.String(64), primary_key=True),
     sa.Column("job_key", sa.String(64), primary_key=True),
-    sa.Column("position", sa.Integer, nullable=False),  # the order of enrolment
+    sa.Column("position", sa.Integer, nullable=False),  # the order of enrollment
     sa.UniqueConstraint("group_id", "position"),
     sa.Index("ix_group_members_job_key", "job_key"),
 )
 
-attempts = sa.Table(  # which flow run stands behind a job's `attempt`
+attempts = sa.Table(  # which flow run made a job's `attempt`
     "attempts",
     metadata,
     sa.Column("attempt", sa.String(64), primary_key=True),  # id of the Running state
@@ -399,7 +400,7 @@ crash_retries = sa.Table(  # one row per crash that was answered with a retry
     sa.Column("claimed_at", sa.Float, nullable=False),  # by the database's clock
 )
 
-measurements = sa.Table(  # what runs found out about devices, to be compared with later nights
+measurements = sa.Table(  # what runs measured of devices, for comparison with later nights
     "measurements",
     metadata,
     sa.Column("run_key", sa.String(512), primary_key=True),
@@ -416,7 +417,7 @@ measurements = sa.Table(  # what runs found out about devices, to be compared wi
     sa.Column("is_headline", sa.Boolean, nullable=False),
     sa.Column("at", UtcDateTime, nullable=False),  # when the last of its jobs ended
     sa.Column("job_keys", sa.JSON, nullable=False),
-    sa.Column("calibration", sa.String(64)),  # null: the vendor said nothing
+    sa.Column("calibration", sa.String(64)),  # null: the vendor gave none
     sa.Index("ix_measurements_series", "device", "name", "setup", "at"),
     sa.Index("ix_measurements_at", "at"),
 )
@@ -428,7 +429,7 @@ calibrations = sa.Table(  # snapshots as vendors gave them, once each
     sa.Column("body", sa.JSON, nullable=False),
 )
 
-slots = sa.Table(  # schedule slots that a policy for missed ones looked at, and what it decided, once
+slots = sa.Table(  # schedule slots that a policy for missed ones examined, and what it decided, once
     "slots",
     metadata,
     sa.Column("key", sa.String(64), primary_key=True),  # deployment, slot and parameters: twin runs share it
@@ -444,12 +445,12 @@ slots = sa.Table(  # schedule slots that a policy for missed ones looked at, and
 marks = sa.Table(  # which ledger bought a job: see ledger/marks.py
     "marks",
     metadata,
-    sa.Column("mark", sa.String(8), primary_key=True),  # "" stands for keys that are older than marks
+    sa.Column("mark", sa.String(8), primary_key=True),  # "" for keys that are older than marks
     sa.Column("kind", sa.String(16), nullable=False),
     sa.Column("at", UtcDateTime, nullable=False),
 )
 
-points = sa.Table(  # where optimization loops asked, see qflows.algorithms.vqe
+points = sa.Table(  # where optimization loops evaluated, see qflows.algorithms.vqe
     "points",
     metadata,
     sa.Column("loop", sa.String(64), primary_key=True),  # key of the job of its first evaluation

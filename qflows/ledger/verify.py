@@ -57,18 +57,18 @@ class Verified:
         return not self.n_findings
 
     def count(self, check: str, n: int = 1) -> None:
-        """Counts rows that a check looked at."""
+        """Count rows that a check looked at."""
         self.checked[check] = self.checked.get(check, 0) + n
 
     def find(self, check: str, subject: str, detail: str) -> None:
-        """Notes something that is wrong."""
+        """Note something that is wrong."""
         self.n_findings += 1
         if len(self.findings) < _MOST_FINDINGS:
             self.findings.append(Finding(check, subject, detail[:500]))
 
 
 def verify(engine: sa.Engine) -> Verified:
-    """Checks a whole ledger; only reads. A ledger that others write to is read at one moment for each check.
+    """Check a whole ledger; only reads. A ledger that others write to is read at one moment for each check.
 
     Raises LedgerUnavailable for one that cannot be opened at all.
     """

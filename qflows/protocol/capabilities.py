@@ -13,7 +13,7 @@ from qflows.programs import Feature
 class Lookup(StrEnum):
     """How a submission whose answer was lost can be found again by our key."""
 
-    NONE = "none"  # it cannot; a person must look
+    NONE = "none"  # it cannot; a person must check
     SCAN = "scan"  # by reading the account's job list to the end
     QUERY = "query"  # by asking for the tag
     LOCAL = "local"  # there is no remote party: submitting again changes nothing
@@ -21,11 +21,11 @@ class Lookup(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """How often an account may be polled, as its vendor's documents have it.
+    """How often an account may be polled, according to its vendor's documents.
 
-    `first_s`: the shortest time between two polls, seconds; a job that gets older is looked at every tenth of its age,
-    at least every `max_s`. `rate` and `burst` bound the polls of an account as a token bucket does: requests a second
-    in the long run, and how many may come at once.
+    `first_s`: the shortest time between two polls, seconds; an aging job is polled every tenth of its age, at least
+    every `max_s`. `rate` and `burst` bound the polls of an account as a token bucket does: requests per second in the
+    long run, and how many may come at once.
     """
 
     first_s: float
@@ -38,16 +38,15 @@ class Pace:
 class Capabilities:
     """What a vendor's API offers, as data, so that the core needs no vendor names.
 
-    `settle_s`: how long a listing may lag behind an accepted submission before absence counts as proved.
-    `poll_page`: jobs whose status one request can read. `max_programs`: programs one job may carry (1: no
-    composite jobs); `max_job_bytes`, `max_job_gates`, `max_job_shots` bound a composite job as a whole, shots
-    summed over its programs. `estimator`: expectation values are computed by the device itself. `repeats_posts`: the
-    vendor's client repeats submissions by itself, so a look for extras is due after an apparent success.
-    `native_groups`: the vendor keeps groups itself (`core/native_groups.py`); a job's `session_id` names one.
-    `retags`: name and tags can be changed at the vendor after the submission (`TagProvider`). `imports`: jobs that
-    others submitted can be listed and read back (`ImportProvider`). `posts_at_once` and `reads_at_once`: submissions
-    and downloads of results that may be under way together, within its quotas. `sends_inputs`: angles travel apart
-    from the circuit.
+    `settle_s`: how long a listing may lag behind an accepted submission before absence counts as proved. `poll_page`:
+    jobs whose status one request can read. `max_programs`: programs one job may carry (1: no composite jobs);
+    `max_job_bytes`, `max_job_gates`, `max_job_shots` bound a composite job as a whole, shots summed over its programs.
+    `estimator`: expectation values are computed by the device itself. `repeats_posts`: the vendor's client repeats
+    submissions by itself, so extras must be looked for after an apparent success. `native_groups`: the vendor keeps
+    groups itself (`core/native_groups.py`); a job's `session_id` names one. `retags`: name and tags can be changed at
+    the vendor after the submission (`TagProvider`). `imports`: jobs that others submitted can be listed and read back
+    (`ImportProvider`). `posts_at_once` and `reads_at_once`: concurrent submissions and result downloads within its
+    quotas. `sends_inputs`: angles are sent separately from the circuit.
     """
 
     lookup: Lookup
@@ -81,11 +80,11 @@ class Limits:
     exact: bool = False  # may run without shots
     mid_circuit: bool = False  # reset, or gates after a measurement
     max_total_shots: int | None = None  # summed over the programs of one job
-    max_unfinished: int | None = None  # jobs of the account at work on the device at once; more are paced, not refused
-    labels: tuple[int, ...] | None = None  # the vendor's numbers of the qubits, where they are not 0 to n-1
+    max_unfinished: int | None = None  # unfinished jobs of the account on the device; more are paced, not refused
+    labels: tuple[int, ...] | None = None  # the vendor's numbers of the qubits, if they are not 0 to n-1
     measures_all: bool = False  # every qubit must be measured; qflows measures the others and drops their columns
     takes: frozenset[Feature] | None = None  # what programs may hold beyond gates and final measurements
-    # the vendor's own words with their source: why a feature is not taken, or on which terms one is
+    # the vendor's own words with their source: why a feature is not taken, or on which terms it is
     terms: Mapping[Feature, str] = field(default_factory=dict)
 
 
@@ -105,7 +104,7 @@ class DeviceInfo:
 
 @dataclass(frozen=True, slots=True)
 class DeviceList(Sequence[DeviceInfo]):
-    """Devices where not everything could be asked. `troubles`: what could not, by place, such as a region of a cloud,
+    """Devices of a list that is incomplete. `troubles`: what could not be asked, by place, such as a region of a cloud,
     with the reason."""
 
     found: tuple[DeviceInfo, ...]

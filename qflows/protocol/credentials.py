@@ -11,7 +11,7 @@ from qflows.errors import ProgramRejected
 
 
 class VendorCredentials(BaseModel):
-    """Base of a vendor's credentials: its fields are what the entry point's `connect` is given.
+    """Base of a vendor's credentials: its fields are what the entry point's `connect` receives.
 
     A subclass named in `<vendor folder>/credentials.py` becomes a Prefect block type; secrets are `SecretStr`. Import
     no vendor SDK there, because Prefect loads block types when it starts.
@@ -28,8 +28,8 @@ class VendorCredentials(BaseModel):
 class VendorOptions(BaseModel):
     """Base of the options a vendor takes for one job; its fields are what `options=` may hold.
 
-    Values are checked strictly, so that "no" is not a true bool; text from a command line goes through `parse`. What
-    was set explicitly is sent, also when it is false. A field whose vendor default costs money says so in
+    Values are checked strictly, so that "no" is not a true bool; text from a command line goes through `parse`.
+    Explicitly set values are sent, even if false. A field whose vendor default costs money says so in
     `json_schema_extra={"vendor_default": ..., "costs": "why"}`.
     """
 
@@ -39,8 +39,8 @@ class VendorOptions(BaseModel):
     def parse(cls, texts: Mapping[str, str]) -> dict[str, Any]:
         """Values of options given as text, such as `false` or `0.5` on a command line, by the types of the fields.
 
-        Names that are no field are passed on as they are, for `check` to refuse. A text that does not fit its field's
-        type raises ProgramRejected.
+        Unknown names are passed on unchanged, for `check` to refuse. A text that does not fit its field's type raises
+        ProgramRejected.
         """
         found: dict[str, Any] = {}
         for name, text in texts.items():

@@ -1,4 +1,4 @@
-"""What an adapter may offer to `qflows doctor`: checks of an account, and measurements of what vendors leave open."""
+"""What an adapter may offer to `qflows doctor`: account checks, and measurements of what vendors leave undocumented."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ class Verdict(StrEnum):
 
     OK = "ok"
     ADVICE = "advice"  # works, with a drawback
-    WRONG = "wrong"  # something asked for will fail
-    UNKNOWN = "unknown"  # it could not be told here
+    WRONG = "wrong"  # something that was asked for will fail
+    UNKNOWN = "unknown"  # it could not be determined here
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One line of a diagnosis: what was looked at, what was seen, and what to do where that is not fine."""
+    """One line of a diagnosis: what was checked, what was seen, and what to do if that is not fine."""
 
     check: str
     verdict: Verdict
@@ -32,10 +32,10 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Fact:
-    """What one account showed of a point that the vendor's documents leave open.
+    """What one account showed about a point that the vendor's documents leave open.
 
-    `seen`: plain JSON; None where this account could not tell, and `note` then says why. The sandbox has a switch of
-    the same name where it can play both answers.
+    `seen`: plain JSON; None if this account could not tell, and `note` then says why. The sandbox has a switch of the
+    same name if it can play both answers.
     """
 
     name: str
@@ -54,43 +54,43 @@ class Bought:
 
 
 class Bench(Protocol):
-    """What measuring an account needs: jobs bought once, under keys, and never above the amount that was allowed."""
+    """What measuring an account needs: jobs bought once, under keys, and never above the allowed amount."""
 
     patience_s: float
     """How long to wait for one thing."""
 
     def cheapest(self, options: Mapping[str, Any] | None = None) -> str | None:
         """The vendor's id of the cheapest device whose jobs, with these options, can be afforded, free simulators
-        first; None if none can."""
+        first; None if there is none."""
         ...
 
     def buy(
         self, programs: Sequence[Any], *, device_id: str, shots: int, options: Mapping[str, Any] | None = None
     ) -> Bought | None:
-        """Buys one job with these programs through the ledger. None if it could cost more than what is left, if the
+        """Buy one job with these programs through the ledger. None if it could cost more than what is left, if the
         device takes no such job, or if it was not accepted; `why` says which."""
         ...
 
     @property
     def why(self) -> str:
-        """Why the last purchase was none."""
+        """Why the last purchase was not made."""
         ...
 
     def may_repeat(self, bought: Bought) -> bool:
-        """Sets the price of one more job like this one aside, for a test of whether the vendor recognizes a repeat.
-        False if that is more than what is left."""
+        """Set aside the price of one more job like this one, to test whether the vendor recognizes a repeat. False if
+        that is more than what is left."""
         ...
 
     def did_not(self, bought: Bought) -> None:
-        """No job came of what `may_repeat` allowed: its price is free again."""
+        """Free the price set aside by `may_repeat`: no job came of it."""
         ...
 
     def finish(self, bought: Bought) -> Sequence[ItemResult] | None:
-        """Waits for a job and stores its result as every job's; None if it did not complete in time."""
+        """Wait for a job and store its result like any job's; None if it did not complete in time."""
         ...
 
     def raw(self, bought: Bought) -> Mapping[str, bytes]:
-        """The kept answer of a finished job by document."""
+        """The stored answer of a finished job by document."""
         ...
 
 
@@ -99,23 +99,23 @@ class MeasuredProvider(Protocol):
     """A provider that can find out what its vendor's documents leave open. Optional for a vendor."""
 
     def measure(self, bench: Bench) -> Iterator[Fact]:
-        """Facts, found by reading and by the smallest jobs, bought at `bench`. Opens nothing that it does not close."""
+        """Facts, found by reading and by the smallest jobs, bought at `bench`. Leaves nothing open."""
         ...
 
     def learn(self, facts: Mapping[str, Any]) -> None:
-        """Takes what was measured with this account before, by name of the fact."""
+        """Take in what was measured with this account before, by name of the fact."""
         ...
 
 
 @runtime_checkable
 class DiagnosedProvider(Protocol):
-    """A provider that can examine its account. Optional for a vendor."""
+    """A provider that can check its account. Optional for a vendor."""
 
     def addresses(self) -> Mapping[str, str]:
-        """The addresses that requests go to, by a name for people. No I/O."""
+        """The addresses that requests go to, by readable name. No I/O."""
         ...
 
     def diagnose(self) -> Iterable[Finding]:
-        """Examines credentials, rights and client versions. Buys nothing, changes nothing. No error leaves it but
-        those of the `ProviderError` family."""
+        """Check credentials, rights and client versions. Buys nothing, changes nothing. Raises only errors of the
+        `ProviderError` family."""
         ...

@@ -19,9 +19,9 @@ from qflows.programs.observables import Observable
 class JobSpec:
     """One purchase to be made: what runs, where, how often.
 
-    `shots` is None for an exact evaluation. `observables[i]` belongs to `programs[i]`; both are tuples of equal
-    length, the inner tuple empty when counts are wanted. `options` is JSON and part of the identity; `name` and
-    `tags` are labels and are not.
+    `shots` is None for an exact evaluation. `observables[i]` belongs to `programs[i]`; both are tuples of equal length,
+    the inner tuple empty if counts are wanted. `options` is JSON and part of the identity; `name` and `tags` are labels
+    and are not.
     """
 
     provider: str
@@ -34,11 +34,11 @@ class JobSpec:
     tags: Mapping[str, str] = field(default_factory=dict)
     label: str = ""
     session_id: str | None = None
-    estimate: str = ""  # how counts of all programs become expectation values; empty when they do not
+    estimate: str = ""  # how counts of all programs become expectation values; empty if they do not
 
     @property
     def content(self) -> str:
-        """Digest of everything that makes this the same work as another spec."""
+        """Digest of everything that identifies the work, so that equal work has equal digests."""
         return content_digest(
             label=self.label,
             provider=self.provider,
@@ -51,19 +51,19 @@ class JobSpec:
         )
 
     def observables_of(self, index: int) -> tuple[Observable, ...]:
-        """The observables wanted from program `index`; empty when counts are wanted."""
+        """The observables wanted from program `index`; empty if counts are wanted."""
         return self.observables[index] if self.observables else ()
 
 
-_LONGEST_ID = 255  # characters that the ledger keeps of a vendor's id
+_LONGEST_ID = 255  # characters of a vendor's id that the ledger stores
 
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
     """The vendor took the job.
 
-    Raises Ambiguous for an id that can be none: empty, longer than 255 characters, or not printable ASCII. Something
-    answered, but a job could never be found again under it.
+    Raises Ambiguous for an invalid id: empty, longer than 255 characters, or not printable ASCII. The vendor answered,
+    but no job could ever be found again under that id.
     """
 
     vendor_id: str
@@ -80,7 +80,7 @@ class Accepted:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A job at the vendor that bears one of our keys."""
+    """A job at the vendor that carries one of our keys."""
 
     vendor_id: str
     created_at: datetime | None
@@ -88,7 +88,7 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A submission that is ready for the wire. `body` is the adapter's own; `note`: what compiling changed."""
+    """A submission that is ready to send. `body`: the adapter's own; `note`: what compiling changed."""
 
     spec: JobSpec
     key: str
@@ -98,10 +98,10 @@ class Prepared:
 
 @dataclass(frozen=True, slots=True)
 class RawAnswer:
-    """What a vendor answered for a finished job, as bytes, before anything is read out of it.
+    """A vendor's answer for a finished job, as bytes, before anything is read from it.
 
-    `documents`: bodies by a name that `decode` knows, in the order they were fetched. Kept once and for good, so that
-    a later version can decode again without the vendor. `is_only_copy`: the vendor will not give it a second time.
+    `documents`: bodies by a name that `decode` knows, in the order they were fetched. Stored once and permanently, so
+    that a later version can decode again without the vendor. `is_only_copy`: the vendor will not give it a second time.
     """
 
     documents: Mapping[str, bytes]
@@ -117,12 +117,12 @@ class Phase(StrEnum):
     HELD = "held"  # finished, but the vendor withholds the results, e.g. because of the account's state
     FAILED = "failed"
     CANCELLED = "cancelled"
-    UNKNOWN = "unknown"  # a word nobody documented: recorded, never guessed
+    UNKNOWN = "unknown"  # an undocumented word: recorded, never guessed
 
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """One look at one job. `word` is the vendor's own status."""
+    """The status of one job as read once. `word`: the vendor's own status."""
 
     phase: Phase
     word: str
@@ -132,13 +132,13 @@ class Observation:
     queue_note: str | None = None
     error_code: str | None = None
     error_message: str | None = None
-    cost: Cost | None = None  # of a job that ended without counts: what the vendor bills for it, where that is known
+    cost: Cost | None = None  # of a job that ended without counts: what the vendor bills for it, if known
     is_retryable: bool | None = None  # whether a new purchase may succeed, by the vendor's documents; None: unknown
 
 
 @dataclass(frozen=True, slots=True)
 class VendorResult:
-    """Everything a finished job gave: one item per program, in order, and what it cost."""
+    """Everything a finished job returned: one item per program, in order, and its cost."""
 
     items: tuple[ItemResult, ...]
     cost: Cost | None = None

@@ -15,11 +15,10 @@ from qflows.protocol.provider import Provider
 
 @dataclass(frozen=True, slots=True)
 class CompileWish:
-    """How a program is to be compiled on this side of the wire.
+    """How to compile a program on this side of the wire.
 
     `level`: "default" leaves it to the adapter, "none" keeps every gate, 0 to 3 are Qiskit's optimization levels.
-    `physical_qubits[i]`: the device's own qubit for qubit i of the program, where it stays; None lets the compiler
-    choose.
+    `physical_qubits[i]`: the device's own qubit that qubit i of the program stays on; None lets the compiler choose.
     """
 
     level: str | int = "default"
@@ -30,17 +29,17 @@ class CompileWish:
 class CompilingProvider(Protocol):
     """A provider that compiles on this side of the wire, and can therefore show what will run.
 
-    A device whose options have `compile` and `physical_qubits` compiles when a job is prepared; for any other the
-    core calls `compile` when one of the two is asked for, and the job records what it returns.
+    A device whose options have `compile` and `physical_qubits` compiles when a job is prepared; for any other the core
+    calls `compile` if one of the two is requested, and the job records what it returns.
     """
 
     def compile(self, spec: JobSpec, wish: CompileWish) -> Program:
-        """The one program of `spec` as the device runs it: submitting it runs exactly it.
+        """The one program of `spec` as the device runs it: submitting it runs exactly that.
 
-        It is in the device's own gates, and on its own qubits (`labels`) where it has places; `is_verbatim` is set
-        where the device has such programs. Its clbits are those of the spec's program. Nothing is sent but requests for
-        the device's description. Raises ProgramRejected with the vendor's reason for a wish that cannot be honored,
-        or what reading the description raises.
+        It is in the device's own gates, and on its own qubits (`labels`) if the device distinguishes them;
+        `is_verbatim` is set if the device has such programs. Its clbits are those of the spec's program. Only requests
+        for the device's description are sent. Raises ProgramRejected with the vendor's reason for a wish that cannot be
+        honored, or what reading the description raises.
         """
         ...
 
@@ -51,7 +50,7 @@ class CompilingProvider(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """How good a device is now, by the vendor's own calibration. Shares from 0 to 1, medians; None: not said.
+    """How good a device is now, by the vendor's own calibration. Shares from 0 to 1, medians; None: not reported.
 
     `opens_s`: seconds until its availability window, 0 inside of it. `source`: what was read, with its date.
     """
@@ -67,34 +66,34 @@ class ConditionProvider(Protocol):
     """A provider whose devices publish a calibration or availability windows."""
 
     def condition(self, device_id: str) -> Condition:
-        """What the vendor says of a device now. Raises as `Provider.limits`."""
+        """What the vendor reports of a device now. Raises as `Provider.limits`."""
         ...
 
 
 @runtime_checkable
 class ChildrenProvider(Protocol):
-    """A provider that shows how far the single circuits of a composite job are."""
+    """A provider that shows the progress of the single circuits of a composite job."""
 
     def children(self, vendor_id: str) -> Mapping[Phase, int]:
-        """Number of circuits by phase, as the vendor says now. Raises ProviderError."""
+        """Number of circuits by phase, as the vendor reports now. Raises ProviderError."""
         ...
 
 
 @runtime_checkable
 class CalibrationProvider(Protocol):
-    """A provider whose devices publish a calibration that is worth keeping beside counts."""
+    """A provider whose devices publish a calibration worth keeping with the counts."""
 
     def calibration(self, device_id: str) -> Mapping[str, Any] | None:
-        """The vendor's document as it is now, plain JSON; None, without a request, for a simulator."""
+        """The vendor's current document, plain JSON; None, without a request, for a simulator."""
         ...
 
 
 @runtime_checkable
 class PatientProvider(Protocol):
-    """A provider that keeps a pause its vendor asked for by itself, for all of its requests. Optional for a vendor."""
+    """A provider that itself keeps a pause its vendor asked for, for all of its requests. Optional for a vendor."""
 
     def end_pause(self) -> None:
-        """A person wants the vendor asked now (`qflows lanes free`)."""
+        """End the pause because a person wants the vendor asked now (`qflows lanes free`)."""
         ...
 
 
@@ -102,25 +101,25 @@ class TagProvider(Provider, Protocol):
     """A provider whose `capabilities.retags` is true."""
 
     def check_tags(self, *, name: str, tags: Mapping[str, str]) -> None:
-        """Raises ProgramRejected for labels that the vendor cannot hold. No I/O."""
+        """Raise ProgramRejected for labels that the vendor cannot hold. No I/O."""
         ...
 
     def retag(
         self, vendor_id: str, key: str, *, name: str, tags: Mapping[str, str], ours: Collection[str]
     ) -> Sequence[str]:
-        """Makes these the name and tags of a job, and returns all it bears afterwards, read back from the vendor.
+        """Make these the name and tags of a job, and return all it carries afterwards, read back from the vendor.
 
-        Tags named in `ours` that are not in `tags` go; tags that others put there stay; so does the key, at every
-        moment. Safe to repeat.
+        Tags named in `ours` that are not in `tags` are removed; tags that others put there stay; so does the key, at
+        every moment. Safe to repeat.
         """
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """A job of the account as a list of the vendor shows it, whoever submitted it.
+    """A job of the account as the vendor lists it, whoever submitted it.
 
-    `key`: the job key that it bears, if it is one of ours. `labels`: its tags as the vendor has them, plain or as
+    `key`: the job key that it carries, if it is one of ours. `labels`: its tags as the vendor has them, plain or as
     `name=value`.
     """
 
@@ -142,11 +141,11 @@ class Listed:
 
 @dataclass(frozen=True, slots=True)
 class Foreign:
-    """A job read back from the vendor, with all that decoding its answer needs.
+    """A job read back from the vendor, with everything needed to decode its answer.
 
-    `spec` says what was asked for, as far as the vendor keeps it; its options are the adapter's own, marked
-    `imported`. `client`: who submitted it, in the vendor's or the client's words, empty where nothing says so.
-    `notes`: what is not known of it, one sentence each.
+    `spec`: what was ordered, as far as the vendor keeps it; its options are the adapter's own, marked `imported`.
+    `client`: who submitted it, in the vendor's or the client's words, empty if nothing says so. `notes`: what is not
+    known of it, one sentence each.
     """
 
     listed: Listed
@@ -160,17 +159,17 @@ class ImportProvider(Provider, Protocol):
     """A provider whose `capabilities.imports` is true. Nothing here changes anything at the vendor."""
 
     def listed(self, *, since: datetime, until: datetime | None = None) -> Iterator[Listed]:
-        """Jobs of the account created in this time, in the vendor's order; children of composite jobs left out."""
+        """Jobs of the account created in this time, in the vendor's order, without children of composite jobs."""
         ...
 
     def foreign(self, vendor_id: str) -> Foreign:
-        """Reads one job back. Raises Refused for one that is unknown, or that the vendor does not give back."""
+        """Read one job back. Raises Refused if it is unknown, or if the vendor does not give it back."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class SessionInfo:
-    """A vendor's session as it is now. Times UTC, durations in seconds; None where the vendor does not say."""
+    """A vendor's session as it is now. Times UTC, durations in seconds; None if the vendor does not say."""
 
     session_id: str
     device_id: str
@@ -190,27 +189,27 @@ class SessionProvider(Provider, Protocol):
     """A provider whose `capabilities.sessions` is not empty."""
 
     def open_session(self, device_id: str, *, mode: str, max_time_s: float | None, options: Mapping[str, Any]) -> str:
-        """Opens one session and returns its id. Sent once; raises as `send` does."""
+        """Open one session and return its id. Sent once; raises as `send` does."""
         ...
 
     def session_quote(
         self, device_id: str, *, mode: str, max_time_s: float | None, options: Mapping[str, Any]
     ) -> Quote | None:
-        """What holding the device costs at most, jobs inside included; free where only the jobs are billed. No I/O."""
+        """The most that holding the device costs, including jobs inside; free if only the jobs are billed. No I/O."""
         ...
 
     def session(self, session_id: str) -> SessionInfo:
-        """Reads a session. Raises Refused for an unknown one."""
+        """Read a session. Raises Refused for an unknown one."""
         ...
 
     def recent_sessions(self, device_id: str, *, since: datetime) -> Sequence[SessionInfo]:
-        """Sessions created since then, for finding one whose answer was lost; empty where they cannot be listed."""
+        """Sessions created since then, for finding one whose answer was lost; empty if they cannot be listed."""
         ...
 
     def close_session(self, session_id: str) -> None:
-        """No more jobs; queued ones still run. No error if it is closed already."""
+        """Take no more jobs; queued ones still run. No error if it is already closed."""
         ...
 
     def cancel_session(self, session_id: str) -> None:
-        """No more jobs; queued ones do not run. No error if it is closed already."""
+        """Take no more jobs; queued ones do not run. No error if it is already closed."""
         ...

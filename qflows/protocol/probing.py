@@ -14,7 +14,7 @@ ENDED = frozenset({Phase.DONE, Phase.FAILED, Phase.CANCELLED})
 
 
 def until(ask: Callable[[], bool], *, patience_s: float, every_s: float) -> Seen | None:
-    """Asks until the answer is yes. 0 seconds if the first look saw it; None if it never was within the patience."""
+    """Ask until the answer is yes. 0 seconds if the first request saw it; None if it never was within the patience."""
     began, looks = time.monotonic(), 0
     while time.monotonic() - began < patience_s:
         looks += 1
@@ -25,12 +25,12 @@ def until(ask: Callable[[], bool], *, patience_s: float, every_s: float) -> Seen
 
 
 def seconds(name: str, seen: Seen | None, *, never: str = "never within the time limit") -> Fact:
-    """How long something took to show, as a fact."""
+    """How long something took to appear, as a fact."""
     return Fact(name, None, never) if seen is None else Fact(name, seen[0], f"at request {seen[1]}")
 
 
 def bit_order(counts: Mapping[str, float], *, right: tuple[str, str], left: tuple[str, str]) -> Fact:
-    """The side of qubit 0, from counts of x on qubit 0 of three. `right`, `left`: what is seen then, and a note."""
+    """The side of qubit 0, from counts of x on qubit 0 of three. `right`, `left`: the value seen then, and a note."""
     most = max(counts, key=lambda key: counts[key], default="")
     known = {"001": right, "100": left}
     return Fact("bit_order", *known[most]) if most in known else Fact("bit_order", None, f"unclear: {most}")

@@ -1,4 +1,4 @@
-"""The methods that every vendor adapter has."""
+"""The methods of every vendor adapter."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Provider(Protocol):
 
     @property
     def account(self) -> str:
-        """Names the credentials without revealing them; with `name` it names the polling lane."""
+        """A name for the credentials that does not reveal them; with `name` it names the polling lane."""
         ...
 
     @property
@@ -33,16 +33,16 @@ class Provider(Protocol):
 
     @property
     def job_page(self) -> str | None:
-        """Where a person looks at a job in the vendor's console, `{id}` standing for its id; None where there is no
-        such page, and for an emulator."""
+        """The job's page in the vendor's console, with `{id}` for its id; None if there is no such page, and for an
+        emulator."""
         ...
 
     def read(self, source: Any) -> Program | None:
-        """`source` as a program if it is of this vendor's own form, else None."""
+        """`source` as a program if it is in this vendor's own form, otherwise None."""
         ...
 
     def devices(self) -> Sequence[DeviceInfo]:
-        """All devices the account may use; a `DeviceList` where a part of them could not be asked for."""
+        """All devices the account may use; a `DeviceList` if part of them could not be asked for."""
         ...
 
     def limits(self, device_id: str) -> Limits:
@@ -50,7 +50,7 @@ class Provider(Protocol):
         ...
 
     def check(self, spec: JobSpec) -> None:
-        """Raises ProgramRejected for what this vendor's wire format cannot carry. No I/O."""
+        """Raise ProgramRejected for what this vendor's wire format cannot carry. No I/O."""
         ...
 
     def options_model(self, device_id: str) -> type[VendorOptions]:
@@ -58,21 +58,21 @@ class Provider(Protocol):
         ...
 
     def prepare(self, spec: JobSpec, key: str) -> Prepared:
-        """Everything up to the first byte of the submission: compiling, reading targets, building the body.
+        """Do everything up to the first byte of the submission: compile, read targets, build the body.
 
-        Nothing that it raises leaves a doubt: ProgramRejected or Refused for a job that cannot be sent, NotSent when
-        something it needs is out of reach; anything else counts as a rejection, with its text.
+        Nothing that it raises leaves a doubt: ProgramRejected or Refused for a job that cannot be sent, NotSent if
+        something it needs is unreachable; anything else counts as a rejection, with its text.
         """
         ...
 
     def send(self, prepared: Prepared) -> Accepted:
-        """Sends one prepared job, once. Anything but a clear answer raises Ambiguous."""
+        """Send one prepared job, once. Anything but a clear answer raises Ambiguous."""
         ...
 
     def find_submitted(
         self, keys: Collection[str], *, since: datetime, device_ids: Collection[str]
     ) -> Mapping[str, Sequence[Found]]:
-        """Jobs at the vendor bearing one of `keys`, oldest first; a key without any is absent."""
+        """Jobs at the vendor that carry one of `keys`, oldest first; a key without any is absent."""
         ...
 
     def poll(self, vendor_ids: Sequence[str]) -> Mapping[str, Observation]:
@@ -80,24 +80,24 @@ class Provider(Protocol):
         ...
 
     def exists(self, vendor_id: str) -> bool:
-        """Asks for one job by its id: False only on the vendor's own word that it has no such job."""
+        """Ask for one job by its id: False only on the vendor's own statement that it has no such job."""
         ...
 
     def fetch(self, vendor_id: str, spec: JobSpec) -> RawAnswer:
-        """Downloads everything a finished job gave, cost included; safe to repeat. Nothing is interpreted beyond what
-        finding the documents needs."""
+        """Download everything a finished job returned, cost included; safe to repeat. Nothing is interpreted beyond
+        what finding the documents needs."""
         ...
 
     def decode(self, raw: RawAnswer, spec: JobSpec, key: str) -> VendorResult:
-        """Reads a downloaded answer. Pure: no I/O, the same answer for the same bytes. Raises Unreadable."""
+        """Decode a downloaded answer. Pure: no I/O, the same answer for the same bytes. Raises Unreadable."""
         ...
 
     def cancel(self, vendor_id: str) -> None:
-        """Asks the vendor to cancel; whether it worked is seen by the next poll. Finished jobs: no error."""
+        """Ask the vendor to cancel; the next poll shows whether it worked. Finished jobs: no error."""
         ...
 
     def estimate(self, spec: JobSpec) -> Quote | None:
-        """What the job would cost, the vendor's costly defaults counted, or None where nothing can be said of it.
+        """The cost of the job, including the vendor's costly defaults, or None if it is unknown.
 
         May ask the vendor for prices and buys nothing. A job inside a session is priced as if it were outside.
         """

@@ -1,6 +1,6 @@
-"""The ZIP file of an archive: written with the same bytes for the same members, read within bounds.
+"""The ZIP file of an archive: identical bytes for identical members, and bounded reads.
 
-Nothing is ever unpacked to a disk. Names, sizes and ratios are looked at before a byte of a member is read.
+Nothing is ever unpacked to disk. Names, sizes and ratios are checked before any member is read.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from qflows.errors import ProgramRejected
 MOST_MEMBERS = 500_000
 LARGEST_MEMBER = 512 * 1024 * 1024
 LARGEST_WHOLE = 8 * 1024 * 1024 * 1024
-_RATIO, _RATIO_FROM = 250, 4 * 1024 * 1024  # text of this size is never squeezed further
+_RATIO, _RATIO_FROM = 250, 4 * 1024 * 1024  # text of this size never compresses further
 _LEVEL = 6
-_EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest that ZIP knows
+_EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest date that ZIP can store
 _MODE = (stat.S_IFREG | 0o644) << 16
 _BROKEN = (
     zipfile.BadZipFile,
@@ -36,7 +36,7 @@ _BROKEN = (
 
 
 class Damaged(Exception):
-    """A member, or the whole file, that cannot be read. `member`: its name, empty for the file."""
+    """A member, or the whole file, that cannot be read. `member`: its name, or empty for the file."""
 
     def __init__(self, member: str, why: object) -> None:
         super().__init__(str(why))
@@ -44,7 +44,7 @@ class Damaged(Exception):
 
 
 def write(members: Mapping[str, bytes]) -> bytes:
-    """A ZIP file with these members in the order of their names, without times or owners."""
+    """A ZIP file of these members, sorted by name, without times or owners."""
     for name in members:
         _check_name(name)
     made = io.BytesIO()
@@ -66,8 +66,8 @@ def file_digest(path: Path) -> str:
 
 
 class Container:
-    """An archive that is open for reading. Raises Damaged for what cannot be read, ProgramRejected for what is not
-    safe to read."""
+    """An archive open for reading. Raises Damaged for what cannot be read, ProgramRejected for what is not safe to
+    read."""
 
     def __init__(self, path: Path) -> None:
         try:

@@ -1,6 +1,6 @@
-"""The description of an archive as an RO-Crate 1.1 (https://w3id.org/ro/crate/1.1): who, what, when, by which software.
+"""The description of an archive as an RO-Crate 1.1 (https://w3id.org/ro/crate/1.1): who, what, when, which software.
 
-It follows from the other members alone, so that a reader can write it again and compare.
+It is derived from the other members alone, so a reader can rebuild it and compare.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Numbers that follow from counts: expectation values with standard errors, of jobs, of batches and of loops.
+"""Numbers derived from counts: expectation values with standard errors for jobs, batches and loops.
 
-The same code makes them when an archive is written, from the ledger, and when it is verified, from its answers.
+The same code computes them from the ledger when an archive is written, and from its answers when it is verified.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ Row = dict[str, Any]
 
 
 def values(parts: Parts) -> list[Row]:
-    """Expectation values: `subject` is a job, several joined by `+`, or `batch:<id>`; `place` the program or circuit,
-    `observable` its number, `step` the place of an evaluation in its run, from 1."""
+    """Expectation values. `subject`: a job, several joined by `+`, or `batch:<id>`; `place`: the program or circuit;
+    `observable`: its number; `step`: the position of an evaluation in its run, from 1."""
     ledger = parts.ledger
     found = [*_of_jobs(ledger), *_of_batches(parts)]
     return sorted(found, key=lambda row: (row["run_key"], row["subject"], row["place"], row["observable"]))
 
 
 def compiled(ledger: Ledger) -> list[Row]:
-    """What was compiled on this side or at the vendor, as far as it is known: job, place (None: of the job), text."""
+    """What was compiled locally or by the vendor, where known: job, place (None for the whole job), text."""
     found: list[Row] = []
     with ledger.read() as connection:
         stored = connection.execute(sa.select(results.c.job_key, results.c.idx, results.c.body)).all()
@@ -81,7 +81,7 @@ def _of_jobs(ledger: Ledger) -> Iterator[Row]:
         bases[place] = wanted
     for place, by_basis in shared.items():
         if set(by_basis) != set(bases[place]):
-            continue  # a part of the value is not here
+            continue  # part of the value is missing
         several = [by_basis[basis] for basis in bases[place]]
         items = [item for job in several for item in reads.items(ledger, job.key)]
         evaluations.append((several, (estimation.combine(place[2], items, several[0].shots),)))
@@ -115,7 +115,7 @@ def _of_batches(parts: Parts) -> Iterator[Row]:
         try:
             found = batch.stored()
         except QflowsError:
-            continue  # parts of it are not over
+            continue  # some of its parts have not ended
         places = [(place, item) for place, item in enumerate(found.results) if item is not None]
         yield from _rows(f"batch:{id_}", batch.record.run_key, places, None)
 

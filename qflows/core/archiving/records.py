@@ -1,6 +1,6 @@
-"""Which rows of the ledger belong to a study, as JSON lines, and back into an empty ledger.
+"""The ledger rows that belong to a study, as JSON lines, and their import into an empty ledger.
 
-Columns that say who is at work on a row now (leases, owners, looks) stay behind: they are no evidence.
+Columns that say who is working on a row now (leases, owners, polls) are left out: they are not evidence.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ TABLES: Mapping[str, sa.Table] = {
         points,
     )
 }
-# columns that are left out, and what stands for them in a ledger that the rows are read back into
+# columns that are left out, and their values in a ledger that the rows are read back into
 _LEFT_OUT: Mapping[str, Mapping[str, Any]] = {
     "runs": {"last_seen": None},
     "jobs": dict.fromkeys(
@@ -119,8 +119,8 @@ def gather(ledger: Ledger, keys: Sequence[str]) -> dict[str, list[Row]]:
 
 
 def restore(ledger: Ledger, name: str, rows: Sequence[Row]) -> None:
-    """Enters rows into an empty ledger. Raises ValueError, TypeError, KeyError or a database error for rows that are
-    none."""
+    """Insert rows into an empty ledger. Raises ValueError, TypeError, KeyError or a database error for malformed
+    rows."""
     table = TABLES[name]
     made = []
     for row in rows:

@@ -1,4 +1,4 @@
-"""An empty ledger in a folder that is gone afterwards."""
+"""An empty ledger in a temporary folder."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from qflows.settings import Settings
 
 @contextmanager
 def scratch() -> Iterator[Parts]:
-    """Parts of a core whose ledger is empty and nobody else's."""
+    """Parts of a core with an empty ledger of its own."""
     with tempfile.TemporaryDirectory(prefix="qflows-archive-") as folder:
         parts = Parts(Settings(home=Path(folder), ledger_url=f"sqlite:///{Path(folder) / 'ledger.db'}"))
         try:

@@ -1,4 +1,4 @@
-"""Records as Parquet tables: numbers and moments as such, what is nested as JSON text."""
+"""Records as Parquet tables: numbers and times in native types, nested values as JSON text."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def is_at_hand() -> bool:
 
 
 def all_of(records: Mapping[str, Sequence[Row]], values: Sequence[Row]) -> dict[str, tuple[Schema, list[Row]]]:
-    """Schema and rows by table: every kind of record, `counts` with one row an outcome, and `values`."""
+    """Schema and rows by table: every kind of record, `counts` with one row per outcome, and `values`."""
     made: dict[str, tuple[Schema, list[Row]]] = {}
     for name in TABLES:
         schema = {column.name: _kind(column) for column in columns(name)}
@@ -81,7 +81,8 @@ def _flat(kind: str, value: Any) -> Any:
 
 
 def to_bytes(schema: Schema, rows: Sequence[Row]) -> bytes:
-    """A Parquet file; the same bytes for the same rows and version of pyarrow. Raises ProgramRejected without it."""
+    """A Parquet file; identical bytes for identical rows and pyarrow version. Raises ProgramRejected without
+    pyarrow."""
     try:
         import pyarrow  # pyright: ignore[reportMissingImports]
         import pyarrow.parquet  # pyright: ignore[reportMissingImports]
@@ -101,9 +102,9 @@ def to_bytes(schema: Schema, rows: Sequence[Row]) -> bytes:
 
 
 def difference(schema: Schema, rows: Sequence[Row], found: bytes) -> str | None:
-    """What differs between a Parquet file and these rows; None where nothing does.
+    """What differs between a Parquet file and these rows; None if nothing does.
 
-    Its rows are counted before they are read, and another version of pyarrow may write other bytes.
+    The row count is checked before rows are read. Bytes may differ between versions of pyarrow.
     """
     if to_bytes(schema, rows) == found:
         return None
@@ -119,7 +120,7 @@ def difference(schema: Schema, rows: Sequence[Row], found: bytes) -> str | None:
         if size > 100 * len(found) + 1_000_000:
             return "it would expand to an unreasonable size"
         read = file.read().to_pylist()
-    except Exception as error:  # noqa: BLE001  (the edge to a reader of untrusted files)
+    except Exception as error:  # noqa: BLE001  (the reader gets untrusted files)
         return f"it cannot be read: {type(error).__name__}: {str(error)[:200]}"
     for number, (one, wanted) in enumerate(zip(read, rows, strict=True)):
         for name in schema:

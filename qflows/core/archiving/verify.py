@@ -1,6 +1,6 @@
-"""Checking an archive with nothing but the file: its digests, and every number again from the vendors' answers.
+"""Checks of an archive that need only the file: digests, and every number recomputed from the vendors' answers.
 
-Jobs on local devices are run again: their outcome follows from program and key.
+Jobs on local devices are run again: program and key determine their outcome.
 """
 
 from __future__ import annotations
@@ -45,28 +45,28 @@ from qflows.ledger.verify import Verified
 from qflows.ledger.verify import verify as verify_ledger
 from qflows.protocol import RawAnswer, VendorResult
 
-_CLOSE, _ZERO = 1e-9, 1e-12  # other processors round the last bits otherwise
+_CLOSE, _ZERO = 1e-9, 1e-12  # processors differ in the last bits
 _BAD_ROWS = (QflowsError, ValueError, TypeError, KeyError, IndexError, AttributeError, exc.SQLAlchemyError)
 
 
 @dataclass
 class Checked(Verified):
-    """What was looked at and what is wrong. `notes`: what could not be checked here; `digest`: SHA-256 of the file."""
+    """What was checked and what is wrong. `notes`: what could not be checked here; `digest`: SHA-256 of the file."""
 
     notes: list[str] = field(default_factory=list)
     digest: str = ""
     name: str = ""
 
     def note(self, text: str) -> None:
-        """Notes what could not be checked."""
+        """Note something that could not be checked."""
         if text not in self.notes and len(self.notes) < 1_000:
             self.notes.append(text)
 
 
 def verify(path: Path, *, digest: str | None = None) -> Checked:
-    """Checks an archive; opens no connection. `digest`: the published SHA-256 of the file, to be compared.
+    """Check an archive without opening a connection. `digest`: the published SHA-256 of the file, to compare with.
 
-    Raises ProgramRejected for what is no archive, or is not safe to read.
+    Raises ProgramRejected if the file is not an archive or is not safe to read.
     """
     path = path.expanduser()
     if not path.is_file():
@@ -94,7 +94,8 @@ def verify(path: Path, *, digest: str | None = None) -> Checked:
 
 
 def _step(done: Checked, check: str, work: Callable[[], None]) -> None:
-    """Altered rows may make any library raise anything; that is a finding, and the other checks still run."""
+    """Run one check. Altered rows can make a library raise anything; that is a finding, and the other checks still
+    run."""
     try:
         work()
     except Exception as error:  # noqa: BLE001
@@ -210,7 +211,7 @@ def _restored(
 
 
 def _in_the_ledger(parts: Parts, done: Checked) -> None:
-    """Keys, contents, samples and owners, as for a ledger."""
+    """Keys, contents, samples and owners, checked as in a ledger."""
     found = verify_ledger(parts.ledger.engine)
     for check, number in found.checked.items():
         done.count(f"ledger {check}", number)
@@ -221,7 +222,7 @@ def _in_the_ledger(parts: Parts, done: Checked) -> None:
 def _recomputed(
     ledger: Ledger, rows: Mapping[str, list[records.Row]], members: Mapping[str, bytes], done: Checked
 ) -> None:
-    """Counts, costs and what was told of the job, again from its answer."""
+    """Count, costs and job details, recomputed from the answer."""
     answers = {row.get("job_key"): row for row in rows["answers"]}
     expected = {name for row in rows["answers"] for name in _answer_names(row, members, done)}
     for name in sorted(members):
@@ -276,7 +277,7 @@ def _decoded(
     try:
         raw = answer_of(answer, members.__getitem__) if answer else RawAnswer({})
         return decode(raw, reads.spec_of(ledger, key), key)
-    except Exception as error:  # noqa: BLE001  (whatever a decoder makes of an altered answer is this job's)
+    except Exception as error:  # noqa: BLE001  (a decoder's error on an altered answer is a finding about this job)
         done.find("counts", key[:12], f"its answer cannot be decoded: {_gist(error)}")
         return None
 
@@ -301,7 +302,7 @@ def _compare(row: Mapping[str, Any], stored: Mapping[int, Any], again: VendorRes
 
 
 def _replace(ledger: Ledger, key: str, again: VendorResult) -> None:
-    """What is derived is derived from the answers, not from the recorded counts."""
+    """Store the answer's values, so that derived numbers come from the answers and not from the recorded counts."""
     with ledger.write(flush=False) as connection:
         connection.execute(sa.delete(results).where(results.c.job_key == key))
         rows = [{"job_key": key, "idx": place, "body": body_of(item)} for place, item in enumerate(again.items)]

@@ -1,4 +1,4 @@
-"""Writing an archive: rows of the ledger, programs, answers and derived numbers of some jobs, with their digests."""
+"""Writing an archive: ledger rows, programs, answers and derived numbers of some jobs, with digests."""
 
 from __future__ import annotations
 
@@ -47,9 +47,9 @@ Check it without network or account:  pip install qflows[parquet]; qflows verify
 
 @dataclass(frozen=True, slots=True)
 class Archive:
-    """An archive that was written. `digest`: SHA-256 of the file, to be published beside it. `live`: jobs that were
-    not over, so that their results are not in it; `unkept`: finished ones whose vendor's answer the ledger does not
-    keep, which can be read but not recomputed."""
+    """A written archive. `digest`: SHA-256 of the file, to be published with it. `live`: jobs that had not ended, so
+    their results are missing; `unkept`: finished jobs whose vendor answer the ledger does not keep, so they can be read
+    but not recomputed."""
 
     path: Path
     size: int
@@ -70,8 +70,8 @@ def write(
     author: str = "",
     license: str = "",
 ) -> Archive:
-    """Writes the archive of these jobs to a new file. Raises ProgramRejected for a name that is taken, for no jobs,
-    and without pyarrow."""
+    """Write the archive of these jobs to a new file. Raises ProgramRejected if the file exists, for no jobs, and
+    without pyarrow."""
     path = path.expanduser()
     _check_target(path, keys)
     ledger = parts.ledger
@@ -118,7 +118,7 @@ def _check_target(path: Path, keys: Sequence[str]) -> None:
 
 
 def _derived(rows: Mapping[str, list[records.Row]], members: Mapping[str, bytes]) -> dict[str, list[records.Row]]:
-    """Made from what the archive holds, not from the whole ledger: whatever it needs is in there, or nowhere."""
+    """Derive numbers from the archive's own contents, not the whole ledger, so that they need nothing outside it."""
     from qflows.core.archiving.scratch import scratch
 
     with scratch() as parts:
@@ -127,7 +127,7 @@ def _derived(rows: Mapping[str, list[records.Row]], members: Mapping[str, bytes]
 
 
 def fill(ledger: Ledger, rows: Mapping[str, list[records.Row]], members: Mapping[str, bytes]) -> None:
-    """Enters programs, plans and records into an empty ledger."""
+    """Insert programs, plans and records into an empty ledger."""
     texts = [
         {"digest": name.rpartition("/")[2].removesuffix(".json"), "text": members[name].decode("utf-8")}
         for name in sorted(members)
@@ -158,7 +158,7 @@ def _programs(ledger: Ledger, jobs: Sequence[records.Row]) -> dict[str, bytes]:
 
 
 def openqasm(text: str) -> bytes | None:
-    """OpenQASM 3 of a canonical text; None where it has what that dialect cannot say: native gates, a stand-in."""
+    """OpenQASM 3 of a canonical text; None if it has native gates or a stand-in, which OpenQASM cannot express."""
     try:
         return to_openqasm(Program.from_text(text), _DIALECT, mid_circuit=True).encode()
     except ProgramRejected:
@@ -186,12 +186,12 @@ def _answers(ledger: Ledger, keys: Sequence[str]) -> tuple[dict[str, bytes], lis
 
 
 def answer_member(key: str, document: str) -> str:
-    """Where a document of an answer is."""
+    """The member name of a document of an answer."""
     return f"answers/{key}/{quote(document, safe='._-')}"
 
 
 def answer_of(row: Mapping[str, Any], read: Callable[[str], bytes]) -> RawAnswer:
-    """The answer of a job as its adapter's decoder takes it."""
+    """A job's answer in the form that its adapter's decoder takes."""
     return RawAnswer({name: read(answer_member(row["job_key"], name)) for name, *_ in row["documents"]})
 
 
@@ -205,7 +205,7 @@ def study(
     license: str,
     versions: Mapping[str, str],
 ) -> dict[str, Any]:
-    """What the archive holds, and the digests of its records."""
+    """The archive's contents, and the digests of its records."""
     own = rows["jobs"]
     vendors = sorted({f"{row['provider']}:{row['device_id']}" for row in own})
     statuses = Counter(row["status"] for row in own)
@@ -233,13 +233,13 @@ def _read_study(text: bytes) -> dict[str, Any]:
 
 
 def described(members: Mapping[str, bytes]) -> dict[str, tuple[int, str]]:
-    """Size and digest of every member that the crate and the manifest speak of."""
+    """Size and digest of every member listed in the crate and the manifest."""
     left_out = (crate.NAME, MANIFEST)
     return {name: (len(text), sha256(text).hexdigest()) for name, text in members.items() if name not in left_out}
 
 
 def manifest(members: Mapping[str, bytes]) -> bytes:
-    """Lines of digest and name, as `sha256sum -c` reads them."""
+    """Lines of digest and name, in the format of `sha256sum -c`."""
     names = sorted(name for name in members if name != MANIFEST)
     return "".join(f"{sha256(members[name]).hexdigest()}  {name}\n" for name in names).encode("ascii")
 

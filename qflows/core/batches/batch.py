@@ -1,7 +1,7 @@
-"""Batches: many programs for one device, split and packed into jobs, and behaving like one.
+"""Batches: many programs for one device, split into jobs and handled like one job.
 
-Index i always is circuit i: parts name their circuits, and a re-run of holes is a part of a later generation that
-names only the holes. Every part is durable, with its programs, before the first one is sent.
+Index i is always circuit i: parts name their circuits, and a re-run of failed circuits is a part of a later generation
+that names only those. Every part is durable, with its programs, before the first one is sent.
 """
 
 from __future__ import annotations
@@ -41,11 +41,11 @@ _ENDED_BADLY = frozenset({JobStatus.FAILED, JobStatus.CANCELLED})
 
 
 class Batch(BatchView):
-    """A handle on a batch; any process can make one from its id. Reading never blocks; `wait` and `result` do."""
+    """A handle on a batch; any process can create one from its id. Reading never blocks; `wait` and `result` do."""
 
     @property
     def _provider(self) -> Provider:
-        """The vendor of the batch's account. Raises OtherAccount."""
+        """The provider of the batch's account. Raises OtherAccount."""
         parts = self.parts
         if parts:
             return self._parts.vendors.of(reads.job(self._ledger, parts[0].job_key))
@@ -68,9 +68,9 @@ class Batch(BatchView):
         buyer: Buyer | None = None,
         max_time_s: float | None = None,
     ) -> Batch:
-        """Makes the batch and all its jobs durable; sends nothing. A replay gets the batch that stands.
+        """Make the batch and all its jobs durable; send nothing. A replay gets the existing batch.
 
-        The stored plan counts, not the one given: a planner that would split otherwise today changes nothing.
+        The stored plan applies, not the one passed in: a planner that now splits differently changes nothing.
         """
         specs = [spec for _, spec in planned.specs]
         content = content_of(planned)
@@ -151,20 +151,20 @@ class Batch(BatchView):
         group: str | None,
         choice: Turn | None,
     ) -> Intent:
-        # the label names the place, so equal circuits at two places are two samples, and a replay finds each again
+        # the label names the place, so equal circuits at two places are two samples, and a replay finds both
         labeled = replace(spec, label=f"batch:{self.id[:16]}:{generation}:{indices[0]}")
         holder = f"batch:{generation}:{indices[0]}"
         want = Want(self.record.run_key, attempt, holder, group, choice=choice)
         return Intent(labeled, want, self.device, account)
 
-    # -- moving it on
+    # -- sending, waiting, reading
 
     def submit(self, *, session_id: str | None = None) -> None:
-        """Sends every part that was not sent before, several at once. Repeating it buys nothing again."""
+        """Send every part that was not sent before, several at a time. Repeating it buys nothing again."""
         self._send([part.job_key for part in self.parts], session_id)
 
     def submit_parts(self, numbers: Sequence[int], *, session_id: str | None = None) -> list[Job]:
-        """Sends some of the parts, by number; the piece of work of one mapped task."""
+        """Send some of the parts, by number; the unit of work of one mapped task."""
         chosen = set(numbers)
         return self._send([part.job_key for part in self.parts if part.part in chosen], session_id)
 
@@ -194,7 +194,7 @@ class Batch(BatchView):
     def wait(
         self, timeout: float | None = None, on_change: OnChange | None = None, *, every: float | None = None
     ) -> JobStatus:
-        """Blocks until every part has ended, one deadline for all. Raises WaitTimeout; the parts keep running.
+        """Block until every part has ended, under one deadline. Raises WaitTimeout; the parts keep running.
 
         `every`: see `qflows.wait`.
         """
@@ -203,10 +203,10 @@ class Batch(BatchView):
         return self.status
 
     def result(self, timeout: float | None = None, *, partial: bool = False) -> BatchResult:
-        """Waits, then gives every circuit at its own index.
+        """Wait, then return every circuit at its own index.
 
-        With `partial`, circuits without counts are None and their errors are in `errors`; without, the first of them
-        raises JobFailed. Results are in the ledger: they can be read again at any time.
+        With `partial`, circuits without counts are None and their errors are in `errors`; otherwise the first of them
+        raises JobFailed. Results are in the ledger and can be read again at any time.
         """
         self._poller().wait([part.job_key for part in self.parts], timeout=timeout)
         found = self.stored()
@@ -223,7 +223,7 @@ class Batch(BatchView):
         return found
 
     def stored(self) -> BatchResult:
-        """What the ledger has now, without waiting."""
+        """What the ledger holds now, without waiting."""
         everything = self._parts_and_jobs()
         pairs = deciding(everything)
         items = {part.part: reads.items(self._ledger, job.key) for part, job in pairs if job.is_terminal}
@@ -254,15 +254,15 @@ class Batch(BatchView):
         return [names.get(index, "") for index in range(self.n_circuits)]
 
     def progress(self) -> dict[JobStatus, int]:
-        """How many circuits are in each status, those of composite jobs that run asked for at the vendor (IonQ).
+        """Number of circuits in each status; for running composite jobs, as the vendor reports it (IonQ).
 
-        Circuits that were bought again count once. Raises ProviderError when a vendor cannot be asked.
+        Circuits that were bought again count once. Raises ProviderError if a vendor cannot be asked.
         """
         found: Counter[JobStatus] = Counter()
         pairs = self._current()
         owner = owner_of_circuits([part for part, _ in pairs])
         for part, job in pairs:
-            if not job.is_terminal:  # of a live part nothing was bought again
+            if not job.is_terminal:  # no circuit of a live part was bought again
                 found.update(circuits_by_status(self._ledger, self._parts.vendors, job))
                 continue
             items = reads.items(self._ledger, job.key)
@@ -272,9 +272,10 @@ class Batch(BatchView):
         return dict(found)
 
     def mode_details(self) -> SessionInfo | None:
-        """The vendor's batch mode that the parts were sent in, as the vendor says now: state, limits, times, usage.
+        """The vendor's batch mode that the parts were sent in, as the vendor reports it now: state, limits, times,
+        usage.
 
-        None where the vendor has none, or a single part went without. Raises ProviderError.
+        None if the vendor has none, or a single part was sent without it. Raises ProviderError.
         """
         provider = self._provider
         held = [job.session_id for job in self.sub_jobs() if job.session_id]
@@ -283,11 +284,12 @@ class Batch(BatchView):
         return cast(SessionProvider, provider).session(held[0])
 
     def rerun_failed(self, *, attempt: str = "rerun") -> list[int]:
-        """Buys again exactly the circuits that ended without counts; returns their indices.
+        """Buy again exactly the circuits that ended without counts; return their indices.
 
-        Parts that are alive, done or in doubt are never touched. Calling it twice before the re-run ended adds
-        nothing: the holes belong to the re-run then. The new jobs are members of the group of this context, else of
-        the batch's own while that is open; the failed ones stay members. Raises GroupClosed in a group that ended.
+        Parts that are live, done or in doubt are never touched. Calling it again before the re-run has ended adds
+        nothing: the failed circuits belong to the re-run by then. The new jobs join the group of this context,
+        otherwise the batch's own while that is open; the failed ones stay members. Raises GroupClosed if the group has
+        ended.
         """
         pairs = self._current()
         items = {part.part: reads.items(self._ledger, job.key) for part, job in pairs if job.is_terminal}
@@ -306,7 +308,7 @@ class Batch(BatchView):
             chosen = tuple(spec.programs[place[i]] for i in here)
             wanted = tuple(spec.observables_of(place[i]) for i in here) if spec.observables else ()
             name = f"holes {span(here)}"[:255]
-            # the batch mode of the first plan was closed when it had been sent
+            # the batch mode of the first plan was closed once its parts were sent
             specs.append((here, replace(spec, programs=chosen, observables=wanted, name=name, session_id=None)))
         keys = [part.job_key for part, _ in pairs]
         group = ambient.joined(self.record.run_key) or ledger_groups.open_group_of(self._ledger, keys)
@@ -319,7 +321,7 @@ class Batch(BatchView):
         return holes
 
     def cancel(self, timeout: float = 60.0) -> dict[int, JobStatus]:
-        """Cancels every live part and verifies; part number → how it ended (COMPLETED: too late)."""
+        """Cancel every live part and verify; return part number → how it ended (COMPLETED: too late)."""
         keys = {part.job_key: part.part for part in self.parts}
         self._refuse_imported([job for job in self.sub_jobs() if not job.is_terminal], "cancelled")
         outcomes.request_cancel(self._ledger, list(keys))
@@ -334,16 +336,16 @@ class Batch(BatchView):
             )
 
     def update(self, *, name: str | None = None, tags: Mapping[str, str] | None = None) -> list[Tagged]:
-        """Gives the batch a name, or other tags in place of its present ones; returns what became of each job.
+        """Name the batch, or replace its tags; return the outcome for each job.
 
-        Tags go to every job, in the ledger and at the vendor where it lets us; jobs keep names of their own, which
-        say what they hold. Raises ProgramRejected before anything is written or sent.
+        Tags go to every job, in the ledger and, where possible, at the vendor; jobs keep their own names, which say
+        what they hold. Raises ProgramRejected before anything is written or sent.
         """
         new, gone = dict(tags or {}), () if tags is None else sorted(set(self.tags) - set(tags))
         jobs = self.sub_jobs() if new or gone else []
         for job in jobs:
             tagging.check(self._provider, job, name=None, tags=new, remove=gone, at_vendor=True)
-        for job in jobs:  # before the batch's own row: a repetition after a crash must still know what goes
+        for job in jobs:  # before the batch's own row: a repetition after a crash must still know which tags to remove
             labels.change(self._ledger, job.key, name=None, tags=new, remove=gone)
         ledger_batches.update(self._ledger, self.id, name=name, tags=tags)
         self.record = ledger_batches.find(self._ledger, self.id)
@@ -362,7 +364,7 @@ def _compiled(
     about: Mapping[str, Mapping[str, Any]],
     n: int,
 ) -> tuple[Any, ...]:
-    """By circuit; empty where several circuits make one result, as in a mitigated sweep."""
+    """By circuit; empty if several circuits make one result, as in a mitigated sweep."""
     owner = owner_of_circuits([part for part, _ in pairs])
     if len(owner) != n:
         return ()
@@ -376,9 +378,9 @@ def _compiled(
 
 
 def content_of(planned: Planned) -> str:
-    """Digest of everything that makes this the same batch as another."""
+    """Digest of everything that identifies a batch."""
     specs, n_circuits, sweep = [spec for _, spec in planned.specs], planned.n_circuits, planned.sweep
-    # per circuit, not per part: a planner that splits otherwise must still find the batch
+    # per circuit, not per part: a planner that splits differently must still find the batch
     first = specs[0]
     circuits = [[program.digest, spec.shots] for spec in specs for program in spec.programs]
     what: list[Any] = [first.provider, first.device_id, dict(first.options), first.label]

@@ -1,4 +1,4 @@
-"""A batch made of jobs that are in the ledger already, bought here or imported: nothing is bought or sent."""
+"""A batch of jobs that are already in the ledger, bought here or imported; nothing is bought or sent."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from qflows.model import Job
 
 
 def batch_of_jobs(core: Parts, jobs: Sequence[Job], *, name: str = "", tags: Mapping[str, str] | None = None) -> Batch:
-    """Circuits in the order of the jobs and, in each, of its programs. The same jobs give the same batch.
+    """Circuits are in the order of the jobs and of the programs in each job. The same jobs give the same batch.
 
-    Raises ProgramRejected for no jobs, one twice, jobs on several devices or of several accounts, and a job whose
+    Raises ProgramRejected for no jobs, a duplicate, jobs on several devices or of several accounts, and a job whose
     circuits together are one expectation value.
     """
     _check(core, jobs)

@@ -1,9 +1,9 @@
-"""From a list of programs to the jobs that will carry them; data, shown by a dry run before anything is bought.
+"""The jobs that will carry a list of programs, as data that a dry run shows before anything is bought.
 
-Splitting a long list of programs into jobs: contiguous runs, each below every limit of the device.
+A long list of programs is split into contiguous runs, each below every limit of the device.
 
-Contiguous, so that a part is named by its index range and a person can say which circuits it holds. Greedy, which is
-optimal for contiguous runs under limits that only grow with the run.
+Runs are contiguous, so that an index range names a part and shows which circuits it holds. Splitting is greedy, which
+is optimal for contiguous runs under limits that only grow with the run.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from qflows.programs import Program
 from qflows.programs.observables import Observable
 from qflows.protocol import JobSpec, Provider
 
-# a vendor's JSON spells a gate with two to three times the characters of our canonical text (measured on IonQ's)
+# a vendor's JSON needs two to three times the characters of our canonical text per gate (measured on IonQ's)
 _WIRE_FACTOR = 3
 
 
 @dataclass(frozen=True, slots=True)
 class JobLimits:
-    """What one job may hold. None: no limit known. Bytes are of the request body, shots summed over programs."""
+    """What one job may hold. None: no known limit. Bytes are of the request body; shots are summed over programs."""
 
     circuits: int
     bytes: int | None = None
@@ -31,7 +31,7 @@ class JobLimits:
     shots: int | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """Plain numbers, to be kept with the plan."""
+        """Plain numbers, stored with the plan."""
         return asdict(self)
 
 
@@ -48,9 +48,9 @@ class Part:
 
 
 def partition(programs: Sequence[Program], shots: Sequence[int | None], limits: JobLimits) -> list[Part]:
-    """The parts, in order, covering every program once. A part holds one number of shots.
+    """The parts, in order, covering every program once. A part has one number of shots.
 
-    Raises ProgramRejected for a program that is too large for any job of its own.
+    Raises ProgramRejected for a program that is too large for a job of its own.
     """
     parts: list[Part] = []
     start, used_bytes, used_gates = 0, 0, 0
@@ -102,10 +102,10 @@ def job_limits(
     max_circuits: int | None,
     max_total_shots: int | None = None,
 ) -> JobLimits:
-    """What one job of this device may hold.
+    """What one job on this device may hold.
 
-    `as_batch`: True wants composite jobs, False one circuit a job, None whatever the device can. Raises ValueError
-    for `as_batch=True` on a device that takes one circuit a job.
+    `as_batch`: True requires composite jobs, False one circuit per job, None takes what the device supports. Raises
+    ValueError for `as_batch=True` on a device that takes one circuit per job.
     """
     can = provider.capabilities
     most = min(can.max_programs, max_programs if max_programs is not None else can.max_programs)
@@ -120,7 +120,7 @@ def job_limits(
 
 
 def refuse_composite(device: str, provider: Provider, max_programs: int | None) -> None:
-    """Raises ValueError naming device and reason when the device takes one circuit a job."""
+    """Raise ValueError naming device and reason if the device takes one circuit per job."""
     most = min(provider.capabilities.max_programs, max_programs or provider.capabilities.max_programs)
     if most <= 1:
         raise ValueError(
@@ -133,7 +133,7 @@ def refuse_composite(device: str, provider: Provider, max_programs: int | None) 
 class Planned:
     """A batch before anything is bought: parts as (circuit indices, spec), and the limits that shaped them.
 
-    `sweep`: the shape of its points, and how circuits become points, as JSON; empty for a plain list.
+    `sweep`: the shape of its points and the mapping of circuits to points, as JSON; empty for a plain list.
     """
 
     specs: tuple[tuple[tuple[int, ...], JobSpec], ...]
@@ -162,7 +162,8 @@ def plan(
     limits: JobLimits,
     observables: Sequence[tuple[Observable, ...]] = (),
 ) -> Planned:
-    """Splits and packs `programs` into specs like `base`; `observables`: of each program, for the device to measure."""
+    """Split and pack `programs` into specs like `base`; `observables`: those of each program for the device to
+    measure."""
     made = []
     for part in partition(programs, shots, limits):
         chosen = programs[part.start : part.stop]

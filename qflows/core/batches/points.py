@@ -1,6 +1,6 @@
-"""Expectation values of many points at once, on devices that only sample: measurement circuits out, points back.
+"""Expectation values of many points on devices that only sample: points to measurement circuits, and back.
 
-What became of which point is written down with the batch, so that any later version combines as it was planned.
+The mapping is stored with the batch, so that any later version combines results as planned.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Outcome = tuple[ItemResult | None, CircuitError | None]
 
 
 def expand(programs: Sequence[Program], wanted: Sequence[Sequence[Observable]]) -> tuple[list[Program], dict[str, Any]]:
-    """Measurement programs of all points, and which belong to which, as JSON. Raises ProgramRejected."""
+    """Measurement programs of all points, and the point of each, as JSON. Raises ProgramRejected."""
     measured: list[Program] = []
     plans: dict[str, int] = {}
     points: list[list[int]] = []
@@ -33,7 +33,7 @@ def expand(programs: Sequence[Program], wanted: Sequence[Sequence[Observable]]) 
 def noted(
     sweep: Sweep | None, estimates: Mapping[str, Any] | None, mitigation: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
-    """What a batch must remember of its sweep, as JSON; a plain list has no shape."""
+    """What a batch must store about its sweep, as JSON; a plain list has no shape."""
     shape = sweep.observable_shape if sweep else None
     made: dict[str, Any] = {
         "shape": list(sweep.shape) if sweep else None,
@@ -46,9 +46,9 @@ def noted(
 def by_point(found: Mapping[int, Outcome], names: Sequence[str], note: Mapping[str, Any]) -> tuple[
     dict[int, Outcome], list[str]
 ]:  # fmt: skip
-    """Outcomes and names of points from those of circuits: the same where a point is one circuit.
+    """Outcomes and names of points, from those of circuits; the same if a point is one circuit.
 
-    A point without all of its circuits has the error of the first that is missing.
+    A point that lacks circuits has the error of the first missing one.
     """
     estimates = note.get("estimates")
     mitigation = note.get("mitigation")

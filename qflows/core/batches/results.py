@@ -1,4 +1,4 @@
-"""What a batch gave: every circuit at its own index, errors as values, in shapes that notebooks read."""
+"""The results of a batch: every circuit at its own index, errors as values, in shapes that suit notebooks."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class CircuitError:
-    """Why circuit `index` has no counts: what the vendor said, and where the job stands."""
+    """Why circuit `index` has no counts: the vendor's message, and the job's status."""
 
     index: int
     part: int
@@ -30,17 +30,18 @@ class CircuitError:
 
 
 class BatchData:
-    """The results of a batch in the shape that qBraid's `BatchResult.data` has."""
+    """The results of a batch in the shape of qBraid's `BatchResult.data`."""
 
     def __init__(self, results: Sequence[ItemResult | None]) -> None:
         self._results = results
 
     def get_counts(self) -> list[dict[str, int]]:
-        """One histogram per circuit in input order; empty where a circuit has none. Widths are each circuit's own."""
+        """One histogram per circuit in input order; empty for a circuit without counts. Key widths differ by
+        circuit."""
         return [dict(item.counts) if item and item.counts else {} for item in self._results]
 
     def get_probabilities(self) -> list[dict[str, float]]:
-        """One distribution per circuit: exact where the device gives it, else relative frequencies."""
+        """One distribution per circuit: exact if the device provides it, otherwise relative frequencies."""
         return [_probabilities(item) for item in self._results]
 
 
@@ -54,7 +55,7 @@ def _probabilities(item: ItemResult | None) -> dict[str, float]:
 
 @dataclass(frozen=True)
 class BatchResult:
-    """All circuits in input order. `results[i]` is circuit i, or None where it has no counts: then see `errors[i]`."""
+    """All circuits in input order. `results[i]` is circuit i, or None if it has no counts; see `errors[i]` then."""
 
     batch_id: str
     device: str
@@ -64,9 +65,9 @@ class BatchResult:
     results: tuple[ItemResult | None, ...]
     errors: Mapping[int, CircuitError]
     cost: Cost | None
-    shape: tuple[int, ...] | None = None  # of a sweep's points; `results` are in C order of it
+    shape: tuple[int, ...] | None = None  # of a sweep's points; `results` are in its C order
     observable_shape: tuple[int, ...] | None = None
-    # what is recorded beside counts, by job key; and by circuit, what was compiled from it, None where nobody knows
+    # recorded with the counts, by job key; and by circuit, what was compiled from it, None if unknown
     provenances: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     compiled: tuple[Any, ...] = ()
 
@@ -100,12 +101,12 @@ class BatchResult:
 
     @property
     def expectation_values(self) -> np.ndarray[Any, Any]:
-        """Expectation values, in the shape to which points and observables broadcast; nan for a point without."""
+        """Expectation values, in the broadcast shape of points and observables; nan for a missing point."""
         return self._expectations("value")
 
     @property
     def standard_errors(self) -> np.ndarray[Any, Any]:
-        """Standard errors of `expectation_values`, in the same shape; 0.0 where they were computed exactly."""
+        """Standard errors of `expectation_values`, in the same shape; 0.0 for exact values."""
         return self._expectations("std_error")
 
     def _expectations(self, what: str) -> np.ndarray[Any, Any]:
@@ -130,7 +131,7 @@ class BatchResult:
 
     @property
     def calibrations(self) -> dict[str, Mapping[str, Any]]:
-        """By job key, as `Result.calibration`."""
+        """By job key, as in `Result.calibration`."""
         found = {key: calibration_of(about) for key, about in self.provenances.items()}
         return {key: one for key, one in found.items() if one}
 
@@ -142,12 +143,12 @@ class BatchResult:
 
     @property
     def num_circuits(self) -> int:
-        """How many circuits the batch has."""
+        """Number of circuits in the batch."""
         return len(self.results)
 
     @property
     def success(self) -> bool:
-        """True when every circuit has a result."""
+        """True if every circuit has a result."""
         return not self.errors
 
     @property
@@ -166,7 +167,7 @@ class BatchResult:
         return rows
 
     def counts(self, index: int) -> Counts:
-        """Histogram of one circuit. Raises JobFailed with the vendor's reason where there is none."""
+        """Histogram of one circuit. Raises JobFailed with the vendor's reason if there is none."""
         item = self[index]
         if item.counts is None:
             raise QflowsError(f"circuit {index} ran without shots; read results[{index}].probabilities")
@@ -202,7 +203,7 @@ class BatchResult:
 
 
 def owner_of_circuits(parts: Sequence[PartRecord]) -> dict[int, PartRecord]:
-    """Circuit index → the part that decides it: the newest generation that holds it."""
+    """Circuit index → the part that decides it: the newest generation that holds the circuit."""
     owner: dict[int, PartRecord] = {}
     for part in sorted(parts, key=lambda part: part.generation):
         for index in part.indices:
@@ -213,7 +214,7 @@ def owner_of_circuits(parts: Sequence[PartRecord]) -> dict[int, PartRecord]:
 def by_circuit(
     pairs: Sequence[tuple[PartRecord, Job]], items: Mapping[int, Sequence[ItemResult]]
 ) -> dict[int, tuple[ItemResult | None, CircuitError | None]]:
-    """Circuit index → (result, error); exactly one of them is there."""
+    """Circuit index → (result, error); exactly one of the two is set."""
     owner = owner_of_circuits([part for part, _ in pairs])
     found: dict[int, tuple[ItemResult | None, CircuitError | None]] = {}
     for part, job in pairs:

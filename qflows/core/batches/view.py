@@ -1,4 +1,4 @@
-"""What a batch is and where it stands, read from the ledger: nothing here waits or sends."""
+"""What a batch is and its current state, read from the ledger; nothing here waits or sends."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from qflows.model import Job, Timeline, calibration_of
 from qflows.programs import Program
 from qflows.states import AT_VENDOR, LIVE, JobStatus
 
-# any part in an earlier status decides the status of the whole (qiskit-ibm-provider's composite job)
+# any part in an earlier status decides the overall status (as in qiskit-ibm-provider's composite job)
 _PRECEDENCE = (
     JobStatus.IN_DOUBT,
     JobStatus.PREPARED,
@@ -32,13 +32,13 @@ _PRECEDENCE = (
 
 
 def deciding(pairs: Sequence[tuple[PartRecord, Job]]) -> list[tuple[PartRecord, Job]]:
-    """The parts that decide: one whose every circuit is covered by a later generation does not."""
+    """The parts that decide the status; a part whose circuits are all in a later generation does not."""
     newest = {part.part for part in owner_of_circuits([part for part, _ in pairs]).values()}
     return [(part, job) for part, job in pairs if part.part in newest]
 
 
 class BatchView:
-    """The reading half of a batch's handle."""
+    """The reading half of a batch handle."""
 
     def __init__(self, parts: Parts, record: BatchRecord) -> None:
         self._parts = parts
@@ -57,16 +57,16 @@ class BatchView:
             rows, list(rows[0]) if rows else ()
         )
 
-    # -- what it is
+    # -- identity
 
     @property
     def id(self) -> str:
-        """The batch's id; `qflows.attach(id)` finds it from anywhere."""
+        """The batch's id; `qflows.attach(id)` finds the batch from any process."""
         return self.record.id
 
     @property
     def name(self) -> str:
-        """The name given, or made of the first circuit's."""
+        """The given name, or one derived from the first circuit's."""
         return self.record.name
 
     @property
@@ -86,7 +86,7 @@ class BatchView:
 
     @property
     def metadata(self) -> Mapping[str, Any]:
-        """Limits that shaped the plan."""
+        """The limits that shaped the plan."""
         return self.record.details
 
     @property
@@ -96,12 +96,12 @@ class BatchView:
 
     @property
     def n_circuits(self) -> int:
-        """How many circuits the batch has."""
+        """Number of circuits in the batch."""
         return self.record.n_circuits
 
     @property
     def parts(self) -> list[PartRecord]:
-        """Every job with the circuits it carries, first plan first, then re-runs."""
+        """Every job with the circuits it carries: the first plan, then re-runs."""
         return ledger_batches.parts(self._ledger, self.id)
 
     @property
@@ -119,7 +119,7 @@ class BatchView:
         about = reads.provenances(self._ledger, [part.job_key for part in self.parts])
         return next((one for part in self.parts if (one := calibration_of(about.get(part.job_key, {})))), None)
 
-    # -- where it is
+    # -- status
 
     def _parts_and_jobs(self) -> list[tuple[PartRecord, Job]]:
         parts = self.parts
@@ -131,13 +131,13 @@ class BatchView:
 
     @property
     def status_by_part(self) -> dict[int, JobStatus]:
-        """Part number → status: an error never hides behind "queued"."""
+        """Status by part number, so that an error never hides behind "queued"."""
         pairs = self._current()
         owner = owner_of_circuits([part for part, _ in pairs])
         return {part.part: self._part_status(part, job, owner) for part, job in pairs}
 
     def _part_status(self, part: PartRecord, job: Job, owner: Mapping[int, PartRecord]) -> JobStatus:
-        """The job's status, but by its own circuits: FAILED with a hole, COMPLETED once its holes are re-run."""
+        """The job's status, judged by its own circuits: FAILED if one failed, COMPLETED once those are re-run."""
         if not job.is_terminal or (job.status is JobStatus.COMPLETED and not job.n_errors):
             return job.status
         items = reads.items(self._ledger, job.key)
@@ -148,56 +148,56 @@ class BatchView:
 
     @property
     def status(self) -> JobStatus:
-        """The earliest status of any part decides; see `status_by_part` and `status_counts` for all."""
+        """The earliest status of any part; see `status_by_part` and `status_counts` for all."""
         present = set(self.status_by_part.values())
         return next(status for status in _PRECEDENCE if status in present)
 
     @property
     def status_counts(self) -> dict[JobStatus, int]:
-        """How many parts are in each status."""
+        """Number of parts in each status."""
         return dict(Counter(self.status_by_part.values()))
 
     @property
     def done(self) -> bool:
-        """True when every part completed."""
+        """True if every part completed."""
         return set(self.status_by_part.values()) == {JobStatus.COMPLETED}
 
     @property
     def running(self) -> bool:
-        """True while some part runs."""
+        """True while any part runs."""
         return JobStatus.RUNNING in self.status_by_part.values()
 
     @property
     def cancelled(self) -> bool:
-        """True when the whole is cancelled: nothing is live and some part was cancelled, none failed."""
+        """True if the whole batch is cancelled: nothing is live, nothing failed, and some part was cancelled."""
         return self.status is JobStatus.CANCELLED
 
     @property
     def in_final_state(self) -> bool:
-        """True when nothing can change any more without a re-run."""
+        """True if nothing can change without a re-run."""
         return not any(status in LIVE for status in self.status_by_part.values())
 
     def sub_job(self, index: int) -> Job:
-        """The job that holds circuit `index` now. Raises IndexError naming the range."""
+        """The job that now holds circuit `index`. Raises IndexError naming the range."""
         if not 0 <= index < self.n_circuits:
             raise IndexError(f"circuit {index} is out of range; the batch has circuits 0 to {self.n_circuits - 1}")
         part = owner_of_circuits(self.parts)[index]
         return reads.job(self._ledger, part.job_key)
 
     def sub_jobs(self) -> list[Job]:
-        """All jobs, first plan first. Never blocks: a part without a vendor id is visible as such."""
+        """All jobs, the first plan first. Never blocks; parts without a vendor id are included."""
         return [job for _, job in self._parts_and_jobs()]
 
     @property
     def errors(self) -> dict[int, CircuitError]:
-        """Circuit index → why it has no counts, as soon as it is known."""
+        """Circuit index → why it has no counts, as soon as that is known."""
         pairs = self._current()
         items = {part.part: reads.items(self._ledger, job.key) for part, job in pairs if job.is_terminal}
         return {i: e for i, (_, e) in by_circuit(pairs, items).items() if e is not None and e.status not in LIVE}
 
     @property
     def queue(self) -> tuple[int | None, str]:
-        """Position of the part that is last in the queue, and a note; None with the reason where there is none."""
+        """Position of the part that is last in the queue, and a note; None with the reason if there is none."""
         waiting = [job for _, job in self._current() if job.status in AT_VENDOR]
         if not waiting:
             return None, "no part is queued"
@@ -217,10 +217,10 @@ class BatchView:
             sum(known) if known else None,
         )
 
-    # -- telling people
+    # -- reports
 
     def report(self, *, detailed: bool = True) -> str:
-        """A text: the summary, and with `detailed` one line a part."""
+        """The summary as text, with one line per part if `detailed`."""
         counts = ", ".join(f"{n} {status.value.lower()}" for status, n in sorted(self.status_counts.items()))
         lines = [
             f"batch {self.id[:12]} ({self.name}) on {self.device}: {self.status.value}",
@@ -236,7 +236,7 @@ class BatchView:
         return "\n".join(lines)
 
     def report_table(self) -> list[dict[str, str]]:
-        """One row a part: circuits, vendor id, status, times, cost, error."""
+        """One row per part: circuits, vendor id, status, times, cost, error."""
         rows = []
         for part, job in self._parts_and_jobs():
             times = job.timeline

@@ -1,1 +1,1 @@
-"""A device chosen by rule: what the rule says, what is known of each candidate now, and the choice, made once."""
+"""Choosing a device by rule: what the rule says, what is known of each candidate now, and the choice, made once."""

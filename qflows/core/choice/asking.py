@@ -1,4 +1,4 @@
-"""What a device is chosen for, from a call's own arguments: a name for the place, and the jobs on each candidate."""
+"""What a device is chosen for, from a call's own arguments: a name for the call, and its jobs on each candidate."""
 
 from __future__ import annotations
 
@@ -35,20 +35,20 @@ def is_batch(programs: Any) -> bool:
 
 
 def for_programs(programs: Any, shots: Any, wishes: Mapping[str, Any], *, label: str = "") -> Asked:
-    """For a program, or a list of them."""
+    """For one program, or a list of them."""
     named = [wishes.get(name) for name in ("observables", "options")]
     content = [label, _digests(programs, wishes), repr(shots), *(_text(one) for one in named)]
     return Asked(content, lambda target: layout(target, programs, shots, wishes))
 
 
 def for_each(programs: Sequence[Any], shots: Any, wishes: Mapping[str, Any], *, label: str = "") -> Asked:
-    """For programs that are bought as jobs of their own."""
+    """For programs that are bought as separate jobs."""
     content = ["each", label, _digests(list(programs), wishes), repr(shots), _text(wishes.get("options"))]
     return Asked(content, lambda target: [s for one in programs for s in layout(target, one, shots, wishes)])
 
 
 def for_sweep(programs: Any, shots: Any, wishes: Mapping[str, Any], *, label: str = "") -> Asked:
-    """For what `qflows.batch` takes, also (circuit, values)."""
+    """For what `qflows.batch` takes, including (circuit, values)."""
     given = {name: wishes[name] for name in _LAYOUT[1:] if wishes.get(name) is not None}
 
     def specs(target: Device) -> list[JobSpec]:
@@ -61,7 +61,7 @@ def for_sweep(programs: Any, shots: Any, wishes: Mapping[str, Any], *, label: st
 
 
 def for_a_place(*names: Any) -> Asked:
-    """For a session or a loop of which no program is known."""
+    """For a session or a loop whose programs are not known."""
     return Asked(["place", *(_text(one) for one in names)])
 
 
@@ -75,7 +75,7 @@ def _digest(source: Any, values: Any = None) -> str:
         return source.digest
     try:
         return to_program(source, values).digest
-    except ProgramRejected:  # a vendor's own form, or nothing that can run: each candidate says so for itself
+    except ProgramRejected:  # a vendor's own format, or nothing that can run: each candidate reports that itself
         return _text(source)
 
 

@@ -1,8 +1,8 @@
-"""What is known of each device that a rule names, now; and which of them fit, best first.
+"""What is known now of each device that a rule names, and which of them fit, best first.
 
-Nothing is guessed. A value that nobody tells is unknown: a condition on it leaves the device out, unless the rule says
-otherwise, and in the order an unknown value comes after every known one. Each step asks vendors only about devices that
-are still in, because a calibration or a price is a request each.
+Nothing is guessed. A value that no source reports is unknown: a condition on it excludes the device unless the rule
+says otherwise, and unknown values sort last. Each step asks vendors only about the remaining devices, because each
+calibration or price is a request.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ Drift = Callable[[str], "float | None"]
 
 @dataclass
 class Candidate:
-    """One device: its values by the names of the criteria, why values are missing, and why it is left out."""
+    """One device: its values by criterion name, why values are missing, and why it is excluded."""
 
     device: str
     vendor: str = ""
@@ -58,9 +58,9 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Look:
-    """One look at the candidates of a rule. `specs`: the program's jobs on a device, None where none is known yet.
+    """One evaluation of a rule's candidates. `specs`: the program's jobs on a device, None if not known yet.
 
-    `drift`: how far a device's newest values are from its history, in sigmas; None where there is none.
+    `drift`: how far a device's newest values are from its history, in sigmas; None without a history.
     """
 
     rule: Rule
@@ -70,7 +70,7 @@ class Look:
     drift: Drift | None = None
 
     def candidates(self, names: Iterable[str] = ()) -> tuple[list[Candidate], list[Candidate]]:
-        """Those that fit, best first, and all, in the order of the rule."""
+        """Those that fit, best first, and all of them in the order of the rule."""
         everyone = [Candidate(name) for name in names or self.names()]
         steps = [self._name, self._listing, self._condition, self._program, self._price]
         for step in steps:
@@ -79,11 +79,11 @@ class Look:
             if not one.out:
                 self._rank_note(one)
         fitting = [one for one in everyone if not one.out]
-        fitting.sort(key=lambda one: self._order(one, fitting))  # stable: the rule's order decides between equals
+        fitting.sort(key=lambda one: self._order(one, fitting))  # stable: the rule's order breaks ties
         return fitting, everyone
 
     def names(self) -> list[str]:
-        """Devices by the rule's names, in its order. Raises UnknownDevice for a name without any."""
+        """Devices by the rule's names, in its order. Raises UnknownDevice for a name that matches none."""
         found: dict[str, None] = {}
         for pattern in self.rule.names:
             if "*" not in pattern:
@@ -116,7 +116,7 @@ class Look:
                 one.out = str(error)
 
     def _listing(self, among: Sequence[Candidate]) -> None:
-        """One request a vendor account."""
+        """Listings, with one request per vendor account."""
         lists: dict[int, Mapping[str, DeviceInfo] | str] = {}
         for one in among:
             assert one.target is not None
@@ -228,7 +228,7 @@ class Look:
     # -- judging
 
     def _fails(self, one: Candidate, names: Iterable[str]) -> bool:
-        """Leaves the candidate out by the first of these conditions that it does not meet."""
+        """Exclude the candidate by the first of these conditions that it does not meet."""
         chosen = set(names)
         for condition in self.rule.criteria:
             if condition.name in chosen and not one.out:
@@ -271,7 +271,7 @@ def _put(one: Candidate, name: str, value: Any, why: str = NOT_TOLD) -> None:
 
 
 def _objection(one: Candidate, condition: Criterion) -> str:
-    """Why a condition is not met; empty where it is."""
+    """Why a condition is not met; empty if it is."""
     if condition.name == "vendor":
         return "" if condition.holds(one.vendor) else f"{condition} is not met: {one.vendor}"
     if condition.name in FLAGS:
@@ -288,7 +288,7 @@ def _objection(one: Candidate, condition: Criterion) -> str:
 
 
 def text_of(name: str, value: Any) -> str:
-    """A value as people read it."""
+    """A value as readable text."""
     if name in ("error", "readout"):
         return f"{100 * float(value):.3g} %"
     if name in ("queue", "opens"):

@@ -1,7 +1,7 @@
-"""A choice made once for a place of a run, and moved on only while nothing was bought.
+"""A choice made once for one call of a run, and moved to another device only while nothing was bought.
 
-The place is what the call asks for and its ordinal among equal calls, as it is for samples: a retried task, another
-attempt of the run and a second process of it meet the choice that was made, whatever the queues look like by then.
+A call is identified by what it asks for and its ordinal among equal calls, as for samples: a retried task, another
+attempt of the run and a second process of it all get the choice already made, whatever the queues look like by then.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _SHOWN = 6
 
 @dataclass(frozen=True)
 class Asked:
-    """What a device is chosen for. `content`: JSON that names it; `specs`: its jobs on a device, where known."""
+    """What a device is chosen for. `content`: JSON that identifies it; `specs`: its jobs on a device, if known."""
 
     content: Any
     specs: Specs | None = None
@@ -57,7 +57,7 @@ class Chooser:
     _said: set[tuple[str, int]] = field(default_factory=set, repr=False)
 
     def look(self, rule: Rule, asked: Asked) -> tuple[list[Candidate], list[Candidate]]:
-        """The candidates now: those that fit, best first, and all. Decides and records nothing."""
+        """The current candidates: those that fit, best first, and all. Decides and records nothing."""
         return Look(rule, self.vendors, self.rates, asked.specs, self.drift).candidates()
 
     def first(self, rule: Rule, asked: Asked) -> str:
@@ -68,10 +68,10 @@ class Chooser:
         return fitting[0].device
 
     def choose(self, rule: Rule, want: Want, asked: Asked) -> Choice:
-        """The choice that stands for this call, else a new one; durable when this returns.
+        """The choice already made for this call, otherwise a new one; durable when this returns.
 
-        One that stands and for which nothing was wanted yet is looked at again: a device that is offline or gone by
-        now gives way to the next. Raises NoDeviceFits with the reason of every device.
+        An existing choice under which no job was recorded yet is checked again: if its device is offline or gone, the
+        next device replaces it. Raises NoDeviceFits with the reason for every device.
         """
         ledger, content = self.ledger(), content_of(rule, asked)
         ordinal = ledger.transact(lambda connection: lease_ordinal(ledger, connection, want, content))
@@ -91,7 +91,7 @@ class Chooser:
         return stands
 
     def _still_there(self, rule: Rule, stands: Choice) -> Choice:
-        """A choice whose device is gone before anything was wanted on it moves on."""
+        """Move a choice to another device if its device is gone before any job was recorded on it."""
         while True:
             alive = Rule(rule.verb, (stands.device,))
             look = Look(replace(alive, verb="least_busy"), self.vendors, self.rates)
@@ -112,9 +112,9 @@ class Chooser:
     def through(
         self, rule: Rule, scope: Scope, asked: Asked, use: Callable[[str, Scope], T], jobs: Callable[[T], Sequence[Job]]
     ) -> T:
-        """`use(device, scope)` on the chosen device; on the next one when the device refuses everything at once.
+        """Call `use(device, scope)` on the chosen device, and on the next one if the device refuses everything at once.
 
-        `jobs` are those that `use` made. Moves on only while nothing was sent, or may have been; then what `use`
+        `jobs`: those that `use` made. Moves on only while nothing was sent or may have been sent; otherwise what `use`
         raised or returned stands.
         """
         want = scope.want(content_of(rule, asked))
@@ -158,12 +158,12 @@ class Chooser:
 
 
 def content_of(rule: Rule, asked: Asked) -> str:
-    """Names what is asked for, whatever the answer."""
+    """A name for what is asked for, independent of the answer."""
     return digest("choose/1", str(rule), asked.content)
 
 
 def _refusal(jobs: Sequence[Job]) -> str:
-    """Why all of them were refused; empty when one was not."""
+    """Why all of them were refused; empty if at least one was not."""
     if not jobs or not all(job.status is JobStatus.FAILED and job.error_kind == "refused" for job in jobs):
         return ""
     return jobs[0].error_message or "refused"

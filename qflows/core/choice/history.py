@@ -1,4 +1,4 @@
-"""How far a device is from its own history: the farthest of its newest values, in sigmas."""
+"""How far a device is from its own history: the largest deviation of its newest values, in sigmas."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ _RECENT = timedelta(days=7)
 
 
 def farthest(ledger: Ledger, device: str) -> float | None:
-    """Of the newest headline value of each quantity of the last week against its last 30; None where none is judged."""
-    from qflows.core.drift import judge  # scipy takes a while to load, and most rules do not ask
+    """Largest deviation of last week's newest headline values from the last 30 of each; None if none is judged."""
+    from qflows.core.drift import judge  # scipy is slow to load, and most rules do not need it
 
     now = utc_now()
     found: list[float] = []

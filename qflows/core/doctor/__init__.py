@@ -1,1 +1,1 @@
-"""Examining an account before money is spent, and measuring it with very little: `qflows doctor`."""
+"""Checking an account before money is spent, and measuring it for very little: `qflows doctor`."""

@@ -1,4 +1,4 @@
-"""Buying for measurements: through the ledger, under keys, never above an amount, and leaving nothing behind."""
+"""Buying for measurements: through the ledger, under keys, never above an amount, with nothing left behind."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from qflows.protocol import Bought, JobSpec, Provider
 log = logging.getLogger("qflows.doctor")
 
 _AMOUNT = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z_]+)\s*")
-_BILLED_FROM_S = 3.0  # the least that devices billed by the minute charge for
+_BILLED_FROM_S = 3.0  # the shortest time that devices billed by the minute charge for
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,7 @@ class LedgerBench:
         return self.allowed.value - self.reserved
 
     def bound(self, device: str, spec: JobSpec) -> Decimal | None:
-        """The most that a job can cost, in the unit of the amount; None where no bound is known."""
+        """The most that a job can cost, in the unit of the amount; None if no bound is known."""
         target = self.core.device(device)
         try:
             quote = money.quote_of(target, spec)
@@ -79,7 +79,7 @@ class LedgerBench:
         price = target.profile.price
         amount, unit = quote.bound, quote.unit
         if price is not None and price.per_minute and quote.unit != "qpu_s":
-            # billed by time: this job is cancelled when the patience is over
+            # billed by time: this job is cancelled when its time is up
             seconds = max(_BILLED_FROM_S, self.patience_s)
             amount, unit = exact(price.per_minute) * exact(seconds) / 60, price.unit
         rate = money.Rates.from_settings(self.core.settings).rate(unit, self.allowed.unit)
@@ -89,7 +89,7 @@ class LedgerBench:
         return amount * rate
 
     def reserve(self, amount: Decimal | None) -> bool:
-        """Sets an amount aside; False, and `why`, if that is unknown or more than is left."""
+        """Set an amount aside; return False, with `why`, if it is unknown or more than is left."""
         if amount is None:
             return False
         if amount > self.left:
@@ -109,7 +109,7 @@ class LedgerBench:
     # -- devices -----------------------------------------------------------------------------------------------
 
     def cheapest(self, options: Mapping[str, Any] | None = None) -> str | None:
-        """See `Bench`. Only devices that are available now, or it would be waited for a window."""
+        """See `Bench`. Only devices that are available now, to avoid waiting for a window."""
         there = {info.device_id for info in self.provider.devices() if info.is_available}
         ranked: list[tuple[bool, Decimal, str]] = []
         for profile in profiles.shipped().values():
@@ -168,13 +168,13 @@ class LedgerBench:
         return made
 
     def name_of(self, device_id: str) -> str:
-        """The plain profile of a device, which knows its price; else `vendor:device-id`."""
+        """The plain profile of a device, which knows its price; otherwise `vendor:device-id`."""
         named = [p for p in profiles.shipped().values() if p.provider == self.provider.name and p.device == device_id]
         plain = [profile.name for profile in named if not profile.options]
         return plain[0] if plain else f"{self.provider.name}:{device_id}"
 
     def finish(self, bought: Bought) -> Sequence[ItemResult] | None:
-        """See `Bench`. A job that is not done in time is cancelled."""
+        """See `Bench`. A job that does not finish in time is cancelled."""
         try:
             found = self.core.result([bought.key], timeout=self.patience_s)
         except (WaitTimeout, JobFailed) as error:
@@ -184,7 +184,7 @@ class LedgerBench:
         return reads.items(self.core.ledger, bought.key)
 
     def _settle(self, bought: Bought, cost: Cost | None) -> None:
-        """What was set aside beyond the price that the result names is free again."""
+        """Free what was set aside beyond the price that the result names."""
         rate = money.Rates.from_settings(self.core.settings).rate(cost.unit, self.allowed.unit) if cost else None
         if cost is None or rate is None:
             return
@@ -196,10 +196,10 @@ class LedgerBench:
         kept = raws.of(self.core.ledger, [bought.key])
         return kept[bought.key].documents if bought.key in kept else {}
 
-    # -- the end -----------------------------------------------------------------------------------------------
+    # -- cleaning up ---------------------------------------------------------------------------------------------
 
     def clean_up(self) -> list[str]:
-        """Cancels whatever still runs, and extras that bear one of our keys. Returns what could not be cleaned."""
+        """Cancel what still runs, and extra jobs that carry one of our keys. Returns what could not be cleaned up."""
         keys = [one.key for one in self.bought]
         for one in self.bought:
             self.core.submitter.cancel_extras_of(self.provider, one.spec.device_id, one.key)

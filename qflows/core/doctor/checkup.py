@@ -25,7 +25,7 @@ from qflows.ledger.tables import HEAD
 from qflows.protocol import DiagnosedProvider, Finding, Provider, Verdict
 from qflows.settings import Settings
 
-_FREE_BYTES = 200_000_000  # below it a night of results may not fit
+_FREE_BYTES = 200_000_000  # less may not hold a night of results
 LOCK_WAIT_S = 5.0
 _OTHERS_MAY = stat.S_IRWXG | stat.S_IRWXO
 MACHINE, LEDGER = "qflows", "ledger"
@@ -46,7 +46,7 @@ class Section:
 
 @dataclass
 class Diagnosis:
-    """Everything that was examined."""
+    """Everything that was checked."""
 
     sections: list[Section] = field(default_factory=list)
 
@@ -78,10 +78,10 @@ class Diagnosis:
 
 
 def examine(core: Client, vendors: Sequence[str] = (), *, credentials: str | None = None) -> Diagnosis:
-    """Examines this machine, the ledger, and these vendors; without names, all that have credentials here.
+    """Check this machine, the ledger and these vendors; without names, all that have credentials here.
 
-    `credentials`: a saved block as type/name, in place of the environment. Buys nothing and changes nothing: a ledger
-    that does not exist is not made. Raises UnknownDevice for a vendor that is not installed.
+    `credentials`: a saved block as type/name, instead of the environment. Buys nothing and changes nothing: a missing
+    ledger is not created. Raises UnknownDevice for a vendor that is not installed.
     """
     for name in vendors:
         if name not in providers.names():
@@ -95,7 +95,7 @@ def examine(core: Client, vendors: Sequence[str] = (), *, credentials: str | Non
 
 
 def machine() -> Iterator[Finding]:
-    """Versions of what runs here."""
+    """Versions of the software that runs here."""
     yield Finding("version", Verdict.OK, f"qflows {_version('qflows')}, Python {platform.python_version()}")
     names = ("qiskit", "qiskit-aer", "prefect", "sqlalchemy", "httpx")
     yield Finding("libraries", Verdict.OK, ", ".join(f"{name} {found}" for name in names if (found := _version(name))))
@@ -109,7 +109,7 @@ def _version(name: str) -> str | None:
 
 
 def ledger(settings: Settings) -> Iterator[Finding]:
-    """Findings on the ledger: where it is, its schema, whether it can be written, and how it keeps what it was told."""
+    """Findings on the ledger: its location, schema, whether it can be written, and how durably it stores data."""
     url = settings.resolved_ledger_url()
     try:
         parsed = make_url(url)
@@ -177,7 +177,7 @@ def _database(engine: sa.Engine, *, is_sqlite: bool) -> Iterator[Finding]:
     with ledger_engine.faults_as_sentences(engine), engine.connect() as connection:
         writing = connection.execution_options(ledger_write=True)
         with writing.begin() as transaction:
-            # a change of nothing: takes the lock, touches the file, and is rolled back
+            # a no-op change: takes the lock, touches the file, and is rolled back
             if found is not None:
                 writing.execute(sa.text("update qflows_version set version_num = version_num"))
             transaction.rollback()
@@ -205,9 +205,9 @@ def _sqlite(connection: sa.Connection) -> Iterator[Finding]:
 
 
 def vendor(core: Client, name: str, *, credentials: str | None = None, is_asked_for: bool = True) -> Iterator[Finding]:
-    """Findings on one vendor: credentials, each address it needs, and what its own adapter examines.
+    """Findings on one vendor: credentials, each address it needs, and the checks of its own adapter.
 
-    `is_asked_for`: that there are no credentials is then wrong, and not just so.
+    `is_asked_for`: missing credentials are then an error, not just a fact.
     """
     try:
         provider = core.provider(name, credentials)
@@ -241,17 +241,17 @@ def vendor(core: Client, name: str, *, credentials: str | None = None, is_asked_
 
 
 def _asked(provider: Provider, findings: Iterable[Finding]) -> Iterator[Finding]:
-    """The adapter's findings; what stops them is one more."""
+    """The adapter's findings; an error that stops them is one more."""
     try:
         yield from findings
     except ProviderError as error:
         yield failed("account", error)
-    except Exception as error:  # noqa: BLE001  (the edge to vendors' libraries: the other checks go on)
+    except Exception as error:  # noqa: BLE001  (boundary to vendors' libraries: the other checks go on)
         yield Finding("account", Verdict.WRONG, f"{provider.name}: {type(error).__name__}: {str(error)[:300]}")
 
 
 def failed(check: str, error: ProviderError) -> Finding:
-    """A finding for a question that was not answered as it should be."""
+    """A finding for a question that was not answered properly."""
     if isinstance(error, Throttled):
         wait = f"in {error.retry_after_s:.0f} s" if error.retry_after_s else "later"
         return Finding(check, Verdict.ADVICE, str(error), f"try again {wait}")

@@ -1,4 +1,4 @@
-"""Measuring an account: what its vendor's documents leave open, found out with very little money and kept."""
+"""Measuring an account: what its vendor's documents leave open, found out for very little money and stored."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from qflows.protocol import Fact, MeasuredProvider
 log = logging.getLogger("qflows.doctor")
 
 LISTING_LAG = "listing_lag_s"
-"""The fact that the settle time follows: seconds that a listing lagged behind an accepted submission."""
+"""The fact that sets the settle time: seconds that a listing lagged behind an accepted submission."""
 
 
 @dataclass
 class Report:
-    """What was seen, what it cost at most, and what could not be cleaned up (nothing, or the run failed)."""
+    """What was seen, its maximum cost, and what could not be cleaned up (if anything, the run failed)."""
 
     vendor: str
     account: str
@@ -36,7 +36,7 @@ class Report:
 
     @property
     def is_ok(self) -> bool:
-        """True if it came to its end and left nothing behind."""
+        """True if it finished and left nothing behind."""
         return self.trouble is None and not self.left_behind
 
     def to_json(self) -> dict[str, Any]:
@@ -55,9 +55,9 @@ class Report:
 
 
 def measure(core: Client, vendor: str, allowed: Amount, *, patience_s: float = 120.0) -> Report:
-    """Measures the account of a vendor and keeps what was seen in the ledger, where look-ups use it from now on.
+    """Measure a vendor's account and store what was seen in the ledger, where look-ups use it from then on.
 
-    Spends no more than `allowed`. Raises ProgramRejected for a vendor that has nothing to measure, CredentialsMissing.
+    Spends at most `allowed`. Raises ProgramRejected for a vendor with nothing to measure, CredentialsMissing.
     """
     provider = core.provider(vendor)
     if not isinstance(provider, MeasuredProvider):

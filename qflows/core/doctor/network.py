@@ -1,4 +1,4 @@
-"""Whether an address can be reached from here: proxy, name, TLS, and the clock of whoever answers.
+"""Whether an address can be reached from here: proxy, name, TLS, and the clock of the server.
 
 No credentials are sent.
 """
@@ -19,12 +19,12 @@ from qflows.protocol import Finding, Verdict
 
 _LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 _SKEW_ADVICE_S = 30.0
-_SKEW_WRONG_S = 240.0  # AWS refuses signatures that are five minutes off
+_SKEW_WRONG_S = 240.0  # AWS refuses signatures that are off by five minutes
 _CERTIFICATE_DAYS = 7
 
 
 def examine(name: str, address: str, *, timeout_s: float) -> Iterator[Finding]:
-    """Findings on one address, one request in all."""
+    """Findings on one address, from one request."""
     parts = urlsplit(address)
     host = parts.hostname or ""
     is_loopback = host in _LOOPBACK

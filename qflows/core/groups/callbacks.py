@@ -1,4 +1,4 @@
-"""Functions to be called when a group is over: how they are named, found again, and spoken of."""
+"""Functions to call when a group is over: how they are named, found again, and described."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Callback = Callable[[GroupResult], Any]
 
 
 def callback_of(record: GroupRecord) -> dict[str, Any] | None:
-    """Function, state and what to do about it, for people; None when nothing was registered."""
+    """Function, state and next step, for people; None if nothing was registered."""
     if record.callback is None or record.callback_state is None:
         return None
     state, note = record.callback_state.value, record.callback_error or ""
@@ -37,7 +37,7 @@ def callback_of(record: GroupRecord) -> dict[str, Any] | None:
 
 
 def path_of(function: Any) -> tuple[str, bool]:
-    """`module:function` of a callable, and whether another process can import it by that; else a name for people."""
+    """`module:function` of a callable, and whether another process can import it by that; otherwise a readable name."""
     target = getattr(function, "fn", function)  # a Prefect task wraps the function
     module, name = getattr(target, "__module__", None), getattr(target, "__qualname__", None)
     if not module or not name:
@@ -54,7 +54,7 @@ def resolve(path: str) -> Callback:
         found: Any = import_module(module)
         for part in name.split("."):
             found = getattr(found, part)
-    except Exception as error:  # other people's module may raise anything
+    except Exception as error:  # other people's modules may raise anything
         raise GroupError(f"callback {path} cannot be imported here: {type(error).__name__}: {error}") from error
     if not callable(found):
         raise GroupError(f"callback {path} is not a function")

@@ -1,7 +1,7 @@
 """Groups: a named set of jobs on any devices of any vendors, with one deadline, one cancel and one end.
 
-A group has no meaning for execution. Who is a member is in the ledger, written with the intent to buy, so a group
-outlives its process and any process can continue it from its id.
+A group does not affect execution. Membership is in the ledger, written with the intent to buy, so a group outlives its
+process and any process can continue it from its id.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from qflows.states import CallbackState, GroupState
 log = logging.getLogger("qflows.groups")
 
 _MAX_NAME = 255
-MAX_TTL_S = 86_400.0  # as qBraid's, so that a native group can live as long
+MAX_TTL_S = 86_400.0  # as in qBraid, so that a native group can live as long
 DEFAULT_TTL_S = 3_600.0
 OnException = Literal["close", "cancel"]
 
@@ -54,9 +54,9 @@ def _open(
     metadata: Mapping[str, Any],
     caller: str | None,
 ) -> str:
-    """Opens the group of this call and returns its id: on a replay the same again, for another equal call another.
+    """Open the group of this call and return its id: the same for a replay, another for another equal call.
 
-    `caller` is who opened it as its ambient group. Raises ProgramRejected before anything is recorded.
+    `caller`: who opened it as its ambient group. Raises ProgramRejected before anything is recorded.
     """
     if isinstance(max_ttl_s, bool) or not 1 <= max_ttl_s <= MAX_TTL_S:
         raise ProgramRejected(
@@ -87,8 +87,8 @@ class Group:
     """A named set of jobs on any devices; made by `qflows.group`, found again by `qflows.attach(id)`.
 
     Every purchase made inside the `with` block is a member: `submit`, `run`, `batch`, and tasks of the flow that are
-    called or mapped there, in threads too. A task in another process (process pool, Dask) gets this handle as an
-    argument and calls `submit` on it, or opens `inside()`; it can be pickled. Safe for use from several threads.
+    called or mapped there, also in threads. A task in another process (process pool, Dask) takes this handle as an
+    argument and calls `submit` on it, or opens `inside()`; it can be pickled. Thread-safe.
     """
 
     def __init__(
@@ -120,7 +120,7 @@ class Group:
         self._is_entered = False
         self._lock = threading.RLock()
 
-    # -- what it is
+    # -- identity and state
 
     @property
     def id(self) -> str | None:
@@ -129,12 +129,12 @@ class Group:
 
     @property
     def group_id(self) -> str | None:
-        """An alias of `id`, as qBraid spells it."""
+        """An alias of `id`, named as in qBraid."""
         return self._id
 
     @property
     def max_ttl(self) -> float:
-        """Seconds for which it takes jobs: `record.max_ttl_s`, as qBraid spells it. Raises GroupError."""
+        """Seconds for which the group takes jobs: `record.max_ttl_s`, named as in qBraid. Raises GroupError."""
         return self.record.max_ttl_s
 
     @property
@@ -144,12 +144,12 @@ class Group:
 
     @property
     def record(self) -> GroupRecord:
-        """The group as it is now: time to live and completion are applied by looking. Raises GroupError."""
+        """The group as it is now; reading it applies time to live and completion. Raises GroupError."""
         return ledger_groups.get(self._core.ledger, self._opened())
 
     @property
     def jobs(self) -> list[Job]:
-        """Handles of all members in the order they were enrolled; a copy. Empty before it is opened."""
+        """Handles of all members in the order of enrollment; a copy. Empty before the group is open."""
         return ledger_groups.members(self._core.ledger, self._id) if self._id else []
 
     def status(self) -> GroupState:
@@ -157,7 +157,7 @@ class Group:
         return self.record.state
 
     def details(self) -> dict[str, Any]:
-        """Everything there is to know, as plain data."""
+        """All details, as plain data."""
         record, jobs = self.record, self.jobs
         counts: dict[str, int] = {}
         for job in jobs:
@@ -201,17 +201,17 @@ class Group:
         )
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """For another process: the id and how it was made; a callback that only this process knows stays here."""
+        """For another process: the id and the arguments; a callback that only this process knows is left out."""
         kept = {"on_exception": self._on_exception, "ambient": self._ambient, **self._wanted}
         return _revive, (self._verbs.client_factory(), self._opened(), kept)
 
     # -- opening and closing
 
     def open(self) -> Group:
-        """Opens the group and makes it the one of this context; returns itself.
+        """Open the group and make it current in this context; return the group.
 
-        A replay of the run finds the same group again; opening once more after it was closed gives another one, with
-        no jobs and no callback. Raises GroupError inside an open group: a job would belong to two.
+        A replay of the run finds the same group; opening it again after it was closed creates another one, with no jobs
+        and no callback. Raises GroupError inside an open group: a job would belong to two.
         """
         with self._lock:
             if self._ambient:
@@ -238,7 +238,7 @@ class Group:
         return self
 
     def _mirroring(self, device: str) -> Provider:
-        """The vendor of the mirrored group. Raises OtherAccount when an earlier attempt mirrored it elsewhere."""
+        """The provider of the mirrored group. Raises OtherAccount if an earlier attempt mirrored it elsewhere."""
         record = self.record
         if record.native_id is not None:
             return self._core.vendors.of_account(record.native_provider or "", record.native_account or "", device)
@@ -259,11 +259,11 @@ class Group:
             )
 
     def close(self, reason: str = ASKED) -> bool:
-        """No more jobs; those that are members run on. False when it was over already, which is no error."""
+        """Take no more jobs; the members run on. Returns False if it was already over, which is no error."""
         with self._lock:
             id_, ledger = self._opened(), self._core.ledger
             mirror = self._mirror()
-            ledger_groups.refresh(ledger, id_)  # what time closed was closed by time
+            ledger_groups.refresh(ledger, id_)  # a group whose time was up counts as closed by time
             done = ledger_groups.close(ledger, id_, reason)
             if done:
                 self._end_native(mirror, "close")
@@ -272,10 +272,10 @@ class Group:
         return done
 
     def cancel(self, timeout: float = 60.0, *, reason: str = ASKED) -> list[Job]:
-        """No more jobs, and every live member is cancelled at its vendor and verified. Returns all members.
+        """Take no more jobs, cancel every live member at its vendor, and verify. Returns all members.
 
-        A member that finished first stays COMPLETED. Harmless when the group is over. Raises WaitTimeout naming
-        members that a vendor has not confirmed in time; the request is recorded, and the next poll repeats it.
+        A member that finished first stays COMPLETED. Harmless if the group is over. Raises WaitTimeout naming members
+        that a vendor has not confirmed in time; the request is recorded, and the next poll repeats it.
         """
         self._leave()
         id_, ledger = self._opened(), self._core.ledger
@@ -300,7 +300,8 @@ class Group:
         return after
 
     def _mirror(self) -> Provider | None:
-        """Who may end the vendor's own group, asked before ours ends: nobody else could end it afterwards."""
+        """The provider that may end the vendor's own group, looked up before ours ends: nobody could end it
+        afterwards."""
         record = ledger_groups.find(self._core.ledger, self._opened())
         if record.native_id is None:
             return None
@@ -317,13 +318,13 @@ class Group:
         self._is_entered = True
 
     def _leave(self) -> None:
-        """Ends what this handle began; another handle on the same group leaves the context alone."""
+        """End what this handle began; another handle on the same group leaves the context alone."""
         if self._is_entered and self._id is not None and self._run_key is not None:
             current.leave(self._run_key, self._id)
 
     @contextmanager
     def inside(self) -> Iterator[Group]:
-        """Makes purchases of this thread or task members, and closes nothing: for threads and other processes."""
+        """Make purchases of this thread or task members, and close nothing; for threads and other processes."""
         before = current.ACTIVE.set(self._opened())
         try:
             yield self
@@ -345,7 +346,7 @@ class Group:
         self._opened()
         self._leave()
         if self._verbs.is_pause(error):
-            return  # the run leaves its process to wait; it comes back into the same group
+            return  # the run leaves its process to wait, and comes back into the same group
         try:
             if error is None:
                 self.close()
@@ -382,16 +383,16 @@ class Group:
         return {"run_key": self._run_key or self.record.run_key}
 
     def wait(self, timeout: float | None = None) -> dict[str, str]:
-        """Waits for all members, one deadline for all; returns vendor → why it could not be waited for."""
+        """Wait for all members under one deadline; return vendor → why it could not be waited for."""
         keys = [job.key for job in self.jobs]
         return wait_lanes(self._core.ledger, self._core.poller, keys, timeout=timeout)
 
     def results(self, timeout: float | None = None) -> GroupResult:
-        """Waits for all members under one deadline and returns what there is; see `GroupResult`.
+        """Wait for all members under one deadline and return what there is; see `GroupResult`.
 
         Never raises for a member, a vendor or the deadline: failures are in `.failed()`, the unfinished in
-        `.pending()`, vendors that could not be asked in `.unreachable`. Calls the callback when it is due; if that
-        raises, the text is in `.callback_error`.
+        `.pending()`, vendors that could not be asked in `.unreachable`. Calls the callback when it is due; if it
+        raises, the message is in `.callback_error`.
         """
         found = self.stored(self.wait(timeout))
         try:
@@ -402,7 +403,7 @@ class Group:
         return found
 
     def stored(self, unreachable: Mapping[str, str] | None = None) -> GroupResult:
-        """What the ledger has now, without waiting and without calling back."""
+        """What the ledger holds now, without waiting and without calling back."""
         record, jobs = self.record, self.jobs
         return GroupResult(
             group_id=record.id,
@@ -424,19 +425,19 @@ class Group:
             return MemberResult(job, Result(job, items) if items else None, error)
 
     def _is_part(self, job: Job) -> bool:
-        """One of several jobs whose counts make one expectation value together: here it has counts only."""
+        """True for one of several jobs whose counts make one expectation value together; here it has counts only."""
         plan = reads.estimate_plan(self._core.ledger, job.key)
         return plan is not None and len(read_plan(plan)) != job.n_programs and job.error_kind is None
 
     # -- the callback
 
     def on_all_complete(self, function: Callback | str, *, timeout: float | None = None) -> None:
-        """Calls `function(GroupResult)` exactly once, when the group is closed and all its jobs are over.
+        """Call `function(GroupResult)` exactly once, when the group is closed and all its jobs are over.
 
-        `function` is a callable or `"module:function"`. Leaving the block then waits for the jobs, `timeout` seconds
-        at most. What can be imported is called by the reconciler if this process is gone by then. In a flow it is a
-        task run. Its error is raised at the end of the block, and stays in `details()`. It is not called after an
-        exception in the block or a cancel. A replay of the run does not call again what was called.
+        `function` is a callable or `"module:function"`. Leaving the block then waits for the jobs, at most `timeout`
+        seconds. If this process is gone by then, the reconciler calls any function that can be imported. In a flow the
+        call is a task run. Its error is raised at the end of the block, and kept in `details()`. It is not called after
+        an exception in the block or a cancel. A replay of the run does not repeat a call that was made.
         """
         id_ = self._opened()
         if isinstance(function, str):
@@ -474,15 +475,16 @@ class Group:
         self.call_back(self._verbs.as_step(call, self._name), found)
 
     def call_back(self, call: Callback, result: GroupResult) -> bool:
-        """Runs the callback if all is over and it was not run yet. False if it is not due, or another process has it.
+        """Run the callback if all is over and it has not run. Returns False if it is not due, or another process has
+        it.
 
-        Raises CallbackFailed when it raised; the text is in the ledger by then.
+        Raises CallbackFailed if it raised; the message is in the ledger by then.
         """
         if not result.is_complete or not ledger_callbacks.claim(self._core.ledger, self._opened()):
             return False
         try:
             call(result)
-        except BaseException as error:  # the edge to other people's code; an interrupt ends it as well
+        except BaseException as error:  # other people's code; an interrupt ends it as well
             text = f"{type(error).__name__}: {error}"
             ledger_callbacks.ended(self._core.ledger, self._opened(), text)
             log.error("the callback of group %s failed: %s", self._opened()[:12], text)
@@ -498,6 +500,6 @@ class Group:
 
 
 def _revive(make: Callable[[], Any], id_: str, kept: Mapping[str, Any]) -> Group:
-    """The handle in another process, from the client that process makes for itself."""
+    """The handle in another process, with the client that the process creates for itself."""
     core = make()
     return Group(core.parts, core.verbs, record=ledger_groups.find(core.ledger, id_), **kept)

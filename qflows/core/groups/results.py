@@ -1,4 +1,4 @@
-"""What a group gave back: every member's own result or own error, and those that are not over yet, by name."""
+"""The results of a group: every member's own result or error, and the members that are not over yet, by name."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class MemberResult:
 
     @property
     def success(self) -> bool:
-        """True when the job completed."""
+        """True if the job completed."""
         return self.error is None
 
     @property
@@ -37,12 +37,12 @@ class MemberResult:
 
     @property
     def data(self) -> ResultData:
-        """`member.data.get_counts()`, as qBraid spells `member.counts`. Raises the job's own error when it failed."""
+        """`member.data.get_counts()`, qBraid's spelling of `member.counts`. Raises the job's own error if it failed."""
         return self._result().data
 
     @property
     def details(self) -> dict[str, Any]:
-        """As `Result.details`; of a failed job its status and reason."""
+        """As `Result.details`; for a failed job, its status and reason."""
         if self.result is not None:
             return self.result.details
         return {"job_id": self.job.id, "key": self.job.key, "status": self.job.status.value, "error": str(self.error)}
@@ -55,11 +55,11 @@ class MemberResult:
 
 
 class GroupResult(Mapping[str, MemberResult]):
-    """Finished members by job key, in the order they were enrolled; `pending()` names the others.
+    """Finished members by job key, in the order of enrollment; `pending()` names the others.
 
-    `[key]` also takes a vendor id, a job handle, or the member's place in the group. Nothing collected is ever
-    dropped: at a deadline, or with a vendor out of reach, this holds what there is, and `unreachable` says why
-    (vendor, or vendor and job → reason). The mapping's values tell success and failure apart by `.success`.
+    `[key]` also takes a vendor id, a job handle, or the member's place in the group. No collected result is ever
+    dropped: at a deadline, or with an unreachable vendor, this holds what there is, and `unreachable` says why (vendor,
+    or vendor and job → reason). Among the values, `.success` separates successes from failures.
     """
 
     def __init__(
@@ -115,12 +115,12 @@ class GroupResult(Mapping[str, MemberResult]):
 
     @property
     def is_complete(self) -> bool:
-        """True when no member is pending."""
+        """True if no member is pending."""
         return len(self._finished) == len(self.jobs)
 
     @property
     def total(self) -> int:
-        """How many members the group has. An alias of `len(result.jobs)`."""
+        """Number of members. An alias of `len(result.jobs)`."""
         return len(self.jobs)
 
     def successful(self) -> dict[str, Result]:
@@ -137,12 +137,12 @@ class GroupResult(Mapping[str, MemberResult]):
 
     @property
     def costs(self) -> tuple[Cost, ...]:
-        """What all members cost: one sum a unit, billed amounts apart from estimates."""
+        """What all members cost: one sum per unit, billed amounts apart from estimates."""
         return sums(self.jobs)
 
 
 def sums(jobs: tuple[Job, ...] | list[Job]) -> tuple[Cost, ...]:
-    """One sum for each unit, billed amounts first, estimates apart."""
+    """One sum per unit, billed amounts first, estimates apart."""
     totals: dict[tuple[bool, str], float] = {}
     for job in jobs:
         if job.cost is not None:
@@ -152,7 +152,7 @@ def sums(jobs: tuple[Job, ...] | list[Job]) -> tuple[Cost, ...]:
 
 
 def row_of(place: int, job: Job) -> dict[str, Any]:
-    """One member as a row for people; the error is the job's own."""
+    """One member as a readable row; the error is the job's own."""
     return {
         "place": str(place),
         "job": job.key[:12],

@@ -1,4 +1,4 @@
-"""Error mitigation: more circuits than were asked for, one value with an honest error bar."""
+"""Error mitigation: more circuits than requested, and one value with an honest error bar."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Circuits that do the same with more noise, or with other errors; and circuits whose outcome is known.
+"""Equivalent circuits with more noise or with other errors, and circuits whose outcome is known.
 
-Global folding C -> C (C' C)^k raises the noise (2k+1)-fold (Giurgica-Tiron, Hindy, LaRose, Mari, Zeng, IEEE QCE 2020,
-306). Barriers keep compilers from taking it back. Pauli twirling: Wallman, Emerson, Phys. Rev. A 94, 052325 (2016).
+Global folding C -> C (C' C)^k multiplies the noise by 2k+1 (Giurgica-Tiron, Hindy, LaRose, Mari, Zeng, IEEE QCE 2020,
+306). Barriers keep compilers from undoing it. Pauli twirling: Wallman, Emerson, Phys. Rev. A 94, 052325 (2016).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Op = list[Any]
 
 
 def split(program: Program) -> tuple[list[Op], list[Op]]:
-    """The gates, and the measurements at the end. Raises ProgramRejected for circuits that go on after measuring."""
+    """The gates, and the final measurements. Raises ProgramRejected for circuits that continue after measuring."""
     if program.has_mid_circuit:
         raise ProgramRejected(f"{program.name}: mitigation needs a circuit with all measurements at the end")
     ops = program.ops()
@@ -54,7 +54,7 @@ def _inverse(op: Op, program: Program) -> list[Op]:
         return [[name, [-value + 0.0 for value in values], qubits, []]]
     if name in _PAIRS:
         return [[_PAIRS[name], [], qubits, []]]
-    if name == "sx":  # in gates that devices have which have sx; the phase has no meaning
+    if name == "sx":  # in gates that every device with sx has; the global phase does not matter
         return [["rz", [pi], qubits, []], ["sx", [], qubits, []], ["rz", [pi], qubits, []]]
     if name in ("reset", "delay"):
         raise ProgramRejected(f"{program.name}: zne cannot fold a {name}; leave it out, or leave zne out")
@@ -64,8 +64,8 @@ def _inverse(op: Op, program: Program) -> list[Op]:
 
 
 def twirled(program: Program, seed: str) -> Program:
-    """The program with a random Pauli pair before every two-qubit Clifford gate and its image behind; same ideal
-    outcome. The pairs follow from `seed` and the program.
+    """The program with a random Pauli pair before every two-qubit Clifford gate and its image after it; same ideal
+    outcome. `seed` and the program determine the pairs.
     """
     import numpy as np
 
@@ -96,13 +96,13 @@ def _paulis(pair: str, qubits: Sequence[int]) -> list[Op]:
 
 @cache
 def _images(gate: str) -> tuple[tuple[str, str], ...]:
-    """(pair, its image under conjugation by the gate), for all sixteen."""
+    """(pair, its image under conjugation by the gate), for all sixteen pairs."""
     import numpy as np
     from qiskit.circuit.library import get_standard_gate_name_mapping
 
     matrix = np.asarray(get_standard_gate_name_mapping()[gate].to_matrix())
     one = {"I": np.eye(2), "X": np.array([[0, 1], [1, 0]]), "Y": np.array([[0, -1j], [1j, 0]]), "Z": np.diag([1, -1])}
-    # the first qubit of a gate is the least significant of its matrix
+    # the first qubit of a gate is the least significant in its matrix
     pairs = {first + second: np.kron(one[second], one[first]) for first, second in product(one, repeat=2)}
     found = []
     for pair, pauli in pairs.items():
@@ -113,7 +113,7 @@ def _images(gate: str) -> tuple[tuple[str, str], ...]:
 
 
 def calibrations(labels: Sequence[int] | None, n_qubits: int) -> list[Program]:
-    """Two programs that prepare all qubits in 0, and all in 1, and read them; `labels`: the device's own qubits."""
+    """Two programs that prepare all qubits in 0 and all in 1, and read them; `labels`: the device's own qubits."""
     measured: list[Op] = [["measure", [], [qubit], [qubit]] for qubit in range(n_qubits)]
     flips: list[Op] = [["x", [], [qubit], []] for qubit in range(n_qubits)]
     return [

@@ -1,7 +1,7 @@
-"""Counts of all circuits of a point to its value, with the error that shots, calibration and extrapolation leave.
+"""From the counts of all circuits of a point to its value, with the error from shots, calibration and extrapolation.
 
-A value is a function of the counts at every noise factor and of the chances of readout errors. Its variance is the sum
-over all of them of slope squared times variance (delta method); the calibration is common to all factors, so its
+A value is a function of the counts at every noise factor and of the probabilities of readout errors. Its variance is
+the sum over all of them of slope squared times variance (delta method); all factors share the calibration, so its
 slopes are taken through the extrapolation.
 """
 
@@ -22,11 +22,11 @@ from qflows.programs import estimation
 from qflows.programs.observables import Group
 
 _PRIOR = 2.0  # shots, as in `expectations.estimate_each_from_counts`
-_STEP = 1e-5  # of a chance, for slopes
+_STEP = 1e-5  # of a probability, for slopes
 
 
 def confusion(note: Mapping[str, Any], items: Sequence[ItemResult]) -> Confusion | None:
-    """The readout errors that the calibration circuits show; None where there are none. Raises QflowsError."""
+    """The readout errors that the calibration circuits show; None without such circuits. Raises QflowsError."""
     n = note["calibrations"]
     if not n:
         return None
@@ -37,8 +37,8 @@ def confusion(note: Mapping[str, Any], items: Sequence[ItemResult]) -> Confusion
 def of_point(
     note: Mapping[str, Any], point: int, items: Sequence[ItemResult], plan: str | None, errors: Confusion | None
 ) -> ItemResult:
-    """One item: expectation values where there is a plan of observables, else raw counts and the corrected
-    distribution as `probabilities`. `items`: all of this point. `metadata` has what was done, and raw values.
+    """One item: expectation values if there is a plan of observables, otherwise raw counts and the corrected
+    distribution as `probabilities`. `items`: all of this point. `metadata`: what was done, and raw values.
     """
     per_basis = len(note["factors"]) * note["randomizations"]
     bases = [items[start : start + per_basis] for start in range(0, len(items), per_basis)]
@@ -99,7 +99,7 @@ class _Point:
         self._outcomes = [[[_outcomes(item) for item in factor] for factor in basis] for basis in rows]
 
     def value(self, place: int) -> tuple[Expectation, float, str]:
-        """(mitigated, raw value, how it was extrapolated) of one observable."""
+        """(mitigated value, raw value, extrapolation method) of one observable."""
         constant = sum(m.coeff for m in self._constants if m.observable == place)
         chances = self._errors.chances if self._errors is not None else None
         means, variances = self._by_factor(place, chances)
@@ -183,7 +183,8 @@ def _mean(
 def _pooled(parts: Sequence[tuple[float, float, float]]) -> tuple[float, float]:
     """Mean and variance over randomizations, which share the shots equally.
 
-    Coherent errors differ between randomizations; then their scatter is wider than shots explain, and counts.
+    Coherent errors differ between randomizations; if the values then scatter more than shots explain, that scatter
+    counts.
     """
     n = len(parts)
     means = np.array([mean for mean, _, _ in parts])

@@ -1,8 +1,8 @@
-"""From values at raised noise to the value without noise, with the standard error that this has.
+"""Extrapolation from values at raised noise to the value without noise, with its standard error.
 
 Richardson and linear: Temme, Bravyi, Gambetta, Phys. Rev. Lett. 119, 180509 (2017); Li, Benjamin, Phys. Rev. X 7,
 021050 (2017). Exponential: Endo, Benjamin, Li, Phys. Rev. X 8, 031027 (2018). The first two are weighted sums of the
-values; so their error bars are exact, and cover as long as the polynomial is right. Richardson goes through all points.
+values, so their error bars are exact, and cover as long as the polynomial is right. Richardson goes through all points.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-_SIGNIFICANT = 3.0  # standard errors that every value must be away from 0, for an exponential to be seen
+_SIGNIFICANT = 3.0  # how far every value must be from 0, in standard errors, to fit an exponential
 
 
 @dataclass(frozen=True)
 class Extrapolated:
-    """`slopes[i]` is how `value` changes with the i-th value; `method` is the one that was used."""
+    """`slopes[i]`: how `value` changes with the i-th value; `method`: the one that was used."""
 
     value: float
     slopes: NDArray[np.float64]
@@ -30,8 +30,8 @@ def extrapolate(
 ) -> Extrapolated:
     """The value at factor 0.
 
-    An exponential is fitted where all values have one sign and are three standard errors or more from 0; elsewhere
-    the linear rule is used, and `method` says so.
+    An exponential is fitted if all values have one sign and are at least three standard errors from 0; otherwise the
+    linear rule is used, and `method` says so.
     """
     x, y = np.array(factors, dtype=float), np.array(values, dtype=float)
     if method == "exponential":

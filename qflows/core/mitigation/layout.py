@@ -1,4 +1,4 @@
-"""From the circuits of a request to all that mitigation runs for them, and what must be kept to read the outcome."""
+"""All circuits that mitigation runs for a request, and what must be stored to read their outcome."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from qflows.protocol import CompileWish, CompilingProvider, JobSpec, Limits, Loo
 
 @dataclass(frozen=True)
 class LaidOut:
-    """`calibrations` come first, then `points`: of every point all its circuits, by basis, factor and randomization.
+    """`calibrations` come first, then `points`: all circuits of each point, by basis, factor and randomization.
 
-    `note`: JSON. `shots` of one circuit are those of the request divided by `divisor`, rounded up.
+    `note`: JSON. Each circuit gets the shots of the request divided by `divisor`, rounded up.
     """
 
     calibrations: list[Program]
@@ -27,12 +27,12 @@ class LaidOut:
 
     @property
     def divisor(self) -> int:
-        """How many circuits share the shots of one."""
+        """Number of circuits that share the shots of one."""
         return int(self.note["randomizations"])
 
     @property
     def programs(self) -> list[Program]:
-        """All programs, in the order in which results are read."""
+        """All programs, in the order of their results."""
         return [*self.calibrations, *(program for point in self.points for program in point)]
 
 
@@ -48,8 +48,8 @@ def lay_out(
 ) -> LaidOut:
     """All circuits of a request. `points`: the measured circuits of each point, one for every basis.
 
-    Where qflows compiles for the device, circuits are compiled first and run as they are, so that folding raises the
-    noise of what runs and calibration reads the qubits that are read. Raises ProgramRejected with the reason.
+    If qflows compiles for the device, circuits are compiled first and run unchanged, so that folding raises the noise
+    of what runs and calibration reads the qubits that are read. Raises ProgramRejected with the reason.
     """
     request = shared.ours
     _check(request, provider, base.device_id, limits, is_estimate=is_estimate)
@@ -91,7 +91,7 @@ def lay_out(
 
 
 def _reads(program: Program) -> list[int | None]:
-    """The qubit that each bit of a key reads, from the right; None for a bit that nothing writes."""
+    """The qubit that each bit of a key reads, from the right; None for a bit that is never written."""
     places = program.labels or range(program.n_qubits)
     qubit_of = {clbit: places[qubit] for qubit, clbit in program.measured}
     return [qubit_of.get(clbit) for group in readout(program).groups for clbit in group][::-1]
@@ -113,7 +113,7 @@ def _check(request: Any, provider: Provider, device_id: str, limits: Limits, *, 
 
 
 def _compiles_here(provider: Provider, device_id: str) -> bool:
-    """True where jobs are compiled on this side of the wire by default, or nothing is compiled at all."""
+    """True if jobs are compiled locally by default, or nothing is compiled at all."""
     return provider.capabilities.lookup is Lookup.LOCAL or "compile" in provider.options_model(device_id).model_fields
 
 
@@ -136,7 +136,7 @@ def _calibrations(
     )
     if placed == {True}:
         return [prepare(one) for one in circuits.calibrations(labels, len(labels))], labels
-    # qubits without numbers of their own are those of the circuits, from 0
+    # qubits without labels have the circuits' own numbers, from 0
     labels = list(range(max(labels, default=-1) + 1))
     return [prepare(one) for one in circuits.calibrations(None, len(labels))], labels
 

@@ -1,9 +1,9 @@
-"""Readout errors of single qubits, measured by two circuits and taken back out.
+"""Readout errors of single qubits, measured by two circuits and corrected.
 
-Every qubit has two chances of an error, to read 1 for 0 and 0 for 1, whatever the others read: the tensor product model
-of Bravyi, Sheldon, Kandala, McKay, Gambetta, Phys. Rev. A 103, 042605 (2021). Expectation values are corrected shot by
-shot; distributions over the outcomes that were seen, as in Nation, Kang, Sundaresan, Gambetta, PRX Quantum 2, 040326
-(2021).
+Every qubit has two error probabilities, of reading 1 for 0 and 0 for 1, independent of the other qubits: the tensor
+product model of Bravyi, Sheldon, Kandala, McKay, Gambetta, Phys. Rev. A 103, 042605 (2021). Expectation values are
+corrected shot by shot; distributions are corrected over the observed outcomes, as in Nation, Kang, Sundaresan,
+Gambetta, PRX Quantum 2, 040326 (2021).
 """
 
 from __future__ import annotations
@@ -16,22 +16,23 @@ from numpy.typing import NDArray
 
 from qflows.errors import QflowsError
 
-_LEAST = 0.05  # 1 - both chances: below, reading tells next to nothing
+_LEAST = 0.05  # 1 - both probabilities: below this, a reading carries almost no information
 MOST_OUTCOMES = 4000
 
 
 @dataclass(frozen=True)
 class Confusion:
-    """`chances[q]`: of reading 1 for 0 and 0 for 1, with their variances in the same places; q: place in the labels."""
+    """`chances[q]`: of reading 1 for 0 and 0 for 1, with their variances in the same order; q: position in the
+    labels."""
 
     chances: NDArray[np.float64]
     variances: NDArray[np.float64]
 
 
 def measured(zeros: Mapping[str, float], ones: Mapping[str, float], n: int) -> Confusion:
-    """Chances of all qubits from the counts of the two calibration circuits, keys with qubit 0 rightmost.
+    """Error probabilities of all qubits from the counts of the two calibration circuits, keys with qubit 0 rightmost.
 
-    Variances are those of a beta posterior with Jeffreys' prior, so that no error seen is not no error known.
+    Variances are those of a beta posterior with Jeffreys' prior, so that zero observed errors do not mean certainty.
     """
     chances, variances = np.zeros((n, 2)), np.zeros((n, 2))
     for column, (counts, wrong) in enumerate(((zeros, "1"), (ones, "0"))):
@@ -51,15 +52,15 @@ def measured(zeros: Mapping[str, float], ones: Mapping[str, float], n: int) -> C
 
 
 def weights(chances: NDArray[np.float64]) -> NDArray[np.float64]:
-    """For every qubit what its bits 0 and 1 count for Z instead of 1 and -1, so that the mean is without error."""
+    """For every qubit, what its bits 0 and 1 count for Z instead of 1 and -1, so that the mean is unbiased."""
     a, b = chances[:, 0], chances[:, 1]
     return np.stack([(1 - b + a), -(1 - a + b)], axis=1) / (1 - a - b)[:, None]
 
 
 def quasi_distribution(counts: Mapping[str, int], chances: NDArray[np.float64]) -> dict[str, float]:
-    """The distribution before readout errors, over the outcomes seen; sums to 1, and may be below 0 here and there.
+    """The distribution before readout errors, over the observed outcomes; sums to 1, and some values may be negative.
 
-    `chances[i]` belongs to bit i of the keys, which have no spaces counted. Raises QflowsError for too many outcomes.
+    `chances[i]` belongs to bit i of the keys, not counting spaces. Raises QflowsError for too many outcomes.
     """
     keys = sorted(counts)
     if len(keys) > MOST_OUTCOMES:

@@ -1,4 +1,4 @@
-"""What a caller may ask for as `mitigate=`, and who does it: the vendor where it offers it, else qflows."""
+"""What a caller may request as `mitigate=`, and who does it: the vendor if it offers it, otherwise qflows."""
 
 from __future__ import annotations
 
@@ -99,9 +99,9 @@ class MitigatingProvider(Protocol):
     def mitigation(
         self, device_id: str, technique: str, settings: Mapping[str, Any], *, is_estimate: bool
     ) -> Mapping[str, Any] | None:
-        """The options that ask the vendor for a technique; None where it does not offer it. No I/O.
+        """The options that request a technique from the vendor; None if it does not offer it. No I/O.
 
-        `settings`: the fields of `Zne` and the like that the caller set. `is_estimate`: the vendor itself computes
+        `settings`: the fields of `Zne` and the others that the caller set. `is_estimate`: the vendor itself computes
         expectation values.
         """
         ...
@@ -109,7 +109,8 @@ class MitigatingProvider(Protocol):
 
 @dataclass(frozen=True)
 class Shared:
-    """A request between vendor and qflows. `said`: who does what, for people; `options`: what the vendor is told."""
+    """A request divided between vendor and qflows. `said`: who does what, for people; `options`: what is sent to the
+    vendor."""
 
     ours: Request
     options: Mapping[str, Any]
@@ -117,7 +118,7 @@ class Shared:
 
 
 def share(provider: Any, device_id: str, request: Request, options: Mapping[str, Any], *, is_estimate: bool) -> Shared:
-    """Gives the vendor what it offers. What the caller's own options say stays."""
+    """Assign to the vendor what it offers. The caller's own options take precedence."""
     made: dict[str, Any] = dict(options)
     said: dict[str, str] = {}
     for name in request.asked if isinstance(provider, MitigatingProvider) else ():

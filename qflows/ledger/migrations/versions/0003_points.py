@@ -1,4 +1,4 @@
-"""The points an optimization asked for, so that another processor's rounding asks for the same again."""
+"""The points an optimization asked for, so that a processor that rounds differently asks for the same ones again."""
 
 import sqlalchemy as sa
 from alembic import op

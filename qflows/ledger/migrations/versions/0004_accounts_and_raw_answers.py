@@ -1,4 +1,4 @@
-"""Accounts that are the same, raw answers of vendors, submissions counted, and the health of lanes."""
+"""Equal accounts, raw answers of vendors, submission counts, and the health of lanes."""
 
 import sqlalchemy as sa
 from alembic import op

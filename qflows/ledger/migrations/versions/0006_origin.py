@@ -1,4 +1,4 @@
-"""Where a job came from, when it was not bought by this ledger."""
+"""The origin of a job that was not bought by this ledger."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,4 @@
-"""Devices chosen by rule, and gates before dear jobs."""
+"""Devices chosen by rule, and gates before expensive jobs."""
 
 import sqlalchemy as sa
 from alembic import op
