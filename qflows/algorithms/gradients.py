@@ -1,4 +1,4 @@
-"""Gradients of expectation values by parameter shifts: exact on average whatever the noise of the shots.
+"""Gradients of expectation values by parameter shifts: exact on average, whatever the shot noise.
 
 For a rotation exp(-i a P / 2) with P² = 1, dE/da = (E(a + π/2) - E(a - π/2)) / 2 (Schuld et al., Phys. Rev. A 99,
 032331 (2019)). A parameter that enters several gates, or with a factor, gets the sum over its gates (chain rule).
@@ -24,7 +24,7 @@ _BASIS = (*_ROTATIONS, "h", "x", "y", "z", "s", "sdg", "t", "tdg", "sx", "sxdg",
 
 @dataclass(frozen=True)
 class ShiftRule:
-    """`circuit` equals the ansatz, with an angle of its own for each rotation; `angles` are those as expressions."""
+    """`circuit` equals the ansatz, with a separate angle for each rotation; `angles` are those as expressions."""
 
     circuit: QuantumCircuit
     parameters: tuple[Any, ...]
@@ -32,11 +32,11 @@ class ShiftRule:
 
     @property
     def n_evaluations(self) -> int:
-        """Circuits of one gradient."""
+        """Number of circuits for one gradient."""
         return 2 * len(self.angles)
 
     def shifted(self, point: NDArray[np.float64]) -> list[list[float]]:
-        """Values of `circuit.parameters`: for every angle in turn once with π/2 more and once with π/2 less."""
+        """Values of `circuit.parameters`: for every angle in turn, once with π/2 more and once with π/2 less."""
         base = [_number(angle, self._bound(angle, point)) for angle in self.angles]
         rows = []
         for place in range(len(base)):
@@ -47,7 +47,8 @@ class ShiftRule:
         return rows
 
     def gradient(self, point: NDArray[np.float64], values: list[float]) -> NDArray[np.float64]:
-        """Derivatives by the ansatz's parameters from the values of `shifted(point)`, in the same order."""
+        """Derivatives with respect to the ansatz's parameters, from the values of `shifted(point)` in the same
+        order."""
         found = np.zeros(len(self.parameters))
         for place, angle in enumerate(self.angles):
             slope = (values[2 * place] - values[2 * place + 1]) / 2
@@ -64,7 +65,7 @@ class ShiftRule:
 def shift_rule(ansatz: QuantumCircuit) -> ShiftRule:
     """The rule for a circuit without measurements.
 
-    Raises ProgramRejected where a gate cannot be written by rotations.
+    Raises ProgramRejected if a gate cannot be written as rotations.
     """
     from qiskit import QuantumCircuit, transpile
     from qiskit.circuit import ParameterExpression, ParameterVector
@@ -93,7 +94,7 @@ def shift_rule(ansatz: QuantumCircuit) -> ShiftRule:
 
 
 def _number(expression: Any, bound: dict[Any, float]) -> float:
-    """The value of an expression; derivatives that are constant are plain numbers already."""
+    """The value of an expression; constant derivatives are already plain numbers."""
     if not hasattr(expression, "parameters"):
         return float(expression)
     return float(expression.bind({one: x for one, x in bound.items() if one in expression.parameters}))

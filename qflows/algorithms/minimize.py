@@ -1,7 +1,7 @@
-"""A loop over any cost function that is made of qflows calls; resumed where it was, free of Prefect.
+"""A loop over any cost function made of qflows calls; resumed where it stopped, free of Prefect.
 
-The jobs inside the cost function are found again by their run key; the points are kept in the ledger as those of a VQE
-are (see `trail`). A loop that is killed at evaluation k and started again with the same run key walks the same way.
+The jobs inside the cost function are found again by their run key; the points are stored in the ledger like those of a
+VQE (see `trail`). A loop that is killed at evaluation k and started again with the same run key takes the same path.
 """
 
 from __future__ import annotations
@@ -51,12 +51,12 @@ def minimize_durably(
     seed: int | None = None,
     name: str = "",
 ) -> OptimizeResult:
-    """Minimizes `fun` from `x0` with its points kept under the scope's run key.
+    """Minimize `fun` from `x0`, with its points stored under the scope's run key.
 
     `fun` gets a 1-D array and returns a number, or anything with a number in `.value` or `.expectation.value` (an
     Expectation, a Result). `noisy`: its values have shot noise; then methods that take differences need `jac`, and the
-    end point is measured afresh, as a sample of its own. `seed`: of SPSA; default from the run key. `name` tells loops
-    of one run apart that start at the same point by the same method; equal ones differ by their order.
+    end point is measured again, as a separate sample. `seed`: for SPSA; by default from the run key. `name`
+    distinguishes loops of one run that start at the same point with the same method; equal ones differ by their order.
     Other arguments and errors as in `optimizers.minimize`.
     """
     start = np.array(x0, dtype=np.float64)
@@ -96,7 +96,7 @@ def minimize_durably(
 
 
 def _order(scope: Scope, content: str) -> int:
-    """How many equal loops this caller began before in this attempt: a replay counts them again."""
+    """Number of equal loops this caller began before in this attempt: a replay counts them again."""
     place = (scope.run_key, scope.attempt, scope.caller, str(scope.tries), content)
     with _loops_lock:
         order = _loops[place]

@@ -1,9 +1,9 @@
-"""Optimizers for loops whose every evaluation is a paid job: scipy's, a seeded SPSA, and any callable.
+"""Optimizers for loops in which every evaluation is a paid job: scipy's, a seeded SPSA, and any callable.
 
 The sequence of points is a pure function of (method, start, seed, limits, values returned so far). A run that was
-killed and is replayed with the recorded values therefore asks for the same points bit for bit, and buys nothing
-again. Bit for bit holds for one build of numpy and scipy on one kind of processor; elsewhere the last bits of a point
-may differ, which `qflows.algorithms.trail` makes good by keeping the points.
+killed and is replayed with the recorded values therefore asks for the same points bit for bit, and buys nothing again.
+Bit for bit holds for one build of numpy and scipy on one kind of processor; elsewhere the last bits of a point may
+differ, for which `qflows.algorithms.trail` compensates by storing the points.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ Method = str | Callable[..., Any]
 
 @dataclass(frozen=True)
 class Optimizer:
-    """What `--help` and validation need to know. `maxiter` and `tol` are the defaults of `minimize`.
+    """What `--help` and validation need. `maxiter` and `tol` are the defaults of `minimize`.
 
     `tolerates_noise` is False for methods that difference the function over 1e-8 steps: with shots they see only noise,
-    unless they are given gradients. `uses_gradient`: takes one; `needs_gradient`: cannot do without;
-    `differences_gradient`: takes differences of it over tiny steps, so that even a noisy gradient does not help.
+    unless they are given gradients. `uses_gradient`: takes one; `needs_gradient`: cannot run without;
+    `differences_gradient`: differences it over tiny steps, so that even a noisy gradient does not help.
     """
 
     name: str
@@ -45,7 +45,7 @@ class Optimizer:
 
     @property
     def uses_gradient(self) -> bool:
-        """Differences the function where no gradient is given."""
+        """Differences the function if no gradient is given."""
         return not self.tolerates_noise
 
 
@@ -76,7 +76,7 @@ _WITH_HESSIAN = ("dogleg", "trust-ncg", "trust-exact", "trust-krylov")
 
 @dataclass(frozen=True)
 class Evaluation:
-    """One call of the function, in order of asking. `point` in radians where parameters are angles."""
+    """One call of the function, in order of asking. `point` is in radians if parameters are angles."""
 
     index: int
     point: tuple[float, ...]
@@ -85,7 +85,8 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class Iteration:
-    """One accepted step. `value` is that of `point` if it was evaluated, else the mean of SPSA's pair around it."""
+    """One accepted step. `value` is that of `point` if it was evaluated, otherwise the mean of SPSA's pair around
+    it."""
 
     index: int
     point: tuple[float, ...]
@@ -95,10 +96,10 @@ class Iteration:
 
 @dataclass(frozen=True)
 class OptimizeResult:
-    """Where a minimization ended, and the way there.
+    """Where a minimization ended, and the path there.
 
-    `x` is the method's own answer, or the point of the lowest value seen when the run was cut short. `fun` is the value
-    there: measured afresh with `at_end`, because a value that was chosen for being low is too low on average.
+    `x` is the method's own answer, or the point of the lowest value seen if the run was cut short. `fun` is the value
+    there: measured again with `at_end`, because a value chosen for being low is too low on average.
     """
 
     x: Point
@@ -122,15 +123,15 @@ class OptimizeResult:
 def default_method(shots: int | None) -> str:
     """SLSQP for exact values, SPSA for sampled ones.
 
-    Measured without shots on H2, LiH and the 4-site chain, SLSQP needed the fewest evaluations of the scipy methods
-    (8, 102 and 267). With shots a finite difference is noise divided by a tiny step, and SPSA spends 2 evaluations
-    a step whatever the number of parameters.
+    Measured without shots on H2, LiH and the 4-site chain, SLSQP needed the fewest evaluations of the scipy methods (8,
+    102 and 267). With shots a finite difference is noise divided by a tiny step, and SPSA needs 2 evaluations per step,
+    whatever the number of parameters.
     """
     return "SLSQP" if shots is None else "SPSA"
 
 
 def check_method(method: str) -> Optimizer:
-    """The optimizer of this name, spelled as scipy does. Raises ProgramRejected for others, listing the names."""
+    """The optimizer with this name, in scipy's spelling. Raises ProgramRejected for others, listing the names."""
     if method in _WITH_HESSIAN:
         raise ProgramRejected(f"{method} needs second derivatives, which are not available; use Newton-CG or BFGS")
     if method not in OPTIMIZERS:
@@ -147,7 +148,7 @@ def name_of(method: Method) -> str:
 
 
 def check_noise(method: Method, *, has_gradient: bool, remedy: str) -> None:
-    """Refuses methods that would difference shot noise, with what to do instead; callables are the user's choice."""
+    """Refuse methods that would difference shot noise, and say what to do instead; callables are the user's choice."""
     if not isinstance(method, str):
         return
     optimizer = check_method(method)
@@ -187,17 +188,16 @@ def minimize(
 ) -> OptimizeResult:
     """Minimize `fun` from `x0`, recording every evaluation.
 
-    `method`: a name of `OPTIMIZERS`; or a callable with scipy's interface (fun, x0, ...) or qiskit-algorithms'
-    (fun=, x0=, jac=, bounds=), or an object with such a `minimize`. If it draws random numbers, it must be seeded.
-    `fun` gets a 1-D float64 array of its own and returns a finite float; its errors pass through unchanged, but for
-    StopIteration, which becomes RuntimeError.
-    `maxiter` counts the method's iterations (COBYLA: evaluations). `tol` is the method's main tolerance: change of
-    the value for SLSQP, L-BFGS-B, Nelder-Mead and Powell, gradient for BFGS, trust radius for COBYLA, step for SPSA.
-    `max_evaluations` is a hard limit, because each one may cost money. `callback` may raise StopIteration to stop;
-    `stop` is asked before every evaluation. `at_end`: measures the end point afresh, for functions with noise, within
-    `max_evaluations`. `bounds`: (low, high) of each parameter, None for none; COBYLA may look beyond them on
-    its way.
-    Raises ProgramRejected for an unknown method, a bad start or a bad limit, and ValueError if a value is not finite.
+    `method`: a name of `OPTIMIZERS`; or a callable with scipy's interface (fun, x0, ...) or qiskit-algorithms' (fun=,
+    x0=, jac=, bounds=), or an object with such a `minimize`. If it draws random numbers, it must be seeded. `fun` gets
+    a separate 1-D float64 array and returns a finite float; its errors pass through unchanged, except StopIteration,
+    which becomes RuntimeError. `maxiter` counts the method's iterations (COBYLA: evaluations). `tol` is the method's
+    main tolerance: change of the value for SLSQP, L-BFGS-B, Nelder-Mead and Powell, gradient for BFGS, trust radius for
+    COBYLA, step for SPSA. `max_evaluations` is a hard limit, because each one may cost money. `callback` may raise
+    StopIteration to stop; `stop` is called before every evaluation. `at_end`: measures the end point again, for
+    functions with noise, within `max_evaluations`. `bounds`: (low, high) of each parameter, or None; COBYLA may
+    evaluate outside them on the way. Raises ProgramRejected for an unknown method, a bad start or a bad limit, and
+    ValueError if a value is not finite.
     """
     optimizer = check_method(method) if isinstance(method, str) else Optimizer(name_of(method), "", True, 1000, None)
     start = np.array(x0, dtype=np.float64)
@@ -248,11 +248,11 @@ def _check_bounds(optimizer: Optimizer, start: Point, bounds: Bounds | None) -> 
 
 
 class _Stopped(BaseException):
-    """Unwinds a scipy routine; not an Exception, so that nothing on the way swallows it."""
+    """Unwinds a scipy routine; not an Exception, so that nothing in between swallows it."""
 
 
 class _Recorder:
-    """Calls the function, counts, refuses what no optimizer can use, and remembers."""
+    """Calls the function, counts, refuses values that no optimizer can use, and records."""
 
     def __init__(
         self,
@@ -281,7 +281,7 @@ class _Recorder:
 
     @property
     def gradient(self) -> Callable[[ArrayLike], Point] | None:
-        """The gradient, counted; None where none was given."""
+        """The gradient, with its evaluations counted; None if none was given."""
         given = self._gradient
         if given is None:
             return None
@@ -293,13 +293,13 @@ class _Recorder:
         return at
 
     def lowest(self, start: Point) -> Point:
-        """Where the lowest value was seen; the start if there is none."""
+        """The point of the lowest value seen; the start if there is none."""
         if not self.evaluations:
             return start
         return np.array(min(self.evaluations, key=lambda evaluation: evaluation.value).point)
 
     def measure(self, x: ArrayLike) -> float:
-        """One evaluation, whatever the limit says."""
+        """One evaluation, regardless of the limit."""
         point = np.array(x, dtype=np.float64).ravel()
         try:
             value = float(self._fun(point.copy()))
@@ -316,16 +316,16 @@ class _Recorder:
         return value
 
     def value_at(self, x: Point) -> float:
-        """The value at `x`: the latest measured there, else measured now."""
+        """The value at `x`: the latest measured there, otherwise measured now."""
         value = self._values.get(tuple(x.tolist()))
         return self(x) if value is None else value
 
     def accepted(self, x: ArrayLike, *_state: Any) -> None:
-        """scipy's callback; some methods hand over more than the point."""
+        """scipy's callback; some methods pass more than the point."""
         self.step(x)
 
     def step(self, x: ArrayLike, value: float | None = None) -> None:
-        """Record an iteration that ended at `x`, and tell the caller."""
+        """Record an iteration that ended at `x`, and notify the caller."""
         key = tuple(np.array(x, dtype=np.float64).ravel().tolist())
         if value is None:
             value = self._values.get(key, self.evaluations[-1].value if self.evaluations else math.nan)
@@ -373,7 +373,7 @@ def _run_scipy(
 def _run_callable(
     recorder: _Recorder, start: Point, method: Callable[..., Any], bounds: Bounds | None
 ) -> tuple[Point, bool, str]:
-    """scipy hands a custom method everything, qiskit-algorithms four names; so each gets what it can take."""
+    """Call a custom method: scipy passes everything, qiskit-algorithms four names, so each gets what it accepts."""
     call = getattr(method, "minimize", method)
     offered = {"args": (), "jac": recorder.gradient, "bounds": bounds, "callback": recorder.accepted}
     taken = inspect.signature(call).parameters

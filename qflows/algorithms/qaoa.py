@@ -34,7 +34,7 @@ _OUTCOMES = 32
 class Ising:
     """A diagonal cost: `terms` of I and Z, qubit 0 rightmost, plus `constant`.
 
-    `nodes`: what each qubit stands for, qubit 0 first. `is_maxcut`: the cost is minus the weight of the cut.
+    `nodes`: the node of each qubit, qubit 0 first. `is_maxcut`: the cost is minus the weight of the cut.
     """
 
     terms: tuple[tuple[str, float], ...]
@@ -54,7 +54,7 @@ class Ising:
         )
 
     def lowest(self) -> float | None:
-        """The lowest cost there is; None above 20 qubits."""
+        """The lowest possible cost; None above 20 qubits."""
         if self.n_qubits > _ENUMERATED_QUBITS:
             return None
         index = np.arange(1 << self.n_qubits)
@@ -119,7 +119,7 @@ def _weight(value: Any, one: Any, other: Any) -> float:
 
 
 def ising(operator: Any) -> Ising:
-    """The cost of a diagonal operator: a SparsePauliOp, or anything `observable` reads, of I and Z alone."""
+    """The cost of a diagonal operator: a SparsePauliOp, or anything `observable` reads, made of I and Z alone."""
     found = operator if isinstance(operator, Observable) else observable(operator)
     wrong = [label for label, _ in found if set(label) - set("IZ")]
     if wrong:
@@ -156,7 +156,8 @@ def circuit(cost: Ising, layers: int) -> Any:
 
 
 def ramp(cost: Ising, layers: int) -> list[float]:
-    """Where to start: beta falling, gamma rising, as in annealing; gamma in units of the root mean square coefficient.
+    """The starting point: beta falling, gamma rising, as in annealing; gamma in units of the root mean square
+    coefficient.
 
     For 3-regular graphs and p = 1 this is near the optimum (Sureshbabu et al., Quantum 8, 1231 (2024), for the scale).
     """
@@ -169,7 +170,8 @@ def ramp(cost: Ising, layers: int) -> list[float]:
 
 @dataclass(frozen=True)
 class Outcome:
-    """One outcome of the final sample: qubit 0 rightmost, its cost, its share and the standard error of that."""
+    """One outcome of the final sample: qubit 0 rightmost, with its cost, its share and the standard error of the
+    share."""
 
     bits: str
     cost: float
@@ -181,7 +183,7 @@ class Outcome:
 class QaoaResult:
     """Where the loop ended: the mean cost there, and the best outcome of a sample of the final state.
 
-    `cost` ± `std_error`: expectation at the end point, with shots a fresh sample. `lowest`: the lowest cost there is,
+    `cost` ± `std_error`: expectation at the end point, with shots a new sample. `lowest`: the lowest possible cost,
     None above 20 qubits. `bits`: the best outcome, qubit 0 rightmost; `best`: its cost. For MaxCut costs are minus
     cuts, and `parts` holds the nodes on either side. `outcomes`: the 32 most frequent, in that order.
     """
@@ -200,7 +202,7 @@ class QaoaResult:
 
     @property
     def ratio(self) -> float | None:
-        """Approximation ratio: mean cost over the lowest; None where that is unknown or not below 0."""
+        """Approximation ratio: mean cost over the lowest; None if that is unknown or not below 0."""
         return self.cost / self.lowest if self.lowest is not None and self.lowest < 0 else None
 
     @property
@@ -231,7 +233,7 @@ def _problem(cost: Ising) -> Problem:
 
 
 def a_mean_cost(cost: Ising, layers: int, *, shots: int | None, options: Mapping[str, Any] | None = None) -> Asked:
-    """What one evaluation asks of a device: what a rule chooses by."""
+    """What one evaluation asks of a device, for a rule to choose by."""
     priced = an_evaluation(_problem(cost), shots=shots, options=options, circuit=circuit(cost, layers))
     return Asked(asking.for_a_place("choose").content, priced.specs)
 
@@ -253,7 +255,7 @@ def solve_qaoa(
     gradient: str | None = None,
     on_step: Callable[[VqeStep], None] = lambda step: None,
 ) -> QaoaResult:
-    """The loop, and one sample of the state where it ends. Started again with the same run key it buys nothing twice.
+    """Run the loop, and sample the state where it ends. Restarted with the same run key, it buys nothing twice.
 
     `layers`: p. `start`: betas, then gammas, in radians. Other arguments and errors as in `vqe.solve`.
     """

@@ -1,4 +1,4 @@
-"""Where a loop asked in its earlier lives, so that a replay on another processor asks for the same points bit for bit.
+"""The points of a loop's earlier lives, so that a replay on another processor asks for the same points bit for bit.
 
 Another kind of processor has another BLAS, whose sums differ in the last bits; so would the points, and every
 evaluation from there on would be a new job.
@@ -14,14 +14,14 @@ from qflows.ledger.store import Ledger
 
 log = logging.getLogger("qflows.loops")
 
-# radians where points are angles; far above what rounding does to a point, far below what it means to a device
+# radians if points are angles; far above rounding of a point, far below what a device can resolve
 SAME = 1e-6
 
 Point = tuple[float, ...]
 
 
 class Trail:
-    """The points of one loop by the number of the question, from 1; kept before what answers them is bought."""
+    """The points of one loop by evaluation number, from 1; stored before what answers them is bought."""
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
@@ -29,14 +29,14 @@ class Trail:
         self._before: dict[int, Point] = {}
 
     def open(self, loop: str) -> None:
-        """Names the loop (at most 64 characters) and reads what it asked before. Points are kept from now on."""
+        """Name the loop (at most 64 characters) and read its earlier points. Points are stored from now on."""
         self._loop = loop
         self._before = points.trail(self._ledger, loop)
 
     def point(self, number: int, asked: Sequence[float]) -> Point:
-        """The point of an earlier life under this number if it is the same but for rounding, else `asked`, kept.
+        """The stored point with this number if it is the same up to rounding, otherwise `asked`, which is stored.
 
-        From the first that is elsewhere the walk is another one, and the earlier points mean nothing.
+        From the first point that differs, the path is another one, and later stored points mean nothing.
         """
         wanted = tuple(float(x) for x in asked)
         if self._loop is None:

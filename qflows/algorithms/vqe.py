@@ -1,11 +1,11 @@
 """The variational quantum eigensolver as a loop of durable jobs; free of Prefect.
 
-Every evaluation is a ledger job. A loop that is killed at evaluation k and run again with the same run key asks for
-the same points, finds the first k answers in the ledger, and continues: the optimizer is a pure function of its seed
-and the values it got (Peruzzo et al., Nature Communications 5, 4213 (2014), for the method). Pure up to the last bits,
-that is: those depend on the processor, so the points are kept in the ledger as well, see `trail`.
+Every evaluation is a ledger job. A loop that is killed at evaluation k and run again with the same run key asks for the
+same points, finds the first k answers in the ledger, and continues: the optimizer is a pure function of its seed and
+the values it got (Peruzzo et al., Nature Communications 5, 4213 (2014), for the method). It is pure only up to the last
+bits, which depend on the processor, so the points are stored in the ledger as well, see `trail`.
 
-With shots the energy reported is a fresh sample at the end point: the lowest of many noisy values is too low.
+With shots the energy reported is a new sample at the end point: the lowest of many noisy values is too low.
 """
 
 from __future__ import annotations
@@ -61,8 +61,8 @@ Point = tuple[float, ...]
 class VqeStep:
     """One evaluation. `energy` includes the problem's constant offset; `point` in radians.
 
-    `kind`: "loop" as the optimizer asked; "gradient" with one angle shifted, around `point`; "end" the fresh sample
-    that is reported.
+    `kind`: "loop" as the optimizer asked; "gradient" with one angle shifted, around `point`; "end" the new sample that
+    is reported.
     """
 
     index: int
@@ -75,9 +75,9 @@ class VqeStep:
 
 @dataclass(frozen=True)
 class VqeResult:
-    """Where the loop ended and the way there. Energies in `unit`, offset included.
+    """Where the loop ended and the path there. Energies in `unit`, offset included.
 
-    `energy` and `std_error` are those of `job`: with shots a sample of its own at `point`, last in `trace`. `setup`:
+    `energy` and `std_error` are those of `job`: with shots a separate sample at `point`, last in `trace`. `setup`:
     digest of what makes two runs the same experiment (Hamiltonian, ansatz, optimizer and its limits, start, shots).
     """
 
@@ -118,7 +118,7 @@ class VqeResult:
 
     @property
     def energy_text(self) -> str:
-        """Energy and standard error with the digits that they have, and the unit."""
+        """Energy and standard error with their significant digits, and the unit."""
         return f"{uncertain(self.energy, self.std_error)} {self.unit}".rstrip()
 
     @property
@@ -126,7 +126,7 @@ class VqeResult:
         """Distance to the reference with its standard error; empty without a reference."""
         if self.error is None:
             return ""
-        # a distance between exact values is rounding or the optimizer's tolerance: its size is all there is to tell
+        # a distance between exact values is rounding or the optimizer's tolerance: only its size means anything
         return uncertain(self.error, self.std_error, sign=True) if self.std_error else f"{self.error:+.1e}"
 
     @property
@@ -136,7 +136,7 @@ class VqeResult:
 
     @property
     def n_evaluations(self) -> int:
-        """Jobs that the loop asked for."""
+        """Number of jobs that the loop asked for."""
         return len(self.trace)
 
     def to_json(self) -> dict[str, Any]:
@@ -146,7 +146,7 @@ class VqeResult:
 
 @dataclass
 class Evaluator:
-    """Points to energies through the ledger; keeps the trace."""
+    """Maps points to energies through the ledger; keeps the trace."""
 
     core: Client
     scope: Scope
@@ -161,7 +161,7 @@ class Evaluator:
 
     def __post_init__(self) -> None:
         self.trace: list[VqeStep] = []
-        self.asked: list[Point] = []  # as the optimizer put them; equal to the trace's but for rounding
+        self.asked: list[Point] = []  # as the optimizer gave them; equal to the trace's up to rounding
         self._trail = Trail(self.core.ledger)
         self._questions = 0
         self._is_stopped = False
@@ -174,11 +174,11 @@ class Evaluator:
         return shift_rule(self.circuit)
 
     def __call__(self, point: Any) -> float:
-        """The energy at `point`; bought once, however often and wherever this run is started again."""
+        """The energy at `point`; bought once, however often and wherever this run is restarted."""
         return self._at(point, "loop")
 
     def at_end(self, point: Any) -> float:
-        """The energy at the end point as a sample of its own."""
+        """The energy at the end point as a separate sample."""
         return self._at(point, "end")
 
     def gradient(self, point: Any) -> Any:
@@ -191,7 +191,7 @@ class Evaluator:
         return self.rule.gradient(np.array(values), energies)
 
     def is_stopped(self) -> bool:
-        """True when the caller's function or somebody else asked the run to stop."""
+        """True if the caller's function or somebody else asked the run to stop."""
         return self._is_stopped or self._trail.is_stopped(self.scope.run_key)
 
     def _at(self, point: Any, kind: Kind) -> float:
@@ -199,7 +199,7 @@ class Evaluator:
         label = "vqe-end" if kind == "end" else "vqe"
         jobs, found = self._value(self._intents(self.circuit, values, len(self.trace) + 1, label))
         if not self.trace:
-            # the start does not depend on the processor, so every life of the loop meets the same first job
+            # the start does not depend on the processor, so every life of the loop finds the same first job
             self._trail.open(jobs[0].key)
         energy = self._note(jobs, found, values, kind)
         self.asked.append(tuple(float(x) for x in point))
@@ -234,7 +234,7 @@ class Evaluator:
         return step.energy
 
     def _value(self, intents: Sequence[Intent]) -> tuple[list[Job], Expectation]:
-        """Buys and waits. Jobs that a session took down with it are bought again in a new one, as their next epoch."""
+        """Buy and wait. Jobs that a session took down with it are bought again in a new one, as their next epoch."""
         for _ in range(_SESSIONS_AN_EVALUATION):
             jobs = self.core.buy(intents)
             try:
@@ -252,7 +252,7 @@ class Evaluator:
         raise QflowsError(f"{_SESSIONS_AN_EVALUATION} sessions ended during one evaluation; choose a longer max_time")
 
     def _session_is_over(self, error: JobFailed) -> bool:
-        """True when the session took the job down: it has ended, or takes no more jobs though it looks open.
+        """True if the session took the job down: it has ended, or takes no more jobs though it looks open.
 
         A refusal costs nothing, so one more session is the cheap way to tell the second case from a bad circuit.
         """
@@ -285,12 +285,12 @@ def solve(
     gradient: str | None = None,
     bounds: Bounds | None = None,
 ) -> VqeResult:
-    """The loop itself, free of Prefect. Without `seed` the run key gives it, so that a replay draws the same.
+    """Run the loop, free of Prefect. Without `seed` the run key gives it, so that a replay draws the same.
 
-    `circuit`: an ansatz of the caller's instead of the problem's. `gradient="parameter-shift"` measures gradients, for
-    the methods that use them; with shots those methods are refused without it. `on_step` may raise StopIteration: the
-    loop then ends at the lowest point seen. With `open_session` the jobs run in that session, in a new one when it
-    ends first; it is closed at the end. When the process dies instead, the next start of the run stays in it, or the
+    `circuit`: the caller's ansatz instead of the problem's. `gradient="parameter-shift"` measures gradients, for the
+    methods that use them; with shots those methods are refused without it. `on_step` may raise StopIteration: the loop
+    then ends at the lowest point seen. With `open_session` the jobs run in that session, or in a new one if it ends
+    first; it is closed at the end. If the process dies instead, the next start of the run stays in it, or the
     reconciler closes it. Raises ProgramRejected before anything is bought.
     """
     method = optimizer or default_method(shots)
@@ -317,7 +317,7 @@ def solve(
             stop=evaluate.is_stopped,
         )
     finally:
-        # also when the run is interrupted: paid time must not tick on without work
+        # also on an interrupt: paid time must not run on without work
         if evaluate.hold is not None:
             evaluate.hold.close()
     last = _last(evaluate, tuple(float(x) for x in found.x))
@@ -341,8 +341,8 @@ def solve(
 def price_of_an_evaluation(
     core: Client, problem: Problem, *, device: str, shots: int | None, options: Mapping[str, Any] | None = None
 ) -> Price:
-    """What one energy would cost; buys and records nothing. Every evaluation of a run has the same circuits but for
-    the angles. Raises ProgramRejected, NotSent."""
+    """The cost of one energy; buys and records nothing. All evaluations of a run have the same circuits except for the
+    angles. Raises ProgramRejected, NotSent."""
     asked = an_evaluation(problem, shots=shots, options=options)
     rule = core.rule(device)
     if rule is not None:
@@ -354,7 +354,7 @@ def price_of_an_evaluation(
 def an_evaluation(
     problem: Problem, *, shots: int | None, options: Mapping[str, Any] | None = None, circuit: Any = None
 ) -> Asked:
-    """What one energy asks of a device: what a rule chooses by. Angles make no difference to a price."""
+    """What one energy asks of a device, for a rule to choose by. Angles make no difference to a price."""
 
     def specs(target: Device) -> list[JobSpec]:
         used = ansatz(problem) if circuit is None else _own(circuit, problem)
@@ -401,7 +401,7 @@ def _first(problem: Problem, circuit: Any, start: Sequence[float] | None, seed: 
         return [float(x) for x in start]
     if circuit is None:
         return [float(x) for x in initial_point(problem, seed)]
-    # at all zeros many circuits have no slope
+    # at all zeros many circuits have zero gradient
     return np.random.Generator(np.random.PCG64(seed)).uniform(-1.0, 1.0, n).tolist()
 
 
@@ -416,7 +416,7 @@ def _setup(
     shots: int | None,
     bounds: Bounds | None,
 ) -> str:
-    """What makes two runs the same experiment; the seed is not part of it, nor is a start that was drawn."""
+    """What makes two runs the same experiment; not the seed, nor a start that was drawn."""
     # any values will do, as long as they are always the same and all different
     trial = to_program((circuit, [0.1 + 0.01 * k for k in range(circuit.num_parameters)]))
     return digest(
@@ -435,7 +435,7 @@ def _setup(
 
 
 def _last(evaluate: Evaluator, end: Point) -> VqeStep:
-    """The step that is reported: the fresh one, or with exact values the one at the end point."""
+    """The reported step: the new sample, or with exact values the step at the end point."""
     if evaluate.trace[-1].kind == "end":
         return evaluate.trace[-1]
     steps = [step for step in evaluate.trace if step.kind == "loop"]

@@ -1,1 +1,1 @@
-"""What devices are worth: benchmarks, their statistics, their history and its drift. Knows no Prefect."""
+"""How good devices are: benchmarks, their statistics, their history and its drift. Knows no Prefect."""

@@ -1,6 +1,6 @@
-"""One suite on many devices: planned, bought as one batch a device, awaited together, read device by device.
+"""One suite on many devices: planned, bought as one batch per device, awaited together, read device by device.
 
-Free of Prefect. A device that refuses, fails or is out of reach has that in its rows, and the others are whole.
+Free of Prefect. A device that refuses, fails or is unreachable has that in its rows; the others are unaffected.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Row:
 
     `std_error`: one standard deviation. `n`: qubits. `shots`: those behind the value. `passed` is None without a
     threshold or value; `chance`: that a device exactly at the threshold does as well. `at`: when the last of its jobs
-    ended, UTC. `note`: why there is no value, or what to mind.
+    ended, UTC. `note`: why there is no value, or a caveat.
     """
 
     device: str
@@ -110,7 +110,7 @@ class BenchmarkResult:
 
     @property
     def wrong_bit_order(self) -> dict[str, str]:
-        """Device → what was read, for devices whose bits are not where they belong."""
+        """Device → what was read, for devices with a wrong bit order."""
         found: dict[str, str] = {}
         for row in self.rows:
             if row.family == "bit order" and row.passed is False:
@@ -118,7 +118,7 @@ class BenchmarkResult:
         return found
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON with formulas and sources; what later nights are compared with."""
+        """Plain JSON with formulas and sources, for comparison with later nights."""
         return {
             "run_key": self.run_key,
             "seed": self.seed,
@@ -144,15 +144,15 @@ class Suite:
     mirror_layers: int = 8
     seed: int | None = None  # None: from the run key
     options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    name: str = "benchmark"  # label and tag of the jobs; kept beside the values
-    references: tuple[Reference, ...] = ()  # with distributions; in place of all other circuits
+    name: str = "benchmark"  # label and tag of the jobs; stored with the values
+    references: tuple[Reference, ...] = ()  # with distributions; instead of all other circuits
 
     def seed_in(self, run_key: str) -> int:
         """The seed of the random circuits; a run key always gives the same."""
         return self.seed if self.seed is not None else seed_of(digest("benchmark-seed/1", run_key)) % 2**32
 
     def blocks(self, seed: int, max_qubits: int | None) -> list[Block]:
-        """The circuits. Raises ProgramRejected for numbers that make no suite."""
+        """The circuits. Raises ProgramRejected for numbers that do not make a suite."""
         if self.references:
             return [one.block() for one in self.references]
         return characterize.suite(
@@ -166,7 +166,7 @@ class Suite:
 
 @dataclass
 class Bench:
-    """One device's part of a run: what it can run, the batch that was made of it, and what went wrong."""
+    """One device's part of a run: what it can run, its batch, and what went wrong."""
 
     device: str
     blocks: list[Block]
@@ -176,15 +176,15 @@ class Bench:
 
     @property
     def is_bought(self) -> bool:
-        """True when there are jobs to wait for."""
+        """True if there are jobs to wait for."""
         return self.batch is not None and not self.error
 
 
 def prepare(core: Client, scope: Scope, devices: Sequence[str], suite: Suite) -> list[Bench]:
-    """Plans the suite for every device and makes its jobs durable; sends nothing. A replay finds what stands.
+    """Plan the suite for every device and make its jobs durable; send nothing. A replay finds the existing ones.
 
-    Raises ProgramRejected for a suite or a list of devices that makes no sense, LedgerError; what one device cannot
-    do is in its bench.
+    Raises ProgramRejected for an invalid suite or list of devices, LedgerError; what one device cannot do is in its
+    bench.
     """
     devices = _several(devices)
     foreign = sorted(set(suite.options) - set(devices))
@@ -202,7 +202,7 @@ def _several(devices: Sequence[str]) -> Sequence[str]:
 
 
 def asked(core: Client, run_key: str, suite: Suite) -> Asked:
-    """What the suite asks of a device: what a rule chooses by."""
+    """What the suite asks of a device, for a rule to choose by."""
     seed = suite.seed_in(run_key)
     blocks = suite.blocks(seed, None)
 
@@ -217,7 +217,7 @@ def asked(core: Client, run_key: str, suite: Suite) -> Asked:
 
 
 def chosen(core: Client, scope: Scope, devices: Sequence[str], suite: Suite) -> list[str]:
-    """The devices with each rule answered; a replay of the run has the same. Raises NoDeviceFits, ProgramRejected."""
+    """The devices with each rule resolved; a replay of the run gets the same. Raises NoDeviceFits, ProgramRejected."""
     found = []
     for name in dict.fromkeys(devices):
         rule = core.rule(name)
@@ -230,7 +230,7 @@ def chosen(core: Client, scope: Scope, devices: Sequence[str], suite: Suite) -> 
 
 
 def price(core: Client, run_key: str, devices: Sequence[str], suite: Suite) -> dict[str, Price | str]:
-    """What the suite would cost on each device, or why that cannot be said; buys and records nothing."""
+    """The cost of the suite on each device, or why it is unknown; buys and records nothing."""
     seed = suite.seed_in(run_key)
     blocks = suite.blocks(seed, None)
     found: dict[str, Price | str] = {}
@@ -262,7 +262,7 @@ def _prepare(core: Client, scope: Scope, device: str, suite: Suite, seed: int, b
 
 
 def _plan(core: Client, device: str, suite: Suite, seed: int, blocks: list[Block]) -> tuple[Bench, Planned | None]:
-    """What the device can run of the suite, and the jobs for it; None if that is nothing."""
+    """What the device can run of the suite, and the jobs for it; None if there are none."""
     bench, planned = Bench(device, blocks), None
     arguments: dict[str, Any] = {
         "device": device, "shots": suite.shots, "options": suite.options.get(device), "label": suite.name,
@@ -290,7 +290,7 @@ def _kept(bench: Bench) -> list[Block]:
 
 
 def submit(core: Client, bench: Bench) -> None:
-    """Sends what was not sent. What the vendor said no to is in the bench, not raised. Raises LedgerError."""
+    """Send what was not sent. A vendor's refusal is in the bench, not raised. Raises LedgerError."""
     if bench.batch is None or bench.error:
         return
     try:
@@ -302,7 +302,7 @@ def submit(core: Client, bench: Bench) -> None:
 
 
 def wait(core: Client, benches: Sequence[Bench], timeout: float | None) -> None:
-    """Waits for all devices at once under one deadline; who is out of reach has that in its bench."""
+    """Wait for all devices at once under one deadline; a device that is unreachable has that in its bench."""
     keys = {bench.device: _jobs(bench) for bench in benches if bench.is_bought}
     wanted = [job.key for jobs in keys.values() for job in jobs]
     troubles = wait_lanes(core.ledger, core.poller, wanted, timeout=timeout)
@@ -318,9 +318,9 @@ def _jobs(bench: Bench) -> list[Job]:
 
 
 def run(core: Client, scope: Scope, devices: Sequence[str], suite: Suite, timeout: float | None) -> BenchmarkResult:
-    """The whole suite on all devices; every device has its jobs before any is waited for.
+    """Run the whole suite on all devices; every device has its jobs before any is waited for.
 
-    Run again with the same run key it buys nothing again. At the deadline, rows without counts say so; the jobs go on.
+    Run again with the same run key, it buys nothing. At the deadline, rows without counts say so; the jobs go on.
     """
     benches = prepare(core, scope, chosen(core, scope, _several(devices), suite), suite)
     for bench in benches:
@@ -330,7 +330,7 @@ def run(core: Client, scope: Scope, devices: Sequence[str], suite: Suite, timeou
 
 
 def collect(scope: Scope, benches: Sequence[Bench], suite: Suite) -> BenchmarkResult:
-    """What the ledger has now, as numbers."""
+    """What the ledger holds now, as numbers."""
     return BenchmarkResult(
         run_key=scope.run_key,
         seed=suite.seed_in(scope.run_key),
@@ -360,7 +360,7 @@ def _rows(bench: Bench) -> list[Row]:
         jobs = [by_key[key] for key in keys]
         missing = [found.errors[i] for i in places if i in found.errors]
         if missing:
-            # of a job that is under way the bench may know why nobody could wait for it
+            # for a job under way the bench may know why it could not be waited for
             why = bench.error if bench.error and missing[0].status in LIVE else missing[0].message
             note = f"{len(missing)} of {len(places)} circuits have no counts: {why}"
             rows.append(_blank(bench.device, block, Outcome.FAILED, note, jobs))
@@ -398,7 +398,7 @@ def _measured(device: str, block: Block, items: Sequence[ItemResult], jobs: Sequ
 
 
 def _shortened(block: Block, items: Sequence[ItemResult]) -> str:
-    """Says when a compiler took out what a mirror circuit is there to measure, as far as the vendor tells."""
+    """A note if a compiler removed what a mirror circuit is there to measure, as far as the vendor reports it."""
     wanted = ran = 0
     for circuit, item in zip(block.circuits, items, strict=True):
         compiled = item.metadata.get("compiled") or {}
@@ -412,11 +412,11 @@ def _ended(jobs: Sequence[Job]) -> datetime | None:
     return max((job.timeline.finished for job in jobs if job.timeline.finished), default=None)
 
 
-# -- telling people
+# -- reports
 
 
 def value_text(row: Row) -> str:
-    """`0.9812 ± 0.0031 pass`, or the outcome where there is no value."""
+    """`0.9812 ± 0.0031 pass`, or the outcome if there is no value."""
     if row.value is None or row.std_error is None:
         return row.outcome.value
     verdict = {True: " pass", False: " FAIL", None: ""}[row.passed]
@@ -424,7 +424,7 @@ def value_text(row: Row) -> str:
 
 
 def table(result: BenchmarkResult) -> tuple[list[dict[str, str]], list[str]]:
-    """One line a device, one column a metric (bit order: all probes in one), and a note; with the columns' order."""
+    """One row per device, one column per metric (bit order: all probes in one), and a note; with the columns' order."""
     others = [metric for metric in result.metrics if not metric.startswith("bit order")]
     columns = ["device", "bit order", *others, "note"]
     lines = []
@@ -450,7 +450,7 @@ def _bit_order_text(rows: Sequence[Row]) -> str:
 
 
 def points(result: BenchmarkResult) -> tuple[list[tuple[str, float | None]], dict[str, list[Point | None]]]:
-    """What the plot shows: (metric, threshold) groups, and one point a device and group; None without a value."""
+    """What the plot shows: (metric, threshold) groups, and one point per device and group; None without a value."""
     shown: list[tuple[str, float | None]] = []
     for metric in result.metrics:
         thresholds = [row.threshold for row in result.rows if row.metric == metric and row.threshold is not None]

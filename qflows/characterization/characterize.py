@@ -1,10 +1,10 @@
-"""What a device does well, in numbers: circuits with known answers, and what their counts say.
+"""What a device does well, in numbers: circuits with known answers, and the statistics of their counts.
 
-Pure: circuits come from a seed, values from counts. Every value has a standard error; a value passes when a device
+Pure: circuits come from a seed, values from counts. Every value has a standard error; a value passes if a device
 exactly at the threshold would do as well with a probability of at most `RISK`. `METHODS` holds formula and source of
 each family.
 
-Qubit i is qubit i of the circuit; which one that is on the chip is for the vendor's compiler to choose.
+Qubit i is qubit i of the circuit; the vendor's compiler chooses its place on the chip.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ if TYPE_CHECKING:
 
     from qflows.programs import Program
 
-RISK = 0.0228  # one-sided; that of two standard errors where the error is known and normal
+RISK = 0.0228  # one-sided; that of two standard errors if the error is known and normal
 MIRROR_THRESHOLD = 1 / math.e  # Proctor et al., arXiv:2008.11294
 GHZ_THRESHOLD = 0.5
-BIT_ORDER_THRESHOLD = 0.5  # the right answer is the majority, so that no other order can be
+BIT_ORDER_THRESHOLD = 0.5  # the right answer is the majority, so no other order can be
 
 METHODS: Mapping[str, tuple[str, str]] = {
     "bit order": (
@@ -76,8 +76,8 @@ _PAULIS = ((), ("x",), ("y",), ("z",))
 class Reading:
     """One number. All values are dimensionless. `n`: qubits; `shots`: those behind the value.
 
-    `chance`: the probability that a device exactly at the threshold gives this value or a better one; None where there
-    is no threshold. Readings that are not `is_headline` are details of one that is.
+    `chance`: the probability that a device exactly at the threshold gives this value or a better one; None without a
+    threshold. Readings that are not `is_headline` are details of one that is.
     """
 
     metric: str
@@ -92,7 +92,7 @@ class Reading:
 
     @property
     def passed(self) -> bool | None:
-        """Whether a device at the threshold would hardly do as well: `chance` is at most `RISK`."""
+        """Whether a device at the threshold would rarely do as well: `chance` is at most `RISK`."""
         return None if self.chance is None else self.chance <= RISK
 
 
@@ -124,7 +124,7 @@ def suite(
     mirror_layers: int = 8,
     max_qubits: int | None = None,
 ) -> list[Block]:
-    """All blocks, also those too wide for the device: whoever runs them says what was left out.
+    """All blocks, including those too wide for the device; the caller reports what was left out.
 
     `sizes`: widths of the GHZ states and mirror circuits. Readout has the widest of them, or `max_qubits`.
     `mirror_circuits`: of each size; 0 leaves this family out.
@@ -158,7 +158,7 @@ def proportion(hits: int, shots: int) -> tuple[float, float]:
 
 
 def chance_of(value: float, error: float, threshold: float, degrees: int | None = None) -> float:
-    """P(this value or a better one) at the threshold: normal, or Student's where the error is a spread of few values.
+    """P(this value or a better one) at the threshold: normal, or Student's if the error is a spread of few values.
 
     `degrees` of freedom: the values less one. With 3, two standard errors are passed by 7.0 %, not by 2.3 %.
     """
@@ -171,7 +171,7 @@ def chance_of(value: float, error: float, threshold: float, degrees: int | None 
 def mean_of(values: Sequence[float], errors: Sequence[float]) -> tuple[float, float]:
     """Mean over circuits drawn at random, and its standard error.
 
-    The spread between circuits counts, and shot noise is part of it; the propagated shot noise is the least.
+    The spread between circuits counts, and includes shot noise; the propagated shot noise is the minimum.
     """
     spread = float(np.std(values, ddof=1)) / math.sqrt(len(values)) if len(values) > 1 else 0.0
     return float(np.mean(values)), max(spread, math.hypot(*errors) / len(errors))
@@ -181,7 +181,7 @@ def mean_of(values: Sequence[float], errors: Sequence[float]) -> tuple[float, fl
 
 
 def _probes() -> list[tuple[str, QuantumCircuit, str]]:
-    """(name, circuit, expected key). A cyclic permutation tells itself from its inverse, a swap would not."""
+    """(name, circuit, expected key). A cyclic permutation differs from its inverse; a swap would not."""
     from qiskit import ClassicalRegister, QuantumCircuit, QuantumRegister
 
     pair = QuantumCircuit(2, 2, name="bit order 01")
@@ -250,7 +250,7 @@ def read_readout(n: int, counts: Sequence[Counts]) -> list[Reading]:
         wrong = {key: sum(letter != str(bit) for letter in key) for key in found}
         shots = found.shots
         mean = sum(wrong[key] * times for key, times in found.items()) / shots
-        # from whole shots, because errors of one shot may come together
+        # from whole shots, because errors within one shot may be correlated
         variance = sum((wrong[key] - mean) ** 2 * times for key, times in found.items()) / shots
         floor = proportion(round(mean * shots), n * shots)[1]
         means.append(mean / n)
@@ -303,8 +303,8 @@ def parity(counts: Counts) -> tuple[float, float]:
 def read_ghz(n: int, counts: Sequence[Counts]) -> list[Reading]:
     """Fidelity with (|0..0> + |1..1>)/sqrt(2); populations and coherence as details.
 
-    The coherence in F is the part in phase with the state wanted. The fitted amplitude, which forgives a phase, is in
-    the note: a sum of squares, it is above 0 for noise alone, so with it a dephased state would seem entangled.
+    The coherence in F is the part in phase with the wanted state. The fitted amplitude, which ignores a phase, is in
+    the note: as a sum of squares it is above 0 for noise alone, so with it a dephased state would seem entangled.
     """
     populations, rest = counts[0], counts[1:]
     hits = populations.get("0" * n, 0) + populations.get("1" * n, 0)
@@ -345,7 +345,7 @@ def _mirror(n: int, seed: int, number: int, layers: int) -> Block:
 
 
 def mirror_circuit(n: int, layers: int, seed: int) -> tuple[QuantumCircuit, str]:
-    """A randomized mirror circuit with its measurements, and its only outcome without noise.
+    """A randomized mirror circuit with its measurements, and its only noise-free outcome.
 
     Random single-qubit Cliffords and a random matching of cx on the line 0, 1, ... n-1, `layers`/2 times; then the
     same layers undone in reverse, random Paulis before each, so that errors neither add up nor cancel.
@@ -380,7 +380,7 @@ def mirror_circuit(n: int, layers: int, seed: int) -> tuple[QuantumCircuit, str]
 
 
 def _append_matching(layer: QuantumCircuit, index: int, random: np.random.Generator) -> None:
-    """cx on every second edge of the line, each with probability 3/4 and in either direction, never none of them."""
+    """Append cx on every second edge of the line, each with probability 3/4 and in either direction, at least one."""
     edges = [(first, first + 1) for first in range(index % 2, layer.num_qubits - 1, 2)] or [(0, 1)]
     chosen = [edge for edge in edges if random.random() < 0.75] or [edges[random.integers(len(edges))]]
     for first, second in chosen:

@@ -1,13 +1,13 @@
-"""Not on a bad day: a cheap probe and the device's own history say whether dear jobs are bought.
+"""Gates: a cheap probe and the device's own history decide whether expensive jobs are bought.
 
 The rule. A probe gives k headline values, each compared with the last 30 of its series (`core/drift.py`), whose sigmas
-carry a true probability. Only a change for the worse counts: readout errors that are larger, fidelities and shares of
-right answers that are smaller. The device is held back when one value is worse by more than z(k), where the normal
-distribution has 0.7 % / k beyond it on that side: on a device that has not changed a look holds back with a
-probability of at most 1 %, however many values there are. 0.7 and not 1, because the tails of counts that are few are
-up to 1.4 times heavier than told (`make pulls`). A wrong bit order, and a probe that failed, hold back whatever history
-says. A value with fewer than 7 nights behind it judges nothing, and the decision says so. A reference circuit with
-`at_least` is also compared with that, from the first night on, by the same limit.
+carry a true probability. Only a change for the worse counts: larger readout errors, smaller fidelities and shares of
+right answers. The device is held back if one value is worse by more than z(k), where the normal distribution has 0.7 %
+/ k beyond it on that side: on an unchanged device a look holds back with a probability of at most 1 %, however many
+values there are. 0.7 and not 1, because the tails of low counts are up to 1.4 times heavier than stated (`make pulls`).
+A wrong bit order, and a failed probe, hold back whatever the history. A value with fewer than 7 nights behind it judges
+nothing, and the decision says so. A reference circuit with `at_least` is also compared with that, from the first night
+on, by the same limit.
 """
 
 from __future__ import annotations
@@ -43,10 +43,10 @@ SHOTS = 200
 
 @dataclass(frozen=True, slots=True)
 class Gate:
-    """How a device is looked at before dear jobs are bought on it.
+    """How a device is checked before expensive jobs are bought on it.
 
-    `within_s`: how long after the first look a device that was bad is looked at again; 0 for never. `every_s`: time
-    between two looks. `shots`: of each circuit. `references`: circuits in place of bit order, readout and GHZ-3.
+    `within_s`: how long after the first look a bad device is checked again; 0 for never. `every_s`: time between two
+    looks. `shots`: of each circuit. `references`: circuits instead of bit order, readout and GHZ-3.
     """
 
     within_s: float = 0.0
@@ -58,7 +58,7 @@ class Gate:
 
     @classmethod
     def read(cls, given: Any) -> Gate | None:
-        """A gate as a flow's parameter has it; None for none. Raises ProgramRejected with how to write one."""
+        """A gate from a flow's parameter; None for none. Raises ProgramRejected showing how to write one."""
         if given is None or given is False or given == "":
             return None
         if isinstance(given, Gate):
@@ -123,7 +123,7 @@ def _span(name: str, given: Any, default: float) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """What one look found. `evidence`: one mapping a value."""
+    """The result of one look. `evidence`: one mapping per value."""
 
     is_good: bool
     why: str
@@ -131,12 +131,12 @@ class Health:
 
 
 def limit(k: int) -> float:
-    """How many sigmas for the worse one of `k` values may be."""
+    """How many sigmas for the worse are allowed for one of `k` values."""
     return -float(special.ndtri(_DESIGNED / max(k, 1)))
 
 
 def health(series: Sequence[Sequence[Measurement]], least: Mapping[str, float] | None = None) -> Health:
-    """A device by its newest values; each series oldest first, the newest of them the one to judge.
+    """The health of a device by its newest values; each series oldest first, its newest value is judged.
 
     `least`: by quantity, the value below which the device is bad whatever its history.
     """
@@ -182,19 +182,19 @@ def health(series: Sequence[Sequence[Measurement]], least: Mapping[str, float] |
 
 
 def worse_by(verdict: Verdict) -> float | None:
-    """Sigmas for the worse; negative when the value is better than its history."""
+    """Sigmas for the worse; negative if the value is better than its history."""
     if verdict.sigmas is None:
         return None
     return verdict.sigmas if verdict.measurement.family in _LARGER_IS_WORSE else -verdict.sigmas
 
 
 def look(core: Client, scope: Scope, device: str, suite: Suite, timeout: float | None = None) -> Health:
-    """Runs the probe, keeps its values, and judges them. Run again with the same run key it buys nothing again."""
+    """Run the probe, store its values, and judge them. Run again with the same run key, it buys nothing."""
     return of_result(core, benchmarks.run(core, scope, [device], suite, timeout), device, suite)
 
 
 def of_result(core: Client, result: BenchmarkResult, device: str, suite: Suite) -> Health:
-    """The judgement of a probe that ran."""
+    """The judgment of a probe that ran."""
     keep_benchmark(core, result, suite)
     for row in result.rows:
         if row.family == references.FAMILY and row.outcome is Outcome.SKIPPED and row.device == device:

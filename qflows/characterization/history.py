@@ -1,4 +1,4 @@
-"""Keeps what runs found out about devices, to be compared with later nights; the calibration beside it."""
+"""Stores what runs measured on devices, for comparison with later nights, with the calibration of the time."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ NAME_CAP = 128
 
 
 def keep_benchmark(core: Client, result: BenchmarkResult, suite: Suite) -> int:
-    """Writes every value of the result to the ledger; returns how many were new.
+    """Store every value of the result in the ledger; return how many were new.
 
     Repeating it writes nothing twice: the first value of a run, device and quantity stays.
     """
@@ -55,24 +55,25 @@ def keep_benchmark(core: Client, result: BenchmarkResult, suite: Suite) -> int:
 
 
 def _means(row: Row, suite: Suite, width: int) -> list[Any]:
-    """What of the suite makes this quantity another one. Not the shots, which the uncertainty tells; not the seed."""
+    """The parts of the suite that make this a different quantity: not the shots, which the uncertainty covers, nor the
+    seed."""
     if row.family == "readout":
         return [row.family, width]  # neighbors that are read at the same time matter
     if row.family == "mirror":
         is_shortened = row.note.startswith("not judged")
         return [row.family, row.n, suite.mirror_circuits, suite.mirror_layers, is_shortened]
     if row.family == references.FAMILY:
-        # the overlap falls short of 1 by chance, the farther the fewer the shots
+        # the overlap falls short of 1 by chance, more so with fewer shots
         identity = next((one.identity for one in suite.references if one.metric == row.metric), "")
         return [row.family, identity, suite.shots]
     return [row.family, row.n]
 
 
 def keep_energy(core: Client, found: VqeResult, device: str) -> int:
-    """Writes the energy of a loop to the ledger if it has shot noise: an exact one tells nothing of a device.
+    """Store the energy of a loop in the ledger if it has shot noise: an exact one says nothing about a device.
 
     Its series is that of equal experiments: Hamiltonian, ansatz, optimizer and its limits, start, shots, the vendor's
-    device and options. Values that older versions kept under less stay as they are, as series of their own.
+    device and options. Values that older versions stored with fewer of these stay as they are, as separate series.
     """
     if not found.trace or not _is_error_bar(found.std_error):
         return 0
@@ -113,7 +114,7 @@ def _setup(known: _Known, job_keys: Collection[str], means: list[Any]) -> str:
 
 
 def _calibration(known: _Known, job_keys: Collection[str], snapshots: dict[str, Mapping[str, Any]]) -> str | None:
-    """The digest of the vendor's snapshot, which is put among `snapshots`; several jobs: of all of theirs."""
+    """The digest of the vendor's snapshot, which is added to `snapshots`; for several jobs, of all of theirs."""
     given = [known[key][2] for key in job_keys if key in known and isinstance(known[key][2], Mapping)]
     different = {digest(one): one for one in given}
     if not different:

@@ -1,6 +1,6 @@
-"""Reference circuits: a user's own circuit with the distribution it must give, as a probe of a device.
+"""Reference circuits: a user's own circuit with its expected distribution, as a probe of a device.
 
-The value of a night is the overlap of the counts with the expected distribution, sum_x min(p(x), n(x) / N): 1 less the
+The value of a night is the overlap of the counts with the expected distribution, sum_x min(p(x), n(x) / N): 1 minus the
 total variation distance, and for a circuit with one right answer the share of it.
 """
 
@@ -27,17 +27,17 @@ _KNOWN = ("circuit", "expected", "at_least", "name")
 _WHAT = "a reference is a circuit, (circuit, expected), or a mapping with 'circuit' and any of 'expected', 'at_least'"
 _EXACT = "local-exact"
 _UNNAMED = re.compile(r"^(qasm|circuit-\d+|program)$")
-# of a device near its distribution the overlap is one less the size of a deviation, which has a heavier tail than the
-# normal distribution; with this a flag comes by chance as seldom as for the other families (`make gate`)
+# for a device near its distribution the overlap is one minus the size of a deviation, which has a heavier tail than the
+# normal distribution; with this, chance flags are as rare as for the other families (`make gate`)
 _FOLDED = 1.5
 
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """A circuit and what it must give.
+    """A circuit and its expected distribution.
 
-    `expected`: probability of each key, keys as in counts (rightmost character classical bit 0, registers apart by a
-    space); None until it is computed. `at_least`: the overlap below which the device is bad whatever its history.
+    `expected`: probability of each key, keys as in counts (rightmost character classical bit 0, registers separated by
+    a space); None until it is computed. `at_least`: the overlap below which the device is bad whatever its history.
     """
 
     program: Program
@@ -63,7 +63,7 @@ class Reference:
 
 
 def read(given: Any) -> tuple[Reference, ...]:
-    """One reference, or a list of them. Raises ProgramRejected with what is wrong with which."""
+    """One reference, or a list of them. Raises ProgramRejected saying which one is wrong and why."""
     if given is None:
         return ()
     listed = list(given) if isinstance(given, list) else [given]
@@ -107,7 +107,7 @@ def _one(given: Any, place: int) -> Reference:
 
 
 def _is_bits(given: Mapping[Any, Any]) -> bool:
-    """Whether a mapping is a distribution; the values of a circuit's parameters are named otherwise."""
+    """Whether a mapping is a distribution; the values of a circuit's parameters have other names."""
     return all(isinstance(key, str) and set(key) <= {"0", "1", " "} for key in given)
 
 
@@ -133,7 +133,7 @@ def _distribution(given: Any, program: Program, name: str) -> dict[str, float]:
 
 
 def completed(core: Client, scope: Scope, references: Sequence[Reference]) -> tuple[Reference, ...]:
-    """Those without a distribution get the exact one, computed here. Raises ProgramRejected where that cannot be."""
+    """Give those without a distribution the exact one, computed here. Raises ProgramRejected if that is impossible."""
     return tuple(one if one.expected is not None else _computed(core, scope, one) for one in references)
 
 
@@ -153,7 +153,7 @@ def read_overlap(metric: str, n: int, expected: Mapping[str, float], counts: Seq
     shots = found.shots
     shares = {key: found.get(key, 0) / shots for key in expected}
     value = min(1.0, sum(min(p, shares[key]) for key, p in expected.items()))
-    # the part of the counts that moves the overlap: outcomes that came too seldom
+    # the part of the counts that moves the overlap: outcomes that came too rarely
     short = sum(shares[key] for key, p in expected.items() if shares[key] < p)
     least = proportion(round(value * shots), shots)[1]
     error = least if len(expected) == 1 else _FOLDED * max(math.sqrt(short * (1 - short) / shots), least)

@@ -1,6 +1,6 @@
 """Qiskit's primitives and backend interface on the core: every call is durable jobs, bought once, adopted on replay.
 
-Importing this loads no qiskit; the names do, on first use.
+Importing this loads no qiskit; the names load it on first use.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ __all__ = ["Backend", "BackendJob", "DurableJob", "EstimatorV2", "PubFailed", "P
 
 
 def __getattr__(name: str) -> object:
-    """Loads a public name on first use."""
+    """Load a public name on first use."""
     if name not in _HOME:
         raise AttributeError(f"qflows.primitives has no {name!r}; public names: {', '.join(__all__)}")
     return getattr(import_module(f"qflows.primitives.{_HOME[name]}"), name)

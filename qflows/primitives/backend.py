@@ -26,8 +26,8 @@ _CLASSIFIED = 2
 class Backend(OnDevice, BackendV2):
     """A device of qflows behind Qiskit's backend interface; every call of `run` is bought once, adopted on replay.
 
-    `target`: what `transpile(circuit, backend)` may use, in place of the device's own. All other arguments are those
-    of `SamplerV2`. Circuits run as given where they fit the device's gates. Raises RunKeyMissing, UnknownDevice.
+    `target`: what `transpile(circuit, backend)` may use, instead of the device's own. All other arguments are those of
+    `SamplerV2`. Circuits run as given if they fit the device's gates. Raises RunKeyMissing, UnknownDevice.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class Backend(OnDevice, BackendV2):
         self._target = target
 
     @classmethod
-    def _default_options(cls) -> Any:  # qiskit's abstract methods say nothing of what they return
+    def _default_options(cls) -> Any:  # qiskit's abstract methods do not declare what they return
         return Options(shots=1024, memory=False)
 
     @property
@@ -63,11 +63,11 @@ class Backend(OnDevice, BackendV2):
     def run(  # pyright: ignore[reportIncompatibleMethodOverride]
         self, run_input: QuantumCircuit | Sequence[QuantumCircuit], *, shots: int | None = None, **options: Any
     ) -> BackendJob:
-        """Buys one batch of circuits and returns at once. Values must be bound.
+        """Buy one batch of circuits and return at once. Values must be bound.
 
-        `memory`: keep single shots, in the order of execution where the device tells it. Other `options` are the
+        `memory`: keep single shots, in the order of execution if the device reports it. Other `options` are the
         vendor's. Raises PubRejected, which is a QiskitError, before anything is recorded or sent; also for
-        `seed_simulator`, because a durable job draws by its key, and for other measurement levels than 2.
+        `seed_simulator`, because a durable job draws by its key, and for measurement levels other than 2.
         """
         circuits = [run_input] if isinstance(run_input, QuantumCircuit) else list(run_input)
         with also_qiskit():
@@ -92,10 +92,10 @@ class Backend(OnDevice, BackendV2):
         return BackendJob(self, note, [own_header(circuit) for circuit in circuits], batch)
 
     def _program(self, circuit: QuantumCircuit) -> Program:
-        """The circuit; on the device's qubits of the same numbers if its gates and couplings are theirs.
+        """The circuit; on the device's qubits of the same numbers if it fits their gates and couplings.
 
-        A circuit that was transpiled for the first few qubits of a device may be narrower than it (those of
-        qiskit-experiments are), and is meant for these: compiling would move it to others.
+        A circuit that was transpiled for the first few qubits of a device may be narrower than the device (those of
+        qiskit-experiments are) and is meant for these qubits: compiling would move it to others.
         """
         program = to_program(circuit)
         limits = self._origin.target.limits
@@ -106,9 +106,9 @@ class Backend(OnDevice, BackendV2):
         return program.rewritten(program.ops(), labels=range(program.n_qubits))
 
     def retrieve_job(self, job_id: str) -> BackendJob:
-        """The job of an earlier call, by its id or a unique beginning of it, from any process.
+        """The job of an earlier call, by its id or a unique prefix of it, from any process.
 
-        Its circuits have the names and metadata that the ledger has of them. Raises UnknownJob.
+        Its circuits have the names and metadata stored in the ledger. Raises UnknownJob.
         """
         batch, note = find(self._origin.holder, job_id)
         if note.get("kind") != KIND:
@@ -129,15 +129,15 @@ class BackendJob(Handle, JobV1):
         self._keep(backend._origin.holder, note, notes_of_circuits, batch)  # pyright: ignore[reportPrivateUsage]
 
     def submit(self) -> None:
-        """Sends what was not sent yet; buys nothing twice."""
+        """Send what was not sent yet; buy nothing twice."""
         if self.batch is not None:
             self._holder.client.submit_batch(self.batch)
 
     def result(self, timeout: float | None = None) -> Result:
-        """Waits and reads counts, and single shots if asked for, from the ledger; repeat it freely.
+        """Wait and read counts, and single shots if requested, from the ledger; may be repeated.
 
         `timeout` in seconds. A circuit that failed has `success` False and the vendor's reason as its status. Raises
-        WaitTimeout at the deadline, PubFailed when no circuit has counts.
+        WaitTimeout at the deadline, PubFailed if no circuit has counts.
         """
         items: list[Any] = []
         names: Sequence[str] = ()
@@ -161,7 +161,7 @@ class BackendJob(Handle, JobV1):
 
 
 def _vendor_options(options: Mapping[str, Any]) -> dict[str, Any]:
-    """What is left for the vendor of the options of a call. Raises ProgramRejected."""
+    """The options of a call that remain for the vendor. Raises ProgramRejected."""
     said = {name: value for name, value in options.items() if value is not None and value != []}
     if "seed_simulator" in said:
         raise ProgramRejected(

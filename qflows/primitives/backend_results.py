@@ -1,4 +1,4 @@
-"""What the ledger has of a backend's call, as Qiskit's `Result`."""
+"""The stored results of a backend's call, as Qiskit's `Result`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ KIND = "backend/1"
 
 
 def experiment_note(circuit: QuantumCircuit, program: Program) -> dict[str, Any]:
-    """What must be kept of a circuit to read its counts, as JSON. `columns`: the clbit of each character of a key."""
+    """What must be stored about a circuit to read its counts, as JSON. `columns`: the clbit of each character of a
+    key."""
     return {
         "creg_sizes": [[register.name, register.size] for register in circuit.cregs],
         "memory_slots": circuit.num_clbits,
@@ -27,7 +28,7 @@ def experiment_note(circuit: QuantumCircuit, program: Program) -> dict[str, Any]
 
 
 def own_header(circuit: QuantumCircuit) -> dict[str, Any]:
-    """What the caller calls things; a replay may call them otherwise, so it is no part of what is bought."""
+    """The caller's own labels; a replay may use others, so they are not part of what is bought."""
     return {
         "name": circuit.name,
         "qreg_sizes": [[register.name, register.size] for register in circuit.qregs],
@@ -45,7 +46,7 @@ def read(
 ) -> list[dict[str, Any]]:
     """One experiment of a `Result` for each circuit, in the order given.
 
-    `items` and `names`: of those that were measured; `own`: headers as the caller has them, empty where unknown.
+    `items` and `names`: of the measured circuits; `own`: the caller's headers, empty if unknown.
     """
     experiments = []
     place = 0
@@ -66,7 +67,7 @@ def read(
 
 
 def _data(item: ItemResult, columns: Sequence[int], note: Mapping[str, Any], seed: str) -> dict[str, Any]:
-    """Counts, and memory if asked for: hexadecimal, bit k for clbit k."""
+    """Count, and memory if requested: hexadecimal, bit k for clbit k."""
     counts: dict[str, int] = {}
     as_hex = {key: _hex(key, columns) for key in item.counts or {}}
     for key, n in (item.counts or {}).items():

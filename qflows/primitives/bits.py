@@ -1,4 +1,4 @@
-"""From counts keys to Qiskit's `BitArray`: one row of packed bytes a shot, one array a classical register."""
+"""From counts keys to Qiskit's `BitArray`: one row of packed bytes per shot, one array per classical register."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ Registers = Sequence[Sequence[Any]]
 def data_bin(
     registers: Registers, shape: tuple[int, ...], shots: int, items: Sequence[ItemResult], seeds: Sequence[str]
 ) -> DataBin:
-    """A `BitArray` of `shape` and `shots` for every register; all zero where nothing was measured (`items` empty).
+    """A `BitArray` of `shape` and `shots` for every register; all zero if nothing was measured (`items` empty).
 
-    Within a register bit 0 is the least significant of the last byte. Shots are in the order of execution where the
-    device tells it, else in an order drawn from `seeds`, so that any slice of them is a fair sample.
+    Within a register bit 0 is the least significant of the last byte. Shots are in the order of execution if the device
+    reports it, otherwise in an order drawn from `seeds`, so that any slice of them is a fair sample.
     """
     rows = [_rows(item, shots, seed) for item, seed in zip(items, seeds, strict=True)]
     arrays: dict[str, Any] = {}
@@ -47,7 +47,7 @@ def _rows(item: ItemResult, shots: int, seed: str) -> NDArray[np.uint8]:
 
 
 def keys_of_shots(item: ItemResult, shots: int, seed: str) -> Sequence[str]:
-    """The key of every shot, in the order that `data_bin` has."""
+    """The key of every shot, in the order used by `data_bin`."""
     if _has_memory(item, shots):
         return item.memory or ()
     counts: Mapping[str, int] = item.counts or {}
@@ -68,6 +68,6 @@ def _characters(keys: Sequence[str]) -> NDArray[np.uint8]:
 
 
 def _packed(bits: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Bits, most significant first, as bytes that are padded on the left."""
+    """Bits, most significant first, as bytes padded on the left."""
     padding = -bits.shape[1] % 8
     return np.packbits(np.pad(bits, ((0, 0), (padding, 0))), axis=1)

@@ -39,7 +39,7 @@ _READERS: dict[str, _Reader] = {
 
 
 class Handle:
-    """What the jobs of primitives and backends share: a batch that any process finds again."""
+    """What the jobs of primitives and backends share: a batch that any process can find again."""
 
     _holder: Holder
     _note: Mapping[str, Any]
@@ -63,17 +63,17 @@ class Handle:
 
     @property
     def vendor_ids(self) -> tuple[str, ...]:
-        """The vendor's ids of the jobs, in order; those that have none yet are left out."""
+        """The vendor's ids of the jobs, in order; jobs without one yet are left out."""
         jobs = self.batch.sub_jobs() if self.batch else []
         return tuple(job.vendor_id for job in jobs if job.vendor_id is not None)
 
     @property
     def cost(self) -> Cost | None:
-        """What the jobs cost, as far as the vendor says; None where it does not."""
+        """What the jobs cost, as far as the vendor reports it; None if it does not."""
         return total_cost(self.batch.sub_jobs()) if self.batch else None
 
     def status(self) -> QiskitStatus:
-        """Where the job that is furthest behind stands, after one look at the vendor."""
+        """The status of the job that is furthest behind, after one poll of the vendor."""
         if self.batch is None:
             return QiskitStatus.DONE
         if not self.batch.in_final_state:
@@ -82,7 +82,7 @@ class Handle:
         return _STATUS[self.batch.status]
 
     def done(self) -> bool:
-        """True when every job completed."""
+        """True if every job completed."""
         return self.status() is QiskitStatus.DONE
 
     def running(self) -> bool:
@@ -90,20 +90,20 @@ class Handle:
         return self.status() is QiskitStatus.RUNNING
 
     def cancelled(self) -> bool:
-        """True when the call was cancelled."""
+        """True if the call was cancelled."""
         return self.status() is QiskitStatus.CANCELLED
 
     def in_final_state(self) -> bool:
-        """True when nothing can change any more."""
+        """True if nothing can change any more."""
         return self.status() in (QiskitStatus.DONE, QiskitStatus.ERROR, QiskitStatus.CANCELLED)
 
     def cancel(self) -> None:
-        """Cancels every live job at the vendor and verifies it. Raises WaitTimeout if that takes over a minute."""
+        """Cancel every live job at the vendor and verify it. Raises WaitTimeout if that takes over a minute."""
         if self.batch is not None:
             self.batch.cancel()
 
     def _in_order(self, found: Sequence[Any]) -> list[Any]:
-        """Results of circuits in the order in which they were asked for."""
+        """Results of circuits in the order in which they were requested."""
         in_order: list[Any] = [None] * len(found)
         for place, item in zip(self._note["order"], found, strict=True):
             in_order[place] = item
@@ -114,12 +114,12 @@ class Handle:
 
 
 def id_of(note: Mapping[str, Any], batch: Batch | None) -> str:
-    """The batch's id; for a call that bought nothing, one made of its content."""
+    """The batch's id; for a call that bought nothing, one derived from its content."""
     return batch.id if batch else digest("no-circuits/1", note)
 
 
 class DurableJob(Handle, BasePrimitiveJob[PrimitiveResult[Any], QiskitStatus]):
-    """What `run` of a primitive returns, at once; the jobs are in the ledger and, as a rule, at the vendor.
+    """The job that `run` of a primitive returns at once; its jobs are in the ledger and, usually, at the vendor.
 
     `job_id()` is the id of the batch that holds them: `qflows.primitives.job(id)` finds it from any process, and so
     does `qflows.attach(id)`. It pickles without waiting.
@@ -130,7 +130,7 @@ class DurableJob(Handle, BasePrimitiveJob[PrimitiveResult[Any], QiskitStatus]):
         self._keep(holder, note, notes_of_circuits, batch)
 
     def result(self, timeout: float | None = None) -> PrimitiveResult[Any]:
-        """Waits and reads the results, in the order of the PUBs, from the ledger; repeat it freely.
+        """Wait and read the results, in the order of the PUBs, from the ledger; may be repeated.
 
         `timeout` in seconds. Raises WaitTimeout at the deadline, PubFailed with the vendor's reason.
         """
@@ -146,7 +146,7 @@ class DurableJob(Handle, BasePrimitiveJob[PrimitiveResult[Any], QiskitStatus]):
 
 
 def job(job_id: str, *, client: Client | None = None) -> DurableJob:
-    """The job of an earlier call of a primitive, by its id or a unique beginning of it, from any process.
+    """The job of an earlier call of a primitive, by its id or a unique prefix of it, from any process.
 
     Metadata of circuits are those of the first purchase, as far as they are plain JSON values. Raises UnknownJob.
     """
@@ -158,7 +158,7 @@ def job(job_id: str, *, client: Client | None = None) -> DurableJob:
 
 
 def _metadata(batch: Batch, note: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """What the ledger has of the metadata of each PUB's circuit; empty where the PUB needed no circuit."""
+    """The stored metadata of each PUB's circuit; empty if the PUB needed no circuit."""
     programs: list[Any] = [None] * batch.n_circuits
     for place, program in zip(note["order"], batch.programs, strict=True):
         programs[place] = program
@@ -175,6 +175,6 @@ def _metadata(batch: Batch, note: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def find(holder: Holder, job_id: str) -> tuple[Batch, Mapping[str, Any]]:
-    """The batch of an id, and what was noted with it. Raises UnknownJob."""
+    """The batch of an id, and the note stored with it. Raises UnknownJob."""
     batch = holder.client.batch(job_id)
     return batch, (batch.metadata.get("sweep") or {}).get("pubs") or {}

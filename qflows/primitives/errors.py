@@ -26,7 +26,7 @@ class PubFailed(JobFailed, QiskitError):
 
 @contextmanager
 def also_qiskit() -> Iterator[None]:
-    """Rejections and failures inside the block are raised as QiskitError too."""
+    """Raise rejections and failures inside the block as QiskitError too."""
     try:
         yield
     except (PubRejected, PubFailed):

@@ -33,24 +33,24 @@ _MAX_TERMS = 4096
 
 
 def shots_for(precision: float) -> int:
-    """ceil(1 / precision**2); what rounding adds to a whole number does not count."""
+    """ceil(1 / precision**2), ignoring rounding errors just above a whole number."""
     return math.ceil(round(1 / precision**2, 6))
 
 
 class EstimatorV2(DurablePrimitive, BaseEstimatorV2):
-    """Estimates expectation values on a device; every call is jobs of the ledger, bought once and adopted on replay.
+    """Estimates expectation values on a device; every call is jobs in the ledger, bought once and adopted on replay.
 
-    `precision`: the target standard error for PUBs without their own, in the units of a single Pauli string:
-    ceil(1 / precision**2) shots for every measurement basis. `shots` gives that number directly. With neither, or with
-    a precision of 0, devices that can compute exactly do so, with `stds` of 0; others use a precision of 1/64.
-    `device`, `run_key`, `label`, `options`, `session`, `tags`, `on_change`, `compile`, `physical_qubits` and `client`
-    are those of `SamplerV2`.
+    `precision`: the target standard error for PUBs without their own, in the units of a single Pauli string: ceil(1 /
+    precision**2) shots for every measurement basis. `shots` gives that number directly. With neither, or with a
+    precision of 0, devices that can compute exactly do so, with `stds` of 0; others use a precision of 1/64. `device`,
+    `run_key`, `label`, `options`, `session`, `tags`, `on_change`, `compile`, `physical_qubits` and `client` are those
+    of `SamplerV2`.
 
-    A result is a `PrimitiveResult` with one `PubResult` a PUB: `evs` and `stds` are arrays of the shape to which
-    parameters and observables broadcast. `stds` are standard errors with covariances, hence at most the bounds that
-    Qiskit's own estimators give. In observables the rightmost letter is qubit 0. `mitigate`: as for `qflows.batch`; all
-    circuits of a call are one batch, `stds` are those of the mitigated values, and the metadata of a PUB says what was
-    done by whom, with the raw values. Raises RunKeyMissing, UnknownDevice.
+    A result is a `PrimitiveResult` with one `PubResult` per PUB: `evs` and `stds` are arrays of the shape to which
+    parameters and observables broadcast. `stds` are standard errors including covariances, hence at most the bounds
+    that Qiskit's own estimators give. In observables the rightmost letter is qubit 0. `mitigate`: as for
+    `qflows.batch`; all circuits of a call are one batch, `stds` are those of the mitigated values, and the metadata of
+    a PUB says who did what, with the raw values. Raises RunKeyMissing, UnknownDevice.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class EstimatorV2(DurablePrimitive, BaseEstimatorV2):
 
     @property
     def default_precision(self) -> float:
-        """The precision of PUBs that have none; 0 for exact values."""
+        """The precision of PUBs without their own; 0 for exact values."""
         if self._shots is not None:
             return 1 / math.sqrt(self._shots)
         if self._precision is not None:
@@ -83,7 +83,7 @@ class EstimatorV2(DurablePrimitive, BaseEstimatorV2):
         return 0.0 if self._origin.target.limits.exact else DEFAULT_PRECISION
 
     def run(self, pubs: Iterable[EstimatorPubLike], *, precision: float | None = None) -> DurableJob:
-        """Buys one call of any number of PUBs, of any shapes and precisions, and returns at once.
+        """Buy one call of any number of PUBs, of any shapes and precisions, and return at once.
 
         `precision` is for PUBs without their own. Constants are computed, not bought. Raises PubRejected, which is a
         QiskitError, before anything is recorded or sent.
@@ -122,7 +122,7 @@ class EstimatorV2(DurablePrimitive, BaseEstimatorV2):
         return self._by_device(call, planned) or (planned, call.note(order, is_native=False))
 
     def _mitigated(self, call: _Call) -> tuple[Planned, dict[str, Any]]:
-        """The plan of everything that mitigation runs; by the device itself where it offers all of it."""
+        """The plan of everything that mitigation runs; by the device itself if it offers all of it."""
         numbers = [number for _, number, _ in call.points if number is not None]
         if len(numbers) < len(call.points):
             raise ProgramRejected("mitigate: exact values have no errors to mitigate; pass a precision or shots")
@@ -155,7 +155,7 @@ class EstimatorV2(DurablePrimitive, BaseEstimatorV2):
         }
 
     def _by_device(self, call: _Call, measured: Planned) -> tuple[Planned, dict[str, Any]] | None:
-        """The plan by which the device itself computes expectation values; None where it does not."""
+        """The plan by which the device itself computes expectation values; None if it does not."""
         target = self._origin.target
         if self._origin.compiles_here:
             return None
@@ -186,12 +186,12 @@ class _Call:
 
     measured: list[Program] = field(default_factory=list)
     shots: list[int | None] = field(default_factory=list)  # of the measured
-    points: list[tuple[Program, int | None, tuple[Observable, ...]]] = field(default_factory=list)  # but constants
+    points: list[tuple[Program, int | None, tuple[Observable, ...]]] = field(default_factory=list)  # without constants
     pubs: list[dict[str, Any]] = field(default_factory=list)
     plans: dict[str, int] = field(default_factory=dict)
 
     def add(self, pub: EstimatorPub, precision: float, shots: int | None) -> None:
-        """Lays out one PUB. Raises ProgramRejected."""
+        """Lay out one PUB. Raises ProgramRejected."""
         shape, of_observables = tuple(pub.parameter_values.shape), tuple(pub.observables.shape)
         listed = [_observable(one) for one in pub.observables.sparse_observables_array().ravel().tolist()]
         _, needs = pairing(shape, of_observables)
@@ -226,7 +226,7 @@ class _Call:
         return [[next(remaining) for _ in range(n)] for n in counts]
 
     def note(self, order: Sequence[int], *, is_native: bool, mitigated: Sequence[int] | None = None) -> dict[str, Any]:
-        """What must be kept to read the results, as JSON. `mitigated`: circuits of each point that has any."""
+        """What must be stored to read the results, as JSON. `mitigated`: circuits of each point that has any."""
         pubs = self.pubs
         if mitigated is not None:
             numbers = iter(mitigated)

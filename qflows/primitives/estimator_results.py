@@ -1,4 +1,4 @@
-"""What the ledger has of an estimator's call, in Qiskit's containers."""
+"""The stored results of an estimator's call, in Qiskit's containers."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ KIND = "estimator/1"
 def read(
     note: Mapping[str, Any], items: Sequence[ItemResult], job_id: str, metadata: Sequence[Any]
 ) -> PrimitiveResult[PubResult]:
-    """One result a PUB. `items`: of all circuits, in the order of PUBs, points and measurement bases."""
+    """One result per PUB. `items`: of all circuits, in the order of PUBs, points and measurement bases."""
     results = []
     mitigation = note.get("mitigation")
     place = mitigation["calibrations"] if mitigation else 0

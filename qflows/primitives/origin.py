@@ -23,7 +23,7 @@ from qflows.programs import Program
 
 
 class Holder:
-    """A client that stays behind when its owner is pickled: the other process makes its own."""
+    """A client that is left behind when its owner is pickled: the other process creates its own."""
 
     def __init__(self, client: Client | None) -> None:
         mine = client or _here()
@@ -45,14 +45,14 @@ class Holder:
 
 
 def _here() -> Client:
-    """The client that knows saved blocks and flows where Prefect is in use, else the plain one."""
-    if "prefect" in sys.modules:  # by name: this room does not know Prefect, and works without it
+    """The client that knows saved blocks and flows if Prefect is in use, otherwise the plain one."""
+    if "prefect" in sys.modules:  # by name: this package does not know Prefect, and works without it
         return import_module("qflows.prefect.client").client()
     return default_client()
 
 
 class Purchases(TypedDict, total=False):
-    """What `SamplerV2`, `EstimatorV2` and `Backend` all take to say how they buy. See `SamplerV2`."""
+    """The purchase arguments that `SamplerV2`, `EstimatorV2` and `Backend` share. See `SamplerV2`."""
 
     run_key: str | None
     label: str
@@ -69,7 +69,7 @@ class Purchases(TypedDict, total=False):
 class Origin:
     """The device, the run and the options of a primitive.
 
-    Inside a flow the scope is that of the construction, because algorithms call primitives from threads which do not
+    Inside a flow the scope is that of the construction, because algorithms call primitives from threads that do not
     know the flow; outside, the run key names the run and every call belongs to the attempt in which it is made.
     """
 
@@ -86,7 +86,7 @@ class Origin:
 
     @classmethod
     def of(cls, device: str, wanted: Purchases, *, label: str) -> Origin:
-        """The origin that a caller's arguments name; `label` is for callers that give none."""
+        """The origin that a caller's arguments name; `label` is the default for callers that give none."""
         given: dict[str, Any] = {"label": label, **wanted}
         given |= {name: dict(given.get(name) or {}) for name in ("options", "tags")}
         return cls(device, **given)
@@ -98,7 +98,7 @@ class Origin:
         found = verbs.scope(self.run_key)
         self.run_key = found.run_key
         self._bound = found if verbs.in_flow() else None
-        if rule := self.core.rule(self.device):  # one device for all that this primitive buys
+        if rule := self.core.rule(self.device):  # one device for everything that this primitive buys
             asked = asking.for_a_place("primitive", self.label)
             self.device = self.core.chooser.choose(rule, found.want(content_of(rule, asked)), asked).device
 
@@ -133,13 +133,13 @@ class Origin:
         return "raise" if self.target.profile.simulator is False else "warn"
 
     def scope(self) -> Scope:
-        """Where a call made now comes from."""
+        """The origin of a call made now."""
         if self._bound is None:
             return self.core.verbs.scope(self.run_key)
         return replace(self._bound, group=ambient.joined(self._bound.run_key))
 
     def options_with_memory(self, options: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """The options, and the wish for single shots in order where the device has it and nothing else was said."""
+        """The options, with single shots in order requested if the device has them and nothing else was set."""
         mine = dict(self.options if options is None else options)
         known = self.target.provider.options_model(self.target.profile.device).model_fields
         chosen = {**self.target.profile.options, **mine}
@@ -166,9 +166,9 @@ class Origin:
         )
 
     def buy(self, planned: Planned, note: Mapping[str, Any], name: str) -> Batch:
-        """Makes the plan durable, with what is needed to read its results, and sends what was not sent before.
+        """Make the plan durable, with what is needed to read its results, and send what was not sent before.
 
-        Raises ProgramRejected where a replay asks for something else, by `on_change`: on QPUs unless told otherwise.
+        Raises ProgramRejected if a replay asks for something else, according to `on_change`: on QPUs by default.
         """
         noted = replace(planned, sweep={"shape": None, "observable_shape": None, "estimates": None, "pubs": dict(note)})
         scope = self.scope()
@@ -183,7 +183,7 @@ class Origin:
 
 
 class OnDevice:
-    """What everything that buys through an `Origin` says of it."""
+    """What everything that buys through an `Origin` exposes of it."""
 
     _origin: Origin
 
@@ -194,10 +194,10 @@ class OnDevice:
 
     @property
     def run_key(self) -> str | None:
-        """The run to which calls belong."""
+        """The run that calls belong to."""
         return self._origin.run_key
 
 
 def by_shots(shots: Sequence[int | None]) -> list[int]:
-    """The order in which programs of equal shots stand together, so that they share jobs."""
+    """An order in which programs of equal shots are adjacent, so that they share jobs."""
     return sorted(range(len(shots)), key=lambda place: (shots[place] or 0, place))

@@ -1,6 +1,6 @@
 """A device of qflows for PennyLane: `qml.device("qflows", device="ionq-simulator", wires=2, run_key="study")`.
 
-All circuits that PennyLane asks for at once, such as those of a gradient, are one batch, bought once and adopted on
+All circuits that PennyLane requests at once, such as those of a gradient, are one batch, bought once and adopted on
 replay. Written for the device API of PennyLane 0.45; installed by the extra `qflows[pennylane]`.
 """
 
@@ -63,10 +63,10 @@ _READ = (
 class QflowsDevice(Device):
     """A device of qflows behind PennyLane's interface.
 
-    `device`: name of a device as for `qflows.run`. `wires`: number of wires or their names; `shots`: of circuits that
-    say none; None evaluates exactly, where the device can. `run_key`, `label`, `options`, `session`, `tags`,
+    `device`: name of a device as for `qflows.run`. `wires`: number of wires or their names; `shots`: of circuits
+    without their own; None evaluates exactly, if the device can. `run_key`, `label`, `options`, `session`, `tags`,
     `on_change`, `client`: as for `qflows.primitives.SamplerV2`. Takes expectation values and variances of Pauli
-    operators, probabilities, counts and samples; observables that are no Pauli operators, such as Hermitian and
+    operators, probabilities, counts and samples; observables that are not Pauli operators, such as Hermitian and
     Projector, are refused.
     """
 
@@ -117,7 +117,7 @@ class QflowsDevice(Device):
         return config
 
     def execute(self, circuits: Any, execution_config: ExecutionConfig | None = None) -> Any:
-        """Buys all tapes as one batch, waits, and gives PennyLane its numbers."""
+        """Buy all tapes as one batch, wait, and give PennyLane its numbers."""
         exact = self._origin.target.limits.exact
         programs, shots = [], []
         for tape in circuits:
@@ -179,14 +179,14 @@ class QflowsDevice(Device):
 
 
 def _pipeline() -> Any:
-    """PennyLane's list of transforms, under the name that this version has for it."""
+    """PennyLane's list of transforms, under this version's name for it."""
     core: Any = qml.transforms.core
     return (core.CompilePipeline if hasattr(core, "CompilePipeline") else core.TransformProgram)()
 
 
 @qml.transform
 def _in_computational_basis(tape: Any) -> Any:
-    """Measurements as samples of all wires where there are shots, else turned into the computational basis."""
+    """Measurements as samples of all wires if there are shots, otherwise rotated into the computational basis."""
     if tape.shots:
         return measurements_from_samples(tape)
     (turned,), read = diagonalize_measurements(tape)
@@ -211,13 +211,13 @@ def _has_gate(operation: Any) -> bool:
 
 
 def _read(tape: Any, wires: Any, item: ItemResult | None, seed: str) -> Any:
-    """What the tape's measurements make of the outcome."""
+    """The values of the tape's measurements for the outcome."""
     width = len(wires)
     if tape.shots.total_shots is None:
         chances = np.zeros(2**width)
         for key, chance in ((item.probabilities or {}) if item else {"": 1.0}).items():
             chances[int(key[::-1] or "0", 2)] = chance  # the first wire is PennyLane's most significant
-        state = np.sqrt(np.clip(chances, 0, None))  # in the computational basis phases have no meaning
+        state = np.sqrt(np.clip(chances, 0, None))  # in the computational basis phases do not matter
         state = state / np.linalg.norm(state)
         found = tuple(one.process_state(state, wires) for one in tape.measurements)
         return found[0] if len(found) == 1 else found

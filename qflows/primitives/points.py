@@ -33,7 +33,7 @@ def _without_overwritten(program: Program) -> Program:
     if max(times.values(), default=0) < 2 or any(op[0] == "if_else" for op in ops):
         return program
     kept: list[Any] = []
-    later: set[int] = set()  # qubits that more than a measurement follows on
+    later: set[int] = set()  # qubits that have more than a measurement after this step
     written: set[int] = set()
     for op in reversed(ops):
         if op[0] != "measure":

@@ -1,4 +1,4 @@
-"""What a primitive is asked for, before Qiskit reads it: a list of PUBs, and nothing that only looks like one."""
+"""Checks of a primitive's input before Qiskit reads it: a list of PUBs, and nothing that only looks like one."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ Pub = TypeVar("Pub")
 
 
 def read_pubs(pubs: Any, coerce: Callable[[Any], Pub], form: str) -> list[Pub]:
-    """Every PUB of the list by `coerce`; `form` is how one is written. Raises PubRejected naming the one that is wrong.
+    """Every PUB of the list by `coerce`; `form` shows how to write one. Raises PubRejected naming the wrong one.
 
-    What Qiskit itself says of a PUB whose parts do not fit is left as it is.
+    Qiskit's own message about a PUB whose parts do not fit is left unchanged.
     """
     if isinstance(pubs, QuantumCircuit):
         raise PubRejected(f"run takes a list of PUBs, not one circuit; write run([{form}])")

@@ -1,7 +1,7 @@
-"""Whether a run that is started again asks for what it asked before, looked at before anything is bought.
+"""Whether a restarted run asks for what it asked before, checked before anything is bought.
 
-An unseeded optimizer or other shots make every call of a replay a new purchase, silently. So a call whose content no
-earlier attempt of the run had, while earlier calls are still waiting to be met again, is told, or refused.
+An unseeded optimizer or other shots silently make every call of a replay a new purchase. So a call whose content no
+earlier attempt of the run had, while earlier calls have not been found again yet, is reported or refused.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _Life = tuple[str, str, str, str]
 
 
 class Replays:
-    """The calls of this process's attempts that met earlier ones."""
+    """The calls of this process's attempts that matched earlier ones."""
 
     def __init__(self) -> None:
         self._earlier: dict[_Life, set[str]] = {}
@@ -31,7 +31,7 @@ class Replays:
         self._lock = threading.Lock()
 
     def check(self, ledger: Ledger, scope: Scope, label: str, planned: Planned, on_change: OnChange) -> None:
-        """Looks at a call that is about to be bought. Raises ProgramRejected for `on_change="raise"`."""
+        """Check a call that is about to be bought. Raises ProgramRejected for `on_change="raise"`."""
         if on_change == "ignore":
             return
         life = _life(ledger, scope, label)
@@ -60,13 +60,13 @@ class Replays:
             log.warning("%s'ignore' to silence this warning. It is bought as new", what)
 
     def met(self, ledger: Ledger, scope: Scope, label: str, batch_id: str) -> None:
-        """Notes that a call was made, so that the next look knows what is left."""
+        """Note that a call was made, so that the next check knows what is left."""
         with self._lock:
             self._earlier.get(_life(ledger, scope, label), set()).discard(batch_id)
 
 
 def _life(ledger: Ledger, scope: Scope, label: str) -> _Life:
-    # in a notebook every cell is an attempt, and all cells of a kernel are one life
+    # in a notebook every cell is an attempt, and all cells of a kernel count as one life
     return str(ledger.engine.url), scope.run_key, label, scope.attempt.partition(":")[0]
 
 

@@ -21,7 +21,7 @@ from qflows.programs import Program
 
 
 class SamplerV2(DurablePrimitive, BaseSamplerV2):
-    """Samples circuits on a device; every call is jobs of the ledger, bought once and adopted on replay.
+    """Samples circuits on a device; every call is jobs in the ledger, bought once and adopted on replay.
 
     `device`: name of a device as for `qflows.run`. `shots`: for PUBs without their own. `run_key` names the run
     outside a flow; inside a flow, the flow's scope at construction counts, also in threads. `options`, `session`,
@@ -30,7 +30,7 @@ class SamplerV2(DurablePrimitive, BaseSamplerV2):
     attempt; the next attempt finds them again. `on_change`: what to do when a restarted run asks for something other
     than before: "raise" before anything is bought (the default on QPUs), "warn" (the default elsewhere) or "ignore".
 
-    A result is a `PrimitiveResult` with one `SamplerPubResult` a PUB: `result[0].data.<register>` is a `BitArray` of
+    A result is a `PrimitiveResult` with one `SamplerPubResult` per PUB: `result[0].data.<register>` is a `BitArray` of
     the shape of the PUB, bit 0 of the register rightmost in its bit strings. Raises RunKeyMissing, UnknownDevice.
     """
 
@@ -45,10 +45,10 @@ class SamplerV2(DurablePrimitive, BaseSamplerV2):
         self.default_shots = shots
 
     def run(self, pubs: Iterable[SamplerPubLike], *, shots: int | None = None) -> DurableJob:
-        """Buys one call of any number of PUBs, of any shapes and shots, and returns at once.
+        """Buy one call of any number of PUBs, of any shapes and shots, and return at once.
 
-        `shots` is for PUBs without their own. Circuits of equal shots share jobs where the device takes several.
-        Raises PubRejected, which is a QiskitError, before anything is recorded or sent.
+        `shots` is for PUBs without their own. Circuits of equal shots share jobs if the device takes several. Raises
+        PubRejected, which is a QiskitError, before anything is recorded or sent.
         """
         chosen = self.default_shots if shots is None else shots
         read = read_pubs(pubs, lambda pub: SamplerPub.coerce(pub, chosen), "(circuit, values, shots)")

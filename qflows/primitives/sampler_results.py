@@ -1,4 +1,4 @@
-"""What the ledger has of a sampler's call, in Qiskit's containers."""
+"""The stored results of a sampler's call, in Qiskit's containers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ KIND = "sampler/1"
 def read(
     note: Mapping[str, Any], items: Sequence[ItemResult], job_id: str, metadata: Sequence[Any]
 ) -> PrimitiveResult[SamplerPubResult]:
-    """One result a PUB. `items`: of all circuits, in the order of PUBs and points."""
+    """One result per PUB. `items`: of all circuits, in the order of PUBs and points."""
     results = []
     start = 0
     for pub, of_circuit in zip(note["pubs"], metadata, strict=True):

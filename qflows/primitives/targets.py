@@ -24,14 +24,14 @@ class TargetProvider(Protocol):
     """A provider that knows the gates, couplers and durations of its devices."""
 
     def target(self, device_id: str, options: Mapping[str, Any]) -> Target | None:
-        """The device as Qiskit describes it; None where it has nothing of its own. May ask the vendor."""
+        """The device as Qiskit describes it; None if it has no description of its own. May ask the vendor."""
         ...
 
 
 def target_of(device: Device, options: Mapping[str, Any]) -> Target:
-    """The device's own target, else its gates between any two qubits.
+    """The device's own target, otherwise its gates between any two qubits.
 
-    `delay` and `reset` are in it only where they are kept, so that a circuit that needs them is refused elsewhere.
+    `delay` and `reset` are included only if they are kept, so that a circuit that needs them is refused elsewhere.
     """
     provider = device.provider
     if isinstance(provider, TargetProvider):
@@ -57,7 +57,7 @@ _NOT_GATES = frozenset({"barrier", "delay", "measure", "reset"})
 
 
 def fits(circuit: QuantumCircuit, target: Target) -> bool:
-    """Whether a circuit narrower than a device with couplings holds its gates only, on qubits where it has them."""
+    """Whether a circuit narrower than a device with couplings holds only its gates, on qubits that have them."""
     width = target.num_qubits
     if width is None or circuit.num_qubits >= width or target.build_coupling_map() is None:
         return False

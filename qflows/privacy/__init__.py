@@ -1,1 +1,1 @@
-"""What must stay private: secrets out of texts, modes of files, names of accounts."""
+"""What must stay private: secrets in texts, file modes, account names."""

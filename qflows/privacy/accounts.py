@@ -1,6 +1,6 @@
-"""Names of accounts: the same for the same credentials at the same address, without revealing them.
+"""Account names: the same for the same credentials at the same address, without revealing them.
 
-An address on this machine belongs to an emulator. Its accounts say so by their name, and so do the records of all jobs,
+An address on this machine belongs to an emulator. The names of its accounts say so, and so do the records of all jobs,
 sessions and groups that it answered.
 """
 
@@ -28,9 +28,9 @@ def is_loopback(address: str | None) -> bool:
 
 
 def account_name(address: str | None, holder: str) -> str:
-    """The account of `holder`, a key or what does not change with it, at `address`; None: the vendor's own.
+    """The account of `holder`, a key or something that stays with it, at `address`; None: the vendor's own.
 
-    Sixteen hexadecimal digits, after `sandbox:` where the address is an emulator's.
+    Sixteen hexadecimal digits, after `sandbox:` if the address is an emulator's.
     """
     name = hashlib.sha256(f"{address or ''}|{holder}".encode()).hexdigest()[:16]
     return EMULATED + name if is_loopback(address) else name

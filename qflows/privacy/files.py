@@ -1,4 +1,5 @@
-"""Folders and files for one user alone: 0700 and 0600, from the start and where an older version left them wider."""
+"""Folders and files for one user alone: 0700 and 0600, from creation and also where an older version left them
+wider."""
 
 from __future__ import annotations
 
@@ -8,11 +9,11 @@ from pathlib import Path
 
 _OTHERS = stat.S_IRWXO
 _GROUP = stat.S_IRWXG
-_BESIDE = ("-wal", "-shm", "-journal")  # SQLite gives these the mode of the database when it makes them
+_BESIDE = ("-wal", "-shm", "-journal")  # SQLite creates these with the mode of the database
 
 
 def private_folder(folder: Path) -> Path:
-    """Makes the folder, or closes it to others if it is ours; parents are made as the system does. Raises OSError."""
+    """Create the folder, or close it to others if it is ours; parents get the system's default mode. Raises OSError."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     try:
         folder.mkdir(mode=0o700)
@@ -22,7 +23,7 @@ def private_folder(folder: Path) -> Path:
 
 
 def private_text(path: Path, text: str) -> None:
-    """Writes a file that was never readable for others, not even for a moment; complete or not at all."""
+    """Write a file that is never readable by others, not even briefly; complete or not at all."""
     partial = path.with_name(f"{path.name}.part")
     partial.unlink(missing_ok=True)
     with open(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
@@ -31,21 +32,21 @@ def private_text(path: Path, text: str) -> None:
 
 
 def private_database(path: Path) -> None:
-    """An SQLite file that is not there yet begins as an empty one for us alone; an existing one is closed to others."""
+    """Create a missing SQLite file as an empty one for us alone, or close an existing one to others."""
     try:
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
     except FileExistsError:
         for one in (path, *(path.with_name(path.name + ending) for ending in _BESIDE)):
             close_to_others(one)
     except OSError:
-        return  # SQLite says what is wrong with it
+        return  # SQLite reports what is wrong with it
 
 
 def close_to_others(path: Path) -> None:
-    """Takes away what group and others may do with what is ours.
+    """Remove the permissions of group and others on what is ours.
 
-    A group that may write keeps what it may do: that is no default of any system but a wish, a ledger shared in a lab.
-    What belongs to somebody else, is a link, or cannot be changed stays as it is.
+    A group that may write keeps its permissions: no system sets that by default, so it is intended, for a ledger shared
+    in a lab. What belongs to somebody else, is a link, or cannot be changed stays as it is.
     """
     try:
         found = path.lstat()

@@ -1,10 +1,10 @@
-"""Secrets and hostile text, taken out where text enters: errors, log records, the ledger, pages and terminals.
+"""Secrets and hostile text, removed where text enters: errors, log records, the ledger, pages and terminals.
 
-An adapter names its secrets with `protect` when it connects, and again when it is given new ones: tokens, temporary
-keys. From then on `redact` finds them in any text, also in the forms in which a server may send them back: quoted for
-a URL, JSON or HTML, in hexadecimal, or as any part of a Base64 text; and cut short, as far as half of them is left.
-`visible` shows control characters as escapes: an ANSI sequence or a change of writing direction in a vendor's text
-must not reach a terminal, where it could hide or forge lines.
+An adapter registers its secrets with `protect` when it connects, and again when it gets new ones: tokens, temporary
+keys. From then on `redact` finds them in any text, also in the forms in which a server may send them back: quoted for a
+URL, JSON or HTML, in hexadecimal, or as any part of a Base64 text; and truncated, as long as half of the secret is
+left. `visible` shows control characters as escapes: an ANSI sequence or a change of writing direction in a vendor's
+text must not reach a terminal, where it could hide or forge lines.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from typing import Any
 from urllib.parse import quote, quote_plus
 
 MARK = "[secret]"
-SHORTEST = 8  # shorter ones are placeholders of a test or a sandbox, and may be ordinary words
-_CUT_FROM = 16  # a shorter secret is found whole only: half of it may be an ordinary word
+SHORTEST = 8  # shorter ones are placeholders in a test or a sandbox, and may be ordinary words
+_CUT_FROM = 16  # a shorter secret is only found whole: half of it may be an ordinary word
 _SHORTEST_CUT = 12
-_MOST = 512  # temporary keys come by the hour; the oldest ones have long expired
+_MOST = 512  # temporary keys change by the hour; the oldest ones have long expired
 
 # a credential by its form: the scheme of an Authorization header, and the signature of a request or of a signed URL
 _BY_FORM = re.compile(
@@ -39,7 +39,7 @@ _CONTROL = re.compile(
 
 
 class _Secrets:
-    """What must not be shown, with the texts to look for. One a process."""
+    """What must not be shown, with the texts to search for. One per process."""
 
     def __init__(self) -> None:
         self._lock = Lock()
@@ -62,7 +62,7 @@ _secrets = _Secrets()
 
 
 def protect(*secrets: Any) -> None:
-    """From now on these are shown nowhere: texts, or pydantic's `SecretStr`; None and placeholders are passed over."""
+    """Never show these again: texts, or pydantic's `SecretStr`; None and placeholders are ignored."""
     _clean_log_records()
     for secret in secrets:
         value = secret.get_secret_value() if hasattr(secret, "get_secret_value") else secret
@@ -97,7 +97,7 @@ def _common(text: str, at: int, form: str) -> int:
 
 
 def redact(text: str) -> str:
-    """As `redact_known`, and without whatever has the form of a credential. For texts that people read."""
+    """As `redact_known`, and without anything that has the form of a credential. For texts that people read."""
     known = redact_known(text)
     lower = known.lower()
     if not any(word in lower for word in ("bearer", "basic", "signature")):  # the pattern is slow
@@ -106,7 +106,7 @@ def redact(text: str) -> str:
 
 
 def redact_bytes(data: bytes) -> bytes:
-    """As `redact_known`, for an answer that is kept as it came. Returns the same object if there is nothing to hide."""
+    """As `redact_known`, for an answer stored unchanged. Returns the same object if there is nothing to hide."""
     text = data.decode("latin-1")
     return redact_known(text).encode("latin-1") if holds_secret(text) else data
 
@@ -117,7 +117,7 @@ def visible(text: str) -> str:
 
 
 def clean(text: Any, *, cap: int | None = None) -> str:
-    """Text from elsewhere, fit to be shown and kept: redacted, visible, and of at most `cap` characters."""
+    """Text from elsewhere, fit to show and store: redacted, visible, and of at most `cap` characters."""
     shown = visible(redact(str(text)))
     return shown if cap is None or len(shown) <= cap else shown[: cap - 1] + "…"
 
@@ -163,9 +163,9 @@ _is_installed = False
 
 
 def _clean_log_records() -> None:
-    """Cleans log records as they are made, once a process.
+    """Clean log records as they are created, once per process.
 
-    A filter would have to sit on every logger: those of parents do not see the records of their children. It also
+    A filter would have to be on every logger: those of parents do not see the records of their children. This also
     covers libraries: at the level DEBUG some of them log the headers they send.
     """
     global _is_installed
@@ -188,7 +188,7 @@ def _clean_record(record: logging.LogRecord) -> None:
     try:
         said = record.getMessage()
         trace = "".join(traceback.format_exception(*record.exc_info)) if record.exc_info else ""
-    except Exception:  # noqa: BLE001  (arguments that do not fit: logging itself will say so)
+    except Exception:  # noqa: BLE001  (arguments that do not fit: logging itself reports that)
         return
     shown = clean(said) if is_ours else redact(said)
     if shown != said:

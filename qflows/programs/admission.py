@@ -1,4 +1,4 @@
-"""What a device cannot run is refused here, before any money: the reason and the remedy in one sentence."""
+"""Refuses what a device cannot run before any money is spent, with the reason and the remedy in one sentence."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ def check_program(
 ) -> None:
     """Return if `device` can take `program`, else raise ProgramRejected with the reason and the remedy.
 
-    `gates` are the names the device takes (vendor-native gates by their bare name), None if everything with a known
-    matrix is compiled there. `max_bytes` bounds the canonical text. None means no limit.
-    Observable jobs pass `require_measurement=False`: their measurements are added per basis.
-    `takes`: which features of a program the device takes; None leaves that to the adapter, beyond `allow_mid_circuit`.
-    `labels`: the device's own numbers of its qubits, which a program on physical qubits must keep to.
-    `terms`: the vendor's reason for each feature that the device does not take.
+    `gates`: the names the device takes (vendor-native gates by their bare name), None if everything with a known matrix
+    is compiled there. `max_bytes` bounds the canonical text. None means no limit. Observable jobs pass
+    `require_measurement=False`: their measurements are added per basis. `takes`: which features of a program the device
+    takes; None leaves that to the adapter, beyond `allow_mid_circuit`. `labels`: the device's own numbers of its
+    qubits, which a program on physical qubits must keep to. `terms`: the vendor's reason for each feature that the
+    device does not take.
     """
     label = f"program {program.name!r} ({program.digest[:12]}) cannot run on {device!r}: "
     if max_bytes is not None and len(program.text) > max_bytes:

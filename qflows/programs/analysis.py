@@ -1,4 +1,4 @@
-"""What a program asks of a device beyond gates and final measurements, read off its steps."""
+"""What a program asks of a device beyond gates and final measurements, read from its steps."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ DYNAMIC = frozenset({Feature.RESET, Feature.MID_CIRCUIT, Feature.FEED_FORWARD})
 
 
 def leading_resets(ops: Iterable[Sequence[Any]]) -> list[int]:
-    """Places of resets of qubits that nothing but barriers has touched; `ops` in the schema's form."""
+    """Positions of resets of qubits that only barriers have touched; `ops` in the schema's form."""
     touched: set[int] = set()
     found = []
     for place, op in enumerate(ops):
@@ -44,7 +44,8 @@ def features_of(steps: Sequence[Instruction], *, is_physical: bool, is_verbatim:
 
 
 def _dynamic(steps: Sequence[Instruction]) -> set[Feature]:
-    """Resets, and steps after measurements. A measurement repeated at once reads the same value: it is no such step."""
+    """Reset, and steps after measurements. An immediately repeated measurement reads the same value and does not
+    count."""
     found: set[Feature] = set()
     touched: set[int] = set()
     measured: set[int] = set()
@@ -68,7 +69,8 @@ def _dynamic(steps: Sequence[Instruction]) -> set[Feature]:
 
 
 def _separates(steps: Sequence[Instruction]) -> bool:
-    """True if a barrier stands between two steps that could act on each other; one before measurements does not."""
+    """True if a barrier stands between two steps that could affect each other; one before measurements does not
+    count."""
     touched: set[int] = set()
     barred: set[int] = set()
     for step in steps:

@@ -13,7 +13,7 @@ class Unreadable(Exception):
 
 
 def read(condition: Any, clbits: Mapping[Any, int]) -> tuple[Wanted, bool]:
-    """(bits and the values they must have, whether the condition is the contrary of that). Raises Unreadable."""
+    """(bits and the values they must have, whether the condition is the opposite of that). Raises Unreadable."""
     from qiskit.circuit import Clbit
 
     if isinstance(condition, tuple):
@@ -70,7 +70,7 @@ def _positive(read_condition: tuple[Wanted, bool]) -> Wanted:
 
 
 def joined(one: Wanted, other: Wanted) -> Wanted:
-    """Both at once. Raises Unreadable if that can never hold."""
+    """Both conditions at once. Raises Unreadable if that can never hold."""
     if any(other.get(bit, value) != value for bit, value in one.items()):
         raise Unreadable("asks one bit for both values")
     return one | other
@@ -93,7 +93,7 @@ def _comparison(node: Any, clbits: Mapping[Any, int]) -> tuple[Wanted, bool]:
 
 
 def _bit(node: Any) -> Any:
-    """The bit that a variable or an element of a register stands for."""
+    """The bit that a variable or an element of a register refers to."""
     from qiskit.circuit import Clbit
     from qiskit.circuit.classical import expr
 
@@ -106,7 +106,7 @@ def _bit(node: Any) -> Any:
 
 
 def branch(wanted: Wanted, then: list[Any], otherwise: list[Any]) -> list[Any]:
-    """The steps of a branch, none if it does nothing; an if that holds nothing but another one is one if."""
+    """The steps of a branch, none if it does nothing; an if that holds only another if becomes one if."""
     if not then and not otherwise:
         return []
     if not otherwise and len(then) == 1 and then[0][0] == "if_else" and not then[0][6]:

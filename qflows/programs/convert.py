@@ -1,4 +1,4 @@
-"""One door for everything users pass: it decides which reader takes the object."""
+"""The single entry point for everything users pass; it decides which reader takes the object."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def to_program(obj: Any, values: Any = None, name: str | None = None) -> Program
         if library_of(obj) is not None:
             load_qiskit()
             return read_exported(obj, values, name)
-    # an object can be a QuantumCircuit only if somebody has imported qiskit: do not pay the import to say no
+    # an object can be a QuantumCircuit only if qiskit is already imported: do not pay for the import to say no
     if "qiskit" in sys.modules:
         from qiskit import QuantumCircuit
 

@@ -11,7 +11,7 @@ _SECONDS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9, "ps": 1e-12}
 
 
 def rounded_delays(circuit: QuantumCircuit, target: Any) -> tuple[QuantumCircuit, tuple[str, ...]]:
-    """Delays as multiples of what the device keeps time in, as IBM's scheduler rounds them; and what was changed."""
+    """Delays as multiples of the device's time step, rounded as IBM's scheduler does; and what was changed."""
     from qiskit.circuit import Delay
 
     dt, step = target.dt, max(int(target.granularity or 1), 1)

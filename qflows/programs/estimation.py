@@ -1,7 +1,7 @@
-"""Expectation values on devices that only sample: measurement circuits out, one estimate back.
+"""Expectation values on devices that only sample: measurement circuits, and one estimate from their counts.
 
-The grouping is written down with the job, so that counts are combined the way they were planned, also by a later
-version that would group otherwise.
+The grouping is stored with the job, so that counts are combined as planned, even by a later version that would group
+differently.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ def plan(program: Program, observables: Sequence[Observable]) -> tuple[tuple[Pro
     """Measurement programs, one per qubit-wise commuting group, and the plan as canonical JSON.
 
     Every program measures all qubits into one register. Multiples of the identity need no measurement: among others
-    they ride along; alone, one program stands for them, because a job has at least one, and its counts are not read.
-    Raises ProgramRejected when widths differ.
+    they share a group; alone, one program represents them, because a job has at least one, and its counts are not read.
+    Raises ProgramRejected if widths differ.
     """
     observables = fitted(program, observables)
     text = _plan_text(tuple(observables))
@@ -49,7 +49,7 @@ def fitted(program: Program, observables: Sequence[Observable]) -> tuple[Observa
 
 
 def reaching(program: Program, observables: Sequence[Observable]) -> Program:
-    """A placed program with the device's qubits that it leaves alone but observables as wide as the device act on."""
+    """A placed program, extended by unused device qubits on which observables as wide as the device act."""
     labels = program.labels
     if labels is None:
         return program

@@ -1,6 +1,6 @@
 """Expectation values of Pauli observables with honest error bars, from counts, probabilities, or a statevector.
 
-Every sum runs in a fixed order, so equal counts give the same energy to the last bit, on any day and in any process.
+Every sum runs in a fixed order, so equal counts give the same energy to the last bit, at any time and in any process.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Circuits of Cirq and pytket, through the OpenQASM 2 that these libraries write themselves.
 
-Nothing is imported but by the caller: an object can only be here if its library is loaded.
+Imports none of these libraries: an object can only be here if its library is already loaded.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Braket's own OpenQASM 3 programs (`braket.ir.openqasm.Program`) as programs.
 
-The text is read here, because Braket's reader forgets barriers, delays, resets, verbatim boxes and the width of the
+The text is read here, because Braket's reader loses barriers, delays, resets, verbatim boxes and the width of the
 classical register (SDK 1.88.1). Only what needs that reader (functions, matrices in pragmas, modifiers on gates that
-qiskit has no name for) is left to it, and only where it forgets nothing.
+qiskit has no name for) is left to it, and only where it loses nothing.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _STDGATES = {
     "rx": "rx", "ry": "ry", "rz": "rz", "phaseshift": "p", "cnot": "cx", "cy": "cy", "cz": "cz", "cphaseshift": "cp",
     "swap": "swap", "ccnot": "ccx", "cswap": "cswap",
 }  # fmt: skip
-# all others: (qubits, angles); a stand-in of no effect is built and replaced
+# all others: (qubits, angles); a stand-in without effect is built and replaced
 _OTHERS = {
     "i": "id", "u": "u", "vi": "sxdg", "prx": "r", "cv": "csx", "iswap": "iswap", "xx": "rxx", "yy": "ryy",
     "zz": "rzz", "ecr": "ecr",
@@ -38,7 +38,7 @@ _FORGOTTEN = re.compile(r"\b(box|barrier|delay|reset|if|for)\b|\$\d")
 
 
 class _Left(Exception):
-    """Something that Braket's own reader has to read."""
+    """Something that only Braket's own reader can read."""
 
 
 def read_ir(program: Any, values: Any, name: str | None) -> Program:
@@ -86,7 +86,7 @@ def _by_braket(text: str, inputs: Mapping[str, Any], label: str) -> Program:
 
     try:
         circuit = Circuit.from_ir(text, inputs=dict(inputs))
-    except Exception as error:  # noqa: BLE001 - the reader of another house, which may raise anything
+    except Exception as error:  # noqa: BLE001 - a third-party reader, which may raise anything
         _refuse(label, f"Braket cannot read it ({type(error).__name__}: {error!s:.300})", "correct the text")
     return read_circuit(read_braket(circuit, None)[0], None, label)
 
@@ -174,7 +174,7 @@ def _stand_in(name: str) -> Any:
 
 
 def _replaced(circuit: QuantumCircuit, is_verbatim: bool) -> QuantumCircuit:  # noqa: FBT001
-    """The circuit with the gates that stand-ins stand for, and with measurements if it has none."""
+    """The circuit with the gates behind its stand-ins, and with measurements if it has none."""
     from qiskit.circuit import ClassicalRegister, IfElseOp
 
     made = circuit.copy_empty_like()

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from qiskit import QuantumCircuit
 
 MAX_STEPS = 500_000
-"""Steps looked at while definitions are expanded; 60 lines of nested gate definitions can ask for 2**60."""
+"""Steps visited while definitions are expanded; 60 lines of nested gate definitions can ask for 2**60."""
 DEFINITION_STEPS = 5
 """What looking up one definition counts as: building it takes qiskit about 50 us, a plain step 2 us (measured)."""
 MAX_NESTING = 200
@@ -33,7 +33,7 @@ BUILDER_ERRORS = (
     TypeError,
     ValueError,
 )
-"""What third-party circuit code raises on input it did not foresee, besides QiskitError."""
+"""What third-party circuit code raises on unforeseen input, besides QiskitError."""
 
 
 def read_circuit(circuit: QuantumCircuit, values: Any, name: str | None) -> Program:
@@ -155,7 +155,7 @@ class _Reader:
         self.phase = 0.0
         self.visits = 0
         self.branches = 0
-        _ = circuit.data  # library circuits build themselves, and fix their bits, on the first look
+        _ = circuit.data  # library circuits build themselves, and fix their bits, on first access
         self.qubits: dict[Any, int] = {bit: place for place, bit in enumerate(circuit.qubits)}
         self.clbits: dict[Any, int] = {bit: place for place, bit in enumerate(circuit.clbits)}
 
@@ -211,7 +211,7 @@ class _Reader:
         return None
 
     def _emit_or_define(self, step: Any, on: list[int], into: list[int]) -> QuantumCircuit | None:
-        """Append a step that is no standard gate, or return the circuit that stands for it."""
+        """Append a step that is not a standard gate, or return the circuit that defines it."""
         from qiskit.circuit import Barrier, Delay, Gate, Instruction, Measure, Reset
         from qiskit.circuit.library import GlobalPhaseGate, UnitaryGate
 
@@ -277,7 +277,7 @@ class _Reader:
             if block is not None:
                 self._walk(block, *_wires(block, on, into))
             sides.append(self.ops)
-        # the phase of a branch taken or not taken shows in no outcome
+        # the phase of a branch, taken or not, shows in no outcome
         self.ops, self.phase = outer, phase
         self.ops += conditions.branch(wanted, *(sides[::-1] if is_negated else sides))
 

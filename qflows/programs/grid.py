@@ -24,7 +24,7 @@ Shape = tuple[int, ...]
 
 @dataclass(frozen=True)
 class Sweep:
-    """`shape` of the points; `observables` in C order of `observable_shape`, empty when counts are wanted."""
+    """`shape` of the points; `observables` in C order of `observable_shape`, empty if counts are wanted."""
 
     shape: Shape
     observables: tuple[Observable, ...] = ()
@@ -32,7 +32,7 @@ class Sweep:
 
     @property
     def n_points(self) -> int:
-        """How many circuits are run, before measurement bases."""
+        """Number of circuits to run, before measurement bases."""
         return math.prod(self.shape)
 
     def wanted(self) -> list[tuple[Observable, ...]]:
@@ -43,7 +43,7 @@ class Sweep:
         return [tuple(self.observables[place] for place in sorted(need)) for need in needs]
 
     def label(self, index: int) -> str:
-        """`[1, 2]` for a point, as NumPy writes its place."""
+        """`[1, 2]` for a point, its index as NumPy writes it."""
         import numpy as np
 
         return str([int(i) for i in np.unravel_index(index, self.shape)]) if self.shape else ""
@@ -71,7 +71,7 @@ def pairing(shape: Shape, observable_shape: Shape) -> tuple[np.ndarray[Any, Any]
 
 
 def read(sources: Any, observables: Any) -> tuple[list[Any], Sweep | None]:
-    """(sources of all points, their shape); no shape for a plain list of which counts are wanted.
+    """(sources of all points, their shape); no shape for a plain list of programs whose counts are wanted.
 
     `sources`: a list of programs, or one (circuit, values) with values of shape (..., parameters), a mapping of
     parameters to arrays included. Raises ProgramRejected.
@@ -96,7 +96,7 @@ def read(sources: Any, observables: Any) -> tuple[list[Any], Sweep | None]:
 
 
 def _values(circuit: Any, given: Any) -> np.ndarray[Any, Any] | None:
-    """Values of shape (..., parameters), in the order of `circuit.parameters`; None for what are no numbers."""
+    """Values of shape (..., parameters), in the order of `circuit.parameters`; None for non-numbers."""
     import numpy as np
     from qiskit.primitives.containers.bindings_array import BindingsArray
 
@@ -136,7 +136,7 @@ def _observables(source: Any) -> tuple[tuple[Observable, ...], Shape | None]:
 
 
 def _is_one(source: Any) -> bool:
-    """True for one observable: everything but arrays, and lists that are not (label, coefficient) pairs."""
+    """True for one observable: everything except arrays, and lists that are not (label, coefficient) pairs."""
     import numpy as np
 
     if isinstance(source, np.ndarray):

@@ -1,4 +1,4 @@
-"""Loading Qiskit safely from whichever thread comes first."""
+"""Loading Qiskit safely from whichever thread needs it first."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import threading
 
 
 def load_qiskit() -> None:
-    """Imports Qiskit; call it before an import of Qiskit that may be the process's first and not in its main thread.
+    """Import Qiskit; call it before an import of Qiskit that may be the process's first and not in its main thread.
 
-    Its native code keeps state with the thread that loaded it. When that thread has ended, reading QPY in another one
-    crashes the process more often than not (segmentation fault; Qiskit 2.6.2). So if this is not the main thread, the
-    import is made in a thread that stays.
+    Its native code keeps state with the thread that loaded it. Once that thread has ended, reading QPY in another one
+    crashes the process more often than not (segmentation fault; Qiskit 2.6.2). So if this is not the main thread, a
+    thread that stays alive makes the import.
     """
     if "qiskit._accelerate" in sys.modules:
         return
@@ -33,5 +33,5 @@ def _load_and_stay(loaded: threading.Event) -> None:
     try:
         import qiskit  # noqa: F401  # pyright: ignore[reportUnusedImport]
     finally:
-        loaded.set()  # without Qiskit the caller's own import tells why
+        loaded.set()  # without Qiskit the caller's own import reports the error
     threading.Event().wait()

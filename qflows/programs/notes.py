@@ -1,4 +1,4 @@
-"""A circuit's metadata as plain JSON values: notes of the caller, who gets them back with the counts."""
+"""A circuit's metadata as plain JSON values: the caller's notes, returned with the counts."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 MAX_NOTES = 65_536
 ASKED = "qflows_asked"
-"""The note of a compiled program that tells what was asked for: name, digest, depth and two-qubit gates."""
+"""The note of a compiled program that describes the original: name, digest, depth and two-qubit gates."""
 
 
 def plain_notes(metadata: Mapping[str, Any] | None, label: str) -> dict[str, Any]:
@@ -37,7 +37,7 @@ def plain_notes(metadata: Mapping[str, Any] | None, label: str) -> dict[str, Any
 
 
 def with_asked(metadata: Mapping[str, Any], asked: Program) -> dict[str, Any]:
-    """`metadata` of a program that was compiled from `asked`; a note that is there already goes first."""
+    """`metadata` of a program that was compiled from `asked`; an existing note takes precedence."""
     if ASKED in metadata:
         return dict(metadata)
     note = {"digest": asked.digest, "depth": asked.depth, "two_qubit_gates": asked.n_two_qubit}

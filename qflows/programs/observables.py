@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 Term = tuple[str, float]
 MEASURE_REGISTER = "m"
-# operators built by arithmetic carry imaginary dust; more than this, relative to the largest, is a mistake
+# operators built by arithmetic carry rounding errors in the imaginary part; more than this, relative to the largest, is
+# a mistake
 _IMAGINARY_DUST = 1e-12
 _LARGEST = 1e150  # coefficient: variances hold its square
 _X_BITS = str.maketrans("IXYZ", "0110")
@@ -134,7 +135,7 @@ def _refuse_imaginary(collected: Mapping[str, list[complex]]) -> None:
 
 @dataclass(frozen=True)
 class Member:
-    """One Pauli term of one observable; `observable` is its place in the list that was grouped."""
+    """One Pauli term of one observable; `observable` is its position in the list that was grouped."""
 
     label: str
     coeff: float
@@ -143,14 +144,14 @@ class Member:
 
 @dataclass(frozen=True)
 class Group:
-    """Terms that one measurement setting serves. `basis` holds X, Y or Z per needed qubit and I elsewhere."""
+    """Terms that share one measurement setting. `basis` holds X, Y or Z per needed qubit and I elsewhere."""
 
     basis: str
     members: tuple[Member, ...]
 
     @property
     def needs_measurement(self) -> bool:
-        """False only for a group of nothing but identities: its value is known without a job."""
+        """False only for a group of identities: its value is known without a job."""
         return bool(self.basis.strip("I"))
 
 
@@ -158,8 +159,8 @@ def group_qubitwise(observables: object) -> tuple[Group, ...]:
     """Measurement groups in which all terms agree qubit by qubit.
 
     `observables` is one observable (anything `observable()` reads) or a list of `Observable`, which then share
-    settings. Greedy by falling weight (Crawford et al., Quantum 5, 385 (2021): heavy terms measured together have
-    the smaller error), ties by label, so equal input gives equal groups. Identity terms ride in the first group.
+    settings. Greedy by falling weight (Crawford et al., Quantum 5, 385 (2021): heavy terms measured together have the
+    smaller error), ties by label, so equal input gives equal groups. Identity terms go into the first group.
     """
     listed = _listed(observables)
     if len({item.n_qubits for item in listed}) > 1:

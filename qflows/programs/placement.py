@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
 
 def is_placed(circuit: QuantumCircuit) -> bool:
-    """True if the circuit's qubits are those of a device: it was compiled onto some, or its text wrote `$5`.
+    """True if the circuit's qubits are those of a device: it was compiled onto some, or its text contains `$5`.
 
-    Compiling for a set of gates alone leaves a layout too, one that moves nothing and adds nothing; that is no
+    Compiling for a set of gates alone also leaves a layout, one that moves nothing and adds nothing; that is not a
     placement.
     """
     layout: Any = circuit.layout
@@ -60,7 +60,7 @@ def with_idle(program: Program, labels: Collection[int]) -> Program:
 
 
 def moved(ops: Sequence[Any], place: Mapping[int, int]) -> list[Any]:
-    """Steps in the schema's form on other qubits; those of qubits without a place go, barriers shrink."""
+    """Steps in the schema's form on other qubits; those of unmapped qubits are dropped, barriers shrink."""
     found: list[Any] = []
     for op in ops:
         on = [place[qubit] for qubit in op[2] if qubit in place]

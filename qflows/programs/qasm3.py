@@ -76,7 +76,7 @@ def _place(error: Exception) -> str:
 
 
 class _Guard:
-    """Bounds on what building the tree would cost: bits, controls, and the steps behind each gate name.
+    """Bounds on the cost of building the tree: bits, controls, and the steps behind each gate name.
 
     Modifiers make the importer expand a definition at once, so the size of a definition is counted on the tree.
     """

@@ -1,5 +1,5 @@
-"""OpenQASM 3 trees made plain before they are built: constants put in, loops over known numbers unrolled, conditions in
-the forms that the builder reads. Nothing here is executed but arithmetic on literals."""
+"""OpenQASM 3 trees simplified before they are built: constants substituted, loops over known numbers unrolled,
+conditions in the forms that the builder reads. Nothing here is executed except arithmetic on literals."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class _Plain:
         self.written = 0
 
     def block(self, statements: list[Any], known: dict[str, Any]) -> list[Any]:
-        """The statements with the values of `known` put in; constants declared here are added to it."""
+        """The statements with the values of `known` substituted; constants declared here are added to it."""
         done: list[Any] = []
         for node in statements:
             self.written += 1
@@ -82,7 +82,7 @@ class _Plain:
         return int(value) if is_whole else value
 
     def range_of(self, node: Any, known: Values) -> list[int]:
-        """The numbers that a loop runs over; both ends of a range belong to it."""
+        """The numbers that a loop runs over; both ends of a range are included."""
         given = node.set_declaration
         try:
             if isinstance(given, ast.DiscreteSet):
@@ -98,7 +98,7 @@ class _Plain:
         raise AssertionError
 
     def branch(self, node: Any, condition: Any, then: list[Any], otherwise: list[Any]) -> Any:
-        """An if whose condition the builder reads; `a && b` becomes one if in the other."""
+        """An if whose condition the builder can read; `a && b` becomes nested ifs."""
         if isinstance(condition, ast.UnaryExpression) and condition.op.name == "!":
             if not self.is_bit(condition.expression):
                 return self.branch(node, condition.expression, otherwise, then)
@@ -140,7 +140,7 @@ def _whole(value: Any) -> int:
 
 
 def put(node: Any, known: Values) -> Any:
-    """The node with known names as literals, and indices and sizes made of them worked out."""
+    """The node with known names as literals, and indices and sizes made of them evaluated."""
     if isinstance(node, list):
         return [put(one, known) for one in node]
     if isinstance(node, ast.Identifier):
@@ -190,7 +190,7 @@ def _literal(value: float) -> Any:
 
 
 def evaluate(node: Any, known: Values) -> Any:
-    """The number that an expression of literals and known names stands for. Raises _Open for any other."""
+    """The value of an expression of literals and known names. Raises _Open for any other."""
     if isinstance(node, ast.IntegerLiteral | ast.FloatLiteral | ast.BooleanLiteral):
         return node.value
     if isinstance(node, ast.BitstringLiteral):

@@ -1,7 +1,7 @@
-"""From what a device says about qubits to counts keys: decided once, here, for every vendor.
+"""From what a device reports about qubits to counts keys: decided once, here, for every vendor.
 
 A key holds every classical register, the first declared one rightmost, separated by one space; within a register the
-rightmost character is bit 0. A classical bit that nothing writes reads "0". Bits in no register come leftmost.
+rightmost character is bit 0. A classical bit that nothing writes reads "0". Bits in no register are leftmost.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def merge(pairs: Mapping[Outcome, Weight], key_of: Callable[[Outcome], str]) -> 
 
 
 def sample(probabilities: Mapping[str, float], shots: int, seed: int) -> tuple[Counts, tuple[str, ...]]:
-    """Draws `shots` outcomes: the histogram and the shot-by-shot record. Equal seeds draw equal shots.
+    """Draw `shots` outcomes: the histogram and the shot-by-shot record. Equal seeds draw equal shots.
 
     Used where a vendor computes exact probabilities and leaves sampling to the client.
     """
@@ -95,7 +95,7 @@ def sample(probabilities: Mapping[str, float], shots: int, seed: int) -> tuple[C
 
 
 def check_total(counts: Mapping[str, int], shots: int | None, where: str) -> None:
-    """Raises Unreadable unless the histogram adds up to `shots`."""
+    """Raise Unreadable unless the histogram adds up to `shots`."""
     total = sum(counts.values())
     if shots is not None and total != shots:
         raise Unreadable(f"{where} returned {total} shots where {shots} were requested")

@@ -6,13 +6,13 @@ from collections.abc import Iterable
 from statistics import median
 from typing import Any
 
-_DEAD = 0.999  # a coupler out of order stays in the target with an error of 1
+_DEAD = 0.999  # a broken coupler stays in the target with an error of 1
 
 
 def median_errors(target: Any) -> tuple[float | None, float | None]:
-    """Of two-qubit gates, the best gate of each pair of qubits, and of readout; None where the target has none.
+    """Medians for two-qubit gates, the best gate of each pair of qubits, and for readout; None if the target has none.
 
-    Pairs and qubits that are out of order are left out: no compiler uses them.
+    Broken pairs and qubits are left out: no compiler uses them.
     """
     pairs: dict[tuple[int, ...], float] = {}
     for name in target.operation_names:

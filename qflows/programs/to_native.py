@@ -1,4 +1,4 @@
-"""Compiling into a device's few native gates, on this side of the wire, so that what runs is what was seen.
+"""Compiling into a device's few native gates, locally, so that what runs is what was shown.
 
 Qiskit compiles into an intermediate set of gates that is close to the native one; each of those is one to three native
 gates, exactly, up to a global phase. Sources: docs.ionq.com, "Native gates" (gpi, gpi2, ms, zz); the capabilities of
@@ -98,7 +98,7 @@ def _on_labels(
 
 
 def check_physical(program: Program, qubits: Sequence[int], labels: Collection[int], device: str) -> None:
-    """Raises ProgramRejected unless `qubits` has one of the device's for each of the program."""
+    """Raise ProgramRejected unless `qubits` has one of the device's for each of the program."""
     if len(qubits) != program.n_qubits:
         raise ProgramRejected(f"{program.name} has {program.n_qubits} qubits, physical_qubits names {len(qubits)}")
     if missing := [one for one in qubits if one not in labels]:

@@ -1,4 +1,4 @@
-"""Where to place a circuit with branches: Qiskit's layouts go by the gates outside of branches alone (2.5, measured).
+"""Where to place a circuit with branches: Qiskit's layouts ignore gates inside branches (2.5, measured).
 
 A gate on three qubits in a branch then became 162 gates on two qubits of a Heron, 168 at worst, where 10 are enough.
 """

@@ -1,4 +1,4 @@
-"""A stand-in for a circuit that a vendor does not give back: how it was read is known, what it did is not."""
+"""A stand-in for a circuit that a vendor does not give back: its readout is known, its gates are not."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ UNKNOWN = OPAQUE + "not-kept"
 
 
 def is_unread(program: Program) -> bool:
-    """True for a stand-in of which not even the measurements are known: no answer can be read with it."""
+    """True for a stand-in without even known measurements: no answer can be read with it."""
     return not program.measured and program.instructions[0].name == UNKNOWN
 
 

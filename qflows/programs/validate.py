@@ -19,7 +19,7 @@ OPTIONAL = ["labels", "verbatim"]  # schema 2, in this order, before ops
 
 
 def read_text(text: str, name: str, metadata: Mapping[str, Any]) -> Program:
-    """Program of a canonical text; the digest is computed anew. Raises ProgramRejected, saying what is wrong where."""
+    """Program of a canonical text; the digest is recomputed. Raises ProgramRejected, saying what is wrong and where."""
     if len(text) > MAX_TEXT_BYTES:
         raise ProgramRejected(f"program text has {len(text)} characters, more than {MAX_TEXT_BYTES}; split the circuit")
     try:

@@ -65,7 +65,7 @@ class Problem:
 
 
 def problem(name: str) -> Problem:
-    """The problem of this name: a frozen molecule of `PROBLEMS`, or `tfim-N`.
+    """The problem with this name: a frozen molecule of `PROBLEMS`, or `tfim-N`.
 
     Raises ProgramRejected for any other name, listing the known ones.
     """
@@ -136,8 +136,8 @@ def problem_from_operator(
 ) -> Problem:
     """A problem from a user's operator, or from an iterable of (label, coefficient) such as an Observable.
 
-    The reference energy comes from diagonalisation up to 10 qubits, and is None above.
-    Raises ProgramRejected for parameters, complex or infinite coefficients and an empty or uneven list.
+    The reference energy comes from diagonalisation up to 10 qubits, and is None above. Raises ProgramRejected for
+    parameters, complex or infinite coefficients and an empty or uneven list.
     """
     if hasattr(operator, "paulis"):
         simplified = cast(Any, operator).simplify()

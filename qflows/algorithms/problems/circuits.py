@@ -1,4 +1,4 @@
-"""Ansatz circuits and starting points: few parameters, because every evaluation is a job that somebody pays."""
+"""Ansatz circuits and starting points: few parameters, because every evaluation is a paid job."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PARAMETERS = "theta"
 # spread of the seeded part of a starting point, in radians
 _CHAIN_JITTER = 0.02
 _HARDWARE_SPREAD = 1.0
-# tallest angle of the annealing ramp; 1.4 took the fewest evaluations of 0.8 to 2.0 that worked for every seed tried
+# largest angle of the annealing ramp; 1.4 took the fewest evaluations of 0.8 to 2.0 that worked for every seed tried
 _CHAIN_STEP = 1.4
 
 
@@ -57,7 +57,7 @@ def ansatz(problem: Problem) -> QuantumCircuit:
 
 
 def initial_point(problem: Problem, seed: int = 0) -> NDArray[np.float64]:
-    """Where to start the optimizer, in radians, in the order of the ansatz's parameters.
+    """The optimizer's starting point, in radians, in the order of the ansatz's parameters.
 
     Molecules start at Hartree-Fock, all zeros, whatever the seed. Ising chains start on an annealing ramp with a
     small seeded jitter (the symmetric point of all zeros has no gradient); other operators at seeded random angles.
@@ -83,7 +83,7 @@ def _n_parameters(problem: Problem) -> int:
 
 
 def _is_real(problem: Problem) -> bool:
-    """True if the matrix is real: then real amplitudes suffice, and half of the parameters."""
+    """True if the matrix is real: then real amplitudes suffice, with half of the parameters."""
     return all(label.count("Y") % 2 == 0 for label, _ in problem.hamiltonian)
 
 

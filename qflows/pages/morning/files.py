@@ -27,7 +27,7 @@ def length(since: str) -> timedelta:
 
 
 def write(found: Report, folder: Path) -> list[Path]:
-    """Writes report.html, report.md and report.json; returns their paths. Raises ProgramRejected where it cannot."""
+    """Write report.html, report.md and report.json; return their paths. Raises ProgramRejected where it cannot."""
     page = compose(found)
     texts = {
         "report.html": to_html(page),

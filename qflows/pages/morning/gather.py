@@ -150,7 +150,7 @@ def _job(job: Job) -> dict[str, Any]:
 
 
 def gather(ledger: Ledger, since: datetime, until: datetime, runs: Sequence[RunTrouble] = ()) -> Report:
-    """Reads everything; `runs`: what the Prefect server knows and the ledger does not. Raises LedgerError."""
+    """Read everything; `runs`: what the Prefect server knows and the ledger does not. Raises LedgerError."""
     first_of_month = until.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
     trends, n_compared = _trends(ledger, since, until)
     return Report(

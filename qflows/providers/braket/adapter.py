@@ -193,7 +193,7 @@ class BraketProvider(Doctor, Tags):
     # -- submission --------------------------------------------------------------------------------------------
 
     def check(self, spec: JobSpec) -> None:
-        """Refuses options that the device does not have, missing shots, tags that AWS would cut, a reservation that
+        """Refuse options that the device does not have, missing shots, tags that AWS would cut, a reservation that
         the job does not name, and circuits Braket's OpenQASM cannot carry.
         """
         if not wire.is_device(spec.device_id):
@@ -271,7 +271,7 @@ class BraketProvider(Doctor, Tags):
     def find_submitted(
         self, keys: Collection[str], *, since: datetime, device_ids: Collection[str]
     ) -> Mapping[str, Sequence[Found]]:
-        """Reads the tasks created since then on these devices, 100 a page, and matches their tags."""
+        """Read the tasks created since then on these devices, 100 a page, and matches their tags."""
         hits: dict[str, list[Found]] = {}
         by_region: dict[str, set[str]] = {}
         for device_id in device_ids:
@@ -425,7 +425,7 @@ class BraketProvider(Doctor, Tags):
 
 
 def _check_options(spec: JobSpec) -> None:
-    """Raises ProgramRejected for names and values that the device's options do not have."""
+    """Raise ProgramRejected for names and values that the device's options do not have."""
     model = options.model_of(spec.device_id)
     try:
         given = model.model_validate(dict(spec.options))
@@ -469,7 +469,7 @@ def _part(document: Mapping[str, Any], name: str) -> Mapping[str, Any]:
 
 
 def decode_kept(raw: RawAnswer, spec: JobSpec, key: str) -> VendorResult:
-    """Reads a kept answer without an account or the network; see `providers.decoder`."""
+    """Read a kept answer without an account or the network; see `providers.decoder`."""
     files = {name: body for name, body in raw.documents.items() if name not in (_TASK, _DEVICE)}
     document = results.gathered(files)
     task = _object(raw.documents.get(_TASK))

@@ -108,7 +108,7 @@ class Bulk:
         self._crowded[region] = pages > -(-taken // PAGE)
 
     def _take(self, page: Mapping[str, Any], unseen: dict[str, None], found: dict[str, Mapping[str, Any]]) -> int:
-        """Keeps what a page says of ours. Returns how many were news."""
+        """Keep what a page says of ours. Returns how many were news."""
         before = len(unseen)
         for task in summaries(page):
             arn = str(task["quantumTaskArn"])

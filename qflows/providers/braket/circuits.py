@@ -134,7 +134,7 @@ def _exported(program: Program, hashable: Dialect, *, has_inputs: bool) -> tuple
 
 
 def _check_qubits(program: Program, device: Device) -> None:
-    """Raises ProgramRejected for qubits that the device does not have."""
+    """Raise ProgramRejected for qubits that the device does not have."""
     used = {number_of(program, qubit) for step in program.instructions for qubit in step.qubits}
     known = set(device.labels or range(device.n_qubits or 0))
     if program.is_physical and known and not device.is_simulator and (missing := sorted(used - known)):

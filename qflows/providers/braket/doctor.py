@@ -33,7 +33,7 @@ class Doctor:
         return {name: url for at, (name, url) in enumerate(found.items()) if url not in list(found.values())[:at]}
 
     def diagnose(self) -> Iterator[Finding]:
-        """Asks STS, searches devices and tasks region by region, and looks at the results bucket."""
+        """Ask STS, searches devices and tasks region by region, and looks at the results bucket."""
         yield Finding("client", Verdict.OK, _versions())
         region = self._account.region
         yield _asking(

@@ -72,7 +72,7 @@ def model_of(device_id: str) -> type[BraketOptions]:
 
 
 def check_reservation_context(device_id: str, reservation_arn: str | None) -> None:
-    """Raises ProgramRejected inside a `DirectReservation` context of this device that the job does not name.
+    """Raise ProgramRejected inside a `DirectReservation` context of this device that the job does not name.
 
     The job may be sent by another process, which would buy on demand what was meant for the reservation.
     """

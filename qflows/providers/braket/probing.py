@@ -144,7 +144,7 @@ class _Probe:
         return arn
 
     def _is_cancelled(self, arn: str) -> bool:
-        """Asks for it. False while the task is not shown yet; one that has ended is as good."""
+        """Ask for it. False while the task is not shown yet; one that has ended is as good."""
         try:
             self._aws.call("braket", self._region, "CancelQuantumTask", quantumTaskArn=arn)
         except Refused as error:

@@ -15,7 +15,7 @@ class Tags:
     _aws: Aws
 
     def check_tags(self, *, name: str, tags: Mapping[str, str]) -> None:
-        """Raises ProgramRejected for labels that AWS would cut or keep to itself. No I/O.
+        """Raise ProgramRejected for labels that AWS would cut or keep to itself. No I/O.
 
         Characters that AWS does not take become `_`, in tags as in the name.
         """

@@ -45,7 +45,7 @@ class Access:
 
     @property
     def account(self) -> str:
-        """Names the instance, or else the credentials, without revealing them. A new key for an instance keeps it.
+        """Name the instance, or else the credentials, without revealing them. A new key for an instance keeps it.
 
         Only a CRN is an instance's own: names such as "open-instance" are equal in many accounts, so the key that
         finds the instance by its name belongs to it.

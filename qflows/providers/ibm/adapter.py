@@ -165,7 +165,7 @@ class IBMProvider(Doctor, Imports, Sessions, Tags):
         return options.mitigation(technique, settings, is_estimate=is_estimate)
 
     def check(self, spec: JobSpec) -> None:
-        """Refuses wrong options and labels, missing shots, too many executions, and gates without a known matrix."""
+        """Refuse wrong options and labels, missing shots, too many executions, and gates without a known matrix."""
         chosen = options.read(spec.options)
         self.check_tags(name=spec.name, tags=spec.tags)
         if spec.shots is None:
@@ -185,7 +185,7 @@ class IBMProvider(Doctor, Imports, Sessions, Tags):
             _check_program(program, is_estimate=is_estimate)
 
     def prepare(self, spec: JobSpec, key: str) -> Prepared:
-        """Reads the device's description, compiles and encodes; sends nothing that buys.
+        """Read the device's description, compiles and encodes; send nothing that buys.
 
         Raises ProgramRejected, Refused for an unknown device, NotSent when its description cannot be read.
         """
@@ -405,7 +405,7 @@ def _device(entry: Mapping[str, Any]) -> DeviceInfo:
 
 
 def decode_kept(raw: RawAnswer, spec: JobSpec, key: str) -> VendorResult:
-    """Reads a kept answer without an account or the network; see `providers.decoder`."""
+    """Read a kept answer without an account or the network; see `providers.decoder`."""
     return decoding.decode(raw, spec)
 
 

@@ -31,7 +31,7 @@ class Doctor:
         return {"IBM Quantum": f"{base}/backends"} | ({} if is_loopback(base) else {"IAM": iam})
 
     def diagnose(self) -> Iterator[Finding]:
-        """Gets a token, and reads instance, usage, devices, jobs and workloads."""
+        """Get a token, and reads instance, usage, devices, jobs and workloads."""
         yield Finding("client", Verdict.OK, f"qiskit-ibm-runtime {version('qiskit-ibm-runtime')}")
         try:
             crn = self._runtime.crn

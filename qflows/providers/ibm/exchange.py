@@ -84,7 +84,7 @@ class _Watch:
         self._timer.cancel()
 
     def close(self) -> None:
-        """Ends the connection, so that nobody reuses one that is broken."""
+        """End the connection, so that nobody reuses one that is broken."""
         connection = self._holder.get("connection")
         if connection is not None:
             connection.close()
@@ -211,7 +211,7 @@ class ServerClock:
         self.seen_at: float | None = None
 
     def see(self, answer: requests.Response) -> None:
-        """Compares clocks, a second of rounding aside."""
+        """Compare clocks, a second of rounding aside."""
         told = http_date(answer.headers.get("Date"))
         if told is not None:
             skew_s = (told - datetime.now(UTC)).total_seconds()
@@ -220,7 +220,7 @@ class ServerClock:
 
 
 def bound_tokens(manager: Any, access: Access, timeout_s: float) -> None:
-    """Gives requests for IAM tokens one deadline and a cap: the manager's own have a timeout for each read only."""
+    """Give requests for IAM tokens one deadline and a cap: the manager's own have a timeout for each read only."""
     session = requests.Session()
     session.trust_env = not access.is_sandbox
     for scheme in ("http://", "https://"):

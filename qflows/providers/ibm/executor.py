@@ -102,7 +102,7 @@ def _tensors(node: Any) -> Iterator[Mapping[str, Any]]:
 
 
 def _check_size(tensor: Mapping[str, Any]) -> None:
-    """Raises ValueError for a tensor that unpacks to more than we take: the client's decoder has no bound."""
+    """Raise ValueError for a tensor that unpacks to more than we take: the client's decoder has no bound."""
     stream = zlib.decompressobj()
     stream.decompress(base64.b64decode(tensor["data"]), _MAX_UNPACKED)
     if stream.unconsumed_tail:

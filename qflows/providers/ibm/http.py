@@ -79,7 +79,7 @@ class TokenAuth(AuthBase):
         protect(getattr(manager, "access_token", None), getattr(manager, "refresh_token", None))
 
     def __call__(self, r: requests.PreparedRequest) -> requests.PreparedRequest:
-        """Adds token and instance. Raises Refused or NotSent when there is no token."""
+        """Add token and instance. Raises Refused or NotSent when there is no token."""
         r.headers["Authorization"] = f"Bearer {self.token()}"
         r.headers["Service-CRN"] = self._crn
         return r
@@ -100,7 +100,7 @@ class TokenAuth(AuthBase):
             return token
 
     def renew(self) -> bool:
-        """Forgets a token that a server refused. False if it was too young to have expired."""
+        """Forget a token that a server refused. False if it was too young to have expired."""
         with self._lock:
             if time.monotonic() - self._got_at < _FRESH_S:
                 return False
@@ -123,7 +123,7 @@ def token_error(error: Exception) -> ProviderError:
 
 
 def tame(session: RetrySession, access: Access, auth: AuthBase, timeout_s: float, clock: ServerClock) -> None:
-    """Puts our transport on a session of the client: no repeats, deadlines, no redirects, our auth, no stack walk."""
+    """Put our transport on a session of the client: no repeats, deadlines, no redirects, our auth, no stack walk."""
     session.__class__ = DirectSession  # the client makes its sessions itself and holds them in several places
     adapter = OnceAdapter(access, timeout_s, clock.see)
     session.mount("http://", adapter)

@@ -34,7 +34,7 @@ class Sheet:
 
     @property
     def digest(self) -> str:
-        """Names what is compiled: the circuit with its fixed angles, not the values."""
+        """Name what is compiled: the circuit with its fixed angles, not the values."""
         if self.angles is None:
             return self.shape.digest
         return digest("sheet/1", self.shape.digest, [repr(angle) for angle in self.angles])

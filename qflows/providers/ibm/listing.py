@@ -39,7 +39,7 @@ class Listing:
         self.filter_works = True  # as documented; see `Doctor.learn`
 
     def submitted(self, vendor_id: str) -> None:
-        """Notes a job accepted just now."""
+        """Note a job accepted just now."""
         now = datetime.now(UTC) + timedelta(seconds=self._runtime.skew_s)
         self._note(vendor_id, now - _CLOCK_SLACK, now + _CLOCK_SLACK)
 

@@ -211,7 +211,7 @@ def read(options: Mapping[str, Any]) -> IBMOptions:
 
 
 def check_kind(options: IBMOptions, *, is_estimate: bool, shots: int) -> None:
-    """Raises ProgramRejected for options that mean nothing for this kind of job, or that lose shots."""
+    """Raise ProgramRejected for options that mean nothing for this kind of job, or that lose shots."""
     given = options.model_fields_set
     for name in ("resilience_level", "resilience", "seed_estimator"):
         if not is_estimate and name in given:

@@ -199,7 +199,7 @@ class Runtime:
         return {} if base is None else {"url": base, "url_resolver": lambda url, instance, private, channel: base}
 
     def _check_token(self) -> None:
-        """Asks IAM first: a bad key must end as one refusal, not as an account without devices."""
+        """Ask IAM first: a bad key must end as one refusal, not as an account without devices."""
         from ibm_cloud_sdk_core import IAMTokenManager
 
         from qflows.providers.ibm.http import CLIENT_ERRORS, token_error
@@ -227,7 +227,7 @@ class Runtime:
         service._active_api_client = service._api_clients[known[0]["crn"]]
 
     def _adopt(self, service: QiskitRuntimeService) -> None:
-        """Takes the client's own sessions in hand, and shares one token between all of them."""
+        """Take the client's own sessions in hand, and shares one token between all of them."""
         from qflows.providers.ibm.exchange import ServerClock
         from qflows.providers.ibm.http import TokenAuth, tame
 

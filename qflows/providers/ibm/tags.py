@@ -15,7 +15,7 @@ class Tags:
     _runtime: Runtime
 
     def check_tags(self, *, name: str, tags: Mapping[str, str]) -> None:
-        """Raises ProgramRejected beyond 8 tags, of which two are ours and one is the name, or 86 characters each."""
+        """Raise ProgramRejected beyond 8 tags, of which two are ours and one is the name, or 86 characters each."""
         wanted = wire.label_tags(name, tags)
         long = next((text for text in wanted if len(text) > wire.MAX_TAG), None)
         if long is not None:

@@ -155,7 +155,7 @@ class IonQProvider(Doctor):
         return {"debiasing": True} if technique == "twirling" and device_id != options.SIMULATOR else None
 
     def check(self, spec: JobSpec) -> None:
-        """Refuses unknown options, missing shots, and circuits that IonQ's formats or a job's limits cannot carry."""
+        """Refuse unknown options, missing shots, and circuits that IonQ's formats or a job's limits cannot carry."""
         chosen = options.read(spec.device_id, spec.options)
         if spec.shots is None:
             raise ProgramRejected("ionq needs shots; pass shots= (exact evaluation: device='local-exact')")
@@ -197,7 +197,7 @@ class IonQProvider(Doctor):
     def find_submitted(
         self, keys: Collection[str], *, since: datetime, device_ids: Collection[str]
     ) -> Mapping[str, Sequence[Found]]:
-        """Reads the job list of the backends, 25 a page, to its end, or to where it is older than `since`."""
+        """Read the job list of the backends, 25 a page, to its end, or to where it is older than `since`."""
         hits: dict[str, list[Found]] = {}
         for job in self._all_jobs([("target", ",".join(sorted(device_ids)))], since=since):
             key = wire.mapping(job.get("metadata")).get(wire.KEY)
@@ -373,7 +373,7 @@ class IonQProvider(Doctor):
         self._end_session(session_id)
 
     def cancel_session(self, session_id: str) -> None:
-        """Cancels the session's unfinished jobs, then ends it."""
+        """Cancel the session's unfinished jobs, then ends it."""
         for vendor_id in self._unfinished(session_id):
             self.cancel(vendor_id)
         self._end_session(session_id)
@@ -438,7 +438,7 @@ def _device(entry: Mapping[str, Any]) -> DeviceInfo:
 
 
 def decode_kept(raw: RawAnswer, spec: JobSpec, key: str) -> VendorResult:
-    """Reads a kept answer without an account or the network; see `providers.decoder`."""
+    """Read a kept answer without an account or the network; see `providers.decoder`."""
     return decode(raw, spec, key)
 
 

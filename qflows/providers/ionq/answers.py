@@ -141,7 +141,7 @@ class Download:
 
 
 def decode(raw: RawAnswer, spec: JobSpec, key: str) -> VendorResult:
-    """Reads the documents of a download. Raises Unreadable, also when another backend than the one asked answered."""
+    """Read the documents of a download. Raises Unreadable, also when another backend than the one asked answered."""
     read = {name: results.parse(body, name) for name, body in raw.documents.items() if name != "cost"}
     job = _object(read.get("job"))
     _check_backend(job, spec)

@@ -200,7 +200,7 @@ def _unique(values: Any) -> tuple[Any, Any]:
 
 
 def _keys(layout: Readout, values: Iterable[int]) -> list[str]:
-    """Counts keys of classical memories. Registers of neighboring bits, nearly all, are cut out of one text."""
+    """Count keys of classical memories. Registers of neighboring bits, nearly all, are cut out of one text."""
     n_clbits = sum(map(len, layout.groups))
     # a group reads from its highest bit down
     if any(list(group) != list(range(group[0], group[0] - len(group), -1)) for group in layout.groups):

@@ -94,7 +94,7 @@ def payload(spec: JobSpec, key: str) -> dict[str, Any]:
 
 
 def check_features(spec: JobSpec) -> None:
-    """Raises ProgramRejected for what would run as another circuit: IonQ compiles abstract gates and knows neither
+    """Raise ProgramRejected for what would run as another circuit: IonQ compiles abstract gates and knows neither
     delays, branches nor barriers; native gates are sent as they are, so that nothing is merged across theirs."""
     # equal outcomes, whatever is compiled away
     is_exact = spec.device_id == SIMULATOR and spec.options.get("noise_model", IDEAL) == IDEAL
@@ -130,7 +130,7 @@ def _is_native(step: Instruction) -> bool:
 
 
 def check_native(spec: JobSpec) -> None:
-    """Raises ProgramRejected for a native gate that the backend does not have."""
+    """Raise ProgramRejected for a native gate that the backend does not have."""
     if spec.device_id == SIMULATOR:
         return
     there = native_gates(spec.device_id, spec.options)
@@ -166,7 +166,7 @@ def _settings(spec: JobSpec, *, is_qasm3: bool) -> dict[str, Any]:
 
 
 def check_size(body: Mapping[str, Any]) -> None:
-    """Raises ProgramRejected for a job above IonQ's limits, after compilation: a plan goes by the circuits as given."""
+    """Raise ProgramRejected for a job above IonQ's limits, after compilation: a plan goes by the circuits as given."""
     inside = body["input"]
     circuits = [one["circuit"] for one in inside["circuits"]] if "circuits" in inside else [inside.get("circuit", ())]
     gates = sum(map(len, circuits))

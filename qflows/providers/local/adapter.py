@@ -102,7 +102,7 @@ class LocalProvider:
         return model_of(device_id)
 
     def check(self, spec: JobSpec) -> None:
-        """Refuses what the simulators cannot do, and options they do not have."""
+        """Refuse what the simulators cannot do, and options they do not have."""
         options = read_options(spec)
         limit = simulate.width(spec.device_id)
         if isinstance(options, NoisyOptions) and options.snapshot is not None:
@@ -155,7 +155,7 @@ class LocalProvider:
         return snapshot(snapshot_name(device_id, read)).target if isinstance(read, NoisyOptions) else None
 
     def prepare(self, spec: JobSpec, key: str) -> Prepared:
-        """Checks the job, and compiles it where that may fail."""
+        """Check the job, and compiles it where that may fail."""
         self.check(spec)
         if not spec.device_id.startswith("noisy:"):
             return Prepared(spec, key, None)
@@ -163,7 +163,7 @@ class LocalProvider:
         return Prepared(spec, key, None, note="; ".join(dict.fromkeys(note for one in made for note in one.notes)))
 
     def send(self, prepared: Prepared) -> Accepted:
-        """Names the job; it runs when it is waited for."""
+        """Name the job; it runs when it is waited for."""
         return Accepted(f"local-{prepared.key[:20]}")
 
     def find_submitted(
@@ -181,7 +181,7 @@ class LocalProvider:
         return RawAnswer({"started": datetime.now(UTC).isoformat().encode()})
 
     def decode(self, raw: RawAnswer, spec: JobSpec, key: str) -> VendorResult:
-        """Runs every program of the job, in order. Raises Refused for an unknown device."""
+        """Run every program of the job, in order. Raises Refused for an unknown device."""
         started = datetime.fromisoformat(raw.documents["started"].decode())
         return replace(decode_kept(raw, spec, key), started_at=started)
 
@@ -227,7 +227,7 @@ def _as_run(program: Program, spec: JobSpec) -> Program:
 
 
 def decode_kept(raw: RawAnswer, spec: JobSpec, key: str) -> VendorResult:
-    """Runs a job again, which needs no answer; see `providers.decoder`."""
+    """Run a job again, which needs no answer; see `providers.decoder`."""
     return VendorResult(items=tuple(simulate.run(spec, key)), cost=Cost(0.0, "usd", False))
 
 

@@ -35,7 +35,7 @@ class Account:
 
     @property
     def name(self) -> str:
-        """Names the credentials without revealing them."""
+        """Name the credentials without revealing them."""
         return account_name(self.base_url, self.secret)
 
 

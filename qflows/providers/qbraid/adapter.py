@@ -148,7 +148,7 @@ class QbraidProvider(Doctor):
         return options.options_model(device_id)
 
     def check(self, spec: JobSpec) -> None:
-        """Refuses unknown options, missing shots, and circuits that OpenQASM 3 with stdgates cannot say."""
+        """Refuse unknown options, missing shots, and circuits that OpenQASM 3 with stdgates cannot say."""
         if spec.shots is None:
             raise ProgramRejected("qbraid needs shots; pass shots= (exact evaluation: device='local-exact')")
         if any(spec.observables):
@@ -197,7 +197,7 @@ class QbraidProvider(Doctor):
     def find_submitted(
         self, keys: Collection[str], *, since: datetime, device_ids: Collection[str]
     ) -> Mapping[str, Sequence[Found]]:
-        """Asks for each key by tag; keys that this does not find are looked for in the plain list down to `since`."""
+        """Ask for each key by tag; keys that this does not find are looked for in the plain list down to `since`."""
         hits: dict[str, dict[str, Found]] = {}
         if len(keys) <= _KEYS_ASKED_FOR:
             for key in keys:
@@ -398,7 +398,7 @@ class QbraidProvider(Doctor):
         return self._groups.find(keys, since=since)
 
     def group(self, group_id: str) -> GroupInfo:
-        """Reads a group, which is also what makes qBraid apply its time to live. Raises Refused for an unknown one."""
+        """Read a group, which is also what makes qBraid apply its time to live. Raises Refused for an unknown one."""
         return self._groups.get(group_id)
 
     def group_jobs(self, group_id: str) -> Sequence[GroupMember]:
@@ -440,7 +440,7 @@ def _vendor_result(
 
 
 def decode_kept(raw: RawAnswer, spec: JobSpec, key: str) -> VendorResult:
-    """Reads a kept answer without an account or the network; see `providers.decoder`.
+    """Read a kept answer without an account or the network; see `providers.decoder`.
 
     Counts of each circuit. A failed batch yields an error for each circuit that has no counts.
     """

@@ -42,7 +42,7 @@ class GroupInfo:
 
     @property
     def is_open(self) -> bool:
-        """Accepts jobs."""
+        """Accept jobs."""
         return self.state == "OPEN"
 
 
@@ -75,7 +75,7 @@ class GroupCalls:
         return _info(self._http.post_once("/jobs/group", body, "groupJobQrn"))
 
     def find(self, keys: Collection[str], *, since: datetime) -> Mapping[str, Sequence[Found]]:
-        """Reads the group list (no tag filter exists) to its end, or to where it is older than `since`."""
+        """Read the group list (no tag filter exists) to its end, or to where it is older than `since`."""
         hits: dict[str, list[Found]] = {}
         for number in range(1, _MAX_PAGES + 1):
             page = self._http.get("/jobs/group", [("page", str(number)), ("limit", str(_PAGE))])

@@ -42,7 +42,7 @@ class Pacing:
         self._lock = Lock()
 
     def take(self, purpose: Purpose) -> None:
-        """Counts a request that is about to be sent. Raises Throttled, and counts nothing, if it must wait."""
+        """Count a request that is about to be sent. Raises Throttled, and counts nothing, if it must wait."""
         with self._lock:
             now = time.monotonic()
             while self._sent and self._sent[0] <= now - self._window_s:

@@ -78,12 +78,12 @@ class Watch:
             self._watched.pop(vendor_id, None)
 
     def learn(self, vendor_id: str, job: Job) -> None:
-        """Keeps the lot that a job bears."""
+        """Keep the lot that a job bears."""
         if isinstance(lot := wire.tags_of(job).get(wire.LOT), str):
             self.remember_lot(vendor_id, lot)
 
     def remember_lot(self, vendor_id: str, lot: str) -> None:
-        """Keeps the lot of a job."""
+        """Keep the lot of a job."""
         with self._lock:
             self._lots[vendor_id] = lot
             _shorten(self._lots)
@@ -93,7 +93,7 @@ class Watch:
             return self._lots.get(vendor_id)
 
     def _look_by_id(self, vendor_id: str, looks: _Looks) -> Job | None:
-        """Reads one job; None and absent from `looks` if qBraid does not know it. What cannot be read harms no other
+        """Read one job; None and absent from `looks` if qBraid does not know it. What cannot be read harms no other
         job."""
         try:
             job = self.read(vendor_id, Purpose.WATCH)

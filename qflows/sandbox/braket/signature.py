@@ -33,7 +33,7 @@ def secrets_of(text: str) -> dict[str, str]:
 
 
 def check_signature(call: Call, secrets: Mapping[str, str], *, tolerance_s: float, now: float) -> None:
-    """Raises Refusal(403) for a signature made with another secret, or for another request, or too long ago.
+    """Raise Refusal(403) for a signature made with another secret, or for another request, or too long ago.
 
     A key whose secret is not named is let in. `tolerance_s`: 0 for a service that looks at no clock.
     """

@@ -174,7 +174,7 @@ class Storage:
 
 
 def _guarded(handler: Callable[[Call], Awaitable[Response]]) -> Callable[[Call], Awaitable[Response]]:
-    """Checks the signature as every call does, but refuses in S3's own words, which are XML."""
+    """Check the signature as every call does, but refuses in S3's own words, which are XML."""
 
     async def guarded(call: Call) -> Response:
         try:

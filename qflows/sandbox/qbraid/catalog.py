@@ -52,7 +52,7 @@ class Device:
 
     @property
     def is_linked(self) -> bool:
-        """Spends an account of the user at another seller: qBraid itself estimates and charges nothing."""
+        """Spend an account of the user at another seller: qBraid itself estimates and charges nothing."""
         return self.vendor == "openquantum"
 
 
