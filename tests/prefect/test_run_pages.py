@@ -39,7 +39,10 @@ def left_by(state: State) -> dict[str, Any]:
     return {one.type: one.data for one in artifacts(str(state.state_details.flow_run_id))}
 
 
-def test_page_of_a_sweep_says_what_is_missing_and_how_to_buy_only_that(ionq: Admin) -> None:
+def test_page_of_a_sweep_says_what_is_missing_and_how_to_buy_only_that(
+    ionq: Admin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("QFLOWS_POSTS_AT_ONCE", "1")  # so that the second circuit is the one that is sent second
     ionq.fault("fail_job", "ionq.submit", skip=1, code="InvalidInput", message=HOSTILE)
     state = sweep([ONE, ZERO], DEVICE, 20, as_batch=False, partial=True, return_state=True)
     shown = left_by(state)

@@ -91,6 +91,7 @@ def test_all_failed_batch_has_one_outcome_per_circuit(desk: Sandbox) -> None:
 
 def failing_batch(desk: Sandbox) -> qflows.Batch:
     """Two jobs, of which the second failed."""
+    client().submitter.workers = 1  # so that the second part is the one that is sent second
     desk.admin.fault("fail_job", "ionq.submit", skip=1, code="InternalError", message="boom")
     made = qflows.batch([BELL] * 4, device="ionq-simulator", shots=20, max_circuits=2, run_key=RUN)
     made.wait(30)
