@@ -1,1 +1,1 @@
-"""What people look at: plots, tables, the page of a run, the morning report. Knows no Prefect."""
+"""Pages for people: plots, tables, the page of a run, the morning report. Knows no Prefect."""

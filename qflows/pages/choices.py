@@ -1,4 +1,4 @@
-"""What was chosen by rule, on a page and on a terminal: every device that was looked at, its numbers, or why not."""
+"""Choices by rule, on a page and on a terminal: every device considered, its numbers, or why it was left out."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _CHOICES = 5
 
 
 def rows(candidates: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
-    """Candidates as a table: those that fit first. "?" is a value that nobody tells."""
+    """Candidates as a table: those that fit first. "?" is an unknown value."""
     found = []
     for one in candidates:
         values, unknown = one.get("values") or {}, one.get("unknown") or {}
@@ -32,7 +32,7 @@ def rows(candidates: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
 
 
 def section(ledger: Ledger, run_keys: Iterable[str]) -> list[str]:
-    """Markdown of the choices of these runs; empty where there are none."""
+    """Markdown of the choices of these runs; empty if there are none."""
     made = choices.of_runs(ledger, run_keys)
     if not made:
         return []
@@ -48,13 +48,13 @@ def section(ledger: Ledger, run_keys: Iterable[str]) -> list[str]:
 
 
 def decided(ledger: Ledger, run_keys: Iterable[str]) -> list[str]:
-    """Markdown of gates and choices of these runs; empty where there are none."""
+    """Markdown of gates and choices of these runs; empty if there are none."""
     listed = list(run_keys)
     return gate_section(ledger, listed) + section(ledger, listed)
 
 
 def gate_section(ledger: Ledger, run_keys: Iterable[str]) -> list[str]:
-    """Markdown of what gates decided for these runs; empty where there was none."""
+    """Markdown of the gates' decisions for these runs; empty if there are none."""
     # the jobs of a look have a run key of their own
     looks = gates.of_runs(ledger, {key.partition("/gate-")[0] for key in run_keys})
     if not looks:

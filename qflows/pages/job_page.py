@@ -1,4 +1,4 @@
-"""One job on a terminal: what a researcher asks first, at the top; long values cut."""
+"""One job on a terminal: the most important facts first; long values cut."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ def lines(
     versions: Mapping[str, Mapping[str, str]],
     is_full: bool,
 ) -> list[Line]:
-    """Pairs of a heading and a value, in the order in which they are wanted. `circuits`: their names, `history`: the
-    events of the job. `is_full`: nothing is cut, else a last line tells how to see what is."""
+    """Pairs of a heading and a value, in display order. `circuits`: their names, `history`: the events of the job.
+    `is_full`: nothing is cut; otherwise a last line says how to see what was cut."""
     found = [
         ("status", _status(job)),
         ("device", _device(job)),

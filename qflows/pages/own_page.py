@@ -15,7 +15,7 @@ from qflows.states import JobStatus
 def compose(
     ledger: Ledger, jobs: Sequence[Job], title: str, note: str = "", links: Mapping[str, str] | None = None
 ) -> str:
-    """Markdown of a run's jobs, oldest first. `note` is the user's own text and is kept as Markdown."""
+    """Markdown of a run's jobs, oldest first. `note` is the user's own text and stays Markdown."""
     ordered = sorted(jobs, key=lambda job: job.created_at)
     keys = ", ".join(f"`{escape(key)}`" for key in dict.fromkeys(job.run_key for job in ordered))
     page = [f"# {escape(title)}", *([note] if note else []), run_page.summary(ordered), f"run key {keys}"]

@@ -49,7 +49,7 @@ def histogram_png(counts: Mapping[str, float], title: str) -> bytes:
 
 
 def histograms_png(histograms: Sequence[tuple[str, Mapping[str, float]]]) -> bytes:
-    """Small histograms, three in a row, each with its ten most frequent outcomes in order of their bit strings."""
+    """Small histograms, three per row, each with its ten most frequent outcomes in order of their bit strings."""
     columns = min(3, len(histograms))
     rows = -(-len(histograms) // columns)
     figure = _figure(max(4.6, 3.1 * columns), 2.1 * rows + 0.2)
@@ -75,7 +75,7 @@ def histograms_png(histograms: Sequence[tuple[str, Mapping[str, float]]]) -> byt
 def convergence_png(
     values: Sequence[float], errors: Sequence[float], *, reference: float | None, unit: str, title: str
 ) -> bytes:
-    """Energy per evaluation with error bars and the reference; below it the distance to the reference, logarithmic."""
+    """Energy per evaluation with error bars and the reference; below it, the distance to the reference, logarithmic."""
     figure = _figure(7.2, 4.6 if reference is not None else 3.2)
     rows = figure.subplots(2 if reference is not None else 1, 1, sharex=True, squeeze=False)[:, 0]
     steps = range(1, len(values) + 1)
@@ -106,10 +106,10 @@ _MARKERS = "osD^vP*X"
 def benchmark_png(
     groups: Sequence[tuple[str, float | None]], series: Mapping[str, Sequence[Point | None]], title: str
 ) -> bytes:
-    """Grouped points with error bars: one group a metric (name, threshold), one color and marker a device.
+    """Grouped points with error bars: one group per metric (name, threshold), one color and marker per device.
 
-    Above the values, below the distance to 1, logarithmic, where good devices differ. A distance that is not above
-    its standard error is drawn as an arrow from that bound down. Hollow: below the threshold, which is dashed.
+    Values above; below, the distance to 1, logarithmic, where good devices differ. A distance not above its standard
+    error is drawn as an arrow down from that bound. Hollow: below the threshold, which is dashed.
     """
     figure = _figure(max(7.2, 0.5 * len(groups) + 0.14 * len(groups) * len(series) + 3.4), 6.2)
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))

@@ -1,4 +1,4 @@
-"""The page a flow run leaves behind: what ran, what it cost, what failed and what to do, read in one minute.
+"""The page that a flow run leaves: what ran, what it cost, what failed and what to do, readable in one minute.
 
 Markdown for Prefect artifacts; both UI versions show tables, links and `data:` images in it (Prefect 3.8.8).
 """
@@ -35,7 +35,7 @@ def summary(jobs: Sequence[Job]) -> str:
 
 
 def costs(jobs: Iterable[Job]) -> str:
-    """What was paid, by unit; `~` where the vendor has not billed yet, and how many jobs say nothing."""
+    """What was paid, by unit; `~` if the vendor has not billed yet, and how many jobs have no price."""
     sums: defaultdict[tuple[str, bool], float] = defaultdict(float)
     silent = 0
     for job in jobs:
@@ -53,7 +53,7 @@ def costs(jobs: Iterable[Job]) -> str:
 
 
 def job_section(jobs: Sequence[Job], pages: Mapping[str, str] | None = None) -> list[str]:
-    """The jobs that need a look first, then the others; at most twenty rows. `pages`: where to look, by job key."""
+    """The jobs that need attention first, then the others; at most twenty rows. `pages`: console pages, by job key."""
     order = sorted(jobs, key=lambda job: (job.status is JobStatus.COMPLETED, not job.is_terminal))
     rows = []
     for job in order[:_ROWS]:
@@ -61,7 +61,7 @@ def job_section(jobs: Sequence[Job], pages: Mapping[str, str] | None = None) -> 
         if pages and job.key in pages:
             row["vendor id"] = f"[{row['vendor id']}]({pages[job.key]})"
         rows.append(row)
-    # without an empty column the table fits beside the UI's own, on a screen of 1,280 points
+    # without an empty column the table fits beside the UI's own, on a screen 1,280 pixels wide
     columns = [one for one in PAGE_COLUMNS if one != "note" or any(row["note"] for row in rows)]
     shown = [markdown_table(rows, columns)]
     if len(jobs) > _ROWS:
@@ -70,7 +70,7 @@ def job_section(jobs: Sequence[Job], pages: Mapping[str, str] | None = None) -> 
 
 
 def next_steps(jobs: Sequence[Job], *, rerun: str = "") -> list[str]:
-    """What a person can do about jobs that have no counts; empty when there is nothing to do. `rerun`: a command."""
+    """What a person can do about jobs without counts; empty if there is nothing to do. `rerun`: a command."""
     doubtful = [job for job in jobs if job.status is JobStatus.IN_DOUBT]
     failed = [job for job in jobs if job.status is JobStatus.FAILED]
     held = [job for job in jobs if job.is_held and not job.is_terminal]
@@ -88,7 +88,7 @@ def next_steps(jobs: Sequence[Job], *, rerun: str = "") -> list[str]:
 
 
 def histogram_section(histograms: Sequence[Histogram], *, of: int | None = None) -> list[str]:
-    """One plot of the first twelve programs; `of`: how many there are when not all are handed over."""
+    """One plot of the first twelve programs; `of`: the total number if not all are passed."""
     shown = [(title, values) for title, values in histograms[:PLOTS] if values]
     drawn = histogram_png(shown[0][1], shown[0][0]) if len(shown) == 1 else histograms_png(shown) if shown else None
     page = [image(drawn, ", ".join(title for title, _ in shown))] if drawn else []
@@ -97,7 +97,7 @@ def histogram_section(histograms: Sequence[Histogram], *, of: int | None = None)
 
 
 def value_section(values: Sequence[tuple[str, Sequence[Expectation]]]) -> list[str]:
-    """Expectation values with their standard errors, one line a program, twenty at most; empty when there are none."""
+    """Expectation values with their standard errors, one line per program, at most twenty; empty if there are none."""
     lines = [
         f"- {escape(title)}: " + ", ".join(uncertain(one.value, one.std_error) for one in found[:_VALUES])
         for title, found in values[:_ROWS]
@@ -107,7 +107,7 @@ def value_section(values: Sequence[tuple[str, Sequence[Expectation]]]) -> list[s
 
 
 def compiled_section(rows: Sequence[CompiledRow]) -> list[str]:
-    """What was asked for beside what ran, twenty circuits at most; empty where no vendor told."""
+    """What was asked for beside what ran, at most twenty circuits; empty if no vendor reported it."""
     if not rows:
         return []
     table = [
@@ -128,7 +128,7 @@ def _plural(n: int, noun: str) -> str:
 
 
 def _qpu(jobs: Iterable[Job]) -> str:
-    # where the vendor bills these seconds they stand under cost already
+    # if the vendor bills these seconds, they are already listed under cost
     times = [job.timeline.qpu_s for job in jobs if not (job.cost and job.cost.unit == "qpu_s")]
     seconds = [one for one in times if one is not None]
     return f"{sum(seconds):.3g} QPU seconds" if seconds else ""

@@ -18,26 +18,26 @@ _ACTIVE = re.compile(r"([\\`*_{}\[\]<>()#+!|~])")
 
 
 def escape(text: Any) -> str:
-    """Text that markdown shows as it is, on one line, bounded."""
+    """Text that markdown shows unchanged, on one line, bounded."""
     flat = " ".join(clean(text).split())
     return _ACTIVE.sub(r"\\\1", flat if len(flat) <= _TEXT_CAP else flat[: _TEXT_CAP - 1] + "…")
 
 
 def cell(text: Any) -> str:
-    """Text for a table artifact. V1 reads cells as markdown and V2 shows them as they are (Prefect 3.8.8), so nothing
-    is escaped; what would become a link, an image or a tag is broken up by invisible spaces instead."""
+    """Text for a table artifact. V1 reads cells as markdown and V2 shows them unchanged (Prefect 3.8.8), so nothing is
+    escaped; anything that would become a link, an image or a tag is broken up by invisible spaces instead."""
     flat = " ".join(clean(text).split())
     short = flat if len(flat) <= _TEXT_CAP else flat[: _TEXT_CAP - 1] + "…"
     return _MARKUP.sub("\\1\u200b", short)
 
 
 def image(png: bytes, alt: str) -> str:
-    """A markdown image that carries its own bytes."""
+    """A markdown image that contains its own bytes."""
     return f"![{escape(alt)}](data:image/png;base64,{base64.b64encode(png).decode('ascii')})"
 
 
 def json_text(value: Any, *, indent: int | None = 2) -> str:
-    """JSON that every parser reads: numbers that are not finite become null, unknown values their text."""
+    """JSON that every parser reads: non-finite numbers become null, unknown values their text."""
     return json.dumps(_finite(value), indent=indent, default=str, allow_nan=False)
 
 
@@ -59,12 +59,12 @@ def shots_text(shots: Any) -> str:
 JOB_COLUMNS = ("job", "name", "device", "shots", "status", "vendor id", "queue s", "run s", "cost", "note")
 
 
-# on a page and in a table artifact, which are cut at the right: what happened comes before ids
+# on a page and in a table artifact, which are cut at the right: events come before ids
 PAGE_COLUMNS = ("name", "device", "status", "cost", "queue s", "run s", "shots", "note", "job", "vendor id")
 
 
 def job_row(job: Job) -> dict[str, str]:
-    """One line of a job table; the same on a terminal, in the UI and as JSON."""
+    """One row of a job table; the same on a terminal, in the UI and as JSON."""
     times = job.timeline
     cost = job.cost
     return {

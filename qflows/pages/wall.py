@@ -1,4 +1,4 @@
-"""The wall: one page for a screen that everybody sees. What needs a person, what runs, queues, money, drift.
+"""The wall: one page for a shared screen. What needs a person, what runs, queues, money, drift.
 
 Reads the ledger alone; no vendor is asked.
 """
@@ -130,7 +130,7 @@ def _vendors(ledger: Ledger) -> list[dict[str, str]]:
 
 
 def ago(seconds: float) -> str:
-    """A stretch of time in one unit."""
+    """A duration in one unit."""
     for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
         if seconds >= size:
             return f"{seconds / size:.0f} {unit}"

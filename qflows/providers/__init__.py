@@ -24,14 +24,14 @@ def names() -> tuple[str, ...]:
 
 
 def homes() -> Iterator[tuple[str, Path]]:
-    """The vendors that other packages bring, each with the folder of its adapter. Imports no adapter."""
+    """The vendors that other packages provide, each with the folder of its adapter. Imports no adapter."""
     for entry in sorted(entry_points(group=GROUP), key=lambda entry: entry.name):
         package = entry.module.rpartition(".")[0]
         if not package or package.startswith(f"{__name__}."):
             continue
         try:
             spec = find_spec(package)
-        except (ImportError, ValueError):  # half removed: `connect` says what is wrong with it
+        except (ImportError, ValueError):  # half removed: `connect` reports what is wrong with it
             continue
         for folder in (spec.submodule_search_locations or ()) if spec else ():
             yield entry.name, Path(folder)
@@ -39,7 +39,7 @@ def homes() -> Iterator[tuple[str, Path]]:
 
 @dataclass(frozen=True, slots=True)
 class Decoder:
-    """Reads kept answers of a vendor. `runs_here`: its jobs need no answer, they are run again."""
+    """Reads stored answers of a vendor. `runs_here`: its jobs need no answer; they are run again."""
 
     decode: Callable[[RawAnswer, JobSpec, str], VendorResult]
     runs_here: bool
@@ -51,7 +51,7 @@ class Decoder:
 
 def decoder(name: str) -> Decoder | None:
     """How answers of a vendor are read without an account: the function `decode_kept` in the module that its entry
-    point names. A module whose jobs run on this machine says `RUNS_HERE = True`. None where there is none."""
+    point names. A module whose jobs run on this machine sets `RUNS_HERE = True`. None if there is none."""
     for entry in entry_points(group=GROUP):
         if entry.name == name:
             try:
@@ -67,7 +67,7 @@ def connect(name: str, credentials: Mapping[str, Any] | None = None, *, timeout_
     """The provider of a vendor.
 
     `credentials`: the fields of its credentials block; None takes the vendor's own environment variables. Makes no
-    request. Raises UnknownDevice for a vendor that is not installed, CredentialsMissing where they are needed.
+    request. Raises UnknownDevice for a vendor that is not installed, CredentialsMissing if credentials are needed.
     """
     found = [entry for entry in entry_points(group=GROUP) if entry.name == name]
     if not found:

@@ -1,4 +1,4 @@
-"""What a report says, in order of urgency: drift, what a person must do, what ran, money, then every device."""
+"""The contents of a report in order of urgency: drift, what a person must do, what ran, money, then every device."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from qflows.states import LIVE, JobStatus
 
 
 def compose(report: Report) -> Page:
-    """The page of a report. Sections without anything to say are left out, but for drift, jobs and money."""
+    """The page of a report. Empty sections are left out, except drift, jobs and money."""
     sections = [
         drift_section(report),
         *work_sections(report),
@@ -116,7 +116,7 @@ def _retries(report: Report) -> list[Line]:
 
 
 def qpu(tallies: Iterable[Tally]) -> str:
-    """QPU seconds as vendors told them, and for how many completed jobs they told nothing."""
+    """QPU seconds as vendors reported them, and for how many completed jobs they reported none."""
     done = [tally for tally in tallies if tally.status is JobStatus.COMPLETED]
     told, known = sum(tally.qpu_s for tally in done), sum(tally.n_qpu for tally in done)
     silent = sum(tally.n for tally in done) - known
@@ -165,7 +165,7 @@ def _gated(report: Report) -> list[Section]:
     if not report.gates:
         return []
     words = {LATER: "to be looked at again", NO: "not bought"}
-    newest = {(one.run_key, one.device): (one, flow) for one, flow in report.gates}  # oldest first, so the last look
+    newest = {(one.run_key, one.device): (one, flow) for one, flow in report.gates}  # oldest first: the last look wins
     rows = tuple(
         (flow or "script", one.run_key[:40], one.device, str(one.look + 1), words[one.verdict], one.why, moment(one.at))
         for one, flow in list(newest.values())[-ROWS:]

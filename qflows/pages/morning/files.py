@@ -15,7 +15,7 @@ from qflows.pages.text import json_text
 
 
 def length(since: str) -> timedelta:
-    """`24h`, `90m`, `7d` as a length of time. Raises ProgramRejected for nothing, or for what cannot be read."""
+    """`24h`, `90m`, `7d` as a length of time. Raises ProgramRejected for zero, or for an unreadable text."""
     in_hours = re.sub(r"(\d+(?:\.\d+)?)\s*d", lambda found: f"{24 * float(found[1])}h", since)
     try:
         found = seconds(in_hours) or 0.0
@@ -27,7 +27,7 @@ def length(since: str) -> timedelta:
 
 
 def write(found: Report, folder: Path) -> list[Path]:
-    """Write report.html, report.md and report.json; return their paths. Raises ProgramRejected where it cannot."""
+    """Write report.html, report.md and report.json; return their paths. Raises ProgramRejected if it cannot."""
     page = compose(found)
     texts = {
         "report.html": to_html(page),

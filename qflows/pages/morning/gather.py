@@ -1,4 +1,4 @@
-"""The facts of a report, read from the ledger alone. Free of Prefect; what its server knows is handed in."""
+"""The facts of a report, read from the ledger alone. Free of Prefect; what its server knows is passed in."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from qflows.ledger.store import Ledger
 from qflows.ledger.summaries import FlowTally, OpenDoubt, Spending, Tally
 from qflows.model import Job, SessionRecord
 
-STALE = timedelta(days=30)  # a quantity not measured for so long is left out
+STALE = timedelta(days=30)  # a quantity not measured for this long is left out
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,10 +35,10 @@ class RunTrouble:
 
 @dataclass(frozen=True, slots=True)
 class Trend:
-    """One quantity of one device: verdicts oldest first, the last `drift.WINDOW` and one; the newest is last.
+    """One quantity of one device: verdicts oldest first, the last `drift.WINDOW` plus one; the newest is last.
 
     `flagged`: those of the report's time. `calibration`: what changed between the value before the first of them and
-    it; None where the vendor told nothing of one of the two nights.
+    it; None if the vendor gave none on one of the two nights.
     """
 
     verdicts: tuple[Verdict, ...]
@@ -55,9 +55,9 @@ class Trend:
 class Report:
     """Everything of `since` <= t < `until`, UTC; doubts, sessions and groups are those open now.
 
-    `gates`: looks that held a run back, with the name of its flow.
-    `month` and `projects`: spending since the first of the month. `budgets`: as they stand now. `n_compared`: values
-    of this time with enough history to be judged; three in a thousand of them are flagged by chance.
+    `gates`: looks that held a run back, with the name of its flow. `month` and `projects`: spending since the first of
+    the month. `budgets`: as they are now. `n_compared`: values of this time with enough history to be judged; three in
+    a thousand of them are flagged by chance.
     """
 
     since: datetime
@@ -89,7 +89,7 @@ class Report:
 
     @property
     def n_jobs(self) -> int:
-        """Jobs that were wanted or ended."""
+        """Number of jobs that were wanted or ended."""
         return sum(tally.n for tally in self.tallies)
 
     def to_json(self) -> dict[str, Any]:

@@ -30,7 +30,7 @@ def amounts(spending: Iterable[Spending]) -> list[str]:
 
 
 def used_up(report: Report) -> list[Standing]:
-    """Budgets of which the share that they warn at is spent or reserved, the fullest first."""
+    """Budgets whose warning share is spent or reserved, the fullest first."""
     full = [one for one in report.budgets if one.share >= one.budget.warn]
     return sorted(full, key=lambda one: -one.share)
 
@@ -68,7 +68,7 @@ def _warning(one: Standing) -> Line:
 
 
 def _by_project(report: Report) -> list[Table]:
-    """Only where somebody names projects: a table of one dash says nothing."""
+    """A table by project, only if projects are named: a table of one dash says nothing."""
     if not any(one.of != "-" for one in report.projects):
         return []
     rows = tuple(

@@ -1,4 +1,4 @@
-"""What a report is made of: plain values that `render` turns into markdown, HTML or text. Nothing is escaped here."""
+"""The parts of a report: plain values that `render` turns into markdown, HTML or text. Nothing is escaped here."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from enum import StrEnum
 
 from qflows.model import Job
 
-ROWS = 12  # of a table; the rest is said to exist
+ROWS = 12  # of a table; the number of further rows is stated
 
 
 class Tone(StrEnum):
-    """How much a section wants to be looked at."""
+    """How much attention a section wants."""
 
     ALARM = "alarm"
     WORK = "work"
@@ -46,7 +46,7 @@ class Picture:
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """A heading with what stands below it."""
+    """A heading and the content below it."""
 
     title: str
     tone: Tone
@@ -55,7 +55,7 @@ class Section:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """The whole report: title, the time it covers, one sentence that says it all, and a few numbers."""
+    """The whole report: title, the time it covers, a one-sentence summary, and a few numbers."""
 
     title: str
     covers: str
@@ -74,7 +74,7 @@ def job_text(job: Job) -> str:
 
 
 def moment(at: datetime) -> str:
-    """To the minute, UTC."""
+    """A time to the minute, UTC."""
     return f"{at:%Y-%m-%d %H:%M}"
 
 

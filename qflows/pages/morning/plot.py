@@ -17,7 +17,7 @@ _BLUE, _RED, _GREY = "#2f6fde", "#d03a2b", "#8a8f98"
 
 
 def trends_png(trends: Sequence[Trend]) -> bytes:
-    """Small panels, one a quantity: values with standard uncertainties, the band within three sigmas of what the
+    """Small panels, one per quantity: values with standard uncertainties, the band within three sigmas of what the
     newest is compared with, flagged values as red squares. Values before a new level are grey."""
     # the object interface: pyplot keeps global state and would pick a screen
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -64,7 +64,7 @@ def _panel(axes: Any, trend: Trend) -> None:
 
 def _points(axes: Any, values: Sequence[Measurement], color: str, marker: str, size: float) -> None:
     values = [one for one in values if math.isfinite(one.value)]
-    if values:  # all in one call: one a point takes seconds a page
+    if values:  # all in one call: one per point takes seconds per page
         axes.errorbar(
             [one.at for one in values],
             [one.value for one in values],

@@ -53,7 +53,7 @@ def _flag_line(trend: Trend) -> Line:
 
 
 def _since_text(trend: Trend) -> str:
-    """For a flag that is over: a night has many values of an hourly probe."""
+    """For a flag that has ended: a night has many values of an hourly probe."""
     last = trend.verdicts.index(trend.flagged[-1]) if trend.flagged[-1] in trend.verdicts else -1
     after = len(trend.verdicts) - 1 - last
     return f" The {plural(after, 'value')} since then {'is' if after == 1 else 'are'} within 3σ." if after else ""

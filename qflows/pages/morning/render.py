@@ -1,6 +1,6 @@
 """A page as markdown for Prefect artifacts, as one HTML file that loads nothing, and as text for a terminal.
 
-Text of vendors and people is data: escaped for each of the three, capped in length.
+Text from vendors and people is data: escaped for each of the three, capped in length.
 """
 
 from __future__ import annotations
@@ -43,9 +43,9 @@ def _line_markdown(line: Line) -> str:
 
 
 def _escaped(text: str) -> str:
-    """Longer than `escape` allows: a sentence about a calibration has several values in it."""
+    """Like `escape`, with a longer cap: a sentence about a calibration contains several values."""
     words = _short(text).split(" ")
-    # an address becomes a link by itself, without any mark-up that could be escaped
+    # an address becomes a link by itself, without any markup that could be escaped
     return " ".join(escape(word) for word in words).replace("://", ":\u200b//")
 
 
@@ -106,13 +106,13 @@ img { max-width: 100%; height: auto; display: block; }
 
 
 def to_html(page: Page) -> str:
-    """One HTML document without scripts that loads nothing from anywhere."""
+    """One HTML document without scripts that loads nothing from outside."""
     numbers = "".join(_number_html(name, value) for name, value in page.numbers)
     sections = "\n".join(map(_section_html, page.sections))
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        # also for a reader that shows it as a page of its own: nothing may be fetched or run
+        # also for a reader that shows it as a page by itself: nothing may be fetched or run
         '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; img-src data:; '
         "style-src 'unsafe-inline'\">\n"
         f"<title>{_text(page.title)}, {_text(page.covers)}</title>\n<style>{_STYLE}</style>\n</head>\n<body><main>\n"
@@ -162,7 +162,7 @@ _HTML: dict[type, Callable[..., str]] = {Line: _line_html, Table: _table_html, P
 
 
 def to_text(page: Page) -> str:
-    """Text without plots; control characters of vendors do not reach the terminal."""
+    """Text without plots; vendors' control characters do not reach the terminal."""
     lines = [_short(page.verdict), f"{page.title}, {page.covers}", ""]
     lines += [" · ".join(f"{_short(value)} {name}" for name, value in page.numbers)]
     for section in page.sections:

@@ -1,4 +1,4 @@
-"""The sections about what a person has to look at: doubts, withheld results, failures, each with its next step."""
+"""The sections that need a person's attention: doubts, withheld results, failures, each with its next step."""
 
 from __future__ import annotations
 

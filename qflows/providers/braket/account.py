@@ -1,4 +1,4 @@
-"""Which AWS credentials, which region, which bucket: from a credentials block, else from the usual environment.
+"""Which AWS credentials, which region, which bucket: from a credentials block, otherwise from the usual environment.
 
 Variables: those of boto3 (`AWS_*`), and the Braket SDK's `AMZN_BRAKET_TASK_RESULTS_S3_URI` and
 `AMZN_BRAKET_OUT_S3_BUCKET` (amazon-braket-sdk 1.88.1).
@@ -38,17 +38,17 @@ class Account:
     keeps_quotas: bool | None
     aws: Aws | None = field(default=None, repr=False)
     _default_buckets: dict[str, str] = field(default_factory=dict, repr=False)
-    _checked: set[tuple[str, str]] = field(default_factory=set, repr=False)  # region and bucket that are good
+    _checked: set[tuple[str, str]] = field(default_factory=set, repr=False)  # usable pairs of region and bucket
     _lock: Lock = field(default_factory=Lock, repr=False)
 
     @property
     def is_amazon(self) -> bool:
-        """True unless the address of Braket was set to another one."""
+        """True unless the address of Braket was changed."""
         return not (self.endpoint_url or _other_address())
 
     @staticmethod
     def of(given: Mapping[str, Any]) -> tuple[Account, Any]:
-        """The account and its boto3 session. Raises CredentialsMissing when boto3 finds no credentials."""
+        """The account and its boto3 session. Raises CredentialsMissing if boto3 finds no credentials."""
         from botocore.exceptions import ProfileNotFound
 
         try:
@@ -80,8 +80,8 @@ class Account:
     def place(self, region: str) -> tuple[str, str]:
         """(bucket, prefix) for results of tasks in a region.
 
-        Without a given bucket it is the SDK's own, `amazon-braket-<region>-<account>`, created on first use as the
-        SDK does. Raises Refused for a bucket that is not there, not ours to use or in another region: nobody could
+        If no bucket is given, it is the SDK's own, `amazon-braket-<region>-<account>`, created on first use as the SDK
+        does. Raises Refused for a bucket that does not exist, is not ours to use or is in another region: nobody could
         read the results.
         """
         with self._lock:
@@ -105,7 +105,7 @@ class Account:
         number = self.aws.call("sts", region, "GetCallerIdentity")["Account"]
         name = f"amazon-braket-{region}-{number}"
         try:
-            # the name can be guessed, so somebody else may have made the bucket, and opened it to us
+            # the name can be guessed, so somebody else may have created the bucket and opened it to us
             self.aws.call("s3", region, "HeadBucket", Bucket=name, ExpectedBucketOwner=number)
         except Refused as error:
             if error.http_status == 403:
@@ -136,7 +136,7 @@ def _session(given: Mapping[str, Any]) -> Any:
 
 
 def _core(profile: str | None) -> Any:
-    """A botocore session that shares what botocore reads from its own files: 0.1 s of CPU a connection."""
+    """A botocore session that shares what botocore reads from its own files: saves 0.1 s of CPU per connection."""
     import botocore.session
 
     core = botocore.session.Session(profile=profile)

@@ -1,8 +1,8 @@
 """Amazon Braket behind the provider protocol: boto3, each request sent once.
 
-A lost answer is settled by SearchQuantumTasks: it cannot filter by tag, but every summary carries its tags, so a
-window of creation times is read to its end and matched. The job key is the client token as well, which makes a second
-submission harmless for as long as AWS remembers it; how long that is, is documented nowhere, so nothing rests on it.
+A lost answer is settled by SearchQuantumTasks: it cannot filter by tag, but every summary carries its tags, so a window
+of creation times is read to its end and matched. The job key is also the client token, which makes a second submission
+harmless for as long as AWS remembers it; how long that is, is not documented, so nothing relies on it.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ from qflows.providers.braket.queue import Places
 from qflows.providers.braket.tags import Tags
 
 _SEEN = 50_000
-_DEVICE_AGE_S = 600.0  # a device's document is read again after so long
+_DEVICE_AGE_S = 600.0  # a device's document is read again after this
 _QUOTA = "ServiceQuotaExceededException"
 _FULL = "the simulator has as many unfinished tasks as the account's quota allows; the task goes when some have ended"
 _FULL_S = 5.0
@@ -62,19 +62,19 @@ _TASK, _DEVICE = "task", "device"
 
 @dataclass(frozen=True)
 class _Request:
-    """What `prepare` hands to `send`."""
+    """What `prepare` passes to `send`."""
 
     region: str
     parameters: Mapping[str, Any]
 
 
 class BraketProvider(Doctor, Tags):
-    """One AWS account's Braket. Safe for use from several threads."""
+    """One AWS account's Braket. Thread-safe."""
 
     name = "braket"
     capabilities = Capabilities(
         lookup=Lookup.QUERY,
-        settle_s=15.0,  # how far a search lags behind Create is not documented; two looks this far apart
+        settle_s=15.0,  # how far a search lags behind Create is not documented; two look-ups this far apart
         poll_page=bulk.PAGE,
         pace=Pace(first_s=0.2, rate=2.5, burst=25),  # half the quota of SearchQuantumTasks: 5/s, burst 50
         posts_at_once=4,  # CreateQuantumTask: 20/s, burst 40; `Pacing` counts them
@@ -108,8 +108,8 @@ class BraketProvider(Doctor, Tags):
     def devices(self) -> Sequence[DeviceInfo]:
         """SearchDevices in every region with QPUs, then GetDevice for each that is not retired.
 
-        A region that refuses, or a device whose document cannot be read, leaves the others. Raises what the first
-        region said if all refuse.
+        A region that refuses, or a device whose document cannot be read, does not affect the others. Raises the first
+        region's error if all refuse.
         """
         arns: dict[str, None] = {}
         failures: dict[str, ProviderError] = {}
@@ -174,7 +174,7 @@ class BraketProvider(Doctor, Tags):
         return device
 
     def _known(self, arn: str) -> Device | None:
-        """As of a look that is not too old."""
+        """The description from the last request, if it is recent enough."""
         with self._lock:
             device, at = self._devices.get(arn, (None, 0.0))
         return device if time.monotonic() - at < _DEVICE_AGE_S else None
@@ -193,8 +193,8 @@ class BraketProvider(Doctor, Tags):
     # -- submission --------------------------------------------------------------------------------------------
 
     def check(self, spec: JobSpec) -> None:
-        """Refuse options that the device does not have, missing shots, tags that AWS would cut, a reservation that
-        the job does not name, and circuits Braket's OpenQASM cannot carry.
+        """Refuse options that the device does not have, missing shots, tags that AWS would cut, a reservation that the
+        job does not name, and circuits that Braket's OpenQASM cannot carry.
         """
         if not wire.is_device(spec.device_id):
             raise ProgramRejected(f"{spec.device_id!r} is not the ARN of a Braket device (arn:aws:braket:...)")
@@ -214,18 +214,18 @@ class BraketProvider(Doctor, Tags):
         return compiled(spec, self._device(spec.device_id), wish)
 
     def duration_s(self, device_id: str, options: Mapping[str, Any], program: Program) -> float | None:
-        """None: only some documents tell durations of gates, and none that of a whole shot."""
+        """None: only some documents give durations of gates, and none that of a whole shot."""
         return None
 
     def prepare(self, spec: JobSpec, key: str) -> Prepared:
-        """The first job on a device reads its document, and the first without a given bucket looks for the default
-        one.
+        """Prepare a job; the first one on a device reads its document, and the first without a given bucket looks for
+        the default one.
         """
         region = self._region(spec.device_id)
         try:
             device = self._device(spec.device_id)
             bucket, prefix = self._account.place(region)
-        except Ambiguous as error:  # a read in advance: the task itself was not sent
+        except Ambiguous as error:  # a preparatory read: the task itself was not sent
             raise NotSent(
                 f"before the submission: {error}",
                 provider="braket",
@@ -238,16 +238,16 @@ class BraketProvider(Doctor, Tags):
             raise Refused(refusal, provider="braket")
         try:
             parameters = wire.request(spec, key, device=device, bucket=bucket, prefix=prefix)
-        except ProgramRejected as error:  # only now is the device's document known
+        except ProgramRejected as error:  # the device's document is only known now
             raise ProgramRejected(f"{device.name}: {error}") from error
         return Prepared(spec, key, _Request(region, parameters))
 
     def send(self, prepared: Prepared) -> Accepted:
         """CreateQuantumTask, once, with the key as client token and tag.
 
-        400 401 402 403 404 410 424 in the words of AWS: Refused; never connected: NotSent; all else, throttling too:
-        Ambiguous. A simulator that has as many unfinished tasks as the quota allows is Throttled: for a while nothing
-        more is sent to it, then one at a time until there is room.
+        400 401 402 403 404 410 424 in AWS's own words: Refused; never connected: NotSent; all else, including
+        throttling: Ambiguous. A simulator that has as many unfinished tasks as the quota allows is Throttled: for a
+        while nothing more is sent to it, then one at a time until there is room.
         """
         request: _Request = prepared.body
         place = request.region, prepared.spec.device_id
@@ -294,22 +294,22 @@ class BraketProvider(Doctor, Tags):
     # -- waiting -----------------------------------------------------------------------------------------------
 
     def poll(self, vendor_ids: Sequence[str]) -> Mapping[str, Observation]:
-        """SearchQuantumTasks, 100 tasks a request where it can be.
+        """SearchQuantumTasks, 100 tasks per request if possible.
 
-        One GetQuantumTask more per failed task, for its reason, for up to ten tasks that no search shows, and for a
-        few queued ones, for their place (`queue.ASKED`).
+        Plus one GetQuantumTask per failed task, for its reason, for up to ten tasks that no search shows, and for a few
+        queued ones, for their place (`queue.ASKED`).
         """
         looks: dict[str, Observation] = {}
         summaries = self._bulk.tasks(vendor_ids)
         hidden = [arn for arn in dict.fromkeys(vendor_ids) if arn not in summaries and wire.is_task(arn)]
-        for arn in hidden[: bulk.BY_ARN]:  # the index lags, or reads filters in a way of its own
+        for arn in hidden[: bulk.BY_ARN]:  # the index lags, or interprets filters differently
             try:
                 summaries[arn] = self._get(arn)
             except Refused as error:
                 if error.http_status != 404:
                     raise
         for arn, summary in summaries.items():
-            # a search does not say why a task failed
+            # a search does not give the reason of a failure
             task = self._get(arn) if wire.observation(summary).phase is Phase.FAILED else summary
             looks[arn] = wire.observation(task)
             if looks[arn].phase in (Phase.DONE, Phase.FAILED):
@@ -327,8 +327,8 @@ class BraketProvider(Doctor, Tags):
     def fetch(self, vendor_id: str, spec: JobSpec) -> RawAnswer:
         """The task as GetQuantumTask or a search described it, what its device charges, and its files in the bucket.
 
-        A task without results is Refused if it failed or was cancelled, else Ambiguous: S3 may lag, and reading again
-        is free. A failed program set may leave files out.
+        A task without results is Refused if it failed or was cancelled, otherwise Ambiguous: S3 may lag, and reading
+        again is free. A failed program set may lack files.
         """
         task = self._recall(vendor_id) or self._get(vendor_id)
         region, bucket = str(wire.region_of(vendor_id)), str(task["outputS3Bucket"])
@@ -355,7 +355,7 @@ class BraketProvider(Doctor, Tags):
     def _tariff(self, device_id: str) -> Mapping[str, Any]:
         try:
             return self._device(device_id).tariff()
-        except (Refused, Unreadable):  # counts must not be lost because the device's page may not be read
+        except (Refused, Unreadable):  # counts must not be lost because the device's page is not readable
             return {}
 
     def _no_result(self, vendor_id: str, task: Mapping[str, Any]) -> Refused | Ambiguous:
@@ -377,7 +377,7 @@ class BraketProvider(Doctor, Tags):
         return imports.listed(self._search, (self._account.region, own, *REGIONS), since=since, until=until)
 
     def foreign(self, vendor_id: str) -> Foreign:
-        """GetQuantumTask, and the files of a completed one in the bucket, where its program is."""
+        """GetQuantumTask, and the files of a completed task in the bucket, which contain its program."""
         task = self._get(vendor_id)
         region, bucket = str(wire.region_of(vendor_id)), str(task["outputS3Bucket"])
         folder = task["outputS3Directory"]
@@ -385,7 +385,7 @@ class BraketProvider(Doctor, Tags):
         return imports.foreign(task, read)
 
     def exists(self, vendor_id: str) -> bool:
-        """GetQuantumTask: False only for the ResourceNotFoundException of Braket itself."""
+        """GetQuantumTask: False only for Braket's own ResourceNotFoundException."""
         try:
             self._get(vendor_id)
         except Refused as error:
@@ -395,7 +395,8 @@ class BraketProvider(Doctor, Tags):
         return True
 
     def cancel(self, vendor_id: str) -> None:
-        """CancelQuantumTask. A task that has ended answers with a conflict, which means too late and is no error."""
+        """CancelQuantumTask. A task that has ended answers with a conflict, which means too late and is not an
+        error."""
         if not wire.is_task(vendor_id):
             raise Refused(f"{vendor_id!r} is not the ARN of a quantum task", provider="braket")
         try:
@@ -407,7 +408,7 @@ class BraketProvider(Doctor, Tags):
     def estimate(self, spec: JobSpec) -> Quote | None:
         """One task fee and the device's price for each shot of each program, which is also the most it can cost.
 
-        Simulators bill time that nobody knows before: no bound. A task in a reservation costs nothing beyond it.
+        Simulators bill time that is unknown beforehand: no bound. A task in a reservation costs nothing beyond it.
         """
         return self._device(spec.device_id).quote(
             (spec.shots or 0) * len(spec.programs), is_reserved=bool(spec.options.get("reservation_arn"))
@@ -446,7 +447,7 @@ def _check_options(spec: JobSpec) -> None:
 
 
 def _json(document: Mapping[str, Any]) -> bytes:
-    """As AWS sends it: times in ISO 8601; without what boto3 adds."""
+    """As AWS sends it: times in ISO 8601; without boto3's additions."""
     plain = {name: value for name, value in document.items() if name != "ResponseMetadata"}
     return json.dumps(plain, default=_text).encode()
 
@@ -469,7 +470,7 @@ def _part(document: Mapping[str, Any], name: str) -> Mapping[str, Any]:
 
 
 def decode_kept(raw: RawAnswer, spec: JobSpec, key: str) -> VendorResult:
-    """Read a kept answer without an account or the network; see `providers.decoder`."""
+    """Read a stored answer without an account or the network; see `providers.decoder`."""
     files = {name: body for name, body in raw.documents.items() if name not in (_TASK, _DEVICE)}
     document = results.gathered(files)
     task = _object(raw.documents.get(_TASK))
@@ -477,7 +478,7 @@ def decode_kept(raw: RawAnswer, spec: JobSpec, key: str) -> VendorResult:
     simulator = _part(_part(document, "additionalMetadata"), "simulatorMetadata")
     duration_ms = simulator.get("executionDuration")
     duration_ms = duration_ms if isinstance(duration_ms, int | float) else None
-    # what AWS asks for the shots of executables that failed is not documented: all are counted
+    # what AWS charges for the shots of failed executables is not documented: all are counted
     shots = (spec.shots or 0) * len(spec.programs)
     return VendorResult(
         items=imports.items(spec, document)
@@ -497,9 +498,9 @@ def decode_kept(raw: RawAnswer, spec: JobSpec, key: str) -> VendorResult:
 
 
 def connect(credentials: Mapping[str, Any] | None, *, timeout_s: float) -> BraketProvider:
-    """Provider from a credentials block's fields, else from the environment, as boto3 and the Braket SDK read it.
+    """Provider from a credentials block's fields, otherwise from the environment, as boto3 and the Braket SDK read it.
 
-    Raises CredentialsMissing naming what to set. Makes no request, but for boto3's own search for credentials.
+    Raises CredentialsMissing naming what to set. Makes no request except boto3's own search for credentials.
     """
     account, session = Account.of(dict(credentials or {}))
     aws = Aws(

@@ -1,7 +1,7 @@
 """boto3 clients by region, with outcomes sorted by what they prove. botocore's own retries are off.
 
 botocore repeats a CreateQuantumTask up to three times by default (measured, 1.44.5). The token is the same each time,
-but what AWS does with an old or a known token is documented nowhere, so nothing is repeated here.
+but what AWS does with an old or a known token is not documented, so nothing is repeated here.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from qflows.errors import Ambiguous, NotSent, ProviderError, Refused, Throttled,
 from qflows.privacy.redaction import protect, redact_bytes
 from qflows.providers.braket.bounded import Exchange, Session, TooLarge
 
-# Errors CreateQuantumTask declares (botocore 1.44.5) besides throttling and 500; 401, 404, 413: the door itself
+# Errors CreateQuantumTask declares (botocore 1.44.5) besides throttling and 500; 401, 404, 413: before the API itself
 _REFUSED = frozenset({400, 401, 402, 403, 404, 410, 413, 424})
 _LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 # GetDevice hides OpenQASM from clients that do not name BraketSchemas >= 1.8.0 (AWS developer guide, stored copy)
@@ -37,7 +37,7 @@ QUOTAS: dict[str, tuple[float, int]] = {
 
 # bytes of an answer; SV1 with 100,000 shots of 34 qubits is 10 MB
 _MAX_BYTES = {"GetObject": 64_000_000, "GetDevice": 16_000_000}
-_OBJECT_PATIENCE = 4  # an object may be large: so many times the deadline of other requests
+_OBJECT_PATIENCE = 4  # an object may be large: this many times the deadline of other requests
 
 _HINTS = {
     "AccessDeniedException": "; the credentials need braket:* on the device and s3:PutObject on the results bucket",
@@ -55,7 +55,7 @@ _HINTS = {
 
 @dataclass
 class Pacer:
-    """A token bucket that makes its caller wait. None of the requests is dropped."""
+    """A token bucket that makes its caller wait. No request is dropped."""
 
     rate_per_s: float
     burst: float
@@ -67,7 +67,7 @@ class Pacer:
         self._tokens, self._at = self.burst, time.monotonic()
 
     def wait_s(self) -> float:
-        """Take a token; seconds until it is there."""
+        """Take a token; return the seconds until it is available."""
         with self._lock:
             now = time.monotonic()
             self._tokens = min(self.burst, self._tokens + (now - self._at) * self.rate_per_s) - 1
@@ -76,7 +76,7 @@ class Pacer:
 
 
 class Aws:
-    """One set of AWS credentials. Its repr shows no secret. Clients are made once per region and service."""
+    """One set of AWS credentials. Its repr shows no secret. Clients are created once per region and service."""
 
     def __init__(self, session: Any, *, endpoint_url: str | None, timeout_s: float, keeps_quotas: bool | None) -> None:
         self._session = session  # boto3 sessions are not thread-safe: used under the lock only
@@ -125,8 +125,8 @@ class Aws:
         return self._send(service, region, operation, parameters, _sorted_read)
 
     def create(self, region: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
-        """CreateQuantumTask, once. Raises Refused when nothing was accepted, NotSent when nothing left, else
-        Ambiguous, also for throttling: that nothing was accepted then is not documented.
+        """CreateQuantumTask, once. Raises Refused if nothing was accepted, NotSent if nothing was sent, otherwise
+        Ambiguous, also for throttling: it is not documented that nothing was accepted then.
         """
         return self._send("braket", region, "CreateQuantumTask", parameters, _sorted_create)
 
@@ -151,10 +151,10 @@ class Aws:
                 answer = getattr(client, xform_name(operation))(**parameters)
                 if operation == "GetObject":  # its body is part of the exchange
                     answer["Body"] = redact_bytes(answer["Body"].read())
-            if not exchange.is_late:  # a connection that was cut looks like the end of a body without length
+            if not exchange.is_late:  # a cut connection looks like the end of a body without length
                 return _complete(client, operation, answer)
         except ClientError as error:
-            if error.operation_name != operation:  # AssumeRole and friends: our own request was never made
+            if error.operation_name != operation:  # AssumeRole and the like: our own request was never made
                 raise NotSent(
                     f"no AWS credentials: {error.operation_name} failed: {_message(error)}", provider="braket"
                 ) from None
@@ -181,7 +181,7 @@ class Aws:
             time.sleep(wait_s)
 
     def read_object(self, region: str, bucket: str, key: str) -> bytes:
-        """An object from S3. Raises Refused with vendor_code NoSuchKey when it is not there."""
+        """An object from S3. Raises Refused with vendor_code NoSuchKey if it does not exist."""
         return self.call("s3", region, "GetObject", Bucket=bucket, Key=key)["Body"]
 
 
@@ -190,10 +190,10 @@ _MISFITS = (ValueError, LookupError, TypeError, AttributeError, RecursionError)
 
 
 def _complete(client: Any, operation: str, answer: dict[str, Any]) -> dict[str, Any]:
-    """The answer, if it has the members that botocore's model calls required; raises LookupError else.
+    """The answer, if it has the members that botocore's model requires; raises LookupError otherwise.
 
-    botocore 1.44.8 makes of a body that is no JSON an answer without members (`_parse_body_as_json`): a list that was
-    cut off would pass for an empty one, and an empty one proves that a task does not exist.
+    botocore 1.44.8 turns a body that is not JSON into an answer without members (`_parse_body_as_json`): a truncated
+    list would pass for an empty one, and an empty one proves that a task does not exist.
     """
     if client.meta.service_model.service_name == "braket":
         shape = client.meta.service_model.operation_model(operation).output_shape
@@ -205,7 +205,7 @@ def _complete(client: Any, operation: str, answer: dict[str, Any]) -> dict[str, 
 
 def _sorted_create(error: Any, operation: str) -> ProviderError:
     status = _status(error)
-    # a mismatch of parameters means that a task with this token exists: that is a doubt, not a refusal
+    # a mismatch of parameters means that a task with this token exists: a doubt, not a refusal
     if (
         status in _REFUSED
         and _is_aws(error)
@@ -221,7 +221,7 @@ def _sorted_create(error: Any, operation: str) -> ProviderError:
 def _sorted_read(error: Any, operation: str) -> ProviderError:
     status, code = _status(error), _code(error)
     if code == "ServiceQuotaExceededException" and operation == "CreateQuantumTask":
-        # a quota of unfinished tasks: nothing was accepted, and there is room when some have ended
+        # a quota of unfinished tasks: nothing was accepted, and there is room once some have ended
         return Throttled(f"{operation}: as many tasks as the quota allows are unfinished", **_fields(error))
     if status == 429 or "Throttl" in code or code in ("TooManyRequestsException", "SlowDown"):
         return Throttled(f"{operation}: AWS asks for fewer requests", **_fields(error))
@@ -232,7 +232,7 @@ def _sorted_read(error: Any, operation: str) -> ProviderError:
 
 
 def _is_aws(error: Any) -> bool:
-    """True for an error in a form that AWS documents; a page of a gateway names no code but its status."""
+    """True for an error in a form that AWS documents; a gateway's page names no code except its status."""
     return not _code(error).isdecimal() and bool(_code(error))
 
 
@@ -268,7 +268,7 @@ def _refusal(error: Any, operation: str) -> Refused:
 
 
 def _members(error: Any) -> str:
-    """Which programs of a set are at fault, as far as AWS says."""
+    """The programs of a set that are at fault, as far as AWS reports them."""
     failures = error.response.get("programSetValidationFailures") or ()
     said = [f"program {f.get('programIndex')}: {'; '.join(f.get('errors') or ())}" for f in list(failures)[:5]]
     return f" [{' | '.join(said)[:1000]}]" if said else ""
@@ -297,7 +297,7 @@ def _message(error: Any) -> str:
 
 
 def _protect_sent(request: Any, **kwargs: Any) -> None:
-    """What signs a request is known only now where keys are temporary; a server may send it back."""
+    """Protect what signs a request: temporary keys are known only now, and a server may send them back."""
     headers = {name: _text(value) for name, value in request.headers.items()}
     protect(headers.get("X-Amz-Security-Token"))
     if found := re.search(r"Credential=([^/,\s]+)/", headers.get("Authorization", "")):

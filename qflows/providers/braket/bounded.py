@@ -1,7 +1,7 @@
-"""Exchanges with AWS that end: one deadline for the whole of one, and a size cap for what it brings.
+"""Bounded exchanges with AWS: one deadline for each whole exchange, and a size cap for its answer.
 
-botocore's timeouts are for each read alone, so that one byte a second would never end, and it reads bodies whole. It
-has no public place for either bound: the connection classes and the session of a client are replaced here; a test with
+botocore's timeouts apply to each read alone, so that one byte a second would never end, and it reads bodies whole. It
+has no public hook for either bound: the connection classes and the session of a client are replaced here; a test with
 slow heads, slow bodies and endless bodies fails if that stops working.
 """
 
@@ -45,7 +45,7 @@ class Exchange:
             self._socket = None  # from here on it may belong to another exchange
 
     def uses(self, connected: Any) -> None:
-        """This is the connection to cut."""
+        """Register the connection to cut."""
         with self._lock:
             self._socket = connected
             is_late = self.is_late
@@ -57,7 +57,7 @@ class Exchange:
             self.is_late = True
             if self._socket is not None:
                 try:
-                    # of the plain socket: whoever reads from it, through TLS or not, sees its end
+                    # of the plain socket: a reader sees its end, through TLS or not
                     socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
                 except OSError:
                     pass  # closed already
@@ -73,7 +73,7 @@ class _Capped:
         return getattr(self._raw, name)
 
     def read(self, amount: int | None = None, *args: Any, **kwargs: Any) -> bytes:
-        """At most `amount` bytes; without, all."""
+        """At most `amount` bytes; all if None."""
         if amount is None:
             return b"".join(self.stream())
         chunk = self._raw.read(amount, *args, **kwargs)
@@ -90,14 +90,14 @@ class _Capped:
 
 
 class Session:
-    """A client's HTTP session, within the bounds of the exchange of the thread."""
+    """A client's HTTP session, within the bounds of the thread's exchange."""
 
     def __init__(self, inner: Any) -> None:
         self._inner = inner
         inner._pool_classes_by_scheme.update(_pool_classes())
 
     def send(self, request: Any) -> Any:
-        """As botocore's own."""
+        """Like botocore's own."""
         exchange: Exchange | None = getattr(_current, "exchange", None)
         if exchange is None:
             return self._inner.send(request)
@@ -112,7 +112,7 @@ class Session:
         return response
 
     def close(self) -> None:
-        """Let go of all connections."""
+        """Release all connections."""
         self._inner.close()
 
 

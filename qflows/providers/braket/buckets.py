@@ -1,4 +1,4 @@
-"""Whether a results bucket can take results of tasks in a region: there, ours to use, and in that region."""
+"""Whether a results bucket can take results of tasks in a region: it exists, is ours to use, and is in that region."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ def trouble_with(aws: Aws, region: str, bucket: str, *, owner: str | None = None
     """What is wrong with a bucket for tasks of this region; None if nothing is. One HeadBucket.
 
     A bucket of another region answers 301 or 400 and names its region in a header; one of another owner 403, as does
-    one that may not be listed. With `owner`, an account number, a bucket of anybody else is refused even where its
-    policy would let us in.
+    one that may not be listed. With `owner`, an account number, anybody else's bucket is refused even if its policy
+    would let us in.
     """
     expected = {"ExpectedBucketOwner": owner} if owner else {}
     try:

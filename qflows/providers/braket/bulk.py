@@ -1,10 +1,10 @@
 """Statuses of many tasks in few requests.
 
 SearchQuantumTasks reads ten tasks by ARN, or a hundred a page in a window of creation times (AWS reference of
-SearchQuantumTasks, stored copy 2026), at five calls a second. So tasks are read by window wherever their creation
-times are known: our own submissions from our clock, all others from the first look at them. Whatever a window does
-not show (clocks that differ, tasks of other people in between) is asked for by ARN. How filters combine, and the
-order of the list, are documented nowhere: here they decide about the number of requests only, never about an answer.
+SearchQuantumTasks, stored copy 2026), at five calls a second. So tasks are read by window if their creation times are
+known: our own submissions from our clock, all others from the first poll. Tasks that a window does not show (different
+clocks, other people's tasks in between) are requested by ARN. How filters combine, and the order of the list, are not
+documented: here they only affect the number of requests, never an answer.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from qflows.providers.braket import wire
 PAGE = 100
 BY_ARN = 10  # values a filter may hold
 _MAX_PAGES = 2_000
-_GAP = timedelta(hours=1)  # a longer silence between two tasks is not worth reading through
+_GAP = timedelta(hours=1)  # a longer gap between two tasks is not worth reading through
 _REMEMBERED = 200_000
 _TICK = timedelta(milliseconds=1)  # the precision of createdAt
 
@@ -30,7 +30,7 @@ Span = tuple[datetime, datetime]
 
 
 class Bulk:
-    """Remembers when tasks were made and what a search last said of them. Safe for several threads."""
+    """Remembers when tasks were created and what a search last said of them. Thread-safe."""
 
     def __init__(self, search: Search) -> None:
         self._search = search
@@ -39,7 +39,7 @@ class Bulk:
         self._lock = Lock()
 
     def made(self, arn: str, after: datetime, before: datetime) -> None:
-        """A task was created between these moments of our clock."""
+        """Note that a task was created between these times of our clock."""
         self._remember(arn, (after - _TICK, before + _TICK))
 
     def _remember(self, arn: str, span: Span) -> None:
@@ -54,7 +54,7 @@ class Bulk:
             return self._spans.get(arn)
 
     def tasks(self, arns: Sequence[str]) -> dict[str, Mapping[str, Any]]:
-        """Summaries by ARN; a task that no search shows is absent. ceil(n / PAGE) requests where times are known."""
+        """Summaries by ARN; a task that no search shows is absent. ceil(n / PAGE) requests if times are known."""
         found: dict[str, Mapping[str, Any]] = {}
         by_region: dict[str, list[str]] = {}
         for arn in dict.fromkeys(arns):
@@ -67,7 +67,7 @@ class Bulk:
     def _read_region(self, region: str, wanted: Sequence[str], found: dict[str, Mapping[str, Any]]) -> None:
         unseen = dict.fromkeys(wanted)
         if len(unseen) > BY_ARN and not any(self._span(arn) for arn in unseen):
-            # tasks of an earlier process: a few of them tell when all were made
+            # tasks of an earlier process: a few of them show when all were created
             step = (len(wanted) - 1) / (BY_ARN - 1)
             sample = [wanted[round(k * step)] for k in range(BY_ARN)]
             self._by_arn(region, sample, unseen, found)
@@ -91,10 +91,10 @@ class Bulk:
             unseen.pop(arn, None)
 
     def _by_window(self, region: str, span: Span, unseen: dict[str, None], found: dict[str, Mapping[str, Any]]) -> None:
-        """Pages of a window, as long as one shows more of ours than a request by ARN could."""
+        """Read pages of a window while they show more of ours than a request by ARN could."""
         filters = [{"name": "createdAt", "operator": "BETWEEN", "values": [_text(span[0]), _text(span[1])]}]
         if self._crowded.get(region):
-            # other tasks filled the pages last time: read the live ones only; what finished is asked for by ARN
+            # other tasks filled the pages last time: read only live ones; finished ones are requested by ARN
             filters.append({"name": "status", "operator": "EQUAL", "values": list(wire.LIVE)})
         token: str | None = None
         pages = taken = 0
@@ -108,7 +108,7 @@ class Bulk:
         self._crowded[region] = pages > -(-taken // PAGE)
 
     def _take(self, page: Mapping[str, Any], unseen: dict[str, None], found: dict[str, Mapping[str, Any]]) -> int:
-        """Keep what a page says of ours. Returns how many were news."""
+        """Keep what a page says of ours. Returns how many were new."""
         before = len(unseen)
         for task in summaries(page):
             arn = str(task["quantumTaskArn"])
@@ -133,7 +133,7 @@ def pages_of(search: Search, region: str, filters: list[dict[str, Any]]) -> Iter
 
 
 def created_since(since: datetime, devices: Collection[str]) -> list[list[dict[str, Any]]]:
-    """Filters for tasks made since then on these devices; one search per ten devices."""
+    """Filters for tasks created since then on these devices; one search per ten devices."""
     names = sorted(devices)
     window = {"name": "createdAt", "operator": "GTE", "values": [_text(since)]}
     return [
@@ -143,7 +143,7 @@ def created_since(since: datetime, devices: Collection[str]) -> list[list[dict[s
 
 
 def created_in(since: datetime, until: datetime | None) -> list[dict[str, Any]]:
-    """Filters for tasks made in this time, on any device."""
+    """Filters for tasks created in this time, on any device."""
     if until is None:
         return [{"name": "createdAt", "operator": "GTE", "values": [_text(since)]}]
     return [{"name": "createdAt", "operator": "BETWEEN", "values": [_text(since), _text(until)]}]
@@ -166,7 +166,7 @@ def _around(spans: Sequence[Span]) -> Span:
 
 
 def _clusters(spans: Iterator[Span]) -> Iterator[list[Span]]:
-    """Spans in groups without a long silence inside."""
+    """Spans in groups without a long gap inside."""
     group: list[Span] = []
     for span in sorted(spans):
         if group and span[0] - group[-1][1] > _GAP:

@@ -18,13 +18,13 @@ from qflows.providers.braket.devices import DYNAMIC, OPENQASM, PROGRAM_SET, Devi
 
 # what a verbatim box may hold: the named gates, and those that are native to one vendor
 VERBATIM: Mapping[str, str] = dict(BRAKET.gates) | {name: name for name in NATIVE}
-# of a device whose document is not known yet: everything that some device of Braket takes
+# for a device whose document is not known yet: everything that some Braket device takes
 _ANY = replace(BRAKET, takes=frozenset(Feature) - {Feature.DELAY, Feature.RESET})
 _ANY_STATIC = replace(_ANY, takes=_ANY.takes - DYNAMIC)
 
 
 def action(spec: JobSpec, device: Device) -> dict[str, Any]:
-    """One OpenQASM program, or a program set: one program per shape, whose inputs list the angles of its executables.
+    """One OpenQASM program, or a program set: one program per shape, with inputs listing the angles of its executables.
 
     Inputs: docs.aws.amazon.com/braket, "What OpenQASM features does Braket support"; lists: amazon-braket-schemas
     1.32.1, `ProgramSet`.
@@ -47,9 +47,9 @@ def action(spec: JobSpec, device: Device) -> dict[str, Any]:
 
 
 def layout(spec: JobSpec) -> list[list[int]]:
-    """Which programs travel together: entry p of a set is executed once for each index in `layout(spec)[p]`, in order.
+    """Which programs go together: entry p of a set is executed once for each index in `layout(spec)[p]`, in order.
 
-    Programs without angles are never put together, since a set has no other way to say "twice".
+    Programs without angles are never grouped, because a set has no other way to say "twice".
     """
     groups: dict[str | int, list[int]] = {}
     for index, program in enumerate(spec.programs):
@@ -63,25 +63,25 @@ def _has_literal_angles(program: Program, spec: JobSpec) -> bool:
 
 
 def is_verbatim(program: Program, spec: JobSpec) -> bool:
-    """True if the gates run as they are written."""
+    """True if the gates run as written."""
     return program.is_verbatim or bool(spec.options.get("verbatim"))
 
 
 def is_physical(program: Program, spec: JobSpec) -> bool:
-    """True if the program names the device's own qubits: by labels, else qubit i is `$i`."""
+    """True if the program names the device's own qubits: by labels, otherwise qubit i is `$i`."""
     return program.is_physical or is_verbatim(program, spec) or bool(spec.options.get("disable_qubit_rewiring"))
 
 
 def number_of(program: Program, qubit: int) -> int:
-    """The number by which a result calls a qubit of the program."""
+    """The number of a program's qubit in results."""
     return program.labels[qubit] if program.labels is not None else qubit
 
 
 def source_of(program: Program, spec: JobSpec, device: Device | None) -> tuple[str, dict[str, float]]:
     """OpenQASM of one program, measured last in ascending clbit order, and its inputs in radians.
 
-    Where the device wants all qubits measured, the others follow; their columns are dropped from the result. Without
-    a device only what every device refuses is refused. Raises ProgramRejected.
+    If the device wants all qubits measured, the others follow; their columns are dropped from the result. Without a
+    device, only what every device refuses is refused. Raises ProgramRejected.
     """
     if not program.measured:
         raise ProgramRejected(f"{program.name} measures nothing; Braket would then measure every qubit")
@@ -99,7 +99,7 @@ def source_of(program: Program, spec: JobSpec, device: Device | None) -> tuple[s
 
 @lru_cache(maxsize=4096)
 def _placed(program: Program, *, is_physical: bool, is_verbatim: bool) -> Program:
-    """The program with what the options say of its qubits and its compiling."""
+    """The program with the options' choices for qubits and compiling."""
     labels = program.labels if program.labels is not None else range(program.n_qubits) if is_physical else None
     if labels == program.labels and is_verbatim == program.is_verbatim:
         return program
@@ -108,13 +108,13 @@ def _placed(program: Program, *, is_physical: bool, is_verbatim: bool) -> Progra
 
 @lru_cache(maxsize=4096)
 def _completed(program: Program) -> Program:
-    """The program with every qubit measured: the asked ones first, into bits of their own."""
+    """The program with every qubit measured: the requested ones first, into bits of their own."""
     if program.has_mid_circuit:
         return program
     ops = [op for op in program.ops() if op[0] != "measure"]
     used = {qubit for op in ops for qubit in op[2]}
     asked = list(program.measured_qubits)
-    # of the device's own qubits only those that take part are declared
+    # of the device's own qubits only those in use are declared
     rest = [q for q in range(program.n_qubits) if q not in asked and (q in used or not program.is_physical)]
     order = asked + rest
     ops += [["measure", [], [qubit], [bit]] for bit, qubit in enumerate(order)]
@@ -184,5 +184,5 @@ def _check_native(program: Program, gate: str, numbers: list[int], device: Devic
 
 
 def needs_experiments(spec: JobSpec) -> bool:
-    """True if a program measures before its end, which Braket counts among its experimental capabilities."""
+    """True if a program measures before its end, which Braket counts as an experimental capability."""
     return any(not program.features.isdisjoint(DYNAMIC) for program in spec.programs)

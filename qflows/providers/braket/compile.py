@@ -1,4 +1,4 @@
-"""What a Braket device makes of a program, as far as it can be made on this side of the wire."""
+"""What a Braket device compiles a program to, as far as this can be done locally."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from qflows.protocol import CompileWish, JobSpec
 from qflows.providers.braket import circuits
 from qflows.providers.braket.devices import DYNAMIC, Device
 
-_LEVEL = 2  # of the program that is shown where AWS would compile
+_LEVEL = 2  # for the program that is shown if AWS would compile
 
 
 def compiled(spec: JobSpec, device: Device, wish: CompileWish) -> Program:
     """The one program of `spec` as the device runs it. Raises ProgramRejected.
 
-    A simulator runs what it is given. On a processor the program is compiled into native gates on its own qubits and
+    A simulator runs what it is given. For a processor the program is compiled into native gates on its own qubits and
     is verbatim, so that AWS compiles nothing.
     """
     (program,) = spec.programs
@@ -74,7 +74,7 @@ def _native(program: Program, device: Device, wish: CompileWish) -> Program:
     )
     if Feature.BARRIER in device.dialect.takes:
         return made
-    # nothing is compiled any more, and the device has no word for what kept its gates apart until here
+    # nothing is compiled after this, and the device has no word for what kept its gates apart so far
     return made.rewritten([op for op in made.ops() if op[0] != "barrier"])
 
 

@@ -1,7 +1,7 @@
 """How good a device is and when it is open, from the document of GetDevice.
 
 Shapes: amazon-braket-schemas 1.32.1, `standardized_gate_model_qpu_device_properties` and `device_service_properties`.
-Hours are UTC (agent toolkit of AWS, 2026-08). Devices whose document has no standardized part say nothing here.
+Hours are UTC (agent toolkit of AWS, 2026-08). A device whose document has no standardized part has no values here.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _GROUPS = {"Everyday": _DAYS, "Weekdays": _DAYS[:5], "Weekend": _DAYS[5:]}
 
 
 def read(document: Mapping[str, Any], now: datetime) -> Condition:
-    """Medians over the device, the best gate of each pair; None where the document has none."""
+    """Medians over the device, the best gate of each pair; None if the document has none."""
     standard = document.get("standardized") or {}
     service = document.get("service") or {}
     pairs = (_best(one.get("twoQubitGateFidelity")) for one in (standard.get("twoQubitProperties") or {}).values())
@@ -50,7 +50,7 @@ def _median_error(fidelities: Iterable[float | None]) -> float | None:
 
 
 def opens_s(windows: Iterable[Mapping[str, Any]], now: datetime) -> float | None:
-    """Seconds until the next moment inside a window: 0 if one is open, None without windows."""
+    """Seconds until the next time inside a window: 0 if one is open, None without windows."""
     starts: list[float] = []
     listed = list(windows)
     for ahead in range(8):

@@ -1,4 +1,4 @@
-"""What GetDevice says, as limits, gates, couplers and prices. Shapes: amazon-braket-schemas 1.32.1, capabilities."""
+"""GetDevice answers as limits, gates, couplers and prices. Shapes: amazon-braket-schemas 1.32.1, capabilities."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ TASK_FEE_USD = 0.30
 _MIN_SIMULATOR_MS = 3_000
 # docs.aws.amazon.com/braket, state vector simulator (2026): 35 tasks at once by default, per account and region
 _SIMULATOR_TASKS = 35
-# of devices whose document says nothing
+# for devices whose document says nothing
 _MAX_EXECUTABLES = 100  # AWS announcement of program sets
-_MAX_SET_SHOTS = 200_000  # the smallest that captured documents of superconducting QPUs say
+_MAX_SET_SHOTS = 200_000  # the smallest in captured documents of superconducting QPUs
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Device:
 
     @staticmethod
     def read(body: Mapping[str, Any]) -> Device:
-        """From GetDevice. Raises Unreadable for capabilities that are not in the documented shape."""
+        """From GetDevice. Raises Unreadable if capabilities do not have the documented shape."""
         try:
             return _read(body, json.loads(body["deviceCapabilities"]))
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
@@ -71,7 +71,7 @@ class Device:
     def takes(self) -> frozenset[Feature]:
         """What programs may hold beyond gates and final measurements; no device lists delay or reset.
 
-        A simulator compiles nothing away and has no places, so barriers and labels change nothing there.
+        A simulator compiles nothing away and has no distinct qubits, so barriers and labels change nothing there.
         """
         if self.is_simulator:
             return self.dialect.drops
@@ -79,7 +79,7 @@ class Device:
 
     @property
     def terms(self) -> dict[Feature, str]:
-        """Why features are not taken, by the device's own document; and that feed-forward is experimental."""
+        """Why features are not taken, from the device's own document; and that feed-forward is experimental."""
         words = {
             Feature.BARRIER: "barrier",
             Feature.DELAY: "delay",
@@ -106,9 +106,9 @@ class Device:
 
     @property
     def dialect(self) -> Dialect:
-        """Braket's gate names as far as the device lists them in `supportedOperations`; all of them if it lists none.
+        """Braket's gate names that the device lists in `supportedOperations`; all of them if it lists none.
 
-        What the device takes is written; what changes nothing on a simulator is left out; all else is refused.
+        What the device takes is written; what changes nothing on a simulator is left out; everything else is refused.
         """
         gates = {ours: theirs for ours, theirs in BRAKET.gates.items() if theirs in self.operations}
         written = {
@@ -124,7 +124,7 @@ class Device:
         )
 
     def limits(self) -> Limits:
-        """As the core checks them. Gates are left open: what the device lacks is compiled away."""
+        """In the form the core checks. Gates are left open: those that the device lacks are compiled."""
         return Limits(
             max_qubits=self.n_qubits,
             max_shots=self.shots[1],
@@ -139,7 +139,7 @@ class Device:
         )
 
     def refusal(self, programs: int, shots: int) -> str | None:
-        """Why one task cannot carry so many programs with so many shots each; None if it can."""
+        """Why one task cannot carry this many programs with this many shots each; None if it can."""
         low, high = self.shots
         if programs > self.max_executables:
             most = self.max_executables
@@ -154,7 +154,7 @@ class Device:
         return None
 
     def info(self) -> DeviceInfo:
-        """As a list of devices shows it. A queue is a number, or a text such as ">4000" and then a note."""
+        """As a list of devices shows it. A queue is a number, or a text such as ">4000", which becomes a note."""
         known = self.queue is not None and self.queue.isdecimal()
         return DeviceInfo(
             device_id=self.arn,
@@ -166,11 +166,11 @@ class Device:
         )
 
     def tariff(self) -> dict[str, Any]:
-        """What a price needs, as JSON."""
+        """What computing a price needs, as JSON."""
         return {"price": self.price, "is_simulator": self.is_simulator}
 
     def quote(self, shots: int, *, is_reserved: bool) -> Quote | None:
-        """What one task of so many shots in all would cost, USD; None where the device's document has no price."""
+        """The cost of one task with this many shots in all, USD; None if the device's document has no price."""
         if is_reserved:
             return Quote(Decimal(0), Decimal(0), "usd", "tasks in a reservation have no fees of their own")
         if not isinstance(self.price, int | float) or isinstance(self.price, bool):
@@ -185,7 +185,7 @@ class Device:
 
 
 def cost_of(tariff: Mapping[str, Any], shots: int, *, duration_ms: float | None, is_reserved: bool) -> Cost | None:
-    """What one task costs in USD by a device's tariff; None where it cannot be said."""
+    """The cost of one task in USD by a device's tariff; None if it cannot be computed."""
     price = tariff.get("price")
     if not isinstance(price, int | float) or isinstance(price, bool):
         return None
@@ -212,7 +212,7 @@ def _read(body: Mapping[str, Any], document: Mapping[str, Any]) -> Device:
         name=str(body.get("deviceName")),
         status=str(body.get("deviceStatus")),
         is_simulator=is_simulator,
-        # a graph may have fewer nodes than qubitCount says: the others are out of order
+        # a graph may have fewer nodes than qubitCount: the missing ones are out of order
         n_qubits=min(int(width), len(nodes)) if width and nodes else width,
         shots=(int(low), int(high)),
         operations=frozenset(str(name).lower() for name in program.get("supportedOperations") or ()),
@@ -236,7 +236,7 @@ def _pairs(graph: Mapping[str, Iterable[Any]]) -> set[frozenset[int]]:
 
 
 def _queue(queues: Iterable[Mapping[str, Any]]) -> str | None:
-    """The size of the queue that ordinary tasks join."""
+    """The size of the queue for ordinary tasks."""
     sizes = {
         str(q.get("queuePriority")): str(q.get("queueSize")) for q in queues if q.get("queue") == "QUANTUM_TASKS_QUEUE"
     }

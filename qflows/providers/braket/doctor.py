@@ -1,4 +1,4 @@
-"""Examining an AWS account: who it is, its rights, and its results bucket."""
+"""Checking an AWS account: its identity, its rights, and its results bucket."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from qflows.providers.braket.aws import Aws
 from qflows.providers.braket.buckets import REMEDY, trouble_with
 
 REGIONS = ("us-east-1", "us-west-1", "eu-north-1")
-"""Where QPUs are (device pages, stored copy 2026)."""
+"""Regions with QPUs (device pages, stored copy 2026)."""
 
 
 class Doctor:
-    """The half of the provider that examines its account."""
+    """The half of the provider that checks its account."""
 
     _aws: Aws
     _account: Account
@@ -33,7 +33,7 @@ class Doctor:
         return {name: url for at, (name, url) in enumerate(found.items()) if url not in list(found.values())[:at]}
 
     def diagnose(self) -> Iterator[Finding]:
-        """Ask STS, searches devices and tasks region by region, and looks at the results bucket."""
+        """Ask STS, search devices and tasks region by region, and check the results bucket."""
         yield Finding("client", Verdict.OK, _versions())
         region = self._account.region
         yield _asking(
@@ -83,12 +83,12 @@ class Doctor:
 
     def measure(self, bench: Bench) -> Iterator[Fact]:
         """With the smallest tasks on the cheapest device, and by reading; see `probing`."""
-        from qflows.providers.braket import probing  # it builds circuits, and loading Qiskit takes a second
+        from qflows.providers.braket import probing  # builds circuits, and loading Qiskit takes a second
 
         return probing.measure(self._aws, self.prepare, bench)
 
     def learn(self, facts: Mapping[str, Any]) -> None:
-        """Nothing: the adapter is right for either answer to everything that is measured."""
+        """Ignore the facts: the adapter handles either answer to everything that is measured."""
 
 
 def _versions() -> str:

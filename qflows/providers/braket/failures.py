@@ -1,4 +1,4 @@
-"""Will it help to buy again? By code, with the source of each answer; what is not listed is unknown.
+"""Whether buying again can help, by code, with the source of each answer; a code not listed is unknown.
 
 True: the same purchase may succeed later. False: not unchanged. None: the vendor does not say.
 """
@@ -31,11 +31,11 @@ BUY_AGAIN: dict[str, tuple[bool | None, str]] = {
 
 
 def helps(code: str) -> bool | None:
-    """Whether another purchase may succeed after this code; None where that is not known."""
+    """Whether another purchase may succeed after this code; None if unknown."""
     return BUY_AGAIN.get(code, (None, ""))[0]
 
 
 def executable_helps(failure: Mapping[str, Any]) -> bool | None:
-    """The same for one executable of a program set, which says it itself."""
+    """The same for one executable of a program set, which states it itself."""
     said = failure.get("retryable")
     return said if isinstance(said, bool) else helps(str(failure.get("category")))

@@ -1,8 +1,8 @@
 """Tasks that others submitted to this account's Braket, read back.
 
 GetQuantumTask does not show the program; the result does (`additionalMetadata.action`), so the circuit of a task is
-known once it has a result; until then nothing is imported. For a task that failed, and for a program that qflows
-cannot read, a stand-in tells which qubits were measured.
+known once it has a result; until then nothing is imported. For a task that failed, and for a program that qflows cannot
+read, a stand-in records which qubits were measured.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def entry(task: Mapping[str, Any]) -> Listed:
 
 
 def foreign(task: Mapping[str, Any], read: results.Read) -> Foreign:
-    """A task with what its result tells of its program. `read`: the bytes of one of its files, None for none."""
+    """A task with what its result says of its program. `read`: the bytes of one of its files, None if missing."""
     look, shown = wire.observation(task), entry(task)
     document: Mapping[str, Any] = {}
     notes: list[str] = []

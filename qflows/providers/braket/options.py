@@ -74,7 +74,7 @@ def model_of(device_id: str) -> type[BraketOptions]:
 def check_reservation_context(device_id: str, reservation_arn: str | None) -> None:
     """Raise ProgramRejected inside a `DirectReservation` context of this device that the job does not name.
 
-    The job may be sent by another process, which would buy on demand what was meant for the reservation.
+    The job may be sent by another process, which would then buy on demand what was meant for the reservation.
     """
     arn = os.environ.get(_CONTEXT_RESERVATION)
     if not arn or reservation_arn or os.environ.get(_CONTEXT_DEVICE, device_id) != device_id:

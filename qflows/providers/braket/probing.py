@@ -1,4 +1,4 @@
-"""What one AWS account shows of the points that Braket's documents leave open, with the smallest tasks."""
+"""What one AWS account shows of what Braket's documents leave open, measured with the smallest tasks."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _NO_BUCKET = "amazon-braket-qflows-doctor-0000-absent"
 
 
 def measure(aws: Aws, prepare: Prepare, bench: Bench) -> Iterator[Fact]:
-    """Facts of four tasks at most, and of repeats of one of them."""
+    """Facts from at most four tasks, and from repeats of one of them."""
     device_id = bench.cheapest()
     if device_id is None:
         yield Fact("bit_order", None, bench.why or "no device can be afforded now")
@@ -80,7 +80,7 @@ class _Probe:
         return until(ask, patience_s=self._bench.patience_s, every_s=0.1)
 
     def lags(self, bought: Bought) -> Iterator[Fact]:
-        """Of GetQuantumTask, of the search, and of the result in S3; status words on the way."""
+        """Lags of GetQuantumTask, of the search, and of the result in S3; status words on the way."""
         arn, words, task = bought.vendor_id, [], {}
         hour = _created_after(datetime.now(UTC) - timedelta(hours=1))
 
@@ -135,8 +135,8 @@ class _Probe:
         yield seconds("result_lag_s", self._until(is_written))
 
     def _again(self, bought: Bought, **changes: Any) -> str:
-        """The ARN that the same client token gives now, with parameters changed. Another task than the one that was
-        bought is cancelled at once."""
+        """The ARN that the same client token gives now, with changed parameters. Any task other than the one bought is
+        cancelled at once."""
         parameters = {**self._prepare(bought.spec, bought.key).body.parameters, **changes}
         arn = str(self._aws.create(self._region, parameters)["quantumTaskArn"])
         if arn != bought.vendor_id:
@@ -144,7 +144,7 @@ class _Probe:
         return arn
 
     def _is_cancelled(self, arn: str) -> bool:
-        """Ask for it. False while the task is not shown yet; one that has ended is as good."""
+        """Request a cancel. False while the task is not shown yet; a task that has ended counts as cancelled."""
         try:
             self._aws.call("braket", self._region, "CancelQuantumTask", quantumTaskArn=arn)
         except Refused as error:
@@ -152,7 +152,7 @@ class _Probe:
         return True
 
     def tokens(self, bought: Bought) -> Iterator[Fact]:
-        """Whether a repeat with the same token is recognized, and one with other parameters."""
+        """Whether a repeat with the same token is recognized, and a repeat with other parameters."""
         if not self._bench.may_repeat(bought):
             yield Fact("token", None, self._bench.why)
             return
@@ -189,7 +189,7 @@ class _Probe:
         return Fact("token_forgotten_after_s", age_s, "at the latest; a repeat then buys again")
 
     def searches(self, bought: Sequence[Bought], device_id: str) -> Iterator[Fact]:
-        """How filters are read, and the order of what they find. Needs both tasks in the index."""
+        """How filters are interpreted, and the order of their results. Needs both tasks in the index."""
         arns = [one.vendor_id for one in bought]
         hour = _created_after(datetime.now(UTC) - timedelta(hours=1))
         found: list[str] = []
@@ -210,7 +210,7 @@ class _Probe:
         yield Fact("search_combine", "or" if any(one["quantumTaskArn"] in arns for one in both) else "and")
 
     def cancel_of_ended(self, bought: Bought) -> Fact:
-        """What a cancel of a completed task answers; it changes nothing."""
+        """The answer to a cancel of a completed task; it changes nothing."""
         try:
             self._aws.call("braket", self._region, "CancelQuantumTask", quantumTaskArn=bought.vendor_id)
         except Refused as error:
@@ -218,7 +218,7 @@ class _Probe:
         return Fact("cancel_terminal", "ignore")
 
     def cancel(self, bought: Bought) -> Fact:
-        """Status words after a cancel right after the submission."""
+        """Status words after a cancel directly after the submission."""
         words: list[str] = []
         if self._until(lambda: self._is_cancelled(bought.vendor_id)) is None:
             return Fact("cancel", None, "refused for as long as the patience lasted")
@@ -233,7 +233,7 @@ class _Probe:
         return Fact("cancel", words[-1], f"words after it: {' '.join(words)}")
 
     def missing_bucket(self, bought: Bought) -> Fact:
-        """What becomes of a task whose results bucket does not exist. It bears our key, so that it is found."""
+        """What happens to a task whose results bucket does not exist. It carries our key, so that it is found."""
         if not self._bench.may_repeat(bought):
             return Fact("missing_bucket", None, self._bench.why)
         token = bought.key[:-8] + "deadbeef"

@@ -1,7 +1,7 @@
-"""Places in the queue: Braket tells them one task at a time, searches do not, and the account's requests are counted.
+"""Queue positions: Braket gives them one task at a time, searches do not, and the account's requests are limited.
 
-So a few tasks are asked for, however many wait, those first that were never asked for; what was heard last is shown
-with its time. A place that was not asked for is None, and the note says so.
+So only a few tasks are asked for, however many wait, those never asked for first; the last known position is shown with
+its time. A position that was not asked for is None, and the note says so.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from threading import Lock
 from qflows.errors import ProviderError
 from qflows.protocol import Observation, Phase
 
-ASKED = 5  # tasks in WINDOW_S seconds
+ASKED = 5  # tasks per WINDOW_S seconds
 WINDOW_S = 30.0
 _REMEMBERED = 10_000
 NOT_ASKED = "place not asked for: Braket tells it one task at a time"
@@ -30,7 +30,7 @@ class _Place:
 
 
 class Places:
-    """Adds places to looks at queued tasks. `get` reads one task in full. Safe for several threads."""
+    """Adds positions to observations of queued tasks. `get` reads one task in full. Thread-safe."""
 
     def __init__(self, get: Callable[[str], Observation], clock: Callable[[], float] = time.monotonic) -> None:
         self._get = get
@@ -40,12 +40,12 @@ class Places:
         self._lock = Lock()
 
     def added(self, looks: Mapping[str, Observation]) -> dict[str, Observation]:
-        """The same looks, queued ones with a place or the reason for its absence. At most ASKED requests."""
+        """The same observations, queued ones with a position or the reason for its absence. At most ASKED requests."""
         queued = [arn for arn, look in looks.items() if look.phase is Phase.QUEUED and look.queue_position is None]
         for arn in self._due(queued):
             try:
                 look = self._get(arn)
-            except ProviderError:  # the place is an ornament: the search has already told what matters
+            except ProviderError:  # the position is optional: the search has already given the status
                 break
             with self._lock:
                 self._known[arn] = _Place(look, self._clock(), datetime.now(UTC))
@@ -55,7 +55,7 @@ class Places:
         return {**looks, **{arn: self._placed(arn, looks[arn]) for arn in queued}}
 
     def _due(self, queued: list[str]) -> list[str]:
-        """Tasks whose turn it is, never asked ones first; they are charged to the window."""
+        """Tasks whose turn it is, those never asked for first; they are charged to the window."""
         now = self._clock()
         with self._lock:
             while self._asked and now - self._asked[0] >= WINDOW_S:

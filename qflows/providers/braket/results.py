@@ -1,8 +1,8 @@
-"""Result files of a task: which there are, and what they say; no socket.
+"""Result files of a task: which exist, and what they say; no socket.
 
 A single program has one file; a program set has a tree of files (raw results of Garnet in amazon-braket-examples,
-2025-08, and of Forte-1 in a public repository, 2026-08) or, as amazon-braket-schemas 1.32.1 also allows, all in one.
-Column k of a result is qubit `measuredQubits[k]`: which column holds which qubit is taken from that list alone.
+2025-08, and of Forte-1 in a public repository, 2026-08) or, as amazon-braket-schemas 1.32.1 also allows, one file for
+everything. Column k of a result is qubit `measuredQubits[k]`: only that list says which column holds which qubit.
 """
 
 from __future__ import annotations
@@ -29,16 +29,17 @@ _MOST_BYTES = 256_000_000  # of one task, all files together
 _AT_ONCE = 8
 _PATH = re.compile(r"[A-Za-z0-9_-]+(/[A-Za-z0-9_-]+)*\.json")
 _MESSAGE_CAP = 2_000
-# frequencies are written with few digits; their sum may miss 1 by so much, and is put right with a note
+# frequencies are written with few digits; their sum may miss 1 by this much, and is corrected with a note
 _ROUNDING = 1e-3
 
 Read = Callable[[str], bytes | None]
 
 
 def download(read: Read) -> dict[str, bytes]:
-    """Every file of a task that holds outcomes or metadata, by its path below the task's directory, the first first.
+    """Every file of a task that holds outcomes or metadata, by its path below the task's directory, the main file
+    first.
 
-    `read` gives the bytes of one file, None for a file that is not there and need not be. The programs that the tree
+    `read` gives the bytes of one file, or None for an optional file that does not exist. The programs that the tree
     quotes are our own and are left out. Raises Unreadable for paths that lead elsewhere and for too many files.
     """
     root = read(ROOT)
@@ -94,7 +95,7 @@ def _parsed(body: bytes, path: str) -> Any:
 
 
 def gathered(files: Mapping[str, bytes]) -> dict[str, Any]:
-    """The files as one document, as if it had come in one. Raises Unreadable for anything but the documented shapes."""
+    """The files as one document, as if it had come in one. Raises Unreadable unless shapes are as documented."""
     root = _parsed(files[ROOT], ROOT) if ROOT in files else None
     if not isinstance(root, dict):
         raise Unreadable("braket: the result is not in the documented shape", provider="braket", body=str(root)[:4000])
@@ -120,7 +121,7 @@ def _file(files: Mapping[str, bytes], path: str) -> Any:
 
 
 def metadata(document: Mapping[str, Any]) -> dict[str, Any]:
-    """What a result tells besides outcomes: shots that succeeded, and the program that IQM's compiler made."""
+    """What a result says besides outcomes: shots that succeeded, and the program that IQM's compiler made."""
     found: dict[str, Any] = {}
     task, more = document.get("taskMetadata"), document.get("additionalMetadata")
     if isinstance(task, dict) and isinstance(shots := task.get("successfulShots"), int):
@@ -135,9 +136,9 @@ def metadata(document: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def items(spec: JobSpec, document: Any, *, is_partial: bool = False) -> tuple[ItemResult, ...]:
-    """One result per program from a gathered document. Raises Unreadable for anything but the documented shapes.
+    """One result per program from a gathered document. Raises Unreadable unless shapes are as documented.
 
-    `is_partial`: the task failed, so that executables may be missing; each then is an error of its own.
+    `is_partial`: the task failed, so that executables may be missing; each missing one becomes an error.
     """
     try:
         if len(spec.programs) == 1:
@@ -220,7 +221,7 @@ def _reader(program: Program, measured: Iterable[Any]) -> Callable[[str], str]:
 
 
 def _reader_in_place(program: Program, listed: list[int]) -> Callable[[str], str]:
-    """The same for measurements that stay in place: one column for each classical bit that is written, ascending.
+    """The same for measurements that stay in place: one column for each written classical bit, ascending.
 
     That is how amazon-braket-default-simulator 1.41.2 reports them; no captured result of a device shows it. So the
     qubits must be the expected ones, column by column.

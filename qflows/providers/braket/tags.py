@@ -10,12 +10,12 @@ from qflows.providers.braket.aws import Aws
 
 
 class Tags:
-    """The labelling half of the provider."""
+    """The half of the provider that changes labels."""
 
     _aws: Aws
 
     def check_tags(self, *, name: str, tags: Mapping[str, str]) -> None:
-        """Raise ProgramRejected for labels that AWS would cut or keep to itself. No I/O.
+        """Raise ProgramRejected for labels that AWS would cut or reserves. No I/O.
 
         Characters that AWS does not take become `_`, in tags as in the name.
         """
@@ -38,7 +38,7 @@ class Tags:
     def retag(
         self, vendor_id: str, key: str, *, name: str, tags: Mapping[str, str], ours: Collection[str]
     ) -> Sequence[str]:
-        """TagResource for what is new, UntagResource for what went, ListTagsForResource before and after."""
+        """TagResource for what is new, UntagResource for what was removed, ListTagsForResource before and after."""
         if not wire.is_task(vendor_id):
             raise Refused(f"{vendor_id!r} is not the ARN of a quantum task", provider="braket")
         wanted = wire.label_tags(name, tags, key)

@@ -1,4 +1,4 @@
-"""Braket's documents, both ways; pure functions, no socket.
+"""Braket's documents in both directions; pure functions, no socket.
 
 Sources: botocore 1.44.8 model braket/2019-09-01; amazon-braket-schemas 1.32.1; what amazon-braket-sdk 1.88.1 sends
 (measured).
@@ -47,8 +47,8 @@ def region_of(arn: str) -> str | None:
 
 
 def simulator_region(own: str) -> str:
-    """Where managed simulators run: the caller's region if they are there, else the nearest; the SDK looks elsewhere
-    too (amazon-braket-sdk 1.127.5, aws_device.py).
+    """Where managed simulators run: the caller's region if they are there, otherwise the nearest; the SDK also looks
+    elsewhere (amazon-braket-sdk 1.127.5, aws_device.py).
     """
     if own in SIMULATOR_REGIONS:
         return own
@@ -66,7 +66,7 @@ def is_device(device_id: str) -> bool:
 
 
 def request(spec: JobSpec, key: str, *, device: Device, bucket: str, prefix: str) -> dict[str, Any]:
-    """Parameters of CreateQuantumTask. The key is the client token, a tag, and part of the results' place.
+    """Parameters of CreateQuantumTask. The key is the client token, a tag, and part of the results' path.
 
     Raises ProgramRejected for what Braket's OpenQASM cannot say.
     """
@@ -89,7 +89,7 @@ def request(spec: JobSpec, key: str, *, device: Device, bucket: str, prefix: str
 
 
 def _experiments(spec: JobSpec) -> str | None:
-    """ALL or NONE as the job says it, else ALL for programs that need it."""
+    """ALL or NONE if the job says so, otherwise ALL for programs that need it."""
     asked = spec.options.get("experimental_capabilities")
     if not circuits.needs_experiments(spec):
         return asked
@@ -99,7 +99,7 @@ def _experiments(spec: JobSpec) -> str | None:
 
 
 def _device_parameters(spec: JobSpec) -> dict[str, Any]:
-    """As the SDK writes them: by vendor for IonQ, Rigetti and OQC, the simulator's class for everybody else."""
+    """As the SDK writes them: by vendor for IonQ, Rigetti and OQC, the simulator's class for all others."""
     family = next((name for name in ("ionq", "rigetti", "oqc") if f"/{name}/" in spec.device_id), None)
     name = f"{family}.{family}_device_parameters" if family else "simulators.gate_model_simulator_device_parameters"
     asked = spec.options.get("disable_qubit_rewiring")
@@ -135,7 +135,7 @@ def _tag_text(text: Any) -> str:
 
 
 def key_in(task: Mapping[str, Any], keys: Iterable[str]) -> str | None:
-    """Which of our keys a task bears: in its tag, else in the place of its results, which no tag policy can drop."""
+    """The key that a task carries: in its tag, otherwise in the path of its results, which no tag policy can drop."""
     wanted = set(keys)
     tag = (task.get("tags") or {}).get(KEY)
     if tag in wanted:
@@ -157,14 +157,14 @@ def observation(task: Mapping[str, Any]) -> Observation:
         queue_position=int(position) if position.isdecimal() else None,
         queue_note=position if position.startswith(">") else None,
         error_message=str(reason)[:_MESSAGE_CAP] if reason else None,
-        # FAILED and CANCELLED tasks cost nothing: the SDK's own tracker; a simulator's minutes are not told
+        # FAILED and CANCELLED tasks cost nothing: the SDK's own tracker; a simulator's minutes are not reported
         cost=Cost(0.0, "usd", False) if phase in (Phase.FAILED, Phase.CANCELLED) else None,
         is_retryable=failures.helps(word) if phase in (Phase.FAILED, Phase.CANCELLED) else None,
     )
 
 
 def moment(value: Any) -> datetime | None:
-    """A time of day as boto3 gives it or as ISO 8601, or None."""
+    """A time as boto3 gives it or as ISO 8601, or None."""
     if isinstance(value, str):
         try:
             return datetime.fromisoformat(value)

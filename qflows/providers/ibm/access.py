@@ -1,8 +1,8 @@
 """Which IBM Quantum account, instance and address to use: as the vendor's own client chooses, and never half a sandbox.
 
 Order of qiskit-ibm-runtime 0.51.0 (accounts/management.py): arguments, `QISKIT_IBM_*`, the saved default account in
-`~/.qiskit/qiskit-ibm.json`. A loopback address means the sandbox: then everything, IAM and search included, must be
-on loopback, in this process and in any other that reads the same settings.
+`~/.qiskit/qiskit-ibm.json`. A loopback address means the sandbox: then everything, including IAM and search, must be on
+loopback, in this process and in any other that reads the same settings.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ CHANNELS = ("ibm_quantum_platform", "ibm_cloud")
 REGIONS = ("us-east", "eu-de")
 SERVICE_VARIABLES = ("IAM_URL", "GLOBAL_SEARCH_URL", "GLOBAL_CATALOG_URL")
 _LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
-# where one loopback origin serves IBM Cloud's other services, unless the variables say otherwise
+# the paths at which one loopback origin serves IBM Cloud's other services, unless the variables say otherwise
 _SANDBOX_PATHS = {"IAM_URL": "/iam", "GLOBAL_SEARCH_URL": "/search", "GLOBAL_CATALOG_URL": "/catalog/api/v1"}
 
 
@@ -36,19 +36,19 @@ class Access:
     channel: str
     base_url: str | None
     region: str | None
-    services: Mapping[str, str]  # variables of ibm-cloud-sdk-core, set while the client is made; empty: IBM's own
+    services: Mapping[str, str]  # variables of ibm-cloud-sdk-core, set while the client is created; empty: IBM's own
 
     @property
     def is_sandbox(self) -> bool:
-        """True when everything must stay on loopback."""
+        """True if everything must stay on loopback."""
         return self.base_url is not None and is_loopback(self.base_url)
 
     @property
     def account(self) -> str:
-        """Name the instance, or else the credentials, without revealing them. A new key for an instance keeps it.
+        """A name for the instance, or else the credentials, without revealing them. A new key for an instance keeps it.
 
-        Only a CRN is an instance's own: names such as "open-instance" are equal in many accounts, so the key that
-        finds the instance by its name belongs to it.
+        Only a CRN is unique to an instance: names such as "open-instance" occur in many accounts, so the key that finds
+        the instance by its name is part of it.
         """
         instance = self.instance or ""
         holder = instance if instance.startswith("crn:") else "\n".join(filter(None, (instance, self.token)))
@@ -63,7 +63,7 @@ def is_loopback(url: str) -> bool:
 def find_access(given: Mapping[str, Any] | None) -> Access:
     """Settings from fields of a credentials block, else environment, else saved account. Makes no request.
 
-    Raises CredentialsMissing naming what to set, also when a sandbox is configured by half.
+    Raises CredentialsMissing naming what to set, also if a sandbox is only half configured.
     """
     fields = {name: _plain(value) for name, value in (given or {}).items()}
     saved: Mapping[str, str] = {}
@@ -109,7 +109,7 @@ def _plain(value: Any) -> str | None:
 
 
 def _base(url: str | None) -> str | None:
-    """The runtime API's address for a loopback url; other urls are left to the client's own resolver (None)."""
+    """The runtime API's address for a loopback url; None for other urls, which the client's own resolver handles."""
     if url is None:
         return None
     parts = urlsplit(url)
@@ -132,7 +132,7 @@ def _services(url: str | None) -> dict[str, str]:
 
 
 def _refuse_half_a_sandbox(access: Access) -> None:
-    """A sandbox that is configured anywhere must not end in a request to IBM, nor an IBM key in a sandbox's IAM."""
+    """Refuse a half-configured sandbox, so that it never sends a request to IBM, nor an IBM key to a sandbox's IAM."""
     if access.is_sandbox:
         return
     for name in ("QISKIT_IBM_URL", *SERVICE_VARIABLES):
@@ -144,7 +144,7 @@ def _refuse_half_a_sandbox(access: Access) -> None:
 
 
 def _saved_account() -> Mapping[str, str]:
-    """The account the client would load from disk, or nothing."""
+    """The account the client would load from disk, or an empty one."""
     path = Path.home() / ".qiskit" / "qiskit-ibm.json"
     try:
         accounts = json.loads(path.read_text(encoding="utf-8"))

@@ -1,9 +1,9 @@
 """IBM Quantum behind the provider protocol: the real client's REST layer, every request sent once.
 
-A job bears the tag `qflows:<key>` and is found again by it. The client's own repeats of POSTs are switched off, and a
-lost answer is settled by look-up. Jobs are built as by the client's SamplerV2 and EstimatorV2 (`program_id` sampler
-and estimator: IBM prepares and post-processes), or, with the option `primitives: executor`, as by its executor_sampler
-and executor_estimator (`program_id` executor: the client does). Points of a sweep travel as one PUB.
+A job carries the tag `qflows:<key>` and is found again by it. The client's own repeats of POSTs are switched off, and a
+lost answer is settled by look-up. Jobs are built like those of the client's SamplerV2 and EstimatorV2 (`program_id`
+sampler and estimator: IBM prepares and post-processes), or, with the option `primitives: executor`, like those of its
+executor_sampler and executor_estimator (`program_id` executor: the client does). Points of a sweep are sent as one PUB.
 """
 
 from __future__ import annotations
@@ -55,8 +55,8 @@ from qflows.providers.ibm.tags import Tags
 if TYPE_CHECKING:
     from qflows.providers.ibm.compile import Compiler
 
-# `max_experiments` of the device configurations; IBM does not enforce it any more (guide "Job limits", read 2026-11),
-# but a job of more would be hours of one device
+# `max_experiments` of the device configurations; IBM no longer enforces it (guide "Job limits", read 2026-11), but a
+# job with more would occupy a device for hours
 _MAX_PUBS = 300
 # IBM takes 26.8 million control-system instructions a qubit (the same guide, weights 1 to 50); one of our gates becomes
 # some fifty of them on one qubit at worst. IBM's limit on two-qubit gates depends on options and is not published
@@ -68,9 +68,9 @@ _JSON = {"Content-Type": "application/json"}
 _RESULT_MARKS = (b'"pub_results"', b'"semantic_role"', b'"results"')
 _CAPABILITIES = Capabilities(
     lookup=Lookup.QUERY,
-    settle_s=15.0,  # how long lists lag behind a POST is not documented; two looks this far apart
+    settle_s=15.0,  # how long lists lag behind a POST is not documented; two look-ups this far apart
     poll_page=PAGE,
-    pace=Pace(first_s=0.1, rate=2.0, burst=20),  # no limit of reads is documented; IBM's client asks as often
+    pace=Pace(first_s=0.1, rate=2.0, burst=20),  # no limit of reads is documented; IBM's client polls as often
     max_programs=_MAX_PUBS,
     max_job_gates=_MAX_GATES,
     max_job_shots=wire.MAX_EXECUTIONS,
@@ -84,7 +84,7 @@ _CAPABILITIES = Capabilities(
 
 
 def _terms(names: set[str]) -> dict[Feature, str]:
-    """Why a feature is not taken, by the device's configuration; and how delays are kept."""
+    """Why a feature is not taken, from the device's configuration; and how delays are kept."""
     found = {
         Feature.DELAY: "rounded to the device's clock, which is told",
         Feature.NATIVE: "IBM's gates are standard ones; those of other vendors have no meaning there",
@@ -100,7 +100,7 @@ def _terms(names: set[str]) -> dict[Feature, str]:
 
 
 class IBMProvider(Doctor, Imports, Sessions, Tags):
-    """One instance of an IBM Quantum account. Safe for use from several threads. Makes no request until used."""
+    """One instance of an IBM Quantum account. Thread-safe. Makes no request until used."""
 
     name = "ibm"
     capabilities = _CAPABILITIES
@@ -114,7 +114,7 @@ class IBMProvider(Doctor, Imports, Sessions, Tags):
         self._records: OrderedDict[str, Mapping[str, Any]] = OrderedDict()
         self._lock = Lock()
         self._held_until = 0.0
-        self._last_sent = "", b""  # preparing again gives other bytes: circuits are named anew
+        self._last_sent = "", b""  # preparing again gives other bytes: circuits get new names
 
     def __repr__(self) -> str:
         return f"IBMProvider({self._runtime})"
@@ -155,7 +155,8 @@ class IBMProvider(Doctor, Imports, Sessions, Tags):
         return Condition(*median_errors(self._runtime.backend(device_id).target), source="IBM's calibration, read now")
 
     def options_model(self, device_id: str) -> type[VendorOptions]:
-        """The same for all devices; what one device lacks is refused by `prepare`, which knows its description."""
+        """The same for all devices; options that one device lacks are refused by `prepare`, which knows its
+        description."""
         return IBMOptions
 
     def mitigation(
@@ -185,9 +186,9 @@ class IBMProvider(Doctor, Imports, Sessions, Tags):
             _check_program(program, is_estimate=is_estimate)
 
     def prepare(self, spec: JobSpec, key: str) -> Prepared:
-        """Read the device's description, compiles and encodes; send nothing that buys.
+        """Read the device's description, compile and encode; send nothing that buys.
 
-        Raises ProgramRejected, Refused for an unknown device, NotSent when its description cannot be read.
+        Raises ProgramRejected, Refused for an unknown device, NotSent if its description cannot be read.
         """
         self.check(spec)
         backend = self._backend(spec)
@@ -197,7 +198,7 @@ class IBMProvider(Doctor, Imports, Sessions, Tags):
         return Prepared(spec, key, made, made.note)
 
     def compile(self, spec: JobSpec, wish: CompileWish) -> Program:
-        """The program of a spec of one as it would run, on the device's qubits. Buys nothing; raises as `prepare`."""
+        """The single program of a spec as it would run, on the device's qubits. Buys nothing; raises as `prepare`."""
         if wish.level != "default":
             spec = replace(spec, options={**spec.options, "compile": wish.level})
         if wish.physical_qubits is not None:
@@ -206,7 +207,7 @@ class IBMProvider(Doctor, Imports, Sessions, Tags):
         (asked,) = spec.programs
         found = compact(to_program(circuit, name=asked.name))
         bits: dict[str, Any] = {}
-        if not any(spec.observables):  # what runs has one register of ours
+        if not any(spec.observables):  # the circuit that runs has one register of ours
             bits = {
                 "n_clbits": asked.n_clbits,
                 "registers": [(register.name, register.bits) for register in asked.registers],
@@ -214,7 +215,7 @@ class IBMProvider(Doctor, Imports, Sessions, Tags):
         return found.rewritten(found.ops(), is_verbatim=True, metadata=asked.metadata, **bits)
 
     def duration_s(self, device_id: str, options: Mapping[str, Any], program: Program) -> float | None:
-        """Seconds of one shot, by the durations of the device's own target; None where it gives none."""
+        """Seconds of one shot, by the durations of the device's own target; None if it gives none."""
         from qiskit.exceptions import QiskitError
 
         backend = self._backend(JobSpec("ibm", device_id, (program,), None, options=options))
@@ -224,10 +225,10 @@ class IBMProvider(Doctor, Imports, Sessions, Tags):
             return None
 
     def preview(self, spec: JobSpec) -> tuple[tuple[Any, Mapping[str, Any]], ...]:
-        """By program: the Qiskit circuit that would run, on the device's qubits, and what became of it.
+        """By program: the Qiskit circuit that would run, on the device's qubits, and a summary of it.
 
-        The second has `depth`, `gates` (counts by name), `layout` (device qubit of each program qubit), `as_written`,
-        and `notes` where delays were rounded. Buys nothing; raises as `prepare`.
+        The summary has `depth`, `gates` (counts by name), `layout` (device qubit of each program qubit), `as_written`,
+        and `notes` if delays were rounded. Buys nothing; raises as `prepare`.
         """
         self.check(spec)
         backend = self._backend(spec)
@@ -260,7 +261,7 @@ class IBMProvider(Doctor, Imports, Sessions, Tags):
         return Accepted(vendor_id, made.record)
 
     def target(self, device_id: str, options: Mapping[str, Any]) -> Any:
-        """The device's calibrated qiskit target, kept for a while. Raises Refused for an unknown device."""
+        """The device's calibrated qiskit target, cached for a while. Raises Refused for an unknown device."""
         return self._runtime.backend(device_id, fractional=bool(options.get("use_fractional_gates"))).target
 
     def _backend(self, spec: JobSpec) -> Any:
@@ -284,7 +285,7 @@ class IBMProvider(Doctor, Imports, Sessions, Tags):
         return self._listing.states(vendor_ids)
 
     def fetch(self, vendor_id: str, spec: JobSpec) -> RawAnswer:
-        """Metrics, our note of what was compiled, and last the result: a private one can be read once at IBM.
+        """Metrics, our note of what was compiled, and last the result: IBM gives a private one only once.
 
         Raises Throttled while IBM has no result of a finished job yet, Refused for a job that failed.
         """
@@ -309,11 +310,12 @@ class IBMProvider(Doctor, Imports, Sessions, Tags):
         return decoding.decode(raw, spec)
 
     def _refuse_if_failed(self, vendor_id: str) -> None:
-        """IBM sends the error text of a failed job where its results would be (runtime_job_v2.py, client 0.51.0)."""
+        """Raise the error text of a failed job, which IBM sends in place of its results (runtime_job_v2.py, client
+        0.51.0)."""
         try:
             job = self._runtime.read(f"job {vendor_id}", lambda client: client.job_get(vendor_id))
         except ProviderError:
-            return  # what could not be read is the better story
+            return  # the original read error says more
         look = wire.observation(job if isinstance(job, dict) else {})
         if look.phase in (Phase.FAILED, Phase.CANCELLED):
             raise Refused(f"ibm job {vendor_id} has no results: it {look.phase}", provider="ibm", vendor_code=look.word)
@@ -325,7 +327,7 @@ class IBMProvider(Doctor, Imports, Sessions, Tags):
                 self._records.popitem(last=False)
 
     def _recall(self, vendor_id: str) -> Mapping[str, Any]:
-        """What was compiled: noted at submission, else read back from IBM; nothing for a private job."""
+        """What was compiled: noted at submission, otherwise read back from IBM; empty for a private job."""
         with self._lock:
             known = self._records.get(vendor_id)
         if known is not None:
@@ -338,7 +340,7 @@ class IBMProvider(Doctor, Imports, Sessions, Tags):
             return {"target": None, "compiled": [], "note": str(error)[:300]}
 
     def exists(self, vendor_id: str) -> bool:
-        """GET /jobs/{id}: False only for a 404 with an error body of IBM's own, and not of a wrong region."""
+        """GET /jobs/{id}: False only for a 404 with IBM's own error body, and not that of a wrong region."""
         try:
             job_path(vendor_id)
             self._runtime.read(f"job {vendor_id}", lambda client: client.job_get(vendor_id))
@@ -351,7 +353,7 @@ class IBMProvider(Doctor, Imports, Sessions, Tags):
         return True
 
     def cancel(self, vendor_id: str) -> None:
-        """POST /jobs/{id}/cancel; 409 (ended already) is no error, and a doubt is seen by the next poll."""
+        """POST /jobs/{id}/cancel; 409 (already ended) is no error, and the next poll resolves a doubt."""
         job_path(vendor_id)
         try:
             self._runtime.read(f"the cancel of {vendor_id}", lambda client: client.job_cancel(vendor_id))
@@ -362,7 +364,7 @@ class IBMProvider(Doctor, Imports, Sessions, Tags):
     def estimate(self, spec: JobSpec) -> Quote | None:
         """QPU seconds, from the device's own pause between shots; 1.5 to 2.5 times the charge, by 14 bills of 2026.
 
-        A device that cannot be asked counts as one with the longest pause. IBM itself says nothing before a job is
+        A device that cannot be asked counts as one with the longest pause. IBM itself gives no estimate before a job is
         submitted, and then up to 20 times the charge. The bound is the time after which IBM ends the job.
         """
         pause_s, of = usage.LONGEST_PAUSE_S, "the longest pause between shots, the device was not asked"
@@ -370,7 +372,7 @@ class IBMProvider(Doctor, Imports, Sessions, Tags):
             pause_s = usage.pause_s(self._backend(spec))
             of = f"the device's pause between shots of {pause_s * 1e6:g} us"
         except (ProviderError, ProgramRejected):
-            pass  # what is wrong is said when it is sent
+            pass  # sending reports what is wrong
         return usage.quote(spec, pause_s, of)
 
 
@@ -405,7 +407,7 @@ def _device(entry: Mapping[str, Any]) -> DeviceInfo:
 
 
 def decode_kept(raw: RawAnswer, spec: JobSpec, key: str) -> VendorResult:
-    """Read a kept answer without an account or the network; see `providers.decoder`."""
+    """Read a stored answer without an account or the network; see `providers.decoder`."""
     return decoding.decode(raw, spec)
 
 

@@ -1,4 +1,4 @@
-"""From programs to circuits the device runs (ISA), and a record of what became of them. Imports qiskit."""
+"""From programs to circuits the device runs (ISA), and a record of the compilation. Imports qiskit."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _TEXT_STEPS, _TEXT_CAP = 500, 16_384
 class Compiled:
     """A circuit in the device's own gates, on its own qubits; `layout[i]` is where program qubit i is measured.
 
-    `notes`: what was changed beyond compiling, such as delays that were rounded; `is_as_written`: nothing was compiled.
+    `notes`: what was changed beyond compiling, such as rounded delays; `is_as_written`: nothing was compiled.
     """
 
     circuit: QuantumCircuit
@@ -58,7 +58,7 @@ class Compiled:
 
     @cached_property
     def summary(self) -> dict[str, Any]:
-        """What runs: size, gates, which physical qubits; and the circuit itself as OpenQASM 3 if it is not long."""
+        """What runs: size, gates, physical qubits; and the circuit itself as OpenQASM 3 if it is not long."""
         found: dict[str, Any] = {
             "depth": self.circuit.depth(),
             "gates": {str(name): int(n) for name, n in self.circuit.count_ops().items()},
@@ -75,23 +75,23 @@ class Compiled:
 
 
 def _as_text(circuit: QuantumCircuit) -> str | None:
-    """OpenQASM 3, or None for a circuit that Qiskit cannot write so."""
+    """OpenQASM 3, or None for a circuit that Qiskit cannot export."""
     from qiskit import qasm3
 
     try:
         return qasm3.dumps(circuit)
-    except Exception:  # noqa: BLE001  (a record for people; no job fails for it)
+    except Exception:  # noqa: BLE001  (a record for people; no job may fail because of it)
         return None
 
 
 @dataclass(frozen=True)
 class _Wish:
-    """How a circuit is to be compiled; equal wishes give equal circuits."""
+    """How to compile a circuit; equal wishes give equal circuits."""
 
     level: str | int  # default, none, or a level of the preset pass managers
     seed: int
     layout: tuple[int, ...] | None
-    is_fixed: bool  # the layout is the last word
+    is_fixed: bool  # the layout is final
     fractional: bool
     starts_at_zero: bool
     measured: bool
@@ -119,7 +119,7 @@ class _Wish:
 
 
 class Compiler:
-    """Compiles for one account's devices and remembers results, so that a second attempt is quick."""
+    """Compiles for one account's devices and caches results, so that a second attempt is quick."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -213,7 +213,7 @@ def _check_qubits(name: str, circuit: QuantumCircuit, wish: _Wish, backend: Any)
 
 
 def _as_written(name: str, circuit: QuantumCircuit, wish: _Wish, backend: Any) -> QuantumCircuit | None:
-    """The circuit on the qubits it is meant for, if it runs without being compiled; None if it is to be compiled.
+    """The circuit on its intended qubits, if it runs without being compiled; None if it must be compiled.
 
     By default that is a circuit in the device's own gates that spans the device, as compiling for it gives, or whose
     qubits are named. Raises ProgramRejected for one that must not be compiled and is not in those gates.
@@ -266,7 +266,7 @@ def opened(sheet: Sheet) -> QuantumCircuit:
 
 
 def _angle(angle: Angle, parameters: dict[int, Any]) -> Any:
-    """The fixed angle, or the parameter of that number, made at its first use."""
+    """The fixed angle, or the parameter of that number, created at its first use."""
     if isinstance(angle, int):
         return parameters.setdefault(angle, Parameter(f"{_PARAMETER}{angle}"))
     return angle

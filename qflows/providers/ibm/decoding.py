@@ -26,7 +26,7 @@ def decode(raw: RawAnswer, spec: JobSpec) -> VendorResult:
         return _decoded(text, raw, spec)
     except ProviderError:
         raise
-    except Exception as error:  # noqa: BLE001  (decoder edge: whatever a body makes them raise is this job's)
+    except Exception as error:  # noqa: BLE001  (decoder boundary: any error from a body stays with this job)
         raise Unreadable(
             f"ibm: a result that cannot be read ({type(error).__name__}: {str(error)[:200]})",
             provider="ibm",
@@ -64,14 +64,14 @@ def _decoded(text: str, raw: RawAnswer, spec: JobSpec) -> VendorResult:
 
 
 def program_id(spec: JobSpec) -> str:
-    """The program of IBM's that runs this job."""
+    """The IBM program that runs this job."""
     if spec.options.get("primitives") == "executor":
         return "executor"
     return "estimator" if any(spec.observables) else "sampler"
 
 
 def _document(raw: RawAnswer, name: str) -> Mapping[str, Any]:
-    """A side document; an unreadable one costs no counts."""
+    """A side document; an unreadable one must not cost counts."""
     try:
         found = json.loads(raw.documents.get(name, b"{}"))
     except ValueError:
@@ -85,8 +85,8 @@ def _member(body: Mapping[str, Any], name: str) -> Mapping[str, Any]:
 
 
 def _pubs(text: str) -> tuple[list[Mapping[str, Any]], dict[str, Any]]:
-    """Fields by PUB, and what is told of the job as a whole."""
-    # by its form, not by the options: what the default was at the submission does not matter
+    """Fields by PUB, and what is said of the job as a whole."""
+    # by its form, not by the options: the default at submission does not matter
     if '"semantic_role"' not in text:
         return wire.pub_results(text)
     from qflows.providers.ibm import executor

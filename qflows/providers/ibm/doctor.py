@@ -1,4 +1,4 @@
-"""Examining an IBM Quantum account: the key, the instance and what is left of it, and rights."""
+"""Checking an IBM Quantum account: the key, the instance and its remaining quota, and rights."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ _HOSTS = {"eu-de": "https://eu-de.quantum.cloud.ibm.com/api/v1", "us-east": "htt
 
 
 class Doctor:
-    """The half of the provider that examines its account."""
+    """The half of the provider that checks its account."""
 
     _runtime: Runtime
     _last_sent: tuple[str, bytes]
     _listing: Listing
 
     def addresses(self) -> Mapping[str, str]:
-        """The runtime API and IAM, which gives the tokens."""
+        """The runtime API, and IAM, which issues the tokens."""
         access = self._runtime.access
         region = "eu-de" if "eu-de" in f"{access.instance} {access.region}" else "us-east"
         base = access.base_url or _HOSTS[region]
@@ -31,7 +31,7 @@ class Doctor:
         return {"IBM Quantum": f"{base}/backends"} | ({} if is_loopback(base) else {"IAM": iam})
 
     def diagnose(self) -> Iterator[Finding]:
-        """Get a token, and reads instance, usage, devices, jobs and workloads."""
+        """Get a token, and read instance, usage, devices, jobs and workloads."""
         yield Finding("client", Verdict.OK, f"qiskit-ibm-runtime {version('qiskit-ibm-runtime')}")
         try:
             crn = self._runtime.crn
@@ -73,12 +73,12 @@ class Doctor:
 
     def measure(self, bench: Bench) -> Iterator[Fact]:
         """With the smallest jobs, each capped, and by reading; see `probing`."""
-        from qflows.providers.ibm import probing  # it builds circuits, and loading Qiskit takes a second
+        from qflows.providers.ibm import probing  # builds circuits, and loading Qiskit takes a second
 
         return probing.measure(self._runtime, lambda: self._last_sent, bench)
 
     def learn(self, facts: Mapping[str, Any]) -> None:
-        """A tag filter that the service ignores is not relied on: the list is read by time."""
+        """Stop relying on a tag filter that the service ignores: the list is then read by time."""
         self._listing.filter_works = facts.get("tag_filter", "works") == "works"
 
 

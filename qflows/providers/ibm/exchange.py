@@ -1,7 +1,7 @@
-"""One HTTP exchange of the client: sent once, to an allowed host, with one deadline in all and a cap on its size.
+"""One HTTP exchange of the client: sent once, to an allowed host, with one overall deadline and a size cap.
 
 The timeouts of requests are per read, so a body of one byte a second would hold a caller for hours; and it reads bodies
-of any size. A watch shuts the connection down when the whole exchange, headers and body included, takes too long.
+of any size. A watch shuts the connection down if the whole exchange, headers and body included, takes too long.
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ _CAPS = (
 )
 _SMALL = 5_000_000
 _SLOW_ROUTES = re.compile(r"/jobs/[^/]+(/results)?$")
-_SLOW_FACTOR = 10.0  # a large download may take so many timeouts, but not forever
+_SLOW_FACTOR = 10.0  # a large download may take this many timeouts, but not forever
 _here = threading.local()
 
 
 class _Watched:
-    """Mixed into a connection: says which one the thread's exchange uses."""
+    """Mixin for a connection that registers it as the one of the thread's exchange."""
 
     def request(self, *args: Any, **options: Any) -> None:
         _here.connection = self
@@ -67,7 +67,7 @@ class _HTTPSPool(HTTPSConnectionPool):
 
 
 class _Watch:
-    """Shuts the thread's connection down at the deadline, whatever it waits for."""
+    """Shuts the thread's connection down at the deadline, whatever it is waiting for."""
 
     def __init__(self, seconds: float) -> None:
         self.is_over = False
@@ -84,7 +84,7 @@ class _Watch:
         self._timer.cancel()
 
     def close(self) -> None:
-        """End the connection, so that nobody reuses one that is broken."""
+        """End the connection, so that a broken one is not reused."""
         connection = self._holder.get("connection")
         if connection is not None:
             connection.close()
@@ -108,18 +108,18 @@ class BoundedAdapter(HTTPAdapter):
         super().__init__(max_retries=0, pool_connections=4, pool_maxsize=4)
 
     def init_poolmanager(self, *args: Any, **options: Any) -> None:
-        """As of requests, with connections that can be watched."""
+        """As in requests, with connections that can be watched."""
         super().init_poolmanager(*args, **options)
         self.poolmanager.pool_classes_by_scheme = {"http": _HTTPPool, "https": _HTTPSPool}
 
     def proxy_manager_for(self, *args: Any, **options: Any) -> Any:
-        """As of requests, with connections that can be watched."""
+        """As in requests, with connections that can be watched."""
         manager = super().proxy_manager_for(*args, **options)
         manager.pool_classes_by_scheme = {"http": _HTTPPool, "https": _HTTPSPool}
         return manager
 
     def send(self, request: requests.PreparedRequest, *args: Any, **options: Any) -> requests.Response:
-        """The answer, read whole. Raises Unreadable for a body over its cap, requests.Timeout after the deadline."""
+        """The complete answer. Raises Unreadable for a body over its cap, requests.Timeout after the deadline."""
         named = dict(zip(("stream", "timeout", "verify", "cert", "proxies"), args, strict=False)) | options
         named |= {"timeout": (min(_CONNECT_S, self._timeout_s), self._timeout_s), "stream": True}
         if self._access.is_sandbox:
@@ -135,14 +135,14 @@ class BoundedAdapter(HTTPAdapter):
                 if watch.is_over:
                     raise requests.exceptions.ReadTimeout("no complete answer within the deadline") from error
                 raise
-        if watch.is_over:  # a connection that was cut looks like the end of a body without a length
+        if watch.is_over:  # a cut connection looks like the end of a body without a length
             raise requests.exceptions.ReadTimeout("no complete answer within the deadline")
         answer._content_consumed = True
         return answer
 
 
 class OnceAdapter(BoundedAdapter):
-    """To allowed hosts only. `see`: called with every answer, e.g. to compare clocks."""
+    """Sends only to allowed hosts. `see`: called with every answer, e.g. to compare clocks."""
 
     def __init__(self, access: Access, timeout_s: float, see: Callable[[requests.Response], None]) -> None:
         self._see = see
@@ -166,7 +166,7 @@ class OnceAdapter(BoundedAdapter):
 
 
 def cap_of(method: str | None, path: str) -> int:
-    """Bytes that an answer of this route may have."""
+    """Maximum bytes of an answer of this route."""
     if method != "GET":
         return _SMALL
     return next((cap for pattern, cap in _CAPS if pattern.search(path)), _SMALL)
@@ -190,12 +190,12 @@ def _body(answer: requests.Response, cap: int) -> bytes:
 
 
 def retry_after_s(answer: requests.Response) -> float | None:
-    """Seconds of a Retry-After header, 0 to 300, in all its forms; None for none."""
+    """Seconds of a Retry-After header, 0 to 300, in all its forms; None without one."""
     return bounded_http.retry_after_s({name.lower(): value for name, value in answer.headers.items()})
 
 
 def http_date(text: str | None) -> datetime | None:
-    """A date of a header, UTC; None for none."""
+    """A date from a header, UTC; None without one."""
     try:
         found = parsedate_to_datetime(text or "")
     except (ValueError, TypeError, OverflowError):
@@ -204,14 +204,14 @@ def http_date(text: str | None) -> datetime | None:
 
 
 class ServerClock:
-    """IBM's time of day, from the `Date` of its answers: clocks of users' machines are minutes off."""
+    """IBM's time of day, from the `Date` of its answers: users' machines may be minutes off."""
 
     def __init__(self) -> None:
         self.skew_s = 0.0  # how far IBM's clock is ahead of ours
         self.seen_at: float | None = None
 
     def see(self, answer: requests.Response) -> None:
-        """Compare clocks, a second of rounding aside."""
+        """Compare clocks, ignoring a second of rounding."""
         told = http_date(answer.headers.get("Date"))
         if told is not None:
             skew_s = (told - datetime.now(UTC)).total_seconds()
@@ -220,7 +220,7 @@ class ServerClock:
 
 
 def bound_tokens(manager: Any, access: Access, timeout_s: float) -> None:
-    """Give requests for IAM tokens one deadline and a cap: the manager's own have a timeout for each read only."""
+    """Give requests for IAM tokens one deadline and a cap: the manager's own have a timeout only for each read."""
     session = requests.Session()
     session.trust_env = not access.is_sandbox
     for scheme in ("http://", "https://"):

@@ -1,4 +1,4 @@
-"""IBM's newer way in: the client prepares a quantum program, `executor` runs it, the client reads the outcome.
+"""IBM's newer interface: the client prepares a quantum program, `executor` runs it, the client reads the outcome.
 
 Preparing and reading are the functions that `executor_sampler.Sampler` and `executor_estimator.Estimator` of
 qiskit-ibm-runtime 0.51.0 call themselves; sending is ours. Imports the client.
@@ -36,7 +36,7 @@ _MAX_UNPACKED = 400_000_000
 def inputs(
     spec: JobSpec, sheets: Sequence[Sheet], compiled: Sequence[Compiled], backend: Any
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """As `pubs.inputs`. Raises ValueError or TypeError for options that the client refuses."""
+    """Like `pubs.inputs`. Raises ValueError or TypeError for options that the client refuses."""
     is_estimate = any(spec.observables)
     names = wire.EXECUTOR_ESTIMATOR_OPTIONS if is_estimate else wire.SAMPLER_OPTIONS
     given = wire.chosen(spec.options, names)
@@ -58,7 +58,7 @@ def inputs(
 
 
 def pub_results(text: str) -> tuple[list[Mapping[str, Any]], dict[str, Any]]:
-    """`{field: value}` per PUB and what is told of the job, in the form of `wire.pub_results`.
+    """`{field: value}` per PUB and what is said of the job, in the form of `wire.pub_results`.
 
     Raises Unreadable, keeping the text.
     """

@@ -1,4 +1,4 @@
-"""What IBM's codes mean for a job that failed: will it help to buy it again?
+"""Whether buying a failed job again can help, by IBM's error codes.
 
 Sources: REGISTRY is IBM's error code registry (quantum.cloud.ibm.com/docs/errors, read 2026-11); SEEN are answers of
 269 jobs on the Open plan, June to September 2026 (TuguiDragos/n8n-nodes-ibm-quantum); CLIENT is qiskit-ibm-runtime
@@ -41,5 +41,5 @@ BUY_AGAIN: dict[str, bool] = {
 
 
 def helps_to_buy_again(code: str | None) -> bool | None:
-    """True, False, or None where no source says."""
+    """True, False, or None if no source says."""
     return None if code is None else BUY_AGAIN.get(code)

@@ -1,9 +1,10 @@
-"""The client's HTTP, taken in hand: every request sent once, with a deadline, to an allowed host, under a bearer token.
+"""The client's HTTP under our control: every request sent once, with a deadline, to an allowed host, with a bearer
+token.
 
 qiskit-ibm-runtime 0.51.0 repeats POSTs on eight 5xx codes and on TLS errors (up to six times), gives GETs no read
 timeout, and sends the raw API key to the runtime host when IAM fails. A transport adapter of requests and an auth
-object, both put on the client's session, end all of that. The session's own class walks the whole call stack for every
-request, to say which library asks, which costs more than the request; ours says qflows.
+object, both put on the client's session, prevent all of that. The session's own class walks the whole call stack for
+every request, to report which library asks, which costs more than the request; ours reports qflows.
 """
 
 from __future__ import annotations
@@ -33,20 +34,20 @@ _MISFITS = (ValueError, LookupError, TypeError, AttributeError, RecursionError)
 CLIENT_ERRORS = (IBMError, ApiException, requests.RequestException, ProviderError, *_MISFITS)
 
 _BODY_CAP = 4_000
-_FRESH_S = 60.0  # a token younger than this was not refused for its age
-# after these, with an error body of IBM's own, no job can exist (OpenAPI 0.45.3, create_job: 400 401 403 404 409)
+_FRESH_S = 60.0  # a token younger than this was not refused because of its age
+# after these, with IBM's own error body, no job can exist (OpenAPI 0.45.3, create_job: 400 401 403 404 409)
 _REFUSED_POST = frozenset({400, 401, 403, 404, 409, 413, 422})
 
 
 class DirectSession(RetrySession):
     """The client's session without its walk of the call stack; errors are those that the client expects.
 
-    The client's own way to switch the walk off is a variable of the whole process (USAGE_DATA_OPT_OUT), which is the
-    user's to set; where it is set, no versions are sent either.
+    The client's own switch for the walk is a variable of the whole process (USAGE_DATA_OPT_OUT), which is the user's to
+    set; if it is set, no versions are sent either.
     """
 
     def request(self, method: str, url: str, bare: bool = False, **kwargs: Any) -> requests.Response:  # noqa: FBT001, FBT002
-        """As the client's own. Raises RequestsApiError, or IBMNotAuthorizedError for 401."""
+        """Like the client's own. Raises RequestsApiError, or IBMNotAuthorizedError for 401."""
         if bare:
             return super().request(method, url, bare=True, **kwargs)
         headers = {**self.headers, **(kwargs.pop("headers", None) or {}), **_who_asks(self.custom_header)}
@@ -79,19 +80,19 @@ class TokenAuth(AuthBase):
         protect(getattr(manager, "access_token", None), getattr(manager, "refresh_token", None))
 
     def __call__(self, r: requests.PreparedRequest) -> requests.PreparedRequest:
-        """Add token and instance. Raises Refused or NotSent when there is no token."""
+        """Add token and instance. Raises Refused or NotSent if there is no token."""
         r.headers["Authorization"] = f"Bearer {self.token()}"
         r.headers["Service-CRN"] = self._crn
         return r
 
     def token(self) -> str:
-        """A valid token. Raises Refused when IAM refuses the key, NotSent when IAM cannot be asked."""
+        """A valid token. Raises Refused if IAM refuses the key, NotSent if IAM cannot be asked."""
         with self._lock:
             before = self._manager.access_token
             try:
                 token = self._manager.get_token()
             except CLIENT_ERRORS as error:
-                # otherwise everybody waits 60 s before the next try (ibm-cloud-sdk-core 3.28.0, paced_request_token)
+                # otherwise all callers wait 60 s before the next try (ibm-cloud-sdk-core 3.28.0, paced_request_token)
                 self._manager.request_time = 0
                 raise token_error(error) from None
             if token != before:
@@ -100,7 +101,7 @@ class TokenAuth(AuthBase):
             return token
 
     def renew(self) -> bool:
-        """Forget a token that a server refused. False if it was too young to have expired."""
+        """Discard a token that a server refused. False if it was too young to have expired."""
         with self._lock:
             if time.monotonic() - self._got_at < _FRESH_S:
                 return False
@@ -109,7 +110,7 @@ class TokenAuth(AuthBase):
 
 
 def token_error(error: Exception) -> ProviderError:
-    """What a failure to get an IAM token means: no other request has left."""
+    """The error for a failure to get an IAM token: no other request was sent."""
     status = getattr(error, "status_code", None) or getattr(error, "code", None)
     if isinstance(status, int) and 400 <= status < 500 and status != 429:
         said = str(getattr(error, "message", ""))[:200]
@@ -124,7 +125,7 @@ def token_error(error: Exception) -> ProviderError:
 
 def tame(session: RetrySession, access: Access, auth: AuthBase, timeout_s: float, clock: ServerClock) -> None:
     """Put our transport on a session of the client: no repeats, deadlines, no redirects, our auth, no stack walk."""
-    session.__class__ = DirectSession  # the client makes its sessions itself and holds them in several places
+    session.__class__ = DirectSession  # the client creates its sessions itself and holds them in several places
     adapter = OnceAdapter(access, timeout_s, clock.see)
     session.mount("http://", adapter)
     session.mount("https://", adapter)
@@ -135,7 +136,7 @@ def tame(session: RetrySession, access: Access, auth: AuthBase, timeout_s: float
 
 
 def read_error(error: Exception, what: str) -> ProviderError:
-    """The verdict on a failed read; every one is safe to repeat, its type says whether that may help."""
+    """The error for a failed read; every one is safe to repeat, and its type says whether that may help."""
     if isinstance(error, ProviderError):
         return error
     answer = _answer(error)
@@ -147,7 +148,7 @@ def read_error(error: Exception, what: str) -> ProviderError:
         return _refusal(answer, what)
     if answer is not None and answer.status_code == 401:
         return _refusal(answer, what)
-    if answer is not None and answer.status_code >= 300:  # of a gateway too: a page is not IBM's word
+    if answer is not None and answer.status_code >= 300:  # also from a gateway, whose page is not IBM's answer
         return Ambiguous(
             f"ibm answered {answer.status_code} to {what}",
             provider="ibm",
@@ -163,7 +164,7 @@ def read_error(error: Exception, what: str) -> ProviderError:
 
 
 def post_error(error: Exception, what: str, auth: TokenAuth) -> ProviderError:
-    """The verdict on a POST that buys: Refused and NotSent only where that is proved."""
+    """The error for a POST that buys: Refused and NotSent only if that is proved."""
     if isinstance(error, Unreadable):
         return Ambiguous(f"ibm answered {what} with {error}; it may have it", provider="ibm", body=error.body)
     if isinstance(error, ProviderError):
@@ -188,7 +189,7 @@ def post_error(error: Exception, what: str, auth: TokenAuth) -> ProviderError:
 
 
 def is_gone(error: Refused) -> bool:
-    """True when IBM itself says that it has no such thing: 404 with an error body of its own.
+    """True if IBM itself says that it has no such thing: 404 with its own error body.
 
     In a wrong region everything is 404, with code 1279; that says nothing about the job.
     """
@@ -196,7 +197,7 @@ def is_gone(error: Refused) -> bool:
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    """The error and what it came from. The client wraps some with and some without `from`."""
+    """The error and its causes. The client wraps some with and some without `from`."""
     while error is not None:
         yield error
         error = error.__cause__ or error.__context__
@@ -212,7 +213,7 @@ def _answer(error: Exception) -> requests.Response | None:
 
 
 def _never_left(error: Exception) -> bool:
-    """True only when no connection was made: refused, unresolved, or not established in time."""
+    """True only if no connection was made: refused, unresolved, or not established in time."""
     for one in _chain(error):
         if isinstance(one, requests.exceptions.ConnectTimeout):
             return True

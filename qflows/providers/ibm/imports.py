@@ -1,7 +1,7 @@
 """Jobs that others submitted to this IBM instance, read back: circuits, parameters and observables from their PUBs.
 
-IBM keeps the PUBs of a job (`params`), except of private ones, whose result can be read once only; those are left to
-their owner. The PUBs of one job become programs one after the other, each set of parameters a program of its own.
+IBM keeps the PUBs of a job (`params`), except of private ones, whose result can be read only once; those are left to
+their owner. The PUBs of one job become programs one after the other, one program for each set of parameters.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _CLIENT = "qiskit-ibm-runtime"
 
 
 class Imports:
-    """The importing half of the provider."""
+    """The half of the provider that imports."""
 
     _runtime: Runtime
     _listing: Listing
@@ -39,7 +39,7 @@ class Imports:
             yield _listed(job)
 
     def foreign(self, vendor_id: str) -> Foreign:
-        """GET /jobs/{id} with its params. Raises Refused for a private job, and for one that holds no PUBs."""
+        """GET /jobs/{id} with its params. Raises Refused for a private job, and for one without PUBs."""
         job_path(vendor_id)
         what = f"the params of {vendor_id}"
         job = self._runtime.read(what, lambda client: client.job_get(vendor_id, exclude_params=False))
@@ -108,7 +108,7 @@ def _refused(vendor_id: str, why: str) -> Refused:
 
 
 class _Pub:
-    """One PUB: its programs, and for each the places of its values in the flattened result."""
+    """One PUB: its programs, and for each the positions of its values in the flattened result."""
 
     def __init__(
         self,
@@ -149,7 +149,7 @@ def _estimated(pub: Sequence[Any]) -> _Pub:
 
 
 def _rows(circuit: Any, values: Any) -> tuple[list[Any], tuple[int, ...]]:
-    """Sets of values in the order of `circuit.parameters`, and the shape they were given in."""
+    """Sets of values in the order of `circuit.parameters`, and their original shape."""
     n = circuit.num_parameters
     if not n:
         shape = np.asarray(values).shape[:-1] if isinstance(values, np.ndarray) and values.size == 0 else ()
@@ -185,7 +185,7 @@ def _on(program: Program, terms: Mapping[str, float]) -> Observable:
 
 
 def items_of(pubs: Sequence[Mapping[str, Any]], spec: JobSpec) -> list[ItemResult]:
-    """Items by program, from the fields of each PUB. Raises Unreadable where they do not fit the PUBs."""
+    """Items by program, from the fields of each PUB. Raises Unreadable if they do not fit the PUBs."""
     plan = spec.options["imported"]["pubs"]
     if len(plan) != len(pubs):
         raise Unreadable(f"ibm returned {len(pubs)} results where {len(plan)} PUBs were sent", provider="ibm")

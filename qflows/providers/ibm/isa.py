@@ -13,7 +13,7 @@ _ANYWHERE = frozenset({"barrier", "delay", "store"})
 def first_stranger(circuit: QuantumCircuit, target: Any, qubits: tuple[int, ...] | None = None) -> str | None:
     """The first instruction that the device does not have, in words; None for a circuit that can run as it is.
 
-    `qubits`: device qubits of the circuit's, in order; the same numbers unless given.
+    `qubits`: the device qubits of the circuit's qubits, in order; the same numbers by default.
     """
     if circuit.num_qubits > (target.num_qubits or 0):
         return f"{circuit.num_qubits} qubits, the device has {target.num_qubits}"

@@ -1,6 +1,6 @@
-"""Which programs of a job travel together: points of a sweep become one PUB with an array of parameters.
+"""Which programs of a job are sent together: points of a sweep become one PUB with an array of parameters.
 
-Pure, and a function of the spec alone: whoever decodes the result, years later perhaps, finds the same layout.
+Pure, and a function of the spec alone: a process that decodes the result, perhaps years later, gets the same layout.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ Angle = float | int  # a fixed value in radians, or the number of a parameter
 class Sheet:
     """Programs that differ in angles only, or a single program.
 
-    `indices`: their places in the job. `shape`: the circuit; `angles`: one entry for each angle of its named gates, in
-    order: a float is fixed, an int is the parameter of that number. `values[i, k]`: parameter k of program
-    `indices[i]`, radians. A single program has `angles` None: its own are in it.
+    `indices`: their positions in the job. `shape`: the circuit; `angles`: one entry for each angle of its named gates,
+    in order: a float is fixed, an int is the parameter of that number. `values[i, k]`: parameter k of program
+    `indices[i]`, radians. A single program has `angles` None: it contains its own.
     """
 
     indices: tuple[int, ...]
@@ -34,22 +34,22 @@ class Sheet:
 
     @property
     def digest(self) -> str:
-        """Name what is compiled: the circuit with its fixed angles, not the values."""
+        """A name for what is compiled: the circuit with its fixed angles, not the values."""
         if self.angles is None:
             return self.shape.digest
         return digest("sheet/1", self.shape.digest, [repr(angle) for angle in self.angles])
 
 
 def singles(spec: JobSpec) -> list[Sheet]:
-    """Every program on its own."""
+    """Every program separately."""
     return [Sheet((index,), program) for index, program in enumerate(spec.programs)]
 
 
 def sheets(spec: JobSpec) -> list[Sheet]:
     """Sheets in the order of their first programs. Programs with other observables go on other sheets.
 
-    Fractional gates need angles between 0 and pi/2, which only fixed ones can be folded into, so there each program
-    goes on its own; so it does with the option `literal_angles`.
+    Fractional gates need angles between 0 and pi/2, which only fixed ones can be folded into, so each program then gets
+    its own sheet; so it does with the option `literal_angles`.
     """
     if len(spec.programs) < 2 or spec.options.get("literal_angles") or spec.options.get("use_fractional_gates"):
         return singles(spec)

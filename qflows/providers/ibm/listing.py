@@ -1,7 +1,7 @@
-"""Reading states in bulk from a list that can be filtered by tag and time, but not by id.
+"""Reading statuses in bulk from a list that can be filtered by tag and time, but not by id.
 
-The jobs of one poll are usually neighbors in time, so the list is read as a window: from the creation of the oldest
-wanted job, in ascending order, 200 at a time. That is ceil(n / 200) requests when nothing else lies in between.
+The jobs of one poll are usually close in time, so the list is read as a window: from the creation of the oldest wanted
+job, in ascending order, 200 at a time. That is ceil(n / 200) requests if no other jobs lie in between.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from qflows.providers.ibm.runtime import JOB_ID, Runtime
 
 PAGE = 200  # OpenAPI 0.45.3, list_jobs: the maximum; above it the server uses its default
 _REMEMBERED = 50_000
-_CLOCK_SLACK = timedelta(minutes=5)  # our clock against IBM's, for jobs whose creation IBM has not told us yet
+_CLOCK_SLACK = timedelta(minutes=5)  # our clock against IBM's, for jobs whose creation time IBM has not given us yet
 _MARGIN = timedelta(seconds=1)
 _PENDING_PAGES = 20
 _MAX_PAGES = 500  # 100,000 jobs: a list that never ends must not hang us
-_FEW = 4  # so many keys or ids are asked for one by one
+_FEW = 4  # up to this many keys or ids are requested one by one
 
 Page = Sequence[Mapping[str, Any]]
 
@@ -44,7 +44,7 @@ class Listing:
         self._note(vendor_id, now - _CLOCK_SLACK, now + _CLOCK_SLACK)
 
     def states(self, vendor_ids: Collection[str]) -> dict[str, Observation]:
-        """States by id; ids that IBM does not know are absent."""
+        """Statuses by id; ids that IBM does not know are absent."""
         missing, looks = set(vendor_ids), {}
         for page in self._plan(missing):
             for job in page:
@@ -57,12 +57,12 @@ class Listing:
         return looks | {vendor_id: look for vendor_id in missing if (look := self._single(vendor_id))}
 
     def _plan(self, missing: set[str]) -> Iterator[Page]:
-        """Pages worth reading, as long as something is missing; `missing` shrinks while they are read."""
+        """Pages worth reading while something is missing; `missing` shrinks while they are read."""
         with self._lock:
             known = [self._created[vendor_id] for vendor_id in missing if vendor_id in self._created]
         n_unknown = len(missing) - len(known)
         if known:
-            # no page says whether the bounds are inclusive, and shown times are rounded
+            # it is not documented whether the bounds are inclusive, and shown times are rounded
             first, last = min(k[0] for k in known) - _MARGIN, max(k[1] for k in known) + _MARGIN
             window = {"created_after": first, "created_before": last}
             yield from self._pages(2 * math.ceil(len(known) / PAGE) + 2, descending=False, **window)
@@ -113,10 +113,10 @@ class Listing:
                 self._created.popitem(last=False)
 
     def bearing(self, keys: Collection[str], *, since: datetime) -> dict[str, list[Found]]:
-        """Jobs by key, oldest first. Each row's own tags are read: a filter that a server ignores lists strangers.
+        """Jobs by key, oldest first. Each row's own tags are checked: a server that ignores a filter lists other jobs.
 
-        A key is unique, so its tag is asked for without a date: clocks differ, and a key that is not found is bought
-        again. Many keys are looked for first in the list of ours since then, by IBM's clock.
+        A key is unique, so its tag is requested without a date: clocks differ, and a key that is not found is bought
+        again. Many keys are first looked for in the list of our jobs since then, by IBM's clock.
         """
         hits: dict[str, list[Found]] = {}
         tag_of = {wire.key_tag(key): key for key in keys}

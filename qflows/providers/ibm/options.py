@@ -15,7 +15,7 @@ from qflows.errors import ProgramRejected
 from qflows.protocol import VendorOptions
 
 MAX_EXECUTION_S = 10_800  # 3 h, IBM's maximum for one job
-_ZNE_FACTORS = (1, 3, 5)  # IBM's own, where none are named
+_ZNE_FACTORS = (1, 3, 5)  # IBM's own, if none are named
 PRIMITIVES = ("server", "executor")  # who prepares and reads: IBM's sampler and estimator, or the client (ADR 7)
 
 
@@ -195,7 +195,7 @@ class IBMOptions(VendorOptions):
 
 
 def read(options: Mapping[str, Any]) -> IBMOptions:
-    """Options of a job, checked. Raises ProgramRejected naming the first that is wrong and what there is."""
+    """Options of a job, checked. Raises ProgramRejected naming the first wrong one and the allowed ones."""
     unknown = sorted(set(options) - set(IBMOptions.model_fields))
     if unknown:
         known = ", ".join(sorted(IBMOptions.model_fields))
@@ -204,7 +204,7 @@ def read(options: Mapping[str, Any]) -> IBMOptions:
         return IBMOptions.model_validate(dict(options))
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
-    # the arms of a union are no part of the name
+    # the arms of a union are not part of the name
     names = [str(part) for part in first["loc"] if isinstance(part, int) or str(part).isidentifier()]
     place = ".".join(names) or "the options"
     raise ProgramRejected(f"ibm option {place}: {first['msg'].removeprefix('Value error, ')}")
@@ -235,7 +235,7 @@ def check_kind(options: IBMOptions, *, is_estimate: bool, shots: int) -> None:
 
 
 def mitigation(technique: str, settings: Mapping[str, Any], *, is_estimate: bool) -> dict[str, Any] | None:
-    """The options that ask IBM for a technique of mitigation; None for what it does not do with counts.
+    """The options that request a mitigation technique from IBM; None for what it does not do with counts.
 
     Richardson's extrapolation through k points is IBM's polynomial of degree k-1 (qiskit-ibm-runtime 0.51.0,
     `ZneOptions.extrapolator`).

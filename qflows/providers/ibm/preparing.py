@@ -1,6 +1,6 @@
 """From a spec to the bytes of POST /jobs. Imports the client; makes no request.
 
-Whatever fails here failed before the first byte left, so it is a rejection and never a doubt.
+Anything that fails here failed before the first byte was sent, so it is a rejection and never a doubt.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from qflows.providers.ibm.layout import Sheet
 
 @dataclass(frozen=True)
 class Body:
-    """A submission ready for the wire. `record`: what became of the programs, JSON."""
+    """A submission ready to send. `record`: what happened to the programs, JSON."""
 
     content: bytes
     record: Mapping[str, Any]
@@ -30,14 +30,14 @@ class Body:
 
 
 def body(spec: JobSpec, key: str, backend: Any, compiler: Compiler) -> Body:
-    """Compiles and encodes. Raises ProgramRejected."""
+    """Compile and encode a spec. Raises ProgramRejected."""
     try:
         sheets, compiled = compile_all(spec, backend, compiler)
         content = json.dumps(_payload(spec, key, backend, sheets, compiled), cls=RuntimeEncoder).encode()
         return Body(content, _record(backend, sheets, compiled), _note(compiled))
     except (ProgramRejected, ProviderError):
         raise
-    except Exception as error:  # nothing has left: whatever Qiskit or the client raise is a rejection
+    except Exception as error:  # nothing was sent: any error from Qiskit or the client is a rejection
         raise ProgramRejected(
             f"ibm: the job cannot be prepared ({type(error).__name__}): {str(error)[:500]}"
         ) from error
@@ -50,7 +50,7 @@ def compile_all(spec: JobSpec, backend: Any, compiler: Compiler) -> tuple[list[S
     compiled = [compiler.compile(sheet, backend, spec.options, measured=is_counted) for sheet in planned]
     if all(sheet.values is None or one.circuit.parameters for sheet, one in zip(planned, compiled, strict=True)):
         return planned, compiled
-    # the compiler found a sweep without effect, and a PUB without parameters has no points
+    # the compiler found that the sweep has no effect, and a PUB without parameters has no points
     planned = layout.singles(spec)
     return planned, [compiler.compile(sheet, backend, spec.options, measured=is_counted) for sheet in planned]
 
@@ -70,7 +70,7 @@ def preview(spec: JobSpec, backend: Any, compiler: Compiler) -> tuple[tuple[Any,
 def _payload(
     spec: JobSpec, key: str, backend: Any, sheets: Sequence[Sheet], compiled: Sequence[Compiled]
 ) -> dict[str, Any]:
-    """As the client's own (0.51.0, api/rest/runtime.py)."""
+    """Like the client's own (0.51.0, api/rest/runtime.py)."""
     try:
         if decoding.program_id(spec) == "executor":
             from qflows.providers.ibm import executor

@@ -1,5 +1,5 @@
-"""What one IBM Quantum account shows of the points that the documents leave open. Jobs are capped by
-max_execution_time, and sessions stay empty, which costs nothing."""
+"""What one IBM Quantum account shows of what the documents leave open. Jobs are capped by max_execution_time, and
+sessions stay empty, which costs nothing."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from qflows.providers.ibm import wire
 from qflows.providers.ibm.runtime import Runtime, job_path
 
 LastSent = Callable[[], tuple[str, bytes]]
-"""Id and body of the job that was sent last."""
+"""Id and body of the last job sent."""
 _SHOTS = 20
 _CAP = {"max_execution_time": 5}
 _LOOK_S = 0.3
@@ -25,7 +25,7 @@ _NO_JOB = "d0000000000000000000"
 
 
 def measure(runtime: Runtime, last_sent: LastSent, bench: Bench) -> Iterator[Fact]:
-    """Facts by reading and of an empty batch, then of two jobs and a repeat."""
+    """Facts from reading and from an empty batch, then from two jobs and a repeat."""
     probe = _Probe(runtime, last_sent, bench)
     yield from probe.reading()
     device_id = bench.cheapest(_CAP)
@@ -76,7 +76,7 @@ class _Probe:
         return until(ask, patience_s=self._bench.patience_s, every_s=_LOOK_S)
 
     def reading(self) -> Iterator[Fact]:
-        """Life of tokens, the form of errors, the limit of the instance, the word of devices."""
+        """Lifetime of tokens, form of errors, limit of the instance, status words of devices."""
         _ = self._runtime.crn  # connects
         manager = self._runtime._token()._manager
         # the manager renews when a fifth of the token's life is left (ibm-cloud-sdk-core 3.28.0, jwt_token_manager.py)
@@ -94,7 +94,7 @@ class _Probe:
         yield Fact("backend_status", " ".join(sorted(words)) or None)
 
     def empty_batch(self, device_id: str) -> Iterator[Fact]:
-        """A batch that is closed without a job; IBM bills none."""
+        """A batch closed without a job; IBM bills nothing for it."""
         crn = self._runtime.crn
         try:
             made = self._runtime.post_once(
@@ -118,7 +118,7 @@ class _Probe:
             self._runtime.read("the cancel", lambda client: client.cancel_session(made["id"]))
 
     def tags(self, bought: Bought) -> Iterator[Fact]:
-        """How long until a job is found by its tag, and whether the filter filters."""
+        """How long until a job is found by its tag, and whether the filter works."""
         tag = wire.key_tag(bought.key)
         found = self._until(lambda: any(str(one.get("id")) == bought.vendor_id for one in self._tagged(tag)))
         yield seconds("listing_lag_s", found, never="never found within the patience")
@@ -128,7 +128,7 @@ class _Probe:
             yield Fact("tag_filter", "works" if found is not None else None)
 
     def repeat(self, bought: Bought) -> Fact:
-        """Whether the same bytes a second time are taken for the same job."""
+        """Whether sending the same bytes twice gives the same job."""
         if not self._bench.may_repeat(bought):
             return Fact("dedupe", None, self._bench.why)
         vendor_id, content = self._last_sent()
@@ -159,7 +159,7 @@ class _Probe:
         return wire.observation(job).phase
 
     def life(self, bought: Bought) -> Iterator[Fact]:
-        """Status words until the job is over, then how many reads until its result is there."""
+        """Status words until the job is over, then the number of reads until its result is available."""
         words: list[str] = []
 
         def is_over() -> bool:

@@ -18,15 +18,15 @@ from qflows.providers.ibm.layout import Sheet
 
 
 def sampler_pubs(spec: JobSpec, sheets: Sequence[Sheet], compiled: Sequence[Compiled]) -> list[SamplerPub]:
-    """One PUB a sheet, of shape (programs,), or () for a single program."""
+    """One PUB per sheet, of shape (programs,), or () for a single program."""
     pairs = zip(sheets, compiled, strict=True)
     return [SamplerPub.coerce(_with_values(one.circuit, one.values_of(sheet)), spec.shots) for sheet, one in pairs]
 
 
 def estimator_pubs(spec: JobSpec, sheets: Sequence[Sheet], compiled: Sequence[Compiled]) -> list[EstimatorPub]:
-    """One PUB a sheet, of shape (programs, observables), or (observables,) for a single program.
+    """One PUB per sheet, of shape (programs, observables), or (observables,) for a single program.
 
-    `shots` becomes the precision 1 / sqrt(shots), which is how IBM's estimators count.
+    `shots` becomes the precision 1 / sqrt(shots), as IBM's estimators count.
     """
     assert spec.shots is not None
     precision = 1 / math.sqrt(spec.shots)

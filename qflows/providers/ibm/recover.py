@@ -12,7 +12,7 @@ from qflows.providers.ibm.runtime import Runtime
 
 
 def record(runtime: Runtime, vendor_id: str) -> Mapping[str, Any]:
-    """`compiled` from the circuits that IBM holds; `target` is left out: today's calibration is not that day's."""
+    """`compiled` from the circuits that IBM stores; `target` is left out: today's calibration is not that day's."""
     job = runtime.read(f"the params of {vendor_id}", lambda client: client.job_get(vendor_id, exclude_params=False))
     params = job.get("params") if isinstance(job, dict) else None
     circuits = _circuits(params) if isinstance(params, dict) else []
@@ -25,7 +25,7 @@ def _as_compiled(circuit: QuantumCircuit) -> compiling.Compiled:
 
 
 def _circuits(params: Mapping[str, Any]) -> list[QuantumCircuit]:
-    """Of PUBs, or of the quantum program that the client makes of an executor's params (0.51.0)."""
+    """Circuits of PUBs, or of the quantum program that the client makes of an executor's params (0.51.0)."""
     pubs = params.get("pubs")
     if isinstance(pubs, list):
         found = [pub[0] for pub in pubs if isinstance(pub, list | tuple) and pub]

@@ -1,8 +1,8 @@
-"""The real client, made on first use and taken in hand: one service object, and a pool of its REST clients.
+"""The real client, created on first use and kept under control: one service object, and a pool of its REST clients.
 
-A service object switches its active instance behind the scenes and is not for sharing between threads; so it is used
-for discovery and device descriptions only, under a lock. Requests about jobs and sessions go through REST clients of
-the one instance, each used by one thread at a time, all under one token.
+A service object switches its active instance implicitly and must not be shared between threads; so it is used only for
+discovery and device descriptions, under a lock. Requests about jobs and sessions go through REST clients of the one
+instance, each used by one thread at a time, all with one token.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 JOB_ID = re.compile(r"[A-Za-z0-9_-]{1,200}")  # OpenAPI 0.45.3, parameter `id`
-_DESCRIPTION_S = 900.0  # devices are calibrated through the day; a description older than this is read again
+_DESCRIPTION_S = 900.0  # devices are calibrated during the day; an older description is read again
 _environment = threading.RLock()
 
 
 class Runtime:
-    """The client of one instance. Safe for use from several threads."""
+    """The client of one instance. Thread-safe."""
 
     def __init__(self, access: Access, *, timeout_s: float) -> None:
         self.access = access
@@ -51,7 +51,7 @@ class Runtime:
         return f"Runtime({self.access.base_url or 'IBM Quantum'})"
 
     def read(self, what: str, ask: Callable[[RuntimeClient], T]) -> T:
-        """A read through a REST client. A token that expired is renewed once; all errors are typed."""
+        """Read through a REST client. An expired token is renewed once; all errors are typed."""
         service = self._connected()
         from qflows.providers.ibm.http import CLIENT_ERRORS, read_error
 
@@ -66,12 +66,12 @@ class Runtime:
         raise AssertionError("unreachable")
 
     def document(self, what: str, path: str, **query: str) -> bytes | None:
-        """The body of a GET as it came; None for 204. All errors are typed."""
+        """The body of a GET, unchanged; None for 204. All errors are typed."""
         answer = self.read(what, lambda client: client._session.get(path, params=query or None))
         return None if answer.status_code == 204 else answer.content
 
     def post_once(self, what: str, ask: Callable[[RuntimeClient], T]) -> T:
-        """A POST that buys, sent once. Raises Refused, NotSent or Ambiguous by what is proved."""
+        """Send a POST that buys, once. Raises Refused, NotSent or Ambiguous by what is proved."""
         service = self._connected()
         from qflows.providers.ibm.http import CLIENT_ERRORS, post_error
 
@@ -82,7 +82,8 @@ class Runtime:
                 raise post_error(error, what, self._token()) from None
 
     def backend(self, name: str, *, fractional: bool = False) -> Any:
-        """The device with its calibrated target, as the client describes it; kept. Raises Refused for none such."""
+        """The device with its calibrated target, as the client describes it; cached. Raises Refused if there is
+        none."""
         service = self._connected()
         from qiskit.providers.exceptions import QiskitBackendNotFoundError
         from qiskit_ibm_runtime.exceptions import IBMInputValueError
@@ -96,7 +97,7 @@ class Runtime:
                     is_old = found is not None
                     found = cast("IBMBackend", service.backend(name, use_fractional_gates=fractional))
                     if is_old:
-                        found.refresh()  # the service keeps configurations for good
+                        found.refresh()  # the service caches configurations permanently
                     assert found.target is not None  # fetches the calibration
                 except QiskitBackendNotFoundError:
                     raise Refused(f"ibm has no device {name!r} in this instance", provider="ibm") from None
@@ -143,29 +144,29 @@ class Runtime:
         return client
 
     def _connected(self) -> QiskitRuntimeService:
-        """The service; made by the first caller. Raises Refused or NotSent: nothing has been sent that buys."""
+        """The service, created by the first caller. Raises Refused or NotSent: nothing that buys has been sent."""
         with self._lock:
             if self._service is None:
-                load_qiskit()  # the thread of the discovery, which would load it, ends
+                load_qiskit()  # the discovery thread, which would load it, ends
                 service = self._within_deadline()
                 self._adopt(service)
                 self._service = service
             return self._service
 
     def _within_deadline(self) -> QiskitRuntimeService:
-        """Discovery in a thread of its own: the client gives it no read timeout (0.51.0, `GET /backends`)."""
+        """Run discovery in its own thread: the client gives it no read timeout (0.51.0, `GET /backends`)."""
         made: list[QiskitRuntimeService] = []
         failed: list[Exception] = []
 
         def work() -> None:
             try:
                 made.append(self._discover())
-            except Exception as error:  # noqa: BLE001  (thread edge: carried over to the caller below)
+            except Exception as error:  # noqa: BLE001  (thread boundary: passed on to the caller below)
                 failed.append(error)
 
         thread = threading.Thread(target=work, name="qflows-ibm-discovery", daemon=True)
         thread.start()
-        # importing the client takes seconds of its own on a cold disk
+        # importing the client alone takes seconds on a cold disk
         thread.join(3 * self.timeout_s + 30.0)
         if made:
             return made[0]
@@ -179,7 +180,7 @@ class Runtime:
             self._check_token()
             logger = logging.getLogger("qiskit_ibm_runtime")
             before = logger.level
-            logger.setLevel(logging.ERROR)  # it announces which account it uses on every start
+            logger.setLevel(logging.ERROR)  # it logs which account it uses on every start
             try:
                 made = QiskitRuntimeService(
                     channel=access.channel,  # pyright: ignore[reportArgumentType]
@@ -227,7 +228,7 @@ class Runtime:
         service._active_api_client = service._api_clients[known[0]["crn"]]
 
     def _adopt(self, service: QiskitRuntimeService) -> None:
-        """Take the client's own sessions in hand, and shares one token between all of them."""
+        """Take over the client's own sessions, with one token shared between all of them."""
         from qflows.providers.ibm.exchange import ServerClock
         from qflows.providers.ibm.http import TokenAuth, tame
 
@@ -245,9 +246,9 @@ class Runtime:
 
 @contextmanager
 def environment(access: Access) -> Iterator[None]:
-    """The variables that lead IBM's SDKs to a sandbox, for as long as a client is made; nothing for IBM itself.
+    """The variables that direct IBM's SDKs to a sandbox, while a client is created; nothing for IBM itself.
 
-    They are read when a client is made and never again, so a process can talk to a sandbox and to IBM.
+    They are read only when a client is created, so one process can talk to both a sandbox and IBM.
     """
     wanted: dict[str, str] = dict(access.services)
     if access.is_sandbox:
@@ -267,7 +268,7 @@ def environment(access: Access) -> Iterator[None]:
 
 
 def _description_error(error: Exception, name: str) -> ProviderError:
-    """What a failure to read a device means for a job: nothing has been sent, so there is no doubt."""
+    """The error for a failure to read a device: nothing has been sent, so there is no doubt."""
     from qflows.providers.ibm.http import read_error
 
     verdict = read_error(error, f"the description of {name}")
@@ -283,7 +284,7 @@ def _description_error(error: Exception, name: str) -> ProviderError:
 
 
 def job_path(vendor_id: str, rest: str = "") -> str:
-    """Path of a job. Raises Refused for a text that cannot be an id of IBM's: an empty one would list all jobs."""
+    """Path of a job. Raises Refused for a text that cannot be an IBM id: an empty one would list all jobs."""
     if not JOB_ID.fullmatch(vendor_id):
         raise Refused(f"{vendor_id[:40]!r} is not the id of an IBM job", provider="ibm")
     return f"/jobs/{vendor_id}{rest}"

@@ -1,4 +1,4 @@
-"""Sessions and batches of one instance: opened once, found again, closed without complaint."""
+"""Sessions and batches of one instance: opened once, found again, and closed without error if already closed."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Sessions:
     def session_quote(
         self, device_id: str, *, mode: str, max_time_s: float | None, options: Mapping[str, Any]
     ) -> Quote:
-        """A dedicated session is charged by its wall time, from the first job's start; a batch by its jobs alone."""
+        """A dedicated session is charged by its wall time from its first job's start; a batch only by its jobs."""
         if mode == "batch":
             return Quote(Decimal(0), Decimal(0), "qpu_s", "in batch mode jobs are charged, not the mode")
         most = Decimal(math.ceil(max_time_s)) if max_time_s is not None else Decimal(_LONGEST_S)
@@ -40,7 +40,7 @@ class Sessions:
     def open_session(self, device_id: str, *, mode: str, max_time_s: float | None, options: Mapping[str, Any]) -> str:
         """POST /sessions, once. IBM ends it `max_time_s` after its first job starts. There are no options.
 
-        Sessions bear no tags: an answer that is lost is found again by `recent_sessions`.
+        Sessions carry no tags: `recent_sessions` finds one whose answer was lost.
         """
         if mode not in MODES:
             raise ProgramRejected(f"ibm sessions are {' or '.join(MODES)}, not {mode!r}")
@@ -70,7 +70,7 @@ class Sessions:
 
         Rows of all devices are read, because a session that is not open yet may name none.
         """
-        since += timedelta(seconds=min(self._runtime.skew_s, 0.0))  # a clock that runs ahead must hide nothing
+        since += timedelta(seconds=min(self._runtime.skew_s, 0.0))  # a clock that runs ahead must not hide any session
         found: dict[str, SessionInfo] = {}
         for mode in wire.WORKLOAD_MODES:
             cursor: str | None = None
@@ -87,7 +87,7 @@ class Sessions:
 
     def _workloads(self, mode: str, since: datetime, cursor: str | None) -> Mapping[str, Any]:
         asked: dict[str, Any] = {"mode": mode, "created_after": since, "next": cursor}
-        # the service has no call for this collection; its REST layer has
+        # the client's service has no call for this collection; its REST layer has one
         body = self._runtime.read(
             "the workloads",
             lambda client: client._api.workloads_get(user="me", sort="createdAt", limit=_PAGE, **asked),

@@ -1,4 +1,4 @@
-"""Tags of a job after its submission. IBM replaces the whole list at once, so every list we send bears the key."""
+"""Tags of a job after its submission. IBM replaces the whole list at once, so every list we send contains the key."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from qflows.providers.ibm.runtime import Runtime
 
 
 class Tags:
-    """The labelling half of the provider."""
+    """The half of the provider that changes labels."""
 
     _runtime: Runtime
 
@@ -35,7 +35,7 @@ class Tags:
     ) -> Sequence[str]:
         """GET the job, PUT all its tags, GET it again. Tags that others put there stay, after ours.
 
-        Raises ProgramRejected as `check_tags`, Refused when the tags of others leave no room; nothing is sent then.
+        Raises ProgramRejected as `check_tags`, Refused if other people's tags leave no room; nothing is sent then.
         """
         self.check_tags(name=name, tags=tags)
         wanted = [wire.MARK, wire.key_tag(key), *wire.label_tags(name, tags)]

@@ -1,7 +1,7 @@
-"""What a job will be charged, in QPU seconds.
+"""The expected charge of a job, in QPU seconds.
 
 From 14 bills of marrakesh and phoenix, September 2026 (SSIT-Q/gradvar-phoenix): a constant for each job, and for each
-execution the pause between shots, the circuit and its readout. IBM charges whole seconds, 3 at least.
+execution the pause between shots, the circuit and its readout. IBM charges whole seconds, at least 3.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _LEAST_CAP_S = 600
 _MARGIN = 1.2
 _JOB_S, _MITIGATED_JOB_S = 5.0, 8.0
 _EXECUTION_S = 20e-6  # circuit, readout (1.9 to 2.7 us) and about 8 us of control, rounded up
-_LEARNING = 32  # executions a shot that learn readout errors, level 1 and above
+_LEARNING = 32  # executions per shot that learn readout errors, level 1 and above
 _ZNE_FACTORS = 3
 
 
@@ -33,8 +33,8 @@ def pause_s(backend: Any) -> float:
 
 
 def quote(spec: JobSpec, pause: float, of: str) -> Quote:
-    """The estimate, and as bound the time after which IBM ends the job, told with it; the longest of any plan where
-    none is told."""
+    """The estimate, with the time after which IBM ends the job as bound, which is sent with it; the longest of any plan
+    if none is sent."""
     most = spec.options.get("max_execution_time") or cap_s(spec, pause)
     ended = f"bound: max_execution_time {most} s" if most else "bound: IBM's own limit, lower with max_execution_time"
     expected = exact(estimate_s(spec, pause))
@@ -44,10 +44,10 @@ def quote(spec: JobSpec, pause: float, of: str) -> Quote:
 
 
 def cap_s(spec: JobSpec, pause: float) -> int | None:
-    """The max_execution_time of a job whose options name none: 3 times the estimate, 600 s at least.
+    """The max_execution_time of a job whose options name none: 3 times the estimate, at least 600 s.
 
     IBM's own default is the plan's maximum, so that a job that hangs is billed for 3 hours on paid plans; 600 s is the
-    maximum of the Open plan. None, so IBM's default, for PEC and PEA, whose overhead nobody knows before.
+    maximum of the Open plan. None, hence IBM's default, for PEC and PEA, whose overhead is unknown beforehand.
     """
     resilience = spec.options.get("resilience") or {}
     if resilience.get("pec_mitigation") or (resilience.get("zne") or {}).get("amplifier") == "pea":
@@ -56,7 +56,7 @@ def cap_s(spec: JobSpec, pause: float) -> int | None:
 
 
 def estimate_s(spec: JobSpec, pause: float) -> float:
-    """Seconds to reserve for the job: above the charge of every bill known, by up to 2.5 times."""
+    """Seconds to reserve for the job: above the charge of every known bill, by a factor of up to 2.5."""
     shots = spec.shots or 0
     told = (spec.options.get("execution") or {}).get("rep_delay")
     pause = pause if told is None else float(told)

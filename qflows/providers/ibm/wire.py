@@ -1,4 +1,4 @@
-"""Pure translation between qflows and IBM's JSON: tags, options, states, and results without IBM's decoder.
+"""Pure translation between qflows and IBM's JSON: tags, options, statuses, and results without IBM's decoder.
 
 Facts: qiskit-ibm-runtime 0.51.0 (json.py, runtime_job_v2.py) and IBM's OpenAPI 0.45.3, read 2026-11.
 """
@@ -24,7 +24,7 @@ from qflows.programs.readout import check_total, readout
 from qflows.protocol import JobSpec, Observation, Phase, SessionInfo
 from qflows.providers.ibm.failures import RAN_TOO_LONG, helps_to_buy_again
 
-MARK = "qflows"  # every job of ours bears it, so that one list shows them all
+MARK = "qflows"  # every job of ours carries it, so that one list shows them all
 PREFIX = "qflows:"
 MAX_TAGS, MAX_TAG = 8, 86  # IBM docs, job tags; registry codes 1204 and 1205
 MAX_EXECUTIONS = 10_000_000  # IBM docs, job limits: circuits x shots of one sampler job
@@ -33,7 +33,7 @@ _MAX_UNPACKED = 400_000_000
 _MAX_KEPT = 4_096  # numbers of one array that metadata may hold
 BODY_CAP = 4_000
 
-# options handed to the client's option classes as they are
+# options passed unchanged to the client's option classes
 SAMPLER_OPTIONS = frozenset({"dynamical_decoupling", "twirling", "execution", "max_execution_time", "experimental"})
 ESTIMATOR_OPTIONS = SAMPLER_OPTIONS | {"resilience_level", "resilience", "seed_estimator"}
 EXECUTOR_ESTIMATOR_OPTIONS = SAMPLER_OPTIONS | {"resilience_level", "resilience"}
@@ -53,12 +53,12 @@ _OPEN_STATES = frozenset({"open", "active", "inactive", "pending_inactive"})
 
 
 def key_tag(key: str) -> str:
-    """The tag that bears a job key: 71 characters for ours of 64."""
+    """The tag that carries a job key: 71 characters for ours of 64."""
     return PREFIX + key
 
 
 def tags(spec: JobSpec, key: str) -> list[str]:
-    """Mark, key, then name and tags of the caller, which `Tags.check_tags` has let through."""
+    """Mark, key, then name and tags of the caller, which `Tags.check_tags` has accepted."""
     return [MARK, key_tag(key), *label_tags(spec.name, spec.tags)]
 
 
@@ -75,12 +75,12 @@ def is_label(tag: str, labels: Collection[str]) -> bool:
 
 
 def phase_of(word: str) -> Phase:
-    """What a status word means; UNKNOWN for one that no document has."""
+    """The meaning of a status word; UNKNOWN for an undocumented one."""
     return STATUS.get(word.lower(), Phase.UNKNOWN)
 
 
 def observation(job: Mapping[str, Any]) -> Observation:
-    """One look at a job object. IBM gives no place in the queue any more."""
+    """The status in a job object. IBM no longer gives a queue position."""
     state = job.get("state")
     state = state if isinstance(state, dict) else {}
     word = str(state.get("status", ""))
@@ -88,7 +88,7 @@ def observation(job: Mapping[str, Any]) -> Observation:
     if code is None and phase is Phase.FAILED and word.lower() != "failed":
         code = RAN_TOO_LONG
     if phase is Phase.CANCELLED and str(code) == RAN_TOO_LONG:
-        phase = Phase.FAILED  # the client calls it an error too (0.51.0, runtime_job_v2.py)
+        phase = Phase.FAILED  # the client also calls it an error (0.51.0, runtime_job_v2.py)
     reason = " ".join(str(text) for text in (state.get("reason"), state.get("reason_solution")) if text)
     is_bad = phase in (Phase.FAILED, Phase.CANCELLED)
     return Observation(
@@ -104,7 +104,7 @@ def observation(job: Mapping[str, Any]) -> Observation:
 
 
 def charged(job: Mapping[str, Any]) -> Cost | None:
-    """QPU seconds that a job object says were charged; None until IBM calls its count complete."""
+    """QPU seconds charged according to a job object; None until IBM calls its count complete."""
     usage = job.get("usage")
     usage = usage if isinstance(usage, dict) else {}
     seconds = usage.get("qpu_charge_time_seconds")
@@ -114,7 +114,7 @@ def charged(job: Mapping[str, Any]) -> Cost | None:
 
 
 def moment(text: Any) -> datetime | None:
-    """A time of the API, UTC; None for none or an unreadable one."""
+    """A time from the API, UTC; None for a missing or unreadable one."""
     if not isinstance(text, str):
         return None
     try:
@@ -130,7 +130,7 @@ def session(body: Mapping[str, Any]) -> SessionInfo:
         raise Unreadable("ibm: a session without an id", provider="ibm", body=str(body)[:BODY_CAP])
     state = str(body.get("state", ""))
     accepts = body.get("accepting_jobs")
-    # the state first: a closed session that was told to accept jobs says so, and stays closed (seen 2026)
+    # the state first: a closed session that was set to accept jobs says so, and stays closed (seen 2026)
     takes_jobs = accepts if isinstance(accepts, bool) else state in _OPEN_STATES
     is_open = takes_jobs and state not in ("closed", "pending_closed")
     history = [one for one in body.get("timestamps") or [] if isinstance(one, dict)]
@@ -182,7 +182,7 @@ def seconds(value: Any) -> float | None:
 
 
 def pub_results(text: str) -> tuple[list[Mapping[str, Any]], dict[str, Any]]:
-    """`{field: value}` per PUB of a primitive's result text, arrays decoded; and what is told of the whole job.
+    """`{field: value}` per PUB of a primitive's result text, arrays decoded; and what is said of the whole job.
 
     Raises Unreadable, keeping the text. A text without `support_qiskit` has plain JSON and hex samples.
     """
@@ -217,7 +217,7 @@ def _plain_fields(pub: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _about(metadata: Any) -> dict[str, Any]:
-    """When the device ran what: spans as {start, stop, data_slices}."""
+    """When the device ran each part: spans as {start, stop, data_slices}."""
     execution = metadata.get("execution") if isinstance(metadata, dict) else None
     spans = execution.get("execution_spans") if isinstance(execution, dict) else None
     if isinstance(spans, dict):
@@ -352,7 +352,7 @@ def _is_plain(value: Any) -> bool:
 
 
 def chosen(options: Mapping[str, Any], names: frozenset[str]) -> dict[str, Any]:
-    """The options among `names` that were set; what is None was not."""
+    """The options among `names` that were set; None counts as unset."""
     return {name: _set(value) for name, value in options.items() if name in names and value is not None}
 
 

@@ -1,4 +1,4 @@
-"""IonQ behind the provider protocol: httpx on REST v0.4, nothing repeated behind our back.
+"""IonQ behind the provider protocol: httpx on REST v0.4, with no implicit repeats.
 
 IonQ has no idempotency key and cannot filter by name or metadata, so a lost answer is settled by reading the job
 list of the backend to the end and matching `metadata.qflows_key`.
@@ -76,12 +76,12 @@ _TERMS_OF_QPUS = _TERMS | dict.fromkeys((Feature.MID_CIRCUIT, Feature.RESET), _N
 
 
 class IonQProvider(Doctor):
-    """One IonQ API key. Safe for use from several threads."""
+    """One IonQ API key. Thread-safe."""
 
     name = "ionq"
     capabilities = Capabilities(
         lookup=Lookup.SCAN,
-        settle_s=15.0,  # visibility delay after a POST is not documented; two looks this far apart
+        settle_s=15.0,  # visibility delay after a POST is not documented; two look-ups this far apart
         poll_page=_PAGE,
         pace=Pace(first_s=0.2, rate=1.0, burst=10),  # 429 is documented, without numbers
         posts_at_once=8,
@@ -96,7 +96,7 @@ class IonQProvider(Doctor):
     def __init__(self, *, base_url: str, api_key: str, timeout_s: float) -> None:
         self._http = IonQHttp(base_url=base_url, api_key=api_key, timeout_s=timeout_s)
         self.account = account_name(base_url, api_key)
-        # the console's list; whether it takes an id in the address is documented nowhere
+        # the console's list; whether it takes an id in the address is not documented
         self.job_page = "https://cloud.ionq.com/jobs" if base_url == PRODUCTION else None
         self._seen: OrderedDict[str, Mapping[str, Any]] = OrderedDict()
         self._lock = Lock()
@@ -118,7 +118,7 @@ class IonQProvider(Doctor):
         return Condition(_error(fidelity.get("2q")), _error(fidelity.get("spam")), source=source)
 
     def calibration(self, device_id: str) -> Mapping[str, Any] | None:
-        """The newest characterization of a QPU, as it is: fidelities, timing, connectivity and its date."""
+        """The newest characterization of a QPU, unchanged: fidelities, timing, connectivity and its date."""
         return None if device_id == SIMULATOR else self._characterization(device_id) or None
 
     def _characterization(self, device_id: str) -> Mapping[str, Any]:
@@ -127,7 +127,7 @@ class IonQProvider(Doctor):
         return wire.mapping(listed[0]) if isinstance(listed, list) and listed else {}
 
     def limits(self, device_id: str) -> Limits:
-        """GET /backends/{id}. Raises Refused for a backend that is unknown or retired."""
+        """GET /backends/{id}. Raises Refused for an unknown or retired backend."""
         entry = self._http.get_object(path("backends", device_id))
         if entry.get("status") == "retired":
             raise Refused(
@@ -151,7 +151,7 @@ class IonQProvider(Doctor):
     def mitigation(
         self, device_id: str, technique: str, settings: Mapping[str, Any], *, is_estimate: bool
     ) -> Mapping[str, Any] | None:
-        """Debiasing in place of twirling, on QPUs: several compiled variants of a circuit share its shots."""
+        """Debiasing instead of twirling, on QPUs: several compiled variants of a circuit share its shots."""
         return {"debiasing": True} if technique == "twirling" and device_id != options.SIMULATOR else None
 
     def check(self, spec: JobSpec) -> None:
@@ -178,7 +178,7 @@ class IonQProvider(Doctor):
         return compiled(spec, wish)
 
     def duration_s(self, device_id: str, options: Mapping[str, Any], program: Program) -> float | None:
-        """None: IonQ tells no durations of gates."""
+        """None: IonQ gives no durations of gates."""
         return None
 
     def prepare(self, spec: JobSpec, key: str) -> Prepared:
@@ -201,7 +201,7 @@ class IonQProvider(Doctor):
         hits: dict[str, list[Found]] = {}
         for job in self._all_jobs([("target", ",".join(sorted(device_ids)))], since=since):
             key = wire.mapping(job.get("metadata")).get(wire.KEY)
-            # a child may show its parent's metadata (not documented); it is no purchase of its own
+            # a child may show its parent's metadata (not documented); it is not a separate purchase
             if key in keys and not job.get("parent_job_id"):
                 found = Found(str(job["id"]), wire.moment(job.get("submitted_at")))
                 hits.setdefault(str(key), []).append(found)
@@ -210,13 +210,13 @@ class IonQProvider(Doctor):
         return hits
 
     def _all_jobs(self, params: Sequence[tuple[str, str]], *, since: datetime) -> Iterator[Mapping[str, Any]]:
-        """The job list to its end, or to where it is older than `since`, a moment of our clock."""
+        """The job list to its end, or to where it is older than `since`, a time of our clock."""
         cursor: str | None = None
         newest_first, last = True, None
         params = [*params, ("limit", str(_PAGE))]
         for _ in range(_MAX_PAGES):
             page, skew_s = self._http.page("/jobs", [*params, *([("next", cursor)] if cursor else [])])
-            # `since` is ours and the list's moments are IonQ's: with our clock ahead the job would be passed over
+            # `since` is ours and the list's times are IonQ's: if our clock is ahead, the job would be missed
             oldest = since + timedelta(seconds=min(skew_s or 0.0, 0.0) - 1)
             moments = []
             for job in _jobs(page):
@@ -241,13 +241,13 @@ class IonQProvider(Doctor):
                 yield shown
 
     def foreign(self, vendor_id: str) -> Foreign:
-        """GET /jobs/{id}: how the qubits were read is in the client's metadata; IonQ gives no circuit back."""
+        """GET /jobs/{id}: how the qubits were read is in the client's metadata; IonQ does not return the circuit."""
         return imports.foreign(self._http.get_object(path("jobs", vendor_id)))
 
     def poll(self, vendor_ids: Sequence[str]) -> Mapping[str, Observation]:
         """GET /jobs?ids=…, 25 ids a request."""
         looks: dict[str, Observation] = {}
-        # an id that IonQ cannot have given is absent from every list, and must not spoil the request of the others
+        # an id that IonQ cannot have given is absent from every list, and must not spoil the request for the others
         known = [vendor_id for vendor_id in vendor_ids if is_id(vendor_id)]
         for start in range(0, len(known), _PAGE):
             ids = known[start : start + _PAGE]
@@ -260,16 +260,16 @@ class IonQProvider(Doctor):
         return looks
 
     def fetch(self, vendor_id: str, spec: JobSpec) -> RawAnswer:
-        """The job, its results by circuit and its cost. Children are found by id and told apart by name, never by
-        their place in an aggregate."""
+        """The job, its results by circuit and its cost. Children are found by id and distinguished by name, never by
+        their position in an aggregate."""
         return RawAnswer(Download(self._http, vendor_id, spec, self._recall(vendor_id)).documents())
 
     def decode(self, raw: RawAnswer, spec: JobSpec, key: str) -> VendorResult:
-        """Counts per circuit from the kept documents."""
+        """Counts per circuit from the stored documents."""
         return decode(raw, spec, key)
 
     def exists(self, vendor_id: str) -> bool:
-        """GET /jobs/{id}; False on IonQ's own 404 only."""
+        """GET /jobs/{id}; False only on IonQ's own 404."""
         return self._http.exists(path("jobs", vendor_id))
 
     def end_pause(self) -> None:
@@ -290,8 +290,8 @@ class IonQProvider(Doctor):
         return found
 
     def cancel(self, vendor_id: str) -> None:
-        """PUT /jobs/{id}/status/cancel, unless the job is over: canceling a completed one can turn its status to
-        canceled (cirq-ionq 1.7.0), and then its paid results would be taken for none."""
+        """PUT /jobs/{id}/status/cancel, unless the job is over: cancelling a completed one can change its status to
+        canceled (cirq-ionq 1.7.0), and its paid results would then be lost."""
         job = self._http.get_object(path("jobs", vendor_id))
         if wire.observation(job).phase not in (Phase.DONE, Phase.FAILED, Phase.CANCELLED):
             self._http.put(path("jobs", vendor_id, "status", "cancel"))
@@ -299,7 +299,7 @@ class IonQProvider(Doctor):
     def estimate(self, spec: JobSpec) -> Quote | None:
         """GET /jobs/estimate with the gate counts of all circuits as sent, in the vendor's unit.
 
-        Exact where IonQ compiles to as many gates. Where this key may not ask: by the prices of a direct account.
+        Exact if IonQ compiles to as many gates. If this key may not ask: by the prices of a direct account.
         """
         if spec.device_id == SIMULATOR or spec.options.get("dry_run"):
             why = "IonQ's simulator" if spec.device_id == SIMULATOR else "a dry run: compiled and priced, not run"
@@ -327,13 +327,13 @@ class IonQProvider(Doctor):
     def session_quote(
         self, device_id: str, *, mode: str, max_time_s: float | None, options: Mapping[str, Any]
     ) -> Quote:
-        """An hour at least is billed, at a price by contract that no document tells: no bound."""
+        """At least an hour is billed, at a contract price that no document gives: no bound."""
         return Quote(None, None, "usd", "an hour at least, at the price of your contract; limits do not lower that")
 
     def open_session(self, device_id: str, *, mode: str, max_time_s: float | None, options: Mapping[str, Any]) -> str:
-        """POST /sessions, once. Options: `max_jobs`, `max_usd`; the limits end it even if nobody does.
+        """POST /sessions, once. Options: `max_jobs`, `max_usd`; the limits end the session even if nobody closes it.
 
-        Money: a session that ran a job is billed for one hour at least, whatever its limits say.
+        Money: a session that ran a job is billed for at least one hour, whatever its limits.
         """
         body = sessions.request(device_id, mode=mode, max_time_s=max_time_s, options=options)
         log.warning(
@@ -347,7 +347,7 @@ class IonQProvider(Doctor):
         return sessions.session_info(self._http.get(path("sessions", session_id)))
 
     def recent_sessions(self, device_id: str, *, since: datetime) -> Sequence[SessionInfo]:
-        """GET /sessions, narrowed here."""
+        """GET /sessions, filtered here."""
         body = self._http.get("/sessions")
         found = [sessions.session_info(entry) for entry in _entries(body, "sessions")]
         return [
@@ -357,7 +357,7 @@ class IonQProvider(Doctor):
         ]
 
     def close_session(self, session_id: str) -> None:
-        """POST /sessions/{id}/end once its jobs are over: ending a session cancels the queued ones.
+        """POST /sessions/{id}/end once its jobs are over, because ending a session cancels the queued ones.
 
         Raises NotSent while jobs are unfinished; nothing has changed then, and calling again later ends it.
         """
@@ -413,7 +413,7 @@ def _jobs(page: Any) -> list[Mapping[str, Any]]:
 
 
 def _entries(body: Any, name: str) -> list[Mapping[str, Any]]:
-    """A bare list, or the list under `name`: both were seen."""
+    """A bare list, or the list under `name`: both have been seen."""
     entries = wire.mapping(body).get(name) if isinstance(body, dict) else body
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
         raise Unreadable(f"ionq: a list of {name} was expected", provider="ionq", body=str(body)[:4000])
@@ -438,15 +438,15 @@ def _device(entry: Mapping[str, Any]) -> DeviceInfo:
 
 
 def decode_kept(raw: RawAnswer, spec: JobSpec, key: str) -> VendorResult:
-    """Read a kept answer without an account or the network; see `providers.decoder`."""
+    """Read a stored answer without an account or the network; see `providers.decoder`."""
     return decode(raw, spec, key)
 
 
 def connect(credentials: Mapping[str, Any] | None, *, timeout_s: float) -> IonQProvider:
-    """Provider from a credentials block's fields, else from `IONQ_API_KEY` and `IONQ_API_URL` (qiskit-ionq's names).
+    """Provider from a credentials block's fields, otherwise `IONQ_API_KEY` and `IONQ_API_URL` (qiskit-ionq's names).
 
-    Given credentials do not mix with the environment: a key is sent only to the address it was given with.
-    Raises CredentialsMissing naming what to set. Makes no request.
+    Given credentials are not mixed with the environment: a key is sent only to the address it was given with. Raises
+    CredentialsMissing naming what to set. Makes no request.
     """
     if credentials is None:
         env = os.environ.get

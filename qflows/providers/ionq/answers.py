@@ -1,4 +1,5 @@
-"""What a finished IonQ job gave: downloaded as documents that are kept, and read out of them, now or years later.
+"""The answer to a finished IonQ job: downloaded as documents that are stored, and decoded from them, now or years
+later.
 
 Names of the documents: `job`; of one circuit `probabilities`, `sharpened`, `shots` and `registers`; of several
 `aggregated`, `children/<page>`, and `<child id>/...` as for one circuit; `cost`.
@@ -31,7 +32,7 @@ _SHOTS, _SHOTS_2 = "ionq.result.shots.json.v1", "ionq.result.shots.json.v2"
 
 
 class Download:
-    """The documents of one job, each read once. `known`: the job as a poll has just shown it."""
+    """The documents of one job, each read once. `known`: the job as a poll has just returned it."""
 
     def __init__(self, http: IonQHttp, vendor_id: str, spec: JobSpec, known: Mapping[str, Any] | None) -> None:
         self._http = http
@@ -65,7 +66,7 @@ class Download:
         return _object(self._keep("job", json.dumps(dict(job)).encode()))
 
     def _circuit(self, under: str, job_id: str, job: Mapping[str, Any], *, is_openqasm: bool) -> None:
-        """The results of one circuit, every view of them."""
+        """Download the results of one circuit, every view of them."""
         found = mapping(job.get("results"))
         if is_openqasm:
             artifact = _artifact(found, _SHOTS_2)
@@ -81,7 +82,7 @@ class Download:
             where = path("jobs", job_id, "artifacts", second)
         self._kept[under + "probabilities"] = self._http.document(where, url=url, max_bytes=RESULT_BYTES)
         if self._spec.options.get("debiasing"):
-            # the plurality vote is another view of the same shots, and no other purchase
+            # the plurality vote is another view of the same shots, not another purchase
             params = [("sharpen", "true")]
             self._kept[under + "sharpened"] = self._http.document(where, params, url=url, max_bytes=RESULT_BYTES)
         shots_url = mapping(found.get("shots")).get("url")
@@ -116,7 +117,7 @@ class Download:
         found = mapping(job.get("results"))
         url = mapping(found.get("probabilities")).get("url")
         if not url and _AGGREGATE not in found:
-            return {}  # a failed parent has no aggregate, its good children still have results
+            return {}  # a failed parent has no aggregate, but its good children have results
         where = path("jobs", self._id, "results", "probabilities", "aggregated")
         return mapping(self._keep("aggregated", self._http.document(where, url=url, max_bytes=BULK_BYTES)))
 
@@ -136,12 +137,13 @@ class Download:
         try:
             self._kept["cost"] = self._http.document(path("jobs", self._id, "cost"))
         except (Refused, Unreadable) as error:
-            # 404 while none exists; counts are worth more than their price
+            # 404 while none exists; counts matter more than their price
             log.warning("the cost of ionq job %s is not known: %s", self._id, error)
 
 
 def decode(raw: RawAnswer, spec: JobSpec, key: str) -> VendorResult:
-    """Read the documents of a download. Raises Unreadable, also when another backend than the one asked answered."""
+    """Decode the documents of a download. Raises Unreadable, also if another backend than the requested one
+    answered."""
     read = {name: results.parse(body, name) for name, body in raw.documents.items() if name != "cost"}
     job = _object(read.get("job"))
     _check_backend(job, spec)
@@ -152,7 +154,7 @@ def decode(raw: RawAnswer, spec: JobSpec, key: str) -> VendorResult:
         items = [_item("", read, spec.programs[0], spec, wire.item_seed(spec, key, 0))]
     else:
         items = _items(job, read, spec, key)
-    if not spec.options.get("memory"):  # as many words as shots: kept in the ledger only if wanted
+    if not spec.options.get("memory"):  # as many words as shots: stored in the ledger only on request
         items = [replace(item, memory=None) for item in items]
     execution_ms = job.get("execution_duration_ms")
     notes = _settings_notes(job, spec)
@@ -204,11 +206,11 @@ def _items(job: Mapping[str, Any], read: Mapping[str, Any], spec: JobSpec, key: 
 
 
 def ordered(children: list[Any], listed: Mapping[str, Mapping[str, Any]], spec: JobSpec) -> list[Mapping[str, Any]]:
-    """The children in the order of the circuits, told apart by the names they were given.
+    """The children in the order of the circuits, distinguished by the names they were given.
 
-    The order of `child_job_ids` is not promised (API v0.4 description). It is followed where children show other
-    names than ours, as those of jobs that were sent before circuits had unique names. Raises Unreadable when only
-    some of the names are ours, or one occurs twice.
+    The order of `child_job_ids` is not promised (API v0.4 description). It is used if children have other names than
+    ours, like those of jobs that were sent before circuits had unique names. Raises Unreadable if only some of the
+    names are ours, or one occurs twice.
     """
     given: list[Mapping[str, Any]] = [
         {"id": str(child), **listed.get(str(child), {})} | {"id": str(child)} for child in children
@@ -227,14 +229,14 @@ def ordered(children: list[Any], listed: Mapping[str, Mapping[str, Any]], spec: 
 
 
 def _cost(document: bytes | None, spec: JobSpec) -> Cost | None:
-    """What was billed, else IonQ's own estimate; nothing of it is worth losing counts over."""
+    """The bill, otherwise IonQ's own estimate; a bad cost document must not lose counts."""
     if spec.device_id == SIMULATOR:
         return Cost(0.0, "usd", False)
     try:
         body = mapping(results.parse(document or b"{}", "cost"))
     except Unreadable:
         return None
-    is_dry = bool(spec.options.get("dry_run"))  # nothing is billed, and the quote is what was asked for
+    is_dry = bool(spec.options.get("dry_run"))  # nothing is billed, and the quote was what was requested
     for name, is_estimate in (("estimated_cost", True),) if is_dry else (("cost", False), ("estimated_cost", True)):
         price = mapping(body.get(name))
         if _is_number(price.get("value")):
@@ -243,7 +245,7 @@ def _cost(document: bytes | None, spec: JobSpec) -> Cost | None:
 
 
 def _check_backend(job: Mapping[str, Any], spec: JobSpec) -> None:
-    """Counts of another device are none: jobs for an unavailable QPU came back completed by `simulator` (2026-07)."""
+    """Reject counts of another device: jobs for an unavailable QPU came back completed by `simulator` (2026-07)."""
     backend = job.get("backend")
     if isinstance(backend, str) and backend != spec.device_id:
         raise Unreadable(
@@ -255,7 +257,7 @@ def _check_backend(job: Mapping[str, Any], spec: JobSpec) -> None:
 
 
 def _settings_notes(job: Mapping[str, Any], spec: JobSpec) -> list[str]:
-    """What IonQ says it did otherwise than asked: members it does not know are ignored without a word."""
+    """What IonQ reports as different from the request: members it does not know are silently ignored."""
     done = mapping(mapping(job.get("settings")).get("error_mitigation"))
     if spec.device_id == SIMULATOR:
         return []

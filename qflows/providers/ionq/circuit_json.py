@@ -15,12 +15,12 @@ _ABSTRACT = {
     "h": "h", "x": "x", "not": "x", "cnot": "x", "y": "y", "z": "z", "s": "s", "si": "sdg", "t": "t", "ti": "tdg",
     "v": "sx", "vi": "sxdg", "swap": "swap",
 }  # fmt: skip
-# qiskit-ionq sends p as z with a rotation; the description gives rotations to the others only
+# qiskit-ionq sends p as z with a rotation; the description gives rotations only to the others
 _ROTATIONS = {"rx": "rx", "ry": "ry", "rz": "rz", "z": "p", "xx": "rxx", "yy": "ryy", "zz": "rzz"}
 
 
 def read_json_circuit(source: Any) -> Program | None:
-    """IonQ's own circuit JSON `{"gateset"?, "qubits", "circuit": [...], "name"?}` as a program, else None.
+    """IonQ's own circuit JSON `{"gateset"?, "qubits", "circuit": [...], "name"?}` as a program, otherwise None.
 
     Every qubit is measured, as on IonQ: clbit i holds qubit i, in one register `c`. Raises ProgramRejected with the
     place of the gate that cannot be read.

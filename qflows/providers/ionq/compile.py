@@ -1,4 +1,4 @@
-"""What an IonQ backend makes of a program, as far as it can be made on this side of the wire. No I/O."""
+"""What an IonQ backend compiles a program to, as far as this can be done locally. No I/O."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from qflows.programs.to_native import compile_to_native
 from qflows.protocol import CompileWish, JobSpec
 from qflows.providers.ionq import options, wire
 
-_LEVEL = 2  # of the program that is shown where IonQ would compile
+_LEVEL = 2  # for the program that is shown if IonQ would compile
 _IN_PLACE = frozenset({Feature.DELAY, Feature.RESET, Feature.MID_CIRCUIT, Feature.FEED_FORWARD})
 
 
@@ -17,7 +17,7 @@ def compiled(spec: JobSpec, wish: CompileWish) -> Program:
     """The one program of `spec` as the backend runs it. Raises ProgramRejected.
 
     The ideal simulator runs what it is given, in IonQ's abstract gates. Elsewhere IonQ compiles abstract gates as it
-    likes and sends native ones as they are, so the program is compiled into native gates and is verbatim.
+    sees fit and runs native ones unchanged, so the program is compiled into native gates and is verbatim.
     """
     (program,) = spec.programs
     is_ideal = options.is_exact(spec.device_id, spec.options)

@@ -1,4 +1,4 @@
-"""Examining an IonQ account: the rights of its key, and what is there to run on."""
+"""Checking an IonQ account: the rights of its key, and what it can run on."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _KEY = "check IONQ_API_KEY, or make a new key on the keys page of the IonQ conso
 
 
 class Doctor:
-    """The half of the provider that examines its account."""
+    """The half of the provider that checks its account."""
 
     _http: IonQHttp
 
@@ -26,7 +26,7 @@ class Doctor:
         return {"IonQ API": f"{self._http.base_url}/backends"}
 
     def diagnose(self) -> Iterator[Finding]:
-        """Reads with the key: who it is, the job list, backends, sessions, estimates."""
+        """Read with the key: its identity, the job list, backends, sessions, estimates."""
         yield Finding("client", Verdict.OK, f"httpx {version('httpx')}, Python {platform.python_version()}")
         yield _reading("right: list jobs", lambda: self._http.get("/jobs", [("limit", "1")]), _jobs_note, _KEY)
         yield _reading(
@@ -47,12 +47,12 @@ class Doctor:
 
     def measure(self, bench: Bench) -> Iterator[Fact]:
         """On the free simulator, and by reading; see `probing`."""
-        from qflows.providers.ionq import probing  # it builds circuits, and loading Qiskit takes a second
+        from qflows.providers.ionq import probing  # builds circuits, and loading Qiskit takes a second
 
         return probing.measure(self._http, bench)
 
     def learn(self, facts: Mapping[str, Any]) -> None:
-        """Nothing: the adapter reads every form that was seen, whichever this account gets."""
+        """Ignore the facts: the adapter reads every form that was seen, whichever this account gets."""
 
 
 def _reading(

@@ -1,6 +1,6 @@
 """Whether buying a failed job again may help, by IonQ's failure codes.
 
-Codes: API v0.4 description, 2026-09-02, `failure.code`; the sorting is ours. A code that is not here is unknown.
+Codes: API v0.4 description, 2026-09-02, `failure.code`; the classification is ours. A code not listed is unknown.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _NO = (
     "PreflightError",
     "DebiasingError",
     "SimulationError",
-    # the account, until somebody puts it in order
+    # the account, until somebody fixes it
     "QuotaExhaustedError",
     "ContractExpiredError",
 )
@@ -34,5 +34,5 @@ BUYING_AGAIN_HELPS: dict[str, bool | None] = {
 
 
 def helps_to_buy_again(code: str | None) -> bool | None:
-    """True, False, or None where IonQ's documents do not let one tell."""
+    """True, False, or None if IonQ's documents do not say."""
     return BUYING_AGAIN_HELPS.get(code) if code else None

@@ -1,4 +1,4 @@
-"""HTTP to IonQ with outcomes sorted by what they prove. Nothing is repeated behind our back."""
+"""HTTP to IonQ with outcomes sorted by what they prove. No implicit repeats."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from urllib.parse import quote
 from qflows.bounded_http import BODY_EXCERPT, MAX_BYTES, Answer, BoundedHttp
 from qflows.errors import Ambiguous, ProviderError, Refused, Throttled, Unreadable
 
-# a job cannot exist after these, whoever wrote the page; 429 and 5xx may follow an accepted POST
+# a job cannot exist after these, whoever answered; 429 and 5xx may follow an accepted POST
 _REFUSED_POST = frozenset({400, 401, 403, 404, 413, 422})
-# below these, and only with the vendor's own JSON, an answer is a verdict; a page of a gateway is none
+# only with these and the vendor's own JSON is an answer a refusal; a gateway's page is not
 _VERDICTS = frozenset({401, 403})
 _LONGEST_ID = 128  # ids are UUIDs
 
@@ -26,9 +26,9 @@ Params = Sequence[tuple[str, str]]
 
 
 class IonQHttp:
-    """A thin client of one API key. Its repr shows the address and no secret.
+    """A thin client for one API key. Its repr shows the address and no secret.
 
-    While the pause that IonQ asked for lasts, every request of this client is refused here, as Throttled.
+    During a pause that IonQ asked for, every request of this client is refused here, as Throttled.
     """
 
     def __init__(self, *, base_url: str, api_key: str, timeout_s: float) -> None:
@@ -47,7 +47,7 @@ class IonQHttp:
         return f"IonQHttp({self.base_url})"
 
     def get(self, path: str, params: Params = ()) -> Any:
-        """A JSON body; every fault is safe to repeat, its type says whether repeating can help."""
+        """A JSON body; every fault is safe to repeat, and its type says whether repeating can help."""
         return self.page(path, params)[0]
 
     def page(self, path: str, params: Params = ()) -> tuple[Any, float | None]:
@@ -63,18 +63,18 @@ class IonQHttp:
         return body
 
     def document(self, path: str, params: Params = (), *, url: Any = None, max_bytes: int = MAX_BYTES) -> bytes:
-        """A JSON body as it came. `url` is a link from a job body: only server-relative links are followed, because
-        vendor text is data; without one `path` is read."""
+        """A JSON body, unchanged. `url` is a link from a job body: only server-relative links are followed, because
+        vendor text is data; without one, `path` is read."""
         if isinstance(url, str) and url.startswith("/") and not url.startswith("//"):
             path = self.bounded.origin + url
         answer = self.read("GET", path, params, max_bytes=max_bytes)
-        # read whole by `decode`; here only pages and texts are told from it, because parsing 30 MB twice is slow
+        # decoded in full by `decode`; here only pages and texts are detected, because parsing 30 MB twice is slow
         if answer.content.lstrip()[:1] not in (b"{", b"["):
             raise _not_json(answer, path)
         return answer.content
 
     def exists(self, path: str) -> bool:
-        """False on IonQ's documented word only: `{"statusCode": 404, ...}`, which no page of a gateway says."""
+        """False only on IonQ's documented answer `{"statusCode": 404, ...}`, which no gateway's page gives."""
         try:
             self.read("GET", path, max_bytes=LIST_BYTES)
         except Refused as error:
@@ -94,13 +94,13 @@ class IonQHttp:
     def post_once(self, path: str, content: bytes) -> Mapping[str, Any]:
         """A POST that buys; `content` is JSON. Returns the body, which has an `id`.
 
-        Raises Refused when nothing was accepted, NotSent when nothing was sent, Ambiguous in all other cases.
+        Raises Refused if nothing was accepted, NotSent if nothing was sent, Ambiguous in all other cases.
         """
         self._wait_is_over()
         headers = {"Content-Type": "application/json"}
         try:
             answer = self.bounded.exchange("POST", path, content=content, headers=headers)
-        except Unreadable as error:  # too large to be read: accepted or not, nobody knows
+        except Unreadable as error:  # too large to read: it is unknown whether it was accepted
             raise Ambiguous(f"{error}; it may have the job", provider="ionq", http_status=error.http_status) from None
         self._note_pause(answer)
         if answer.status in _REFUSED_POST:
@@ -122,7 +122,8 @@ class IonQHttp:
     def read(
         self, method: str, path: str, params: Params = (), *, json_body: Any = None, max_bytes: int = MAX_BYTES
     ) -> Answer:
-        """One repeatable request, answered 2xx. Raises Throttled, Refused, Ambiguous, NotSent or Unreadable else."""
+        """One repeatable request, answered 2xx. Raises Throttled, Refused, Ambiguous, NotSent or Unreadable
+        otherwise."""
         self._wait_is_over()
         answer = self.bounded.exchange(method, path, params=params, json_body=json_body, max_bytes=max_bytes)
         self._note_pause(answer)
@@ -131,7 +132,7 @@ class IonQHttp:
         return answer
 
     def end_pause(self) -> None:
-        """Requests may be sent again, whatever pause was asked for."""
+        """Allow requests again, whatever pause was asked for."""
         with self._lock:
             self._not_before = 0.0
 
@@ -153,7 +154,7 @@ class IonQHttp:
 
 
 def path(*parts: str) -> str:
-    """A path whose parts cannot leave it: ids may come from a person, or from another vendor's answer."""
+    """A path that its parts cannot leave: ids may come from a person, or from another vendor's answer."""
     for part in map(str, parts):
         if part in (".", "..", "") or len(part) > _LONGEST_ID:
             shown = f"{part[:40]!r}{' and more' * (len(part) > 40)}"
@@ -162,7 +163,7 @@ def path(*parts: str) -> str:
 
 
 def is_id(text: str) -> bool:
-    """Whether IonQ may have given this id: it fits into an address."""
+    """Whether IonQ may have issued this id: it fits into an address."""
     return 0 < len(text) <= _LONGEST_ID and text.isprintable()
 
 

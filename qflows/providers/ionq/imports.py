@@ -1,6 +1,6 @@
 """Jobs that others submitted to this IonQ project, read back.
 
-IonQ gives no circuit back. What its clients keep in the metadata tells how the qubits were read: `qiskit_header` of
+IonQ does not return circuits. What its clients store in the metadata says how the qubits were read: `qiskit_header` of
 qiskit-ionq (base64 of gzip of JSON) has the classical bits and registers, `sampler_seed` the seed with which that
 client draws counts from exact probabilities. Without it all qubits are read, qubit i into clbit i.
 """
@@ -28,7 +28,7 @@ _NOT_KEPT = "IonQ gives no circuit back; the program shows how its qubits were r
 
 
 def entry(job: Mapping[str, Any]) -> Listed:
-    """One job as a list shows it; its metadata stand for tags."""
+    """One job as a list shows it; its metadata serve as tags."""
     metadata = wire.mapping(job.get("metadata"))
     key = metadata.get(wire.KEY)
     labels = tuple(f"{name}={value}" for name, value in metadata.items() if name not in _OWN)
@@ -42,7 +42,7 @@ def entry(job: Mapping[str, Any]) -> Listed:
 
 
 def foreign(job: Mapping[str, Any]) -> Foreign:
-    """A job with what its metadata tell. Raises Refused for a child, and for OpenQASM 3 jobs."""
+    """A job with what its metadata say. Raises Refused for a child, and for OpenQASM 3 jobs."""
     vendor_id = str(job["id"])
     if job.get("parent_job_id"):
         raise Refused(f"ionq job {vendor_id} is a part of {job['parent_job_id']}; import that", provider="ionq")
@@ -87,7 +87,7 @@ def foreign(job: Mapping[str, Any]) -> Foreign:
 
 
 def _headers(packed: Any) -> list[Mapping[str, Any]]:
-    """The header of each circuit; none where there is none that can be read."""
+    """The header of each circuit; empty if none can be read."""
     if not isinstance(packed, str) or not packed:
         return []
     try:
@@ -131,7 +131,7 @@ def _whole(value: Any) -> int | None:
 
 
 def as_its_client_drew(states: Any, program: Program, shots: int, seed: int) -> Counts | None:
-    """Counts as qiskit-ionq 1.1.1 draws them from exact probabilities, `_build_counts`; None where they cannot be.
+    """Counts as qiskit-ionq 1.1.1 draws them from exact probabilities, `_build_counts`; None if that is impossible.
 
     The same seed gives the counts that the submitter saw.
     """

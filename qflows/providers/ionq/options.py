@@ -71,7 +71,7 @@ def model_of(device_id: str) -> type[IonQSimulatorOptions] | type[IonQQpuOptions
 
 
 def read(device_id: str, options: Mapping[str, Any]) -> IonQSimulatorOptions | IonQQpuOptions:
-    """The checked options of a job. Raises ProgramRejected naming the option, what was given and what it takes."""
+    """The checked options of a job. Raises ProgramRejected naming the option, the given value and the allowed ones."""
     model = model_of(device_id)
     if "sharpen" in options:
         raise ProgramRejected(
@@ -90,5 +90,5 @@ def read(device_id: str, options: Mapping[str, Any]) -> IonQSimulatorOptions | I
 
 
 def is_exact(device_id: str, options: Mapping[str, Any]) -> bool:
-    """True where IonQ computes probabilities and takes no shots. Reads options of older ledgers too."""
+    """True if IonQ computes probabilities and takes no shots. Also reads options of older ledgers."""
     return device_id == SIMULATOR and options.get("noise_model", IDEAL) == IDEAL

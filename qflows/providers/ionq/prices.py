@@ -1,7 +1,7 @@
-"""Prices of IonQ: what its own estimate says, and the list of a direct account for keys that may not ask.
+"""Prices of IonQ: its own estimate, and a direct account's price list for keys that may not ask.
 
-By gates: max(least price of a job, shots x (one-qubit gates x c1 + two-qubit gates x c2)), summed over circuits, the
-least price once a job (rate card of a direct account and dry-run quotes, 2026-08; the same on Azure, 2026-04-23).
+By gates: max(minimum price of a job, shots x (one-qubit gates x c1 + two-qubit gates x c2)), summed over circuits, the
+minimum once per job (rate card of a direct account and dry-run quotes, 2026-08; the same on Azure, 2026-04-23).
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from typing import Any
 
 from qflows.model import Quote, exact
 
-_ONE_QUBIT, _TWO_QUBITS = Decimal("0.000164"), Decimal("0.001121")  # USD a gate and shot
-_LEAST, _LEAST_DEBIASED = Decimal("25.79"), Decimal("168.20")  # USD a job
+_ONE_QUBIT, _TWO_QUBITS = Decimal("0.000164"), Decimal("0.001121")  # USD per gate and shot
+_LEAST, _LEAST_DEBIASED = Decimal("25.79"), Decimal("168.20")  # USD per job
 _LISTED = ("qpu.forte-1", "qpu.forte-enterprise-1")
 _LIST = "rate card of a direct account, 2026-08, gates as sent; your contract may differ"
 

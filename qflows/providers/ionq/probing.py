@@ -1,4 +1,4 @@
-"""What one IonQ account shows of the points that its documents leave open. Costs nothing: the simulator is free."""
+"""What one IonQ account shows of what its documents leave open. Costs nothing: the simulator is free."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from qflows.providers.ionq.http import IonQHttp, path
 from qflows.providers.ionq.options import SIMULATOR
 
 _QPU = "qpu.forte-1"
-_ALL_DIGITS = 12  # floating point numbers as they are have more
+_ALL_DIGITS = 12  # unrounded floating point numbers have more
 
 
 def measure(http: IonQHttp, bench: Bench) -> Iterator[Fact]:
-    """Facts by reading, then of three jobs on the simulator."""
+    """Facts from reading, then from three jobs on the simulator."""
     yield from _by_reading(http)
     first = bench.buy([_asymmetric()], device_id=SIMULATOR, shots=100)
     if first is None:
@@ -142,7 +142,7 @@ def _of_completed(http: IonQHttp, bought: Bought, documents: Mapping[str, bytes]
 
 
 def _numbers(body: bytes) -> list[str]:
-    """Probabilities of a result as they were written."""
+    """Probabilities of a result as written."""
     try:
         found = json.loads(body, parse_float=str)
     except ValueError:
@@ -172,7 +172,7 @@ def _of_children(http: IonQHttp, bought: Bought) -> Iterator[Fact]:
 
 
 def _list_order(http: IonQHttp, bought: Sequence[Bought]) -> Fact:
-    """Pages are read while there are any: the oldest of an old account may be far away."""
+    """The order of the list. All pages are read: the oldest of an old account may be far away."""
     places: dict[str, int] = {}
     cursor, n = None, 0
     for _ in range(40):
@@ -190,7 +190,7 @@ def _list_order(http: IonQHttp, bought: Sequence[Bought]) -> Fact:
 
 
 def _cancel_finished(http: IonQHttp, bought: Bought) -> Fact:
-    """Its counts are in the ledger, and it cost nothing: whatever becomes of its status harms nobody."""
+    """The effect of cancelling a finished job: its counts are in the ledger and it cost nothing, so no harm is done."""
     try:
         http.put(path("jobs", bought.vendor_id, "status", "cancel"))
     except Refused as error:

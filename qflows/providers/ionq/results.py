@@ -21,12 +21,12 @@ from qflows.protocol import JobSpec
 from qflows.providers.ionq.options import is_exact
 from qflows.providers.ionq.wire import failure_text, mapping
 
-_ROUNDING_CAP = 0.02  # what is missed by more is no rounding, however few digits there are
+_ROUNDING_CAP = 0.02  # a larger deviation is not rounding, however few digits there are
 _WIDEST = 62  # qubits whose states fit into a machine word with room for the sign
 
 
 def parse(document: bytes, what: str) -> Any:
-    """A kept document. Raises Unreadable when it is no JSON, or holds numbers that are none."""
+    """A stored document as JSON. Raises Unreadable if it is not JSON, or holds invalid numbers."""
     try:
         return json.loads(document, parse_constant=_no_number)
     except (ValueError, RecursionError) as error:
@@ -49,9 +49,9 @@ def item_result(
     """Counts of one program from probabilities by state, v1 or v2.
 
     Exact probabilities (ideal simulator) are sampled here with `seed`; measured ones become counts by the largest
-    remainder, so that they sum to the shots. Qubits that other circuits of the job have and this one has not may have
-    been measured, and misread. Probabilities that miss 1 by the rounding of their digits are scaled, with a note in
-    the metadata. `sharpened`, the plurality vote over the variants of a debiased job, goes into the metadata as
+    remainder, so that they sum to the shots. Qubits that other circuits of the job have and this one lacks may have
+    been measured, and misread. Probabilities that miss 1 by the rounding of their digits are scaled, with a note in the
+    metadata. `sharpened`, the plurality vote over the variants of a debiased job, goes into the metadata as
     probabilities: it is another view of the same shots. Raises Unreadable unless they are probabilities.
     """
     layout, shots = readout(program), spec.shots
@@ -82,8 +82,8 @@ def item_result(
 def register_shots(program: Program, body: Any, *, shots: int | None) -> ItemResult:
     """Shot-by-shot results of an OpenQASM 3 job: `{"shots": [{"registers": {"b": [bit 0, bit 1, ...]}}]}`.
 
-    Shots with a set bit in `leakage_bits` are invalid readouts, come beyond the number asked for, and are dropped and
-    counted in the metadata, as IonQ's own client does (qiskit-ionq, 2026-07).
+    Shots with a set bit in `leakage_bits` are invalid readouts, are returned in addition to the requested number, and
+    are dropped and counted in the metadata, as in IonQ's own client (qiskit-ionq, 2026-07).
     """
     layout = readout(program)
     try:
@@ -119,7 +119,7 @@ def child_failure(job: Mapping[str, Any]) -> ItemResult:
 
 
 def _probabilities(body: Any, width: int, layout: Readout) -> tuple[dict[str, float], list[str]]:
-    """Probability by counts key, and notes on what had to be done to them."""
+    """Probability by counts key, and notes on any corrections."""
     import numpy as np
 
     v2 = mapping(mapping(mapping(body).get("probabilities")).get("registers")).get("output_all")
@@ -142,7 +142,7 @@ def _probabilities(body: Any, width: int, layout: Readout) -> tuple[dict[str, fl
 
 
 def _rounding(given: Any, n: int) -> float:
-    """How far a sum of `n` numbers may be off when each was rounded to the digits it is written with."""
+    """How far a sum of `n` numbers may be off if each was rounded to its written digits."""
     digits = max(_decimals(value) for value in given)
     return min(max(1e-6, n * 0.5 * 10.0**-digits), _ROUNDING_CAP)
 
@@ -200,7 +200,7 @@ def _unique(values: Any) -> tuple[Any, Any]:
 
 
 def _keys(layout: Readout, values: Iterable[int]) -> list[str]:
-    """Count keys of classical memories. Registers of neighboring bits, nearly all, are cut out of one text."""
+    """Counts keys of classical memories. Registers of neighboring bits, nearly all, are sliced from one text."""
     n_clbits = sum(map(len, layout.groups))
     # a group reads from its highest bit down
     if any(list(group) != list(range(group[0], group[0] - len(group), -1)) for group in layout.groups):

@@ -15,7 +15,7 @@ from qflows.providers.ionq.wire import mapping, moment
 
 OPEN = frozenset({"created", "started"})
 MIN_BILLED_S = 3600.0
-"""A session that ran a job is billed for an hour at least, whatever its limits (IonQ's word to flux-quantum)."""
+"""A session that ran a job is billed for at least an hour, whatever its limits (IonQ's statement to flux-quantum)."""
 
 
 def request(device_id: str, *, mode: str, max_time_s: float | None, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -29,7 +29,7 @@ def request(device_id: str, *, mode: str, max_time_s: float | None, options: Map
     if "max_jobs" in options:
         settings["job_count_limit"] = options["max_jobs"]
     if max_time_s is not None:
-        # rounded down: the limit is a promise about money; IonQ counts in minutes and knows none below one
+        # rounded down: the limit is a promise about money; IonQ counts in minutes, at least one
         settings["duration_limit_min"] = max(1, int(max_time_s // 60))
     if "max_usd" in options:
         settings["cost_limit"] = {"unit": "usd", "value": options["max_usd"]}
@@ -58,7 +58,7 @@ def session_info(body: Any) -> SessionInfo:
 
 
 def _billed_s(entry: Mapping[str, Any]) -> float | None:
-    """What the session is billed for so far: time since its creation, an hour at least; None before a job ran."""
+    """What the session is billed for so far: time since its creation, at least an hour; None before a job ran."""
     created, started = moment(entry.get("created_at")), moment(entry.get("started_at"))
     if created is None or started is None:
         return None

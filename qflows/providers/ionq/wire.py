@@ -1,4 +1,4 @@
-"""IonQ's JSON, both ways; pure functions, no socket.
+"""IonQ's JSON in both directions; pure functions, no socket.
 
 Sources: OpenAPI description of API v0.4 dated 2026-09-02; what `qiskit-ionq` 1.1.1 sends (measured). State keys are
 decimal numbers with qubit 0 least significant; every qubit is reported, measured or not.
@@ -53,7 +53,7 @@ _PLAIN = {
     "h": "h", "x": "x", "y": "y", "z": "z", "s": "s", "sdg": "si", "t": "t", "tdg": "ti", "sx": "v", "sxdg": "vi",
     "swap": "swap",
 }  # fmt: skip
-# p differs from rz by a global phase only; IonQ documents `rotation` for r-gates and not for z
+# p differs from rz only by a global phase; IonQ documents `rotation` for r-gates and not for z
 _ROTATIONS = {"rx": "rx", "ry": "ry", "rz": "rz", "p": "rz", "u1": "rz", "rxx": "xx", "ryy": "yy", "rzz": "zz"}
 _CONTROLLED_X = frozenset({"cx", "ccx", "mcx"})
 BASIS = (*_PLAIN, "rx", "ry", "rz", "p", "rxx", "ryy", "rzz", "cx", "ccx", "id")
@@ -65,7 +65,7 @@ _compiling = Lock()  # passes keep state while they run
 MAX_CIRCUITS = 5_000
 MAX_GATES = 150_000
 MAX_BYTES = 10_000_000
-_FEW_GATES = 30_000  # take 6 MB at most, and need not be written out to be weighed
+_FEW_GATES = 30_000  # take at most 6 MB, and need not be written out to be measured
 
 
 def payload(spec: JobSpec, key: str) -> dict[str, Any]:
@@ -94,8 +94,8 @@ def payload(spec: JobSpec, key: str) -> dict[str, Any]:
 
 
 def check_features(spec: JobSpec) -> None:
-    """Raise ProgramRejected for what would run as another circuit: IonQ compiles abstract gates and knows neither
-    delays, branches nor barriers; native gates are sent as they are, so that nothing is merged across theirs."""
+    """Raise ProgramRejected for what would run as another circuit: IonQ compiles abstract gates and knows no delays,
+    branches or barriers; native gates are sent unchanged, so that nothing is merged across barriers between them."""
     # equal outcomes, whatever is compiled away
     is_exact = spec.device_id == SIMULATOR and spec.options.get("noise_model", IDEAL) == IDEAL
     for program in spec.programs:
@@ -143,13 +143,14 @@ def check_native(spec: JobSpec) -> None:
 
 
 def native_gates(device_id: str, options: Mapping[str, Any]) -> frozenset[str]:
-    """Of a QPU, or of the one whose errors the simulator imitates."""
+    """Native gates of a QPU, or of the one whose errors the simulator imitates."""
     name = str(options.get("noise_model", IDEAL)) if device_id == SIMULATOR else device_id.removeprefix("qpu.")
     return _ARIA_NATIVE if name.startswith(("aria", "harmony")) else _FORTE_NATIVE
 
 
 def _settings(spec: JobSpec, *, is_qasm3: bool) -> dict[str, Any]:
-    """Mitigation is always said on QPUs, because left out it is on and dear; see `options.IonQQpuOptions`."""
+    """Settings of a job. Mitigation is always explicit on QPUs: left out, it is on and expensive; see
+    `IonQQpuOptions`."""
     settings: dict[str, Any] = {}
     if spec.device_id != SIMULATOR:
         settings["error_mitigation"] = {
@@ -212,9 +213,9 @@ def circuit_name(place: int, program: Program) -> str:
 
 @lru_cache(maxsize=1024)
 def gates_of(program: Program) -> tuple[str, tuple[Mapping[str, Any], ...]]:
-    """(gateset, gates): `native` when every gate is one of IonQ's own, else `qis`, compiled where needed.
+    """(gateset, gates): `native` if every gate is one of IonQ's own, otherwise `qis`, compiled if needed.
 
-    Remembered, because a job is written twice: once to check it, once to send it.
+    Cached, because a job is written twice: once to check it, once to send it.
     """
     if program.has_mid_circuit:
         raise ProgramRejected(
@@ -241,8 +242,8 @@ def in_abstract_gates(program: Program) -> Program:
 
 
 def billed_gates(programs: Sequence[Program]) -> tuple[int, int]:
-    """Gates on one qubit and on two as IonQ counts them: a gate with more qubits N is 6(N - 2) on two (prices of IonQ
-    on Azure, 2026-04). Mid-circuit circuits are counted as they were written."""
+    """Gates on one qubit and on two as IonQ counts them: a gate on N > 2 qubits is 6(N - 2) on two (prices of IonQ on
+    Azure, 2026-04). Mid-circuit circuits are counted as written."""
     one = two = 0
     for program in programs:
         if program.has_mid_circuit:
@@ -275,7 +276,7 @@ def _abstract(name: str, params: Sequence[float], qubits: Sequence[int]) -> list
 
 
 def _native(name: str, params: Sequence[float], qubits: Sequence[int]) -> dict[str, Any]:
-    """Angles in turns, as IonQ's native gates have them: gpi(phase), gpi2(phase), ms(p0, p1[, angle]), zz(angle)."""
+    """Angles in turns, as in IonQ's native gates: gpi(phase), gpi2(phase), ms(p0, p1[, angle]), zz(angle)."""
     if name not in NATIVE:
         raise ProgramRejected(f"{name} is no native gate of IonQ; there are {', '.join(sorted(NATIVE))}")
     if name in ("gpi", "gpi2"):
@@ -288,7 +289,8 @@ def _native(name: str, params: Sequence[float], qubits: Sequence[int]) -> dict[s
 
 
 def _metadata(spec: JobSpec, key: str) -> dict[str, str]:
-    """Text to text. `shots`, `sampler_seed` and `qiskit_header` let a user's qiskit-ionq read our jobs back."""
+    """Metadata, text to text. `shots`, `sampler_seed` and `qiskit_header` let a user's qiskit-ionq read our jobs
+    back."""
     metadata = {KEY: key, "shots": str(spec.shots), "sampler_seed": str(item_seed(spec, key, 0) % 2**31)}
     headers = [_qiskit_header(program) for program in spec.programs]
     header = json.dumps(headers if len(headers) > 1 else headers[0], separators=(",", ":"))
@@ -318,7 +320,7 @@ def _qiskit_header(program: Program) -> dict[str, Any]:
 
 
 def item_seed(spec: JobSpec, key: str, index: int) -> int:
-    """Seed for sampling program `index` of a job here, where IonQ returns exact probabilities."""
+    """Seed for sampling program `index` of a job here, if IonQ returns exact probabilities."""
     return seed_of(key, index if len(spec.programs) > 1 else None)
 
 
@@ -345,12 +347,12 @@ def observation(job: Mapping[str, Any]) -> Observation:
 
 
 def mapping(value: Any) -> Mapping[str, Any]:
-    """`value` if it is a JSON object, else an empty one: what is left out and what is garbled are treated alike."""
+    """`value` if it is a JSON object, otherwise an empty one: missing and garbled values are treated alike."""
     return value if isinstance(value, dict) else {}
 
 
 def failure_text(failure: Mapping[str, Any]) -> str:
-    """The description says `message`, clients read `error`: take what is there, bounded."""
+    """Text of a failure, bounded: the description says `message`, clients read `error`; take whichever is there."""
     return str(failure.get("message") or failure.get("error") or "no reason given")[:_MESSAGE_CAP]
 
 

@@ -1,7 +1,7 @@
 """Local devices as a vendor without a wire.
 
-A local job is a pure function of its spec and its key: the sampler's seed comes from the key, so a job that runs
-again after a crash draws the same shots. Submitting records nothing anywhere but in the ledger.
+A local job is a pure function of its spec and its key: the sampler's seed comes from the key, so a job that runs again
+after a crash draws the same shots. Submitting records nothing outside the ledger.
 
 Devices: `exact` (state vector; probabilities and expectation values without sampling error), `aer` (shots, ideal),
 `noisy:<name>` (shots, with the noise of a snapshot of an IBM device, e.g. `noisy:manila`), `braket` (shots, on
@@ -85,7 +85,7 @@ class LocalProvider:
     def limits(self, device_id: str) -> Limits:
         """Limits of a local device. Raises Refused for an unknown one.
 
-        No bound on the width: idle qubits are taken out, and `check` counts the others.
+        No bound on the width: idle qubits are removed, and `check` counts the others.
         """
         simulate.width(device_id)
         return Limits(
@@ -118,7 +118,7 @@ class LocalProvider:
                     method_of(program, options)
 
     def compile(self, spec: JobSpec, wish: CompileWish) -> Program:
-        """The program as the device runs it: on a snapshot's qubits, or as it is where nothing is compiled."""
+        """The program as the device runs it: on a snapshot's qubits, or unchanged if nothing is compiled."""
         is_noisy = spec.device_id.startswith("noisy:")
         if is_noisy and wish.level != "default":
             spec = replace(spec, options={**spec.options, "compile": wish.level})
@@ -136,12 +136,12 @@ class LocalProvider:
         return program if wish.physical_qubits is None else on_qubits(program, wish.physical_qubits)
 
     def duration_s(self, device_id: str, options: Mapping[str, Any], program: Program) -> float | None:
-        """Of one shot by the durations of the snapshot; None for devices without any."""
+        """Seconds of one shot by the durations of the snapshot; None for devices without one."""
         read = model_of(device_id).model_validate(dict(options))
         return duration_s(program, snapshot_name(device_id, read)) if isinstance(read, NoisyOptions) else None
 
     def condition(self, device_id: str) -> Condition:
-        """Medians of the snapshot that a noisy device has its errors from; nothing of one that is ideal."""
+        """Medians of the snapshot that a noisy device takes its errors from; empty for an ideal one."""
         read = model_of(device_id).model_validate({})
         if not isinstance(read, NoisyOptions):
             return Condition(0.0, 0.0, 0.0, "ideal")
@@ -155,7 +155,7 @@ class LocalProvider:
         return snapshot(snapshot_name(device_id, read)).target if isinstance(read, NoisyOptions) else None
 
     def prepare(self, spec: JobSpec, key: str) -> Prepared:
-        """Check the job, and compiles it where that may fail."""
+        """Check the job, and compile it if that may fail."""
         self.check(spec)
         if not spec.device_id.startswith("noisy:"):
             return Prepared(spec, key, None)
@@ -177,7 +177,7 @@ class LocalProvider:
         return {vendor_id: Observation(Phase.DONE, "ready") for vendor_id in vendor_ids}
 
     def fetch(self, vendor_id: str, spec: JobSpec) -> RawAnswer:
-        """When the job was asked for; its outcome follows from the spec and the key."""
+        """The time of the request; the outcome follows from the spec and the key."""
         return RawAnswer({"started": datetime.now(UTC).isoformat().encode()})
 
     def decode(self, raw: RawAnswer, spec: JobSpec, key: str) -> VendorResult:
@@ -186,11 +186,11 @@ class LocalProvider:
         return replace(decode_kept(raw, spec, key), started_at=started)
 
     def exists(self, vendor_id: str) -> bool:
-        """Every local job can be run again."""
+        """True: every local job can be run again."""
         return True
 
     def cancel(self, vendor_id: str) -> None:
-        """Nothing runs that could be stopped."""
+        """Do nothing: nothing runs that could be stopped."""
 
     def estimate(self, spec: JobSpec) -> Quote:
         """Free."""
@@ -235,5 +235,5 @@ RUNS_HERE = True
 
 
 def connect(credentials: Mapping[str, Any] | None, *, timeout_s: float) -> LocalProvider:
-    """Local devices need no credentials and have no timeouts."""
+    """Connect; local devices need no credentials and have no timeouts."""
     return LocalProvider()

@@ -1,4 +1,4 @@
-"""Idle qubits taken out, so that a circuit compiled to a wide device runs here at the width it uses."""
+"""Removal of idle qubits, so that a circuit compiled to a wide device runs here at the width it uses."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def active_qubits(program: Program) -> tuple[int, ...]:
 def compacted(program: Program) -> Program:
     """The same program on its active qubits alone, in the same order; clbits and registers stay as they are.
 
-    Counts keys are those of `program`, because they speak of clbits only.
+    Counts keys are those of `program`, because they depend only on clbits.
     """
     active = active_qubits(program)
     if len(active) == program.n_qubits:

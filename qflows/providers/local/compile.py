@@ -32,9 +32,9 @@ _compiling = Lock()  # passes keep state while they run, and a provider serves s
 
 @dataclass(frozen=True)
 class Ready:
-    """A circuit for a simulator; `layout[i]` is where the program's qubit i starts, None where nothing was placed.
+    """A circuit for a simulator; `layout[i]` is where the program's qubit i starts, None if nothing was placed.
 
-    `notes`: what was changed beyond compiling, such as delays that were rounded.
+    `notes`: what was changed beyond compiling, such as rounded delays.
     """
 
     circuit: QuantumCircuit
@@ -51,7 +51,7 @@ def snapshot_name(device_id: str, options: NoisyOptions) -> str:
 def method_of(program: Program, options: AerOptions) -> str:
     """Aer's method for an ideal circuit. Raises ProgramRejected for one that none can hold.
 
-    To 29 active qubits Aer chooses by itself; wider Clifford circuits are stabilizer states, others matrix product
+    Up to 29 active qubits Aer chooses by itself; wider Clifford circuits are stabilizer states, others matrix product
     states if little enough entanglement can arise between neighbors.
     """
     width = len(active_qubits(program))
@@ -76,7 +76,7 @@ def method_of(program: Program, options: AerOptions) -> str:
 
 
 def _bond(program: Program) -> int:
-    """log2 of the largest bond dimension that the gates across any cut of the line of qubits can make."""
+    """log2 of the largest bond dimension that the gates across any cut of the line of qubits can create."""
     width = program.n_qubits
     across = [0] * max(width - 1, 0)
     for step in walk(program.instructions):
@@ -88,7 +88,7 @@ def _bond(program: Program) -> int:
     return max((min(n, cut + 1, width - cut - 1) for cut, n in enumerate(across)), default=0)
 
 
-# operator Schmidt rank 2: one of them doubles a bond at most
+# operator Schmidt rank 2: each at most doubles a bond
 _CONTROLLED = frozenset({
     "cx", "cy", "cz", "ch", "cp", "cu1", "cu3", "cu", "crx", "cry", "crz", "cs", "csdg", "csx", "rxx", "ryy", "rzz",
     "rzx", "zz", "ms", "cphaseshift00", "cphaseshift01", "cphaseshift10",
@@ -107,15 +107,15 @@ def for_snapshot(
 ) -> Ready:
     """The program on a snapshot's gates and couplings.
 
-    It runs as it is written if it is verbatim, if `level` is None, or if it is placed on the device and made of its
-    gates and couplings; else it is compiled, on its own qubits if it names them. `is_fixed`: the layout is the last
-    word, nothing is moved. Raises ProgramRejected.
+    It runs as written if it is verbatim, if `level` is None, or if it is placed on the device and made of its gates and
+    couplings; otherwise it is compiled, on its own qubits if it names them. `is_fixed`: the layout is final, nothing is
+    moved. Raises ProgramRejected.
     """
     target = target_of(name)
     width = target.num_qubits
     layout = program.labels if program.labels is not None else layout
     if program.n_qubits > width and layout is None:
-        program = compacted(program)  # else the chosen qubits stay: their noise is what is asked for
+        program = compacted(program)  # otherwise the chosen qubits stay: their noise is what is wanted
     if layout is not None:
         _check_layout(program, layout, width, name)
     must_be = program.is_verbatim or level is None
@@ -142,7 +142,7 @@ def _check_layout(program: Program, layout: tuple[int, ...], width: int, name: s
 
 
 def _not_native(circuit: QuantumCircuit, target: Any) -> str | None:
-    """Why a circuit on the device's qubits is none of its own, or None."""
+    """Why a circuit on the device's qubits is not in its own gates, or None."""
     index = {bit: place for place, bit in enumerate(circuit.qubits)}
     for step in circuit.data:
         operation, on = step.operation, tuple(index[bit] for bit in step.qubits)
@@ -229,7 +229,7 @@ def duration_s(program: Program, name: str) -> float | None:
 
 
 def for_simulator(program: Program, method: str, noise: str) -> QuantumCircuit:
-    """The program in gates that Aer's method has, with noise in those of its noise model, which bear it."""
+    """The program in gates that Aer's method has; with noise, in gates that carry the noise model."""
     circuit = program.circuit()
     names = {step.name for step in walk(program.instructions)} - NOT_GATES
     if names <= _names(noise, method):

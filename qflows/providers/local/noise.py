@@ -1,4 +1,4 @@
-"""Noise of local devices: an IBM snapshot's, a few strengths, or a model of the caller's. Imports simulators late."""
+"""Noise of local devices: an IBM snapshot's, a few strengths, or the caller's model. Imports simulators late."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from qflows.errors import ProgramRejected, Refused
 from qflows.programs.gates import STANDARD
 from qflows.providers.local.options import AerOptions
 
-_WIDEST_NOISY = 2  # wider gates are compiled to these, which bear the noise
+_WIDEST_NOISY = 2  # wider gates are compiled to these, which carry the noise
 
 
 @lru_cache(maxsize=8)
 def snapshot(name: str) -> Any:
-    """A frozen IBM device by its short name, e.g. `manila`. Raises Refused naming those there are."""
+    """A frozen IBM device by its short name, e.g. `manila`. Raises Refused naming the available ones."""
     from qiskit_ibm_runtime import fake_provider
 
     classes = {
@@ -32,8 +32,8 @@ def snapshot(name: str) -> Any:
 def snapshot_noise(name: str) -> Any:
     """Gate errors, relaxation and readout of a snapshot, as Aer's model.
 
-    Aer reads readout errors from the compiler's target, which has their mean only; the calibration tells how often a
-    prepared 0 is read as 1 and a prepared 1 as 0, which superconducting qubits do up to a few times as often.
+    Aer reads readout errors from the compiler's target, which has only their mean; the calibration says how often a
+    prepared 0 is read as 1 and a prepared 1 as 0, which on superconducting qubits is up to a few times as often.
     """
     from qiskit_aer.noise import NoiseModel, ReadoutError
 
@@ -54,7 +54,7 @@ def snapshot_noise(name: str) -> Any:
 
 
 def noise_text(options: AerOptions) -> str:
-    """What names the noise of a job beyond its device; empty for the device's own."""
+    """A name for the noise of a job beyond its device; empty for the device's own."""
     if options.noise_model is not None:
         return json.dumps({"model": options.noise_model}, sort_keys=True)
     if options.has_strengths:
@@ -64,7 +64,7 @@ def noise_text(options: AerOptions) -> str:
 
 @lru_cache(maxsize=16)
 def noise_of(text: str) -> Any:
-    """The noise model of `noise_text`. Raises ProgramRejected for a dictionary that is none."""
+    """The noise model of `noise_text`. Raises ProgramRejected for an invalid dictionary."""
     from qiskit_aer.noise import NoiseModel, ReadoutError, depolarizing_error
 
     body = json.loads(text)

@@ -33,7 +33,7 @@ from qflows.providers.local.statevector import state_vector
 
 WIDTHS = {"exact": 20, "aer": WIDEST, "braket": 26}  # what fits the memory of an ordinary machine
 _NUMERICAL_ZERO = 1e-14  # smaller probabilities are rounding dust of the simulator
-_NARROW = 10  # up to this many qubits our own state vector beats the start-up of an Aer run
+_NARROW = 10  # up to this width our own state vector beats the start-up of an Aer run
 
 
 def width(device_id: str) -> int:
@@ -46,12 +46,12 @@ def width(device_id: str) -> int:
 
 
 def takes_mid_circuit(device_id: str) -> bool:
-    """Whether a device can reset a qubit or go on after a measurement."""
+    """Whether a device can reset a qubit or continue after a measurement."""
     return device_id == "aer" or device_id.startswith("noisy:")
 
 
 def run(spec: JobSpec, key: str) -> Iterator[ItemResult]:
-    """One result per program; the sampler's seed is derived from the job key and the program's place."""
+    """One result per program; the sampler's seed is derived from the job key and the program's position."""
     options = read_options(spec)
     for index, program in enumerate(spec.programs):
         seed = seed_of(key, index if len(spec.programs) > 1 else None)
@@ -115,7 +115,7 @@ def _aer(spec: JobSpec, program: Program, seed: int) -> ItemResult:
     assert isinstance(options, AerOptions)
     made, method = ready(spec, program)
     name = snapshot_name(spec.device_id, options) if isinstance(options, NoisyOptions) else ""
-    # threads cost a narrow circuit more than they give, most of all on a busy machine; 0: as many as there are cores
+    # threads cost a narrow circuit more than they gain, above all on a busy machine; 0: one per core
     threads = 1 if program.n_qubits <= _NARROW else 0
     outcome = (
         simulator(name, noise_text(options), method)

@@ -1,8 +1,8 @@
 """Exact state vectors of narrow programs, straight from the canonical text.
 
 A VQE evaluates thousands of circuits of a few qubits; rebuilding a qiskit circuit and evolving it there costs several
-milliseconds each, more than the whole evaluation here (2 to 4 qubits: below 1 ms, two shared cores).
-Gate matrices are qiskit's; the global phase is left out, no probability or expectation value shows it.
+milliseconds each, more than the whole evaluation here (2 to 4 qubits: below 1 ms, two shared cores). Gate matrices are
+qiskit's; the global phase is left out, because no probability or expectation value shows it.
 """
 
 from __future__ import annotations

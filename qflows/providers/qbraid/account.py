@@ -35,12 +35,12 @@ class Account:
 
     @property
     def name(self) -> str:
-        """Name the credentials without revealing them."""
+        """A name for the credentials that does not reveal them."""
         return account_name(self.base_url, self.secret)
 
 
 def find_account(given: Mapping[str, Any]) -> Account:
-    """The account of these fields (`api_key`, `access_token`, `api_url`), else of config file and environment.
+    """The account of these fields (`api_key`, `access_token`, `api_url`), otherwise of config file and environment.
 
     Raises CredentialsMissing naming what to set.
     """
@@ -48,7 +48,7 @@ def find_account(given: Mapping[str, Any]) -> Account:
     saved = _config_file()
     key = _plain(given.get("api_key")) or saved.get("api-key") or os.environ.get("QBRAID_API_KEY")
     token = _plain(given.get("access_token"))
-    if not has_secret:  # a key that was given must not lose to a token lying around
+    if not has_secret:  # an explicitly given key must take precedence over any token found elsewhere
         token = saved.get("access-token") or os.environ.get("QBRAID_ACCESS_TOKEN")
     protect(key, token)
     url = _plain(given.get("api_url")) or os.environ.get("QBRAID_API_URL")
@@ -71,7 +71,7 @@ def _config_file() -> dict[str, str]:
     path = Path(os.environ.get("QBRAID_CONFIG_FILE") or Path.home() / ".qbraid" / "qbraidrc")
     # without interpolation: its errors would show the value, which may be a key
     parser = configparser.ConfigParser(interpolation=None)
-    if not _read(parser, path):  # raised out here, so that the parser's error, which quotes the file, is no context
+    if not _read(parser, path):  # raised out here: the parser's error, which quotes the file, must not be its context
         raise CredentialsMissing(f"the qBraid config file {path} cannot be read; correct or remove it")
     return {k: v for k, v in parser["default"].items() if v} if parser.has_section("default") else {}
 
@@ -85,7 +85,7 @@ def _read(parser: configparser.ConfigParser, path: Path) -> bool:
 
 
 def _host_in(key: str | None) -> str | None:
-    """Keys of deployments under another name carry their host in base32: `<prefix>_<host>.<64 hex>`."""
+    """The host in a key: keys of deployments under another name carry it in base32, `<prefix>_<host>.<64 hex>`."""
     match = _KEY_WITH_HOST.fullmatch(key or "")
     if match is None:
         return None

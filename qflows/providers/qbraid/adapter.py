@@ -1,7 +1,7 @@
-"""qBraid behind the provider protocol: bounded HTTP on REST v1, nothing repeated behind our back.
+"""qBraid behind the provider protocol: bounded HTTP on REST v1, with no implicit repeats.
 
-qBraid has no idempotency key; each job bears ours as a tag, and a lost answer is settled by asking for the tag. How
-its tag filter matches is not documented, so silence of the filter is checked against the plain list.
+qBraid has no idempotency key; each job carries ours as a tag, and a lost answer is settled by asking for the tag. How
+its tag filter matches is not documented, so an empty filter result is checked against the plain list.
 """
 
 from __future__ import annotations
@@ -51,31 +51,31 @@ _MAX_PROGRAMS = 2_000  # qBraid's own validator of a batch, 2026-09
 _MAX_PAGES = 20
 _KEYS_ASKED_FOR = 8  # more doubts than this are cheaper to settle by reading the list
 _REMEMBERED = 10_000
-_FRESH_S = 60.0  # prices that were read are good for so long
+_FRESH_S = 60.0  # prices that were read are valid for this long
 _RESULT_MAY_LAG_S = 60.0  # after that a 409 for a COMPLETED job means "not valid JSON", which never heals
 _CANCEL_PAUSES_S = (0.5, 1.0, 2.0)
 _CONFLICT = "JOB_CANCEL_CONFLICT"
 # documents of a raw answer
 _RESULT, _JOB, _COMPILED = "result", "job", "compiled"
-# what a decoder may raise on an answer nobody foresaw
+# what a decoder may raise on an unforeseen answer
 _SURPRISES = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
 
 
 @dataclass(frozen=True, slots=True)
 class _Body:
-    """What is sent, and the lot it is sent in."""
+    """What is sent, and its lot."""
 
     document: Mapping[str, Any]
     lot: str
 
 
 class QbraidProvider(Doctor):
-    """One qBraid account. Safe for use from several threads."""
+    """One qBraid account. Thread-safe."""
 
     name = "qbraid"
     capabilities = Capabilities(
         lookup=Lookup.QUERY,
-        settle_s=15.0,  # visibility delay after a POST is not documented; two looks this far apart
+        settle_s=15.0,  # visibility delay after a POST is not documented; two look-ups this far apart
         poll_page=PAGE,
         pace=Pace(first_s=0.4, rate=1.0, burst=10),  # 1,000 requests in 15 minutes; `Pacing` counts them
         posts_at_once=4,
@@ -102,7 +102,7 @@ class QbraidProvider(Doctor):
         self._session = uuid.uuid4().hex[:12]
         self._sent = 0
         self._prices: dict[str, tuple[Mapping[str, Any] | None, float]] = {}
-        self._missing_since: OrderedDict[str, float] = OrderedDict()  # results that are not there, monotonic seconds
+        self._missing_since: OrderedDict[str, float] = OrderedDict()  # missing results, monotonic seconds
 
     def read(self, source: Any) -> Program | None:
         """qBraid's `{"format", "data"}` with QASM as a program."""
@@ -120,7 +120,7 @@ class QbraidProvider(Doctor):
             for entry in entries:
                 if isinstance(entry, dict) and isinstance(entry.get("qrn"), str):
                     found[entry["qrn"]] = wire.device_info(entry)
-            if len(entries) < PAGE or len(found) == known:  # the last page, or a list that knows no pages
+            if len(entries) < PAGE or len(found) == known:  # the last page, or a list without pages
                 break
         return list(found.values())
 
@@ -148,7 +148,7 @@ class QbraidProvider(Doctor):
         return options.options_model(device_id)
 
     def check(self, spec: JobSpec) -> None:
-        """Refuse unknown options, missing shots, and circuits that OpenQASM 3 with stdgates cannot say."""
+        """Refuse unknown options, missing shots, and circuits that OpenQASM 3 with stdgates cannot express."""
         if spec.shots is None:
             raise ProgramRejected("qbraid needs shots; pass shots= (exact evaluation: device='local-exact')")
         if any(spec.observables):
@@ -163,11 +163,12 @@ class QbraidProvider(Doctor):
         return wire.compiled(spec, wish)
 
     def duration_s(self, device_id: str, options: Mapping[str, Any], program: Program) -> float | None:
-        """None: qBraid tells no durations of gates."""
+        """None: qBraid gives no durations of gates."""
         return None
 
     def prepare(self, spec: JobSpec, key: str) -> Prepared:
-        """The body of POST /jobs. Several programs are one batch job; `spec.session_id` names the group to enrol in."""
+        """The body of POST /jobs. Several programs are one batch job; `spec.session_id` names the group to enroll
+        in."""
         self.check(spec)
         lot = self._next_lot()
         body = wire.payload(spec, key, lot)
@@ -197,7 +198,7 @@ class QbraidProvider(Doctor):
     def find_submitted(
         self, keys: Collection[str], *, since: datetime, device_ids: Collection[str]
     ) -> Mapping[str, Sequence[Found]]:
-        """Ask for each key by tag; keys that this does not find are looked for in the plain list down to `since`."""
+        """Ask for each key by tag; look for keys not found this way in the plain list down to `since`."""
         hits: dict[str, dict[str, Found]] = {}
         if len(keys) <= _KEYS_ASKED_FOR:
             for key in keys:
@@ -230,7 +231,7 @@ class QbraidProvider(Doctor):
         return self._watch.look_at(vendor_ids)
 
     def exists(self, vendor_id: str) -> bool:
-        """GET /jobs/{qrn}: False only on qBraid's own NOT_FOUND. Raises for anything else, 403 included."""
+        """GET /jobs/{qrn}: False only on qBraid's own NOT_FOUND. Raises for anything else, including 403."""
         try:
             self._watch.read(vendor_id)
         except Refused as error:
@@ -251,7 +252,7 @@ class QbraidProvider(Doctor):
                     yield shown
 
     def foreign(self, vendor_id: str) -> Foreign:
-        """GET /jobs/{qrn} and its program; where qBraid has no program, the width is taken from the result."""
+        """GET /jobs/{qrn} and its program; if qBraid has no program, the width is taken from the result."""
         job = self._watch.read(vendor_id)
         return imports.foreign(job, lambda what: self._part_of(vendor_id, what))
 
@@ -266,7 +267,7 @@ class QbraidProvider(Doctor):
     # -- results -----------------------------------------------------------------------------------------------
 
     def fetch(self, vendor_id: str, spec: JobSpec) -> RawAnswer:
-        """GET /jobs/{qrn}/result, on a QPU the compiled program, and the job itself where a failed batch has no result.
+        """GET /jobs/{qrn}/result, on a QPU the compiled program, and the job itself if a failed batch has no result.
 
         Raises Refused for a job that is failed, cancelled, withheld or not finished; its vendor_code is the status.
         """
@@ -284,11 +285,11 @@ class QbraidProvider(Doctor):
     def _compiled(self, vendor_id: str) -> bytes | None:
         try:
             return self._http.get_answer(path_of("jobs", vendor_id, "compiled-program"), purpose=Purpose.WATCH).content
-        except ProviderError:  # nothing that is missing here may keep paid counts away
+        except ProviderError:  # nothing missing here may cost paid counts
             return None
 
     def _without_result(self, vendor_id: str, spec: JobSpec, error: Refused) -> Answer:
-        """The job's own document where it stands for the result. Raises what says why there is none."""
+        """The job's own document if it serves as the result. Otherwise raises the reason why there is none."""
         answer = self._http.get_answer(path_of("jobs", vendor_id))
         job = envelope(answer, "GET job")["data"]
         if not isinstance(job, dict):
@@ -313,7 +314,7 @@ class QbraidProvider(Doctor):
         return time.monotonic() - since < _RESULT_MAY_LAG_S
 
     def decode(self, raw: RawAnswer, spec: JobSpec, key: str) -> VendorResult:
-        """Counts of each circuit. A failed batch yields an error for each circuit that has no counts."""
+        """Counts of each circuit. A failed batch yields an error for each circuit without counts."""
         return decode_kept(raw, spec, key)
 
     def end_pause(self) -> None:
@@ -325,8 +326,9 @@ class QbraidProvider(Doctor):
     def cancel(self, vendor_id: str) -> None:
         """POST /jobs/{qrn}/cancel; no effect on a finished job.
 
-        A job that is still being initialized answers 409 and goes on: it is asked again for a few seconds. Raises
-        Throttled if it is initializing even then: the wish stands, and is to be repeated until the job is over.
+        A job that is still being initialized answers 409 and goes on: the request is repeated for a few seconds. Raises
+        Throttled if it is still initializing then: the cancel request stands, and must be repeated until the job is
+        over.
         """
         for pause_s in (*_CANCEL_PAUSES_S, None):
             self._watch.forget(vendor_id)
@@ -355,9 +357,9 @@ class QbraidProvider(Doctor):
         return phase in (Phase.DONE, Phase.FAILED, Phase.CANCELLED, Phase.HELD)
 
     def estimate(self, spec: JobSpec) -> Quote | None:
-        """Credits by the prices in the device's own document, which is what qBraid holds back and charges.
+        """Credits by the prices in the device's own document, which is what qBraid reserves and charges.
 
-        No bound where minutes are billed. None for dynamic prices, and devices whose linked account pays, for which
+        No bound if minutes are billed. None for dynamic prices, and for devices whose linked account pays, for which
         qBraid says 0.
         """
         if spec.device_id.startswith(wire.LINKED):
@@ -374,7 +376,7 @@ class QbraidProvider(Doctor):
         return prices.by_minute(exact(one.amount) * len(spec.programs), pricing)
 
     def _pricing(self, device_id: str) -> Mapping[str, Any] | None:
-        """The prices of a device, read at most once a minute; None for a device without, or an odd document."""
+        """The prices of a device, read at most once a minute; None without prices, or for an odd document."""
         known = self._prices.get(device_id)
         if known is None or time.monotonic() - known[1] > _FRESH_S:
             entry = self._http.get(path_of("devices", device_id))
@@ -387,30 +389,31 @@ class QbraidProvider(Doctor):
     def create_group(
         self, key: str, *, name: str = "", tags: Mapping[str, str] | None = None, max_ttl_s: float | None = None
     ) -> GroupInfo:
-        """POST /jobs/group, once, bearing `key` as a tag. Raises as `send` does; after a doubt ask `find_groups`.
+        """POST /jobs/group, once, with `key` as a tag. Raises as `send` does; after a doubt ask `find_groups`.
 
-        `max_ttl_s`: 1 to 86400, whole seconds; None takes qBraid's own (3600). Raises ProgramRejected outside.
+        `max_ttl_s`: 1 to 86400, whole seconds; None takes qBraid's own (3600). Raises ProgramRejected outside that
+        range.
         """
         return self._groups.create(key, name=name, tags=tags or {}, max_ttl_s=max_ttl_s)
 
     def find_groups(self, keys: Collection[str], *, since: datetime) -> Mapping[str, Sequence[Found]]:
-        """Groups bearing one of `keys`, oldest first; the list has no tag filter and is read down to `since`."""
+        """Groups that carry one of `keys`, oldest first; the list has no tag filter and is read down to `since`."""
         return self._groups.find(keys, since=since)
 
     def group(self, group_id: str) -> GroupInfo:
-        """Read a group, which is also what makes qBraid apply its time to live. Raises Refused for an unknown one."""
+        """Read a group, which also makes qBraid apply its time to live. Raises Refused for an unknown one."""
         return self._groups.get(group_id)
 
     def group_jobs(self, group_id: str) -> Sequence[GroupMember]:
-        """All jobs of the group with their states, in one request."""
+        """All jobs of the group with their statuses, in one request."""
         return self._groups.jobs(group_id)
 
     def close_group(self, group_id: str) -> None:
-        """No more jobs; those enrolled run on. No error if the group is over already."""
+        """Take no more jobs; those enrolled run on. No error if the group is already over."""
         self._groups.end(group_id, "close")
 
     def cancel_group(self, group_id: str) -> None:
-        """No more jobs; unfinished ones are cancelled. No error if the group is over already."""
+        """Take no more jobs and cancel unfinished ones. No error if the group is already over."""
         self._groups.end(group_id, "cancel")
 
 
@@ -440,7 +443,7 @@ def _vendor_result(
 
 
 def decode_kept(raw: RawAnswer, spec: JobSpec, key: str) -> VendorResult:
-    """Read a kept answer without an account or the network; see `providers.decoder`.
+    """Read a stored answer without an account or the network; see `providers.decoder`.
 
     Counts of each circuit. A failed batch yields an error for each circuit that has no counts.
     """
@@ -476,7 +479,8 @@ def _decoded(raw: RawAnswer, spec: JobSpec) -> VendorResult:
 
 
 def connect(credentials: Mapping[str, Any] | None, *, timeout_s: float) -> QbraidProvider:
-    """Provider from a credentials block's fields, else from where the vendor's client looks (`QBRAID_API_KEY`, ...).
+    """Provider from a credentials block's fields, otherwise from where the vendor's client looks (`QBRAID_API_KEY`,
+    ...).
 
     Raises CredentialsMissing naming what to set. Makes no request.
     """

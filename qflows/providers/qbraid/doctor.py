@@ -1,4 +1,4 @@
-"""Examining a qBraid account: the key, its credits and its rights."""
+"""Checking a qBraid account: the key, its credits and its rights."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _FREE = "qbraid:qbraid:sim:qir-sv"
 
 
 class Doctor:
-    """The half of the provider that examines its account."""
+    """The half of the provider that checks its account."""
 
     _http: QbraidHttp
     _watch: Watch
@@ -28,7 +28,7 @@ class Doctor:
         return {"qBraid API": f"{self._http.base_url}/devices"}
 
     def diagnose(self) -> Iterator[Finding]:
-        """Reads with the key: who it is, credits, devices, jobs, groups, estimates."""
+        """Read with the key: its identity, credits, devices, jobs, groups, estimates."""
         yield Finding("client", Verdict.OK, f"httpx {version('httpx')}")
         key = "check QBRAID_API_KEY, and `api-key` in the qbraidrc file, which comes first"
         yield _reading("key", lambda: self._http.get("/users/verify"), lambda _: "accepted", key)
@@ -59,12 +59,12 @@ class Doctor:
 
     def measure(self, bench: Bench) -> Iterator[Fact]:
         """On the cheapest device, free simulators first, and by reading; see `probing`."""
-        from qflows.providers.qbraid import probing  # it builds circuits, and loading Qiskit takes a second
+        from qflows.providers.qbraid import probing  # builds circuits, and loading Qiskit takes a second
 
         return probing.measure(self._http, self._groups, bench)
 
     def learn(self, facts: Mapping[str, Any]) -> None:
-        """A tag filter that does not find jobs by the key alone is not relied on: lists are read instead."""
+        """Stop relying on a tag filter that does not find jobs by the key alone; lists are read instead."""
         self._watch.filter_finds_subsets = facts.get("tag_match", "subset") == "subset"
 
 

@@ -1,7 +1,7 @@
 """Whether buying again may help after a job failed: yes, no, or unknown.
 
-qBraid gives no failure codes, only a text of the device's vendor or of its own services. What is not in the table is
-unknown: a lost calibration and a bad circuit read alike.
+qBraid gives no failure codes, only a text from the device's vendor or from its own services. A text not in the table is
+unknown: a lost calibration and a bad circuit look alike.
 """
 
 from __future__ import annotations

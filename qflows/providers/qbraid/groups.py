@@ -1,6 +1,6 @@
 """qBraid's native groups: a named set of jobs on any devices, with a time to live, kept by the vendor.
 
-A group's state at qBraid moves only when somebody reads or lists it (REST pages, read 2026-11).
+A group's state at qBraid changes only when it is read or listed (REST pages, read 2026-11).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from qflows.providers.qbraid.http import QbraidHttp, path_of
 
 MAX_TTL_S = 86_400  # qbraid 0.13.0, GroupJobSession; the server's default is 3600
 _PAGE = 100
-_SLACK = timedelta(hours=1)  # the list is read this far beyond the moment asked for
+_SLACK = timedelta(hours=1)  # the list is read this far beyond the requested time
 _MAX_PAGES = 1_000
 
 
@@ -28,7 +28,7 @@ class GroupInfo:
 
     group_id: str
     name: str
-    state: str  # OPEN, CLOSED, COMPLETED, FAILED, CANCELLED, or a word nobody documented
+    state: str  # OPEN, CLOSED, COMPLETED, FAILED, CANCELLED, or an undocumented word
     key: str | None
     created_at: datetime | None
     max_ttl_s: float | None
@@ -42,13 +42,13 @@ class GroupInfo:
 
     @property
     def is_open(self) -> bool:
-        """Accept jobs."""
+        """True if it accepts jobs."""
         return self.state == "OPEN"
 
 
 @dataclass(frozen=True, slots=True)
 class GroupMember:
-    """A job of a group, as the vendor lists it; `key` is ours if the job is."""
+    """A job of a group, as the vendor lists it; `key` is set if the job is ours."""
 
     vendor_id: str
     key: str | None
@@ -99,7 +99,7 @@ class GroupCalls:
         return [_member(job) for job in wire.jobs_of(self._http.get(path_of("jobs", "group", group_id, "jobs")))]
 
     def end(self, group_id: str, verb: str) -> None:
-        """POST /jobs/group/{q}/close or /cancel. 409 means that it is over already."""
+        """POST /jobs/group/{q}/close or /cancel. 409 means that it is already over."""
         try:
             self._http.post_repeatable(path_of("jobs", "group", group_id, verb))
         except Refused as error:

@@ -14,10 +14,10 @@ from qflows.bounded_http import MAX_BYTES, Answer, BoundedHttp, Params
 from qflows.errors import Ambiguous, ProviderError, Refused, Throttled, Unreadable
 from qflows.providers.qbraid.pacing import Pacing, Purpose
 
-# a job cannot exist after these, whoever answered: a gateway that says them has not passed the request on, and one
+# a job cannot exist after these, whoever answered: a gateway that sends them has not passed the request on, and one
 # that did would show the vendor's answer or a 5xx; 402, 408, 409, 429 and 5xx may follow an accepted POST
 _REFUSED_POST = frozenset({400, 401, 403, 404, 405, 411, 413, 414, 415, 422, 431})
-_REFUSED_BY_QBRAID = frozenset({402, 409})  # in the vendor's own words only
+_REFUSED_BY_QBRAID = frozenset({402, 409})  # only in the vendor's own words
 _PATIENCE = frozenset({429, 503})
 LARGE = 8 * MAX_BYTES
 """Size cap of lists and results, bytes."""
@@ -57,19 +57,19 @@ class QbraidHttp:
         return f"QbraidHttp({self.base_url})"
 
     def get(self, path: str, params: Params = (), *, purpose: Purpose = Purpose.WORK, max_bytes: int = LARGE) -> Any:
-        """The `data` of an answer; every fault is safe to repeat, its type says whether it is worth trying."""
+        """The `data` of an answer; every fault is safe to repeat, and its type says whether that is worth trying."""
         return self.get_envelope(path, params, purpose=purpose, max_bytes=max_bytes)["data"]
 
     def get_envelope(
         self, path: str, params: Params = (), *, purpose: Purpose = Purpose.WORK, max_bytes: int = LARGE
     ) -> Mapping[str, Any]:
-        """The whole answer, for lists that say in `pagination` how they go on."""
+        """The whole answer, for lists that give the next page in `pagination`."""
         return envelope(self.get_answer(path, params, purpose=purpose, max_bytes=max_bytes), f"GET {path}")
 
     def get_answer(
         self, path: str, params: Params = (), *, purpose: Purpose = Purpose.WORK, max_bytes: int = LARGE
     ) -> Answer:
-        """A successful answer as it came. Faults as for `get`."""
+        """A successful answer, unchanged. Faults as for `get`."""
         return self._read("GET", path, params, purpose, max_bytes)
 
     def post_repeatable(self, path: str) -> Any:
@@ -77,10 +77,10 @@ class QbraidHttp:
         return envelope(self._read("POST", path, (), Purpose.CANCEL, MAX_BYTES), f"POST {path}")["data"]
 
     def post_once(self, path: str, body: Mapping[str, Any], id_member: str) -> Mapping[str, Any]:
-        """A POST that creates. Returns `data`, in which `id_member` is text and all else may be missing.
+        """Send a POST that creates. Returns `data`, in which `id_member` is text and everything else may be missing.
 
-        Raises Refused when nothing was accepted, NotSent when nothing was sent, Ambiguous in all other cases; a 201
-        that says `success: false` is one of them.
+        Raises Refused if nothing was accepted, NotSent if nothing was sent, Ambiguous in all other cases, including a
+        201 that says `success: false`.
         """
         try:
             answer = self._exchange("POST", path, (), Purpose.WORK, MAX_BYTES, dict(body))
@@ -144,7 +144,7 @@ class QbraidHttp:
 
 
 def envelope(answer: Answer, where: str) -> Mapping[str, Any]:
-    """The envelope of a success. Raises Unreadable for anything else, a page of a gateway included."""
+    """The envelope of a success. Raises Unreadable for anything else, including a gateway's page."""
     parsed = answer.json()
     if not isinstance(parsed, dict) or "data" not in parsed:
         raise Unreadable(
@@ -157,20 +157,20 @@ def envelope(answer: Answer, where: str) -> Mapping[str, Any]:
 
 
 def is_absent(error: Refused) -> bool:
-    """True for qBraid's own «there is no such thing»: 404 with its code (recorded 2026-09-22).
+    """True for qBraid's own "not found": 404 with its code (recorded 2026-09-22).
 
-    The page of a gateway, a proxy or another service at the address is not its word.
+    The page of a gateway, a proxy or another service at the address does not count.
     """
     return error.http_status == 404 and error.vendor_code == "NOT_FOUND"
 
 
 def path_of(*parts: str) -> str:
-    """A path whose parts are text from elsewhere: QRNs are opaque, so a slash in one must not become a path."""
+    """A path from parts that are external text: QRNs are opaque, so a slash in one must not become a path."""
     try:
         if any(part in (".", "..", "") or len(part) > 1_000 for part in parts):
             raise ValueError
         return "".join("/" + quote(part, safe=":@") for part in parts)
-    except ValueError:  # a UnicodeEncodeError, too
+    except ValueError:  # including a UnicodeEncodeError
         raise Refused(f"qbraid has nothing with the id {max(parts, key=len)[:80]!a}", provider="qbraid") from None
 
 

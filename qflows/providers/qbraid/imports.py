@@ -37,7 +37,7 @@ def entry(job: Mapping[str, Any]) -> Listed:
 
 
 def foreign(job: Mapping[str, Any], read: Callable[[str], Any]) -> Foreign:
-    """A job with its program. `read("program")`, `read("result")`: what qBraid has of it, None for nothing."""
+    """A job with its program. `read("program")`, `read("result")`: what qBraid has of it, None if nothing."""
     shown, look = entry(job), wire.observation(job)
     given = read("program")
     listed = given if isinstance(given, list) else [given]
@@ -83,7 +83,7 @@ def _program(given: Any) -> Program:
 
 
 def _widths(result: Any, n: int) -> list[int | None]:
-    """Bits of each circuit's counts keys."""
+    """Number of bits in each circuit's counts keys."""
     parts = result.get("results") if isinstance(result, Mapping) else None
     found: list[int | None] = []
     for part in parts if isinstance(parts, list) else [result]:

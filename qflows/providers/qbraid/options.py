@@ -57,7 +57,7 @@ def options_model(device_id: str) -> type[QbraidOptions]:
 
 
 def options_of(spec: JobSpec) -> QbraidOptions:
-    """The options of a job. Raises ProgramRejected naming the first one that is unknown or wrong."""
+    """The options of a job. Raises ProgramRejected naming the first unknown or wrong one."""
     model = options_model(spec.device_id)
     try:
         return model.model_validate(dict(spec.options))

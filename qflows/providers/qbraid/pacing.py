@@ -1,8 +1,8 @@
-"""How many requests an account may send, and when it was asked for patience.
+"""How many requests an account may send, and when it was asked to pause.
 
 qBraid takes 1,000 requests in a rolling 15 minutes of a user (docs.qbraid.com/v2, read 2026-10). Here they are counted
 before they are sent, so that a list of many jobs cannot use up what a cancellation or a result needs. Processes that
-share an account do not see each other's requests; what they send too many is answered 429.
+share an account do not see each other's requests; excess requests are answered 429.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Purpose(Enum):
 
 
 class Pacing:
-    """The requests of one account, counted in this process. Safe for several threads."""
+    """The requests of one account, counted in this process. Thread-safe."""
 
     def __init__(self, requests: int = REQUESTS, window_s: float = WINDOW_S) -> None:
         self._requests = requests
@@ -42,7 +42,7 @@ class Pacing:
         self._lock = Lock()
 
     def take(self, purpose: Purpose) -> None:
-        """Count a request that is about to be sent. Raises Throttled, and counts nothing, if it must wait."""
+        """Count a request about to be sent. Raises Throttled, and counts nothing, if it must wait."""
         with self._lock:
             now = time.monotonic()
             while self._sent and self._sent[0] <= now - self._window_s:
@@ -66,7 +66,7 @@ class Pacing:
             return max(int(self._requests * purpose.value) - used, 0)
 
     def refused(self, headers: Headers) -> float:
-        """The vendor asked for patience: nothing is sent until it is over. Returns the seconds.
+        """Note that the vendor asked for a pause: nothing is sent until it is over. Returns the seconds.
 
         A number above 60 is read as milliseconds, as the vendor's client reads it; if that was too short, each
         further refusal doubles the pause, up to the number read as seconds.
@@ -87,12 +87,12 @@ class Pacing:
             return pause_s
 
     def end_pause(self) -> None:
-        """Requests may be sent again, whatever pause was asked for; those that are used up stay so."""
+        """Allow requests again, whatever pause was asked for; used-up requests stay used up."""
         with self._lock:
             self._closed_until = -math.inf
 
     def answered(self) -> None:
-        """The vendor answered something else than a call for patience."""
+        """Note that the vendor answered something other than a request to pause."""
         with self._lock:
             self._refusals = 0
 

@@ -1,6 +1,6 @@
-"""Prices of qBraid: a device's document says what a task, a shot and a minute cost, in credits of 0.01 USD.
+"""Prices of qBraid: a device's document gives the cost of a task, a shot and a minute, in credits of 0.01 USD.
 
-The server computes perTask + perShot x shots + perMinute x minutes, holds it back when it takes a job and charges it
+The server computes perTask + perShot x shots + perMinute x minutes, reserves it when it accepts a job and charges it
 when the job is over; failed and cancelled jobs cost nothing (recordings of 2026-09-22 and 2026-09-28).
 """
 
@@ -17,7 +17,7 @@ _UNIT = "credits"
 
 
 def by_task_and_shot(pricing: Mapping[str, Any], shots: int, programs: int) -> Quote | None:
-    """What a job costs where no minutes are billed: exact. None where they are, or a price is no number."""
+    """The cost of a job if no minutes are billed: exact. None if they are, or a price is not a number."""
     each, shot, minute = (_amount(pricing.get(name)) for name in ("perTask", "perShot", "perMinute"))
     if each is None or shot is None or minute is None or minute > 0:
         return None
@@ -26,7 +26,7 @@ def by_task_and_shot(pricing: Mapping[str, Any], shots: int, programs: int) -> Q
 
 
 def by_minute(expected: Decimal, pricing: Mapping[str, Any] | None) -> Quote:
-    """qBraid's own estimate for a device that bills minutes: no circuit says how long it takes."""
+    """qBraid's own estimate for a device that bills minutes: a circuit does not determine its duration."""
     minute = _amount((pricing or {}).get("perMinute"))
     rate = f", {minute:f} credits a minute" if minute is not None else ""
     return Quote(expected, None, _UNIT, f"qBraid's estimate, asked now{rate}; nothing limits the minutes")

@@ -1,4 +1,4 @@
-"""What one qBraid account shows of the points that the documents leave open. Free simulators come first."""
+"""What one qBraid account shows of what the documents leave open. Free simulators come first."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _LOOK_S = 0.3
 
 
 def measure(http: QbraidHttp, groups: GroupCalls, bench: Bench) -> Iterator[Fact]:
-    """Facts of three jobs at most, and of a group without jobs."""
+    """Facts from at most three jobs, and from a group without jobs."""
     yield from _of_groups(http, groups)
     device_id = bench.cheapest()
     first = bench.buy([_asymmetric()], device_id=device_id, shots=_SHOTS) if device_id else None
@@ -74,7 +74,7 @@ def _of_result(documents: Mapping[str, bytes]) -> Iterator[Fact]:
 
 
 def _of_groups(http: QbraidHttp, groups: GroupCalls) -> Iterator[Fact]:
-    """A group that stays empty costs nothing; it is closed whatever happens."""
+    """Facts about groups. A group that stays empty costs nothing; it is closed in any case."""
     try:
         made = groups.create(secrets.token_hex(32), name="qflows doctor", tags={}, max_ttl_s=60)
     except ProviderError as error:
@@ -114,12 +114,12 @@ class _Probe:
         return until(ask, patience_s=self._bench.patience_s, every_s=_LOOK_S)
 
     def lag(self, bought: Bought) -> Fact:
-        """Until the plain list shows a job."""
+        """Time until the plain list shows a job."""
         found = self._until(lambda: any(one.get("jobQrn") == bought.vendor_id for one in self._listed()))
         return seconds("listing_lag_s", found, never="never listed within the patience")
 
     def tags(self, bought: Bought) -> Iterator[Fact]:
-        """How the tag filter matches: a job bears more tags than the one that is asked for."""
+        """How the tag filter matches: a job carries more tags than the requested one."""
         if self._listed(wire.tag_filter(qflows_key=secrets.token_hex(32))):
             yield Fact("tag_match", "ignored", "a key that nobody bears finds jobs: lists are read instead")
             return
@@ -128,7 +128,8 @@ class _Probe:
         yield Fact("tag_match", "subset" if is_there else "exact", "" if is_there else "lists are read instead")
 
     def life(self, bought: Bought) -> Iterator[Fact]:
-        """Until the job is over: words, whether lists move by themselves, and whether its creation does."""
+        """Until the job is over: status words, whether lists update by themselves, and whether its creation time
+        does."""
         words: list[str] = []
         created: set[str] = set()
         before, moves = None, False
@@ -136,7 +137,7 @@ class _Probe:
         def is_over() -> bool:
             nonlocal before, moves
             row = next((one for one in self._listed() if one.get("jobQrn") == bought.vendor_id), None)
-            # what a list shows right before a job is read by id is what the last read by id said, or it moves itself
+            # a list read just before a job is read by id shows what the last read by id did, or updates itself
             if before is not None and row is not None and row.get("status") != before:
                 moves = True
             job = self._job(bought.vendor_id)
@@ -157,7 +158,7 @@ class _Probe:
             yield Fact("finished_as", words[-1])
 
     def cancel(self, bought: Bought) -> Iterator[Fact]:
-        """What a cancel right after the submission answers, and what becomes of the job."""
+        """The answer to a cancel directly after the submission, and what happens to the job."""
         where = path_of("jobs", bought.vendor_id)
         refusals: list[int] = []
 
@@ -189,7 +190,7 @@ class _Probe:
             yield Fact("final_costs", "null" if job.get("cost") is None else "given", f"cost {job.get('cost')!r}")
 
     def order(self, bought: list[Bought]) -> Fact:
-        """Of the plain list."""
+        """Order of the plain list."""
         found = [str(one.get("jobQrn")) for one in self._listed()]
         ours = [found.index(one.vendor_id) if one.vendor_id in found else None for one in bought]
         if None in ours:

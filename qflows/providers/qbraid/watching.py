@@ -1,8 +1,8 @@
-"""Statuses of many jobs for few requests, although only a read by id brings a job up to date.
+"""Statuses of many jobs in few requests, although only a read by id brings a job up to date.
 
 `GET /jobs/{qrn}` makes qBraid ask the device's vendor, keep the result and settle the credits; whether lists do so is
-unknown (qBraid's connector, 2026-09). So lists show which jobs are over, and each job that is not is read by its id
-from time to time: soon at first, then ever more rarely, and no more than a few at each look.
+unknown (qBraid's connector, 2026-09). So lists show which jobs are over, and each unfinished job is read by its id from
+time to time: soon at first, then less and less often, and only a few at each poll.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ log = logging.getLogger("qflows.providers.qbraid")
 
 PAGE = 100  # REST page, GET /jobs: limit at most 100
 _MAX_PAGES = 1_000  # 100,000 jobs: a list that never ends must not hang us
-_FEW = 5  # so many are read by their ids alone
-_SHARE_A_LOOK = 10  # reads by id beside the lists: this part of the requests that are left
-_PATIENCE = 4.0  # a job is read again after a quarter of the time for which it has been watched
+_FEW = 5  # up to this many are read by id alone
+_SHARE_A_LOOK = 10  # reads by id in addition to lists: this part of the remaining requests
+_PATIENCE = 4.0  # a job is read again after a quarter of the time it has been watched
 _LONGEST_S = 300.0
 _REMEMBERED = 100_000
-_SLACK = timedelta(hours=1)  # lists are read this far beyond the moment asked for
+_SLACK = timedelta(hours=1)  # lists are read this far beyond the requested time
 _UNREADABLE = "(unreadable)"
 
 Job = Mapping[str, Any]
@@ -41,7 +41,7 @@ _Looks = dict[str, Observation | Ambiguous]  # a job that alone could not be rea
 
 @dataclass
 class _Watched:
-    """One unfinished job. Moments are monotonic seconds."""
+    """One unfinished job. Times are monotonic seconds."""
 
     first_at: float
     read_at: float = -math.inf
@@ -53,7 +53,7 @@ class _Watched:
 
 @dataclass
 class Watch:
-    """What is known of the jobs of one account. Safe for several threads."""
+    """What is known of the jobs of one account. Thread-safe."""
 
     http: QbraidHttp
     settle_s: float
@@ -73,12 +73,12 @@ class Watch:
         return job
 
     def forget(self, vendor_id: str) -> None:
-        """Whatever was seen of this job is out of date."""
+        """Forget what was seen of this job: it is out of date."""
         with self._lock:
             self._watched.pop(vendor_id, None)
 
     def learn(self, vendor_id: str, job: Job) -> None:
-        """Keep the lot that a job bears."""
+        """Keep the lot that a job carries."""
         if isinstance(lot := wire.tags_of(job).get(wire.LOT), str):
             self.remember_lot(vendor_id, lot)
 
@@ -93,8 +93,8 @@ class Watch:
             return self._lots.get(vendor_id)
 
     def _look_by_id(self, vendor_id: str, looks: _Looks) -> Job | None:
-        """Read one job; None and absent from `looks` if qBraid does not know it. What cannot be read harms no other
-        job."""
+        """Read one job; None and absent from `looks` if qBraid does not know it. An unreadable job does not affect the
+        others."""
         try:
             job = self.read(vendor_id, Purpose.WATCH)
             looks[vendor_id] = look = wire.observation(job)
@@ -111,7 +111,7 @@ class Watch:
             return None
         except Ambiguous as error:
             if error.http_status is None:
-                raise  # out of reach: asking for the next one would take as long
+                raise  # unreachable: asking for the next one would take as long
             looks[vendor_id] = error
             return None
         with self._lock:
@@ -132,11 +132,11 @@ class Watch:
         except (Ambiguous, NotSent, Unreadable) as error:
             if not looks:
                 raise
-            # what was seen is kept: a list too long for one window of requests must still come to its end
+            # what was seen is kept: a list too long for one window of requests must still complete
             log.warning("polling qBraid ended early, with %d of %d jobs seen: %s", len(looks), len(vendor_ids), error)
         troubles = [look for look in looks.values() if isinstance(look, Ambiguous)]
         if troubles and len(troubles) == len(looks):
-            raise troubles[0]  # it is not one job: the vendor has a bad moment
+            raise troubles[0]  # not one job's fault: the vendor has a temporary problem
         return {v: _unreadable(look) if isinstance(look, Ambiguous) else look for v, look in looks.items()}
 
     def _few(self, vendor_ids: Sequence[str], looks: _Looks) -> None:
@@ -170,8 +170,8 @@ class Watch:
             return sorted(due, key=lambda v: self._watched[v].read_at)
 
     def _look_at_lists(self, waiting: dict[str, None], looks: _Looks) -> set[str]:
-        """By lot where the ids fill their lots, else all pending jobs. An id that no list shows (just finished, or
-        lagging) is read by itself; returns those."""
+        """Read lists by lot if the ids fill their lots, otherwise all pending jobs. An id that no list shows (just
+        finished, or lagging) is read by itself; returns those."""
         lots = {self._lot_of(vendor_id) for vendor_id in waiting}
         is_scattered = None in lots or len(lots) > math.ceil(len(waiting) / PAGE)
         if is_scattered or not self.filter_finds_subsets:
@@ -181,7 +181,7 @@ class Watch:
         lots_read: set[str] = set()
         while waiting:
             vendor_id = next(iter(waiting))
-            if self._lot_of(vendor_id) is None:  # it names its lot, in which others may be
+            if self._lot_of(vendor_id) is None:  # it names its lot, which may hold others
                 self._by_id(vendor_id, waiting, looks, by_id)
             lot = self._lot_of(vendor_id)
             if waiting and lot is not None and lot not in lots_read and self.filter_finds_subsets:
@@ -209,7 +209,8 @@ class Watch:
                 return
 
     def _doubt_the_filter(self, job: Job) -> None:
-        """A job that bears the tag, is old enough to be listed, and was not: the filter wants all tags given."""
+        """Distrust the filter: a job has the tag, is old enough to be listed, and was not, so the filter wants all tags
+        given."""
         created = wire.created_at(job)
         there = datetime.now(UTC) + timedelta(seconds=self.http.skew_s)
         if self.filter_finds_subsets and created and (there - created).total_seconds() > self.settle_s:
@@ -223,8 +224,8 @@ class Watch:
         since: datetime | None = None,
         purpose: Purpose = Purpose.WATCH,
     ) -> Iterator[Sequence[Job]]:
-        """Pages of GET /jobs to the end of the list, or to where it is an hour older than `since`, a moment of our
-        clock; the vendor's own is taken from its answers."""
+        """Pages of GET /jobs to the end of the list, or to where it is an hour older than `since`, a time of our clock;
+        the vendor's own is taken from its answers."""
         newest_first, last = True, None
         for number in range(1, _MAX_PAGES + 1):
             body = self.http.get_envelope(

@@ -1,4 +1,4 @@
-"""qBraid's JSON, both ways; pure functions, no socket.
+"""qBraid's JSON in both directions; pure functions, no socket.
 
 Sources: REST API v1 ("Runtime API, version 2"), models of `qbraid-core` 0.6.37 and `qbraid` 0.13.0, read 2026-11.
 Answers are read leniently: the documented 201 lacks members that the vendor's own client requires, `cost` and
@@ -29,14 +29,14 @@ from qflows.providers.qbraid.options import options_of
 
 KEY = "qflows_key"  # one logical submission
 LOT = "qflows_lot"  # up to a page of submissions of one process, so that one request reads them all
-MARK = "qflows"  # every job of qflows, whoever submitted it
+MARK = "qflows"  # every job of qflows, from any submitter
 FORMAT = "qasm3"
-LINKED = "openquantum:"  # devices that spend a linked account: qBraid's 0 is no price
+LINKED = "openquantum:"  # devices paid from a linked account: qBraid's 0 is not a price
 _MESSAGE_CAP = 2_000
 _NAME_CAP = 128
 _DETAILS_CAP = 4_000
 _WORD_CAP = 64
-_COMPILED_CAP = 100_000  # characters of compiled programs kept beside the counts; the raw answer holds them all
+_COMPILED_CAP = 100_000  # characters of compiled programs stored with the counts; the raw answer holds them all
 _ROUNDED = 1e-4  # probabilities written with few digits miss 1 by this much
 _OBJECT_ID = re.compile(r"-qjob-([0-9a-f]{8})[0-9a-f]{16}\Z")
 
@@ -104,7 +104,8 @@ _TERMS_OF_QPUS = _TERMS | {
 
 
 def is_qpu(device_id: str) -> bool:
-    """By the third part of its QRN."""
+    """The body of POST /jobs: one program, or a list for a batch. Raises ProgramRejected for what QASM 3 cannot
+    express."""
     return ":qpu:" in device_id
 
 
@@ -128,7 +129,7 @@ def _qasm(program: Program, *, on_qpu: bool) -> str:
 
 
 def compiled(spec: JobSpec, wish: CompileWish) -> Program:
-    """The one program of `spec` as the text has it; only simulators run what they are given. Raises ProgramRejected."""
+    """The one program of `spec` as in the text; only simulators run what they are given. Raises ProgramRejected."""
     (program,) = spec.programs
     if is_qpu(spec.device_id):
         raise ProgramRejected(
@@ -184,8 +185,8 @@ def tags_of(job: Mapping[str, Any]) -> Mapping[str, Any]:
 def created_at(job: Mapping[str, Any]) -> datetime | None:
     """When the job or group was created, if it says so.
 
-    `timeStamps.createdAt` moves during the life of a job, so it comes last: after `createdAt`, and the second in which
-    the object id of the job's QRN was made.
+    `timeStamps.createdAt` changes during the life of a job, so it comes last: after `createdAt`, and the second in
+    which the object id of the job's QRN was created.
     """
     at = moment(job.get("createdAt"))
     if at is None and (made := _OBJECT_ID.search(str(job.get("jobQrn")))):
@@ -203,7 +204,7 @@ def _times(body: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def moment(text: Any) -> datetime | None:
-    """ISO 8601, UTC where it names no zone; None for anything else."""
+    """ISO 8601, UTC if it names no zone; None for anything else."""
     try:
         found = datetime.fromisoformat(text) if isinstance(text, str) else None
     except ValueError:
@@ -223,7 +224,7 @@ def execution_s(body: Mapping[str, Any]) -> float | None:
 
 
 def cost_of(body: Mapping[str, Any]) -> Cost | None:
-    """Credits billed, else credits estimated, else None."""
+    """Credits billed, otherwise credits estimated, otherwise None."""
     for name, is_estimate in (("cost", False), ("estimatedCost", True)):
         amount = _number(body.get(name))
         if amount is not None:
@@ -235,7 +236,7 @@ def _number(value: Any) -> float | None:
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
     try:
-        number = float(value)  # decimals travel as text in results: "0", "0E-33"
+        number = float(value)  # decimals are sent as text in results: "0", "0E-33"
     except (ValueError, OverflowError):
         return None
     return number if math.isfinite(number) else None
@@ -293,7 +294,7 @@ def _either(data: Mapping[str, Any], *names: str) -> Any:
 def _keyed(values: Any, program: Program, order: str, kind: type, *, of_clbits: bool) -> dict[str, Any]:
     """Vendor keys as ours. The text holds the bits of register `b`, bit 0 rightmost, or leftmost if `order` says so.
 
-    `of_clbits`: it holds all classical bits of the program instead, those that nothing writes included.
+    `of_clbits`: the text holds all classical bits of the program instead, including those that nothing writes.
     """
     if not isinstance(values, dict):
         raise Unreadable(f"qbraid: expected a histogram, got {str(values)[:200]!r}", provider="qbraid")
@@ -331,7 +332,7 @@ def _apportion(probabilities: Mapping[str, float], shots: int) -> Counts:
 
 
 def _details(data: Mapping[str, Any]) -> dict[str, Any]:
-    """What else the device said, if it is small and plain."""
+    """Other details from the device, if they are small and plain."""
     known = {"measurementCounts", "measurement_counts", "measurements"}
     known |= {"measurementProbabilities", "measurement_probabilities"}
     rest = {str(k): v for k, v in data.items() if k not in known and v is not None}
@@ -354,7 +355,7 @@ def device_info(entry: Mapping[str, Any]) -> DeviceInfo:
 
 
 def device_limits(entry: Mapping[str, Any], max_programs: int) -> Limits:
-    """Limits of one device; one program a job unless it has `batchJobSupport`."""
+    """Limits of one device; one program per job unless it has `batchJobSupport`."""
 
     def whole(name: str) -> int | None:
         value = entry.get(name)
@@ -371,7 +372,7 @@ def device_limits(entry: Mapping[str, Any], max_programs: int) -> Limits:
 
 
 def read_program(source: Any) -> Program | None:
-    """qBraid's `{"format": "qasm2" or "qasm3", "data": text}` as a program, else None."""
+    """qBraid's `{"format": "qasm2" or "qasm3", "data": text}` as a program, otherwise None."""
     if not isinstance(source, Mapping) or set(source) != {"format", "data"}:
         return None
     if source["format"] not in ("qasm2", "qasm3") or not isinstance(source["data"], str):
@@ -380,9 +381,9 @@ def read_program(source: Any) -> Program | None:
 
 
 def jobs_of(data: Any) -> Sequence[Mapping[str, Any]]:
-    """The jobs of a list; null is an empty one, as the vendor's client reads it. Raises Unreadable for no list.
+    """The jobs of a list; null is an empty one, as in the vendor's client. Raises Unreadable for anything but a list.
 
-    An entry that is no job is left out: it must not keep the others from being seen.
+    An entry that is not a job is left out: it must not hide the others.
     """
     if data is None:
         return ()
@@ -392,7 +393,7 @@ def jobs_of(data: Any) -> Sequence[Mapping[str, Any]]:
 
 
 def compiled_of(data: Any) -> list[str]:
-    """Texts of a compiled program, one for each circuit, as far as they are text and not too long."""
+    """Texts of a compiled program, one for each circuit, if they are text and not too long."""
     entries = data if isinstance(data, list) else [data]
     texts = [entry.get("data") if isinstance(entry, dict) else entry for entry in entries]
     found = [text for text in texts if isinstance(text, str)]
