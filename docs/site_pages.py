@@ -258,7 +258,7 @@ def events_page() -> str:
                 "# Events",
                 "Changes of jobs, and what happens to batches, budgets, gates and devices, are Prefect events, so the event "
                 "feed, automations and notifications see them and not only flow runs. Each is told once, by the process "
-                "that made the change durable. [Be told when something happens](../how-to/automations.md) acts on them.",
+                "that made the change durable. [Get notified when something happens](../how-to/automations.md) acts on them.",
                 "\n".join(rows),
                 paragraphs(events.JobEvents.__doc__ or ""),
             ]

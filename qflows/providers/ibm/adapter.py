@@ -86,7 +86,7 @@ _CAPABILITIES = Capabilities(
 def _terms(names: set[str]) -> dict[Feature, str]:
     """Why a feature is not taken, from the device's configuration; and how delays are kept."""
     found = {
-        Feature.DELAY: "rounded to the device's clock, which is told",
+        Feature.DELAY: "rounded to the device's clock, with a note",
         Feature.NATIVE: "IBM's gates are standard ones; those of other vendors have no meaning there",
     }
     said = "its configuration, read now, has no"
