@@ -234,8 +234,8 @@ class Purchases(Holds):
     def submit_list(
         self, programs: Sequence[Any], scope: Scope, *, device: str, **wishes: Unpack[BatchWishes]
     ) -> Batch:
-        """a tuple may be (circuit, values), and circuits are iterable: converting it would take them apart"""
-        # a tuple may be (circuit, values), and a circuit is iterable too: it would be taken apart
+        """Buy a list of programs, or a sweep, as a batch."""
+        # a tuple may be (circuit, values), and circuits are iterable: converting it would take them apart
         several = isinstance(programs, list | Iterator) or hasattr(programs, "tolist")
         sources: Any = list(programs) if several else programs
         asked = partial(asking.for_sweep, sources, wishes.get("shots"), wishes, label=wishes.get("label", ""))

@@ -2,8 +2,8 @@
 
     rule      = verb "(" name {"," name} [";" criterion {"," criterion}] ")"
     verb      = "cheapest" | "least_busy" | "best"
-    name      = a device's name, in which * stands for any text
     name      = a device's name, in which * matches any text
+    criterion = "qpu" | "simulator" | word op value ["?"]
     op        = "<" | "<=" | ">" | ">=" | "=" | "!="
 
 A question mark admits a device whose value is unknown; without it such a device is left out.

@@ -181,7 +181,7 @@ class Submitter:
 
     def _post(self, provider: Provider, spec: JobSpec, claim: claims.Claim) -> None:
         if claim.remaining_s() < self.lease_s / 2:
-            # this process was stalled between claim and wire; whoever took over must find nothing at the vendor
+            # this process was stalled between claim and wire; a process that took over must find nothing at the vendor
             claims.not_sent(self.ledger, claim, message="stalled before sending", retry_in_s=0.0)
             return
         prepared = self._prepared(provider, spec, claim)

@@ -265,7 +265,7 @@ def _wish(ledger: Ledger, connection: sa.Connection, keys: Collection[str]) -> l
         .where(
             jobs.c.key.in_(keys),
             jobs.c.status.in_([s.value for s in LIVE]),
-            # a job bought elsewhere is not ours to cancel, whoever requests it
+            # a job bought elsewhere is not ours to cancel
             sa.or_(jobs.c.origin.is_(None), jobs.c.origin != IMPORTED),
         )
         .values(cancel_requested_at=sa.func.coalesce(jobs.c.cancel_requested_at, utc_now()))

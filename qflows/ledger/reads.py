@@ -58,7 +58,7 @@ def find(ledger: Ledger, name: str) -> Job:
 
 
 def same_purchase(ledger: Ledger, key: str) -> list[Job]:
-    """Jobs that are the same purchase as `key`, whichever ledger's mark their keys bear."""
+    """Jobs that are the same purchase as `key`, whichever ledger's mark their keys carry."""
     name = name_of(key)
     between = sa.and_(jobs.c.key >= name, jobs.c.key < name + "g")
     with ledger.read() as connection:

@@ -25,7 +25,7 @@ def check_program(
     labels: Collection[int] | None = None,
     terms: Mapping[Feature, str] | None = None,
 ) -> None:
-    """Return if `device` can take `program`, else raise ProgramRejected with the reason and the remedy.
+    """Return if `device` can take `program`; otherwise raise ProgramRejected with the reason and the remedy.
 
     `gates`: the names the device takes (vendor-native gates by their bare name), None if everything with a known matrix
     is compiled there. `max_bytes` bounds the canonical text. None means no limit. Observable jobs pass

@@ -50,7 +50,7 @@ WRITTEN_OUT = frozenset({"GPhase", *NATIVE_NAMES})
 def read_braket(circuit: Any, values: Any) -> tuple[QuantumCircuit, list[int] | None]:
     """qiskit circuit of a Braket `Circuit`; `values` maps free parameters, or their names, to radians.
 
-    Also the device's numbers of its qubits if all its gates are in a verbatim box, else None.
+    Also the device's numbers of its qubits if all its gates are in a verbatim box, otherwise None.
 
     Raises ProgramRejected for anything without a unitary meaning, naming the instruction.
     """

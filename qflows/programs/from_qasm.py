@@ -63,7 +63,7 @@ def check_text(text: str, label: str) -> str:
 
 
 def name_of(text: str) -> str:
-    """A name for a circuit given as text: its first comment if that is short, else its registers."""
+    """A name for a circuit given as text: its first comment if that is short, otherwise its registers."""
     head = text[:_HEAD]
     for comment in _COMMENT.finditer(head):
         words = re.sub(r"[^\w.+-]+", "-", comment[1] or comment[2] or "").strip("-")

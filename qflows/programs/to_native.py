@@ -52,7 +52,7 @@ def compile_to_native(
     physical_qubits: Sequence[int] | None = None,
     device: str,
 ) -> Program:
-    """The program in gates of `native`, as a verbatim one; on the device's own qubits where it has places.
+    """The program in gates of `native`, as a verbatim one; on the device's own qubits if it places programs.
 
     `native`: the vendor's names. `level`: Qiskit's optimization level. Raises ProgramRejected for a set that is not
     known, and for physical qubits on which the program does not fit without moving.

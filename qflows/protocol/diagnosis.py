@@ -68,7 +68,7 @@ class Bench(Protocol):
         self, programs: Sequence[Any], *, device_id: str, shots: int, options: Mapping[str, Any] | None = None
     ) -> Bought | None:
         """Buy one job with these programs through the ledger. None if it could cost more than what is left, if the
-        device takes no such job, or if it was not accepted; `why` says which."""
+        device does not take such a job, or if it was not accepted; `why` says which."""
         ...
 
     @property

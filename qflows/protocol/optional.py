@@ -117,7 +117,7 @@ class TagProvider(Provider, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """A job of the account as the vendor lists it, whoever submitted it.
+    """A job of the account as the vendor lists it, from any submitter.
 
     `key`: the job key that it carries, if it is one of ours. `labels`: its tags as the vendor has them, plain or as
     `name=value`.

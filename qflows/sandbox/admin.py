@@ -1,4 +1,4 @@
-"""The admin API, `/_sandbox/...` on every port: script, look, count, move the clock. README.md lists the calls."""
+"""The admin API, `/_sandbox/...` on every port: script, inspect, count, move the clock. README.md lists the calls."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class Admin:
         return job.summary() | {"phase": self.world.phase(job), "request": job.request, "result": job.result}
 
     async def forget_jobs(self, request: Request, body: dict[str, Any]) -> Any:
-        """Let the jobs in `ids` vanish at the vendor."""
+        """Make the jobs in `ids` disappear at the vendor."""
         ids = body.get("ids")
         if not isinstance(ids, list) or not all(isinstance(job_id, str) for job_id in ids):
             raise ValueError("ids must be a list of job ids")
@@ -168,7 +168,7 @@ class Admin:
         return self.world.describe_switches()
 
     async def reset(self, request: Request, body: dict[str, Any]) -> Any:
-        """Forget everything but the listeners."""
+        """Forget everything except the listeners."""
         self.world.reset()
         return {}
 

@@ -10,7 +10,7 @@ import urllib.request
 from collections.abc import Callable, Iterable
 from typing import Any
 
-# loopback must not be sent through a proxy of the environment
+# requests to loopback must not go through a proxy from the environment
 _opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
@@ -26,7 +26,7 @@ class Admin:
         self._timeout_s = timeout_s
 
     def call(self, method: str, path: str, body: dict[str, Any] | None = None, **query: Any) -> Any:
-        """One admin call. Raises AdminError for a refusal, OSError when nothing answers."""
+        """Make one admin call. Raises AdminError for a refusal, OSError if nothing answers."""
         query_text = urllib.parse.urlencode({name: value for name, value in query.items() if value is not None})
         request = urllib.request.Request(
             f"{self.url}/_sandbox{path}" + (f"?{query_text}" if query_text else ""),
@@ -53,7 +53,7 @@ class Admin:
         return self.call("GET", "/faults")["faults"]
 
     def clear_faults(self, fault_id: int | None = None) -> int:
-        """Remove one fault, or all. Returns how many went."""
+        """Remove one fault, or all. Returns how many were removed."""
         return self.call("DELETE", "/faults", id=fault_id)["removed"]
 
     def held(self) -> list[dict[str, Any]]:
@@ -61,7 +61,7 @@ class Admin:
         return self.call("GET", "/held")["held"]
 
     def release_held(self, ids: Iterable[int] | None = None, *, verdict: str = "proceed") -> int:
-        """Let parked requests go on, or close their connections (`drop`)."""
+        """Let parked requests continue, or close their connections (`drop`)."""
         body: dict[str, Any] = {"verdict": verdict}
         if ids is not None:
             body["ids"] = list(ids)
@@ -91,11 +91,11 @@ class Admin:
         return self.call("GET", f"/jobs/{urllib.parse.quote(job_id, safe='')}")
 
     def forget(self, ids: Iterable[str]) -> int:
-        """Let jobs vanish, as if the vendor had lost them; they stay counted. Returns how many."""
+        """Make jobs disappear, as if the vendor had lost them; they stay counted. Returns how many."""
         return self.call("POST", "/jobs/forget", {"ids": list(ids)})["forgotten"]
 
     def count_jobs(self, vendor: str | None = None) -> int:
-        """How many purchases were accepted; children of a composite do not count."""
+        """Number of accepted purchases; children of a composite do not count."""
         counts = self.counts()["jobs"]
         return counts[vendor] if vendor else sum(counts.values())
 
@@ -104,7 +104,7 @@ class Admin:
         return self.call("GET", "/counts")
 
     def requests(self, route: str) -> int:
-        """How many requests a route has seen, whatever became of them."""
+        """Number of requests that a route has seen, whatever their outcome."""
         return self.counts()["requests"].get(route, 0)
 
     def journal(
@@ -114,7 +114,7 @@ class Admin:
         return self.call("GET", "/journal", vendor=vendor, route=route, after=after, limit=limit)["entries"]
 
     def clock(self, pace: str | None = None) -> dict[str, Any]:
-        """Show the clock, or give jobs another pace."""
+        """Show the clock, or set another pace for jobs."""
         return self.call("GET", "/clock") if pace is None else self.call("POST", "/clock", {"pace": pace})
 
     def advance(self, seconds: float) -> dict[str, Any]:
@@ -122,7 +122,7 @@ class Admin:
         return self.call("POST", "/clock", {"advance_s": seconds})
 
     def release(self, jobs: int | list[str] | None = None) -> int:
-        """Let waiting jobs be done: all, the oldest n, or those named. Returns how many."""
+        """Let waiting jobs finish: all, the oldest n, or those named. Returns how many."""
         return self.call("POST", "/clock", {"release": "all" if jobs is None else jobs})["released"]
 
     def switches(self, vendor: str | None = None, **values: Any) -> dict[str, Any]:

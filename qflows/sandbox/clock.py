@@ -1,4 +1,4 @@
-"""When a job is due: at once, after n reads, after real seconds, or when told; and a time of day that can be moved."""
+"""When a job is due: at once, after n reads, after real seconds, or on request; and a time of day that can be moved."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Pace:
 
     @classmethod
     def parse(cls, text: str) -> Pace:
-        """Read the written form. Raises ValueError that says which forms exist."""
+        """Read the written form. Raises ValueError listing the allowed forms."""
         mode, _, rest = text.strip().partition(":")
         try:
             if mode in ("instant", "frozen") and not rest:
@@ -55,15 +55,15 @@ class Clock:
     offset_s: float = 0.0
 
     def now(self) -> float:
-        """Unix seconds, shifted by everything that was advanced."""
+        """Unix seconds, shifted by all advances."""
         return time.time() + self.offset_s
 
     def advance(self, seconds: float) -> None:
-        """Move the time of day forward: jobs by time, TTLs and lags see it at once."""
+        """Move the time of day forward: jobs by time, TTLs and lags take effect at once."""
         self.offset_s += seconds
 
     def phase(self, *, created_at: float, reads: int, released: bool) -> Phase:
-        """Where a job stands that was accepted at `created_at` and whose status was read `reads` times."""
+        """The phase of a job that was accepted at `created_at` and whose status was read `reads` times."""
         if released or self.pace.mode == "instant":
             return "due"
         if self.pace.mode == "frozen":

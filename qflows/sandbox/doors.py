@@ -1,7 +1,7 @@
-"""Who may knock: requests for this machine by name, and none that a page of another site makes in a browser.
+"""Which requests are answered: those for this machine by name, and none that another site's page makes in a browser.
 
-A page on any site can have a browser send requests to loopback, under a host name of its own whose address is
-127.0.0.1 (DNS rebinding) or across sites. The first shows in `Host`, the second in `Origin`.
+A page on any site can have a browser send requests to loopback, under a host name of its own that resolves to 127.0.0.1
+(DNS rebinding) or across sites. The first shows in `Host`, the second in `Origin`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ LOOPBACK_NAMES = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
 def _host(text: str) -> str:
-    """The name of a `Host` header, without port; empty if it is none."""
+    """The name in a `Host` header, without port; empty if it is invalid."""
     try:
         return (urlsplit(f"//{text}").hostname or "").rstrip(".")
     except ValueError:
@@ -25,7 +25,7 @@ def _host(text: str) -> str:
 
 
 def refusal(headers: Headers, allowed: Collection[str] = ()) -> str | None:
-    """Why a request must not be answered; None if it may. `allowed`: host names besides those of loopback."""
+    """Why a request must not be answered; None if it may be. `allowed`: host names besides those of loopback."""
     names = {*LOOPBACK_NAMES, *(name.lower() for name in allowed)}
     hosts = headers.getlist("host")
     if len(hosts) != 1 or _host(hosts[0]) not in names:
@@ -38,7 +38,7 @@ def refusal(headers: Headers, allowed: Collection[str] = ()) -> str | None:
 
 
 def guarded(app: ASGIApp, allowed: Collection[str] = ()) -> ASGIApp:
-    """The application behind the door: 403 before anything is read, counted or executed."""
+    """The application behind this check: 403 before anything is read, counted or executed."""
 
     async def guard(scope: Scope, receive: Receive, send: Send) -> None:
         reason = refusal(Headers(scope=scope), allowed) if scope["type"] == "http" else None

@@ -15,7 +15,7 @@ from qflows.sandbox.errors import WorkError
 from qflows.sandbox.jobs import Work
 from qflows.sandbox.worker import HEADER
 
-# BLAS threads in the worker would fight the server for two cores; small states gain nothing from them
+# BLAS threads in the worker would compete with the server for two cores; small states gain nothing from them
 SINGLE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 
 
@@ -68,7 +68,7 @@ class Engine:
         return self._process
 
     async def execute(self, work: Work) -> Any:
-        """The JSON result of the work. Raises WorkError when it failed, hung, or took the worker down twice."""
+        """The JSON result of the work. Raises WorkError if it failed, hung, or took the worker down twice."""
         work_id = next(self._ids)
         document = {"id": work_id, "function": work.function, "payload": work.payload}
         frame = json.dumps(document, separators=(",", ":")).encode()
@@ -83,7 +83,7 @@ class Engine:
             self._waiting.pop(work_id, None)
 
     async def _answer(self, work_id: int, pending: _Pending) -> Any:
-        # The limit is on silence while this work is first in line; behind others it only waits its turn.
+        # The limit applies to silence while this work is first in line; behind others it only waits its turn.
         while True:
             before = self.executed
             done, _ = await asyncio.wait([pending.future], timeout=self._timeout_s)

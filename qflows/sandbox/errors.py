@@ -1,4 +1,4 @@
-"""What a sandbox component may raise on purpose; everything else is a bug and becomes a 500."""
+"""Exceptions that a sandbox component raises on purpose; anything else is a bug and becomes a 500."""
 
 from __future__ import annotations
 

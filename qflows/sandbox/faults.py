@@ -1,4 +1,4 @@
-"""Scripted misbehavior: which call of which route goes wrong, and how.
+"""Scripted misbehavior: which call of which route fails, and how.
 
 A fault names a route ("ionq.submit"; shell wildcards work: "ionq.*"), lets `skip` matching calls pass and then acts
 on the next `times` ones (None: on all). Routes are counted per fault, from the moment the fault is added.
@@ -60,7 +60,7 @@ class Fault:
 
     @classmethod
     def from_doc(cls, doc: dict[str, Any]) -> Fault:
-        """Check a fault from outside. Raises ValueError that names the member and what is allowed."""
+        """Check an external fault. Raises ValueError naming the member and the allowed values."""
         kind = doc.get("kind")
         if kind not in KINDS:
             raise ValueError(f"kind {kind!r} is none of {', '.join(KINDS)}")
@@ -88,7 +88,7 @@ class Fault:
         return cls(**(members | doc))
 
     def matches(self, route: str) -> bool:
-        """True if this call of `route` is one the fault acts on. Counts the call."""
+        """True if the fault acts on this call of `route`. Counts the call."""
         if not fnmatchcase(route, self.route):
             return False
         self.seen += 1
@@ -147,7 +147,7 @@ class Faults:
         self._ids = itertools.count(1)
 
     def add(self, fault: Fault) -> Fault:
-        """Script a fault; it gets an id."""
+        """Script a fault and give it an id."""
         fault.id = next(self._ids)
         self._faults.append(fault)
         return fault
@@ -161,7 +161,7 @@ class Faults:
         return [f for f in self._faults if f.kind in AT_ACCEPTANCE and f.matches(route)]
 
     def remove(self, ids: Iterable[int] | None = None) -> int:
-        """Remove by id, or all. Returns how many went."""
+        """Remove by id, or all. Returns how many were removed."""
         before = len(self._faults)
         gone = None if ids is None else set(ids)
         self._faults = [] if gone is None else [f for f in self._faults if f.id not in gone]
@@ -190,7 +190,7 @@ class Parked:
 
 
 class Holds:
-    """Requests that wait to be released. A client that dies meanwhile changes nothing: the vendor has the request."""
+    """Requests waiting to be released. A client that dies meanwhile changes nothing: the vendor has the request."""
 
     def __init__(self) -> None:
         self._parked: dict[int, Parked] = {}
@@ -210,7 +210,7 @@ class Holds:
         return list(self._parked.values())
 
     def release(self, *, ids: Iterable[int] | None = None, verdict: str = "proceed") -> int:
-        """Let requests go on (`proceed`) or close their connections (`drop`). Returns how many."""
+        """Let requests continue (`proceed`) or close their connections (`drop`). Returns how many."""
         wanted = list(self._parked) if ids is None else [i for i in ids if i in self._parked]
         for parked_id in wanted:
             gate = self._parked[parked_id].gate

@@ -1,4 +1,4 @@
-"""A job as the sandbox keeps it, and the store of all of them. Vendors translate; nothing here knows a vendor word."""
+"""A job in the sandbox, and the store of all jobs. Vendors translate; nothing here knows a vendor's words."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Outcome = Literal["done", "failed", "cancelled"]
 
 @dataclass(frozen=True)
 class Work:
-    """What to execute for a job: a function of a vendor package, `module:function`, and its JSON payload.
+    """What to execute for a job: a function in a vendor package, `module:function`, and its JSON payload.
 
     The function runs in the worker process, takes the payload and returns a JSON document; WorkError fails the job.
     """
@@ -23,7 +23,7 @@ class Work:
 
 @dataclass
 class Job:
-    """One thing the vendor gave an id to. `request` and `facts` are the vendor's own documents (JSON)."""
+    """One thing with a vendor id. `request` and `facts` are the vendor's own documents (JSON)."""
 
     id: str
     vendor: str
@@ -40,7 +40,7 @@ class Job:
     reads: int = 0
     lists: int = 0
     released: bool = False
-    not_before: float = 0.0  # unix seconds; until then it waits, whatever the pace
+    not_before: float = 0.0  # unix seconds; it waits until then, whatever the pace
     started_at: float | None = None
     ended_at: float | None = None
     outcome: Outcome | None = None
@@ -54,12 +54,12 @@ class Job:
         return self.outcome is not None
 
     def to_doc(self) -> dict[str, Any]:
-        """JSON form for the state file; shares the job's own documents, which a copy of megabytes would not."""
+        """JSON form for the state file; shares the job's own documents, because copying megabytes would be slow."""
         return vars(self) | {"work": vars(self.work) if self.work else None}
 
     @classmethod
     def from_doc(cls, doc: dict[str, Any]) -> Job:
-        """Back from the JSON form."""
+        """The job of a JSON form."""
         work = doc.pop("work", None)
         return cls(work=Work(**work) if work else None, **doc)
 
@@ -85,7 +85,7 @@ class JobStore:
         return len(self._jobs)
 
     def next_seq(self) -> int:
-        """A number larger than that of every job before."""
+        """A number larger than that of any earlier job."""
         seq, self._next_seq = self._next_seq, self._next_seq + 1
         return seq
 
@@ -106,7 +106,7 @@ class JobStore:
     def newest_first(self, vendor: str, *, before: int | None = None) -> Iterator[Job]:
         """Jobs of a vendor, latest accepted first, deleted ones left out; only those numbered below `before`.
 
-        Lazy, and found by bisection: a page far down a long list is as cheap as the first.
+        Lazy, and found by bisection: a page far down a long list costs no more than the first.
         """
         end = len(self._in_order) if before is None else bisect_left(self._in_order, before, key=_seq)
         for place in range(end - 1, -1, -1):
@@ -119,12 +119,12 @@ class JobStore:
         return [self._jobs[child_id] for child_id in job.child_ids]
 
     def count(self, *, vendor: str | None = None, jobs: Iterable[Job] | None = None) -> int:
-        """How many purchases were accepted: jobs without a parent, deleted ones included."""
+        """Number of accepted purchases: jobs without a parent, including deleted ones."""
         pool = self.all(vendor) if jobs is None else jobs
         return sum(1 for job in pool if job.parent_id is None)
 
     def clear(self) -> None:
-        """Forget everything; numbers start again."""
+        """Forget everything; numbering starts again."""
         self._jobs.clear()
         self._in_order.clear()
         self._next_seq = 1

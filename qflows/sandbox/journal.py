@@ -1,4 +1,4 @@
-"""What the sandbox was asked and what it accepted: the evidence that tests and benchmarks count."""
+"""What the sandbox was asked and what it accepted: the evidence counted by tests and benchmarks."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Entry:
 
 
 class Journal:
-    """Requests in order, and counts that keep going when old entries are dropped."""
+    """Requests in order, and counts that continue when old entries are dropped."""
 
     def __init__(self, remember: Callable[[Entry], None]) -> None:
         self._entries: deque[Entry] = deque(maxlen=KEPT_ENTRIES)
@@ -43,7 +43,7 @@ class Journal:
         self.faults: Counter[str] = Counter()
 
     def open(self, *, time: float, vendor: str, route: str, method: str, path: str) -> Entry:
-        """Write down a request at its arrival, so that a parked one can be seen."""
+        """Record a request at its arrival, so that a parked one can be seen."""
         self._n += 1
         entry = Entry(self._n, time, vendor, route, method, path)
         self._entries.append(entry)
@@ -51,7 +51,7 @@ class Journal:
         return entry
 
     def close(self, entry: Entry, *, status: int, duration_ms: float) -> None:
-        """Write down how a request ended; status 0 means that no answer was given."""
+        """Record how a request ended; status 0 means that no answer was given."""
         entry.status = status
         entry.duration_ms = round(duration_ms, 3)
         self._tally(entry)
@@ -62,7 +62,7 @@ class Journal:
         self.faults.update(f"{entry.route} {fault}" for fault in entry.faults)
 
     def restore(self, doc: dict[str, Any]) -> None:
-        """Take back an entry of an earlier process."""
+        """Restore an entry of an earlier process."""
         entry = Entry(**doc)
         self._n = max(self._n, entry.n)
         self._entries.append(entry)
@@ -82,7 +82,7 @@ class Journal:
         return found
 
     def clear(self) -> None:
-        """Forget everything; numbers go on, so that a reader's position stays valid."""
+        """Forget everything; numbering continues, so that a reader's position stays valid."""
         self._entries.clear()
         for counter in (self.requests, self.statuses, self.faults):
             counter.clear()

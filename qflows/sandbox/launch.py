@@ -76,7 +76,7 @@ class Sandbox:
                 stdout=subprocess.DEVNULL,
                 stderr=errors,
                 env=os.environ | {"PYTHONPATH": _search_path()},
-                # signals typed at a terminal are for the caller, who then stops the sandbox
+                # signals from a terminal are for the caller, who then stops the sandbox
                 start_new_session=True,
             )
         try:
@@ -92,7 +92,7 @@ class Sandbox:
 
     @property
     def log(self) -> str:
-        """What the process printed to stderr so far: a traceback for every answer that was an unintended 500."""
+        """What the process has printed to stderr: a traceback for every answer that was an unintended 500."""
         return self._log_path().read_text(errors="replace")
 
     def _command(self, ready: Path) -> list[str]:
@@ -139,7 +139,7 @@ class Sandbox:
             self._folder = None
 
     def restart(self) -> Self:
-        """Start again on the same ports; with a state directory nothing is forgotten."""
+        """Start again on the same ports; with a state directory nothing is lost."""
         self.kill()
         return self.start()
 

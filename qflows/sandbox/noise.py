@@ -1,4 +1,4 @@
-"""A device that errs: depolarising after each gate and flips at readout. A stand-in, not a model of any machine."""
+"""A noisy device: depolarising after each gate and flips at readout. A stand-in, not a model of any machine."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import numpy as np
 from qflows.sandbox.errors import WorkError
 from qflows.sandbox.statevector import Array, Op, apply, compact, probabilities, sample, spread
 
-# 4**8 entries take about a millisecond a gate; beyond that, trajectories are cheaper than the density matrix
+# 4**8 entries take about a millisecond per gate; beyond that, trajectories are cheaper than the density matrix
 MAX_DENSITY_QUBITS = 8
 MAX_GATE_QUBITS = 8
 
 
 @dataclass(frozen=True)
 class Rates:
-    """Chance of losing all information: per gate on one qubit, per gate on more; and of reading a bit wrongly."""
+    """Probability of losing all information: per gate on one qubit, per gate on more; and of misreading a bit."""
 
     one_qubit: float
     more_qubits: float
@@ -40,7 +40,7 @@ def drawn(
     if rates is None:
         return spread(sample(probabilities(narrow, len(active)), shots, seed), active)
     histogram = noisy_histogram(narrow, len(active), rates, shots=shots, seed=seed)
-    # a qubit without gates is read wrongly as well, and one flip needs no simulation
+    # a qubit without gates can be misread too, and one flip needs no simulation
     return _misread(spread(histogram, active), sorted(set(read) - set(active)), rates.readout, seed)
 
 
@@ -54,7 +54,7 @@ def _misread(histogram: Mapping[int, int], qubits: Iterable[int], rate: float, s
 
 
 def noisy_histogram(ops: Sequence[Op], n_qubits: int, rates: Rates, *, shots: int, seed: int) -> dict[int, int]:
-    """Sampled outcomes with noise. Raises WorkError when a gate is too wide for the trajectory method."""
+    """Sampled outcomes with noise. Raises WorkError if a gate is too wide for the trajectory method."""
     if n_qubits <= MAX_DENSITY_QUBITS:
         return sample(_flipped(_density_diagonal(ops, n_qubits, rates), n_qubits, rates.readout), shots, seed)
     return _trajectories(ops, n_qubits, rates, shots=shots, seed=seed)

@@ -1,4 +1,4 @@
-"""Bring a sandbox process up and take it down: plug in vendors, bind loopback ports, serve until told to stop."""
+"""Start and stop a sandbox process: load vendors, bind loopback ports, serve until asked to stop."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ def _shipped() -> set[str]:
 
 
 def known_vendors() -> list[str]:
-    """Names of the vendors that can be plugged in: sub-packages of qflows.sandbox, and entry points of that name."""
+    """Names of the vendors that can be loaded: sub-packages of qflows.sandbox, and entry points with that name."""
     return sorted(_shipped() | {entry.name for entry in entry_points(group=GROUP)})
 
 
 def load_vendor(name: str) -> type[Vendor]:
-    """The vendor's class. Raises ValueError that lists the known ones."""
+    """The vendor's class. Raises ValueError listing the known ones."""
     if name not in known_vendors():
         raise ValueError(f"no vendor {name!r} in the sandbox; known: {', '.join(known_vendors())}")
     if name in _shipped():
@@ -68,7 +68,7 @@ def bind(ports: Sequence[int], count: int) -> list[socket.socket]:
     """One listening socket per vendor, on 127.0.0.1 only. Raises OSError if a chosen port is taken."""
     sockets = []
     for position in range(count):
-        # asyncio switches Nagle off only where the protocol is named; with it every answer takes 40 ms
+        # asyncio switches Nagle off only if the protocol is named; with it every answer takes 40 ms
         listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(("127.0.0.1", ports[position] if position < len(ports) else 0))
@@ -80,27 +80,27 @@ def bind(ports: Sequence[int], count: int) -> list[socket.socket]:
 
 @dataclass
 class Running:
-    """What is known once a sandbox listens: its world and the url of each vendor."""
+    """What is known once a sandbox is listening: its world and the url of each vendor."""
 
     world: World
     urls: dict[str, str]
 
 
 class _Server(uvicorn.Server):
-    """uvicorn, saying when it listens, and returning on a signal so that files and worker are cleaned up."""
+    """uvicorn that reports when it listens, and returns on a signal so that files and worker are cleaned up."""
 
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
         self.is_up = asyncio.Event()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start listening, then say so."""
+        """Start listening, then report it."""
         await super().startup(sockets=sockets)
         self.is_up.set()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Stop on SIGTERM and SIGINT. uvicorn would raise the signal again and end the process on the spot."""
+        """Stop on SIGTERM and SIGINT. uvicorn would raise the signal again and end the process immediately."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, self.handle_exit, number, None)
@@ -133,7 +133,7 @@ async def serve(options: Options, on_up: Callable[[Running], None]) -> None:
         log_level="warning",
         access_log=False,
         date_header=False,  # the sandbox has a clock of its own
-        # longer than any client keeps a connection, or the close would look like a fault nobody scripted
+        # longer than any client keeps a connection, or the close would look like an unscripted fault
         timeout_keep_alive=3600,
         timeout_graceful_shutdown=1,
     )

@@ -42,7 +42,7 @@ class VendorApp:
         is_known_path = False
         for path, route in self._paths:
             match, found = path.matches(scope)
-            # Starlette answers HEAD with GET routes; a vendor that wants HEAD says so
+            # Starlette answers HEAD with GET routes; a vendor that wants HEAD declares it
             if match is Match.FULL and scope["method"] == route.method:
                 return route, found["path_params"], True
             is_known_path = is_known_path or match is not Match.NONE
@@ -86,18 +86,18 @@ class VendorApp:
             response = self.vendor.refuse(refusal)
         except ClientDisconnect:
             response = NoAnswer()
-        except Exception:  # process edge: a bug in an emulator must be seen as one
+        except Exception:  # process boundary: a bug in an emulator must be visible as one
             logger.exception("%s %s", request.method, request.url.path)
             response = self.vendor.refuse(Refusal(500, "the sandbox failed; see its log"))
         response.headers.setdefault("x-request-id", str(uuid.uuid4()))
         response = self._as_switched(response)
         status = 0 if isinstance(response, NoAnswer) else response.status_code
-        # closed before the answer is sent, so that who has the answer finds it in the journal
+        # closed before the answer is sent, so that a client with the answer finds it in the journal
         self.world.journal.close(entry, status=status, duration_ms=(time.perf_counter() - began) * 1000)
         await response(scope, receive, send)
 
     def _as_switched(self, response: Response) -> Response:
-        """Date, Retry-After and body as the switches of every vendor have them."""
+        """Date, Retry-After and body as set by the switches of every vendor."""
         switches = self.world.switches[self.vendor.name]
         now = self.world.clock.now() + float(switches["clock_skew_s"])
         response.headers["date"] = formatdate(now, usegmt=True)
@@ -121,7 +121,7 @@ class VendorApp:
             size += len(chunk)
             if size <= limit:
                 chunks.append(chunk)
-        # the rest is read and thrown away: a client that is still sending would see a reset, not the 413
+        # the rest is read and discarded: a client that is still sending would see a reset, not the 413
         if size > limit:
             raise Refusal(413, f"the body is larger than {limit} bytes")
         return b"".join(chunks)
@@ -146,7 +146,7 @@ class VendorApp:
         try:
             return self.vendor.client_key(call.document())
         except Refusal:
-            return None  # the handler will say so
+            return None  # the handler will report it
 
     async def _before(self, call: Call) -> Response | None:
         for fault in call.faults:

@@ -13,7 +13,7 @@ FILE_NAME = "sandbox.jsonl"
 
 
 class StateLog:
-    """Lines of `[kind, key, document]`; the last line of a kind and key is the truth. No directory, no log.
+    """Lines of `[kind, key, document]`; the last line of a kind and key counts. Without a directory there is no log.
 
     Survives a kill of the process (each line is one write to the page cache); does not claim to survive power loss.
     """
@@ -26,7 +26,7 @@ class StateLog:
             self._path = state_dir / FILE_NAME
 
     def load(self) -> Iterator[tuple[str, str, Any]]:
-        """Every remembered line in order, but for a torn last one: nobody had its answer.
+        """Every remembered line in order, except a torn last one, whose answer nobody got.
 
         Raises OSError if another sandbox uses the directory.
         """

@@ -1,6 +1,6 @@
 """Exact simulation of small circuits with numpy. Qubit 0 is the least significant bit of every index.
 
-Made for the sandbox's worker: for a few qubits it answers in a fraction of a millisecond and needs no heavy import.
+Made for the sandbox's worker: it answers in a fraction of a millisecond for a few qubits and needs no heavy import.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ class Op:
 
     @property
     def qubits(self) -> tuple[int, ...]:
-        """All qubits it touches."""
+        """All qubits the operation touches."""
         return self.targets + self.controls
 
     def moved(self, to: Mapping[int, int]) -> Op:
-        """The same on other qubits."""
+        """The same operation on other qubits."""
         return Op(self.matrix, tuple(to[q] for q in self.targets), tuple(to[q] for q in self.controls))
 
 
@@ -93,7 +93,7 @@ def probabilities(ops: Sequence[Op], n_qubits: int) -> Array:
 
 
 def sample(weights: Array, shots: int, seed: int) -> dict[int, int]:
-    """A histogram of `shots` draws; outcomes that never came are left out."""
+    """A histogram of `shots` draws; outcomes that never occurred are left out."""
     weights = np.clip(weights, 0, None)
     draws = np.random.default_rng(seed).multinomial(shots, weights / weights.sum())
     kept = np.flatnonzero(draws)
@@ -103,7 +103,7 @@ def sample(weights: Array, shots: int, seed: int) -> dict[int, int]:
 def spread(values: Mapping[int, Any], active: Sequence[int]) -> dict[int, Any]:
     """Outcomes of compacted qubits as outcomes of the original ones; unused qubits read 0.
 
-    Every outcome must be below 2**len(active): two of them would fall together otherwise.
+    Every outcome must be below 2**len(active): otherwise two of them would coincide.
     """
     word = np.int64 if max(active, default=0) <= WORD_QUBITS else object
     found = np.array(list(values), dtype=word)

@@ -15,7 +15,7 @@ SwitchValue = str | int | float | bool
 class Switch:
     """One choice. `choices` is empty for a number, a text or a flag of the default's type.
 
-    `source`: where the default was read, or what is known and what is not. `qflows sandbox switches` prints it.
+    `source`: where the default comes from, or what is known and what is not. `qflows sandbox switches` prints it.
     """
 
     name: str
@@ -25,7 +25,7 @@ class Switch:
     source: str = ""
 
     def check(self, value: Any) -> SwitchValue:
-        """The value if it is allowed. Raises ValueError that lists what is."""
+        """The value if it is allowed. Raises ValueError listing the allowed ones."""
         if self.choices:
             if value not in self.choices or isinstance(value, bool) != isinstance(self.default, bool):
                 raise ValueError(f"{self.name} is one of {', '.join(map(repr, self.choices))}, not {value!r}")

@@ -28,7 +28,7 @@ async def _gone(receive: Receive) -> None:
 
 
 class NoAnswer(Response):
-    """Closes the connection; the client reads an end of file where a status line should be."""
+    """Closes the connection; the client reads an end of file instead of a status line."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Close instead of sending."""
@@ -53,7 +53,7 @@ class Truncated(Response):
 
 
 class Slow(Response):
-    """Sends a response whole, its body at so many bytes a second."""
+    """Sends a complete response, with its body at a given number of bytes per second."""
 
     def __init__(self, whole: Response, bytes_per_s: float) -> None:
         super().__init__(whole.body, whole.status_code)
@@ -61,14 +61,14 @@ class Slow(Response):
         self._bytes_per_s = bytes_per_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send the head at once, then a piece every twentieth of a second, or a byte where that is too much."""
+        """Send the head at once, then a piece every twentieth of a second, or a single byte if a piece is too much."""
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
         body, size = bytes(self.body), max(1, round(self._bytes_per_s / 20))
         gone = asyncio.create_task(_gone(receive))
         for start in range(0, len(body), size):
             done, _ = await asyncio.wait([gone], timeout=size / self._bytes_per_s)
             if done:
-                return  # nobody is there any more
+                return  # the client is gone
             await send({"type": "http.response.body", "body": body[start : start + size], "more_body": True})
         gone.cancel()
         await send({"type": "http.response.body", "body": b""})

@@ -1,4 +1,4 @@
-"""What a vendor package provides, and what its handlers are given."""
+"""What a vendor package provides, and what its handlers receive."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ MAX_DEPTH = 64
 
 @dataclass(frozen=True)
 class Route:
-    """One call of the vendor's API. `name` is what faults and journal say after the vendor: "ionq.<name>"."""
+    """One call of the vendor's API. `name` is what faults and journal show after the vendor: "ionq.<name>"."""
 
     name: str
     method: str
@@ -35,7 +35,7 @@ class Route:
 
 @dataclass
 class Call:
-    """One request, as a vendor's handler sees it. The body is already bounded and complete."""
+    """One request as seen by a vendor's handler. The body is already bounded and complete."""
 
     world: World
     vendor: Vendor
@@ -58,7 +58,7 @@ class Call:
         return self._document
 
     def accept(self, job: Job) -> Job:
-        """Take a job: from here on it exists, whatever happens to the answer. Applies scripted failures."""
+        """Accept a job: from here on it exists, whatever happens to the answer. Applies scripted failures."""
         self.entry.accepted.append(job.id)
         return self.world.accept(job, route=self.route)
 
@@ -78,7 +78,7 @@ class Call:
         return self.world.phase(job)
 
     def listed(self, jobs: Iterable[Job]) -> Iterator[Job]:
-        """The jobs a list may show now: leaves out those that a list_lag fault still hides. Call it once a request."""
+        """The jobs a list may show now, without those that a list_lag fault still hides. Call it once per request."""
         lags = [fault for fault in self.faults if fault.kind == "list_lag"]
         now = self.world.clock.now()
         for job in jobs:
@@ -112,7 +112,7 @@ class Vendor(ABC):
 
     @abstractmethod
     def routes(self) -> Sequence[Route]:
-        """All calls. The first match wins, so the more special path comes first."""
+        """All calls. The first match wins, so the more specific path comes first."""
 
     @abstractmethod
     def env(self, url: str) -> dict[str, str]:
@@ -123,7 +123,7 @@ class Vendor(ABC):
         """A refusal in the vendor's documented error shape. Also renders faults and unknown paths (404)."""
 
     def authorise(self, call: Call) -> None:
-        """Raise Refusal(401) when credentials are missing. Not called for open routes."""
+        """Raise Refusal(401) if credentials are missing. Not called for open routes."""
         return
 
     def client_key(self, document: Any) -> str | None:
@@ -139,7 +139,7 @@ class Vendor(ABC):
 
 
 def _finite(text: str) -> float:
-    """A number that can be written back as JSON: neither NaN nor Infinity, nor too large to be anything else."""
+    """A number that can be written back as JSON: neither NaN nor Infinity, nor too large to be represented."""
     number = float(text)
     if not math.isfinite(number):
         raise ValueError(text)

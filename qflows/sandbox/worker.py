@@ -1,7 +1,7 @@
 """The process that executes circuits: reads work from stdin, writes results to stdout, one frame each.
 
-A process of its own, because a simulation must neither stall the server nor take it down. Frames are a 4-byte
-big-endian length and JSON. Work names a function `module:function` below qflows.sandbox, or of a module that a vendor
+It is a separate process, because a simulation must neither stall the server nor take it down. Frames are a 4-byte
+big-endian length and JSON. Work names a function `module:function` below qflows.sandbox, or in a module that a vendor
 names in its `preload`; nothing else is callable.
 """
 
@@ -38,7 +38,7 @@ def run(request: dict[str, Any]) -> dict[str, Any]:
         return {"id": request["id"], "error": {"code": error.code, "message": error.message}}
     except MemoryError:
         return {"id": request["id"], "error": {"code": "SimulationError", "message": "out of memory"}}
-    except Exception as error:  # noqa: BLE001  (process edge: the worker must outlive any circuit)
+    except Exception as error:  # noqa: BLE001  (process boundary: the worker must outlive any circuit)
         return {"id": request["id"], "error": {"code": "InternalError", "message": f"{type(error).__name__}: {error}"}}
 
 
@@ -53,7 +53,7 @@ def read_frame(stream: BinaryIO) -> bytes | None:
 
 
 def main() -> None:
-    """Serve until stdin closes, which happens too when the server is killed."""
+    """Serve until stdin closes, which also happens when the server is killed."""
     source = os.fdopen(os.dup(0), "rb")
     sink = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # anything a library prints must not break the frames

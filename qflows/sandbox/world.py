@@ -19,7 +19,7 @@ from qflows.sandbox.switch import Switch, SwitchValue
 
 
 class Plugged(Protocol):
-    """What those who run a world need of a vendor; `vendor.Vendor` is the class to derive from."""
+    """What running a world requires of a vendor; `vendor.Vendor` is the class to derive from."""
 
     name: ClassVar[str]
     preload: ClassVar[tuple[str, ...]]
@@ -65,7 +65,7 @@ class Shelf(Mapping[str, dict[str, Any]]):
             self._log.append(f"shelf:{self._name}", key, None)
 
     def restore(self, key: str, doc: dict[str, Any] | None) -> None:
-        """Take back a remembered document."""
+        """Restore a stored document."""
         if doc is None:
             self._docs.pop(key, None)
         else:
@@ -107,7 +107,7 @@ class World:
     # -- memory ------------------------------------------------------------------------------------------------
 
     def restore(self) -> None:
-        """Take back what an earlier process on the same state directory remembered. Reads of open jobs start at 0."""
+        """Restore what an earlier process stored in the same state directory. Reads of open jobs start at 0."""
         jobs: dict[str, dict[str, Any]] = {}
         for kind, key, doc in self._log.load():
             if kind == "job":
@@ -126,11 +126,11 @@ class World:
             self.jobs.put(Job.from_doc(doc))
 
     def remember(self, job: Job) -> None:
-        """Write a job down; call it after changing one."""
+        """Store a job; call this after changing one."""
         self._log.append("job", job.id, job.to_doc)
 
     def remember_clock(self) -> None:
-        """Write the clock down."""
+        """Store the clock."""
         self._log.append("clock", "", {"pace": str(self.clock.pace), "offset_s": self.clock.offset_s})
 
     def set_switches(self, vendor: str, values: Mapping[str, Any]) -> None:
@@ -161,7 +161,7 @@ class World:
     # -- jobs --------------------------------------------------------------------------------------------------
 
     def accept(self, job: Job, *, route: str) -> Job:
-        """Take a job. Children are accepted before their parent, and scripted failures count only parents."""
+        """Accept a job. Children are accepted before their parent, and scripted failures count only parents."""
         self.jobs.put(job)
         if job.parent_id is None:
             for fault in self.faults.take_at_acceptance(route):
@@ -172,7 +172,7 @@ class World:
         return job
 
     def _start_early(self, job: Job) -> None:
-        # nobody has asked yet, but at this pace everybody will: the simulator works while the client reads the answer
+        # no client has asked yet, but at this pace all will: the simulator works while the client reads the answer
         for each in (job, *self.jobs.children(job)):
             if each.work is not None and not (each.injected and each.injected["children"] is None):
                 self._start(each)
@@ -204,9 +204,9 @@ class World:
         return "due" if root is not None and root.released else mine
 
     async def observe(self, jobs: Iterable[Job], *, is_read: bool = False) -> None:
-        """Bring jobs up to date with the clock; waits for the simulator where the clock says done.
+        """Bring jobs up to date with the clock; wait for the simulator if the clock says done.
 
-        `is_read` counts as a read of the status, which is what a clock by count counts.
+        `is_read`: count this as a read of the status, for a clock that goes by reads.
         """
         pending: list[asyncio.Task[None]] = []
         parents: list[Job] = []
@@ -241,7 +241,7 @@ class World:
         return self._start(job)
 
     def _moment(self, job: Job, after_s: float) -> float:
-        # By time, an event happened when it was due, not when somebody looked.
+        # By time, an event happened when it was due, not when it was read.
         return job.created_at + after_s if self.clock.pace.mode == "time" else self.clock.now()
 
     def _start(self, job: Job) -> asyncio.Task[None]:
@@ -291,7 +291,7 @@ class World:
         return True
 
     def release(self, *, ids: Iterable[str] | None = None, count: int | None = None) -> int:
-        """Let waiting jobs be done at their next read: those named, or the `count` oldest, or all. Returns how many."""
+        """Let waiting jobs finish at their next read: those named, or the `count` oldest, or all. Returns how many."""
         waiting = (job for job in self.jobs.all() if not job.is_terminal and not job.released)
         if ids is not None:
             wanted = set(ids)
@@ -305,7 +305,7 @@ class World:
         return len(chosen)
 
     def forget(self, ids: Iterable[str]) -> int:
-        """Let jobs vanish, as if the vendor had lost them: no list shows them, no read finds them. Returns how many.
+        """Make jobs disappear, as if the vendor had lost them: no list or read shows them. Returns how many.
 
         What was accepted stays counted. Unknown ids are left out.
         """

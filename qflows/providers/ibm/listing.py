@@ -131,7 +131,7 @@ class Listing:
         return hits
 
     def everything(self, *, since: datetime, until: datetime | None) -> Iterator[Mapping[str, Any]]:
-        """All jobs of the instance created in this time, whoever submitted them, oldest first."""
+        """All jobs of the instance created in this time, from any submitter, oldest first."""
         window: dict[str, Any] = {"created_after": since} | ({"created_before": until} if until else {})
         for number in range(_MAX_PAGES):
             page = self._page(limit=PAGE, skip=number * PAGE, descending=False, **window)

@@ -12,7 +12,7 @@ from urllib.parse import quote
 from qflows.bounded_http import BODY_EXCERPT, MAX_BYTES, Answer, BoundedHttp
 from qflows.errors import Ambiguous, ProviderError, Refused, Throttled, Unreadable
 
-# a job cannot exist after these, whoever answered; 429 and 5xx may follow an accepted POST
+# no job can exist after these, even from a gateway; 429 and 5xx may follow an accepted POST
 _REFUSED_POST = frozenset({400, 401, 403, 404, 413, 422})
 # only with these and the vendor's own JSON is an answer a refusal; a gateway's page is not
 _VERDICTS = frozenset({401, 403})

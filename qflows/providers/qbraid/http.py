@@ -14,7 +14,7 @@ from qflows.bounded_http import MAX_BYTES, Answer, BoundedHttp, Params
 from qflows.errors import Ambiguous, ProviderError, Refused, Throttled, Unreadable
 from qflows.providers.qbraid.pacing import Pacing, Purpose
 
-# a job cannot exist after these, whoever answered: a gateway that sends them has not passed the request on, and one
+# no job can exist after these, even from a gateway: a gateway that sends them has not passed the request on, and one
 # that did would show the vendor's answer or a 5xx; 402, 408, 409, 429 and 5xx may follow an accepted POST
 _REFUSED_POST = frozenset({400, 401, 403, 404, 405, 411, 413, 414, 415, 422, 431})
 _REFUSED_BY_QBRAID = frozenset({402, 409})  # only in the vendor's own words

@@ -58,7 +58,7 @@ HOLD_NOTE = "qBraid withholds the results because of the account's state; put th
 
 
 def payload(spec: JobSpec, key: str, lot: str) -> dict[str, Any]:
-    """The body of POST /jobs: one program, or a list for a batch. Raises ProgramRejected for what QASM 3 cannot say.
+    """The body of POST /jobs: one program, or a list for a batch. Raises ProgramRejected for what QASM 3 lacks.
 
     `spec.session_id` names a group: qBraid has no sessions, and like a session a group is not part of the identity.
     """
@@ -104,8 +104,7 @@ _TERMS_OF_QPUS = _TERMS | {
 
 
 def is_qpu(device_id: str) -> bool:
-    """The body of POST /jobs: one program, or a list for a batch. Raises ProgramRejected for what QASM 3 cannot
-    express."""
+    """True for a QPU, by the third part of its QRN."""
     return ":qpu:" in device_id
 
 

@@ -1,4 +1,4 @@
-"""Who calls and what the account may do: regions, identities (STS), devices, spending limits."""
+"""The caller and what the account may do: regions, identities (STS), devices, spending limits."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ def region_of(call: Call) -> str:
 
 
 def check_key(call: Call) -> None:
-    """Any access key is good, but for two that play the failures, `invalid...` and `denied...`; the switch
-    `known_keys` lets in no others than it names."""
+    """Accept any access key except two kinds that play failures, `invalid...` and `denied...`; with the switch
+    `known_keys`, only the keys that it names."""
     key, _ = signature_of(call)
     known = [name for name in str(call.switch("known_keys")).split(",") if name]
     if key not in known if known else key.lower().startswith("invalid"):
@@ -61,7 +61,7 @@ def check_key(call: Call) -> None:
 
 
 def account_of(call: Call) -> str:
-    """The account number behind the caller's key: the same for all keys, or by switch one for each."""
+    """The account number behind the caller's key: the same for all keys, or by switch a separate one for each."""
     if call.switch("accounts") == "one":
         return ACCOUNT
     digits = int(hashlib.sha256(signature_of(call)[0].encode()).hexdigest(), 16) % 10**12
@@ -76,7 +76,7 @@ def device_status(call: Call, device: Device) -> str:
 
 
 def see_device(call: Call, arn: str, region: str) -> Device:
-    """The device, if a task may go there from this region. Raises the refusal the service declares."""
+    """The device, if a task may go there from this region. Raises the refusal that the service declares."""
     device = DEVICES.get(arn)
     if device is None:
         raise bad(f"device {arn} does not exist")
@@ -100,7 +100,7 @@ class Account:
     """Handlers of devices, STS, spending limits and the price list."""
 
     def routes(self) -> list[Route]:
-        """All but tasks and storage."""
+        """All routes except tasks and storage."""
         return [
             Route("device", "GET", "/device/{arn:path}", self.device),
             Route("devices", "POST", "/devices", self.devices),
@@ -117,7 +117,8 @@ class Account:
         return Response(price_list(), media_type="text/csv")
 
     async def device(self, call: Call) -> Response:
-        """GetDevice. The service is said to hide OpenQASM from clients that do not name a recent schema: by switch."""
+        """GetDevice. By switch, hides OpenQASM from clients that do not name a recent schema, as the service is said to
+        do."""
         device = DEVICES.get(call.params["arn"])
         if device is None or not device.serves(region_of(call)):
             raise Refusal(404, f"no device {call.params['arn']}", code="ResourceNotFoundException")

@@ -1,4 +1,4 @@
-"""What `action` of CreateQuantumTask may hold, checked against the device and taken apart into executables."""
+"""The allowed contents of `action` of CreateQuantumTask, checked against the device and split into executables."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Action:
 
     @property
     def is_set(self) -> bool:
-        """Many executables in one task."""
+        """True for many executables in one task."""
         return self.kind == PROGRAM_SET
 
 
@@ -156,7 +156,7 @@ def _executable(program: Mapping[str, Any], inputs: dict[str, Any], shots: int, 
 
 
 def _check_text(source: str, rules: Rules) -> None:
-    """What a QPU refuses in a program that the reader of flat texts does not know."""
+    """Refuse what a QPU does not accept in a program and the reader of flat texts does not know."""
     name = rules.device.name
     for pragma in re.findall(r"#pragma[^\n]*", source):
         if not _ALLOWED_PRAGMA.match(pragma):

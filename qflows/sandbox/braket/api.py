@@ -1,4 +1,4 @@
-"""The emulated Braket: its switches, quotas and how it refuses. Tasks, search, storage and account have own files."""
+"""The emulated Braket: its switches, quotas and refusals. Tasks, search, storage and account have their own files."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from qflows.sandbox.switch import Switch
 from qflows.sandbox.vendor import Call, Route, Vendor
 from qflows.sandbox.world import World
 
-# Points that no document of AWS settles, and choices of the sandbox.
+# Points that no AWS document settles, and choices of the sandbox.
 SWITCHES = (
     Switch(
         "token",
@@ -276,7 +276,7 @@ class Braket(Vendor):
         self._buckets: dict[tuple[str, str], Fault] = {}
 
     def routes(self) -> Sequence[Route]:
-        """All calls but hybrid jobs; S3 last, because its paths match everything."""
+        """All calls except hybrid jobs; S3 last, because its paths match everything."""
         return [
             *Tasks().routes(),
             Route("search", "POST", "/quantum-tasks", search_tasks),
@@ -300,7 +300,7 @@ class Braket(Vendor):
         return render.error(refusal)
 
     def authorise(self, call: Call) -> None:
-        """A good signature must be there, and the caller within its quota where quotas are on."""
+        """Require a valid signature, and a caller within its quota if quotas are on."""
         check_key(call)
         route = call.route.partition(".")[2]
         if not call.switch("quotas") or route not in QUOTAS:
@@ -313,5 +313,5 @@ class Braket(Vendor):
             raise Refusal(429, "Rate exceeded", code="ThrottlingException")
 
     def client_key(self, document: Any) -> str | None:
-        """The tag `qflows:key`, else the client token."""
+        """The tag `qflows:key`, otherwise the client token."""
         return client_key(document)

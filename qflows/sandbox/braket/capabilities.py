@@ -26,7 +26,7 @@ def header(name: str, version: str = "1") -> dict[str, str]:
 
 @cache
 def capabilities(device: Device, *, windows: tuple[Window, ...], fidelity: float | None = None) -> str:
-    """The document of a device that is open in these windows, with a calibration where a fidelity is given."""
+    """The document of a device that is open in these windows, with a calibration if a fidelity is given."""
     action: dict[str, Any] = {OPENQASM: _program(device)}
     if device.sets:
         executables, shots = device.sets
@@ -59,7 +59,7 @@ def capabilities(device: Device, *, windows: tuple[Window, ...], fidelity: float
 
 
 def _standardized(paradigm: dict[str, Any], fidelity: float) -> dict[str, Any]:
-    """One value for all couplers, and a readout that errs twice as much."""
+    """One value for all couplers, and a readout with twice the error."""
     graph = (paradigm.get("connectivity") or {}).get("connectivityGraph") or {"0": ["1"]}
     pairs = sorted({tuple(sorted((int(a), int(b)))) for a, others in graph.items() for b in others})
     readout = {"fidelityType": {"name": "READOUT"}, "fidelity": 1 - 2 * (1 - fidelity)}

@@ -1,4 +1,4 @@
-"""Braket's own description of its API, as shipped in botocore: every request and every answer is held against it.
+"""Braket's own description of its API, as shipped in botocore: every request and every answer is checked against it.
 
 botocore itself does not enforce lengths, counts and patterns (measured with 1.44.5: 11 filter values and a token of
 65 characters were sent), so the service has to.
@@ -51,7 +51,7 @@ def error_shapes(operation: str) -> frozenset[str]:
 
 
 def faults(shape_name: str, value: Any, path: str = "") -> Iterator[str]:
-    """Everything about `value` that the shape forbids, in words."""
+    """Every violation of the shape by `value`, in words."""
     shape = model()["shapes"][shape_name]
     kind = shape["type"]
     where = path or shape_name

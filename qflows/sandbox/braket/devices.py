@@ -1,4 +1,4 @@
-"""The emulated devices: names, labels, gates, couplers, bounds and prices, as their own documents say.
+"""The emulated devices: names, labels, gates, couplers, bounds and prices, taken from their own documents.
 
 GetDevice answers captured in public repositories: Garnet, Emerald and IBEX-Q1 on 2026-09-23, Cepheus-1-108Q on
 2026-05-05, Forte-Enterprise-1 on 2026-05-03; retirements: CHANGELOG of amazon-braket-sdk. Forte-1 has no recent
@@ -65,12 +65,12 @@ class Device:
 
     @property
     def qubits(self) -> int:
-        """How many there are."""
+        """Number of qubits."""
         return len(self.labels)
 
     @property
     def region(self) -> str | None:
-        """The region a QPU lives in; simulators run in the caller's."""
+        """The region of a QPU; simulators run in the caller's."""
         return self.arn.split(":")[3] or None
 
     def serves(self, region: str) -> bool:
@@ -168,7 +168,7 @@ DEVICES: dict[str, Device] = {
 
 
 def unit(device: Device) -> str:
-    """What `deviceCost.price` is counted in."""
+    """The unit that `deviceCost.price` is counted in."""
     return "shot" if device.is_qpu else "minute"
 
 

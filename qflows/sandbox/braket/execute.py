@@ -1,4 +1,4 @@
-"""Runs Braket programs in the worker process: flat ones here, everything else on Braket's own interpreter."""
+"""Runs Braket programs in the worker process: flat ones here, all others on Braket's own interpreter."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def _interpreted(executable: dict[str, Any], shots: int, simulator: str) -> dict
     device = DensityMatrixSimulator() if simulator == "dm1" else StateVectorSimulator()
     try:
         result = device.run(Program(source=executable["source"], inputs=executable["inputs"]), shots=shots)
-    except Exception as error:  # noqa: BLE001  (interpreter edge: unrelated types, and a bad text fails only its task)
+    except Exception as error:  # noqa: BLE001  (interpreter boundary: unrelated types; a bad text fails only its task)
         raise WorkError("FAILED", f"{type(error).__name__}: {error}"[:2000]) from None
     document = json.loads(json.dumps(result.dict(), default=_plain))
     rows = document.get("measurements")

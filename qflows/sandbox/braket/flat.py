@@ -1,6 +1,6 @@
 """A reader for the flat OpenQASM 3 that Braket's clients write: declarations, built-in gates, measurements.
 
-Anything beyond it (modifiers, gate definitions, loops, pragmas other than verbatim) is left to Braket's own
+Anything beyond that (modifiers, gate definitions, loops, pragmas other than verbatim) is left to Braket's own
 interpreter; `read` then returns None. Verified against that interpreter by a test.
 """
 
@@ -31,7 +31,7 @@ _FUNCTIONS = {name: getattr(math, name) for name in ("sin", "cos", "tan", "sqrt"
 
 
 class _NotFlat(Exception):
-    """The text is more than this reader knows."""
+    """The text contains more than this reader knows."""
 
 
 @dataclass
@@ -64,7 +64,7 @@ class Flat:
 
 
 def read(source: str, inputs: Mapping[str, Any]) -> Flat | None:
-    """The program, or None when it needs the full interpreter."""
+    """The program, or None if it needs the full interpreter."""
     try:
         return _Reader(inputs).read(source)
     except _NotFlat:
@@ -138,7 +138,7 @@ class _Reader:
         self.flat.slots |= dict(zip(slots, qubits, strict=True))
 
     def _bits(self, name: str | None, index: str | None, width: int) -> tuple[int, range]:
-        """Where a measurement goes; without a destination to a register of its own."""
+        """Where a measurement goes; without a destination, to a separate register."""
         if name is None:
             return -1, range(len(self.flat.slots), len(self.flat.slots) + width)
         if name not in self.bits:
@@ -211,7 +211,7 @@ class _Reader:
 
 
 def _statements(text: str) -> Iterator[str]:
-    """Pieces that end in ; { or }, and pragma lines. One pass: text of any size and shape comes from outside."""
+    """Pieces that end in ; { or }, and pragma lines. One pass, because external text may have any size and shape."""
     position = 0
     while match := _END.search(text, position):
         if match[0] == "#":

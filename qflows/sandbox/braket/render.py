@@ -1,4 +1,4 @@
-"""Answers in Braket's words. Shapes: botocore 1.44.5, braket/2019-09-01; every one is checked before it is sent."""
+"""Answers in Braket's format. Shapes: botocore 1.44.5, braket/2019-09-01; every one is checked before it is sent."""
 
 from __future__ import annotations
 
@@ -58,13 +58,13 @@ def status(call: Call, job: Job) -> str:
 
 
 def see_cancelling(job: Job) -> None:
-    """Count one sight of CANCELLING."""
+    """Count one sighting of CANCELLING."""
     if job.outcome == "cancelled" and job.facts["cancelling_reads"] > 0:
         job.facts["cancelling_reads"] -= 1
 
 
 def failed_executables(job: Job) -> list[int]:
-    """Places of a program set's executables that failed, by script or in the simulator."""
+    """Positions of a program set's executables that failed, by script or in the simulator."""
     scripted = set((job.injected or {}).get("children") or ())
     outcomes = (job.result or {}).get("executables") or []
     return [place for place, outcome in enumerate(outcomes) if place in scripted or "error" in outcome]
@@ -90,7 +90,7 @@ def summary(call: Call, job: Job) -> dict[str, Any]:
 
 
 def task(call: Call, job: Job, *, position: int | None) -> dict[str, Any]:
-    """A task in full. `position`: place in the queue, from 1; None once it runs."""
+    """A task in full. `position`: queue position, from 1; None once it runs."""
     facts = job.facts
     shown = summary(call, job) | {
         "deviceParameters": facts["deviceParameters"],
@@ -108,7 +108,7 @@ def task(call: Call, job: Job, *, position: int | None) -> dict[str, Any]:
 
 
 def _place(word: str, position: int | None) -> dict[str, str]:
-    """A number alone, or the word None with a message: once the task has left the queue (amazon-braket-sdk)."""
+    """A number alone, or the word None with a message once the task has left the queue (amazon-braket-sdk)."""
     if position is not None:
         return {"position": str(position)}
     said = f"Task is in {word} status. AmazonBraket does not show queue position for this status."

@@ -21,7 +21,7 @@ ROOT = "results.json"
 
 
 def body(job: Job, path: str, *, probabilities_only: bool, inline: bool) -> bytes | None:
-    """The bytes of one file, by its path below the task's directory; None where there is no such file."""
+    """The bytes of one file, by its path below the task's directory; None if there is no such file."""
     if not job.facts["is_set"]:
         found = _single(job, probabilities_only=probabilities_only) if path == ROOT else None
     elif inline:
@@ -115,7 +115,7 @@ def _frequencies(outcome: dict[str, Any]) -> dict[str, float]:
 
 
 def _members(job: Job) -> list[list[tuple[int, int]]]:
-    """(place among all executables, inputs index) of each program's executables."""
+    """(position among all executables, inputs index) of each program's executables."""
     members: list[list[tuple[int, int]]] = []
     for place, (program, inputs) in enumerate(job.facts["place"]):
         while len(members) <= program:

@@ -1,6 +1,6 @@
 """SearchQuantumTasks: filters and pages. Which filters exist: AWS reference of SearchQuantumTasks (stored copy, 2026).
 
-How values and repeated filters combine, the order, and the lag of the index are documented nowhere: switches.
+How values and repeated filters combine, the order, and the lag of the index are not documented, hence switches.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ async def search_tasks(call: Call) -> Response:
 
 
 def _candidates(call: Call, filters: list[dict[str, Any]], *, oldest_first: bool) -> Iterator[Job]:
-    """Tasks of the region that the index knows, in the order of the list."""
+    """Tasks of the region that the index contains, in the order of the list."""
     region, account, now = region_of(call), account_of(call), call.world.clock.now()
     visible_before = now - call.switch("search_lag_s")
     named = next((entry for entry in filters if entry["name"] == "quantumTaskArn"), None)

@@ -33,9 +33,9 @@ def secrets_of(text: str) -> dict[str, str]:
 
 
 def check_signature(call: Call, secrets: Mapping[str, str], *, tolerance_s: float, now: float) -> None:
-    """Raise Refusal(403) for a signature made with another secret, or for another request, or too long ago.
+    """Raise Refusal(403) for a signature made with another secret, for another request, or too long ago.
 
-    A key whose secret is not named is let in. `tolerance_s`: 0 for a service that looks at no clock.
+    A key whose secret is not named is accepted. `tolerance_s`: 0 for a service that ignores the clock.
     """
     found = _AUTHORIZATION.fullmatch(call.headers.get("authorization", ""))
     if found is None or found["key"] not in secrets:

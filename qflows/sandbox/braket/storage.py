@@ -1,6 +1,6 @@
-"""As much of S3 as Braket's SDK needs, path style: buckets, small objects, and results that tasks have written.
+"""The part of S3 that Braket's SDK needs, path style: buckets, small objects, and results that tasks have written.
 
-A result is not stored: it is made from its task when it is read.
+A result is not stored: it is generated from its task when it is read.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from qflows.sandbox.errors import Refusal
 from qflows.sandbox.jobs import Job
 from qflows.sandbox.vendor import Call, Route
 
-READY_BUCKET = "amazon-braket-sandbox"  # there from the start, so that a first try needs no S3 call
+READY_BUCKET = "amazon-braket-sandbox"  # present from the start, so that a first try needs no S3 call
 _NAMESPACE = "http://s3.amazonaws.com/doc/2006-03-01/"
 
 
@@ -37,7 +37,7 @@ def is_foreign(call: Call, name: str) -> bool:
 
 
 def region_of_bucket(call: Call, name: str) -> str:
-    """Where the bucket lies; empty for one that serves every region."""
+    """The bucket's region; empty for a bucket that serves every region."""
     if name == READY_BUCKET:
         return str(call.switch("bucket_region"))
     entry: Any = call.world.shelf("braket", "buckets").get(name) or {}
@@ -95,7 +95,7 @@ class Storage:
         return Response(status_code=200, headers={"Location": f"/{name}"})
 
     async def head_bucket(self, call: Call) -> Response:
-        """HeadBucket: 404, 403 for another's, 301 with the region for one that lies elsewhere."""
+        """HeadBucket: 404, 403 for another account's, 301 with the region for one in another region."""
         name = call.params["bucket"]
         if not has_bucket(call, name):
             return Response(status_code=404)
@@ -174,7 +174,7 @@ class Storage:
 
 
 def _guarded(handler: Callable[[Call], Awaitable[Response]]) -> Callable[[Call], Awaitable[Response]]:
-    """Check the signature as every call does, but refuses in S3's own words, which are XML."""
+    """Check the signature as every call does, but refuse in S3's own format, which is XML."""
 
     async def guarded(call: Call) -> Response:
         try:
@@ -187,7 +187,7 @@ def _guarded(handler: Callable[[Call], Awaitable[Response]]) -> Callable[[Call],
 
 
 def _written_by(call: Call, bucket: str, key: str) -> tuple[Job | None, str]:
-    """The task whose directory a key lies in, and the rest of the key."""
+    """The task whose directory contains a key, and the rest of the key."""
     parts = key.split("/")
     known = call.world.shelf("braket", "results")
     for place in range(len(parts) - 1, 0, -1):
@@ -205,7 +205,7 @@ def _is_written(call: Call, job: Job) -> bool:
 
 
 def _unreachable(call: Call, bucket: str) -> Response | None:
-    """Why nothing can be read from or written to a bucket in this call."""
+    """The refusal, if nothing can be read from or written to a bucket in this call."""
     if not has_bucket(call, bucket):
         return _error(404, "NoSuchBucket", "The specified bucket does not exist")
     if is_foreign(call, bucket):

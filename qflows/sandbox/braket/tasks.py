@@ -29,7 +29,7 @@ class Tasks:
     """Handlers of `/quantum-task` and `/tags`."""
 
     def routes(self) -> list[Route]:
-        """The more special path first: an ARN holds slashes."""
+        """All routes, the more specific path first: an ARN contains slashes."""
         return [
             Route("submit", "POST", "/quantum-task", self.create),
             Route("cancel", "PUT", "/quantum-task/{arn:path}/cancel", self.cancel),
@@ -50,7 +50,7 @@ class Tasks:
         return render.answer("CreateQuantumTask", {"quantumTaskArn": known}, 201)
 
     def _known(self, call: Call, token: str, document: dict[str, Any]) -> str | None:
-        """ARN of an earlier task with this token, where tokens count. AWS documents neither lifetime nor mismatch."""
+        """ARN of an earlier task with this token, if tokens count. AWS documents neither lifetime nor mismatch."""
         if call.switch("token") == "ignore":
             return None
         entry = call.world.shelf("braket", "tokens").get(token)
@@ -93,7 +93,7 @@ class Tasks:
         return job
 
     def _check_bucket(self, call: Call, bucket: str) -> str | None:
-        """A bucket that is not there refuses the submission; the older choices stay, by switch."""
+        """Check the bucket: one that does not exist refuses the submission; older behaviors are available by switch."""
         if is_foreign(call, bucket):
             raise Refusal(403, f"no access to S3 bucket {bucket}", code="AccessDeniedException")
         if has_bucket(call, bucket):
@@ -232,7 +232,7 @@ def _sizes(action: Action) -> dict[str, int]:
 
 
 def find(call: Call, arn: str) -> Job:
-    """The task of an ARN, if its region is the caller's. Raises Refusal(404), and 403 for another account's."""
+    """The task with this ARN, if its region is the caller's. Raises Refusal(404), and 403 for another account's."""
     if (number := arn.split(":")[4:5]) and number[0] != account_of(call) and call.switch("foreign_task") == "denied":
         raise Refusal(403, f"no access to {arn}", code="AccessDeniedException")
     job = call.world.jobs.get(arn)
@@ -244,7 +244,7 @@ def find(call: Call, arn: str) -> Job:
 
 
 def client_key(document: Any) -> str | None:
-    """The caller's own key: its tag, else the client token."""
+    """The caller's own key: its tag, otherwise the client token."""
     if not isinstance(document, dict):
         return None
     tags = document.get("tags")

@@ -14,7 +14,7 @@ _GROUPS = {"Everyday": _DAYS, "Weekdays": _DAYS[:5], "Weekend": _DAYS[5:]}
 
 
 def windows_of(call: Call, device: Device) -> tuple[Window, ...]:
-    """When the device runs tasks, in UTC, as the switch has it."""
+    """When the device runs tasks, in UTC, according to the switch."""
     choice = call.switch("windows")
     if choice == "always" or not device.is_qpu:
         return _ALWAYS
@@ -22,7 +22,7 @@ def windows_of(call: Call, device: Device) -> tuple[Window, ...]:
 
 
 def opens_at(windows: tuple[Window, ...], now: float) -> float:
-    """Unix seconds of the next moment inside a window: now, if one is open."""
+    """Unix seconds of the next time inside a window: now, if one is open."""
     today = datetime.fromtimestamp(now, UTC)
     starts: list[float] = []
     for ahead in range(8):

@@ -1,4 +1,4 @@
-"""The emulated IBM Quantum: switches, backends, usage and how it refuses. Jobs and sessions have their own files."""
+"""The emulated IBM Quantum: switches, backends, usage and refusals. Jobs and sessions have their own files."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from qflows.sandbox.switch import numbers_of
 from qflows.sandbox.vendor import Call, Route, Switch, Vendor
 from qflows.sandbox.world import World
 
-# the client uses an address that contains "experimental" as it is, and drops the port of any other one
+# the client uses an address that contains "experimental" unchanged, and drops the port of any other one
 BASES = ("/api/v1", "/experimental/api/v1")
 
-# Each is a point that no document of IBM settles, or a condition a test wants to make.
+# Each is a point that no IBM document settles, or a condition that a test needs.
 SWITCHES = (
     Switch(
         "accounts_per_key", False, "every API key is an account of its own, with its own instances and jobs",
@@ -164,7 +164,7 @@ class IBM(Vendor):
         self._jobs = Jobs(self._sessions)
 
     def routes(self) -> Sequence[Route]:
-        """All calls, the runtime API at both its addresses."""
+        """All calls, with the runtime API at both its addresses."""
         runtime = [
             Route("backends", "GET", "/backends", self.backends),
             Route("configuration", "GET", "/backends/{backend}/configuration", self.configuration),
@@ -194,7 +194,7 @@ class IBM(Vendor):
         return render.error(refusal, shape=str(self.world.switches["ibm"]["error_body"]))
 
     def authorise(self, call: Call) -> None:
-        """A bearer token, and the CRN of an instance."""
+        """Require a bearer token, and the CRN of an instance."""
         check_bearer(call)
         render.SKEW_S.set(float(call.switch("clock_skew_s")))
         crn = call.headers.get("service-crn", "")
@@ -224,7 +224,7 @@ class IBM(Vendor):
         return sum(1 for job in self.world.jobs.all("ibm") if job.facts["backend"] == name and not job.is_terminal)
 
     async def backends(self, call: Call) -> Response:
-        """All backends; mocks only when asked for."""
+        """All backends; mocks only on request."""
         with_mocks = call.query.get("include_mocks", "").lower() == "true"
         names = catalog.names(catalog.region(call.headers.get("service-crn", "")), with_mocks=with_mocks)
         return JSONResponse(
@@ -263,7 +263,7 @@ class IBM(Vendor):
         )
 
     async def usage(self, call: Call) -> Response:
-        """What the instance has used."""
+        """The usage of the instance."""
         crn = call.headers.get("service-crn", "")
         found = catalog.instance(crn)
         used, limit = self._jobs.consumed_s(call), self._jobs.usage_limit_s(call)

@@ -19,7 +19,7 @@ US_EAST, EU_DE = "us-east", "eu-de"
 
 @dataclass(frozen=True)
 class Model:
-    """A device: the snapshot behind it, its region, and what has changed since the snapshot was taken.
+    """A device: the snapshot behind it, its region, and what has changed since the snapshot.
 
     `readout_s`: length of a measurement; `rep_delay_us`: default pause between shots, microseconds.
     """
@@ -46,7 +46,7 @@ MODELS = {
     "ibm_phoenix": Model("miami", rep_delay_us=1.0, readout_s=1.94e-6),
     "ibm_manila": Model("manila"),
 }
-# no new jobs; those that ran there can still be read (IBM's table of retired QPUs)
+# no new jobs; earlier jobs can still be read (IBM's table of retired QPUs)
 RETIRED = {"ibm_torino": "2026-04-01", "ibm_brisbane": "2025-11-03", "ibm_sherbrooke": "2025-07-31"}
 # a `mock_` twin of each device serves dry runs (qiskit-ibm-runtime 0.51.0, `_run(dry_run=True)`)
 MOCKS = {"mock_" + name.removeprefix("ibm_"): name for name in MODELS}
@@ -121,12 +121,12 @@ def instances_of(account: str) -> list[Instance]:
 
 
 def instance(crn: str) -> Instance | None:
-    """The instance with this CRN, whoever's it is."""
+    """The instance with this CRN, whoever owns it."""
     return next((one for one in instances_of(account_of(crn)) if one.crn == crn), None)
 
 
 def account_of(crn: str) -> str:
-    """The account in a CRN; empty where there is none."""
+    """The account in a CRN; empty if there is none."""
     parts = crn.split(":")
     return parts[6].removeprefix("a/") if len(parts) > 6 else ""
 
@@ -157,7 +157,7 @@ def names(region: str, *, with_mocks: bool) -> list[str]:
 
 
 def model_of(name: str, region: str = "") -> Model | None:
-    """The device behind a backend's name, or None for an unknown one, or one of another region."""
+    """The device behind a backend's name, or None for an unknown one or one of another region."""
     model = MODELS.get(MOCKS.get(name, name))
     return model if model is not None and region in ("", model.region) else None
 
@@ -176,7 +176,7 @@ def snapshot_properties(snapshot: str) -> Mapping[str, Any]:
 
 @cache
 def configuration(name: str) -> Mapping[str, Any]:
-    """A backend's configuration. `simulator` is false: the client treats simulators otherwise."""
+    """A backend's configuration. `simulator` is false, because the client treats simulators differently."""
     model = MODELS[MOCKS.get(name, name)]
     found = {**snapshot_configuration(model.snapshot), "backend_name": name, "simulator": False}
     if MOCKS.get(name, name) == "ibm_manila":

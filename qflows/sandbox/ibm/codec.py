@@ -66,7 +66,7 @@ def write_array(array: np.ndarray[Any, Any]) -> dict[str, Any]:
 
 
 def read_circuit(value: Any) -> QuantumCircuit:
-    """The circuit of a PUB: QPY, or OpenQASM 3 text (IBM's REST guides). Raises WorkError when it cannot be read."""
+    """The circuit of a PUB: QPY, or OpenQASM 3 text (IBM's REST guides). Raises WorkError if it cannot be read."""
     from qiskit import qpy
 
     if isinstance(value, str):
@@ -77,7 +77,7 @@ def read_circuit(value: Any) -> QuantumCircuit:
         return qpy.load(io.BytesIO(unpack(value["__value__"])))[0]
     except WorkError:
         raise
-    except Exception as error:  # noqa: BLE001  (parser edge: a bad circuit fails only its job)
+    except Exception as error:  # noqa: BLE001  (parser boundary: a bad circuit fails only its job)
         raise WorkError("1506", f"the circuit cannot be read: {error}") from None
 
 
@@ -86,7 +86,7 @@ def _read_qasm(text: str) -> QuantumCircuit:
 
     try:
         return qasm3.loads(text)
-    except Exception as error:  # noqa: BLE001  (parser edge: a bad text fails only its job)
+    except Exception as error:  # noqa: BLE001  (parser boundary: a bad text fails only its job)
         raise WorkError(catalog.BAD_QASM, f"The OpenQASM 3 program cannot be parsed: {error}") from None
 
 
@@ -113,7 +113,7 @@ def primitive_result(pubs: list[dict[str, Any]], metadata: dict[str, Any]) -> st
 
 
 def spans(sizes: list[tuple[tuple[int, ...], int]], started: float, seconds: float) -> dict[str, Any]:
-    """When what ran: one span per PUB, one after the other."""
+    """When each part ran: one span per PUB, in sequence."""
     found, begin = [], started
     for index, (shape, shots) in enumerate(sizes):
         end = begin + seconds

@@ -53,20 +53,20 @@ def run_sampler(payload: dict[str, Any]) -> dict[str, Any]:
 
 
 def _hex(rows: np.ndarray[Any, Any]) -> list[str]:
-    """Samples of a client that decodes for itself: hex, clbit 0 lowest."""
+    """Samples for a client that decodes them itself: hex, clbit 0 lowest."""
     flat = rows.reshape(-1, rows.shape[-1])
     return [hex(int("".join("1" if bit else "0" for bit in row[::-1]) or "0", 2)) for row in flat]
 
 
 def _readout(bits: np.ndarray[Any, Any], level: str, seed: int) -> dict[str, Any]:
-    """Bits, or the signals that they were read from: one complex number a shot and qubit, or their means."""
+    """Bits, or the signals they were read from: one complex number per shot and qubit, or their means."""
     if level == "classified":
         return codec.bit_array(bits)
     return codec.write_array(mitigate.signals(bits, level, seed))
 
 
 def run_estimator(payload: dict[str, Any]) -> dict[str, Any]:
-    """Execute estimator PUBs: gate noise, and sampling error of the precision; resilience 0 keeps readout errors."""
+    """Execute estimator PUBs: gate noise, and sampling error per the precision; resilience 0 keeps readout errors."""
     params, device = payload["params"], _device(payload)
     plan = mitigate.plan_of(params)
     rng = np.random.default_rng(device.seed)
@@ -136,7 +136,7 @@ def run_executor(payload: dict[str, Any]) -> dict[str, Any]:
 
 
 def _timing(started: float, shapes: Sequence[tuple[int, ...]]) -> list[dict[str, Any]]:
-    """When what ran: one chunk an item, one after the other."""
+    """When each part ran: one chunk per item, in sequence."""
     moments = [datetime.fromtimestamp(started + i * SPAN_S, UTC).isoformat() for i in range(len(shapes) + 1)]
     found = []
     for index, (shape, start, stop) in enumerate(zip(shapes, moments, moments[1:], strict=False)):
@@ -188,7 +188,7 @@ def _device(payload: dict[str, Any]) -> Device:
 def _sampled(
     circuits: Sequence[QuantumCircuit], shots: int, device: Device, payload: dict[str, Any], index: int
 ) -> Bits:
-    """(circuits, shots, clbits). A mock device answers at random, as a dry run does (client docstring)."""
+    """(circuits, shots, clbits). A mock device answers at random, like a dry run (client docstring)."""
     n_clbits = circuits[0].num_clbits if circuits else 0
     if payload["is_mock"]:
         rng = np.random.default_rng(device.seed + index)

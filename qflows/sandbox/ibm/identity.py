@@ -1,4 +1,4 @@
-"""IBM Cloud around the runtime API: IAM tokens, the search for instances, and the catalog of plans."""
+"""IBM Cloud services around the runtime API: IAM tokens, the search for instances, and the catalog of plans."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from qflows.sandbox.ibm import catalog
 from qflows.sandbox.vendor import Call, Route
 
 GRANT = "urn:ibm:params:oauth:grant-type:apikey"
-NOBODY = "0" * 32  # the account of everybody, unless keys have accounts of their own
-REFUSED_KEYS = "bad"  # API keys that begin so are unknown to IAM
+NOBODY = "0" * 32  # the account of all callers, unless keys have separate accounts
+REFUSED_KEYS = "bad"  # API keys with this prefix are unknown to IAM
 
 
 class Identity:
     """Handlers of IAM, global search and global catalog, and the check of bearer tokens.
 
-    Tokens live by real time, not by the sandbox's clock: the client keeps them by its own clock.
+    Tokens expire by real time, not by the sandbox's clock: the client keeps them by its own clock.
     """
 
     def routes(self) -> list[Route]:
-        """The three services, below their own prefixes; they authorise by themselves."""
+        """The three services, below their own prefixes; they check authorization themselves."""
         return [
             Route("token", "POST", "/iam/identity/token", self.token, is_open=True),
             Route("search", "POST", "/search/v3/resources/search", self.search, is_open=True),
@@ -35,7 +35,7 @@ class Identity:
         ]
 
     def env(self, url: str) -> dict[str, str]:
-        """What ibm-cloud-sdk-core and the client read instead of IBM's addresses."""
+        """The variables that ibm-cloud-sdk-core and the client read to replace IBM's addresses."""
         return {
             "IAM_URL": f"{url}/iam",
             "GLOBAL_SEARCH_URL": f"{url}/search",
@@ -66,7 +66,7 @@ class Identity:
         )
 
     async def search(self, call: Call) -> Response:
-        """Instances of quantum computing, in pages if asked for small ones."""
+        """Instances of quantum computing, in pages if small ones are requested."""
         check_bearer(call)
         mine = catalog.instances_of(account_of(call))
         body = call.document()
@@ -79,7 +79,7 @@ class Identity:
                 "name": found.name,
                 "service_plan_unique_id": found.plan_id,
                 "tags": list(found.tags),
-                # the client leaves out instances without allocations
+                # the client ignores instances without allocations
                 "doc": {"extensions": [{"key": "qubits", "value": "156"}]},
             }
             for found in mine[start : start + size]
@@ -125,7 +125,7 @@ def _claims(call: Call) -> dict[str, Any]:
 
 
 def check_bearer(call: Call) -> None:
-    """Raise Refusal(401) unless the request bears a token of ours that has not expired. A raw API key is not one."""
+    """Raise Refusal(401) unless the request carries an unexpired token of ours. A raw API key is not one."""
     scheme, _, token = call.headers.get("authorization", "").partition(" ")
     if scheme.lower() != "bearer" or not token:
         raise Refusal(401, "give a bearer token", code=catalog.INVALID_CREDENTIALS)

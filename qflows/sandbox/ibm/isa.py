@@ -1,6 +1,6 @@
-"""IBM's validation of a job's circuits, after it was accepted: gates and qubit pairs that the device has.
+"""IBM's validation of a job's circuits after acceptance: gates and qubit pairs that the device has.
 
-Codes are those seen on real jobs; each costs 2 seconds.
+Codes are those seen on real jobs; each failure costs 2 seconds.
 """
 
 from __future__ import annotations
@@ -38,14 +38,14 @@ def check_twirling(circuit: QuantumCircuit, params: dict[str, Any]) -> None:
 
 
 def check_angles(circuit: QuantumCircuit) -> None:
-    """Raise WorkError for an rzz whose bound angle is outside 0 to pi/2; the code of that is not known."""
+    """Raise WorkError for an rzz whose bound angle is outside 0 to pi/2; its real code is not known."""
     for step in circuit.data:
         if step.operation.name == "rzz" and not -1e-9 <= float(step.operation.params[0]) <= math.pi / 2 + 1e-9:
             raise WorkError(catalog.JOB_ERROR, f"rzz takes angles from 0 to pi/2, not {step.operation.params[0]}")
 
 
 def check_observables(observables: Any, n_qubits: int) -> None:
-    """Raise WorkError for a label of another width than the circuit, or with letters that are no Pauli or projector."""
+    """Raise WorkError for a label of the wrong width, or with letters that are neither a Pauli nor a projector."""
     for terms in observables.ravel():
         for label in terms:
             if len(label) != n_qubits:

@@ -142,14 +142,14 @@ class Jobs:
         return job
 
     def _end_cancelled(self, call: Call, jobs: Iterable[Job]) -> None:
-        """A cancel shows some time after it was asked for."""
+        """End cancelled jobs: a cancel takes effect some time after the request."""
         now = call.world.clock.now()
         for job in jobs:
             if (due := job.facts.get("cancel_at")) is not None and now >= due:
                 call.world.cancel(job)
 
     async def empty_id(self, call: Call) -> Response:
-        """An empty id is answered with a page (seen 2026)."""
+        """Answer an empty id with a page (seen 2026)."""
         return HTMLResponse("<html><body>IBM Quantum</body></html>")
 
     async def get(self, call: Call) -> Response:
@@ -158,7 +158,7 @@ class Jobs:
         return JSONResponse(render.job(call, job, with_params=call.query.get("exclude_params") != "true"))
 
     async def list_jobs(self, call: Call) -> Response:
-        """Jobs of the instance, newest first; repeated `tags` must all be there. Odd limits mean the default."""
+        """Jobs of the instance, newest first; all repeated `tags` must match. Odd limits mean the default."""
         if call.query.get("pending") is not None:
             await call.world.observe(self._mine(call, call.world.jobs.all("ibm")))
         chosen = self._filtered(call, call.listed(self._mine(call, call.world.jobs.newest_first("ibm"))))
@@ -205,7 +205,7 @@ class Jobs:
         return [job for job in jobs if all(test(job) for test in tests)]
 
     async def results(self, call: Call) -> Response:
-        """The result as text; 204 while there is none. A failed job's text is its error. Private: once only."""
+        """The result as text; 204 while there is none. A failed job's text is its error. Private: only once."""
         job = await self._seen(call, self._find(call))
         phase = call.phase(job)
         if phase == "failed":
@@ -260,7 +260,7 @@ class Jobs:
         return Response(status_code=204)
 
     async def workloads(self, call: Call) -> Response:
-        """Jobs outside sessions, sessions and batches in one list; 10 a page unless asked, 50 at most."""
+        """Jobs outside sessions, sessions and batches in one list; 10 a page by default, at most 50."""
         query = call.query
         rows = [*(await self._job_rows(call)), *(await self._session_rows(call))]
         if (mode := query.get("mode")) is not None:

@@ -1,7 +1,7 @@
 """Expectation values as IBM's estimator gives them: sampling errors, readout mitigation, zero-noise extrapolation.
 
 The mitigation is a stand-in: values at larger noise follow from the noisy and the noiseless one, and the arrays have
-the names and shapes that the guides describe.
+the names and shapes described in the guides.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from qflows.sandbox.ibm.simulate import Device, paulis_of, readout_contrast
 if TYPE_CHECKING:
     pass
 
-# eigenstate projectors that an observable may name beside Paulis: |0>, |1>, |+>, |->, |r>, |l>
+# eigenstate projectors that an observable may contain besides Paulis: |0>, |1>, |+>, |->, |r>, |l>
 PROJECTORS = {"0": ("Z", 1), "1": ("Z", -1), "+": ("X", 1), "-": ("X", -1), "r": ("Y", 1), "l": ("Y", -1)}
 FACTORS = (1.0, 3.0, 5.0)
 EXTRAPOLATORS = ("exponential", "linear")
 SPREAD = 0.35  # standard deviation of a readout signal, in units of half the distance between 0 and 1
-ZNE_WIDENS = 3.0  # extrapolated values have larger errors; the factor is this sandbox's choice
+ZNE_WIDENS = 3.0  # extrapolated values have larger errors; the factor is the sandbox's choice
 Array = np.ndarray[Any, Any]
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What a job's options ask for."""
+    """The requests in a job's options."""
 
     is_mitigated: bool  # readout
     factors: tuple[float, ...]  # empty without extrapolation
@@ -39,7 +39,7 @@ class Plan:
 
 
 def plan_of(params: dict[str, Any]) -> Plan:
-    """The plan of a job: by resilience level, and by what its options say themselves."""
+    """The plan of a job: by resilience level, and by its explicit options."""
     level = params.get("resilience_level", 1)
     resilience = member(member(params, "options"), "resilience")
     zne = member(resilience, "zne")
@@ -109,7 +109,7 @@ def _value(
     rng: np.random.Generator,
     plan: Plan,
 ) -> tuple[float, float]:
-    """Value and standard error, each Pauli term sampled `shots` times on its own."""
+    """Value and standard error, with each Pauli term sampled `shots` times separately."""
     value = variance = 0.0
     for label, coefficient in terms.items():
         kept = noisy[label] / clean[label] if abs(clean[label]) > 1e-6 else 0.0

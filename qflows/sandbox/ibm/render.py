@@ -80,7 +80,7 @@ def usage(call: Call, job: Job) -> dict[str, Any]:
 
 
 def charged_s(job: Job) -> int:
-    """Whole QPU seconds a job has cost so far. Failures by our fault cost 2, those of the system nothing."""
+    """Whole QPU seconds a job has cost so far. Failures by the user's fault cost 2, system failures nothing."""
     if job.outcome == "failed" and not job.facts.get("never_ran"):
         code = str((job.failure or {}).get("code", ""))
         return int(job.facts["bad_qasm_s"]) if code == catalog.BAD_QASM else catalog.CHARGED_FAILURES.get(code, 0)
@@ -116,7 +116,7 @@ def job(call: Call, job: Job, *, with_params: bool = False) -> dict[str, Any]:
 
 
 def metrics(call: Call, job: Job) -> dict[str, Any]:
-    """Times and usage; position in queue and bss are left out, because no page says who gets them."""
+    """Times and usage; position in queue and bss are left out, because no document says who gets them."""
     phase = call.phase(job)
     return {
         "timestamps": {

@@ -1,7 +1,7 @@
-"""Sessions and batches: what holds a device, for how long, and what that costs.
+"""Sessions and batches: what holds a device, for how long, and at what cost.
 
-The state is never stored: it follows from the session's document and the times of its jobs, so it is right whenever
-somebody looks. Active spans run from the start of a job to the interactive TTL after its end, merged where they meet.
+The state is never stored: it follows from the session's document and the times of its jobs, so it is right at every
+read. Active spans run from the start of a job to the interactive TTL after its end, merged where they meet.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ class Sessions:
         return Response(status_code=204)
 
     async def check(self, call: Call, session_id: str, backend: str) -> None:
-        """Raise Refusal unless a job on `backend` may join. What the real service answers is not known: switch."""
+        """Raise Refusal unless a job on `backend` may join. The real service's answer is not known, hence a switch."""
         session = call.world.shelf("ibm", "sessions").get(session_id)
         if session is None or session["crn"] != call.headers.get("service-crn"):
             raise Refusal(404, f"no session {session_id}")
@@ -135,11 +135,12 @@ class Sessions:
         return jobs
 
     def _is_empty(self, call: Call, jobs: list[Job]) -> bool:
-        """Nothing left to run. A session that never had a job may linger (qiskit-ibm-runtime issue 2188)."""
+        """True if nothing is left to run. A session that never had a job may linger (qiskit-ibm-runtime issue 2188)."""
         return all(job.is_terminal for job in jobs) and (bool(jobs) or call.switch("close_empty") == "at_once")
 
     def _deadline(self, call: Call, session: dict[str, Any], jobs: list[Job]) -> float:
-        """The clock of `max_ttl` starts with the first job; a session without one lives as long from its creation."""
+        """The end of `max_ttl`, which starts with the first job; a session without jobs lives as long from its
+        creation."""
         starts = [job.started_at for job in jobs if job.started_at is not None]
         first = min(starts) if starts and call.switch("ttl_starts") == "first_job" else session["created_at"]
         limit = first + session["max_ttl"]
@@ -149,7 +150,7 @@ class Sessions:
         return min(limit, last + IDLE_S)
 
     async def _expire(self, call: Call, jobs: Iterable[Job], message: str) -> None:
-        """Queued jobs fail, running ones finish ("Maximum execution time", IBM docs)."""
+        """Fail queued jobs; running ones finish ("Maximum execution time", IBM docs)."""
         waiting = [job for job in jobs if call.world.phase(job) == "queued"]
         for job in waiting:
             cause = {"code": catalog.SESSION_CLOSED, "message": message}

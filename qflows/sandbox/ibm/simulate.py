@@ -1,4 +1,4 @@
-"""Runs compiled circuits on Aer, with the errors of a calibrated device, after taking idle qubits out.
+"""Runs compiled circuits on Aer, with the errors of a calibrated device, after removing idle qubits.
 
 The errors are a stand-in: depolarising after each gate, of the strength of its calibrated gate error, and readout
 flips. Bits of a shot are numbered by classical bit; bit k of a row is classical bit k of the circuit.
@@ -26,7 +26,7 @@ Bits = np.ndarray[Any, np.dtype[np.bool_]]
 
 @dataclass(frozen=True)
 class Device:
-    """What to simulate: a snapshot's calibration (None: no noise), how wide, and from which seed."""
+    """What to simulate: a snapshot's calibration (None: no noise), the width, and the seed."""
 
     snapshot: str | None
     limit: int
@@ -34,16 +34,16 @@ class Device:
 
 
 def active_qubits(circuit: QuantumCircuit) -> tuple[int, ...]:
-    """Indices of qubits that something happens to, ascending."""
+    """Indices of qubits that any instruction touches, ascending."""
     index = {qubit: i for i, qubit in enumerate(circuit.qubits)}
     found = {index[q] for step in circuit.data if step.operation.name not in IDLE for q in step.qubits}
     return tuple(sorted(found))
 
 
 def compacted(circuit: QuantumCircuit, active: Sequence[int], device: Device) -> QuantumCircuit:
-    """The circuit on some of its qubits alone, all classical bits kept. Raises WorkError when it is too wide.
+    """The circuit on some of its qubits alone, all classical bits kept. Raises WorkError if it is too wide.
 
-    Where the device errs, qubits decay during delays.
+    On a noisy device, qubits decay during delays.
     """
     from qiskit import QuantumCircuit, QuantumRegister
 
@@ -85,7 +85,7 @@ def _decay(snapshot: str, qubit: int, seconds: float) -> Any:
 
 
 def clusters(circuit: QuantumCircuit, active: Sequence[int]) -> list[tuple[int, ...]]:
-    """Active qubits that have to do with each other, through gates or through classical bits, each group ascending."""
+    """Groups of active qubits connected through gates or classical bits, each ascending."""
     index = {qubit: i for i, qubit in enumerate(circuit.qubits)}
     group = {qubit: {qubit} for qubit in active}
     seen: dict[Any, int] = {}
@@ -105,7 +105,7 @@ def shots_of(circuits: Sequence[QuantumCircuit], shots: int, device: Device) -> 
     active = active_qubits(circuits[0])
     if len(active) <= device.limit:
         return _together(circuits, active, shots, device)
-    # too wide for one state; what never meets is sampled apart
+    # too wide for one state; independent parts are sampled separately
     found = [np.zeros((shots, circuit.num_clbits), dtype=bool) for circuit in circuits]
     for number, members in enumerate(clusters(circuits[0], active)):
         apart = Device(device.snapshot, device.limit, (device.seed + 104_729 * number) % 2**31)
@@ -217,7 +217,7 @@ def _gate_errors(snapshot: str) -> dict[tuple[str, tuple[int, ...]], float]:
 
 @lru_cache(maxsize=8)
 def _readout(snapshot: str) -> list[tuple[float, float]]:
-    """Per qubit: chance to read 0 where 1 was prepared, and 1 where 0 was."""
+    """Per qubit: probability of reading 0 if 1 was prepared, and 1 if 0 was."""
     found = []
     for entries in snapshot_properties(snapshot)["qubits"]:
         values = {entry["name"]: float(entry["value"]) for entry in entries}

@@ -13,8 +13,8 @@ from qflows.sandbox.ibm import catalog, codec
 MAX_COST_S = 10_800  # 3 h, service maximum per job (IBM docs, maximum execution time)
 MAX_EXECUTIONS = 10_000_000  # circuits x shots per job (IBM docs, job limits)
 OPEN_COST_S = 600  # stamped on jobs of the Open plan that name no limit (seen 2026)
-# what bills of September 2026 have in common (14 jobs on marrakesh and phoenix): whole seconds, a constant a job, and
-# the time of each execution: pause, readout, and about 8 us; readout learning adds 32 executions a shot
+# common to the bills of September 2026 (14 jobs on marrakesh and phoenix): whole seconds, a constant per job, and the
+# time of each execution: pause, readout, and about 8 us; readout learning adds 32 executions per shot
 JOB_S = 3.0
 EXECUTION_S = 8e-6
 LEARNING = 32
@@ -37,7 +37,7 @@ class Submission:
     executions: int
     charge_s: int
     model: catalog.Model
-    failure: dict[str, str] | None  # what validation after acceptance will say
+    failure: dict[str, str] | None  # the failure that validation after acceptance will report
 
     def facts(self) -> dict[str, Any]:
         """What the API shows of the job, apart from its state."""
@@ -50,7 +50,7 @@ class Submission:
             "private": self.is_private,
             "runtime": self.runtime,
             "charge_s": self.charge_s,
-            # IBM's quick formula, which is not what is charged
+            # IBM's quick formula, which is not the actual charge
             "estimated_s": 2 + 0.00035 * self.executions,
         }
 
@@ -58,7 +58,7 @@ class Submission:
 def read_submission(document: Any, switch: Callable[[str], Any], *, crn: str) -> Submission:
     """Check a body as far as can be done without decoding circuits. Raises Refusal.
 
-    What IBM validates after it took a job is in `failure`: the POST succeeds and the job fails.
+    What IBM validates after accepting a job is in `failure`: the POST succeeds and the job fails.
     """
     if not isinstance(document, dict):
         raise Refusal(400, "the body must be an object")
@@ -108,7 +108,7 @@ def read_submission(document: Any, switch: Callable[[str], Any], *, crn: str) ->
 
 
 def _failure(params: dict[str, Any], program_id: str, executions: int) -> dict[str, str] | None:
-    """What IBM finds only after acceptance, without looking into circuits."""
+    """What IBM finds only after acceptance, without reading circuits."""
     if program_id == "sampler" and executions > MAX_EXECUTIONS:
         text = f"{executions} executions; a job has at most {MAX_EXECUTIONS}"
         return {"code": catalog.TOO_MANY_EXECUTIONS, "message": text}
@@ -121,7 +121,7 @@ def _member(body: dict[str, Any], name: str) -> dict[str, Any]:
 
 
 def _charge_s(params: dict[str, Any], program_id: str, executions: int, model: catalog.Model) -> int:
-    """What IBM charges, in whole seconds, 3 at least."""
+    """IBM's charge in whole seconds, at least 3."""
     options = _member(params, "options")
     told = _member(options, "execution").get("rep_delay")
     pause_s = options.get("rep_delay") if told is None else told  # an executor's options have no groups
@@ -162,7 +162,7 @@ def primitive_shots(params: dict[str, Any], program_id: str) -> list[int]:
 
 
 def _points(params: dict[str, Any], program_id: str) -> list[int]:
-    """How many circuits each PUB or item becomes when its parameters are broadcast (IBM docs, job limits)."""
+    """Number of circuits each PUB or item becomes when its parameters are broadcast (IBM docs, job limits)."""
     if program_id == "executor":
         items = params["quantum_program"]["items"]
         return [_n_rows((item if isinstance(item, dict) else {}).get("circuit_arguments") or {}) for item in items]
@@ -171,13 +171,13 @@ def _points(params: dict[str, Any], program_id: str) -> list[int]:
 
 
 def _n_rows(values: Any) -> int:
-    """Rows of an array of shape (..., parameters), from its header alone where it is packed; 1 for none."""
+    """Rows of an array of shape (..., parameters), from its header alone if it is packed; 1 without an array."""
     if isinstance(values, dict) and isinstance(values.get("shape"), list):
         shape: Any = values["shape"]
     else:
         try:
             shape = codec.array_shape(values)
-        except Exception:  # noqa: BLE001  (parser edge: what cannot be read fails in the worker, by its own reason)
+        except Exception:  # noqa: BLE001  (parser boundary: an unreadable value fails in the worker)
             return 1
     return max(math.prod(int(length) for length in shape[:-1]), 1) if len(shape) and shape[-1] else 1
 

@@ -1,4 +1,4 @@
-"""Who asks: the project behind an API key, and what the key may see."""
+"""The caller: the project behind an API key, and what the key may see."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ def token(call: Call) -> str:
 
 
 def project_name(key: str) -> str:
-    """Keys that are equal to the first dot are keys of one project, so that a rotated key can be rehearsed."""
+    """The project of a key: keys that are equal up to the first dot share one, so that a rotated key can be
+    rehearsed."""
     return key.partition(".")[0]
 
 
@@ -26,7 +27,7 @@ def project_id(call: Call) -> str:
 
 
 def authorise(call: Call) -> None:
-    """Raise Refusal(401) without a key, or with one that is not known where known ones are named by switch."""
+    """Raise Refusal(401) without a key, or with an unknown one if known keys are named by switch."""
     key = token(call)
     known = [name for name in str(call.switch("known_keys")).split(",") if name]
     if not key or (known and key not in known):

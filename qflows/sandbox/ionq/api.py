@@ -1,4 +1,4 @@
-"""The emulated IonQ: its switches, identity, backends and how it refuses. Jobs and sessions are in their own files."""
+"""The emulated IonQ: its switches, identity, backends and refusals. Jobs and sessions are in their own files."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from qflows.sandbox.switch import numbers_of
 from qflows.sandbox.vendor import Call, Route, Switch, Vendor
 from qflows.sandbox.world import World
 
-# Each is a point that no document of IonQ settles (or that differs between its documents and its clients).
+# Each is a point that no IonQ document settles (or that differs between its documents and its clients).
 SWITCHES = (
     Switch(
         "result_profile", "both", "urls for qiskit-ionq, formats as described, both, or formats of version 2 alone",
@@ -210,7 +210,7 @@ class IonQ(Vendor):
         self._bucket: Fault | None = None
 
     def routes(self) -> Sequence[Route]:
-        """All calls of API v0.4 but usage and format schemas."""
+        """All calls of API v0.4 except usage and format schemas."""
         return [
             Route("whoami", "GET", "/v0.4/whoami", self.whoami),
             # qiskit-ionq reads backends without credentials
@@ -223,7 +223,7 @@ class IonQ(Vendor):
         ]
 
     def env(self, url: str) -> dict[str, str]:
-        """qiskit-ionq needs the variable, its argument is not enough; the base must end in the version."""
+        """Environment for qiskit-ionq, whose argument is not enough; the base must end in the version."""
         return {"IONQ_API_URL": f"{url}/v0.4", "IONQ_API_KEY": "sandbox"}
 
     def refuse(self, refusal: Refusal) -> Response:
@@ -231,7 +231,7 @@ class IonQ(Vendor):
         return render.error(refusal)
 
     def authorise(self, call: Call) -> None:
-        """`Authorization: apiKey <key>`, and the rate limit if one is switched on."""
+        """Require `Authorization: apiKey <key>`, and apply the rate limit if one is switched on."""
         account.authorise(call)
         rate = float(call.switch("requests_per_s"))
         if rate <= 0:
@@ -246,7 +246,7 @@ class IonQ(Vendor):
         return client_key(document)
 
     def parent_outcome(self, parent: Job, children: Sequence[Job]) -> Outcome:
-        """Partial failure is not documented: by switch. All children failed: failed in any case."""
+        """Outcome of a parent. Partial failure is not documented, hence a switch; if all children failed, it failed."""
         outcomes = [child.outcome for child in children]
         if "failed" in outcomes and ("done" not in outcomes or self._fails_with_a_child()):
             return "failed"

@@ -18,7 +18,7 @@ USD_PER_1Q_SHOT, USD_PER_2Q_SHOT = 0.000164, 0.001121
 MIN_USD, MIN_USD_DEBIASED = 25.79, 168.20
 
 # Order of magnitude of the fidelities IonQ has published for each generation; used as depolarising and readout rates.
-# They make results look like a device of that generation, and are no model of it.
+# They make results look like a device of that generation, but are not a model of it.
 NOISE_RATES: dict[str, dict[str, float] | None] = {
     "ideal": None,
     "harmony": {"one_qubit": 0.004, "more_qubits": 0.03, "readout": 0.002},
@@ -41,7 +41,7 @@ def qpu_rates(backend: str) -> dict[str, float] | None:
 
 
 def characterization_id(backend: str) -> str:
-    """The same in every process."""
+    """An id that is the same in every process."""
     return str(uuid.uuid5(uuid.NAMESPACE_URL, f"sandbox:{backend}"))
 
 

@@ -57,7 +57,7 @@ def _parse(text: str) -> QuantumCircuit:
 
     try:
         circuit = qasm3.loads(text)
-    except Exception as error:  # noqa: BLE001  (parser edge: unrelated types, and a bad text fails only its job)
+    except Exception as error:  # noqa: BLE001  (parser boundary: unrelated types, and a bad text fails only its job)
         raise WorkError("InvalidInput", f"OpenQASM 3: {error}") from None
     if any(isinstance(instruction.operation, ControlFlowOp) for instruction in circuit.data):
         # "Control flow is not supported server-side" (qiskit-ionq 1.1.1 source)
@@ -66,7 +66,7 @@ def _parse(text: str) -> QuantumCircuit:
 
 
 def _is_early(circuit: QuantumCircuit) -> bool:
-    """A reset, or anything on a qubit after its measurement."""
+    """True for a reset, or anything on a qubit after its measurement."""
     measured: set[Any] = set()
     for instruction in circuit.data:
         if not _acts(instruction):

@@ -44,7 +44,7 @@ ROTATIONS = {"rx": "X", "ry": "Y", "rz": "Z", "xx": "XX", "yy": "YY", "zz": "ZZ"
 
 
 class Dialect:
-    """The points the documentation leaves open, as the sandbox's switches have them."""
+    """The points the documentation leaves open, as set by the sandbox's switches."""
 
     def __init__(
         self,

@@ -30,7 +30,7 @@ class Jobs:
         self._sessions = sessions
 
     def routes(self) -> list[Route]:
-        """All job calls, the more special paths first."""
+        """All job calls, the more specific paths first."""
         return [
             Route("submit", "POST", "/v0.4/jobs", self.submit),
             Route("list", "GET", "/v0.4/jobs", self.list),
@@ -56,7 +56,7 @@ class Jobs:
         return self._accept(call, call.document())
 
     async def clone(self, call: Call) -> Response:
-        """Submit the same again as a new job."""
+        """Submit the same job again as a new one."""
         job = self._find(call)
         if job.parent_id is not None:
             raise Refusal(400, "a child cannot be cloned; clone its parent")
@@ -86,7 +86,7 @@ class Jobs:
         return JSONResponse({"id": job.id, "status": "submitted", "session_id": wanted.session_id}, 201)
 
     def _over_quota(self, call: Call, wanted: Submission, cost: float) -> dict[str, Any] | None:
-        """How a job above the project's budget fails, as `Job.injected`; None for one within it."""
+        """The failure of a job above the project's budget, as `Job.injected`; None for a job within it."""
         quota = float(call.switch("quota_usd"))
         if quota <= 0 or wanted.dry_run:
             return None
@@ -202,7 +202,7 @@ class Jobs:
         return job
 
     def _is_mine(self, call: Call, job: Job) -> bool:
-        """Jobs of the key's project, and those moved into another from it: where those go is not emulated."""
+        """True for jobs of the key's project, and those moved out of it: their target project is not emulated."""
         return call.switch("accounts") == "shared" or job.facts.get("owner") == account.project_id(call)
 
     async def get(self, call: Call) -> Response:
@@ -249,7 +249,7 @@ class Jobs:
         return seq > position if call.switch("list_order") == "oldest_first" else seq < position
 
     def _candidates(self, call: Call, after: int | None) -> Iterator[Job]:
-        """Jobs that pass the filters (status apart), in the order of the list; may begin before the cursor."""
+        """Jobs that pass the filters except status, in the order of the list; may begin before the cursor."""
         query, store = call.query, call.world.jobs
         is_oldest_first = call.switch("list_order") == "oldest_first"
         targets = {name for text in query.getlist("target") for name in text.split(",")}
@@ -301,7 +301,7 @@ class Jobs:
         return JSONResponse(render.aggregated(call, job))
 
     async def shots(self, call: Call) -> Response:
-        """Outcomes in shot order, where shots were taken."""
+        """Outcomes in shot order, if shots were taken."""
         job = await self._completed(call)
         if render.SHOTS not in render.available(call, job):
             raise Refusal(404, "no shots for this job")
@@ -413,7 +413,7 @@ class Jobs:
         return {"rate_card": {"id": "sandbox", "rates": [{"unit": "gates", **rates, "job_cost_minimum": minimum}]}}
 
     async def cost(self, call: Call) -> Response:
-        """What a job cost. The simulator shows neither price; 404 while none exists."""
+        """The cost of a job. The simulator shows neither price; 404 while none exists."""
         job = self._find(call)
         await call.world.observe([job])
         if job.facts["backend"] == catalog.SIMULATOR:

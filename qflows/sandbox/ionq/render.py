@@ -152,7 +152,7 @@ def available(call: Call, job: Job) -> dict[str, str]:
 
 
 def rounded(call: Call, values: dict[str, float]) -> dict[str, float]:
-    """Probabilities with as many digits as the switch has; what rounds to zero is left out."""
+    """Probabilities with the number of digits set by switch; values that round to zero are left out."""
     digits = int(call.switch("probability_digits"))
     if digits <= 0:
         return values
@@ -187,8 +187,8 @@ def shots(job: Job) -> list[int]:
 def register_shots(job: Job) -> dict[str, Any]:
     """shots v2 of an OpenQASM 3 job: position i of a register is its bit i; `output_all` holds all classical bits.
 
-    Without a compiler service that keeps names there is nothing but `output_all`. On a QPU some shots more than asked
-    for have leaked, and say so.
+    Without a compiler service that keeps names there is only `output_all`. On a QPU some shots beyond the requested
+    number have leaked, and are marked.
     """
     registers = job.result["registers"]
     rows = []
@@ -213,7 +213,7 @@ def register_shots(job: Job) -> dict[str, Any]:
 
 
 def bitstrings(call: Call, job: Job, values: Mapping[str, Any]) -> dict[str, Any]:
-    """v1 keys as the bitstrings of v2. Their order is not documented: a switch."""
+    """v1 keys as the bitstrings of v2. Their order is not documented, hence a switch."""
     width = max(1, job.facts["stats"]["qubits"])
     if job.facts["type"] == QASM3:
         width = max(1, sum(size for _, size in job.result["registers"]))
@@ -222,7 +222,7 @@ def bitstrings(call: Call, job: Job, values: Mapping[str, Any]) -> dict[str, Any
 
 
 def artifact(call: Call, job: Job, artifact_id: str) -> Any:
-    """The body of an artifact, or None if the job has none of that id."""
+    """The body of an artifact, or None if the job has none with that id."""
     by_id = {found: name for name, found in available(call, job).items()}
     match by_id.get(artifact_id):
         case "ionq.result.probabilities.json.v1":

@@ -92,7 +92,7 @@ class Sessions:
         return JSONResponse({"jobs": [render.base_job(call, job) for job in found], "next": None})
 
     def check(self, call: Call, session_id: str, backend: str) -> None:
-        """Raise Refusal unless a job on `backend` may join. What the real service answers is not known: switches."""
+        """Raise Refusal unless a job on `backend` may join. The real service's answer is not known, hence switches."""
         try:
             session = self._fresh(call, session_id)
         except Refusal:

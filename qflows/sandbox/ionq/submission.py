@@ -1,4 +1,4 @@
-"""What `POST /jobs` may hold, checked and taken apart. Rules: IonQ API v0.4 description, 2026-09-02; lenient on extras.
+"""The allowed contents of `POST /jobs`, checked. Rules: IonQ API v0.4 description, 2026-09-02; lenient on extras.
 
 Strictness beyond what a job needs is a switch, because the vendor's own client sends members the description forbids.
 """
@@ -15,7 +15,7 @@ from qflows.sandbox.ionq import catalog
 SINGLE, MULTI, QASM3 = "ionq.circuit.v1", "ionq.multi-circuit.v1", "ionq.qasm3.v1"
 MAX_CIRCUITS = 5_000
 MAX_GATES = 150_000
-# far above any backend: a circuit that is only too wide for its backend is accepted, and fails as a job
+# far above any backend: a circuit merely too wide for its backend is accepted, and fails as a job
 MAX_QUBITS = 1_000
 MIN_DEBIASING_SHOTS = 500
 DEFAULT_SHOTS = 100
@@ -53,7 +53,7 @@ class Submission:
     noise_model: str = "ideal"
     noise_seed: int | None = None
     settings: dict[str, Any] = field(default_factory=dict)
-    is_mitigated: bool = False  # debiasing, asked for or by default
+    is_mitigated: bool = False  # debiasing, requested or by default
 
     @property
     def gate_counts(self) -> dict[str, int]:
@@ -123,9 +123,10 @@ def read(document: Any, switch: SwitchReader) -> Submission:
 def _is_mitigated(
     settings: dict[str, Any], circuits: list[Circuit], backend: Any, shots: int, switch: SwitchReader
 ) -> bool:
-    """Debiasing: as said, else on for abstract circuits with enough shots on a QPU (docs, and quotes of 2026-08).
+    """Debiasing: as requested, otherwise on for abstract circuits with enough shots on a QPU (docs, and quotes of
+    2026-08).
 
-    Members that IonQ does not know, such as `debias`, say nothing.
+    Members that IonQ does not know, such as `debias`, have no effect.
     """
     said = _object(settings.get("error_mitigation")).get("debiasing")
     if said is not None:
@@ -136,7 +137,7 @@ def _is_mitigated(
 
 
 def is_pinned(settings: Mapping[str, Any]) -> bool:
-    """The compiler service is one that keeps register names (qiskit-ionq, change 260)."""
+    """True if the compiler service is one that keeps register names (qiskit-ionq, change 260)."""
     return str(_object(settings.get("compilation")).get("service_version") or "") >= "v0.4"
 
 

@@ -1,4 +1,4 @@
-"""Who calls: keys, the account each stands for, and how many requests it may send."""
+"""The callers: keys, the account of each, and how many requests it may send."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ def key_of(call: Call) -> str:
 
 
 def account_of(call: Call) -> str:
-    """The 4 hex digits that name the context of the caller, as in the QRNs of its jobs."""
+    """The 4 hex digits that name the caller's context, as in the QRNs of its jobs."""
     return hashlib.sha256(key_of(call).encode()).hexdigest()[:4]
 
 
 def personal(account: str) -> str:
-    """The personal context of the owner of an account."""
+    """The personal context of an account's owner."""
     return hashlib.sha256(f"personal {account}".encode()).hexdigest()[:4]
 
 
 def is_visible(call: Call, account: str | None) -> bool:
-    """True where what belongs to `account` may be seen by the caller."""
+    """True if the caller may see what belongs to `account`."""
     return call.switch("accounts") == "shared" or account in (None, account_of(call))
 
 
 def authorise(call: Call) -> None:
-    """Refuse what is no key, or none of ours. Words as recorded 2026-09-22."""
+    """Refuse invalid and unknown keys. Words as recorded 2026-09-22."""
     key = key_of(call)
     if not key:
         raise Refusal(401, "No valid authentication provided", code="NO_VALID_AUTHENTICATION")

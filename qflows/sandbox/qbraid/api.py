@@ -1,4 +1,4 @@
-"""The emulated qBraid: its identity, devices and how it refuses. Jobs and groups are in their own files."""
+"""The emulated qBraid: its identity, devices and refusals. Jobs and groups are in their own files."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Qbraid(Vendor):
         ]
 
     def env(self, url: str) -> dict[str, str]:
-        """The client's config file would beat the key, so it is pointed at an empty one."""
+        """Environment for the client. Its config file would override the key, so it is pointed at an empty one."""
         return {
             "QBRAID_API_URL": f"{url}/api/v1",
             "QBRAID_API_KEY": "qbr_sandbox",
@@ -60,7 +60,7 @@ class Qbraid(Vendor):
         return render.error(refusal, as_detail=as_detail)
 
     def authorise(self, call: Call) -> None:
-        """`X-API-Key` or `X-Access-Token`, and the limit of requests in a rolling 15 minutes."""
+        """Require `X-API-Key` or `X-Access-Token`, and apply the limit of requests in a rolling 15 minutes."""
         self._limit.check(call)
         accounts.authorise(call)
 
@@ -108,7 +108,7 @@ class Qbraid(Vendor):
         return render.ok(catalog.profile(device, has_access=not is_closed(call, device)))
 
     async def calibrations(self, call: Call) -> Response:
-        """Calibration data; 404 where there is none."""
+        """Calibration data; 404 if there is none."""
         found = catalog.calibrations(self._device(call))
         if found is None:
             raise Refusal(404, "Calibration data not found", code="NOT_FOUND")

@@ -2,7 +2,7 @@
 
 Names, widths and prices are those of autumn 2026: device documents recorded by qBraid's own connector (monid-ai/monid,
 2026-09-22: `qir-sv`, `ibex-q1`, `aquila`), qBraid's test resources (`bell-1`) and published price lists (2026-09-25).
-Queues and error rates are invented, and so is what no source says of a device.
+Queues and error rates are invented, and so is anything that no source says of a device.
 """
 
 from __future__ import annotations
@@ -37,22 +37,22 @@ class Device:
 
     @property
     def vendor(self) -> str:
-        """Who sells the access."""
+        """The vendor that sells the access."""
         return self.qrn.split(":")[0]
 
     @property
     def provider(self) -> str:
-        """Who makes the device."""
+        """The maker of the device."""
         return self.qrn.split(":")[1]
 
     @property
     def is_simulator(self) -> bool:
-        """Third part of the name."""
+        """True for a simulator, by the third part of the name."""
         return self.qrn.split(":")[2] == "sim"
 
     @property
     def is_linked(self) -> bool:
-        """Spend an account of the user at another seller: qBraid itself estimates and charges nothing."""
+        """True if it charges a user's account at another seller: qBraid itself estimates and charges nothing."""
         return self.vendor == "openquantum"
 
 
@@ -153,14 +153,14 @@ def _pricing(device: Device) -> dict[str, float] | None:
 
 
 def price(device: Device, shots: int, circuits: int, seconds: float) -> float:
-    """Credits for a job of so many device seconds, to six decimals, as qBraid rounds them."""
+    """Credits for a job with this many device seconds, to six decimals, as qBraid rounds them."""
     if device.is_linked:
         return 0.0
     return round(circuits * (device.per_task + shots * device.per_shot) + seconds / 60 * device.per_minute, 6)
 
 
 def calibrations(device: Device) -> dict[str, Any] | None:
-    """Calibration data of a QPU, consistent with the noise it runs with; nothing for a simulator."""
+    """Calibration data of a QPU, consistent with the noise it runs with; None for a simulator."""
     if device.rates is None or device.is_simulator:
         return None
     one, more, readout = device.rates

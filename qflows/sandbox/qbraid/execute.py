@@ -1,4 +1,4 @@
-"""Runs OpenQASM in the worker process: one circuit, or a batch in which each circuit succeeds or fails for itself."""
+"""Runs OpenQASM in the worker process: one circuit, or a batch in which each circuit succeeds or fails separately."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def _parsed(kind: str, text: str) -> QuantumCircuit:
             circuit = qasm2.loads(text, custom_instructions=qasm2.LEGACY_CUSTOM_INSTRUCTIONS)
         else:
             circuit = qasm3.loads(text)
-    except Exception as error:  # noqa: BLE001  (parser edge: unrelated types, and a bad text fails only its job)
+    except Exception as error:  # noqa: BLE001  (parser boundary: unrelated types, and a bad text fails only its job)
         raise WorkError("InvalidProgram", f"{kind}: {str(error)[:300]}") from None
     if any(isinstance(step.operation, ControlFlowOp) for step in circuit.data):
         raise WorkError("Unsupported", "control flow is not supported")
@@ -74,7 +74,7 @@ def _parsed(kind: str, text: str) -> QuantumCircuit:
 
 
 def _final_measurements(circuit: QuantumCircuit) -> dict[int, int] | None:
-    """Clbit to qubit if every measurement comes last and no clbit is written twice, else None."""
+    """Clbit to qubit if every measurement comes last and no clbit is written twice, otherwise None."""
     place: dict[int, int] = {}
     measured: set[int] = set()
     for step in circuit.data:
@@ -95,7 +95,7 @@ def _final_measurements(circuit: QuantumCircuit) -> dict[int, int] | None:
 def _matrix(gate: Any) -> Any:
     from qiskit.quantum_info import Operator
 
-    # gates that a program defines for itself have a definition and no matrix
+    # gates that a program defines itself have a definition and no matrix
     return gate.to_matrix() if hasattr(gate, "__array__") else Operator(gate).data
 
 

@@ -1,4 +1,4 @@
-"""qBraid's job groups: open, join, read, close, cancel, delete. A group's state moves when somebody looks at it."""
+"""qBraid's job groups: open, join, read, close, cancel, delete. A group's state changes only when it is read."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Groups:
         return [job for job in found if job is not None and not job.deleted]
 
     async def _refresh(self, call: Call, group: dict[str, Any]) -> list[Job]:
-        """Apply the time to live and what the members did. Returns the members."""
+        """Apply the time to live and the members' states. Returns the members."""
         members = self._members(call, group)
         if call.switch("list_refreshes"):
             await call.world.observe(members)
@@ -80,7 +80,7 @@ class Groups:
             raise Refusal(status, f"group {qrn} is not open", code="GROUP_NOT_OPEN")
 
     def join(self, call: Call, qrn: str, job: Job) -> None:
-        """Enrol an accepted job."""
+        """Enroll an accepted job."""
         group = self._find(call, qrn)
         group["jobs"].append(job.id)
         self._shelf(call).put(qrn, group)
@@ -157,7 +157,7 @@ class Groups:
         return render.ok({})
 
     async def jobs(self, call: Call) -> Response:
-        """The members, in order of enrolment."""
+        """The members, in order of enrollment."""
         group = self._find(call, call.params["qrn"])
         members = await self._refresh(call, group)
         if call.switch("list_refreshes"):
@@ -183,7 +183,7 @@ class Groups:
         members = await self._refresh(call, group)
         if group["status"] in OVER:
             raise Refusal(409, f"group is {group['status']}", code="GROUP_ALREADY_CLOSED")
-        await call.world.observe(members)  # what is over at its device cannot be cancelled, seen or not
+        await call.world.observe(members)  # a job that is over at its device cannot be cancelled, seen or not
         for job in members:
             self.cancel_job(call, job)
         group["status"] = "CANCELLED"
@@ -191,7 +191,7 @@ class Groups:
         return render.ok(self._document(call, group, members))
 
     def cancel_job(self, call: Call, job: Job) -> None:
-        """Cancel a job; the first read after it may see it on its way."""
+        """Cancel a job; the first read after it may still see it under way."""
         if call.world.cancel(job) and call.switch("cancel_shows_cancelling"):
             job.facts["shows_cancelling"] = True
             call.world.remember(job)

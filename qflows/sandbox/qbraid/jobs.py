@@ -23,13 +23,13 @@ BATCH = "qflows.sandbox.qbraid.execute:run_batch"
 
 
 class Jobs:
-    """Handlers of `/jobs`, groups apart."""
+    """Handlers of `/jobs`, except groups."""
 
     def __init__(self, groups: Groups) -> None:
         self._groups = groups
 
     def routes(self) -> list[Route]:
-        """All job calls, the more special paths first."""
+        """All job calls, the more specific paths first."""
         base = "/api/v1/jobs"
         return [
             Route("submit", "POST", base, self.submit),
@@ -112,7 +112,7 @@ class Jobs:
         return render.error(refusal, as_detail=False, details=details)
 
     def balance(self, call: Call) -> float:
-        """Credits left: estimates of unfinished jobs are held, failed and cancelled ones cost nothing."""
+        """Credits left: estimates of unfinished jobs are reserved, failed and cancelled ones cost nothing."""
         account = accounts.account_of(call)
         owners = {account, accounts.personal(account)}
         mine = (job for job in call.world.jobs.all("qbraid") if job.facts["account"] in owners)
@@ -143,7 +143,7 @@ class Jobs:
         return render.ok(_shown(call, job))
 
     async def list(self, call: Call) -> Response:
-        """A page of jobs with `pagination`. Filters as on the REST page; `status` beats `statusGroup`."""
+        """A page of jobs with `pagination`. Filters as on the REST page; `status` overrides `statusGroup`."""
         limit, number = whole(call, "limit", PAGE, MAX_PAGE), whole(call, "page", 1, 10**9)
         statuses = self._statuses(call)
         if call.switch("list_refreshes") and statuses is not None:
@@ -179,7 +179,7 @@ class Jobs:
         return frozenset(words | ({"HOLD"} if call.switch("hold_status_group") == group else set()))
 
     def _candidates(self, call: Call) -> Iterator[Job]:
-        """Jobs that pass the filters, status apart, in the order of the list."""
+        """Jobs that pass the filters except status, in the order of the list."""
         query = call.query
         wanted = _tags(call)
         search = query.get("search")
@@ -266,12 +266,12 @@ class Jobs:
         call.world.remember(job)
 
     async def estimate(self, call: Call) -> Response:
-        """A quote in credits; 1000 shots unless told."""
+        """A quote in credits; 1000 shots by default."""
         qrn = call.query.get("deviceQrn", "")
         device = catalog.DEVICES.get(qrn)
         if device is None:
             raise Refusal(404, f"Device not found: {qrn}", code="NOT_FOUND")
-        if device.is_linked:  # the linked account pays, so qBraid itself asks for nothing
+        if device.is_linked:  # the linked account pays, so qBraid itself charges nothing
             return render.ok({"pricingAvailable": True, "deviceQrn": qrn, "estimatedCost": 0, "shots": 1000})
         if not device.has_price:
             reason = {"pricingAvailable": False, "deviceQrn": qrn, "reason": "dynamic_pricing_unavailable"}
@@ -284,7 +284,7 @@ class Jobs:
 def _shown(call: Call, job: Job) -> dict[str, Any]:
     body = render.job(call, job)
     if job.facts.pop("shows_cancelling", False):
-        call.world.remember(job)  # one read has seen it on its way
+        call.world.remember(job)  # one read has seen it under way
     return body
 
 

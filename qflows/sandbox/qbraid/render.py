@@ -33,7 +33,7 @@ def ok(data: Any, status: int = 200, **more: Any) -> Response:
 
 
 def refused_as_201() -> Response:
-    """The 201 of a submission that was not taken."""
+    """The 201 of a submission that was not accepted."""
     return JSONResponse({"success": False, "data": {}}, 201)
 
 
@@ -59,7 +59,7 @@ def moment(seconds: float | None) -> str | None:
 
 
 def circuits(job: Job) -> list[dict[str, Any]]:
-    """What each circuit of a batch gave: {"counts"} or {"error"}; scripted failures included."""
+    """The outcome of each circuit of a batch: {"counts"} or {"error"}, including scripted failures."""
     found = list((job.result or {}).get("circuits", ()))
     scripted = job.injected or {}
     return [
@@ -69,7 +69,7 @@ def circuits(job: Job) -> list[dict[str, Any]]:
 
 
 def present_word(call: Call, job: Job) -> str:
-    """The status as it is now, whoever has asked before."""
+    """The status as it is now, regardless of earlier reads."""
     phase = call.phase(job)
     if phase == "cancelled" and job.facts.get("shows_cancelling"):
         return "CANCELLING"
@@ -85,12 +85,12 @@ def present_word(call: Call, job: Job) -> str:
 
 
 def is_initializing(call: Call, job: Job) -> bool:
-    """True for the first moments of a job, in which it cannot be cancelled."""
+    """True for the first moments of a job, during which it cannot be cancelled."""
     return call.world.clock.now() < job.created_at + float(call.switch("initializing_s"))
 
 
 def refresh(call: Call, job: Job) -> None:
-    """What a read by id does: the status is fetched from the device's vendor and kept."""
+    """Refresh as a read by id does: the status is fetched from the device's vendor and kept."""
     found = present_word(call, job)
     if job.facts.get("word") != found:
         job.facts["word"] = found
@@ -99,14 +99,14 @@ def refresh(call: Call, job: Job) -> None:
 
 
 def word(call: Call, job: Job) -> str:
-    """The status this request may see: that of the last read by id, or the present one where lists refresh."""
+    """The status this request may see: that of the last read by id, or the present one if lists refresh."""
     if call.switch("list_refreshes") or any(fault.kind == "stale" for fault in call.faults):
         return present_word(call, job)
     return job.facts.get("word", "INITIALIZING")
 
 
 def message(call: Call, job: Job) -> str | None:
-    """Why a job failed, else nothing."""
+    """Why a job failed, otherwise None."""
     status = word(call, job)
     if status == "HOLD":
         return "results are withheld: the account has a negative balance"
@@ -121,7 +121,7 @@ def message(call: Call, job: Job) -> str | None:
 
 
 def cost(call: Call, job: Job) -> float | None:
-    """Credits charged: of a completed job what it took, of the others nothing. None before the end."""
+    """Credits charged: its cost for a completed job, nothing for others. None before the end."""
     status = word(call, job)
     if status in ("COMPLETED", "HOLD"):
         facts = job.facts
@@ -132,7 +132,7 @@ def cost(call: Call, job: Job) -> float | None:
 
 
 def times(call: Call, job: Job) -> dict[str, Any]:
-    """Creation, end and duration (ms), as far as they are past. The creation moves, as recorded."""
+    """Creation, end and duration (ms), as far as they have passed. The creation moves, as recorded."""
     status, moves = word(call, job), call.switch("moving_created_at")
     if status not in RETURNED and status != "HOLD":
         shift = 0.775 if moves and status != "INITIALIZING" else 0.0
@@ -147,7 +147,7 @@ def times(call: Call, job: Job) -> dict[str, Any]:
 
 
 def accepted(job: Job) -> dict[str, Any]:
-    """What POST /jobs answers: members that are unset are absent."""
+    """The answer to POST /jobs: unset members are absent."""
     device, facts = catalog.DEVICES[job.facts["device"]], job.facts
     found = {
         "jobQrn": job.id,
@@ -173,7 +173,7 @@ def _microseconds(seconds: float) -> str:
 
 
 def job(call: Call, job: Job) -> dict[str, Any]:
-    """The RuntimeJob, with the members that platform listings ask for too."""
+    """The RuntimeJob, with the members that platform listings also request."""
     device, facts = catalog.DEVICES[job.facts["device"]], job.facts
     status = word(call, job)
     found = accepted(job) | {
@@ -256,7 +256,7 @@ def _data(call: Call, counts: Mapping[str, int]) -> dict[str, Any]:
 
 
 def _rows(call: Call, counts: Mapping[str, int]) -> dict[str, Any]:
-    """Shots one by one, the first 100 at most, where the query asks for them."""
+    """Single shots, at most the first 100, if the query asks for them."""
     if call.query.get("includeMeasurements") != "true":
         return {}
     shots = [[int(bit) for bit in key.replace(" ", "")] for key, count in counts.items() for _ in range(count)]

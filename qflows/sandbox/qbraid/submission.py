@@ -1,4 +1,4 @@
-"""What `POST /jobs` and `POST /jobs/group` may hold, checked. Rules: request models of `qbraid-core` 0.6.37."""
+"""The allowed contents of `POST /jobs` and `POST /jobs/group`. Rules: request models of `qbraid-core` 0.6.37."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def bad(*where: str, message: str) -> Refusal:
 
 
 def read(call: Call) -> Submission:
-    """Check the body of a submission. Raises Refusal that names the member."""
+    """Check the body of a submission. Raises Refusal naming the member."""
     body = call.document()
     if not isinstance(body, dict):
         raise bad("body", message="must be an object")
@@ -91,7 +91,7 @@ def is_closed(call: Call, device: Device) -> bool:
 
 
 def whole(call: Call, name: str, default: int, most: int) -> int:
-    """A whole number of the query, 1 to `most`."""
+    """A whole number in the query, 1 to `most`."""
     text = call.query.get(name, str(default))
     if not (text.isascii() and text.isdecimal()) or not 1 <= int(text) <= most:
         raise bad("query", name, message=f"must be a whole number in 1..{most}")
@@ -144,7 +144,7 @@ def _rates(call: Call, device: Device, options: dict[str, Any]) -> tuple[float, 
 
 
 def read_ttl(body: dict[str, Any]) -> int:
-    """Seconds a group stays open."""
+    """Number of seconds a group stays open."""
     ttl = body.get("maxTTL")
     ttl = DEFAULT_TTL_S if ttl is None else ttl
     if type(ttl) is not int or not 1 <= ttl <= MAX_TTL_S:

@@ -1,4 +1,4 @@
-"""What neither qBraid's documents nor its client settle, or in which they differ, and trouble to rehearse."""
+"""What qBraid's documents and client do not settle or disagree on, and faults to rehearse."""
 
 from __future__ import annotations
 
