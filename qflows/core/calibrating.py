@@ -1,4 +1,4 @@
-"""The calibration of a device, kept with the counts it gave: read now and then, stored once each in the ledger."""
+"""The calibration of a device, kept with the counts it gave: read at intervals, stored once each in the ledger."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ _KEPT = ("barrier", "delay", "reset", "measure", "if_else")
 
 @dataclass(frozen=True)
 class Compiled:
-    """A compiled program beside the original.
+    """A compiled program together with the original.
 
     `layout`: the device qubit on which each measured qubit of the original program is read. `removed`: the number of
     barriers, delays, resets, measurements, branches and two-qubit gates that were removed.

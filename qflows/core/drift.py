@@ -186,7 +186,7 @@ def calibration_changes(
             size = abs(now - was) / max(abs(was), abs(now))
             changed.append((size, f"{name} {was:.4g} → {now:.4g}"))
         else:
-            # a moment or a version: what is new by name comes before what is new by a little
+            # a time or a version: a change of name ranks before a small change of value
             changed.append((math.inf, f"{name} {was} → {now}"))
     changed.sort(key=lambda pair: (-pair[0], pair[1]))
     more = [f"and {len(changed) - most} more"] if len(changed) > most else []

@@ -112,7 +112,7 @@ class Holds(Plans):
 
 
 def none_refused(_: object) -> list[Job]:
-    """For calls that raise when everything was refused."""
+    """For calls that raise if everything was refused."""
     return []
 
 

@@ -328,7 +328,7 @@ def _check(
 ) -> None:
     limits = target.limits
     takes = limits.takes
-    if takes is not None and is_compiled:  # what is compiled here keeps these, whatever the device has words for
+    if takes is not None and is_compiled:  # programs compiled here keep these, even if the device has no word for them
         takes = takes | {Feature.BARRIER, Feature.PHYSICAL, Feature.VERBATIM}
     check_program(
         program,

@@ -1,8 +1,8 @@
 """When to poll a job: soon after its submission, then less often the older it is.
 
-A job is polled again when its age has grown by a tenth. The times lie on a grid of the ledger's clock: every step is a
-power of two times the shortest one, so that jobs of one account fall due together and share requests, and any process
-derives the same times from the ledger. Nothing is stored per job.
+A job is polled again when its age has grown by a tenth. The times lie on a grid of the ledger's clock: every step is
+the longest one divided by a power of two, so that jobs of one account fall due together and share requests, and any
+process derives the same times from the ledger. Nothing is stored per job.
 """
 
 from __future__ import annotations

@@ -60,7 +60,7 @@ class Purchases(Holds):
         every: float | None = None,
         refresh: bool = False,
     ) -> Result:
-        """Wait, then reads the counts. Several keys are the parts of one expectation value.
+        """Wait, then read the counts. Several keys are the parts of one expectation value.
 
         `refresh`: see `rereading.reread`. Raises JobFailed or JobCancelled with the vendor's reason, WaitTimeout at the
         deadline.
@@ -133,7 +133,7 @@ class Purchases(Holds):
     def submit_one(
         self, program: Any, scope: Scope, *, device: str, session: Session | None = None, **wishes: Unpack[Wishes]
     ) -> Job:
-        """Buy one job under a scope. Raises ProgramRejected when several jobs are needed."""
+        """Buy one job under a scope. Raises ProgramRejected if several jobs are needed."""
         asked = partial(asking.for_programs, program, wishes.get("shots"), wishes, label=wishes.get("label", ""))
         return self.through(
             device, scope, asked, lambda name, here: self._submit_one(program, here, name, session, wishes), _one
@@ -153,7 +153,7 @@ class Purchases(Holds):
     def run(
         self, program: Any, scope: Scope, *, device: str, session: Session | None = None, **wishes: Unpack[RunWishes]
     ) -> Result:
-        """Buy under a scope, waits, and reads the result."""
+        """Buy under a scope, wait, and read the result."""
         asked = partial(asking.for_programs, program, wishes.get("shots"), wishes, label=wishes.get("label", ""))
         return self.through(
             device, scope, asked, lambda name, here: self._run(program, here, name, session, dict(wishes)), none_refused

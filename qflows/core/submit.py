@@ -76,7 +76,7 @@ class Submitter:
     _mark: str | None = field(default=None, repr=False)
 
     def submit(self, provider: Provider, wanted: Sequence[Intent]) -> list[Job]:
-        """Make each intent durable, then sends what was not sent before. Returns handles in input order, at once.
+        """Make each intent durable, then send what was not sent before. Returns handles in input order, at once.
 
         Raises ProgramRejected before anything is recorded. A handle may come back PREPARED (vendor unreachable) or
         IN_DOUBT (answer lost): `Poller.wait` continues from either.

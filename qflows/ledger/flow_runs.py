@@ -161,7 +161,7 @@ def _drop(connection: sa.Connection, which: sa.ColumnElement[bool]) -> None:
 
 
 def due_waits(ledger: Ledger) -> list[Wait]:
-    """Wait with nothing left to wait for: no job of theirs can still change by itself, or the deadline has passed.
+    """Waits with nothing left to wait for: no job of theirs can still change by itself, or the deadline has passed.
 
     A job whose results the vendor withholds counts as done: its flow run has to report it.
     """

@@ -1,4 +1,4 @@
-"""Whether a ledger is whole: the database's own check, its schema, what its rows owe each other, and every digest."""
+"""Whether a ledger is intact: the database's own check, its schema, references between rows, and every digest."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _ROWS_AT_ONCE = 500
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that is wrong: the check, the row, and what was found."""
+    """One problem: the check, the row, and what was found."""
 
     check: str
     subject: str
@@ -45,7 +45,7 @@ class Finding:
 
 @dataclass
 class Verified:
-    """What was looked at, rows by check, and what is wrong; at most a thousand findings are kept."""
+    """Rows checked, by check, and what is wrong; at most a thousand findings are kept."""
 
     checked: dict[str, int] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
@@ -53,24 +53,24 @@ class Verified:
 
     @property
     def is_whole(self) -> bool:
-        """True when nothing is wrong."""
+        """True if nothing is wrong."""
         return not self.n_findings
 
     def count(self, check: str, n: int = 1) -> None:
-        """Count rows that a check looked at."""
+        """Count rows that a check examined."""
         self.checked[check] = self.checked.get(check, 0) + n
 
     def find(self, check: str, subject: str, detail: str) -> None:
-        """Note something that is wrong."""
+        """Note a problem."""
         self.n_findings += 1
         if len(self.findings) < _MOST_FINDINGS:
             self.findings.append(Finding(check, subject, detail[:500]))
 
 
 def verify(engine: sa.Engine) -> Verified:
-    """Check a whole ledger; only reads. A ledger that others write to is read at one moment for each check.
+    """Check a whole ledger; read only. If other processes write to it, each check reads one snapshot.
 
-    Raises LedgerUnavailable for one that cannot be opened at all.
+    Raises LedgerUnavailable if it cannot be opened at all.
     """
     done = Verified()
     with faults_as_sentences(engine):
@@ -86,7 +86,7 @@ def verify(engine: sa.Engine) -> Verified:
 
 
 def _database(engine: sa.Engine, done: Verified) -> bool:
-    """SQLite's integrity check; PostgreSQL checks pages itself as it reads them."""
+    """Run SQLite's integrity check; PostgreSQL checks pages itself as it reads them."""
     done.count("database")
     if engine.dialect.name != "sqlite":
         return True
@@ -120,7 +120,7 @@ def _schema(engine: sa.Engine, done: Verified) -> bool:
 
 
 def _programs(ledger: Ledger, done: Verified) -> None:
-    """A text's name is its digest: of a program its sha256, of an estimation plan that of `text/1`."""
+    """Check that a text's name is its digest: for a program its sha256, for an estimation plan that of `text/1`."""
     for row in _rows(ledger, sa.select(programs.c.digest, programs.c.text)):
         done.count("programs")
         if row.digest not in (sha256(row.text.encode()).hexdigest(), digest("text/1", row.text)):
@@ -128,7 +128,7 @@ def _programs(ledger: Ledger, done: Verified) -> None:
 
 
 def _jobs(ledger: Ledger, done: Verified) -> None:
-    """A job's key is a digest of its run, its work and its sample; all of them are in its row."""
+    """Check that a job's key is the digest of its run, its work and its sample, which are all in its row."""
     for row in _rows(ledger, sa.select(jobs)):
         done.count("jobs")
         name = row.key[:12]
@@ -146,7 +146,7 @@ def _jobs(ledger: Ledger, done: Verified) -> None:
 
 
 def _counts(ledger: Ledger, done: Verified) -> None:
-    """A completed job has one result a program, and counts that sum to its shots."""
+    """Check that a completed job has one result per program, and counts that sum to its shots."""
     query = sa.select(results.c.job_key, results.c.idx, results.c.body, jobs.c.shots, jobs.c.n_programs, jobs.c.origin)
     query = query.join(jobs, jobs.c.key == results.c.job_key, isouter=True)
     for row in _rows(ledger, query):
@@ -168,7 +168,7 @@ def _counts(ledger: Ledger, done: Verified) -> None:
 
 
 def _raw_answers(ledger: Ledger, done: Verified) -> None:
-    """A kept answer bears the checksum of its compression, and its size is known."""
+    """Check that a stored answer matches the checksum of its compression and its recorded size."""
     query = sa.select(raw_answers, jobs.c.key.label("owner")).join(
         jobs, jobs.c.key == raw_answers.c.job_key, isouter=True
     )
@@ -183,7 +183,7 @@ def _raw_answers(ledger: Ledger, done: Verified) -> None:
 
 
 def _members(ledger: Ledger, done: Verified) -> None:
-    """Parts belong to batches and members to groups, and both are jobs."""
+    """Check that parts belong to batches and members to groups, and that both are jobs."""
     for what, table, owner, owners in (
         ("batches", batch_parts, batch_parts.c.batch_id, batches),
         ("groups", group_members, group_members.c.group_id, groups),

@@ -49,7 +49,7 @@ def check_program(
         raise ProgramRejected(f"{label}it measures nothing; call circuit.measure_all() or add measure(qubit, clbit)")
     _check_labels(program, max_qubits, labels, label)
     if takes is not None:
-        is_told = not takes.isdisjoint(DYNAMIC)  # one of them alone may be what the device has
+        is_told = not takes.isdisjoint(DYNAMIC)  # the device may have only one of them
         allowed = takes if is_told or not allow_mid_circuit else takes | (DYNAMIC - {Feature.FEED_FORWARD})
         _check_features(program, allowed, label, terms or {})
     elif program.has_mid_circuit and not allow_mid_circuit:

@@ -138,7 +138,7 @@ class Program:
         Always rebuilt from the text, never the user's object, so that a replay in another process compiles the same.
         """
         made = _rebuilt(self).copy(name=self.name)
-        made.metadata = dict(self.metadata)  # the kept one may be of an equal program with other notes
+        made.metadata = dict(self.metadata)  # the cached one may be of an equal program with other notes
         return made
 
     def rewritten(self, ops: Sequence[Sequence[Any]], **changes: Any) -> Program:

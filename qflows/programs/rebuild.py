@@ -65,7 +65,7 @@ def _branch(circuit: QuantumCircuit, step: Instruction, qubits: list[Any], clbit
 
 
 def _read_registers(circuit: QuantumCircuit, step: Instruction) -> list[Any]:
-    """Register whose bits are all available: a branch inside may compare one as a whole."""
+    """Registers whose bits are all available: a branch inside may compare one as a whole."""
     known = {circuit.clbits[clbit] for clbit in step.clbits}
     return [register for register in circuit.cregs if known.issuperset(register)]
 

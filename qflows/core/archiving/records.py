@@ -74,7 +74,7 @@ def columns(name: str) -> list[sa.Column[Any]]:
 
 
 def gather(ledger: Ledger, keys: Sequence[str]) -> dict[str, list[Row]]:
-    """Rows by table for these jobs: their runs, results, history and money, and batches and groups that are whole."""
+    """Rows by table for these jobs: runs, results, history, money, and batches and groups with no other jobs."""
     found: dict[str, list[Row]] = {}
     with ledger.read() as connection:
 

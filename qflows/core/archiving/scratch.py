@@ -13,7 +13,7 @@ from qflows.settings import Settings
 
 @contextmanager
 def scratch() -> Iterator[Parts]:
-    """Parts of a core with an empty ledger of its own."""
+    """Parts of a core with a private, empty ledger."""
     with tempfile.TemporaryDirectory(prefix="qflows-archive-") as folder:
         parts = Parts(Settings(home=Path(folder), ledger_url=f"sqlite:///{Path(folder) / 'ledger.db'}"))
         try:

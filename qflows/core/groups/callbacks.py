@@ -46,7 +46,7 @@ def path_of(function: Any) -> tuple[str, bool]:
 
 
 def resolve(path: str) -> Callback:
-    """The function of `module:function`. Raises GroupError when it cannot be imported here."""
+    """The function of `module:function`. Raises GroupError if it cannot be imported here."""
     module, _, name = path.partition(":")
     if not module or not name:
         raise GroupError(f"{path!r} does not name a function; write module:function")

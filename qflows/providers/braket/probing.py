@@ -50,7 +50,7 @@ def measure(aws: Aws, prepare: Prepare, bench: Bench) -> Iterator[Fact]:
 
 
 def _asymmetric(name: str = "probe") -> QuantumCircuit:
-    """x on qubit 0 of three."""
+    """A circuit with x on qubit 0 of three."""
     circuit = QuantumCircuit(3, 3, name=name)
     circuit.x(0)
     circuit.cz(1, 2)  # every qubit is used

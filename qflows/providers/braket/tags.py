@@ -15,7 +15,7 @@ class Tags:
     _aws: Aws
 
     def check_tags(self, *, name: str, tags: Mapping[str, str]) -> None:
-        """Raise ProgramRejected for labels that AWS would cut or reserves. No I/O.
+        """Raise ProgramRejected for labels that AWS would cut or has reserved. No I/O.
 
         Characters that AWS does not take become `_`, in tags as in the name.
         """

@@ -373,7 +373,7 @@ class IonQProvider(Doctor):
         self._end_session(session_id)
 
     def cancel_session(self, session_id: str) -> None:
-        """Cancel the session's unfinished jobs, then ends it."""
+        """Cancel the session's unfinished jobs, then end it."""
         for vendor_id in self._unfinished(session_id):
             self.cancel(vendor_id)
         self._end_session(session_id)

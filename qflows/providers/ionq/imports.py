@@ -112,7 +112,7 @@ def _program(header: Mapping[str, Any], width: int, name: str) -> Program:
 
 
 def _registers(labels: Any, n_clbits: int) -> list[tuple[str, list[int]]] | None:
-    """Register from `clbit_labels`: [[name, bit], ...] in the order of the clbits."""
+    """Registers from `clbit_labels`: [[name, bit], ...] in the order of the clbits."""
     if not isinstance(labels, list) or len(labels) != n_clbits:
         return None
     found: dict[str, dict[int, int]] = {}

@@ -46,7 +46,7 @@ def measure(http: IonQHttp, bench: Bench) -> Iterator[Fact]:
 
 
 def _asymmetric(name: str = "probe") -> QuantumCircuit:
-    """x on qubit 0 of three; qubit 1 at an angle whose probabilities have many digits."""
+    """A circuit with x on qubit 0 of three; qubit 1 at an angle whose probabilities have many digits."""
     circuit = QuantumCircuit(3, 3, name=name)
     circuit.x(0)
     circuit.ry(math.pi / 7, 1)

@@ -218,7 +218,7 @@ def _manager(name: str, level: int, seed: int, layout: tuple[int, ...] | None, *
 
 
 def duration_s(program: Program, name: str) -> float | None:
-    """Seconds of one shot of a compiled program; None where a gate has no known duration."""
+    """Seconds of one shot of a compiled program; None if a gate has no known duration."""
     from qiskit.exceptions import QiskitError
 
     target = target_of(name)

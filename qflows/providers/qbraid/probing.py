@@ -45,7 +45,7 @@ def measure(http: QbraidHttp, groups: GroupCalls, bench: Bench) -> Iterator[Fact
 
 
 def _asymmetric(name: str = "probe") -> QuantumCircuit:
-    """x on qubit 0 of three."""
+    """A circuit with x on qubit 0 of three."""
     circuit = QuantumCircuit(3, 3, name=name)
     circuit.x(0)
     circuit.measure(range(3), range(3))

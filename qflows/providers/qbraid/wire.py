@@ -176,7 +176,7 @@ def observation(job: Mapping[str, Any]) -> Observation:
 
 
 def tags_of(job: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The job's tags; empty where the answer has none."""
+    """The job's tags; empty if the answer has none."""
     tags = job.get("tags")
     return tags if isinstance(tags, dict) else {}
 
