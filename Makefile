@@ -153,7 +153,7 @@ archive-show: .venv/.test
 compat: .venv/.test
 	@test -x .venv-compat/bin/python || $(PYTHON) -m venv .venv-compat
 	@$(BIN)/uv pip install --quiet --python .venv-compat/bin/python $(PINS) -e '.[test,compat]'
-	.venv-compat/bin/python -m pytest -q tests/compat
+	.venv-compat/bin/python -m pytest -q tests/compat tests/privacy/test_canaries.py
 ifdef QISKIT
 	.venv-compat/bin/python tests/compat/qiskit_primitives.py $(QISKIT)
 	.venv-compat/bin/python tests/compat/qiskit_primitives.py $(QISKIT) --device ionq-simulator --only test_backend_sampler_v2

@@ -1,21 +1,28 @@
-"""How a notebook shows a handle: small HTML tables and bars. All text is escaped, because vendor text is untrusted."""
+"""How a notebook shows a handle: small HTML tables and bars. All text is cleaned and escaped: vendors' is untrusted."""
 
 from __future__ import annotations
 
+import html
 from collections.abc import Mapping, Sequence
-from html import escape
 from typing import Any
+
+from qflows.privacy.redaction import clean
 
 _BARS = 16
 _ROWS = 50
 _CELL = "padding:2px 10px;text-align:left"
 
 
+def escape(text: Any) -> str:
+    """Text as HTML shows it: without secrets, control characters as escapes."""
+    return html.escape(clean(text))
+
+
 def pairs(values: Mapping[str, Any]) -> str:
     """A table of names and values; empty values are omitted."""
     shown = {name: value for name, value in values.items() if value not in (None, "", {}, ())}
     rows = "".join(
-        f"<tr><th style='{_CELL}'>{escape(str(name))}</th><td style='{_CELL}'>{escape(str(value))}</td></tr>"
+        f"<tr><th style='{_CELL}'>{escape(name)}</th><td style='{_CELL}'>{escape(value)}</td></tr>"
         for name, value in shown.items()
     )
     return f"<table>{rows}</table>"
@@ -25,7 +32,7 @@ def table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> str:
     """A table of at most fifty rows, and how many more there are."""
     head = "".join(f"<th style='{_CELL}'>{escape(column)}</th>" for column in columns)
     body = "".join(
-        "<tr>" + "".join(f"<td style='{_CELL}'>{escape(str(row.get(c, '')))}</td>" for c in columns) + "</tr>"
+        "<tr>" + "".join(f"<td style='{_CELL}'>{escape(row.get(c, ''))}</td>" for c in columns) + "</tr>"
         for row in rows[:_ROWS]
     )
     more = f"<p>and {len(rows) - _ROWS} more</p>" if len(rows) > _ROWS else ""

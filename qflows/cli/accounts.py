@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from qflows.cli.connection import default_client
-from qflows.cli.screen import errors_as_exit_codes, print_rows
+from qflows.cli.screen import errors_as_exit_codes, print_rows, say
 from qflows.errors import CredentialsMissing, QflowsError
 from qflows.ledger import accounts
 
@@ -47,4 +47,4 @@ def same(
         mine = core.provider(vendor).account
         names = [mine if mine.startswith(name) else accounts.named(core.ledger, vendor, name) for name in (old, new)]
         accounts.note_same(core.ledger, vendor, names[0], names[1], proof="declared by a user")
-        typer.echo(f"{vendor}: {names[0]} and {names[1]} are now one account")
+        say(f"{vendor}: {names[0]} and {names[1]} are now one account")

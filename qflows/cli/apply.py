@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from qflows.cli.budgets import put_in_force
-from qflows.cli.screen import Exit, errors_as_exit_codes, print_json, print_rows
+from qflows.cli.screen import Exit, errors_as_exit_codes, print_json, print_rows, say
 
 _COLUMNS = ("block", "action", "fields", "file", "note")
 _IN_A_DRY_RUN = {"created": "would be created", "updated": "would be updated"}
@@ -67,9 +67,9 @@ def apply(
             # what could not be read has no block yet; it is told below
             if shown := [row for row in rows if row["block"]]:
                 print_rows(shown, _COLUMNS, as_json=False, empty="")
-            typer.echo(_summary([words.get(outcome.action, str(outcome.action)) for outcome in outcomes]))
+            say(_summary([words.get(outcome.action, str(outcome.action)) for outcome in outcomes]))
         for outcome in failed:
-            typer.secho(f"qflows: {outcome.note}", err=True, fg="red")
+            say(f"qflows: {outcome.note}", err=True, fg="red")
         if failed:
             raise typer.Exit(Exit.USAGE)
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from qflows.cli.screen import errors_as_exit_codes, print_json
+from qflows.cli.screen import errors_as_exit_codes, print_json, say
 from qflows.errors import ProgramRejected
 
 
@@ -45,10 +45,10 @@ def archive(
             names = ("jobs", "members", "size", "digest", "live", "unkept")
             print_json({"path": str(made.path)} | {name: getattr(made, name) for name in names})
             return
-        typer.echo(f"{made.path}: {made.jobs:,} jobs, {made.members:,} members, {made.size:,} bytes")
-        typer.echo(f"SHA-256 {made.digest}")
+        say(f"{made.path}: {made.jobs:,} jobs, {made.members:,} members, {made.size:,} bytes")
+        say(f"SHA-256 {made.digest}")
         if made.live:
-            typer.echo(f"  {made.live} jobs are unfinished; their results are not included")
+            say(f"  {made.live} jobs are unfinished; their results are not included")
         if made.unkept:
-            typer.echo(f"  {made.unkept} jobs have no stored answer; their counts can be read but not recomputed")
-        typer.echo(f"next: qflows verify {made.path} --digest {made.digest}")
+            say(f"  {made.unkept} jobs have no stored answer; their counts can be read but not recomputed")
+        say(f"next: qflows verify {made.path} --digest {made.digest}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import sys
 import time
 import uuid
 from enum import StrEnum
@@ -17,7 +16,7 @@ from qflows.cli.connection import default_client
 from qflows.cli.jobs import read_labels, tagged_row
 from qflows.cli.price import print_price
 from qflows.cli.run import read_options
-from qflows.cli.screen import errors_as_exit_codes, print_json, print_rows, progress_line
+from qflows.cli.screen import errors_as_exit_codes, print_json, print_rows, progress_line, say
 from qflows.core.batches.batch import Batch
 from qflows.core.batches.planning import Planned
 from qflows.core.choice import asking
@@ -103,7 +102,7 @@ def run(
             _wait(batch)
         _print_report(batch, as_json=as_json)
         if not as_json:
-            typer.echo(f"run key {key}; `qflows batch export {batch.id[:12]} counts.csv` writes the counts")
+            say(f"run key {key}; `qflows batch export {batch.id[:12]} counts.csv` writes the counts")
 
 
 def _wait(batch: Batch) -> None:
@@ -195,9 +194,7 @@ def rerun(batch: Id, as_json: JsonFlag = False) -> None:
         found = default_client().batch(batch)
         holes = found.rerun_failed()
         if not as_json:
-            typer.echo(
-                f"{len(holes)} circuit(s) bought again" if holes else "every circuit has counts; nothing was bought"
-            )
+            say(f"{len(holes)} circuit(s) bought again" if holes else "every circuit has counts; nothing was bought")
         _print_report(found, as_json=as_json)
 
 
@@ -207,7 +204,7 @@ def cancel(batch: Id, timeout: Annotated[float, typer.Option(help="Seconds to wa
     with errors_as_exit_codes():
         found = default_client().batch(batch)
         for part, status in sorted(found.cancel(timeout).items()):
-            typer.echo(f"part {part}: {status.value}")
+            say(f"part {part}: {status.value}")
 
 
 @app.command("tag")
@@ -235,7 +232,7 @@ def tag(
         if as_json:
             print_json({"id": found.id, "name": found.name, "tags": dict(found.tags), "jobs": rows})
             return
-        typer.echo(f"batch {found.id[:12]} ({found.name}): {dict(found.tags)}")
+        say(f"batch {found.id[:12]} ({found.name}): {dict(found.tags)}")
         shown = [{"job": row["job"][:12], "vendor": " ".join(row["vendor"] or ()), "note": row["note"]} for row in rows]
         print_rows(shown, ("job", "vendor", "note"), as_json=False, empty="its jobs were not changed")
 
@@ -262,7 +259,7 @@ def export(
                 writer.writerows(rows)
         else:
             _write_parquet(rows, path)
-        typer.echo(f"{path}: {len(rows)} rows")
+        say(f"{path}: {len(rows)} rows")
 
 
 def _format_of(path: Path) -> Format:
@@ -297,5 +294,5 @@ def _print_report(batch: Batch, *, as_json: bool) -> None:
             }
         )
         return
-    sys.stdout.write(batch.report(detailed=False) + "\n")
+    say(batch.report(detailed=False))
     print_rows(batch.report_table(), _PARTS, as_json=False, empty="")

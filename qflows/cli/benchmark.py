@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 import uuid
 from pathlib import Path
@@ -12,7 +11,7 @@ import typer
 
 from qflows.cli import completion
 from qflows.cli.mode import NO_API_HINT, as_flow
-from qflows.cli.screen import Exit, errors_as_exit_codes, print_json, print_rows, progress_line
+from qflows.cli.screen import Exit, errors_as_exit_codes, print_json, print_rows, progress_line, say
 
 if TYPE_CHECKING:
     from qflows.characterization.benchmarks import BenchmarkResult, Suite
@@ -72,9 +71,9 @@ def benchmark(
         else:
             _show(found, plot)
             if not as_flow(flow):
-                typer.secho(NO_API_HINT, err=True, dim=True)
+                say(NO_API_HINT, err=True, dim=True)
         for name, text in (found.failed_devices | found.wrong_bit_order).items():
-            typer.secho(f"qflows: {name}: {text}", err=True, fg="red")
+            say(f"qflows: {name}: {text}", err=True, fg="red")
         if found.failed_devices or found.wrong_bit_order:
             raise typer.Exit(Exit.FAILED)
 
@@ -119,7 +118,7 @@ def _show(found: BenchmarkResult, plot: Path | None) -> None:
     print_rows(rows, ["metric", *found.devices], as_json=False, empty="")
     for line in lines:
         if line["note"] and line["device"] not in found.failed_devices:  # those are told on stderr
-            sys.stdout.write(f"{line['device']}: {' '.join(line['note'].split())[:500]}\n")
-    sys.stdout.write(f"run key {found.run_key}, seed {found.seed}\n")
+            say(f"{line['device']}: {' '.join(line['note'].split())[:500]}")
+    say(f"run key {found.run_key}, seed {found.seed}")
     if plot:
-        sys.stdout.write(f"plot {plot}\n")
+        say(f"plot {plot}")

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from qflows.cli.connection import default_client
-from qflows.cli.screen import errors_as_exit_codes, print_json, print_rows
+from qflows.cli.screen import errors_as_exit_codes, print_json, print_rows, say
 from qflows.core import budgets as documents
 from qflows.errors import DocumentError, ProgramRejected, QflowsError
 from qflows.ledger import budgets, spending
@@ -73,7 +73,7 @@ def apply(
         if not files:
             raise DocumentError(f"{', '.join(map(str, paths))}: no YAML documents found")
         for name, is_new in put_in_force(files).items():
-            typer.echo(f"{name}: {'in force' if is_new else 'unchanged'}")
+            say(f"{name}: {'in force' if is_new else 'unchanged'}")
 
 
 def put_in_force(files: list[Path]) -> dict[str, bool]:
@@ -94,7 +94,7 @@ def set_(name: Name, amount: Annotated[str, typer.Option(help="The new limit, in
         if name not in known:
             raise QflowsError(f"no budget {name!r}; `qflows budgets ls` lists them")
         budgets.put(ledger, replace(known[name], amount=micro(_amount(amount))))
-        typer.echo(f"{name}: {_amount(amount):,.2f} {known[name].currency}")
+        say(f"{name}: {_amount(amount):,.2f} {known[name].currency}")
 
 
 @app.command("rm")
@@ -102,7 +102,7 @@ def rm(name: Name) -> None:
     """Remove a budget and its totals."""
     with errors_as_exit_codes():
         budgets.remove(default_client().ledger, name)
-        typer.echo(f"{name}: removed")
+        say(f"{name}: removed")
 
 
 @app.command("approve")
@@ -123,7 +123,7 @@ def approve(
         who = core.settings.user or os.environ.get("USER") or "unknown"
         allowed = micro(_amount(amount))
         budgets.decide(core.ledger, name, run_key, amount=allowed, approve=not deny, who=who, why=why)
-        typer.echo(f"{name}: {'denied' if deny else 'allowed'} {_amount(amount):,.2f} to run {run_key} by {who}")
+        say(f"{name}: {'denied' if deny else 'allowed'} {_amount(amount):,.2f} to run {run_key} by {who}")
 
 
 @app.command("approvals")

@@ -15,7 +15,7 @@ from typing import Annotated
 import typer
 
 from qflows.cli.mode import prefect_api
-from qflows.cli.screen import errors_as_exit_codes, print_counts, print_rows
+from qflows.cli.screen import errors_as_exit_codes, print_counts, print_rows, say
 from qflows.pages.text import JOB_COLUMNS, job_row
 
 # GHZ-like but not symmetric: a wrong bit order would show
@@ -76,16 +76,16 @@ def _environment(folder: Path) -> Iterator[None]:
 def _energy(folder: Path, key: str) -> None:
     from qflows.cli import solving
 
-    sys.stdout.write("1. H2 at 0.735 Å, variational quantum eigensolver, exact simulator, as a Prefect flow\n")
+    say("1. H2 at 0.735 Å, variational quantum eigensolver, exact simulator, as a Prefect flow")
     if prefect_api() is None:
-        sys.stdout.write("   (starting a temporary Prefect server, 10 to 20 s)\n")
+        say("   (starting a temporary Prefect server, 10 to 20 s)")
     sys.stdout.flush()
     started = time.monotonic()
     arguments = solving.Arguments("h2-0.735", "local-exact", None, None, None, None, None, {})
     found = solving.as_flow(arguments, f"{key}-vqe")
     sys.stdout.write("".join(f"   {line}\n" for line in solving.summary(found, "local-exact").splitlines()))
     (folder / "vqe.png").write_bytes(solving.plot(found, "local-exact"))
-    sys.stdout.write(f"   plot       {folder / 'vqe.png'}   ({time.monotonic() - started:.0f} s)\n\n")
+    say(f"   plot       {folder / 'vqe.png'}   ({time.monotonic() - started:.0f} s)\n")
 
 
 def _circuit(folder: Path, key: str) -> None:
@@ -96,7 +96,7 @@ def _circuit(folder: Path, key: str) -> None:
 
     path = folder / "probe.qasm"
     path.write_text(_QASM, encoding="utf-8")
-    sys.stdout.write(f"2. {path}: qubits 0 and 1 entangled, qubit 2 set; bit 0 is rightmost\n")
+    say(f"2. {path}: qubits 0 and 1 entangled, qubit 2 set; bit 0 is rightmost")
     with Sandbox(vendors=("ionq",), clock="time:0.5,0.2") as sandbox:
         kept = {name: os.environ.get(name) for name in sandbox.env}
         os.environ.update(sandbox.env)
@@ -109,12 +109,12 @@ def _circuit(folder: Path, key: str) -> None:
         for job in jobs:
             result = core.stored([finished[job.key]])
             where = "emulated IonQ on this machine" if job.provider == "ionq" else "noise of an IBM device snapshot"
-            sys.stdout.write(f"   {job.device} ({where})\n")
+            say(f"   {job.device} ({where})")
             print_counts(result.counts, total=result.counts.shots)
-        sys.stdout.write("\n")
+        say("")
         print_rows([job_row(finished[job.key]) for job in jobs], JOB_COLUMNS, as_json=False, empty="")
         bought = sandbox.admin.count_jobs("ionq")
-        sys.stdout.write(f"   jobs that the emulated vendor received: {bought}\n\n")
+        say(f"   jobs that the emulated vendor received: {bought}\n")
         for name, value in kept.items():
             if value is None:
                 os.environ.pop(name, None)

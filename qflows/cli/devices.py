@@ -9,10 +9,9 @@ import typer
 from pydantic.fields import FieldInfo
 
 from qflows.cli import completion
-from qflows.cli.screen import errors_as_exit_codes, print_json, print_rows
+from qflows.cli.screen import errors_as_exit_codes, print_json, print_rows, say
 from qflows.core import profiles
 from qflows.errors import ProgramRejected
-from qflows.privacy.redaction import clean
 
 if TYPE_CHECKING:
     from qflows.core.cards import DeviceCard
@@ -53,11 +52,9 @@ def devices(
             rows = [as_row(profile) for profile in profiles.shipped().values()]
         print_rows(rows, _LIVE_COLUMNS if live else _COLUMNS, as_json=as_json, empty="no devices")
         for line in troubles:
-            typer.secho(f"qflows: not shown: {clean(line)}", err=True, fg="yellow")
+            say(f"qflows: not shown: {line}", err=True, fg="yellow")
         if not as_json and not live:
-            typer.echo(
-                "any other device: vendor:device-id, e.g. ionq:qpu.forte-1; `--live VENDOR` lists the vendor's devices"
-            )
+            say("any other device: vendor:device-id, e.g. ionq:qpu.forte-1; `--live VENDOR` lists the vendor's devices")
 
 
 def _as_data(profile: profiles.DeviceProfile) -> dict[str, Any]:
@@ -151,8 +148,8 @@ def show(
         told = {"batches": _batches(now), "queue": _queue(now), "state": now.state}
         told = {name: value for name, value in told.items() if value}
         for name, value in (profile | limits | told).items():
-            typer.echo(f"{name.replace('_', ' '):>16}  {value}")
-        typer.echo("")
+            say(f"{name.replace('_', ' '):>16}  {value}")
+        say("")
         print_rows(options, ("option", "default", "costs money", "about"), as_json=False, empty="no options")
 
 
@@ -176,7 +173,7 @@ def takes(
         core = default_client()
         found = [page.row(core.device(name)) for name in devices]
         if as_markdown:
-            typer.echo(page.markdown(found), nl=False)
+            say(page.markdown(found), nl=False)
             return
         if as_json:
             print_json(found)
@@ -228,7 +225,7 @@ def choose(
             rows = page.rows(found)
             columns = [name for name in page.COLUMNS if any(row[name] for row in rows)]
             print_rows(rows, columns, as_json=False, empty="no devices")
-            typer.echo(f"{wanted} would choose {fitting[0].device}" if fitting else f"no device fits {wanted}")
+            say(f"{wanted} would choose {fitting[0].device}" if fitting else f"no device fits {wanted}")
         if not fitting:
             raise typer.Exit(1)
 

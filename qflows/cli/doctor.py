@@ -8,10 +8,9 @@ import typer
 
 from qflows.cli.connection import default_client
 from qflows.cli.mode import prefect_api
-from qflows.cli.screen import Exit, errors_as_exit_codes, print_json, print_rows
+from qflows.cli.screen import Exit, errors_as_exit_codes, print_json, print_rows, say
 from qflows.core.doctor import checkup
 from qflows.errors import ProgramRejected
-from qflows.privacy.redaction import clean
 from qflows.protocol import Finding, Verdict
 
 _MARKS = {Verdict.OK: "ok", Verdict.ADVICE: "advice", Verdict.WRONG: "WRONG", Verdict.UNKNOWN: "?"}
@@ -54,7 +53,7 @@ def doctor(
             print_json(found.to_json())
         else:
             for section in found.sections:
-                typer.echo(f"\n{section.subject}")
+                say(f"\n{section.subject}")
                 rows = [_row(finding) for finding in section.findings]
                 print_rows(rows, _COLUMNS, as_json=False, empty="nothing to check")
         if not found.section(checkup.LEDGER).is_ok:
@@ -77,10 +76,10 @@ def _measure(vendor: str | None, spend: str, patience_s: float, *, as_json: bool
         rows = [{"fact": f.name, "seen": "?" if f.seen is None else str(f.seen), "note": f.note} for f in report.facts]
         print_rows(rows, ("fact", "seen", "note"), as_json=False, empty="nothing was measured")
         unit = report.allowed.unit
-        typer.echo(f"{report.jobs} job(s), at most {report.at_most:f} {unit} of {report.allowed.value:f} {unit}; kept")
-        typer.echo(f"in the ledger for {vendor} account {report.account}; left behind: {len(report.left_behind)}")
+        say(f"{report.jobs} job(s), at most {report.at_most:f} {unit} of {report.allowed.value:f} {unit}; kept")
+        say(f"in the ledger for {vendor} account {report.account}; left behind: {len(report.left_behind)}")
     for line in [*report.left_behind, *([report.trouble] if report.trouble else [])]:
-        typer.secho(f"qflows: {clean(line)}", err=True, fg="red")
+        say(f"qflows: {line}", err=True, fg="red")
     if not report.is_ok:
         raise typer.Exit(Exit.VENDOR)
 

@@ -8,7 +8,7 @@ import typer
 
 from qflows.cli import completion
 from qflows.cli.connection import default_client
-from qflows.cli.screen import Exit, errors_as_exit_codes, print_json, print_rows
+from qflows.cli.screen import Exit, errors_as_exit_codes, print_json, print_rows, say
 from qflows.core.groups.callbacks import resolve
 from qflows.core.groups.results import GroupResult
 from qflows.errors import GroupError
@@ -84,7 +84,7 @@ def show(group: Id, as_json: JsonFlag = False) -> None:
         members = body.pop("members")
         for name, value in body.items():
             if value not in (None, "", {}):
-                typer.echo(f"{name.replace('_', ' '):>16}  {value}")
+                say(f"{name.replace('_', ' '):>16}  {value}")
         print_rows(members, _MEMBERS, as_json=False, empty="no jobs")
 
 
@@ -105,7 +105,7 @@ def results(group: Id, timeout: Timeout = None, as_json: JsonFlag = False) -> No
         else:
             print_rows(rows, ("place", "job", "device", "status", "counts", "error"), as_json=False, empty="no jobs")
             for vendor, why in found.unreachable.items():
-                typer.echo(f"{vendor}: {why}", err=True)
+                say(f"{vendor}: {why}", err=True)
         if found.pending():
             raise typer.Exit(Exit.PENDING)
         if found.failed():
@@ -140,7 +140,7 @@ def cancel(
         handle = default_client().group(group)
         after = handle.cancel(timeout=timeout)
         counts = ", ".join(f"{n} {status.lower()}" for status, n in handle.details()["jobs_by_status"].items())
-        typer.echo(f"group {handle.record.id[:12]} is {handle.status().value}: {counts if after else 'no jobs'}")
+        say(f"group {handle.record.id[:12]} is {handle.status().value}: {counts if after else 'no jobs'}")
 
 
 @app.command("close")
@@ -150,7 +150,7 @@ def close(group: Id) -> None:
         handle = default_client().group(group)
         done = handle.close()
         note = "" if done else " already"
-        typer.echo(f"group {handle.record.id[:12]} is {handle.status().value}{note}")
+        say(f"group {handle.record.id[:12]} is {handle.status().value}{note}")
 
 
 @app.command("callback")
@@ -176,4 +176,4 @@ def callback(
                 raise GroupError(f"the callback of group {record.title} did not fail; it is {record.callback_state}")
             handle.call_back(function, handle.stored(handle.wait(timeout=0)))
         told = handle.details()["callback"]
-        typer.echo(f"{told['function']}: {told['state']} {told['note']}".rstrip() if told else "no callback")
+        say(f"{told['function']}: {told['state']} {told['note']}".rstrip() if told else "no callback")

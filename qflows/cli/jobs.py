@@ -8,7 +8,7 @@ import typer
 
 from qflows.cli import completion
 from qflows.cli.connection import default_client
-from qflows.cli.screen import errors_as_exit_codes, print_json, print_rows, progress_line
+from qflows.cli.screen import errors_as_exit_codes, print_json, print_rows, progress_line, say
 from qflows.core.client import Client
 from qflows.core.tagging import Tagged
 from qflows.errors import ProgramRejected
@@ -16,7 +16,6 @@ from qflows.ledger import reads
 from qflows.model import Job, versions_of
 from qflows.pages import job_page
 from qflows.pages.text import JOB_COLUMNS, job_row
-from qflows.privacy.redaction import clean
 from qflows.states import JobStatus
 
 app = typer.Typer(help="Jobs in the ledger.", no_args_is_help=True, rich_markup_mode=None)
@@ -82,7 +81,7 @@ def ls(
         rows = [_full(job) for job in found] if as_json else [job_row(job) for job in found]
         print_rows(rows, JOB_COLUMNS, as_json=as_json, empty="no jobs; try `qflows run FILE.qasm`")
         if found.next_offset is not None and not as_json:
-            typer.echo(f"{len(found)} of {found.total}; --offset {found.next_offset} shows more")
+            say(f"{len(found)} of {found.total}; --offset {found.next_offset} shows more")
 
 
 @app.command("refresh")
@@ -148,9 +147,9 @@ def import_(
             )
             return
         print_rows([job_row(job) for job in found.jobs], JOB_COLUMNS, as_json=False, empty="nothing new")
-        typer.echo(f"{len(found.jobs)} imported, {len(found.known)} known before, {len(found.left_out)} left out")
+        say(f"{len(found.jobs)} imported, {len(found.known)} known before, {len(found.left_out)} left out")
         for vendor_id, why in found.left_out.items():
-            typer.echo(f"  {clean(vendor_id)}: {clean(why)}")
+            say(f"  {vendor_id}: {why}")
 
 
 @app.command("show")
@@ -181,7 +180,7 @@ def show(
             is_full=full,
         )
         for name, value in told:
-            typer.echo(f"{name:>10}  {clean(value, cap=len(value))}")
+            say(f"{name:>10}  {value}")
 
 
 @app.command("cancel")
@@ -198,7 +197,7 @@ def cancel(
         print_rows(rows, JOB_COLUMNS, as_json=as_json, empty="")
         late = [one for one in handles.values() if one.status is JobStatus.COMPLETED]
         if late and not as_json:
-            typer.echo(f"{len(late)} had already finished: too late to cancel, the counts are in the ledger")
+            say(f"{len(late)} had already finished: too late to cancel, the counts are in the ledger")
 
 
 @app.command("tag")
@@ -225,7 +224,7 @@ def tag(
         if as_json:
             print_json(tagged_row(changed))
             return
-        typer.echo("\n".join(f"{what:>10}  {text}" for what, text in tagged_row(changed).items() if text))
+        say("\n".join(f"{what:>10}  {text}" for what, text in tagged_row(changed).items() if text))
 
 
 @app.command("abandon")
@@ -241,9 +240,9 @@ def abandon(
         if not reason.strip():
             raise ProgramRejected("give a reason: --reason TEXT")
         ended = default_client().abandon(job, reason=reason)
-        typer.echo(f"job {ended.key[:12]} is {ended.status.value}: {ended.error_message}")
+        say(f"job {ended.key[:12]} is {ended.status.value}: {ended.error_message}")
         if ended.vendor_id:
-            typer.echo(f"{ended.provider} may still run and bill {ended.vendor_id}; cancel it there if it should not")
+            say(f"{ended.provider} may still run and bill {ended.vendor_id}; cancel it there if it should not")
 
 
 @app.command("decode")
@@ -256,8 +255,8 @@ def decode(job: Name, as_json: JsonFlag = False) -> None:
             print_json({"stored": stored, "results": results})
             return
         for index, item in enumerate(results):
-            typer.echo(f"result {index}  {item['counts'] or item['error'] or ''}")
-        typer.echo("the job now has these counts" if stored else "the ledger is unchanged")
+            say(f"result {index}  {item['counts'] or item['error'] or ''}")
+        say("the job now has these counts" if stored else "the ledger is unchanged")
 
 
 @app.command("resolve")
@@ -279,7 +278,7 @@ def resolve(
         if (submitted is None) == (not absent):
             raise ProgramRejected("give either --submitted VENDOR_ID or --absent")
         found = default_client().resolve(job, vendor_id=submitted)
-        typer.echo(f"job {found.key[:12]} is {found.status}" + (f" as {found.vendor_id}" if found.vendor_id else ""))
+        say(f"job {found.key[:12]} is {found.status}" + (f" as {found.vendor_id}" if found.vendor_id else ""))
 
 
 def read_labels(texts: list[str] | None) -> tuple[dict[str, str], str | None]:

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from qflows.cli.connection import default_client
-from qflows.cli.screen import errors_as_exit_codes, print_rows
+from qflows.cli.screen import errors_as_exit_codes, print_rows, say
 from qflows.ledger import lanes
 
 app = typer.Typer(help="How vendor accounts are polled.", no_args_is_help=True, rich_markup_mode=None)
@@ -45,4 +45,4 @@ def free(
     """End a vendor's pause and poll it now."""
     with errors_as_exit_codes():
         n = lanes.free(default_client().ledger, vendor, account)
-        typer.echo(f"{n} lane(s) of {vendor} will be polled at the next tick")
+        say(f"{n} lane(s) of {vendor} will be polled at the next tick")

@@ -7,9 +7,8 @@ from typing import Annotated
 
 import typer
 
-from qflows.cli.screen import Exit, errors_as_exit_codes, print_json, progress_line
+from qflows.cli.screen import Exit, errors_as_exit_codes, print_json, progress_line, say
 from qflows.errors import ProgramRejected
-from qflows.privacy.redaction import clean
 from qflows.settings import Settings
 
 app = typer.Typer(help="The ledger database.", no_args_is_help=True, rich_markup_mode=None)
@@ -28,7 +27,7 @@ def upgrade() -> None:
         before = engine.version_of(database)
         after = migrate.upgrade(database)
         where = database.url.render_as_string(hide_password=True)
-        typer.echo(f"{where}: schema {after}" + (" (was up to date)" if before == after else f" (was {before})"))
+        say(f"{where}: schema {after}" + (" (was up to date)" if before == after else f" (was {before})"))
 
 
 @app.command("rebuild")
@@ -75,21 +74,21 @@ def rebuild(
                 }
             )
             return
-        typer.echo(
+        say(
             f"{', '.join(sources)}: {len(found.jobs)} jobs restored, {len(found.attached)} found to be sent already, "
             f"{found.known} were in order"
         )
         for key, ids in found.extras.items():
-            typer.echo(f"  more than one job bears the key {key[:12]}: {clean(', '.join(ids))}; left as they are")
+            say(f"  more than one job bears the key {key[:12]}: {', '.join(ids)}; left as they are")
         for vendor_id, why in found.left_out.items():
-            typer.echo(f"  left out: {clean(vendor_id)}: {clean(why)}")
+            say(f"  left out: {vendor_id}: {why}")
         for other, n in sorted(found.others.items()):
-            typer.echo(
+            say(
                 f"  left out: {n} jobs of the ledger with the mark {other}. If that ledger is lost and not a "
                 f"colleague's, `qflows ledger rebuild --mark {other}` takes them in"
             )
         for line in found.unknown:
-            typer.echo(f"  not known: {line}")
+            say(f"  not known: {line}")
 
 
 @app.command("backup")
@@ -112,7 +111,7 @@ def backup(
             print_json({"path": str(made.path), "bytes": made.size, "rows": dict(made.rows)})
             return
         rows = ", ".join(f"{made.rows.get(name, 0):,} {name}" for name in ("jobs", "results", "raw_answers", "events"))
-        typer.echo(f"{made.path}: {made.size:,} bytes; {rows}")
+        say(f"{made.path}: {made.size:,} bytes; {rows}")
 
 
 @app.command("verify")
@@ -136,10 +135,10 @@ def verify(
             findings = [{"check": one.check, "subject": one.subject, "detail": one.detail} for one in done.findings]
             print_json({"whole": done.is_whole, "checked": done.checked, "findings": findings})
         else:
-            typer.echo("checked: " + ", ".join(f"{number:,} {name}" for name, number in done.checked.items()))
+            say("checked: " + ", ".join(f"{number:,} {name}" for name, number in done.checked.items()))
             for one in done.findings:
-                typer.echo(f"  {one.check} {one.subject}: {clean(one.detail)}")
-            typer.echo("the ledger is intact" if done.is_whole else f"{done.n_findings} findings")
+                say(f"  {one.check} {one.subject}: {one.detail}")
+            say("the ledger is intact" if done.is_whole else f"{done.n_findings} findings")
         if not done.is_whole:
             raise typer.Exit(Exit.LEDGER)
 
@@ -153,4 +152,4 @@ def where() -> None:
     from sqlalchemy.engine import make_url
 
     with errors_as_exit_codes():
-        typer.echo(make_url(Settings().resolved_ledger_url()).render_as_string(hide_password=True))
+        say(make_url(Settings().resolved_ledger_url()).render_as_string(hide_password=True))

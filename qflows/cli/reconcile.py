@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from qflows.cli.mode import prefect_api
-from qflows.cli.screen import errors_as_exit_codes
+from qflows.cli.screen import errors_as_exit_codes, say
 from qflows.core.client import default_client
 from qflows.errors import LedgerUnavailable, NotSent
 
@@ -50,7 +50,7 @@ def reconcile(
                     raise
                 told = f"{error}; trying again"
             if told != last or every is None:  # a quiet night must not fill the disk
-                typer.echo(told if every is None else f"{time.strftime('%Y-%m-%d %H:%M:%S')} {told}")
+                say(told if every is None else f"{time.strftime('%Y-%m-%d %H:%M:%S')} {told}")
                 last = told
             if every is None:
                 return

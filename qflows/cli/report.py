@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from qflows.cli.mode import prefect_api
-from qflows.cli.screen import errors_as_exit_codes, print_json
+from qflows.cli.screen import errors_as_exit_codes, print_json, say
 
 
 def report(
@@ -44,6 +43,6 @@ def report(
         if as_json:
             print_json(found.to_json())
             return
-        sys.stdout.write(to_text(compose(found)))
+        say(to_text(compose(found)), nl=False)
         for path in paths:
-            sys.stdout.write(f"{path}\n")
+            say(f"{path}")

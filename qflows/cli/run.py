@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 import uuid
 from functools import partial
@@ -13,7 +12,7 @@ import typer
 
 from qflows.cli import completion
 from qflows.cli.mode import NO_API_HINT, as_flow
-from qflows.cli.screen import errors_as_exit_codes, print_counts, print_json, print_rows, progress_line
+from qflows.cli.screen import errors_as_exit_codes, print_counts, print_json, print_rows, progress_line, say
 from qflows.errors import ProgramRejected
 from qflows.model import Job, Result
 from qflows.pages.text import JOB_COLUMNS, job_row
@@ -170,7 +169,7 @@ def _price(files: list[Path], device: str, shots: int | None, wishes: dict[str, 
     if isinstance(core.device(device).provider, CompilingProvider) and not as_json:
         for path in files:
             made = compile_program(core.device(device), path, shots=shots, **wishes)
-            sys.stdout.write(f"{made}\n")
+            say(f"{made}")
     print_price(core.price_of(specs, device=device), as_json=as_json)
 
 
@@ -197,12 +196,12 @@ def _show(results: list[Result], key: str, *, as_json: bool, hint: str | None) -
         return
     for one in results:
         item = one.items[0]
-        sys.stdout.write(f"{one.job.name} on {one.job.device}\n")
+        say(f"{one.job.name} on {one.job.device}")
         if item.counts is not None:
             print_counts(item.counts, total=item.counts.shots)
         else:
             print_counts(item.probabilities or {}, total=1.0)
     print_rows([job_row(one.job) for one in results], JOB_COLUMNS, as_json=False, empty="")
-    sys.stdout.write(f"run key {key}\n")
+    say(f"run key {key}")
     if hint:
-        typer.secho(hint, err=True, dim=True)
+        say(hint, err=True, dim=True)

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from qflows.cli.connection import default_client
-from qflows.cli.screen import errors_as_exit_codes, print_json, print_rows
+from qflows.cli.screen import errors_as_exit_codes, print_json, print_rows, say
 from qflows.ledger import points
 
 app = typer.Typer(help="Runs, by their run key.", no_args_is_help=True, rich_markup_mode=None)
@@ -27,14 +27,14 @@ def stop(
         ledger = default_client().ledger
         if undo:
             taken = points.take_stop(ledger, run_key)
-            typer.echo(
+            say(
                 f"run {run_key} continues"
                 if taken
                 else f"run {run_key} was not asked to stop, or has already seen the request"
             )
             return
         points.ask_to_stop(ledger, run_key)
-        typer.echo(f"run {run_key} stops before its next evaluation, at the lowest point seen so far")
+        say(f"run {run_key} stops before its next evaluation, at the lowest point seen so far")
 
 
 @app.command("ls")

@@ -44,12 +44,10 @@ def errors_as_exit_codes() -> Iterator[None]:
         yield
     except errors.QflowsError as error:
         code = next(code for kind, code in _CODES if isinstance(error, kind))
-        typer.secho(f"qflows: {clean(error)}", err=True, fg="red")
+        say(f"qflows: {error}", err=True, fg="red")
         raise typer.Exit(code) from None
     except KeyboardInterrupt:
-        typer.secho(
-            "qflows: interrupted; jobs at the vendor keep running, `qflows jobs ls` shows them", err=True, fg="yellow"
-        )
+        say("qflows: interrupted; jobs at the vendor keep running, `qflows jobs ls` shows them", err=True, fg="yellow")
         raise typer.Exit(130) from None
     finally:
         _leave_the_stream()
@@ -75,6 +73,13 @@ def _leave_the_stream() -> None:
                 handler.console.stderr, handler.console.file = True, None  # pyright: ignore[reportAttributeAccessIssue]
 
 
+def say(text: Any, *, err: bool = False, nl: bool = True, **style: Any) -> None:
+    """A line of text. Commands print through this function, because nearly every line quotes a vendor or a person:
+    secrets and control characters do not reach the terminal."""
+    shown = clean(text)
+    typer.echo(typer.style(shown, **style) if style else shown, err=err, nl=nl)
+
+
 def print_json(value: Any) -> None:
     """One JSON document on stdout: what is not finite is null, what is not ASCII is escaped."""
     from qflows.pages.text import json_text
@@ -88,7 +93,7 @@ def print_rows(rows: Sequence[Mapping[str, str]], columns: Sequence[str], *, as_
         print_json(list(rows))
         return
     if not rows:
-        sys.stdout.write(empty + "\n")
+        say(empty)
         return
     from rich.console import Console
     from rich.table import Table
@@ -98,7 +103,9 @@ def print_rows(rows: Sequence[Mapping[str, str]], columns: Sequence[str], *, as_
     shown = [column for column in columns if any(row.get(column) for row in rows)]
     for column in shown:
         table.add_column(
-            column, overflow="ellipsis" if column == "note" else "fold", no_wrap=column in ("job", "status")
+            Text(clean(column)),
+            overflow="ellipsis" if column == "note" else "fold",
+            no_wrap=column in ("job", "status"),
         )
     for row in rows:
         # vendor text is data: no markup and no escape sequence is read from it

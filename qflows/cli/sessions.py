@@ -8,7 +8,7 @@ import typer
 
 from qflows.cli import completion
 from qflows.cli.connection import default_client
-from qflows.cli.screen import errors_as_exit_codes, print_json, print_rows
+from qflows.cli.screen import errors_as_exit_codes, print_json, print_rows, say
 from qflows.core.sessions import end, has_sessions, resolve
 from qflows.errors import ProgramRejected, UnknownJob
 from qflows.ledger import sessions as ledger_sessions
@@ -86,7 +86,7 @@ def show(session: Name, as_json: JsonFlag = False) -> None:
             return
         for name, value in body.items():
             if value:
-                typer.echo(f"{name:>24}  {value}")
+                say(f"{name:>24}  {value}")
 
 
 @app.command("resolve")
@@ -101,7 +101,7 @@ def resolve_(
             raise ProgramRejected("give either --opened ID or --absent")
         record, core = _find(session), default_client()
         resolve(core.ledger, core.vendors.of_session(record), record, vendor_id=opened)
-        typer.echo(f"session {record.key[:12]}: {'is open as ' + opened if opened else 'may be opened again'}")
+        say(f"session {record.key[:12]}: {'is open as ' + opened if opened else 'may be opened again'}")
 
 
 @app.command("close")
@@ -122,4 +122,4 @@ def _end(name: str, verb: str) -> None:
         core = default_client()
         provider = core.vendors.of_session(record)
         end(core.ledger, provider, record, verb=verb, reason=f"{verb} by hand")
-        typer.echo(f"session {record.key[:12]} ({record.vendor_id or 'never opened'}): {verb} done")
+        say(f"session {record.key[:12]} ({record.vendor_id or 'never opened'}): {verb} done")

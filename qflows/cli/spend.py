@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from qflows.cli.connection import default_client
-from qflows.cli.screen import errors_as_exit_codes, print_json, print_rows
+from qflows.cli.screen import errors_as_exit_codes, print_json, print_rows, say
 from qflows.core.durations import seconds
 from qflows.errors import ProgramRejected
 from qflows.ledger import spending
@@ -52,7 +52,7 @@ def spend(
         ]
         if out is not None:
             _write(out, rows)
-            typer.echo(f"{out}: {len(rows)} row(s)")
+            say(f"{out}: {len(rows)} row(s)")
         elif as_json:
             print_json(rows)
         else:

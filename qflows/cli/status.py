@@ -8,7 +8,7 @@ import typer
 
 from qflows.cli import lanes as lanes_command
 from qflows.cli.connection import default_client
-from qflows.cli.screen import errors_as_exit_codes, print_json, print_rows
+from qflows.cli.screen import errors_as_exit_codes, print_json, print_rows, say
 from qflows.core import health
 
 _TITLES = {
@@ -33,13 +33,13 @@ def status(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] 
             print_json({"live": found.by_status, **waiting, "sessions": found.sessions, "lanes": shown})
             return
         live = ", ".join(f"{n} {name.lower().replace('_', ' ')}" for name, n in sorted(found.by_status.items()))
-        typer.echo(f"live jobs: {live or 'none'}")
+        say(f"live jobs: {live or 'none'}")
         for name, title in _TITLES.items():
             if waiting[name]:
-                typer.echo(f"\n{title}")
+                say(f"\n{title}")
                 print_rows(waiting[name], ("job", "device", "why"), as_json=False, empty="")
         for line in found.sessions:
-            typer.echo(f"\n{line}")
+            say(f"\n{line}")
         if shown:
-            typer.echo("")
+            say("")
             print_rows(shown, lanes_command._COLUMNS, as_json=False, empty="")

@@ -19,7 +19,7 @@ from typing import Annotated
 
 import typer
 
-from qflows.cli.screen import Exit, errors_as_exit_codes
+from qflows.cli.screen import Exit, errors_as_exit_codes, say
 from qflows.cli.supervisor import Child, DidNotStart, Supervisor
 from qflows.errors import ProgramRejected
 from qflows.privacy.files import private_text
@@ -95,7 +95,7 @@ def up(
                     _greet(home, env, lines)
                 supervisor.run()
             except DidNotStart as error:
-                typer.secho(f"qflows: {error}", err=True, fg="red")
+                say(f"qflows: {error}", err=True, fg="red")
                 raise typer.Exit(Exit.FAILED) from None
             finally:
                 _say("stopping")
@@ -104,7 +104,7 @@ def up(
 
 
 def _say(text: str) -> None:
-    typer.echo(text)
+    say(text)
     sys.stdout.flush()  # into a log file as well as onto a terminal
 
 

@@ -7,8 +7,7 @@ from typing import Annotated
 
 import typer
 
-from qflows.cli.screen import Exit, errors_as_exit_codes, print_json
-from qflows.privacy.redaction import clean
+from qflows.cli.screen import Exit, errors_as_exit_codes, print_json, say
 
 
 def verify(
@@ -37,12 +36,12 @@ def verify(
                 }
             )
         else:
-            typer.echo(f"{clean(done.name) or path}: SHA-256 {done.digest}")
-            typer.echo("checked: " + ", ".join(f"{number:,} {name}" for name, number in done.checked.items()))
+            say(f"{done.name or path}: SHA-256 {done.digest}")
+            say("checked: " + ", ".join(f"{number:,} {name}" for name, number in done.checked.items()))
             for one in done.findings:
-                typer.echo(f"  {clean(one.check)} {clean(one.subject)}: {clean(one.detail)}")
+                say(f"  {one.check} {one.subject}: {one.detail}")
             for note in done.notes:
-                typer.echo(f"  note: {clean(note)}")
-            typer.echo("the archive is intact" if done.is_whole else f"{done.n_findings} findings")
+                say(f"  note: {note}")
+            say("the archive is intact" if done.is_whole else f"{done.n_findings} findings")
         if not done.is_whole:
             raise typer.Exit(Exit.FAILED)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 import uuid
 from pathlib import Path
@@ -13,7 +12,7 @@ import typer
 from qflows.cli import completion
 from qflows.cli.mode import NO_API_HINT, as_flow
 from qflows.cli.run import read_options
-from qflows.cli.screen import errors_as_exit_codes, print_json, print_rows, progress_line
+from qflows.cli.screen import errors_as_exit_codes, print_json, print_rows, progress_line, say
 
 if TYPE_CHECKING:
     from qflows.core.money import Price
@@ -82,11 +81,11 @@ def vqe(
         if as_json:
             print_json(found.to_json())
             return
-        sys.stdout.write(solving.summary(found, device))
+        say(solving.summary(found, device), nl=False)
         if plot:
-            sys.stdout.write(f"plot       {plot}\n")
+            say(f"plot       {plot}")
         if not as_flow(flow):
-            typer.secho(NO_API_HINT, err=True, dim=True)
+            say(NO_API_HINT, err=True, dim=True)
 
 
 def _print_prices(prices: dict[str, Price], *, as_json: bool) -> None:
@@ -96,4 +95,4 @@ def _print_prices(prices: dict[str, Price], *, as_json: bool) -> None:
     rows = [{"price of": name, **price.row()} for name, price in prices.items()]
     print_rows(rows, list(rows[0]), as_json=False, empty="")
     if len(prices) == 1:
-        sys.stdout.write("pass --max-evaluations to bound the whole run and see its price\n")
+        say("pass --max-evaluations to bound the whole run and see its price")

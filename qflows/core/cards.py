@@ -11,6 +11,7 @@ from qflows import notebook
 from qflows.core.devices import Device
 from qflows.core.profiles import Price
 from qflows.errors import ProviderError
+from qflows.privacy.redaction import clean
 from qflows.protocol import Condition, ConditionProvider, DeviceInfo, DeviceList, Limits, Lookup
 
 log = logging.getLogger("qflows.devices")
@@ -96,7 +97,8 @@ class DeviceCard:
         width = f"{self.n_qubits} qubits" if self.n_qubits else "any width"
         batches = f"batches of {self.max_programs or 'any number of'}" if self.takes_batches else "one circuit a job"
         queue = f", queue {self.queue_s:.0f} s" if self.queue_s is not None else ""
-        return f"<Device {self.name} at {self.vendor}: {width}, {batches}{queue}, {self.state or 'state not known'}>"
+        state = clean(self.state or "state not known")
+        return f"<Device {self.name} at {self.vendor}: {width}, {batches}{queue}, {state}>"
 
     def _repr_html_(self) -> str:
         return notebook.pairs(self.to_dict())

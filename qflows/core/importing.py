@@ -25,6 +25,7 @@ from qflows.ledger import imports, marks, outcomes, reads
 from qflows.ledger.imports import Entry
 from qflows.ledger.store import Ledger, utc_now
 from qflows.model import Job
+from qflows.privacy.redaction import clean
 from qflows.programs.unknown import unknown_program
 from qflows.protocol import Foreign, ImportProvider, JobSpec, Listed, Observation, Phase, Provider
 from qflows.states import JobStatus
@@ -327,9 +328,9 @@ def _entry(provider: Provider, found: Foreign, device: str | None) -> Entry:
 
 
 def _device_of(vendor: str, device_id: str) -> str:
-    """The name of the one shipped profile of this device, else `vendor:device-id`."""
+    """The name of the one shipped profile of this device, else `vendor:device-id`, as it can be shown."""
     names = [one.name for one in profiles.shipped().values() if (one.provider, one.device) == (vendor, device_id)]
-    return names[0] if len(names) == 1 else f"{vendor}:{device_id}"
+    return names[0] if len(names) == 1 else clean(f"{vendor}:{device_id}")
 
 
 def _bare(provider: Provider, shown: Listed, why: str) -> Foreign:

@@ -14,6 +14,7 @@ from qflows.core.compiling import CompiledRow
 from qflows.model import Expectation, Job, uncertain
 from qflows.pages.plots import histogram_png, histograms_png
 from qflows.pages.text import PAGE_COLUMNS, escape, image, job_row, markdown_table
+from qflows.privacy.redaction import clean
 from qflows.states import JobStatus
 
 _ROWS = 20
@@ -89,7 +90,7 @@ def next_steps(jobs: Sequence[Job], *, rerun: str = "") -> list[str]:
 
 def histogram_section(histograms: Sequence[Histogram], *, of: int | None = None) -> list[str]:
     """One plot of the first twelve programs; `of`: the total number if not all are passed."""
-    shown = [(title, values) for title, values in histograms[:PLOTS] if values]
+    shown = [(clean(title), values) for title, values in histograms[:PLOTS] if values]
     drawn = histogram_png(shown[0][1], shown[0][0]) if len(shown) == 1 else histograms_png(shown) if shown else None
     page = [image(drawn, ", ".join(title for title, _ in shown))] if drawn else []
     more = (len(histograms) if of is None else of) - min(len(histograms), PLOTS)

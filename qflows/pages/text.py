@@ -15,12 +15,15 @@ from qflows.privacy.redaction import clean
 _TEXT_CAP = 400
 _MARKUP = re.compile(r"([\]<!`\\]|:(?=//))")
 _ACTIVE = re.compile(r"([\\`*_{}\[\]<>()#+!|~])")
+_ADDRESS = re.compile(r"(:(?=//)|\bwww(?=\.)|@(?=\w))", re.IGNORECASE)
 
 
 def escape(text: Any) -> str:
     """Text that markdown shows unchanged, on one line, bounded."""
     flat = " ".join(clean(text).split())
-    return _ACTIVE.sub(r"\\\1", flat if len(flat) <= _TEXT_CAP else flat[: _TEXT_CAP - 1] + "…")
+    short = flat if len(flat) <= _TEXT_CAP else flat[: _TEXT_CAP - 1] + "…"
+    # an address becomes a link by itself, without any markup that could be escaped
+    return _ADDRESS.sub("\\1\u200b", _ACTIVE.sub(r"\\\1", short))
 
 
 def cell(text: Any) -> str:
@@ -38,7 +41,8 @@ def image(png: bytes, alt: str) -> str:
 
 def json_text(value: Any, *, indent: int | None = 2) -> str:
     """JSON that every parser reads: non-finite numbers become null, unknown values their text."""
-    return json.dumps(_finite(value), indent=indent, default=str, allow_nan=False)
+    # DEL is the one control character that the encoder leaves as it is
+    return json.dumps(_finite(value), indent=indent, default=str, allow_nan=False).replace("\x7f", "\\u007f")
 
 
 def _finite(value: Any) -> Any:

@@ -12,15 +12,18 @@ from __future__ import annotations
 import base64
 import json
 import logging
+import os
 import re
 import traceback
 from collections import OrderedDict
 from collections.abc import Iterator
+from pathlib import Path
 from threading import Lock
 from typing import Any
 from urllib.parse import quote, quote_plus
 
 MARK = "[secret]"
+_PACKAGE = str(Path(__file__).parents[1]) + os.sep
 SHORTEST = 8  # shorter ones are placeholders in a test or a sandbox, and may be ordinary words
 _CUT_FROM = 16  # a shorter secret is only found whole: half of it may be an ordinary word
 _SHORTEST_CUT = 12
@@ -184,7 +187,8 @@ def _clean_log_records() -> None:
 
 
 def _clean_record(record: logging.LogRecord) -> None:
-    is_ours = record.name == "qflows" or record.name.startswith("qflows.")
+    # a flow's own logger bears Prefect's name
+    is_ours = record.name == "qflows" or record.name.startswith("qflows.") or record.pathname.startswith(_PACKAGE)
     try:
         said = record.getMessage()
         trace = "".join(traceback.format_exception(*record.exc_info)) if record.exc_info else ""

@@ -11,12 +11,13 @@ from collections.abc import Callable
 
 from qflows.pages.morning.page import Line, Page, Picture, Section, Table, Tone
 from qflows.pages.text import escape, image, markdown_table
+from qflows.privacy.redaction import clean
 
 _CAP = 600
 
 
 def _short(text: str) -> str:
-    flat = " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())
+    flat = " ".join("".join(letter if letter.isprintable() else " " for letter in clean(text)).split())
     return flat if len(flat) <= _CAP else flat[: _CAP - 1] + "…"
 
 
@@ -45,8 +46,7 @@ def _line_markdown(line: Line) -> str:
 def _escaped(text: str) -> str:
     """Like `escape`, with a longer cap: a sentence about a calibration contains several values."""
     words = _short(text).split(" ")
-    # an address becomes a link by itself, without any markup that could be escaped
-    return " ".join(escape(word) for word in words).replace("://", ":\u200b//")
+    return " ".join(escape(word) for word in words)
 
 
 def _table_markdown(table: Table) -> str:
