@@ -185,6 +185,10 @@ class Refused(ProviderError):
     )
 
 
+class VendorGroupClosed(Refused):
+    """The vendor's group that the job names takes no more jobs; nothing runs there."""
+
+
 class NotSent(ProviderError):
     """The request provably never left this machine. Retry freely."""
 

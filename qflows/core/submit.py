@@ -27,6 +27,7 @@ from qflows.errors import (
     QflowsError,
     Refused,
     StaleClaim,
+    VendorGroupClosed,
 )
 from qflows.keys import mark_of
 from qflows.ledger import charges, claims, intents, lanes, marks, reads, sessions
@@ -189,6 +190,8 @@ class Submitter:
             return
         try:
             answer = provider.send(prepared)
+        except VendorGroupClosed as error:
+            self._leave_group(spec, claim, error)
         except Refused as error:
             claims.refused(self.ledger, claim, code=error.vendor_code, message=str(error))
             log.warning("%s", error)
@@ -226,6 +229,18 @@ class Submitter:
             )
             return None
         return prepared
+
+    def _leave_group(self, spec: JobSpec, claim: claims.Claim, error: VendorGroupClosed) -> None:
+        """Free a job to be sent without the vendor's group, which closed before the job got there.
+
+        Such a group only mirrors ours at the vendor. A job that is sent late, after a crash or a doubt, must not fail
+        because the mirror closed in the meantime.
+        """
+        message = f"{error}. It will be sent outside that group"
+        claims.not_sent(self.ledger, claim, message=message, retry_in_s=0.0)
+        intents.put_into_session(self.ledger, [claim.key], None)
+        self.remember(claim.key, replace(spec, session_id=None))
+        log.warning("job %s: %s", claim.key[:12], message)
 
     def _not_sent(self, claim: claims.Claim, error: NotSent) -> None:
         retry_in_s = error.retry_after_s if error.retry_after_s is not None else _NOT_SENT_RETRY_S

@@ -341,8 +341,8 @@ def _ordinal_insert(insert: Callable[[sa.Table], Any]) -> Any:
     )
 
 
-def put_into_session(ledger: Ledger, keys: Collection[str], session_id: str) -> None:
-    """Put unsent jobs among `keys` into this session; sent ones stay where they are."""
+def put_into_session(ledger: Ledger, keys: Collection[str], session_id: str | None) -> None:
+    """Put unsent jobs among `keys` into this session, None for no session; sent ones stay where they are."""
     with ledger.write() as connection:
         for part in chunks(sorted(keys)):
             connection.execute(

@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import quote
 
 from qflows.bounded_http import MAX_BYTES, Answer, BoundedHttp, Params
-from qflows.errors import Ambiguous, ProviderError, Refused, Throttled, Unreadable
+from qflows.errors import Ambiguous, ProviderError, Refused, Throttled, Unreadable, VendorGroupClosed
 from qflows.providers.qbraid.pacing import Pacing, Purpose
 
 # no job can exist after these, even from a gateway: a gateway that sends them has not passed the request on, and one
@@ -28,8 +28,9 @@ _HINTS = {
     404: "; check the device's or job's QRN",
     413: "; split the job",
 }
+_GROUP_CLOSED = "GROUP_NOT_OPEN"
 _CODE_HINTS = {
-    "GROUP_NOT_OPEN": "; the group was closed or its time to live is over: open a new one",
+    _GROUP_CLOSED: "; the group was closed or its time to live is over: open a new one",
     "INSUFFICIENT_CREDITS": "; add credits to the account, or lower the shots",
     "BATCH_NOT_SUPPORTED": "; submit the circuits one by one",
     "INVALID_API_KEY_FORMAT": "; the key is mistyped or cut off: check QBRAID_API_KEY and the qbraidrc file",
@@ -190,7 +191,8 @@ def _refusal(answer: Answer) -> Refused:
     )
     who = "qbraid" if isinstance(body, dict) else "something in front of qbraid, not qbraid itself,"
     hint = (_CODE_HINTS.get(str(code)) if code else None) or _HINTS.get(answer.status, "")
-    return Refused(
+    kind = VendorGroupClosed if code == _GROUP_CLOSED else Refused
+    return kind(
         f"{who} refused ({answer.status}): {str(text or answer.text[:200])[:500]}"
         f"{f' ({numbers})' if numbers else ''}{hint}",
         provider="qbraid",

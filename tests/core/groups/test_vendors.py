@@ -158,3 +158,19 @@ def test_native_group_that_cannot_be_made_now_leaves_nothing_active(desk: Sandbo
     with group("another") as g:
         g.submit(BELL, device="local-aer", shots=10)
     assert len(g.jobs) == 1
+
+
+@pytest.mark.parametrize("fault", [{"kind": "drop_before"}, {"kind": "status", "status": 500}])
+@pytest.mark.parametrize("native", [None, "qbraid-qir-sv"])
+def test_job_that_is_sent_after_its_mirror_closed_goes_without_it(
+    desk: Sandbox, fault: dict[str, Any], native: str | None
+) -> None:
+    """The mirror at qBraid closes with our group; a member whose submission was in doubt is sent only afterwards."""
+    desk.admin.fault(route="qbraid.submit", times=1, **fault)
+    with group(native=native, ambient=False) as g, g.inside():
+        jobs = [buy("qbraid-qir-sv", shots) for shots in (30, 40)]
+    assert g.details()["native_id"] is not None
+    found = g.results(timeout=30)
+    assert [found[job.key].counts.shots for job in jobs] == [30, 40]
+    assert desk.admin.count_jobs("qbraid") == 2
+    assert desk.admin.requests("qbraid.group_create") == 1
