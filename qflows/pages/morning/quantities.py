@@ -129,7 +129,7 @@ def methods_section(report: Report) -> Section:
         Line(
             f"Drift: a value minus the weighted mean of up to {drift.WINDOW} before it, over the spread of those "
             "values (shots and the scatter between nights) and the mean's own uncertainty, by Student's distribution; "
-            f"flagged beyond {drift.SIGMAS:g}σ, which 0.27 % of stable values are, for short series as for long ones. "
+            f"flagged beyond {drift.SIGMAS:g}σ, which about 0.3 % of stable values are. "
             f"Flagged values stay out of the history; {drift.SETTLED} in a row on one side are the new level."
         )
     ]
