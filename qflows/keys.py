@@ -77,7 +77,7 @@ def mark_of(key: str) -> str:
 
 
 def name_of(key: str) -> str:
-    """The part of a job key that is the same in every ledger: what is bought, for which run, the how often before."""
+    """The part of a job key that is the same in every ledger: run, work, ordinal and epoch."""
     return key[:_NAME_LENGTH]
 
 

@@ -75,16 +75,17 @@ def rebuild(
             )
             return
         say(
-            f"{', '.join(sources)}: {len(found.jobs)} jobs restored, {len(found.attached)} found to be sent already, "
-            f"{found.known} were in order"
+            f"{', '.join(sources)}: {len(found.jobs)} jobs restored, {len(found.attached)} already sent but "
+            f"recorded as unsent, {found.known} already known"
         )
         for key, ids in found.extras.items():
             say(f"  more than one job bears the key {key[:12]}: {', '.join(ids)}; left as they are")
         for vendor_id, why in found.left_out.items():
             say(f"  left out: {vendor_id}: {why}")
         for other, n in sorted(found.others.items()):
+            jobs = "job" if n == 1 else "jobs"
             say(
-                f"  left out: {n} jobs of the ledger with the mark {other}. If that ledger is lost and not a "
+                f"  left out: {n} {jobs} of the ledger with the mark {other}. If that ledger is lost and not a "
                 f"colleague's, `qflows ledger rebuild --mark {other}` takes them in"
             )
         for line in found.unknown:

@@ -123,7 +123,7 @@ class Importer:
     def rebuild(self, sources: Sequence[str], *, since: Moment, mark: str | None = None) -> Rebuilt:
         """Restore the jobs that carry our keys. See `Client.rebuild`."""
         if mark is not None and not is_mark(mark):
-            raise ProgramRejected(f"{mark!r:.40} is no mark of a ledger; a mark has 8 hex digits, such as 1a2b3c4d")
+            raise ProgramRejected(f"{mark!r:.40} is not a ledger mark; a mark is 8 hex digits, such as 1a2b3c4d")
         first = past(since)
         providers = [self._source(source)[:2] for source in sources]
         # oldest first: where several carry one key, the oldest is the job and the others are extras

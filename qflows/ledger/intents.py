@@ -128,27 +128,31 @@ def _prepare_all(
     first = names.keys(connection, [(one, 0) for one in sample.values()])
     places.sort(key=lambda p: first[sample[p], 0])
     return {
-        p: _prepare_one(ledger, connection, intents[p], contents[p], leased[p], sample[p], names, first[sample[p], 0])
+        p: _prepare_one(
+            ledger, connection, _Wanted(intents[p], contents[p], leased[p], sample[p]), names, first[sample[p], 0]
+        )
         for p in places
     }
 
 
-def _prepare_one(
-    ledger: Ledger,
-    connection: sa.Connection,
-    intent: Intent,
-    content: str,
-    ordinal: int,
-    sample: str,
-    names: marks.Marks,
-    key: str,
-) -> Job:
-    """`key`: of the first epoch."""
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """An intent with what its keys are made of."""
+
+    intent: Intent
+    content: str
+    ordinal: int
+    sample: str
+
+
+def _prepare_one(ledger: Ledger, connection: sa.Connection, wanted: _Wanted, names: marks.Marks, key: str) -> Job:
+    """The job that stands for `wanted` now; `key` is that of its first epoch."""
+    intent = wanted.intent
     epoch = 0
     while True:
-        row = _insert_or_adopt(ledger, connection, intent, content, ordinal, sample, epoch, key)
-        if row.content != content or row.run_key != intent.want.run_key:
-            raise KeyReused(f"job {row.key[:12]} of run {row.run_key!r} stands for other work; use another run key")
+        row = _insert_or_adopt(ledger, connection, wanted, epoch, key)
+        if row.content != wanted.content or row.run_key != intent.want.run_key:
+            raise KeyReused(f"job {row.key[:12]} of run {row.run_key!r} was bought for other work; use another run key")
         if not accounts.are_same_in(connection, row.provider, row.account, intent.account):
             raise OtherAccount(
                 f"run {row.run_key!r} bought job {row.key[:12]} with another account of {row.provider} "
@@ -161,32 +165,23 @@ def _prepare_one(
             )
         if row.superseded or _may_buy_again(connection, row, intent):
             epoch += 1
-            key = names.keys(connection, [(sample, epoch)])[sample, epoch]
+            key = names.keys(connection, [(wanted.sample, epoch)])[wanted.sample, epoch]
             continue
         return job_of(row)
 
 
-def _insert_or_adopt(
-    ledger: Ledger,
-    connection: sa.Connection,
-    intent: Intent,
-    content: str,
-    ordinal: int,
-    sample: str,
-    epoch: int,
-    key: str,
-) -> Any:
-    spec = intent.spec
+def _insert_or_adopt(ledger: Ledger, connection: sa.Connection, wanted: _Wanted, epoch: int, key: str) -> Any:
+    intent, spec = wanted.intent, wanted.intent.spec
     values = {
         "key": key,
-        "sample": sample,
+        "sample": wanted.sample,
         "epoch": epoch,
         "superseded": False,
         "run_key": intent.want.run_key,
         "attempt": intent.want.attempt,
         "label": spec.label,
-        "content": content,
-        "ordinal": ordinal,
+        "content": wanted.content,
+        "ordinal": wanted.ordinal,
         "provider": spec.provider,
         "account": intent.account,
         "device": intent.device,

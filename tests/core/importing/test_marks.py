@@ -124,7 +124,7 @@ def test_rebuild_leaves_out_another_ledger_until_it_is_named(
         one.ledger.close()
     monkeypatch.setenv("QFLOWS_HOME", str(Path(str(bob.ledger.engine.url.database)).parent))
     said = CliRunner().invoke(app, ["ledger", "rebuild", vendor, "--since", "1h"])
-    assert f"left out: 1 jobs of the ledger with the mark {mark_of(theirs.key)}" in said.output
+    assert f"left out: 1 job of the ledger with the mark {mark_of(theirs.key)}" in said.output
     as_json = CliRunner().invoke(app, ["ledger", "rebuild", vendor, "--since", "1h", "--json"])
     assert json.loads(as_json.output)["others"] == {mark_of(theirs.key): 1, mark_of(other.key): 1}
 
