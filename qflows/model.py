@@ -269,6 +269,7 @@ class Job:
     cancel_requested_at: datetime | None = None
     sends: int = 0  # submissions whose answer was lost
     bad_reads: int = 0  # times in a row that its answer could not be read
+    has_answer: bool = False  # the vendor's answer is stored, and was not decoded yet
     asks_person: bool = False  # in doubt, and only a person can settle it
     timeline: Timeline = field(default_factory=Timeline)
     cost: Cost | None = None

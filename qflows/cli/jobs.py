@@ -135,6 +135,7 @@ def import_(
             until=until,
             tag=tag,
             on_entered=lambda number: show_progress(f"{number} jobs imported"),
+            on_pause=lambda vendor, pause_s: show_progress(f"{vendor} asks for fewer requests; on in {pause_s:.0f} s"),
         )
         show_progress("")
         if as_json:

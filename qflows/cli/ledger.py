@@ -57,7 +57,11 @@ def rebuild(
         if not sources:
             raise ProgramRejected("no vendor has credentials here; set them, or name a vendor or device")
         found = core.rebuild(
-            sources, since=since, mark=mark, on_entered=lambda number: show_progress(f"{number} jobs restored")
+            sources,
+            since=since,
+            mark=mark,
+            on_entered=lambda number: show_progress(f"{number} jobs restored"),
+            on_pause=lambda vendor, pause_s: show_progress(f"{vendor} asks for fewer requests; on in {pause_s:.0f} s"),
         )
         show_progress("")
         if as_json:

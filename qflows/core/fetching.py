@@ -12,17 +12,20 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from typing import TypeGuard
 
 from qflows.core.submit import Submitter
 from qflows.core.versions import versions
 from qflows.errors import LedgerError, LedgerUnavailable, ProviderError, QflowsError, Refused, Unreadable
-from qflows.ledger import outcomes, raws
+from qflows.ledger import imports, outcomes, raws
 from qflows.ledger.tables import REBUILT
 from qflows.model import Job
 from qflows.programs.unknown import is_unread
-from qflows.protocol import Lookup, Observation, Phase, Provider, RawAnswer
+from qflows.protocol import ImportProvider, JobSpec, Lookup, Observation, Phase, Provider, RawAnswer
 
 log = logging.getLogger("qflows.poller")
+
+Patience = Callable[[Callable[[], RawAnswer]], RawAnswer]
 
 UNREADABLE = 3  # consecutive unreadable answers before a result is left alone: one may be a truncated download
 _STORED_AT_ONCE = 32
@@ -30,10 +33,14 @@ _STORED_AT_ONCE = 32
 
 @dataclass
 class Fetcher:
-    """`on_stored` is called when some results of a round are durable and others are still to come."""
+    """`on_stored` is called when some results of a round are durable and others are still to come.
+
+    `patience` repeats a download that the vendor asks to be made later; without it the download fails.
+    """
 
     submitter: Submitter
     on_stored: Callable[[], None] | None = None
+    patience: Patience | None = None
 
     def fetch_all(self, provider: Provider, finished: Sequence[tuple[Job, Observation]]) -> None:
         """Download results, several at a time, keep the raw answers, and store what they decode to, part by part: one
@@ -43,12 +50,17 @@ class Fetcher:
         with ThreadPoolExecutor(provider.capabilities.reads_at_once, thread_name_prefix="qflows-fetch") as pool:
             for start in range(0, len(finished), _STORED_AT_ONCE):
                 part = finished[start : start + _STORED_AT_ONCE]
-                kept = raws.of(ledger, [job.key for job, _ in part]) if any(job.bad_reads for job, _ in part) else {}
+                were_stored = [job.key for job, _ in part if job.bad_reads or job.has_answer]
+                kept = raws.of(ledger, were_stored) if were_stored else {}
                 run = map if local or len(part) == 1 else pool.map
                 answers = run(partial(self._download, provider, kept), part)
                 there = {job.key: raw for (job, _), raw in zip(part, answers, strict=True) if raw is not None}
                 if not local:
                     raws.keep(ledger, there, versions=versions()["versions"])
+                later = [(job, look) for job, look in part if job.key in there and self._waits_for_its_run(job)]
+                if later:
+                    outcomes.keep_undecoded(ledger, later)
+                    there = {key: raw for key, raw in there.items() if key not in {job.key for job, _ in later}}
                 named = {job.device_id for job, _ in part if job.key in there}
                 about = {name: submitter.calibrations.of(ledger, provider, name) for name in sorted(named)}
                 decoded = [
@@ -84,9 +96,16 @@ class Fetcher:
     ) -> RawAnswer | None:
         """The raw answer, from the vendor or otherwise from the ledger. A failed download leaves the job RUNNING."""
         job, look = finished
-        assert job.vendor_id is not None
+        vendor_id = job.vendor_id
+        assert vendor_id is not None
+        if job.has_answer and job.key in kept:
+            return kept[job.key]
+
+        def fetch() -> RawAnswer:
+            return provider.fetch(vendor_id, self.submitter.spec(job.key))
+
         try:
-            return provider.fetch(job.vendor_id, self.submitter.spec(job.key))
+            return self.patience(fetch) if self.patience else fetch()
         except LedgerError:
             raise
         except Exception as error:  # boundary to vendors' libraries
@@ -106,12 +125,7 @@ class Fetcher:
             if job.fence > 1 and provider.capabilities.lookup is not Lookup.NONE:
                 # an earlier sender that was taken for dead may have woken since
                 self.submitter.cancel_extras_of(provider, job.device_id, job.key)
-            spec = self.submitter.spec(job.key)
-            if job.origin == REBUILT and is_unread(spec.programs[0]):
-                raise Unreadable(
-                    f"job {job.key[:12]} is known only by its key; start its run again to restore the rest"
-                )
-            result = provider.decode(raw, spec, job.key)
+            result = provider.decode(raw, spec_to_read(self.submitter, provider, job), job.key)
         except LedgerError:
             raise
         except Exception as error:
@@ -120,6 +134,12 @@ class Fetcher:
         provenance = {"vendor": dict(result.metadata)} | versions()
         provenance |= {"calibration": calibration} if calibration else {}
         return outcomes.Outcome(job, result, provenance, look if look.phase is Phase.FAILED else None)
+
+    def _waits_for_its_run(self, job: Job) -> bool:
+        """True once for a rebuilt job whose programs are not known: its run knows them, and reading them back costs
+        requests. Whoever waits for the job itself decodes the stored answer at the next poll."""
+        is_new = job.origin == REBUILT and not job.has_answer and not job.bad_reads
+        return is_new and is_unread(self.submitter.spec(job.key).programs[0])
 
     def _could_not_read(self, job: Job, look: Observation, error: Exception) -> None:
         ledger = self.submitter.ledger
@@ -133,3 +153,26 @@ class Fetcher:
             "the result of job %s could not be read: %s", job.key[:12], error,
             exc_info=not isinstance(error, QflowsError),
         )  # fmt: skip
+
+
+def spec_to_read(submitter: Submitter, provider: Provider, job: Job) -> JobSpec:
+    """What a job ordered, with programs that its answer can be read by.
+
+    Of a rebuilt job that is known only by its key, they are read from the vendor and stored. Raises Unreadable if the
+    vendor does not have them either.
+    """
+    spec = submitter.spec(job.key)
+    if job.origin != REBUILT or not is_unread(spec.programs[0]):
+        return spec
+    if reads_back(provider) and job.vendor_id is not None:
+        spec = provider.foreign(job.vendor_id).spec
+    if is_unread(spec.programs[0]):
+        raise Unreadable(f"job {job.key[:12]} is known only by its key; start its run again to restore the rest")
+    imports.describe(submitter.ledger, job.key, spec)
+    submitter.remember(job.key, spec)
+    return spec
+
+
+def reads_back(provider: Provider) -> TypeGuard[ImportProvider]:
+    """True if jobs can be listed and read back whoever bought them."""
+    return provider.capabilities.imports

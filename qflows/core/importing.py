@@ -8,18 +8,21 @@ vendor.
 from __future__ import annotations
 
 import logging
+import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from typing import TypeGuard
+from functools import partial
+from itertools import count
+from typing import TypeVar
 
 from qflows.core import profiles
 from qflows.core.devices import Vendors
 from qflows.core.durations import seconds
-from qflows.core.fetching import Fetcher
+from qflows.core.fetching import Fetcher, reads_back
 from qflows.core.submit import Submitter, fits
-from qflows.errors import LedgerError, ProgramRejected, QflowsError, Unreadable
+from qflows.errors import LedgerError, ProgramRejected, QflowsError, Throttled, Unreadable
 from qflows.keys import is_job_key, is_mark, mark_of
 from qflows.ledger import imports, marks, outcomes, reads
 from qflows.ledger.imports import Entry
@@ -35,6 +38,10 @@ log = logging.getLogger("qflows.importing")
 _AT_ONCE = 32
 Moment = str | datetime | timedelta | float
 OnEntered = Callable[[int], None]
+OnPause = Callable[[str, float], None]
+_Read = TypeVar("_Read")
+_PAUSES_S = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0)  # if the vendor does not say how long
+_PATIENCE_S = 3600.0  # for one request; longer than any vendor's window
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,11 +84,6 @@ class Rebuilt:
         )
 
 
-def imports_jobs(provider: Provider) -> TypeGuard[ImportProvider]:
-    """True if jobs bought elsewhere can be listed and read back."""
-    return provider.capabilities.imports
-
-
 @dataclass
 class Importer:
     """Imports and rebuilds for one ledger."""
@@ -90,7 +92,9 @@ class Importer:
     vendors: Vendors
     submitter: Submitter
     on_entered: OnEntered | None = None
+    on_pause: OnPause | None = None
     _entered: int = field(default=0, repr=False)
+    _told_until: float = field(default=0.0, repr=False)
 
     def run(
         self,
@@ -128,7 +132,7 @@ class Importer:
         providers = [self._source(source)[:2] for source in sources]
         # oldest first: where several carry one key, the oldest is the job and the others are extras
         listed = [
-            (provider, device, sorted((shown for shown in _listed(provider, first) if _is_ours(shown)), key=_age))
+            (provider, device, sorted((shown for shown in self._listed(provider, first) if _is_ours(shown)), key=_age))
             for provider, device in providers
         ]
         others = self._recognize([shown for _, _, found in listed for shown in found], mark)
@@ -200,7 +204,7 @@ class Importer:
         else:
             found = self.vendors.device(source)
             provider, device, device_id = found.provider, source, found.profile.device
-        if not imports_jobs(provider):
+        if not reads_back(provider):
             raise ProgramRejected(f"{provider.name} keeps no jobs of others, so there is nothing to import")
         return provider, device, device_id
 
@@ -223,7 +227,7 @@ class Importer:
     ) -> Iterator[tuple[str, Listed | None]]:
         assert since is not None
         last = past(until) if until is not None else None
-        for shown in _listed(provider, past(since), last):
+        for shown in self._listed(provider, past(since), last):
             is_wanted = device_id is None or shown.device_id == device_id
             if is_wanted and not _is_ours(shown) and (tag is None or _bears(shown, tag)):
                 yield shown.vendor_id, shown
@@ -241,8 +245,12 @@ class Importer:
         entries: list[Entry] = []
         looks: dict[str, Observation] = {}
         for vendor_id, shown in wanted:
+            if rebuilding and shown is not None and shown.look is not None:
+                entries.append(_entry(provider, _outline(provider, shown, shown.look), device))
+                looks[vendor_id] = shown.look
+                continue
             try:
-                found = provider.foreign(vendor_id)
+                found = self._patiently(provider.name, partial(provider.foreign, vendor_id))
             except LedgerError:
                 raise
             except Exception as error:  # noqa: BLE001  (boundary to one answer of a vendor)
@@ -286,11 +294,38 @@ class Importer:
         seen = [(job, looks[job.vendor_id]) for job in made if job.vendor_id is not None]
         finished = [(job, look) for job, look in seen if look.phase is Phase.DONE]
         outcomes.observe(self.ledger, [pair for pair in seen if pair[1].phase is not Phase.DONE])
-        Fetcher(self.submitter).fetch_all(provider, finished)
+        patience = partial(self._patiently, provider.name)
+        Fetcher(self.submitter, patience=patience).fetch_all(provider, finished)
         self._entered += len(made)
         if self.on_entered:
             self.on_entered(self._entered)
         return made
+
+    def _listed(self, provider: ImportProvider, since: datetime, until: datetime | None = None) -> Iterator[Listed]:
+        """The vendor's list, read again from its start where the vendor asks for patience."""
+        return self._patiently(provider.name, lambda: iter(list(_listed(provider, since, until))))
+
+    def _patiently(self, vendor: str, read: Callable[[], _Read]) -> _Read:
+        """What `read` returns, as soon as the vendor takes the request. Raises Throttled after an hour."""
+        deadline = time.monotonic() + _PATIENCE_S
+        for turn in count():
+            try:
+                return read()
+            except Throttled as error:
+                pause_s = error.retry_after_s or _PAUSES_S[min(turn, len(_PAUSES_S) - 1)]
+                now = time.monotonic()
+                if now + pause_s > deadline:
+                    raise
+                if now + pause_s > self._told_until + 1.0:  # downloads run side by side: say it once
+                    self._told_until = now + pause_s
+                    log.warning(
+                        "%s; going on in %.0f s. What was read so far is stored: to stop now, interrupt, and repeat "
+                        "the command later", error, pause_s,
+                    )  # fmt: skip
+                    if self.on_pause:
+                        self.on_pause(vendor, pause_s)
+                time.sleep(pause_s)
+        raise AssertionError("unreachable")
 
     def _now(self, jobs: Sequence[Job]) -> tuple[Job, ...]:
         current = reads.by_keys(self.ledger, [job.key for job in jobs])
@@ -335,9 +370,19 @@ def _device_of(vendor: str, device_id: str) -> str:
 
 def _bare(provider: Provider, shown: Listed, why: str) -> Foreign:
     """A job of ours of which only the mark can be read."""
-    spec = JobSpec(provider.name, shown.device_id, (unknown_program(1, []),), None, name="rebuilt")
     look = Observation(Phase.QUEUED, "")
-    return Foreign(shown, spec, look, notes=(f"only its key is known: {why}"[:500],))
+    return replace(_outline(provider, shown, look), notes=(f"only its key is known: {why}"[:500],))
+
+
+def _outline(provider: Provider, shown: Listed, look: Observation) -> Foreign:
+    """A job of ours as the vendor's list shows it, without its programs."""
+    programs = (unknown_program(1, []),) * shown.n_programs
+    spec = JobSpec(
+        provider.name, shown.device_id, programs, shown.shots, tags=shown.tags, options={"imported": True},
+        name="rebuilt",
+    )  # fmt: skip
+    note = "read from the vendor's list; its run, or whoever waits for it, restores its programs"
+    return Foreign(shown, spec, look, notes=(note,))
 
 
 def _is_ours(shown: Listed) -> bool:

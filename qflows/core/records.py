@@ -12,8 +12,9 @@ from qflows.core.batches.batch import Batch
 from qflows.core.batches.existing import batch_of_jobs
 from qflows.core.cards import DeviceCard, card_of
 from qflows.core.devices import Vendors
+from qflows.core.fetching import spec_to_read
 from qflows.core.groups.handle import Group
-from qflows.core.importing import Imported, Importer, Moment, OnEntered, Rebuilt
+from qflows.core.importing import Imported, Importer, Moment, OnEntered, OnPause, Rebuilt
 from qflows.core.lists import BatchFilters, GroupFilters, JobFilters, Rows, RunFilters, SessionFilters
 from qflows.core.parts import Parts
 from qflows.core.poller import Poller
@@ -161,6 +162,7 @@ class Records:
         until: Moment | None = None,
         tag: str | None = None,
         on_entered: OnEntered | None = None,
+        on_pause: OnPause | None = None,
     ) -> Imported:
         """Import jobs that were bought elsewhere into the ledger, with counts in our bit order, times and cost.
 
@@ -168,21 +170,29 @@ class Records:
         `until`: dates ('2026-11-01', UTC), or how long ago ('7d', '12h'), narrowed by `tag`, a tag of the vendor,
         `name` or `name=value`. Repeating it changes nothing. Nothing is sent, cancelled or changed at the vendor, now
         or later; jobs that still run are polled like ours. Raises ProgramRejected for invalid input, ProviderError if
-        the vendor cannot list its jobs; what was imported by then stays.
+        the vendor cannot list its jobs; what was imported by then stays. A vendor that asks for fewer requests is
+        waited for; `on_pause` is told the vendor and the seconds.
         """
-        importer = Importer(self.ledger, self.vendors, self.submitter, on_entered)
+        importer = Importer(self.ledger, self.vendors, self.submitter, on_entered, on_pause)
         return importer.run(source, ids=ids, since=since, until=until, tag=tag)
 
     def rebuild(
-        self, sources: Sequence[str], *, since: Moment, mark: str | None = None, on_entered: OnEntered | None = None
+        self,
+        sources: Sequence[str],
+        *,
+        since: Moment,
+        mark: str | None = None,
+        on_entered: OnEntered | None = None,
+        on_pause: OnPause | None = None,
     ) -> Rebuilt:
         """Restore jobs that a lost or older ledger does not have, from the keys they carry at the vendors.
 
         `sources`: vendors or devices. `mark`: of the lost ledger, if the account also has jobs of other ledgers, which
         may be in use. The runs that bought the jobs adopt them when they are started again. Nothing is changed at a
-        vendor. Raises as `import_jobs`.
+        vendor. Where a vendor's list says enough, jobs are not read singly: their answers are stored, and decoded when
+        their run adopts them, or when somebody waits for the job itself. Raises and waits as `import_jobs`.
         """
-        importer = Importer(self.ledger, self.vendors, self.submitter, on_entered)
+        importer = Importer(self.ledger, self.vendors, self.submitter, on_entered, on_pause)
         return importer.rebuild(sources, since=since, mark=mark)
 
     def tag(
@@ -216,7 +226,7 @@ class Records:
         if job.key not in kept:
             raise UnknownJob(f"no answer is kept for job {job.key[:12]}")
         provider = self.vendors.of(job)
-        found = provider.decode(kept[job.key], self.submitter.spec(job.key), job.key)
+        found = provider.decode(kept[job.key], spec_to_read(self.submitter, provider, job), job.key)
         if not job.is_terminal:
             outcome = outcomes.Outcome(job, found, {"vendor": dict(found.metadata)} | versions())
             return found, not outcomes.store_all(self.ledger, [outcome])

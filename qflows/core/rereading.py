@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from qflows.core.devices import SpeaksFor
+from qflows.core.fetching import spec_to_read
 from qflows.core.stored import stored
 from qflows.core.submit import Submitter
 from qflows.core.versions import versions
@@ -59,7 +60,7 @@ def _again(submitter: Submitter, provider: Provider, job: Job) -> Reread:
     known = reads.items(ledger, job.key)
     if provider.capabilities.lookup is Lookup.LOCAL:
         return Reread(known, LOCAL, differs=False)
-    spec = submitter.spec(job.key)
+    spec = spec_to_read(submitter, provider, job)
     raw, source = _answer(ledger, provider, job, spec)
     items = provider.decode(raw, spec, job.key).items
     differs = said(known) != said(items)

@@ -196,6 +196,22 @@ def attach(ledger: Ledger, key: str, vendor_id: str, *, only_unsent: bool = Fals
     return done == 1
 
 
+def describe(ledger: Ledger, key: str, spec: JobSpec) -> None:
+    """Store what the vendor knows of a rebuilt job that is known only by its key: programs, shots, options, labels."""
+    texts = [{"digest": program.digest, "text": program.text} for program in spec.programs]
+    told = {
+        "shots": spec.shots,
+        "options": dict(spec.options),
+        "items": items_of(spec),
+        "n_programs": len(spec.programs),
+        "name": spec.name,
+        "tags": dict(spec.tags),
+    }
+    with ledger.write() as connection:
+        connection.execute(ledger.insert(_program_insert), sorted(texts, key=lambda row: row["digest"]))
+        connection.execute(sa.update(jobs).where(jobs.c.key == key, jobs.c.origin == REBUILT).values(**told))
+
+
 def recognize(connection: sa.Connection, key: str, values: Mapping[str, Any]) -> Any:
     """Match a rebuilt job to this call by its key, which is a digest of run, work and ordinal.
 
@@ -213,7 +229,7 @@ def recognize(connection: sa.Connection, key: str, values: Mapping[str, Any]) ->
             **named,
             origin=None,
             word=None,
-            bad_reads=sa.case((sa.or_(has_counts, jobs.c.bad_reads > 0), _RAW_READ_ONCE), else_=None),
+            bad_reads=sa.case((sa.or_(has_counts, jobs.c.bad_reads > 0), _RAW_READ_ONCE), else_=jobs.c.bad_reads),
             status=sa.case((has_counts, JobStatus.QUEUED.value), else_=jobs.c.status),
             finished_at=sa.case((has_counts, None), else_=jobs.c.finished_at),
         )

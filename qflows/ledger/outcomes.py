@@ -80,6 +80,18 @@ def keep_unreadable(ledger: Ledger, job: Job, error: Exception) -> None:
     ledger.tell("unreadable-result", job.key)
 
 
+def keep_undecoded(ledger: Ledger, finished: Sequence[tuple[Job, Observation]]) -> None:
+    """Record that these jobs' answers are stored, and wait for somebody who knows the programs."""
+    observe(ledger, finished)
+    with ledger.write() as connection:
+        for part in chunks(sorted(job.key for job, _ in finished)):
+            connection.execute(
+                sa.update(jobs)
+                .where(jobs.c.key.in_(part), jobs.c.status == JobStatus.RUNNING.value, jobs.c.bad_reads.is_(None))
+                .values(bad_reads=0)
+            )
+
+
 def missed(ledger: Ledger, absent: Collection[Job]) -> dict[str, float]:
     """Record that the vendor's lists do not show these jobs; return key → for how many seconds so far."""
     if not absent:

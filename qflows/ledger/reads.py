@@ -14,7 +14,7 @@ from qflows.ledger.budgets import Buyer
 from qflows.ledger.claims import VANISHED, chunks
 from qflows.ledger.rows import JOB_COLUMNS, item_of, job_of
 from qflows.ledger.store import Ledger, utc_now
-from qflows.ledger.tables import calibrations, events, jobs, ledger_now, programs, results, runs
+from qflows.ledger.tables import REBUILT, calibrations, events, jobs, ledger_now, programs, results, runs
 from qflows.model import ItemResult, Job
 from qflows.programs import Program
 from qflows.programs.observables import Observable
@@ -83,18 +83,27 @@ def status_of(ledger: Ledger, keys: Collection[str]) -> dict[str, JobStatus]:
 
 
 def live(ledger: Ledger, provider: str, account: str) -> list[Job]:
-    """All jobs of a lane that are not terminal, from any submitter."""
+    """All jobs of a lane that are not terminal, from any submitter, without rebuilt ones that wait for their run."""
     with ledger.read() as connection:
         rows = connection.execute(
-            sa.select(*JOB_COLUMNS).where(jobs.c.provider == provider, jobs.c.account == account, LIVE_JOBS)
+            sa.select(*JOB_COLUMNS).where(
+                jobs.c.provider == provider, jobs.c.account == account, LIVE_JOBS, sa.not_(_WAITS_FOR_ITS_RUN)
+            )
         )
         return [job_of(row) for row in rows]
 
 
+# its answer is stored, and the programs to decode it by are not known
+_WAITS_FOR_ITS_RUN = sa.and_(
+    sa.func.coalesce(jobs.c.origin, "") == REBUILT, sa.func.coalesce(jobs.c.bad_reads, -1) == 0
+)
+
+
 def all_live(ledger: Ledger) -> list[Job]:
-    """All jobs of all lanes that are not terminal."""
+    """All jobs of all lanes that are not terminal, without rebuilt ones that wait for their run."""
+    wanted = sa.and_(LIVE_JOBS, sa.not_(_WAITS_FOR_ITS_RUN))
     with ledger.read() as connection:
-        return [job_of(row) for row in connection.execute(sa.select(*JOB_COLUMNS).where(LIVE_JOBS))]
+        return [job_of(row) for row in connection.execute(sa.select(*JOB_COLUMNS).where(wanted))]
 
 
 def vanished(ledger: Ledger, *, within_s: float) -> list[Job]:

@@ -61,6 +61,7 @@ def job_of(row: sa.Row[Any] | Any) -> Job:
         cancel_requested_at=row.cancel_requested_at,
         sends=row.sends or 0,
         bad_reads=row.bad_reads or 0,
+        has_answer=row.bad_reads == 0,
         origin=row.origin,
         asks_person=row.status == JobStatus.IN_DOUBT and row.looks > 0 and row.look_after is None,
         timeline=Timeline(row.created_at, row.submitted_at, row.started_at, row.finished_at, row.qpu_s),

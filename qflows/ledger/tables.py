@@ -135,7 +135,8 @@ jobs = sa.Table(
     sa.Column("send_after", sa.Float),  # a vendor asked for a pause, or could not be reached
     sa.Column("sends", sa.Integer),  # submissions whose answer was lost; null before any
     sa.Column("unsent", sa.Integer),  # consecutive times that it was turned away or could not be sent
-    sa.Column("bad_reads", sa.Integer),  # consecutive times that its answer could not be read
+    # consecutive times that its answer could not be read; 0: it is stored and was not read yet
+    sa.Column("bad_reads", sa.Integer),
     sa.Column("missing_since", sa.Float),  # the vendor's lists do not show a job that they should
     sa.Column("cancel_requested_at", UtcDateTime),
     sa.Column("cancel_sent_at", UtcDateTime),

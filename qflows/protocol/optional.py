@@ -120,7 +120,8 @@ class Listed:
     """A job of the account as the vendor lists it, from any submitter.
 
     `key`: the job key that it carries, if it is one of ours. `labels`: its tags as the vendor has them, plain or as
-    `name=value`.
+    `name=value`. `look`: set only if the list says enough to rebuild a job of ours without reading it by its id: its
+    status, `shots`, and the number of its programs.
     """
 
     vendor_id: str
@@ -128,6 +129,9 @@ class Listed:
     created_at: datetime | None
     key: str | None = None
     labels: tuple[str, ...] = ()
+    look: Observation | None = None
+    shots: int | None = None
+    n_programs: int = 1
 
     @property
     def tags(self) -> dict[str, str]:

@@ -47,7 +47,6 @@ from qflows.providers.qbraid.http import QbraidHttp, envelope, is_absent, path_o
 from qflows.providers.qbraid.pacing import Pacing, Purpose
 from qflows.providers.qbraid.watching import PAGE, Job, Watch
 
-_MAX_PROGRAMS = 2_000  # qBraid's own validator of a batch, 2026-09
 _MAX_PAGES = 20
 _KEYS_ASKED_FOR = 8  # more doubts than this are cheaper to settle by reading the list
 _REMEMBERED = 10_000
@@ -79,7 +78,7 @@ class QbraidProvider(Doctor):
         poll_page=PAGE,
         pace=Pace(first_s=0.4, rate=1.0, burst=10),  # 1,000 requests in 15 minutes; `Pacing` counts them
         posts_at_once=4,
-        max_programs=_MAX_PROGRAMS,
+        max_programs=wire.MOST_PROGRAMS,
         native_groups=True,
         imports=True,
     )
@@ -134,7 +133,7 @@ class QbraidProvider(Doctor):
         if entry.get("directAccess") is False or entry.get("status") == "RETIRED":
             state = "retired" if entry.get("status") == "RETIRED" else "closed to this account"
             raise Refused(f"{device_id} is {state}; `qflows devices` lists others", provider="qbraid")
-        return wire.device_limits(entry, _MAX_PROGRAMS)
+        return wire.device_limits(entry, wire.MOST_PROGRAMS)
 
     def calibration(self, device_id: str) -> Mapping[str, Any] | None:
         """GET /devices/{qrn}/calibrations of a QPU: errors of qubits and pairs, and when they were read."""

@@ -33,6 +33,9 @@ def entry(job: Mapping[str, Any]) -> Listed:
         wire.created_at(job),
         str(key) if key else None,
         labels,
+        look=wire.observation(job),
+        shots=_shots(job),
+        n_programs=_n_programs(job),
     )
 
 
@@ -57,18 +60,28 @@ def foreign(job: Mapping[str, Any], read: Callable[[str], Any]) -> Foreign:
     is_old = mirrored and shown.created_at is not None and shown.created_at < _ONE_ORDER_SINCE
     if is_old:
         notes.append("older than qBraid's change of the bit order; its counts are turned round")
-    shots = job.get("shots")
     spec = JobSpec(
         provider="qbraid",
         device_id=shown.device_id,
         programs=tuple(programs),
-        shots=shots if isinstance(shots, int) and not isinstance(shots, bool) and shots > 0 else None,
+        shots=shown.shots,
         options={"imported": True, "bit_order": "c0_left" if is_old else "c0_right"},
         name=str(job.get("name") or programs[0].name)[:255],
         tags=shown.tags,
         session_id=str(job["groupJobQrn"]) if job.get("groupJobQrn") else None,
     )
     return Foreign(shown, spec, look, notes=tuple(notes))
+
+
+def _shots(job: Mapping[str, Any]) -> int | None:
+    shots = job.get("shots")
+    return shots if isinstance(shots, int) and not isinstance(shots, bool) and shots > 0 else None
+
+
+def _n_programs(job: Mapping[str, Any]) -> int:
+    number = job.get("numCircuits")
+    is_number = isinstance(number, int) and not isinstance(number, bool)
+    return number if is_number and 0 < number <= wire.MOST_PROGRAMS else 1
 
 
 def _program(given: Any) -> Program:

@@ -33,6 +33,7 @@ MARK = "qflows"  # every job of qflows, from any submitter
 FORMAT = "qasm3"
 LINKED = "openquantum:"  # devices paid from a linked account: qBraid's 0 is not a price
 _MESSAGE_CAP = 2_000
+MOST_PROGRAMS = 2_000  # qBraid's own validator of a batch, 2026-09
 _NAME_CAP = 128
 _DETAILS_CAP = 4_000
 _WORD_CAP = 64

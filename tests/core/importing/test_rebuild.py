@@ -19,6 +19,7 @@ from qflows.sandbox import Sandbox
 from qflows.settings import Settings
 from qflows.states import JobStatus
 
+LISTS = {"ionq": "ionq.list", "ibm": "ibm.list", "braket": "braket.search", "qbraid": "qbraid.list"}
 NUMBER = int(os.environ.get("QFLOWS_TEST_REBUILT", "10"))
 
 
@@ -120,4 +121,67 @@ def test_rebuilding_twice_changes_nothing(open_core: Callable[[str], Client], sa
     again = core.rebuild([vendor], since="1h")
     assert (len(first.jobs), again.jobs, again.known) == (2, (), 2)
     assert len(reads.listing(core.ledger)) == 2
+    core.ledger.close()
+
+
+def requests(sandbox: Sandbox, vendor: str) -> int:
+    return sum(n for route, n in sandbox.admin.counts()["requests"].items() if route.startswith(f"{vendor}."))
+
+
+def test_qbraid_run_is_rebuilt_by_its_list_and_one_answer_a_job(
+    open_core: Callable[[str], Client], sandbox: Sandbox
+) -> None:
+    core = open_core("lost")
+    before = buy(core, "qbraid", 6, "first")
+    core.wait([job.key for job in before], timeout=30)  # qBraid's lists show an end that somebody has read by id
+    core.ledger.close()
+    core = open_core("new")
+    start = requests(sandbox, "qbraid")
+    core.rebuild(["qbraid"], since="1h")
+    assert requests(sandbox, "qbraid") - start == 1 + 6
+    after = buy(core, "qbraid", 6, "second")
+    core.wait([job.key for job in after], timeout=30)
+    answers = sandbox.admin.counts()["requests"]["qbraid.results"]
+    assert answers == 6 + 6  # before the loss and at the rebuild: at adoption none is downloaded again
+    assert [job.key for job in after] == [job.key for job in before]
+    for index, job in enumerate(after):
+        assert dict(core.stored([reads.job(core.ledger, job.key)]).counts) == {asymmetric(index // 2)[1]: 20}
+    core.ledger.close()
+
+
+def test_rebuilt_qbraid_job_gives_its_counts_without_its_run(
+    open_core: Callable[[str], Client], sandbox: Sandbox
+) -> None:
+    core = open_core("lost")
+    jobs = buy(core, "qbraid", 2, "first")
+    core.wait([job.key for job in jobs], timeout=30)
+    core.ledger.close()
+    core = open_core("new")
+    rebuilt = core.rebuild(["qbraid"], since="1h").jobs
+    assert [(job.has_answer, job.shots, job.is_terminal) for job in rebuilt] == [(True, 20, False)] * 2
+    one, other = jobs[0].key, jobs[1].key
+    ended = core.wait([one], timeout=30)[one]
+    assert dict(core.stored([ended]).counts) == {asymmetric(0)[1]: 20}
+    assert ended.tags["study"] == "h2"
+    assert reads.job(core.ledger, other).has_answer  # nobody asked for it: it was not read
+    [adopted, _] = buy(core, "qbraid", 2, "second")
+    assert (adopted.key, adopted.origin) == (one, None)
+    assert dict(core.stored([core.wait([one], timeout=30)[one]]).counts) == {asymmetric(0)[1]: 20}
+    assert sandbox.admin.count_jobs("qbraid") == 2
+    core.ledger.close()
+
+
+def test_rebuild_waits_where_the_vendor_asks_for_patience(
+    open_core: Callable[[str], Client], sandbox: Sandbox, vendor: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    core = open_core("lost")
+    buy(core, vendor, 1, "first")
+    core.ledger.close()
+    core = open_core("new")
+    sandbox.admin.fault("status", LISTS[vendor], status=429, retry_after=1, times=1)
+    paused: list[tuple[str, float]] = []
+    found = core.rebuild([vendor], since="1h", on_pause=lambda name, pause_s: paused.append((name, pause_s)))
+    assert len(found.jobs) == 1
+    assert [name for name, _ in paused] == [vendor]
+    assert "repeat the command later" in caplog.text
     core.ledger.close()
