@@ -80,8 +80,9 @@ def _shots(job: Mapping[str, Any]) -> int | None:
 
 def _n_programs(job: Mapping[str, Any]) -> int:
     number = job.get("numCircuits")
-    is_number = isinstance(number, int) and not isinstance(number, bool)
-    return number if is_number and 0 < number <= wire.MOST_PROGRAMS else 1
+    if isinstance(number, bool) or not isinstance(number, int):
+        return 1
+    return number if 0 < number <= wire.MOST_PROGRAMS else 1
 
 
 def _program(given: Any) -> Program:
