@@ -88,7 +88,7 @@ def _check_labels(program: Program, width: int | None, labels: Collection[int] |
     known = set(labels) if labels is not None else set(range(width or 0))
     if unknown := [one for one in program.labels if one not in known]:
         raise ProgramRejected(
-            f"{label}it names qubit {', '.join(map(str, unknown[:8]))}, which the device has not; its qubits are "
+            f"{label}it names qubit {', '.join(map(str, unknown[:8]))}, which the device does not have; its qubits are "
             f"{_span(sorted(known))}"
         )
 
@@ -118,4 +118,6 @@ def _check_gates(program: Program, gates: frozenset[str] | None, label: str) -> 
             f"qiskit.transpile(circuit, basis_gates={sorted(gates - NATIVE.keys())}, optimization_level=1)"
         )
     if "delay" not in gates and any(step.name == "delay" for step in walk(program.instructions)):
-        raise ProgramRejected(f"{label}it contains delays, which the device does not keep; remove them")
+        raise ProgramRejected(
+            f"{label}it contains delays, which the device does not keep; remove them, or choose a device that does"
+        )

@@ -102,7 +102,7 @@ def _bit(node: Any) -> Any:
     is_element = isinstance(node, expr.Index) and isinstance(node.target, expr.Var)
     if is_element and isinstance(node.index, expr.Value):
         return node.target.var[int(node.index.value)]
-    raise Unreadable("reads something else than measured bits")
+    raise Unreadable("reads something other than measured bits")
 
 
 def branch(wanted: Wanted, then: list[Any], otherwise: list[Any]) -> list[Any]:

@@ -54,7 +54,9 @@ def to_program(obj: Any, values: Any = None, name: str | None = None) -> Program
         if isinstance(obj, QuantumCircuit):
             return _from_qiskit(obj, values, name)
     if isinstance(obj, list):
-        raise ProgramRejected(f"a list of {len(obj)} was given where one circuit goes; use qflows.batch for a list")
+        raise ProgramRejected(
+            f"a list of {len(obj)} was given where one circuit is expected; use qflows.batch for a list"
+        )
     raise ProgramRejected(
         f"cannot make a program of {kind.__module__}.{kind.__qualname__}; pass a qiskit QuantumCircuit, "
         "(circuit, values), OpenQASM 2 or 3 text or path, a Braket, Cirq or pytket circuit, or a qflows Program"

@@ -59,7 +59,9 @@ def _of_pytket(obj: Any, values: Any) -> str:
         symbols = {str(symbol): symbol for symbol in obj.free_symbols()}
         given = {str(key): float(value) for key, value in _mapping(values, "pytket").items()}
         if unknown := sorted(set(given) - set(symbols)):
-            raise ProgramRejected(f"pytket circuit: there is no symbol {unknown[0]!r}; there are {sorted(symbols)}")
+            raise ProgramRejected(
+                f"pytket circuit: there is no symbol {unknown[0]!r}; its symbols are {sorted(symbols)}"
+            )
         obj = obj.copy()
         obj.symbol_substitution({symbols[key]: value for key, value in given.items()})
     if obj.is_symbolic():

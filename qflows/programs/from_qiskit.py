@@ -240,7 +240,7 @@ class _Reader:
             if definition is not None:
                 return definition
             if not isinstance(operation, Gate):
-                self.refuse(f"instruction {step.name!r} has no definition", "remove it or define it by gates")
+                self.refuse(f"instruction {step.name!r} has no definition", "remove it, or define it with gates")
             self._undefined_gate(step, on)
         return None
 
@@ -259,7 +259,7 @@ class _Reader:
                 self._walk(bound, *_wires(bound, on, into))
         else:
             self.refuse(
-                f"it contains control flow ({step.name}); of control flow qflows takes if/else on measured bits, and "
+                f"it contains control flow ({step.name}); qflows takes if/else on measured bits and "
                 "loops over known numbers",
                 "write it with those, or measure at the end and post-select",
             )

@@ -88,7 +88,7 @@ def read(sources: Any, observables: Any) -> tuple[list[Any], Sweep | None]:
     if not isinstance(sources, list | tuple) or isinstance(sources, str):
         given = "a text" if isinstance(sources, str) else f"one {type(sources).__name__}"
         raise ProgramRejected(
-            f"{given} was given where a list goes; write [circuit], or use qflows.run for one circuit"
+            f"{given} was given where a list is expected; write [circuit], or use qflows.run for one circuit"
         )
     if not sources:
         raise ProgramRejected("a batch needs a list of programs with at least one in it, or one (circuit, values)")
@@ -127,7 +127,7 @@ def _observables(source: Any) -> tuple[tuple[Observable, ...], Shape | None]:
     while not _is_one(level):
         shape.append(len(level))
         if not len(level):
-            raise ProgramRejected("observables: an empty list")
+            raise ProgramRejected("observables is an empty list; name at least one")
         level = level[0]
     flat = tuple(observable(one) for one in _leaves(source, len(shape)))
     if len(flat) != math.prod(shape):

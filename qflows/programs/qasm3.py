@@ -97,7 +97,7 @@ class _Guard:
             self.refuse(statements[0], f"branches and loops are nested more than {MAX_BRANCHES} deep", "flatten them")
         for node in statements:
             if isinstance(node, ast.WhileLoop | ast.SwitchStatement | ast.BreakStatement | ast.ContinueStatement):
-                self.refuse(node, "control flow that is neither if/else nor a loop over known numbers", "rewrite it")
+                self.refuse(node, "it has control flow other than if/else and loops over known numbers", "rewrite it")
             if isinstance(node, ast.Box):
                 self.refuse(node, "a box is not supported", "write its statements out, with barriers around them")
             if isinstance(node, ast.ForInLoop):

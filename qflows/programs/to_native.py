@@ -107,7 +107,7 @@ def check_physical(program: Program, qubits: Sequence[int], labels: Collection[i
 
 def _does_not_fit(program: Program, qubits: Sequence[int] | None, device: str) -> ProgramRejected:
     return ProgramRejected(
-        f"{program.name} does not fit on the physical qubits {list(qubits or ())} of {device} without moving; choose "
+        f"{program.name} does not fit on the physical qubits {list(qubits or ())} of {device} without routing; choose "
         "coupled ones, or leave physical_qubits out"
     )
 

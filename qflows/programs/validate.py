@@ -105,11 +105,14 @@ def _check_op(op: Any, n_qubits: int, n_clbits: int, where: str, depth: int) -> 
     """Raise unless `op` is a step of the schema."""
     _require(isinstance(op, list) and len(op) in (4, 5, 7) and isinstance(op[0], str), f"{where} is not a step")
     name, params, qubits, clbits = op[:4]
-    _require(_are_bits(qubits, n_qubits) and _are_bits(clbits, n_clbits), f"{where} ({name:.40}) names wrong bits")
+    _require(
+        _are_bits(qubits, n_qubits) and _are_bits(clbits, n_clbits),
+        f"{where} ({name:.40}) names bits that do not exist",
+    )
     numeric = isinstance(params, list) and all(map(_is_parameter, params))
     _require(numeric, f"{where} ({name:.40}) needs a list of finite floats without -0.0")
     items = {"delay": 5, "if_else": 7}.get(name, 4)
-    _require(len(op) == items, f"{where} ({name:.40}) has a wrong number of items")
+    _require(len(op) == items, f"{where} ({name:.40}) has the wrong number of items")
     shape = (len(qubits), len(params), len(clbits))
     if name in STANDARD:
         fits = shape == (*STANDARD[name], 0)

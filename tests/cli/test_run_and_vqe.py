@@ -143,7 +143,7 @@ def test_compile_and_physical_qubits_are_honored_and_shown_by_the_dry_run(qflows
         (("--compile", "fast"), "pass 'default', 'none', a level from 0 to 3"),
         (("--compile", "4"), "a level from 0 to 3"),
         (("--physical-qubits", "3;4"), "such as 3,4"),
-        (("--physical-qubits", "0,4"), "without moving"),
+        (("--physical-qubits", "0,4"), "without routing"),
         (("--compile", "none"), "cannot run as it is written"),
     ],
 )

@@ -82,7 +82,7 @@ def test_a_gate_defined_in_the_text_wins_over_the_standard_gate_of_that_name(nam
         ("no such file.qasm", "there is no file 'no such file.qasm'"),
         ("", "neither OpenQASM text"),
         ("\0", "neither OpenQASM text"),
-        (HEAD3 + "qubit q;\nbit c;\nwhile (c) { x q; }", "line 5, column 0: control flow"),
+        (HEAD3 + "qubit q;\nbit c;\nwhile (c) { x q; }", "line 5, column 0: it has control flow"),
         (HEAD3 + "qubit q;\nbit c;\nswitch (c) { case 0 { x q; } }", "control flow"),
         (HEAD3 + "qubit q;\ninput int n;\nfor int i in [0:n] { x q; }", "line 5, column 0: control flow"),
         (HEAD3 + "qubit q;\nint n = 2;\nif (n == 2) { x q; }", "OpenQASM 3"),

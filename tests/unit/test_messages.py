@@ -74,7 +74,7 @@ MISTAKES: list[tuple[Callable[[], Any], str, str]] = [
     (lambda: run(run_key=""), "run", "run_key='some-name'"),
     (lambda: run(run_key=5), "not 5", "run_key='5'"),
     (lambda: run(run_key="k" * 5000), "run key", "at most"),
-    (lambda: run(options={"noise_modl": "x"}), "noise_modl", "there are"),
+    (lambda: run(options={"noise_modl": "x"}), "noise_modl", "the options are"),
     (lambda: run(device="local-noisy", options={"optimization_level": "x"}), "optimization_level", "0, 1, 2 or 3"),
     (lambda: run(options="x"), "'x'", "{'name': value}"),
     (lambda: run(BARE, observables="ZZZ"), "acts on 3", "pad with I"),

@@ -54,7 +54,7 @@ from qflows.providers.braket.tags import Tags
 _SEEN = 50_000
 _DEVICE_AGE_S = 600.0  # a device's document is read again after this
 _QUOTA = "ServiceQuotaExceededException"
-_FULL = "the simulator has as many unfinished tasks as the account's quota allows; the task goes when some have ended"
+_FULL = "the account's quota of unfinished tasks on the simulator is reached; this task is sent when some have ended"
 _FULL_S = 5.0
 # documents of a raw answer besides the result files
 _TASK, _DEVICE = "task", "device"
@@ -435,7 +435,9 @@ def _check_options(spec: JobSpec) -> None:
         name = ".".join(map(str, first["loc"]))
         if first["type"] == "extra_forbidden":
             known = ", ".join(sorted(model.model_fields))
-            raise ProgramRejected(f"braket has no option {name!r} for {spec.device_id}; there are {known}") from None
+            raise ProgramRejected(
+                f"braket has no option {name!r} for {spec.device_id}; the options are {known}"
+            ) from None
         raise ProgramRejected(f"option {name} of braket: {first['msg']}") from None
     reservation = getattr(given, "reservation_arn", None)
     options.check_reservation_context(spec.device_id, reservation)

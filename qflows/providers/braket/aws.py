@@ -199,7 +199,7 @@ def _complete(client: Any, operation: str, answer: dict[str, Any]) -> dict[str, 
         shape = client.meta.service_model.operation_model(operation).output_shape
         missing = [name for name in (shape.required_members if shape is not None else ()) if name not in answer]
         if missing:
-            raise LookupError(f"the answer is cut off or none of Braket's: it lacks {', '.join(missing[:5])}")
+            raise LookupError(f"the answer is cut off or not one of Braket's: it lacks {', '.join(missing[:5])}")
     return answer
 
 

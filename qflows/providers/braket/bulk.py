@@ -129,7 +129,7 @@ def pages_of(search: Search, region: str, filters: list[dict[str, Any]]) -> Iter
         token = page.get("nextToken")
         if not token:
             return
-    raise Unreadable(f"braket: a search in {region} does not end", provider="braket")
+    raise Unreadable(f"braket: the search in {region} does not end", provider="braket")
 
 
 def created_since(since: datetime, devices: Collection[str]) -> list[list[dict[str, Any]]]:
@@ -153,7 +153,7 @@ def summaries(page: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     """The tasks of a page. Raises Unreadable for a page without a list of them."""
     tasks = page.get("quantumTasks")
     if not isinstance(tasks, list) or not all("quantumTaskArn" in task for task in tasks):
-        raise Unreadable("braket: a search without tasks", provider="braket", body=str(page)[:4000])
+        raise Unreadable("braket: the search answer lists no tasks", provider="braket", body=str(page)[:4000])
     return tasks
 
 

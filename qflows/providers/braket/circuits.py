@@ -139,8 +139,8 @@ def _check_qubits(program: Program, device: Device) -> None:
     known = set(device.labels or range(device.n_qubits or 0))
     if program.is_physical and known and not device.is_simulator and (missing := sorted(used - known)):
         raise ProgramRejected(
-            f"{program.name} is to run on the device's own qubits, and {device.name} has no qubit {missing[0]}; it has "
-            f"{_spans(sorted(known))}"
+            f"{program.name} is to run on the device's own qubits, and {device.name} has no qubit {missing[0]}; "
+            f"its qubits are {_spans(sorted(known))}"
         )
 
 
@@ -163,7 +163,7 @@ def _native_gates(program: Program, device: Device | None) -> Mapping[str, str]:
         gate = VERBATIM.get(step.name)
         if gate is None:
             raise ProgramRejected(
-                f"{program.name}: {step.name} is no Braket gate; verbatim takes the device's own only"
+                f"{program.name}: {step.name} is not a Braket gate; verbatim programs take only the device's own gates"
             )
         if device is not None:
             _check_native(program, gate, [number_of(program, qubit) for qubit in step.qubits], device)
@@ -175,7 +175,7 @@ def _check_native(program: Program, gate: str, numbers: list[int], device: Devic
         raise ProgramRejected(f"{device.name} takes no verbatim programs")
     if device.native and gate not in device.native:
         natives = ", ".join(sorted(device.native))
-        raise ProgramRejected(f"{program.name}: {gate} is not native on {device.name}; native are {natives}")
+        raise ProgramRejected(f"{program.name}: {gate} is not native on {device.name}; its native gates are {natives}")
     if len(numbers) == 2 and device.pairs is not None and frozenset(numbers) not in device.pairs:
         raise ProgramRejected(
             f"{program.name}: qubits {numbers[0]} and {numbers[1]} of {device.name} are not connected; verbatim "

@@ -176,7 +176,7 @@ class _Probe:
             self._bench.did_not(bought)
             yield Fact("token_mismatch", "same_arn", "the other parameters were ignored")
         else:
-            yield Fact("token_mismatch", None, "a second task was made; it is cancelled")
+            yield Fact("token_mismatch", None, "a second task was created; it is cancelled")
 
     def token_after_all(self, bought: Bought) -> Fact:
         """Whether the token is still known at the end."""

@@ -21,7 +21,7 @@ class Tags:
         """
         if len(tags) > wire.MAX_TAGS:
             raise ProgramRejected(
-                f"{len(tags)} tags; AWS takes 50 and two are ours. Remove {len(tags) - wire.MAX_TAGS}"
+                f"{len(tags)} tags; AWS takes 50, two of which qflows needs. Remove {len(tags) - wire.MAX_TAGS}"
             )
         reserved = sorted(tag for tag in tags if tag.lower().startswith("aws:") or tag in (wire.KEY, wire.NAME))
         if reserved:
@@ -33,7 +33,9 @@ class Tags:
                     "characters; shorten it"
                 )
         if len({wire.tag_name(tag) for tag in tags}) < len(tags):
-            raise ProgramRejected("two tags are one to AWS, which knows letters, digits, space and + - = . _ : / @")
+            raise ProgramRejected(
+                "two tags become the same at AWS, which allows only letters, digits, space and + - = . _ : / @"
+            )
 
     def retag(
         self, vendor_id: str, key: str, *, name: str, tags: Mapping[str, str], ours: Collection[str]

@@ -100,7 +100,7 @@ def find_access(given: Mapping[str, Any] | None) -> Access:
 
 def _check(value: str, allowed: tuple[str, ...], name: str) -> None:
     if value not in allowed:
-        raise CredentialsMissing(f"IBM Quantum {name} {value!r}: there are {', '.join(allowed)}")
+        raise CredentialsMissing(f"IBM Quantum {name} {value!r}: the choices are {', '.join(allowed)}")
 
 
 def _plain(value: Any) -> str | None:
@@ -138,7 +138,7 @@ def _refuse_half_a_sandbox(access: Access) -> None:
     for name in ("QISKIT_IBM_URL", *SERVICE_VARIABLES):
         if is_loopback(os.environ.get(name, "")):
             raise CredentialsMissing(
-                f"{name} names a sandbox on this machine, but the IBM credentials mean a real host; "
+                f"{name} names a sandbox on this machine, but the IBM credentials name a real host; "
                 f"unset {name}, or set url (QISKIT_IBM_URL) to the sandbox too"
             )
 

@@ -87,7 +87,7 @@ def _terms(names: set[str]) -> dict[Feature, str]:
     """Why a feature is not taken, from the device's configuration; and how delays are kept."""
     found = {
         Feature.DELAY: "rounded to the device's clock, with a note",
-        Feature.NATIVE: "IBM's gates are standard ones; those of other vendors have no meaning there",
+        Feature.NATIVE: "IBM's gates are standard ones; other vendors' native gates have no meaning there",
     }
     said = "its configuration, read now, has no"
     if "reset" not in names:
@@ -254,7 +254,7 @@ class IBMProvider(Doctor, Imports, Sessions, Tags):
             raise
         vendor_id = body.get("id") if isinstance(body, dict) else None
         if not isinstance(vendor_id, str) or not JOB_ID.fullmatch(vendor_id):
-            raise Ambiguous("ibm accepted something but named no job", provider="ibm", body=str(body)[:4000])
+            raise Ambiguous("ibm accepted the submission but named no job", provider="ibm", body=str(body)[:4000])
         self._listing.submitted(vendor_id)
         self._last_sent = vendor_id, made.content
         self._remember(vendor_id, made.record)
@@ -294,7 +294,7 @@ class IBMProvider(Doctor, Imports, Sessions, Tags):
         text = self._runtime.document(f"the result of {vendor_id}", job_path(vendor_id, "/results"))
         if not text:
             raise Throttled(
-                f"ibm has no result of job {vendor_id} yet (204); it is asked again", provider="ibm", http_status=204
+                f"ibm has no result for job {vendor_id} yet (204); qflows asks again", provider="ibm", http_status=204
             )
         if not any(mark in text for mark in _RESULT_MARKS):
             self._refuse_if_failed(vendor_id)
@@ -356,7 +356,7 @@ class IBMProvider(Doctor, Imports, Sessions, Tags):
         """POST /jobs/{id}/cancel; 409 (already ended) is no error, and the next poll resolves a doubt."""
         job_path(vendor_id)
         try:
-            self._runtime.read(f"the cancel of {vendor_id}", lambda client: client.job_cancel(vendor_id))
+            self._runtime.read(f"the cancellation of {vendor_id}", lambda client: client.job_cancel(vendor_id))
         except Refused as error:
             if error.http_status != 409:
                 raise
@@ -367,7 +367,7 @@ class IBMProvider(Doctor, Imports, Sessions, Tags):
         A device that cannot be asked counts as one with the longest pause. IBM itself gives no estimate before a job is
         submitted, and then up to 20 times the charge. The bound is the time after which IBM ends the job.
         """
-        pause_s, of = usage.LONGEST_PAUSE_S, "the longest pause between shots, the device was not asked"
+        pause_s, of = usage.LONGEST_PAUSE_S, "the longest pause between shots; the device was not asked"
         try:
             pause_s = usage.pause_s(self._backend(spec))
             of = f"the device's pause between shots of {pause_s * 1e6:g} us"

@@ -228,7 +228,7 @@ def _as_written(name: str, circuit: QuantumCircuit, wish: _Wish, backend: Any) -
     if wish.level != "none":
         return None
     raise ProgramRejected(
-        f"{name} is not in the gates of {backend.name}: {stranger}; compile it for the device, or leave out "
+        f"{name} is not in the gate set of {backend.name}: {stranger}; compile it for the device, or leave out "
         "compile='none'"
     )
 
@@ -243,8 +243,8 @@ def _placed(circuit: QuantumCircuit, layout: tuple[int, ...], width: int) -> Qua
 
 def _does_not_fit(name: str, wish: _Wish, backend: Any) -> ProgramRejected:
     return ProgramRejected(
-        f"{name} does not fit on the physical qubits {list(wish.layout or ())} of {backend.name} without moving; "
-        "choose coupled ones, or initial_layout"
+        f"{name} does not fit on the physical qubits {list(wish.layout or ())} of {backend.name} without routing; "
+        "choose coupled qubits, or initial_layout"
     )
 
 

@@ -22,7 +22,7 @@ class IBMCredentials(VendorCredentials):
         default=None, description="CRN or name of the instance; may be left out if the account has only one."
     )
     channel: Literal["ibm_quantum_platform", "ibm_cloud"] = Field(
-        default="ibm_quantum_platform", description="Platform; both names lead to the same one."
+        default="ibm_quantum_platform", description="Platform; both names mean the same one."
     )
     region: Literal["us-east", "eu-de"] | None = Field(
         default=None, description="Narrows the choice where no instance is given."

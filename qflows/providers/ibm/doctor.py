@@ -57,7 +57,7 @@ class Doctor:
         skew_s = self._runtime.skew_s
         if abs(skew_s) > 240:
             remedy = "set this machine's clock (NTP)"
-            yield Finding("clock of tokens", Verdict.WRONG, f"{skew_s:.0f} s off: tokens look expired", remedy)
+            yield Finding("clock of tokens", Verdict.WRONG, f"{skew_s:.0f} s off: tokens seem expired", remedy)
 
     def _usage(self) -> Any:
         return self._runtime.read("the usage", lambda client: dict(client._session.get("/instances/usage").json()))
@@ -101,4 +101,4 @@ def _usage(body: Any) -> str:
     ]
     if found.get("usage_limit_reached"):
         words.append("THE LIMIT IS REACHED: jobs are refused")
-    return ", ".join(words) or "nothing is said of limits"
+    return ", ".join(words) or "the answer names no limits"

@@ -158,7 +158,7 @@ class OnceAdapter(BoundedAdapter):
     def _check(self, request: requests.PreparedRequest) -> None:
         url = request.url or ""
         if self._access.is_sandbox and not is_loopback(url):
-            raise NotSent(f"a sandbox is configured, {urlsplit(url).hostname} is not on this machine", provider="ibm")
+            raise NotSent(f"a sandbox is configured, but {urlsplit(url).hostname} is not this machine", provider="ibm")
         if not self._access.is_sandbox and urlsplit(url).scheme != "https":
             raise NotSent("an IBM token must not travel in clear", provider="ibm")
         if not str(request.headers.get("Authorization", "")).startswith("Bearer "):
@@ -180,7 +180,7 @@ def _body(answer: requests.Response, cap: int) -> bytes:
         if size > cap:
             answer.close()
             raise Unreadable(
-                f"ibm answered with more than {cap:,} bytes where less is possible; the rest was not read",
+                f"ibm answered with more than {cap:,} bytes, more than a real answer has; the rest was not read",
                 provider="ibm",
                 http_status=answer.status_code,
                 body=b"".join(chunks)[:_BODY_CAP].decode(errors="replace"),

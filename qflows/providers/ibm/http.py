@@ -159,7 +159,7 @@ def read_error(error: Exception, what: str) -> ProviderError:
     if _never_left(error):
         return NotSent(f"ibm cannot be reached for {what}", provider="ibm")
     if isinstance(error, _MISFITS):
-        return Unreadable(f"ibm answered {what} with something that does not fit its documents", provider="ibm")
+        return Unreadable(f"ibm answered {what} with something its documentation does not describe", provider="ibm")
     return Ambiguous(f"ibm gave no answer to {what} ({_root(error)})", provider="ibm")
 
 
@@ -177,7 +177,9 @@ def post_error(error: Exception, what: str, auth: TokenAuth) -> ProviderError:
     if answer.status_code in _REFUSED_POST and _own_error(answer) is not None:
         if answer.status_code != 401 or not auth.renew():
             return _refusal(answer, what)
-        return Ambiguous(f"ibm refused an old token for {what}; a new one settles it", provider="ibm", http_status=401)
+        return Ambiguous(
+            f"ibm refused an expired token for {what}; qflows gets a new one", provider="ibm", http_status=401
+        )
     return Ambiguous(
         f"ibm answered {answer.status_code} to {what}; it may have it",
         provider="ibm",
@@ -259,7 +261,7 @@ def _refusal(answer: requests.Response, what: str) -> Refused:
             body=answer.text[:_BODY_CAP],
         )
     hint = {
-        404: "; if IBM serves this program no more, set the option primitives='executor'"
+        404: "; if IBM no longer serves this program, set the option primitives='executor'"
         if "submission" in what
         else "",
         401: "; check QISKIT_IBM_TOKEN",

@@ -46,7 +46,7 @@ class Imports:
         if not isinstance(job, dict):
             raise Unreadable(f"ibm: job {vendor_id} is not an object", provider="ibm", body=str(job)[:4000])
         if job.get("private"):
-            raise _refused(vendor_id, "it is private: its result can be read once only, and is left to its owner")
+            raise _refused(vendor_id, "it is private: its result can be read only once, which is left to its owner")
         program = str((job.get("program") or {}).get("id", ""))
         params = job.get("params")
         pubs = params.get("pubs") if isinstance(params, dict) else None
@@ -67,7 +67,7 @@ def _foreign(job: Mapping[str, Any], program: str, params: Mapping[str, Any], re
     listed = _listed(job)
     programs = tuple(one for pub in read for one in pub.programs)
     if len(programs) > _MOST_PROGRAMS:
-        raise _refused(listed.vendor_id, f"it holds {len(programs)} programs; {_MOST_PROGRAMS} at most are imported")
+        raise _refused(listed.vendor_id, f"it holds {len(programs)} programs; at most {_MOST_PROGRAMS} are imported")
     shots = {pub.shots for pub in read}
     tags = {name: value for name, value in listed.tags.items() if not name.startswith(wire.MARK)}
     name = tags.pop("name", "") or programs[0].name
@@ -208,7 +208,7 @@ def _counts(programs: Sequence[Program], places: Sequence[Any], fields: Mapping[
         array = np.asarray(found["array"], dtype=np.uint8)
         read[name] = array.reshape(len(places), -1, array.shape[-1])
     if not read:
-        raise Unreadable(f"ibm: a sampler result without registers {sorted(registers)[:5]}", provider="ibm")
+        raise Unreadable(f"ibm: the sampler result lacks registers {sorted(registers)[:5]}", provider="ibm")
     metadata = wire.plain(fields["metadata"])
     items = []
     for index, program in enumerate(programs):

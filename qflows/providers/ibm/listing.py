@@ -82,7 +82,7 @@ class Listing:
         body = self._runtime.read("the job list", lambda client: client.jobs_get(include_mocks=True, **filters))
         jobs = body.get("jobs") if isinstance(body, dict) else None
         if not isinstance(jobs, list) or not all(isinstance(job, dict) and "id" in job for job in jobs):
-            raise Unreadable("ibm: a job list without jobs", provider="ibm", body=str(body)[:4000])
+            raise Unreadable("ibm: the job list has no member jobs", provider="ibm", body=str(body)[:4000])
         for job in jobs:
             if created := wire.moment(job.get("created")):
                 self._note(str(job["id"]), created, created)

@@ -158,10 +158,10 @@ class IBMOptions(VendorOptions):
     primitives: Literal["server", "executor"] | None = None
     max_execution_time: Annotated[Whole, Field(ge=1, le=MAX_EXECUTION_S)] | None = Field(
         default=None,
-        description="QPU seconds after which IBM cancels the job. Left out: 3 times the estimate, 600 s at least; with "
+        description="QPU seconds after which IBM cancels the job. Default: 3 times the estimate, at least 600 s; with "
         "PEC or PEA IBM's default, the plan's maximum (600 s on Open, 10800 s on paid plans).",
         json_schema_extra={
-            "vendor_default": "not IBM's, but qflows': 3 times the estimate, 600 s at least",
+            "vendor_default": "set by qflows, not by IBM: 3 times the estimate, at least 600 s",
             "costs": "a job that hangs is billed until then",
         },
     )
@@ -199,7 +199,7 @@ def read(options: Mapping[str, Any]) -> IBMOptions:
     unknown = sorted(set(options) - set(IBMOptions.model_fields))
     if unknown:
         known = ", ".join(sorted(IBMOptions.model_fields))
-        raise ProgramRejected(f"ibm has no option {unknown[0]!r}; there are {known}")
+        raise ProgramRejected(f"ibm has no option {unknown[0]!r}; the options are {known}")
     try:
         return IBMOptions.model_validate(dict(options))
     except ValidationError as error:

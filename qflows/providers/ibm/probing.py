@@ -123,7 +123,9 @@ class _Probe:
         found = self._until(lambda: any(str(one.get("id")) == bought.vendor_id for one in self._tagged(tag)))
         yield seconds("listing_lag_s", found, never="never found within the patience")
         if self._tagged(f"qflows:{secrets.token_hex(20)}"):
-            yield Fact("tag_filter", "ignored", "a tag that nobody bears finds jobs: the list is read by time instead")
+            yield Fact(
+                "tag_filter", "ignored", "a tag that no job has still finds jobs: the list is read by time instead"
+            )
         else:
             yield Fact("tag_filter", "works" if found is not None else None)
 
@@ -147,7 +149,7 @@ class _Probe:
             return Fact("dedupe", True, f"{time.monotonic() - bought.answered_at:.1f} s after the first")
         extra = str(body.get("id"))
         self._runtime.read("the cancel", lambda client: client.job_cancel(extra))
-        return Fact("dedupe", False, "a second job was made; it is cancelled")
+        return Fact("dedupe", False, "a second job was created; it is cancelled")
 
     def _state(self, vendor_id: str) -> str:
         job = self._runtime.read(vendor_id, lambda client: client.job_get(vendor_id))

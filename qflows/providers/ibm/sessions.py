@@ -32,9 +32,9 @@ class Sessions:
     ) -> Quote:
         """A dedicated session is charged by its wall time from its first job's start; a batch only by its jobs."""
         if mode == "batch":
-            return Quote(Decimal(0), Decimal(0), "qpu_s", "in batch mode jobs are charged, not the mode")
+            return Quote(Decimal(0), Decimal(0), "qpu_s", "in batch mode only the jobs are charged")
         most = Decimal(math.ceil(max_time_s)) if max_time_s is not None else Decimal(_LONGEST_S)
-        told = "as asked for" if max_time_s is not None else "of paid plans; give max_time"
+        told = "as asked for" if max_time_s is not None else "of paid plans; pass max_time="
         return Quote(most, most, "qpu_s", f"wall time, docs.quantum.ibm.com, 2026; the limit is the longest {told}")
 
     def open_session(self, device_id: str, *, mode: str, max_time_s: float | None, options: Mapping[str, Any]) -> str:
@@ -47,7 +47,7 @@ class Sessions:
         if options:
             raise ProgramRejected(f"ibm sessions take no option {sorted(options)[0]!r}")
         if max_time_s is not None and max_time_s < 1:
-            raise ProgramRejected("an ibm session lasts a second or more")
+            raise ProgramRejected("an ibm session lasts at least one second")
         max_ttl = None if max_time_s is None else int(max_time_s)
         crn = self._runtime.crn
         body = self._runtime.post_once(
@@ -55,7 +55,7 @@ class Sessions:
         )
         session_id = body.get("id") if isinstance(body, dict) else None
         if not isinstance(session_id, str) or not session_id:
-            raise Ambiguous("ibm opened something but named no session", provider="ibm", body=str(body)[:4000])
+            raise Ambiguous("ibm accepted the opening but named no session", provider="ibm", body=str(body)[:4000])
         return session_id
 
     def session(self, session_id: str) -> SessionInfo:
@@ -94,7 +94,7 @@ class Sessions:
         )
         rows = body.get("workloads") if isinstance(body, dict) else None
         if not isinstance(rows, list) or not all(isinstance(row, dict) and "id" in row for row in rows):
-            raise Unreadable("ibm: a workload list without workloads", provider="ibm", body=str(body)[:4000])
+            raise Unreadable("ibm: the workload list has no member workloads", provider="ibm", body=str(body)[:4000])
         return body
 
     def close_session(self, session_id: str) -> None:
@@ -103,7 +103,7 @@ class Sessions:
 
     def cancel_session(self, session_id: str) -> None:
         """DELETE .../close: queued jobs do not run, running ones finish. A closed session is no error."""
-        self._quietly(f"the cancel of session {session_id}", lambda client: client.cancel_session(session_id))
+        self._quietly(f"the cancellation of session {session_id}", lambda client: client.cancel_session(session_id))
 
     def _quietly(self, what: str, ask: Any) -> None:
         try:

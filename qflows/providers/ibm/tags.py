@@ -26,7 +26,7 @@ class Tags:
         free = wire.MAX_TAGS - 2
         if len(wanted) > free:
             raise ProgramRejected(
-                f"{len(wanted)} tags with the name; IBM takes {wire.MAX_TAGS} and two bear our key. Remove "
+                f"{len(wanted)} tags with the name; IBM takes {wire.MAX_TAGS}, two of which carry qflows' key. Remove "
                 f"{len(wanted) - free}, or change the ledger alone"
             )
 
@@ -43,8 +43,8 @@ class Tags:
         foreign = [tag for tag in held if tag not in wanted and not wire.is_label(tag, ours)]
         if len(wanted) + len(foreign) > wire.MAX_TAGS:
             raise Refused(
-                f"job {vendor_id} bears {len(foreign)} tags of others and IBM takes {wire.MAX_TAGS} in all; nothing "
-                f"was sent. Remove {len(wanted) + len(foreign) - wire.MAX_TAGS} of ours or theirs",
+                f"job {vendor_id} has {len(foreign)} tags set by others and IBM takes {wire.MAX_TAGS} in all; nothing "
+                f"was sent. Remove {len(wanted) + len(foreign) - wire.MAX_TAGS} of yours or theirs",
                 provider="ibm",
             )
         body = wanted + foreign
@@ -57,5 +57,7 @@ class Tags:
         job = self._runtime.read(f"job {vendor_id}", lambda client: client.job_get(vendor_id))
         tags = job.get("tags") if isinstance(job, dict) else None
         if not isinstance(tags, list | None) or not all(isinstance(tag, str) for tag in tags or ()):
-            raise Unreadable(f"ibm: the tags of job {vendor_id} are no list of texts", provider="ibm", body=str(job))
+            raise Unreadable(
+                f"ibm: the tags of job {vendor_id} are not a list of strings", provider="ibm", body=str(job)
+            )
         return list(tags or ())

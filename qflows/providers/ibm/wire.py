@@ -95,7 +95,7 @@ def observation(job: Mapping[str, Any]) -> Observation:
         phase=phase,
         word=word[:200],
         finished_at=moment(job.get("ended")),
-        queue_note=None if phase is not Phase.QUEUED else "IBM Runtime does not say the place in the queue",
+        queue_note=None if phase is not Phase.QUEUED else "IBM Runtime does not tell the place in the queue",
         error_code=str(code) if code is not None and is_bad else None,
         error_message=reason[:2000] if reason and is_bad else None,
         cost=charged(job) if is_bad else None,
@@ -127,7 +127,7 @@ def moment(text: Any) -> datetime | None:
 def session(body: Mapping[str, Any]) -> SessionInfo:
     """A session object. Raises Unreadable without an id."""
     if not isinstance(body.get("id"), str):
-        raise Unreadable("ibm: a session without an id", provider="ibm", body=str(body)[:BODY_CAP])
+        raise Unreadable("ibm: the session has no id", provider="ibm", body=str(body)[:BODY_CAP])
     state = str(body.get("state", ""))
     accepts = body.get("accepting_jobs")
     # the state first: a closed session that was set to accept jobs says so, and stays closed (seen 2026)
@@ -259,7 +259,7 @@ def counts_items(
     try:
         array, n_bits = np.asarray(found["array"]), int(found["num_bits"])  # pyright: ignore[reportOptionalSubscript]
     except (KeyError, TypeError, ValueError):
-        raise Unreadable(f"ibm: a sampler result without register {REGISTER}", provider="ibm") from None
+        raise Unreadable(f"ibm: the sampler result lacks register {REGISTER}", provider="ibm") from None
     array = array[None] if array.ndim == 2 else array
     is_whole = array.ndim == 3 and array.shape[0] == len(programs) and array.shape[2] == (n_bits + 7) // 8
     if n_bits != programs[0].n_clbits or not is_whole or array.dtype != np.uint8:
@@ -295,7 +295,7 @@ def expectations_items(fields: Mapping[str, Any], n_programs: int, n_observables
     try:
         values, errors = (np.asarray(fields[name], dtype=float) for name in ("evs", "stds"))
     except (KeyError, TypeError, ValueError):
-        raise Unreadable("ibm: an estimator result without evs and stds", provider="ibm") from None
+        raise Unreadable("ibm: the estimator result has no evs and stds", provider="ibm") from None
     wanted = n_programs * n_observables
     if values.size != wanted or errors.size != wanted:
         raise Unreadable(f"ibm returned {values.size} expectation values, {wanted} were requested", provider="ibm")

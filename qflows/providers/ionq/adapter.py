@@ -63,11 +63,11 @@ _TAKEN_BY_SIMULATOR = _TAKEN_BY_QPUS | {Feature.MID_CIRCUIT, Feature.RESET}
 
 
 _TERMS = {
-    Feature.BARRIER: "between native gates only, which are not compiled; IonQ compiles abstract ones as it likes",
+    Feature.BARRIER: "only between native gates, which are not compiled; IonQ may rearrange abstract gates",
     Feature.VERBATIM: "circuits of native gates, which are sent as they are",
-    Feature.DELAY: "IonQ's circuits hold no delay: API v0.4 has no gate for it, docs.ionq.com 2026-09",
+    Feature.DELAY: "IonQ circuits have no delays: API v0.4 has no gate for it, docs.ionq.com 2026-09",
     Feature.FEED_FORWARD: "IonQ runs loops and branches on no target: docs.ionq.com, OpenQASM 3, API v0.4",
-    Feature.PHYSICAL: "IonQ places qubits itself, all of them are coupled",
+    Feature.PHYSICAL: "IonQ places qubits itself, and all of them are coupled",
 }
 _DYNAMIC_TERM = "in OpenQASM 3, one circuit a job, with a noise model: docs.ionq.com, OpenQASM 3, API v0.4"
 _TERMS_OF_SIMULATOR = _TERMS | dict.fromkeys((Feature.MID_CIRCUIT, Feature.RESET), _DYNAMIC_TERM)
@@ -131,7 +131,7 @@ class IonQProvider(Doctor):
         entry = self._http.get_object(path("backends", device_id))
         if entry.get("status") == "retired":
             raise Refused(
-                f"ionq has retired {device_id}; `qflows devices` lists what is there, the nearest is qpu.forte-1",
+                f"ionq has retired {device_id}; `qflows devices` lists what is available; the nearest is qpu.forte-1",
                 provider="ionq",
             )
         is_simulator = device_id == SIMULATOR
@@ -328,7 +328,7 @@ class IonQProvider(Doctor):
         self, device_id: str, *, mode: str, max_time_s: float | None, options: Mapping[str, Any]
     ) -> Quote:
         """At least an hour is billed, at a contract price that no document gives: no bound."""
-        return Quote(None, None, "usd", "an hour at least, at the price of your contract; limits do not lower that")
+        return Quote(None, None, "usd", "at least one hour, at the price of your contract; limits do not lower that")
 
     def open_session(self, device_id: str, *, mode: str, max_time_s: float | None, options: Mapping[str, Any]) -> str:
         """POST /sessions, once. Options: `max_jobs`, `max_usd`; the limits end the session even if nobody closes it.
@@ -408,7 +408,7 @@ class IonQProvider(Doctor):
 def _jobs(page: Any) -> list[Mapping[str, Any]]:
     jobs = page.get("jobs") if isinstance(page, dict) else None
     if not isinstance(jobs, list) or not all(isinstance(job, dict) and "id" in job for job in jobs):
-        raise Unreadable("ionq: a job list without jobs", provider="ionq", body=str(page)[:4000])
+        raise Unreadable("ionq: the job list has no member jobs", provider="ionq", body=str(page)[:4000])
     return jobs
 
 

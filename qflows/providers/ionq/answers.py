@@ -222,7 +222,7 @@ def ordered(children: list[Any], listed: Mapping[str, Mapping[str, Any]], spec: 
     if sorted(place for place in places if place is not None) != list(range(len(given))):
         names = [str(one.get("name"))[:64] for one in given if str(one.get("name")) not in place_of]
         raise Unreadable(
-            f"ionq: the children of a job do not bear the names of its circuits, {names[:3]} among them",
+            f"ionq: the children of a job do not have the names of its circuits ({names[:3]} are among them)",
             provider="ionq",
         )
     return [one for _, one in sorted(zip(places, given, strict=True), key=lambda pair: pair[0] or 0)]
@@ -277,13 +277,13 @@ def _artifact(found: Mapping[str, Any], format_: str) -> str | None:
 def _children_in(body: Any) -> dict[str, Mapping[str, Any]]:
     jobs = mapping(body).get("jobs")
     if not isinstance(jobs, list) or not all(isinstance(job, dict) and "id" in job for job in jobs):
-        raise Unreadable("ionq: a job list without jobs", provider="ionq", body=str(body)[:4000])
+        raise Unreadable("ionq: the job list has no member jobs", provider="ionq", body=str(body)[:4000])
     return {str(job["id"]): job for job in jobs}
 
 
 def _object(body: Any) -> Mapping[str, Any]:
     if not isinstance(body, dict) or not body:
-        raise Unreadable("ionq: a job that is no object", provider="ionq", body=str(body)[:4000])
+        raise Unreadable("ionq: a job is not an object", provider="ionq", body=str(body)[:4000])
     return body
 
 

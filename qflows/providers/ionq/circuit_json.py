@@ -79,7 +79,7 @@ def _append_native(circuit: Any, gate: Mapping[str, Any]) -> None:
     elif name == "nop":
         width, params = len(targets), [gate.get("time", 0.0)]
     else:
-        raise ValueError("it is no native gate")
+        raise ValueError("it is not a native gate")
     if len(targets) != width:
         raise ValueError(f"{name} acts on {width} qubit(s)")
     circuit.append(Gate(name, width, [_number(p) for p in params]), targets)

@@ -68,7 +68,7 @@ def _reading(
         verdict = otherwise if error.http_status in (401, 403, 404) else Verdict.WRONG
         return Finding(check, verdict, str(error), remedy)
     except ProviderError as error:
-        return Finding(check, Verdict.WRONG, str(error), "ask again; if it stays so, look at status.ionq.co")
+        return Finding(check, Verdict.WRONG, str(error), "try again; if that does not help, look at status.ionq.co")
 
 
 def _jobs_note(body: Any) -> str:

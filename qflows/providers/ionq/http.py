@@ -140,7 +140,7 @@ class IonQHttp:
         left = self._not_before - time.monotonic()
         if left > 0:
             raise Throttled(
-                f"ionq asked for fewer requests; the next one is due in {left:.0f} s",
+                f"ionq asked for fewer requests; the next one goes in {left:.0f} s",
                 provider="ionq",
                 http_status=429,
                 retry_after_s=left,
@@ -158,7 +158,7 @@ def path(*parts: str) -> str:
     for part in map(str, parts):
         if part in (".", "..", "") or len(part) > _LONGEST_ID:
             shown = f"{part[:40]!r}{' and more' * (len(part) > 40)}"
-            raise Refused(f"{shown} is no id of IonQ's, which are UUIDs", provider="ionq")
+            raise Refused(f"{shown} is not an IonQ id; those are UUIDs", provider="ionq")
     return "".join("/" + quote(str(part), safe="") for part in parts)
 
 
@@ -201,7 +201,7 @@ def _fault(answer: Answer, where: str) -> ProviderError:
     if 400 <= status < 500 and status != 408 and (is_own_word or status in _VERDICTS):
         return _refusal(answer)
     return Ambiguous(
-        f"ionq answered {status} to {where}{'' if is_own_word else ' with a page that is not the API speaking'}",
+        f"ionq answered {status} to {where}{'' if is_own_word else ' with a page that does not come from the API'}",
         provider="ionq",
         http_status=status,
         vendor_message=_message(answer),

@@ -45,10 +45,10 @@ def foreign(job: Mapping[str, Any]) -> Foreign:
     """A job with what its metadata say. Raises Refused for a child, and for OpenQASM 3 jobs."""
     vendor_id = str(job["id"])
     if job.get("parent_job_id"):
-        raise Refused(f"ionq job {vendor_id} is a part of {job['parent_job_id']}; import that", provider="ionq")
+        raise Refused(f"ionq job {vendor_id} is part of job {job['parent_job_id']}; import that one", provider="ionq")
     if job.get("type") == wire.QASM3:
         raise Refused(
-            f"ionq job {vendor_id} is OpenQASM 3, whose registers IonQ tells nothing of; it is not imported",
+            f"ionq job {vendor_id} is OpenQASM 3, and IonQ does not tell its registers; it is not imported",
             provider="ionq",
         )
     shown, metadata = entry(job), wire.mapping(job.get("metadata"))
@@ -61,7 +61,7 @@ def foreign(job: Mapping[str, Any]) -> Foreign:
     notes = [_NOT_KEPT]
     if len(headers) != n_circuits:
         if headers:
-            notes.append(f"its header tells of {len(headers)} circuits where it has {n_circuits}")
+            notes.append(f"its header describes {len(headers)} circuits, but it has {n_circuits}")
         headers = [{}] * n_circuits
         notes.append("all qubits are shown, qubit i as bit i")
     programs = tuple(_program(header, width, name) for header in headers)
@@ -71,7 +71,7 @@ def foreign(job: Mapping[str, Any]) -> Foreign:
         options["noise_model"] = noise
     shots = _whole(job.get("shots")) or _whole(metadata.get("shots"))
     if shots is None:
-        notes.append("the number of shots is not known; there are probabilities and no counts")
+        notes.append("the number of shots is not known, so there are probabilities but no counts")
     spec = JobSpec(
         provider="ionq",
         device_id=shown.device_id,

@@ -23,10 +23,12 @@ class _Shared(VendorOptions):
     memory: bool = Field(default=False, description="Keep the outcome of every shot in order.")
     opt: int | None = Field(default=None, ge=0, le=2, description="IonQ's compiler: effort, 0 for none.")
     precision: str | None = Field(
-        default=None, pattern=r"^\d+(\.\d+)?[eE]-?\d+$", description="IonQ's compiler: angles below this go, as 1E-3."
+        default=None,
+        pattern=r"^\d+(\.\d+)?[eE]-?\d+$",
+        description="IonQ's compiler: rotations below this angle are dropped, e.g. 1E-3.",
     )
     gate_basis: str | None = Field(
-        default=None, pattern=r"^[A-Za-z0-9_]{1,32}$", description="IonQ's compiler: two-qubit gate, such as ZZ."
+        default=None, pattern=r"^[A-Za-z0-9_]{1,32}$", description="IonQ's compiler: two-qubit gate to use, such as ZZ."
     )
     service_version: str | None = Field(
         default=None,
@@ -75,7 +77,7 @@ def read(device_id: str, options: Mapping[str, Any]) -> IonQSimulatorOptions | I
     model = model_of(device_id)
     if "sharpen" in options:
         raise ProgramRejected(
-            "sharpen is a view of a debiased job and no other purchase: leave it out and read the item's "
+            "sharpen is another view of a debiased job, not another purchase: leave it out and read the item's "
             "metadata['sharpened'] beside its counts"
         )
     try:
@@ -85,7 +87,7 @@ def read(device_id: str, options: Mapping[str, Any]) -> IonQSimulatorOptions | I
     name = str(first["loc"][0])
     if first["type"] == "extra_forbidden":
         there = ", ".join(sorted(model.model_fields))
-        raise ProgramRejected(f"ionq {device_id} has no option {name[:80]!r}; there are {there}")
+        raise ProgramRejected(f"ionq {device_id} has no option {name[:80]!r}; the options are {there}")
     raise ProgramRejected(f"ionq option {name}: {first['msg']}, not {str(first['input'])[:80]!r}")
 
 

@@ -23,7 +23,7 @@ def request(device_id: str, *, mode: str, max_time_s: float | None, options: Map
     unknown = set(options) - {"max_jobs", "max_usd"}
     if mode != "dedicated" or unknown:
         raise ProgramRejected(
-            f"IonQ sessions are dedicated and know max_jobs and max_usd, not {mode} {sorted(unknown)}"
+            f"IonQ sessions are dedicated and take max_jobs and max_usd, not {mode} {sorted(unknown)}"
         )
     settings: dict[str, Any] = {}
     if "max_jobs" in options:
@@ -40,7 +40,7 @@ def session_info(body: Any) -> SessionInfo:
     """One session as it is now. Raises Unreadable for a body without an id."""
     entry = mapping(body)
     if not isinstance(entry.get("id"), str):
-        raise Unreadable("ionq: a session without an id", provider="ionq", body=str(body)[:4000])
+        raise Unreadable("ionq: the session has no id", provider="ionq", body=str(body)[:4000])
     minutes = mapping(entry.get("settings")).get("duration_limit_min")
     return SessionInfo(
         session_id=entry["id"],

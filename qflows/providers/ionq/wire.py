@@ -102,7 +102,7 @@ def check_features(spec: JobSpec) -> None:
         found = program.features
         if Feature.DELAY in found:
             raise ProgramRejected(
-                f"{program.name}: IonQ's circuits hold no delay, and without it this would be another circuit; "
+                f"{program.name}: IonQ's circuits have no delays, and without them this would be a different circuit; "
                 "choose a device that keeps delays, or remove them"
             )
         if Feature.FEED_FORWARD in found:
@@ -114,14 +114,14 @@ def check_features(spec: JobSpec) -> None:
             continue
         if Feature.PHYSICAL in found:
             raise ProgramRejected(
-                f"{program.name}: IonQ places qubits itself, all of them are coupled; give the circuit as it was "
+                f"{program.name}: IonQ places qubits itself, and all of them are coupled; give the circuit as it was "
                 "before it was placed on qubits"
             )
         kept = found & {Feature.BARRIER, Feature.VERBATIM}
         if kept and not any(map(_is_native, program.instructions)):
             raise ProgramRejected(
-                f"{program.name}: IonQ compiles abstract gates as it likes, across {min(kept)}; write the circuit in "
-                "native gates (gpi, gpi2, zz), which are sent as they are, or without it"
+                f"{program.name}: IonQ may rearrange abstract gates across {min(kept)}; write the circuit in "
+                "native gates (gpi, gpi2, zz), which are sent as they are, or leave it out"
             )
 
 
@@ -138,7 +138,8 @@ def check_native(spec: JobSpec) -> None:
         used = {step.name.removeprefix(OPAQUE) for step in program.instructions if _is_native(step)}
         if missing := used & NATIVE - there:
             raise ProgramRejected(
-                f"{program.name}: {spec.device_id} has no native gate {min(missing)}; it has {', '.join(sorted(there))}"
+                f"{program.name}: {spec.device_id} has no native gate {min(missing)}; its native gates "
+                f"are {', '.join(sorted(there))}"
             )
 
 
@@ -178,8 +179,8 @@ def check_size(body: Mapping[str, Any]) -> None:
     for what, value, most in limits:
         if value > most:
             raise ProgramRejected(
-                f"one IonQ job takes {most} {what}, in its own gates these are {value}; lower max_circuits, or "
-                "simplify (qiskit.transpile with optimization_level=2)"
+                f"one IonQ job takes {most} {what}, written in its own gates the circuit has {value}; lower "
+                "max_circuits, or simplify (qiskit.transpile with optimization_level=2)"
             )
 
 
@@ -278,7 +279,7 @@ def _abstract(name: str, params: Sequence[float], qubits: Sequence[int]) -> list
 def _native(name: str, params: Sequence[float], qubits: Sequence[int]) -> dict[str, Any]:
     """Angles in turns, as in IonQ's native gates: gpi(phase), gpi2(phase), ms(p0, p1[, angle]), zz(angle)."""
     if name not in NATIVE:
-        raise ProgramRejected(f"{name} is no native gate of IonQ; there are {', '.join(sorted(NATIVE))}")
+        raise ProgramRejected(f"{name} is not a native gate of IonQ; they are {', '.join(sorted(NATIVE))}")
     if name in ("gpi", "gpi2"):
         return {"gate": name, "target": qubits[0], "phase": params[0]}
     if name == "ms":

@@ -49,7 +49,7 @@ from qflows.providers.local.options import AerOptions, NoisyOptions, model_of, r
 
 _TERMS: dict[Feature, str] = dict.fromkeys(
     (Feature.RESET, Feature.MID_CIRCUIT, Feature.FEED_FORWARD),
-    "it computes one state of all shots, which has no measurement before its end; local-aer has",
+    "it computes one state for all shots, without measurements before the end; local-aer can",
 )
 _TAKES = frozenset(Feature) - {Feature.RESET, Feature.MID_CIRCUIT, Feature.FEED_FORWARD}  # by every local device
 

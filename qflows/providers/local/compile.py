@@ -65,7 +65,7 @@ def method_of(program: Program, options: AerOptions) -> str:
     if names <= CLIFFORD and options.method != "matrix_product_state":
         return "stabilizer"
     if options.method == "stabilizer":
-        raise ProgramRejected(f"{program.name}: {', '.join(sorted(names - CLIFFORD))} is no gate of a stabilizer state")
+        raise ProgramRejected(f"{program.name}: {', '.join(sorted(names - CLIFFORD))} is not a Clifford gate")
     if options.method == "automatic" and (bond := _bond(compacted(program))) > _MAX_BOND:
         raise ProgramRejected(
             f"{program.name} uses {width} qubits; aer simulates {WIDTH}, more for Clifford circuits and for those of "
@@ -136,7 +136,7 @@ def for_snapshot(
 
 def _check_layout(program: Program, layout: tuple[int, ...], width: int, name: str) -> None:
     if len(layout) != program.n_qubits:
-        raise ProgramRejected(f"{program.name} has {program.n_qubits} qubits, its layout names {len(layout)}")
+        raise ProgramRejected(f"{program.name} has {program.n_qubits} qubits, but its layout names {len(layout)}")
     if unknown := [qubit for qubit in layout if qubit >= width]:
         raise ProgramRejected(f"{program.name}: the snapshot {name} has qubits 0 to {width - 1}, not {unknown[0]}")
 
@@ -199,7 +199,7 @@ def _touched(circuit: QuantumCircuit) -> set[int]:
 def _does_not_fit(program: Program, name: str, layout: tuple[int, ...] | None) -> ProgramRejected:
     return ProgramRejected(
         f"{program.name} does not fit on the physical qubits {list(layout or ())} of the snapshot {name} without "
-        "moving; choose coupled ones, or initial_layout"
+        "moving; choose coupled qubits, or initial_layout"
     )
 
 

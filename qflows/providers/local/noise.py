@@ -24,7 +24,9 @@ def snapshot(name: str) -> Any:
         if c.startswith("Fake") and c[4:5].isupper() and "Provider" not in c
     }
     if name.lower() not in classes:
-        raise Refused(f"no IBM device snapshot {name!r}; there are {', '.join(sorted(classes))}", provider="local")
+        raise Refused(
+            f"no IBM device snapshot {name!r}; the snapshots are {', '.join(sorted(classes))}", provider="local"
+        )
     return getattr(fake_provider, classes[name.lower()])()
 
 

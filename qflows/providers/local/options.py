@@ -23,7 +23,7 @@ class AerOptions(LocalOptions):
     """Options of a simulator with shots; ideal unless they name noise."""
 
     method: Literal["automatic", "statevector", "stabilizer", "matrix_product_state", "density_matrix"] = Field(
-        default="automatic", description="Method of Qiskit Aer; automatic chooses by width and gates."
+        default="automatic", description="Simulation method of Qiskit Aer; automatic chooses by width and gates."
     )
     noise_model: dict[str, Any] | None = Field(
         default=None, description="An Aer noise model: NoiseModel.to_dict(serializable=True)."
@@ -40,7 +40,7 @@ class AerOptions(LocalOptions):
     @model_validator(mode="after")
     def _one_noise(self) -> AerOptions:
         if self.noise_model is not None and self.has_strengths:
-            raise ValueError("noise_model and strengths of noise exclude each other")
+            raise ValueError("noise_model and the noise strengths exclude each other")
         return self
 
 
@@ -105,5 +105,7 @@ def read_options(spec: JobSpec) -> LocalOptions:
         first = error.errors(include_input=False, include_url=False)[0]
     where = ".".join(map(str, first["loc"]))
     if first["type"] == "extra_forbidden":
-        raise ProgramRejected(f"{spec.device_id} has no option {where!r}; there are {', '.join(model.model_fields)}")
+        raise ProgramRejected(
+            f"{spec.device_id} has no option {where!r}; the options are {', '.join(model.model_fields)}"
+        )
     raise ProgramRejected(f"option {where or 'set'} of {spec.device_id}: {first['msg']}")

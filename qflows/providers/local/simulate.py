@@ -41,7 +41,10 @@ def width(device_id: str) -> int:
     if device_id.startswith("noisy:"):
         return int(snapshot(device_id.removeprefix("noisy:")).num_qubits)
     if device_id not in WIDTHS:
-        raise Refused(f"no local device {device_id!r}; there are exact, aer, braket and noisy:<name>", provider="local")
+        raise Refused(
+            f"no local device {device_id!r}; the local devices are exact, aer, braket and noisy:<name>",
+            provider="local",
+        )
     return WIDTHS[device_id]
 
 

@@ -114,7 +114,7 @@ class QbraidProvider(Doctor):
             params = [("retired", "false"), ("limit", str(PAGE)), ("page", str(number))]
             entries = self._http.get("/devices", params)
             if not isinstance(entries, list):
-                raise Unreadable("qbraid: a device list that is no list", provider="qbraid", body=str(entries)[:4000])
+                raise Unreadable("qbraid: the device list is not a list", provider="qbraid", body=str(entries)[:4000])
             known = len(found)
             for entry in entries:
                 if isinstance(entry, dict) and isinstance(entry.get("qrn"), str):
@@ -127,11 +127,11 @@ class QbraidProvider(Doctor):
         """GET /devices/{qrn}. Raises Refused for a device that is unknown, closed to us, or takes no OpenQASM 3."""
         entry = self._http.get(path_of("devices", device_id))
         if not isinstance(entry, dict):
-            raise Unreadable("qbraid: a device that is no object", provider="qbraid", body=str(entry)[:4000])
+            raise Unreadable("qbraid: a device is not an object", provider="qbraid", body=str(entry)[:4000])
         if wire.FORMAT not in (entry.get("runInputTypes") or ()):
             raise Refused(f"{device_id} takes no OpenQASM 3, which is what qflows sends", provider="qbraid")
         if entry.get("directAccess") is False or entry.get("status") == "RETIRED":
-            state = "retired" if entry.get("status") == "RETIRED" else "closed to this account"
+            state = "retired" if entry.get("status") == "RETIRED" else "not open to this account"
             raise Refused(f"{device_id} is {state}; `qflows devices` lists others", provider="qbraid")
         return wire.device_limits(entry, wire.MOST_PROGRAMS)
 
@@ -292,14 +292,14 @@ class QbraidProvider(Doctor):
         answer = self._http.get_answer(path_of("jobs", vendor_id))
         job = envelope(answer, "GET job")["data"]
         if not isinstance(job, dict):
-            raise Unreadable("qbraid: a job that is no object", provider="qbraid", body=answer.text)
+            raise Unreadable("qbraid: a job is not an object", provider="qbraid", body=answer.text)
         look = wire.observation(job)
         if look.phase is Phase.FAILED and len(spec.programs) > 1:
             return answer
         reason = look.error_message or error.vendor_message or "no reason given"
         if look.phase is Phase.DONE and self._may_still_come(vendor_id):
             raise Ambiguous(
-                f"qbraid says that job {vendor_id[:200]} is complete, and has no result yet: {reason[:300]}",
+                f"qbraid says that job {vendor_id[:200]} is complete, but has no result yet: {reason[:300]}",
                 provider="qbraid",
                 http_status=error.http_status,
             )
@@ -343,7 +343,7 @@ class QbraidProvider(Doctor):
                     return
                 if pause_s is None:
                     raise Throttled(
-                        f"qbraid cannot cancel job {vendor_id[:200]} yet: {error.vendor_message}; repeat it",
+                        f"qbraid cannot cancel job {vendor_id[:200]} yet: {error.vendor_message}; try again",
                         provider="qbraid",
                         http_status=409,
                         vendor_code=error.vendor_code,
@@ -461,7 +461,7 @@ def _decoded(raw: RawAnswer, spec: JobSpec) -> VendorResult:
     name = _RESULT if _RESULT in raw.documents else _JOB
     body = envelope(Answer(200, {}, raw.documents[name]), f"GET {name}")["data"]
     if not isinstance(body, dict):
-        raise Unreadable("qbraid: a result that is no object", provider="qbraid", body=str(body)[:4000])
+        raise Unreadable("qbraid: the result is not an object", provider="qbraid", body=str(body)[:4000])
     if name == _JOB:
         look = wire.observation(body)
         failure = ItemError(look.word, look.error_message or "no reason given")

@@ -39,7 +39,7 @@ class Doctor:
             "right: estimates",
             lambda: self._http.get("/jobs/cost-estimate", [("deviceQrn", _FREE), ("shots", "1")]),
             lambda _: "prices can be asked for",
-            "prices of devices are then not known before a job is sent",
+            "prices are then not known before a job is sent",
             Verdict.ADVICE,
         )
         yield _reading(
@@ -50,7 +50,7 @@ class Doctor:
             Verdict.ADVICE,
         )
         left = self._http.pacing.left
-        yield Finding("rate", Verdict.OK, f"{left(Purpose.WORK)} of 1,000 requests left in these 15 minutes, for us")
+        yield Finding("rate", Verdict.OK, f"{left(Purpose.WORK)} of 1,000 requests left for qflows in these 15 minutes")
 
     def _credits(self) -> Any:
         user = self._http.get("/users/verify")

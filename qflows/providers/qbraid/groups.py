@@ -70,7 +70,7 @@ class GroupCalls:
             body["name"] = name
         if max_ttl_s is not None:
             if not 1 <= max_ttl_s <= MAX_TTL_S:
-                raise ProgramRejected(f"a qBraid group lives 1 to {MAX_TTL_S} seconds, not {max_ttl_s:g}")
+                raise ProgramRejected(f"a qBraid group lives for 1 to {MAX_TTL_S} seconds, not {max_ttl_s:g}")
             body["maxTTL"] = int(max_ttl_s)
         return _info(self._http.post_once("/jobs/group", body, "groupJobQrn"))
 
@@ -109,13 +109,13 @@ class GroupCalls:
 
 def _listed(page: Any) -> list[Any]:
     if not isinstance(page, list):
-        raise Unreadable("qbraid: a group list that is no list", provider="qbraid", body=str(page)[:4000])
+        raise Unreadable("qbraid: the group list is not a list", provider="qbraid", body=str(page)[:4000])
     return page
 
 
 def _info(body: Any) -> GroupInfo:
     if not isinstance(body, dict) or not isinstance(body.get("groupJobQrn"), str):
-        raise Unreadable("qbraid: a group without groupJobQrn", provider="qbraid", body=str(body)[:4000])
+        raise Unreadable("qbraid: the group has no groupJobQrn", provider="qbraid", body=str(body)[:4000])
 
     def count(name: str) -> int:
         value = body.get(name)

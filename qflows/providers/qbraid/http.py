@@ -30,7 +30,7 @@ _HINTS = {
 }
 _GROUP_CLOSED = "GROUP_NOT_OPEN"
 _CODE_HINTS = {
-    _GROUP_CLOSED: "; the group was closed or its time to live is over: open a new one",
+    _GROUP_CLOSED: "; the group was closed or its time to live has passed: open a new one",
     "INSUFFICIENT_CREDITS": "; add credits to the account, or lower the shots",
     "BATCH_NOT_SUPPORTED": "; submit the circuits one by one",
     "INVALID_API_KEY_FORMAT": "; the key is mistyped or cut off: check QBRAID_API_KEY and the qbraidrc file",

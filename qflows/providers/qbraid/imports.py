@@ -59,7 +59,7 @@ def foreign(job: Mapping[str, Any], read: Callable[[str], Any]) -> Foreign:
     mirrored = any(name in shown.device_id for name in _MIRRORED)
     is_old = mirrored and shown.created_at is not None and shown.created_at < _ONE_ORDER_SINCE
     if is_old:
-        notes.append("older than qBraid's change of the bit order; its counts are turned round")
+        notes.append("older than qBraid's change of the bit order; its bit strings are reversed")
     spec = JobSpec(
         provider="qbraid",
         device_id=shown.device_id,

@@ -65,5 +65,7 @@ def options_of(spec: JobSpec) -> QbraidOptions:
         first = error.errors(include_input=False, include_url=False)[0]
     name = str(first["loc"][0]) if first["loc"] else "options"
     if first["type"] == "extra_forbidden":
-        raise ProgramRejected(f"{spec.device_id} has no option {name!r}; there are {', '.join(model.model_fields)}")
+        raise ProgramRejected(
+            f"{spec.device_id} has no option {name!r}; the options are {', '.join(model.model_fields)}"
+        )
     raise ProgramRejected(f"option {name} of {spec.device_id}: {first['msg']}")

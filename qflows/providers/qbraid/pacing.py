@@ -48,12 +48,12 @@ class Pacing:
             while self._sent and self._sent[0] <= now - self._window_s:
                 self._sent.popleft()
             if now < self._closed_until:
-                raise _throttled("qbraid asked for patience", self._closed_until - now)
+                raise _throttled("qbraid asked qflows to wait", self._closed_until - now)
             allowed = max(int(self._requests * purpose.value), 1)
             if len(self._sent) >= allowed:
                 oldest = self._sent[len(self._sent) - allowed]
                 raise _throttled(
-                    f"qbraid takes {self._requests} requests in {self._window_s / 60:g} minutes, and they are used up",
+                    f"qbraid takes {self._requests} requests in {self._window_s / 60:g} minutes, and all are used",
                     oldest + self._window_s - now,
                 )
             self._sent.append(now)

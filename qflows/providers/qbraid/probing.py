@@ -121,7 +121,7 @@ class _Probe:
     def tags(self, bought: Bought) -> Iterator[Fact]:
         """How the tag filter matches: a job carries more tags than the requested one."""
         if self._listed(wire.tag_filter(qflows_key=secrets.token_hex(32))):
-            yield Fact("tag_match", "ignored", "a key that nobody bears finds jobs: lists are read instead")
+            yield Fact("tag_match", "ignored", "a key that no job has still finds jobs: lists are read instead")
             return
         found = self._listed(wire.tag_filter(qflows_key=bought.key))
         is_there = any(one.get("jobQrn") == bought.vendor_id for one in found)

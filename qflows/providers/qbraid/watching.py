@@ -68,7 +68,7 @@ class Watch:
         """GET /jobs/{qrn}."""
         job = self.http.get(path_of("jobs", vendor_id), purpose=purpose)
         if not isinstance(job, dict):
-            raise Unreadable(f"qbraid: job {vendor_id[:200]} is no object", provider="qbraid", body=str(job)[:4000])
+            raise Unreadable(f"qbraid: job {vendor_id[:200]} is not an object", provider="qbraid", body=str(job)[:4000])
         self.learn(vendor_id, job)
         return job
 

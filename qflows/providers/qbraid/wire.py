@@ -55,7 +55,7 @@ STATUS: dict[str, Phase] = {
     "CANCELLED": Phase.CANCELLED,
     "UNKNOWN": Phase.UNKNOWN,
 }
-HOLD_NOTE = "qBraid withholds the results because of the account's state; put the account in order and they come"
+HOLD_NOTE = "qBraid withholds the results because of the account's state; settle the account, and they become available"
 
 
 def payload(spec: JobSpec, key: str, lot: str) -> dict[str, Any]:
@@ -93,7 +93,7 @@ _TERMS = {
     Feature.RESET: _UNDOCUMENTED,
     Feature.MID_CIRCUIT: _UNDOCUMENTED,
     Feature.FEED_FORWARD: _UNDOCUMENTED,
-    Feature.NATIVE: "OpenQASM with stdgates is sent, which has no vendor's gates",
+    Feature.NATIVE: "OpenQASM with stdgates is sent, which has no vendor-native gates",
     Feature.VERBATIM: "qBraid's OpenQASM has no verbatim box; buy from the device's own vendor",
 }
 _UNCHANGED = "changes nothing on a simulator that compiles nothing, and is left out"
@@ -133,7 +133,7 @@ def compiled(spec: JobSpec, wish: CompileWish) -> Program:
     (program,) = spec.programs
     if is_qpu(spec.device_id):
         raise ProgramRejected(
-            f"{program.name}: processors behind qBraid are compiled for by their vendors, who place qubits themselves "
+            f"{program.name}: the vendors behind qBraid compile for their processors themselves, place the qubits "
             "and show nothing beforehand; leave out compile and physical_qubits, or buy from that vendor directly"
         )
     if wish.level not in ("default", "none"):
@@ -144,8 +144,8 @@ def compiled(spec: JobSpec, wish: CompileWish) -> Program:
     made = in_gates_of(program, replace(_ON_SIMULATORS, takes=_ON_SIMULATORS.takes | DYNAMIC | {Feature.RESET}))
     if wish.level == "none" and made.digest != program.digest:
         raise ProgramRejected(
-            f"{program.name} has gates that OpenQASM's stdgates have not; leave out compile='none' and they are "
-            "written in those"
+            f"{program.name} has gates that are not in OpenQASM's stdgates; leave out compile='none' to have them "
+            "rewritten in stdgates"
         )
     return made if wish.physical_qubits is None else on_qubits(made, wish.physical_qubits)
 
@@ -263,7 +263,7 @@ def items_of(body: Mapping[str, Any], spec: JobSpec) -> list[ItemResult]:
 def _item(part: Any, program: Program, shots: int | None, order: str, *, of_clbits: bool) -> ItemResult:
     data = part.get("resultData") if isinstance(part, dict) else None
     if not isinstance(data, dict):
-        raise Unreadable("qbraid: a result without resultData", provider="qbraid", body=str(part)[:_DETAILS_CAP])
+        raise Unreadable("qbraid: the result has no resultData", provider="qbraid", body=str(part)[:_DETAILS_CAP])
     word = str(part.get("status"))
     counts = _either(data, "measurementCounts", "measurement_counts")
     shares = _either(data, "measurementProbabilities", "measurement_probabilities")
@@ -318,7 +318,9 @@ def _keyed(values: Any, program: Program, order: str, kind: type, *, of_clbits: 
 def _amount(value: Any, kind: type) -> Any:
     is_number = isinstance(value, int | float) and not isinstance(value, bool) and value >= 0
     if not is_number or (kind is int and value != int(value)):
-        raise Unreadable(f"qbraid: {str(value)[:40]!r} is no {'count' if kind is int else 'share'}", provider="qbraid")
+        raise Unreadable(
+            f"qbraid: {str(value)[:40]!r} is not a {'count' if kind is int else 'share'}", provider="qbraid"
+        )
     return kind(value)
 
 
@@ -388,7 +390,7 @@ def jobs_of(data: Any) -> Sequence[Mapping[str, Any]]:
     if data is None:
         return ()
     if not isinstance(data, list):
-        raise Unreadable("qbraid: a job list that is no list", provider="qbraid", body=str(data)[:_DETAILS_CAP])
+        raise Unreadable("qbraid: the job list is not a list", provider="qbraid", body=str(data)[:_DETAILS_CAP])
     return [job for job in data if isinstance(job, dict) and isinstance(job.get("jobQrn"), str)]
 
 

@@ -204,7 +204,7 @@ BAD: list[tuple[Any, Any, str]] = [
     ((ansatz(measured=False), np.zeros((3, 2))), [["ZI", "IZ"], ["XX"]], "different lengths"),
     ((ansatz(measured=False), np.zeros((3, 2))), [], "empty"),
     ([], None, "at least one"),
-    ("text", None, "where a list goes"),
+    ("text", None, "where a list is expected"),
 ]
 
 

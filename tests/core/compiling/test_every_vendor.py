@@ -177,8 +177,8 @@ def test_physical_qubits_are_those_that_the_wire_names(every_vendor: Sandbox, co
     ("device", "qubits", "why"),
     [
         ("ibm-kingston", [0, 50], "physical qubits"),
-        ("local-noisy", [0, 4], "without moving|physical qubits"),
-        ("braket-garnet", [1, 20], "without moving"),
+        ("local-noisy", [0, 4], "without routing|physical qubits"),
+        ("braket-garnet", [1, 20], "without routing"),
         ("braket-garnet", [0, 1], "no qubit 0|its qubits are"),
         ("ionq-forte-1", [0, 1], "places qubits itself"),
     ],

@@ -334,7 +334,7 @@ def test_open_reservation_context_is_named_and_not_ignored(
         {"qflows:key": "v"},
         {"a,b": "1", "a;b": "2"},
     ],
-    ids=["49 tags", "long name", "long value", "reserved", "ours", "one to AWS"],
+    ids=["49 tags", "long name", "long value", "reserved", "ours", "the same at AWS"],
 )
 def test_tags_that_aws_would_cut_are_refused(provider: BraketProvider, tags: dict[str, str]) -> None:
     with pytest.raises(ProgramRejected):

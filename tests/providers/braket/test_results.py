@@ -163,7 +163,7 @@ def test_gate_that_is_not_native_is_refused_in_verbatim(provider: BraketProvider
     circuit.measure([2, 3], [0, 1])
     with pytest.raises(ProgramRejected, match="not connected"):
         send_job(provider, spec(to_program(circuit), device=GARNET, verbatim=True), key_of("apart"))
-    with pytest.raises(ProgramRejected, match="no qubit 0; it has 1-20"):
+    with pytest.raises(ProgramRejected, match="no qubit 0; its qubits are 1-20"):
         send_job(provider, spec(bell(), device=GARNET, verbatim=True), key_of("hole"))
     circuit = QuantumCircuit(4, 1)
     circuit.rccx(1, 2, 3)

@@ -89,7 +89,7 @@ def test_compile_none_takes_native_gates_only(provider: Any) -> None:
     circuit.measure(0, 0)
     assert used(provider, job(to_program(circuit), compile="none"))[1] == {0, 1}
     assert used(provider, job(to_program(circuit), compile="none", physical_qubits=[100, 101]))[1] == {100, 101}
-    with pytest.raises(ProgramRejected, match="not in the gates"):
+    with pytest.raises(ProgramRejected, match="not in the gate set"):
         provider.preview(job(bell(), compile="none"))
 
 

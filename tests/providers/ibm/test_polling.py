@@ -116,7 +116,7 @@ def test_queued_job_says_that_there_is_no_queue_position(sandbox: Sandbox, provi
     (vendor_id,) = submit(provider, 1)
     look = provider.poll([vendor_id])[vendor_id]
     assert look.queue_position is None
-    assert "does not say" in (look.queue_note or "")
+    assert "does not tell" in (look.queue_note or "")
 
 
 def test_token_refused_in_a_long_wait_is_renewed_without_a_new_job(

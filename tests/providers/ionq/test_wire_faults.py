@@ -104,7 +104,7 @@ def test_ids_that_ionq_cannot_have_given_spoil_nothing(provider: IonQProvider, s
     assert provider.poll([odd]) == {}
     for call in (provider.exists, provider.cancel, lambda it: provider.fetch(it, spec(provider)), provider.session):
         if odd != "a\nb":
-            with pytest.raises(Refused, match="no id"):
+            with pytest.raises(Refused, match="not an IonQ id"):
                 call(odd)
     sandbox.admin.clear_faults()
 

@@ -91,7 +91,7 @@ def test_option_that_local_devices_do_not_have_is_refused(provider: Provider) ->
         ("noisy:manila", {"initial_layout": 5}, "initial_layout.*valid list"),
         ("noisy:manila", {"initial_layout": [0, 0]}, "names each qubit once"),
         ("noisy:manila", {"initial_layout": [0, 9]}, "has qubits 0 to 4, not 9"),
-        ("noisy:manila", {"physical_qubits": [0]}, "has 2 qubits, its layout names 1"),
+        ("noisy:manila", {"physical_qubits": [0]}, "has 2 qubits, but its layout names 1"),
         ("noisy:manila", {"compile": "none"}, "cannot run as it is written.*h on 0"),
         ("noisy:manila", {"snapshot": "atlantis"}, "no IBM device snapshot"),
     ],
