@@ -10,6 +10,7 @@ import linecache
 import sys
 import sysconfig
 from collections.abc import Iterator
+from decimal import Decimal
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any, ClassVar
@@ -146,10 +147,10 @@ class OverBudget(QflowsError):
     """A budget has no room for the purchase; nothing was sent.
 
     Amounts are decimal text in `currency`. `asked` is None if the maximum cost of the purchase is unknown.
-    `policy` is `ask` if a person may approve it; see `qflows budgets approve`.
+    `policy` is `ask` if a person may approve it; see `qflows budgets approve`. `denied`: who did not, and why.
     """
 
-    fields = ("budget", "period", "currency", "limit", "spent", "reserved", "asked", "policy", "run_key")
+    fields = ("budget", "period", "currency", "limit", "spent", "reserved", "asked", "policy", "run_key", "denied")
     budget: str | None
     period: str | None
     currency: str | None
@@ -159,6 +160,15 @@ class OverBudget(QflowsError):
     asked: str | None
     policy: str | None
     run_key: str | None
+    denied: str | None
+
+    @property
+    def needed(self) -> Decimal:
+        """By how much the budget must be exceeded: `asked`, and more if bills have overdrawn it."""
+        asked, spent, reserved, limit = (
+            Decimal(one or 0) for one in (self.asked, self.spent, self.reserved, self.limit)
+        )
+        return max(asked, spent + reserved + asked - limit)
 
 
 class ProviderError(QflowsError):

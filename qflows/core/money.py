@@ -170,8 +170,11 @@ def with_approval(ledger: Ledger, asks: Callable[[OverBudget], bool] | None, buy
             return buy()
         except OverBudget as error:
             charges.tell(ledger, error)
-            if asks is None or error.policy != "ask" or error.asked is None or not asks(error):
+            if asks is None or error.policy != "ask" or error.asked is None:
                 raise
+            if not asks(error):
+                break
+    return buy()  # the error now says who denied it, and why
 
 
 def price_of(target: Device, specs: Sequence[JobSpec], rates: Rates) -> Price:

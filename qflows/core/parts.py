@@ -52,4 +52,6 @@ class Parts:
 
     def poller(self, on_stored: Callable[[], None] | None = None) -> Poller:
         """A separate poller for each waiter; they share lanes through the ledger. `on_stored`: see `Poller`."""
-        return Poller(self.submitter, self.vendors, poll_min_s=self.settings.poll_min_s, on_stored=on_stored)
+        return Poller(
+            self.submitter, self.vendors, poll_min_s=self.settings.poll_min_s, on_stored=on_stored, asks=self.asks
+        )

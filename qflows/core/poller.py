@@ -24,6 +24,7 @@ from qflows.errors import (
     InDoubt,
     LedgerError,
     OtherAccount,
+    OverBudget,
     ProgramRejected,
     ProviderError,
     QflowsError,
@@ -34,7 +35,8 @@ from qflows.errors import (
     Unreadable,
     WaitTimeout,
 )
-from qflows.ledger import claims, lanes, outcomes, reads
+from qflows.ledger import charges, claims, lanes, outcomes, reads
+from qflows.ledger.budgets import OVER_BUDGET
 from qflows.model import Job
 from qflows.protocol import Lookup, PatientProvider, Provider
 from qflows.states import AT_VENDOR, JobStatus
@@ -70,6 +72,7 @@ class Poller:
     vendors: SpeaksFor
     poll_min_s: float | None = None
     on_stored: Callable[[], None] | None = None  # see `Fetcher`
+    asks: Callable[[OverBudget], bool] | None = None  # a person, about a purchase beyond a budget; see `Parts`
     _waiter: str = field(default_factory=lambda: uuid.uuid4().hex[:8], repr=False)
     _failures: dict[tuple[str, str], int] = field(default_factory=dict, repr=False)  # refused polls in a row, by lane
 
@@ -128,6 +131,7 @@ class Poller:
                 asked = [job for job in pending if not self._is_far(job)]
             else:
                 again_at = time.monotonic() + (every or 0.0)
+            self._ask(pending)
             done = self.tick(asked, urgent=deadline is not None and time.monotonic() >= deadline)
             if every and not asked:
                 done.pause_s = _IDLE_S
@@ -141,6 +145,15 @@ class Poller:
                 pause = min(pause, max(deadline - time.monotonic(), 0.0))
             if pause > 0:
                 time.sleep(pause)
+
+    def _ask(self, pending: Sequence[Job]) -> None:
+        """Ask a person about jobs that have no room in a budget with the policy `ask`. Ends with the answer in the
+        ledger, and the next tick sends or ends the jobs; where nobody can be asked, they go on waiting."""
+        waiting = [job.key for job in pending if job.status is JobStatus.PREPARED and job.error_code == OVER_BUDGET]
+        if self.asks is None or not waiting:
+            return
+        for error in charges.for_a_person(self.submitter.ledger, waiting):
+            self.asks(error)
 
     def _is_far(self, job: Job) -> bool:
         """True for a job at a vendor, where each poll is a request."""

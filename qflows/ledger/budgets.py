@@ -15,9 +15,13 @@ import sqlalchemy as sa
 from qflows.errors import QflowsError
 from qflows.ledger.money_tables import approvals, budget_periods, budgets, charges
 from qflows.ledger.store import Ledger, utc_now
+from qflows.ledger.tables import jobs
 from qflows.model import Quote
+from qflows.states import JobStatus
 
 MICRO = 1_000_000
+OVER_BUDGET = "OVER_BUDGET"  # error code of a job without room in a budget when it was to be sent
+NOBODY = "nobody"  # who denied what nobody answered in time
 SCOPES = ("all", "project", "user", "deployment", "vendor", "device", "run")
 PERIODS = ("run", "day", "week", "month", "total")
 POLICIES = ("refuse", "wait", "ask")
@@ -168,7 +172,14 @@ def put(ledger: Ledger, budget: Budget) -> bool:
         connection.execute(ledger.insert(_put), row)
         was = None if before is None else {"amount": before.amount} | before.to_json()
         ledger.record_event(connection, "budget", budget.name, was=was, amount=budget.amount)
+        _look_again(connection)
     return True
+
+
+def _look_again(connection: sa.Connection) -> None:
+    """Let jobs that wait for room be tried again now: there may be room."""
+    waiting = (jobs.c.status == JobStatus.PREPARED.value, jobs.c.error_code == OVER_BUDGET)
+    connection.execute(sa.update(jobs).where(*waiting).values(send_after=None))
 
 
 def _put(insert: Callable[[sa.Table], Any]) -> Any:
@@ -186,6 +197,7 @@ def remove(ledger: Ledger, name: str) -> None:
         for table in (charges, budget_periods):
             connection.execute(sa.delete(table).where(table.c.budget == name))
         ledger.record_event(connection, "budget-removed", name)
+        _look_again(connection)
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,6 +212,12 @@ class Verdict:
     who: str
     why: str
     at: datetime
+
+    def stands(self, timeout_s: float) -> bool:
+        """Whether a denial holds: a person's for the run; one for want of an answer as long as that was waited for."""
+        if self.verdict != "deny":
+            return False
+        return self.who != NOBODY or (utc_now() - self.at).total_seconds() < timeout_s
 
 
 def decide(ledger: Ledger, budget: str, run_key: str, *, amount: int, approve: bool, who: str, why: str) -> None:
@@ -220,6 +238,7 @@ def decide(ledger: Ledger, budget: str, run_key: str, *, amount: int, approve: b
         connection.execute(sa.insert(approvals), row)
         shown = {"run_key": run_key, "amount": amount, "who": who[:128], "why": why[:4000]}
         ledger.record_event(connection, f"budget-{row['verdict']}", budget, **shown)
+        _look_again(connection)
 
 
 def verdicts(ledger: Ledger, *, budget: str | None = None, run_key: str | None = None) -> list[Verdict]:
@@ -231,3 +250,11 @@ def verdicts(ledger: Ledger, *, budget: str | None = None, run_key: str | None =
         query = query.where(approvals.c.run_key == run_key)
     with ledger.read() as connection:
         return [Verdict(**row._mapping) for row in connection.execute(query)]
+
+
+def denial(connection: sa.Connection, budget: Budget, run_key: str) -> Verdict | None:
+    """The denial that holds for a run; None if the last decision about it is an approval, or there is none."""
+    query = sa.select(*[approvals.c[name] for name in Verdict.__slots__]).order_by(approvals.c.id.desc()).limit(1)
+    row = connection.execute(query.where(approvals.c.budget == budget.name, approvals.c.run_key == run_key)).first()
+    newest = None if row is None else Verdict(**row._mapping)
+    return newest if newest is not None and newest.stands(budget.ask_timeout_s) else None

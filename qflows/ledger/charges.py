@@ -17,7 +17,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from qflows.errors import OverBudget
-from qflows.ledger.budgets import Budget, Buyer, Purchase, amount_of, in_force
+from qflows.ledger.budgets import NOBODY, Budget, Buyer, Purchase, Verdict, amount_of, denial, in_force
 from qflows.ledger.money_tables import approvals, budget_periods, charges, quotes
 from qflows.ledger.store import Ledger, utc_now
 from qflows.ledger.tables import events, jobs, sessions
@@ -27,7 +27,6 @@ log = logging.getLogger("qflows.money")
 
 WAITING, HELD, SPENT, FREED = "WAITING", "HELD", "SPENT", "FREED"
 UNPRICED = "UNPRICED"  # error code of a job that waits until a quote was requested
-OVER_BUDGET = "OVER_BUDGET"  # error code of a job without room in a budget when it was to be sent
 _PARTS = 500
 Place = tuple[str, str]  # budget, bucket
 
@@ -50,14 +49,21 @@ class _Period:
     def lack(self, asked: int) -> int:
         return self.reserved + self.spent + asked - self.limit
 
-    def error(self, asked: int | None, run_key: str) -> OverBudget:
-        return over(self.budget, self.bucket, self.reserved, self.spent, self.limit, asked, run_key)
+    def error(self, asked: int | None, run_key: str, denied: Verdict | None = None) -> OverBudget:
+        return over(self.budget, self.bucket, self.reserved, self.spent, self.limit, asked, run_key, denied)
 
 
 def over(
-    budget: Budget, bucket: str, reserved: int, spent: int, limit: int, asked: int | None, run_key: str
+    budget: Budget,
+    bucket: str,
+    reserved: int,
+    spent: int,
+    limit: int,
+    asked: int | None,
+    run_key: str,
+    denied: Verdict | None = None,
 ) -> OverBudget:
-    """Say which budget has no room, what is in it, and what to do."""
+    """Say which budget has no room, what is in it, who denied more, and what to do."""
     cur = budget.currency
     held = f"budget {budget.name} ({bucket}): {amount_of(spent):,.2f} {cur} spent and {amount_of(reserved):,.2f} "
     held += f"reserved of {amount_of(limit):,.2f}"
@@ -68,14 +74,16 @@ def over(
             "set allow_unknown in the budget"
         )
     else:
+        needed = max(asked, reserved + spent + asked - limit)
+        again = "then run again, or buy the missing circuits of a batch with rerun_failed()"
         remedy = {
-            "ask": f"`qflows budgets approve {budget.name} --run-key '{run_key}' --amount {amount_of(asked):f} "
-            "--why ...` lets this run buy it; then run again",
-            "wait": "it is sent when there is room",
-        }.get(budget.policy, f"`qflows budgets set {budget.name} --amount ...` raises the limit; then run again")
+            "ask": f"`qflows budgets approve {budget.name} --run-key '{run_key}' --amount {amount_of(needed):f} "
+            f"--why ...` lets this run buy it; {again}",
+            "wait": "It is sent when there is room",
+        }.get(budget.policy, f"`qflows budgets set {budget.name} --amount ...` raises the limit; {again}")
         text = (
-            f"{held}; this purchase may cost {amount_of(asked):,.2f}, which does not fit, so nothing was bought. "
-            f"{remedy}"
+            f"{held}; this purchase may cost {amount_of(asked):,.2f}, which does not fit, so it was not bought. "
+            f"{_told(denied)}{remedy}"
         )
     return OverBudget(
         text,
@@ -88,7 +96,15 @@ def over(
         asked=None if asked is None else f"{amount_of(asked):f}",
         policy=budget.policy,
         run_key=run_key,
+        denied=None if denied is None else f"{denied.who}: {denied.why}",
     )
+
+
+def _told(denied: Verdict | None) -> str:
+    if denied is None:
+        return ""
+    who = "Nobody approved" if denied.who == NOBODY else f"{denied.who} did not approve"
+    return f"{who} it{f' ({denied.why})' if denied.why else ''}. "
 
 
 def reserve(ledger: Ledger, connection: sa.Connection, wanted: Sequence[Purchase], *, may_wait: bool = True) -> None:
@@ -153,8 +169,8 @@ def tell(ledger: Ledger, error: OverBudget) -> None:
 
 
 def is_final(error: OverBudget) -> bool:
-    """True if waiting would not help: the budget refuses, or the maximum cost is unknown."""
-    return error.policy == "refuse" or (error.asked is None and error.policy != UNPRICED)
+    """True if waiting would not help: the budget refuses, a person denied it, or the maximum cost is unknown."""
+    return error.policy == "refuse" or error.denied is not None or (error.asked is None and error.policy != UNPRICED)
 
 
 def _hold(
@@ -184,7 +200,7 @@ def _hold(
     blocked: dict[str, OverBudget] = {}
     for one, covering in needs:
         lacking = [
-            periods[rule.name, bucket].error(asked, one.run_key)
+            periods[rule.name, bucket].error(asked, one.run_key, _denial(connection, rule, asked, one.run_key))
             for rule, bucket, asked in covering
             if not _fits(periods[rule.name, bucket], asked, one.run_key)
         ]
@@ -216,6 +232,30 @@ def _hold(
 
 
 _HARDEST = ("refuse", "ask", "wait")
+
+
+def _denial(connection: sa.Connection, rule: Budget, asked: int | None, run_key: str) -> Verdict | None:
+    return denial(connection, rule, run_key) if rule.policy == "ask" and asked is not None else None
+
+
+def for_a_person(ledger: Ledger, keys: Collection[str]) -> list[OverBudget]:
+    """What unsent jobs wait for in budgets that ask a person, summed by budget, period and run."""
+    found: dict[tuple[str, str, str], int] = {}
+    with ledger.read() as connection:
+        rules = {rule.name: rule for rule in in_force(connection) if rule.policy == "ask"}
+        query = sa.select(charges.c.budget, charges.c.bucket, charges.c.asked, jobs.c.run_key)
+        query = query.select_from(charges.join(jobs, jobs.c.key == charges.c.subject))
+        waiting = (charges.c.state == WAITING, charges.c.budget.in_(list(rules)))
+        for part in parts(keys) if rules else ():
+            for row in connection.execute(query.where(charges.c.subject.in_(part), *waiting)):
+                place = row.budget, row.bucket, row.run_key
+                found[place] = found.get(place, 0) + int(row.asked)
+        errors_ = []
+        for (name, bucket, run_key), asked in sorted(found.items()):
+            row = connection.execute(_COUNT, {"of": name, "at": bucket}).one()
+            limit = rules[name].amount + int(row.extra)
+            errors_.append(over(rules[name], bucket, int(row.reserved), int(row.spent), limit, asked, run_key))
+    return errors_
 
 
 def _fits(period: _Period, asked: int | None, run_key: str) -> bool:
@@ -272,11 +312,10 @@ def _period_insert(insert: Callable[[sa.Table], Any]) -> Any:
 
 
 _WARNED = sa.select(events.c.id).where(events.c.subject == sa.bindparam("of"), events.c.kind == "budget-warning")
-_PERIOD = (
-    sa.select(budget_periods.c.reserved, budget_periods.c.spent, budget_periods.c.extra)
-    .where(budget_periods.c.budget == sa.bindparam("of"), budget_periods.c.bucket == sa.bindparam("at"))
-    .with_for_update()
+_COUNT = sa.select(budget_periods.c.reserved, budget_periods.c.spent, budget_periods.c.extra).where(
+    budget_periods.c.budget == sa.bindparam("of"), budget_periods.c.bucket == sa.bindparam("at")
 )
+_PERIOD = _COUNT.with_for_update()
 
 
 def _write(ledger: Ledger, connection: sa.Connection, periods: Mapping[Place, _Period]) -> None:

@@ -13,7 +13,8 @@ from sqlalchemy import exc
 
 from qflows.errors import IllegalTransition, KeyReused, OverBudget, StaleClaim, UnknownJob
 from qflows.ledger import charges
-from qflows.ledger.charges import OVER_BUDGET, UNPRICED
+from qflows.ledger.budgets import OVER_BUDGET
+from qflows.ledger.charges import UNPRICED
 from qflows.ledger.owner import is_dead, me
 from qflows.ledger.rows import CODE_CAP, JOB_COLUMNS, MESSAGE_CAP, job_of, vendor_text
 from qflows.ledger.settlements import follow

@@ -75,12 +75,15 @@ def next_steps(jobs: Sequence[Job], *, rerun: str = "") -> list[str]:
     doubtful = [job for job in jobs if job.status is JobStatus.IN_DOUBT]
     failed = [job for job in jobs if job.status is JobStatus.FAILED]
     held = [job for job in jobs if job.is_held and not job.is_terminal]
+    unsent = [job for job in jobs if job.status is JobStatus.PREPARED and job.error_message]
     steps = [f"- job `{job.key[:12]}` is in doubt: `qflows jobs resolve {job.key[:12]} …`" for job in doubtful[:5]]
     steps += [
         f"- job `{job.key[:12]}` is finished, but its results cannot be read: "
         f"{escape(job.queue_note or job.word or '')}"
         for job in held[:5]
     ]
+    for reason, n in Counter((job.error_code or "", job.error_message or "") for job in unsent).most_common(5):
+        steps.append(f"- {_plural(n, 'job')} not sent yet: {escape(': '.join(filter(None, reason)))}")
     for reason, n in Counter((job.error_code or "", job.error_message or "") for job in failed).most_common(5):
         steps.append(f"- {_plural(n, 'job')} failed: {escape(': '.join(filter(None, reason)) or 'no reason given')}")
     if failed and rerun:

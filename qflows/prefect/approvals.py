@@ -13,21 +13,22 @@ from contextlib import contextmanager
 from decimal import Decimal
 from typing import Literal
 
+from prefect.client.orchestration import get_client
 from prefect.context import FlowRunContext, TaskRunContext
 from prefect.exceptions import FlowPauseTimeout
 from prefect.flow_runs import pause_flow_run
 from prefect.input import RunInput
 from prefect.logging import get_logger
+from prefect.states import Running
 from pydantic import Field
 
 from qflows.errors import OverBudget
 from qflows.ledger import budgets
-from qflows.ledger.budgets import Verdict, micro
-from qflows.ledger.store import Ledger, utc_now
+from qflows.ledger.budgets import NOBODY, micro
+from qflows.ledger.store import Ledger
 
 log = get_logger("qflows")
 
-_NOBODY = "nobody"
 _LOOK_EVERY_S = 2
 _one_at_a_time = threading.Lock()  # a flow run shows one form
 
@@ -56,25 +57,20 @@ def ask(ledger: Ledger, error: OverBudget) -> bool:
         return True  # it is gone meanwhile
     with _one_at_a_time:
         decided = budgets.verdicts(ledger, budget=error.budget, run_key=error.run_key)
-        asked = micro(Decimal(error.asked or "0"))
+        asked = micro(error.needed)
         if sum(one.amount - one.used for one in decided if one.verdict == "approve") >= asked:
             return True  # another task of the run, or the attempt before, has asked
-        if decided and decided[0].verdict == "deny" and _stands(decided[0], rule.ask_timeout_s):
+        if decided and decided[0].stands(rule.ask_timeout_s):
             log.warning("%s did not let this run exceed budget %s: %s", decided[0].who, rule.name, decided[0].why)
             return False
         answer = _answer(error, timeout_s=rule.ask_timeout_s, number=len(decided))
         approve = answer is not None and answer.verdict == "approve"
         amount = micro(Decimal(answer.amount)) if answer is not None and answer.amount else asked
-        who = answer.who if answer is not None else _NOBODY
+        who = answer.who if answer is not None else NOBODY
         why = answer.why if answer is not None else f"no answer within {rule.ask_timeout_s:g} s"
         budgets.decide(ledger, rule.name, error.run_key, amount=amount, approve=approve, who=who, why=why)
         log.info("budget %s: %s by %s", rule.name, "approved" if approve else "denied", who)
         return approve
-
-
-def _stands(denial: Verdict, timeout_s: float) -> bool:
-    """A person's denial stands for the run; one for want of an answer for as long as the answer was waited for."""
-    return denial.who != _NOBODY or (utc_now() - denial.at).total_seconds() < timeout_s
 
 
 def _answer(error: OverBudget, *, timeout_s: float, number: int) -> Approval | None:
@@ -82,10 +78,11 @@ def _answer(error: OverBudget, *, timeout_s: float, number: int) -> Approval | N
     form = Approval.with_initial_data(
         description=(
             f"**Budget {error.budget}** ({error.period}) has spent {error.spent} and reserved {error.reserved} of "
-            f"{error.limit} {error.currency}. Run `{error.run_key}` requests **{error.asked} {error.currency}**. "
+            f"{error.limit} {error.currency}. Run `{error.run_key}` requests **{error.asked} {error.currency}**"
+            f"{_beyond(error)}. "
             f"Without an answer within {timeout_s:g} s it is denied."
         ),
-        amount=error.asked or "",
+        amount=f"{error.needed:f}",
     )
     log.warning("%s; this run waits %g s for an approval in the UI", error, timeout_s)
     with _as_flow():
@@ -96,7 +93,27 @@ def _answer(error: OverBudget, *, timeout_s: float, number: int) -> Approval | N
                 wait_for_input=form, timeout=int(max(timeout_s, 1)), key=key, poll_interval=_LOOK_EVERY_S
             )
         except FlowPauseTimeout:
+            _end_pause()
             return None
+
+
+def _beyond(error: OverBudget) -> str:
+    """What larger bills add to the request."""
+    if error.needed == Decimal(error.asked or 0):
+        return ""
+    return f", and {error.needed} {error.currency} in all because larger bills have overdrawn the budget"
+
+
+def _end_pause() -> None:
+    """Put the run back into Running: after a pause that nobody ended, the server accepts no other end than its own
+    "never resumed" (3.8.8), which hides why nothing was bought."""
+    flow = FlowRunContext.get()
+    if flow is None or flow.flow_run is None:
+        return
+    with get_client(sync_client=True) as api:
+        state = api.read_flow_run(flow.flow_run.id).state
+        if state is not None and state.is_paused():
+            api.set_flow_run_state(flow.flow_run.id, Running(), force=True)
 
 
 @contextmanager

@@ -268,3 +268,39 @@ def test_free_jobs_and_other_periods_do_not_count(sqlite_ledger: Ledger, priced:
     assert rule.period_at(datetime(2026, 12, 31, 23, 59, tzinfo=UTC)) == "2026-12"
     assert replace(rule, period="week").period_at(datetime(2027, 1, 1, tzinfo=UTC)) == "2026-W53"
     assert replace(rule, period="day").period_at(datetime(2027, 1, 1, tzinfo=UTC)) == "2027-01-01"
+
+
+def test_denied_job_ends_when_it_is_to_be_sent_and_says_who_denied_it(
+    ledger: Ledger, priced: Make, alter: Callable[..., None]
+) -> None:
+    from qflows.ledger import charges as guard
+
+    put(ledger, 25, policy="ask")
+    first, second = intents.prepare(ledger, [priced("a"), priced("b")])
+    put(ledger, 15, policy="ask")
+    keys = sorted([first.key, second.key])
+    mine = claims.claim_several(ledger, keys, lease_s=LEASE_S)
+    (waiting,) = set(keys) - set(mine)
+    assert reads.job(ledger, waiting).status is JobStatus.PREPARED
+    (wanted,) = guard.for_a_person(ledger, keys)
+    assert (wanted.budget, wanted.asked, wanted.needed, wanted.run_key) == ("cap", "10", Decimal(10), "run")
+    budgets.decide(ledger, "cap", "run", amount=0, approve=False, who="nobody", why="no answer within 3600 s")
+    assert claims.claim(ledger, waiting, lease_s=LEASE_S) is None  # tried at once, without the pause
+    ended = reads.job(ledger, waiting)
+    assert (ended.status, ended.error_code) == (JobStatus.FAILED, "OVER_BUDGET")
+    assert "Nobody approved it (no answer within 3600 s)" in (ended.error_message or "")
+    assert guard.for_a_person(ledger, keys) == []
+    assert counts(ledger) == (10, 0)
+
+
+def test_overdrawn_budget_needs_what_bills_took_and_an_old_silence_is_no_denial(ledger: Ledger, priced: Make) -> None:
+    put(ledger, 15, policy="ask", ask_timeout_s=0.0)
+    (job,) = intents.prepare(ledger, [priced("a")])
+    finish(ledger, job, Cost(40.0, "usd", False))
+    budgets.decide(ledger, "cap", "run", amount=0, approve=False, who="nobody", why="no answer")
+    with pytest.raises(OverBudget, match="--amount 35 ") as caught:
+        intents.prepare(ledger, [priced("b")])
+    assert (caught.value.denied, caught.value.needed) == (None, Decimal(35))
+    budgets.decide(ledger, "cap", "run", amount=35 * MICRO, approve=True, who="eve", why="")
+    intents.prepare(ledger, [priced("b")])
+    assert counts(ledger) == (10, 40)

@@ -98,3 +98,37 @@ def test_cap_in_the_middle_of_a_batch_keeps_what_was_bought_and_the_holes_are_bo
     assert not batch.result(timeout=30).errors
     assert sandbox.admin.count_jobs("ionq") == 4
     assert sorted(job.status for job in batch.sub_jobs()).count(JobStatus.COMPLETED) >= bought
+
+
+SWEPT = {  # device, options: one circuit a job
+    "ionq-forte-1": {},
+    "ibm-kingston": {"max_execution_time": 60},
+    "braket-garnet": {},
+    "qbraid-garnet": {},
+}
+
+
+@pytest.mark.parametrize("device", SWEPT)
+def test_limit_lowered_in_the_middle_of_a_sweep_stops_the_rest_on_every_vendor(
+    core: Client, sandbox: Sandbox, device: str
+) -> None:
+    put(core.ledger, 10_000)
+    wishes = {"options": SWEPT[device], "max_circuits": 1}
+    planned = core.plan_batch([circuit(i) for i in range(4)], device=device, shots=100, **wishes)
+    batch = core.create_batch(planned, device=device, scope=Scope("lowered", "a", "t"))
+    batch.submit_parts([0, 1])
+    put(core.ledger, 0)
+    batch.submit_parts([2, 3])
+    found = batch.result(timeout=30, partial=True)
+    assert sorted(found.errors) == [2, 3]
+    assert all(one.code == "OVER_BUDGET" and "budgets set cap" in one.message for one in found.errors.values())
+    vendor = device.partition("-")[0]
+    assert sandbox.admin.count_jobs(vendor) == 2
+    (before,) = spending.standing(core.ledger)
+    assert before.reserved == 0
+    put(core.ledger, 10_000)
+    assert batch.rerun_failed() == [2, 3]
+    assert not batch.result(timeout=30).errors
+    assert sandbox.admin.count_jobs(vendor) == 4
+    (after,) = spending.standing(core.ledger)
+    assert (after.reserved, after.spent) == (0, 2 * before.spent)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable
 
-import httpx
 import pytest
 from deployed_flows import BELL, GHZ
 from prefect import flow, unmapped
-from prefect_server import PrefectServer
+from prefect.states import State
+from prefect_records import flow_run
+from prefect_server import PrefectServer, answer_runs_of
 
 import qflows
 from qflows.errors import OverBudget
@@ -36,21 +36,7 @@ def person(prefect_server: PrefectServer) -> Answer:
     """`person(name_of_flow, **form)`: somebody who fills in the form of a paused run; returns the thread."""
 
     def answer(flow_name: str, **form: str) -> threading.Thread:
-        def work() -> None:
-            wanted = {"flows": {"name": {"any_": [flow_name]}}, "flow_runs": {"state": {"type": {"any_": ["PAUSED"]}}}}
-            for _ in range(600):
-                paused = httpx.post(f"{prefect_server.url}/flow_runs/filter", json=wanted).json()
-                if paused:
-                    said = httpx.post(
-                        f"{prefect_server.url}/flow_runs/{paused[0]['id']}/resume", json={"run_input": form}
-                    )
-                    if said.json().get("status") == "ACCEPT":
-                        return
-                time.sleep(0.05)
-
-        started = threading.Thread(target=work, daemon=True)
-        started.start()
-        return started
+        return answer_runs_of(prefect_server, flow_name, **form)
 
     return answer
 
@@ -80,7 +66,7 @@ def test_denial_ends_the_run_and_stands_for_its_retry(ionq: Admin, ledger: Ledge
             qflows.submit(program, device=DEVICE, shots=100, run_key="denied")
 
     person("is-denied", verdict="deny", who="bob", why="too dear")
-    with pytest.raises(OverBudget, match="qflows budgets approve cap"):
+    with pytest.raises(OverBudget, match=r"bob did not approve it \(too dear\).*qflows budgets approve cap"):
         buying()
     assert len(starts) >= 2
     assert [(one.verdict, one.who) for one in budgets.verdicts(ledger)] == [("deny", "bob")]
@@ -95,8 +81,14 @@ def test_nobody_answers_in_time(ionq: Admin, ledger: Ledger) -> None:
         for program in (BELL, GHZ):
             qflows.submit(program, device=DEVICE, shots=100, run_key="silence")
 
-    with pytest.raises(OverBudget):
-        buying()
+    state: State = buying(return_state=True)
+    with pytest.raises(OverBudget, match="Nobody approved it"):
+        state.result()
+    seen = flow_run(str(state.state_details.flow_run_id)).state  # the server's own word for it is "never resumed"
+    assert seen is not None
+    assert seen.is_failed()
+    assert "budget cap" in str(seen.message)
+    assert "no answer within 1 s" in str(seen.message)
     assert [(one.verdict, one.who) for one in budgets.verdicts(ledger)] == [("deny", "nobody")]
     assert ionq.count_jobs("ionq") == 1
 
@@ -111,3 +103,18 @@ def test_mapped_tasks_ask_once_for_what_one_answer_allows(ionq: Admin, ledger: L
     assert buying() == 3
     assert [one.verdict for one in budgets.verdicts(ledger)] == ["approve"]
     assert ionq.count_jobs("ionq") == 3
+
+
+def test_overdrawn_budget_asks_for_what_the_bills_took_as_well(ionq: Admin, ledger: Ledger, person: Answer) -> None:
+    ionq.switches("ionq", bill_factor=4.0)
+
+    @flow(name="asks-for-more")
+    def buying() -> int:
+        qflows.run(BELL, device=DEVICE, shots=100, run_key="overdrawn")  # billed 103.16 of 30
+        return len([qflows.submit(GHZ, device=DEVICE, shots=100, run_key="overdrawn")])
+
+    person("asks-for-more", verdict="approve", who="eve", why="")
+    assert buying() == 1
+    (verdict,) = budgets.verdicts(ledger)
+    assert (verdict.amount, verdict.used) == (98_950_000, 98_950_000)  # 103.16 + 25.79 - 30
+    assert ionq.count_jobs("ionq") == 2
