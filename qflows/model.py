@@ -178,14 +178,31 @@ class ResultData:
 
 
 @dataclass(frozen=True, slots=True)
+class Step:
+    """One step of a job's processing. `is_reported`: the vendor gives the time itself; otherwise it is when qflows
+    first saw the vendor's status `name`."""
+
+    name: str
+    at: datetime
+    is_reported: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Timeline:
-    """When things happened, UTC, as far as known; `qpu_s` is billed or reported execution time in seconds."""
+    """When things happened, UTC, as far as known; `qpu_s` is billed or reported execution time in seconds.
+
+    `steps`: every step the vendor reports and every status seen, oldest first. `expected_start`, `expected_end`: what
+    the vendor predicted last for a job that waits or runs; None if it predicts nothing (only IonQ does).
+    """
 
     created: datetime | None = None
     submitted: datetime | None = None
     started: datetime | None = None
     finished: datetime | None = None
     qpu_s: float | None = None
+    steps: tuple[Step, ...] = ()
+    expected_start: datetime | None = None
+    expected_end: datetime | None = None
 
     @property
     def queue_s(self) -> float | None:
@@ -330,6 +347,8 @@ class Job:
                 "status": self.status.value,
                 "vendor id": self.vendor_id,
                 "queue": self.queue_note or self.queue_position,
+                "expected start": self.timeline.expected_start,
+                "expected end": self.timeline.expected_end,
                 "cost": f"{self.cost.amount:g} {self.cost.unit}" if self.cost else None,
                 "error": self.error_message,
                 "run key": self.run_key,

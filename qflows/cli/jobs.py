@@ -157,6 +157,9 @@ def import_(
 def show(
     job: Name,
     full: Annotated[bool, typer.Option("--full", help="Cut nothing.")] = False,
+    progress: Annotated[
+        bool, typer.Option("--progress", help="Ask the vendor how many circuits of a running job are done (IonQ).")
+    ] = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Show one job: status, times, cost and result.
@@ -167,11 +170,13 @@ def show(
     with errors_as_exit_codes():
         core = default_client()
         found = core.find(job)
+        counted = core.progress(found.key) if progress else None
         if as_json:
-            print_json(_everything(core, found))
+            told = {"progress": {status.value: n for status, n in counted.items()}} if counted is not None else {}
+            print_json(_everything(core, found) | told)
             return
         about = reads.provenance(core.ledger, found.key)
-        told = job_page.lines(
+        lines = job_page.lines(
             found,
             reads.items(core.ledger, found.key),
             circuits=reads.program_names(core.ledger, found.key),
@@ -180,7 +185,9 @@ def show(
             versions=versions_of(about),
             is_full=full,
         )
-        for name, value in told:
+        if counted is not None:
+            lines.insert(1, ("progress", ", ".join(f"{n:,} {status.value.lower()}" for status, n in counted.items())))
+        for name, value in lines:
             say(f"{name:>10}  {value}")
 
 
@@ -325,6 +332,9 @@ def _full(job: Job) -> dict[str, Any]:
             "started": job.timeline.started,
             "finished": job.timeline.finished,
             "qpu_s": job.timeline.qpu_s,
+            "expected_start": job.timeline.expected_start,
+            "expected_end": job.timeline.expected_end,
+            "steps": [{"name": s.name, "at": s.at, "reported": s.is_reported} for s in job.timeline.steps],
         },
     }
 

@@ -133,7 +133,7 @@ class Fetcher:
             return None
         provenance = {"vendor": dict(result.metadata)} | versions()
         provenance |= {"calibration": calibration} if calibration else {}
-        return outcomes.Outcome(job, result, provenance, look if look.phase is Phase.FAILED else None)
+        return outcomes.Outcome(job, result, provenance, look if look.phase is Phase.FAILED else None, look.steps)
 
     def _waits_for_its_run(self, job: Job) -> bool:
         """True once for a rebuilt job whose programs are not known: its run knows them, and reading them back costs

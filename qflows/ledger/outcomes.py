@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
 from functools import cache
 from typing import Any
 
@@ -12,7 +13,7 @@ import sqlalchemy as sa
 
 from qflows.errors import IllegalTransition
 from qflows.ledger.claims import cancel_unsent, chunks
-from qflows.ledger.rows import CODE_CAP, MESSAGE_CAP, body_of, vendor_text
+from qflows.ledger.rows import CODE_CAP, MESSAGE_CAP, body_of, steps_of, vendor_text
 from qflows.ledger.settlements import follow
 from qflows.ledger.store import Ledger, utc_now
 from qflows.ledger.tables import IMPORTED, jobs, ledger_now, results
@@ -127,6 +128,9 @@ def _apply(ledger: Ledger, connection: sa.Connection, job: Job, look: Observatio
     if look.started_at:
         heard["started_at"] = look.started_at
     heard["is_held"] = look.phase is Phase.HELD
+    heard["steps"] = steps_of(job.timeline.steps, look.steps, seen=heard["word"] or "", at=utc_now())
+    heard["expected_start_at"] = look.expected_start_at
+    heard["expected_end_at"] = look.expected_end_at
     if look.phase in (Phase.RUNNING, Phase.DONE, Phase.HELD):
         if _move(connection, job, JobStatus.RUNNING, heard):
             return "running"
@@ -178,12 +182,16 @@ def _move_statement(to: JobStatus, columns: tuple[str, ...]) -> sa.Update:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """A downloaded result of a job; with `failure`, the vendor called the job failed and some programs have counts."""
+    """A downloaded result of a job; with `failure`, the vendor called the job failed and some programs have counts.
+
+    `steps`: times that the vendor's last status gave.
+    """
 
     job: Job
     result: VendorResult
     provenance: dict[str, Any]
     failure: Observation | None = None
+    steps: Mapping[str, datetime] = field(default_factory=dict)
 
 
 def store(ledger: Ledger, job: Job, result: VendorResult, *, provenance: dict[str, Any]) -> None:
@@ -220,6 +228,7 @@ def store_all(ledger: Ledger, outcomes: Sequence[Outcome]) -> dict[str, str]:
 
 def _store_one(ledger: Ledger, connection: sa.Connection, one: Outcome) -> bool:
     values = _result_values(one.result, one.provenance) | {"bad_reads": None}
+    values["steps"] = steps_of(one.job.timeline.steps, {**one.steps, **one.result.steps})
     if one.failure is None:
         values |= {"error_kind": None, "error_message": None}
         to = JobStatus.COMPLETED

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 import sqlalchemy as sa
 
 from qflows.ledger.tables import jobs
-from qflows.model import Cost, Counts, Expectation, ItemError, ItemResult, Job, Timeline
+from qflows.model import Cost, Counts, Expectation, ItemError, ItemResult, Job, Step, Timeline
+from qflows.privacy.redaction import clean
 from qflows.protocol import JobSpec
-from qflows.states import JobStatus
+from qflows.states import AT_VENDOR, JobStatus
 
 # everything but the (possibly long) list of programs
 _UNREAD = ("items", "options", "submission", "provenance", "project", "buyer", "deployment")
@@ -19,6 +21,8 @@ JOB_COLUMNS = [column for column in jobs.columns if column.name not in _UNREAD]
 
 MESSAGE_CAP = 4000
 CODE_CAP = 255
+_STEP_CAP = 64
+_MOST_STEPS = 32
 
 
 def vendor_text(text: str | None, cap: int) -> str | None:
@@ -64,9 +68,40 @@ def job_of(row: sa.Row[Any] | Any) -> Job:
         has_answer=row.bad_reads == 0,
         origin=row.origin,
         asks_person=row.status == JobStatus.IN_DOUBT and row.looks > 0 and row.look_after is None,
-        timeline=Timeline(row.created_at, row.submitted_at, row.started_at, row.finished_at, row.qpu_s),
+        timeline=_timeline(row),
         cost=Cost(row.cost, row.cost_unit, row.cost_is_estimate) if row.cost is not None else None,
     )
+
+
+def _timeline(row: sa.Row[Any] | Any) -> Timeline:
+    is_ahead = row.status in AT_VENDOR
+    return Timeline(
+        row.created_at,
+        row.submitted_at,
+        row.started_at,
+        row.finished_at,
+        row.qpu_s,
+        tuple(Step(name, datetime.fromisoformat(at), bool(reported)) for name, at, reported in row.steps or ()),
+        row.expected_start_at if is_ahead and row.status != JobStatus.RUNNING else None,
+        row.expected_end_at if is_ahead else None,
+    )
+
+
+def steps_of(
+    known: Sequence[Step], reported: Mapping[str, datetime], seen: str = "", at: datetime | None = None
+) -> Any:
+    """Known steps with those that the vendor reports now and the status seen now, oldest first, as a column's value."""
+    said = {step.name: step.at for step in known if step.is_reported} | {
+        name: moment.astimezone(UTC) for name, moment in reported.items()
+    }
+    found = [Step(name, moment, True) for name, moment in said.items()]
+    found += [step for step in known if not step.is_reported]
+    seen = clean(seen, cap=_STEP_CAP)
+    words = [step.name for step in known if not step.is_reported]
+    if seen and at is not None and (not words or words[-1] != seen):
+        found.append(Step(seen, at, False))
+    found.sort(key=lambda step: step.at)
+    return [[step.name, step.at.isoformat(), step.is_reported] for step in found[-_MOST_STEPS:]]
 
 
 def items_of(spec: JobSpec) -> list[dict[str, Any]]:

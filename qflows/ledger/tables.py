@@ -17,7 +17,7 @@ metadata = sa.MetaData(
 )
 
 # The newest migration; a test compares it with Alembic's own head.
-HEAD = "0008"
+HEAD = "0009"
 
 IMPORTED, REBUILT = "imported", "rebuilt"  # values of jobs.origin
 _LONGEST_TEXT = 8_000
@@ -157,6 +157,9 @@ jobs = sa.Table(
     sa.Column("submitted_at", UtcDateTime),
     sa.Column("started_at", UtcDateTime),
     sa.Column("finished_at", UtcDateTime),
+    sa.Column("steps", sa.JSON),  # see `model.Step`: [name, time, whether the vendor said so]
+    sa.Column("expected_start_at", UtcDateTime),  # as the vendor predicted last
+    sa.Column("expected_end_at", UtcDateTime),
     sa.Column("submission", sa.JSON),  # what the adapter noted when it sent: compiled circuit, calibration snapshot
     sa.Column("provenance", sa.JSON, nullable=False),
     # imported: bought elsewhere, never sent or cancelled here. rebuilt: ours, known by its mark at the vendor only

@@ -35,6 +35,8 @@ def lines(
         *_results(items, circuits, is_full=is_full),
         ("error", _error(job)),
         ("queue", "" if job.is_terminal else str(job.queue_note or job.queue_position or "")),
+        ("expected", _expected(job)),
+        ("steps", _steps(job)),
         ("name", job.name),
         ("tags", ", ".join(f"{name}={value}" if value else name for name, value in sorted(job.tags.items()))),
         ("options", ", ".join(f"{name}={value}" for name, value in sorted(options.items()))),
@@ -93,6 +95,19 @@ def _when(job: Job) -> str:
     for name, seconds in (("in the queue", times.queue_s), ("running", times.execution_s), ("billed", times.qpu_s)):
         if seconds is not None:
             told.append(f"{seconds:.1f} s {name}")
+    return ", ".join(told)
+
+
+def _expected(job: Job) -> str:
+    named = (("start", job.timeline.expected_start), ("end", job.timeline.expected_end))
+    return ", ".join(f"{name} {at:%Y-%m-%d %H:%M:%S} UTC" for name, at in named if at)
+
+
+def _steps(job: Job) -> str:
+    told, before = [], None
+    for step in job.timeline.steps:
+        told.append(f"{step.name} {_clock(step.at, before)}" + ("" if step.is_reported else " (seen)"))
+        before = step.at
     return ", ".join(told)
 
 

@@ -122,7 +122,10 @@ class Phase(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """The status of one job as read once. `word`: the vendor's own status."""
+    """The status of one job as read once. `word`: the vendor's own status.
+
+    `steps`: times that the vendor reports, by its own names. `expected_start_at`, `expected_end_at`: its prediction.
+    """
 
     phase: Phase
     word: str
@@ -134,11 +137,14 @@ class Observation:
     error_message: str | None = None
     cost: Cost | None = None  # of a job that ended without counts: what the vendor bills for it, if known
     is_retryable: bool | None = None  # whether a new purchase may succeed, by the vendor's documents; None: unknown
+    steps: Mapping[str, datetime] = field(default_factory=dict)
+    expected_start_at: datetime | None = None
+    expected_end_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class VendorResult:
-    """Everything a finished job returned: one item per program, in order, and its cost."""
+    """Everything a finished job returned: one item per program, in order, and its cost. `steps` as in `Observation`."""
 
     items: tuple[ItemResult, ...]
     cost: Cost | None = None
@@ -146,3 +152,4 @@ class VendorResult:
     finished_at: datetime | None = None
     qpu_s: float | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    steps: Mapping[str, datetime] = field(default_factory=dict)

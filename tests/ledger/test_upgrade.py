@@ -38,7 +38,8 @@ LATER_TABLES = (
     "marks",
 )
 LATER_COLUMNS = {
-    "jobs": ("sends", "unsent", "bad_reads", "origin", "project", "buyer", "deployment"),
+    "jobs": ("sends", "unsent", "bad_reads", "origin", "project", "buyer", "deployment")
+    + ("steps", "expected_start_at", "expected_end_at"),
     "lanes": ("lag_s", "ok_at", "error_at", "error"),
     "sessions": ("project", "buyer", "deployment"),
 }

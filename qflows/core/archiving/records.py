@@ -58,7 +58,7 @@ _LEFT_OUT: Mapping[str, Mapping[str, Any]] = {
     "jobs": dict.fromkeys(
         (
             *("earlier_attempt", "claim_owner", "lease_until", "doubt_since", "look_after", "send_after", "unsent"),
-            *("missing_since", "bad_reads", "cancel_sent_at"),
+            *("missing_since", "bad_reads", "cancel_sent_at", "expected_start_at", "expected_end_at"),
         )
     )
     | {"attempt": "", "looks": 0, "fence": 0},
@@ -68,9 +68,17 @@ _LEFT_OUT: Mapping[str, Mapping[str, Any]] = {
 }
 
 
-def columns(name: str) -> list[sa.Column[Any]]:
-    """The columns of a kind of record."""
-    return [column for column in TABLES[name].columns if column.name not in _LEFT_OUT.get(name, {})]
+# columns that archives of older versions do not have
+_LATER: Mapping[str, Collection[str]] = {"jobs": ("steps",)}
+
+
+def columns(name: str, rows: Sequence[Row] | None = None) -> list[sa.Column[Any]]:
+    """The columns of a kind of record; with `rows`, those that an archive with these rows has."""
+    found = [column for column in TABLES[name].columns if column.name not in _LEFT_OUT.get(name, {})]
+    if not rows:
+        return found
+    absent = {later for later in _LATER.get(name, ()) if not any(later in row for row in rows)}
+    return [column for column in found if column.name not in absent]
 
 
 def gather(ledger: Ledger, keys: Sequence[str]) -> dict[str, list[Row]]:
@@ -124,7 +132,7 @@ def restore(ledger: Ledger, name: str, rows: Sequence[Row]) -> None:
     table = TABLES[name]
     made = []
     for row in rows:
-        values = {column.name: _read(column, row[column.name]) for column in columns(name)}
+        values = {column.name: _read(column, row[column.name]) for column in columns(name, rows)}
         values |= {key: value for key, value in _LEFT_OUT.get(name, {}).items() if key != "id"}
         if name == "runs":
             values["last_seen"] = values["first_seen"]

@@ -42,7 +42,7 @@ def all_of(records: Mapping[str, Sequence[Row]], values: Sequence[Row]) -> dict[
     """Schema and rows by table: every kind of record, `counts` with one row per outcome, and `values`."""
     made: dict[str, tuple[Schema, list[Row]]] = {}
     for name in TABLES:
-        schema = {column.name: _kind(column) for column in columns(name)}
+        schema = {column.name: _kind(column) for column in columns(name, records[name])}
         made[name] = schema, [{key: _flat(kind, row.get(key)) for key, kind in schema.items()} for row in records[name]]
     made["counts"] = COUNTS, _counts(records)
     made["values"] = VALUES, [{key: row[key] for key in VALUES} for row in values]

@@ -215,6 +215,8 @@ class BatchView:
             min((t.started for t in times if t.started), default=None),
             max((t.finished for t in times if t.finished), default=None) if self.in_final_state else None,
             sum(known) if known else None,
+            expected_start=min((t.expected_start for t in times if t.expected_start), default=None),
+            expected_end=max((t.expected_end for t in times if t.expected_end), default=None),
         )
 
     # -- reports

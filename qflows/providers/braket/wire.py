@@ -160,6 +160,7 @@ def observation(task: Mapping[str, Any]) -> Observation:
         # FAILED and CANCELLED tasks cost nothing: the SDK's own tracker; a simulator's minutes are not reported
         cost=Cost(0.0, "usd", False) if phase in (Phase.FAILED, Phase.CANCELLED) else None,
         is_retryable=failures.helps(word) if phase in (Phase.FAILED, Phase.CANCELLED) else None,
+        steps={name: at for name in ("createdAt", "endedAt") if (at := moment(task.get(name))) is not None},
     )
 
 

@@ -60,6 +60,7 @@ def _decoded(text: str, raw: RawAnswer, spec: JobSpec) -> VendorResult:
             "program": program_id(spec),
             **about,
         },
+        steps=wire.steps(times, ("created", "running", "finished")),
     )
 
 

@@ -100,7 +100,13 @@ def observation(job: Mapping[str, Any]) -> Observation:
         error_message=reason[:2000] if reason and is_bad else None,
         cost=charged(job) if is_bad else None,
         is_retryable=helps_to_buy_again(str(code)) if code is not None and phase is Phase.FAILED else None,
+        steps=steps(job, ("created", "ended")),
     )
+
+
+def steps(times: Mapping[str, Any], names: Collection[str]) -> dict[str, datetime]:
+    """The times of these members, by name; without missing and unreadable ones."""
+    return {name: at for name in names if (at := moment(times.get(name))) is not None}
 
 
 def charged(job: Mapping[str, Any]) -> Cost | None:

@@ -10,7 +10,7 @@ import base64
 import gzip
 import json
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from threading import Lock
 from typing import Any
@@ -32,6 +32,7 @@ QASM3 = "ionq.qasm3.v1"
 SERVICE_VERSION = "v0.4"
 _HEADER_CAP = 30_000  # v0.3 pages say 40000 characters a metadata value; v0.4 is silent
 _MESSAGE_CAP = 2_000
+_LONGEST_MS = 1e11  # three years: a longer prediction is none
 
 # docs.ionq.com, API v0.4, "Job status"; `running` is v0.3's and the console's word for `started`
 STATUS: dict[str, Phase] = {
@@ -344,7 +345,32 @@ def observation(job: Mapping[str, Any]) -> Observation:
         # "released when failed or cancelled": docs.ionq.com, billing
         cost=Cost(0.0, "usd", False) if phase in (Phase.FAILED, Phase.CANCELLED) else None,
         is_retryable=helps_to_buy_again(code),
+        steps=steps(job),
+        **_expected(job, phase),
     )
+
+
+_STEPS = ("submitted", "started", "completed")
+
+
+def steps(job: Mapping[str, Any]) -> dict[str, datetime]:
+    """`submitted_at` and its like, by name."""
+    return {name: at for name in _STEPS if (at := moment(job.get(f"{name}_at"))) is not None}
+
+
+def _expected(job: Mapping[str, Any], phase: Phase) -> dict[str, datetime]:
+    """When the job is expected to start and end, by `predicted_wait_time_ms`, counted from this answer, and
+    `predicted_execution_duration_ms` (docs.ionq.com, v0.4)."""
+    wait, run = (_ms(job.get(name)) for name in ("predicted_wait_time_ms", "predicted_execution_duration_ms"))
+    start = datetime.now(UTC) + wait if wait is not None and phase is Phase.QUEUED else None
+    found = {"expected_start_at": start} if start is not None else {}
+    begins = moment(job.get("started_at")) if phase is Phase.RUNNING else start
+    return found | ({"expected_end_at": begins + run} if begins is not None and run is not None else {})
+
+
+def _ms(value: Any) -> timedelta | None:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return timedelta(milliseconds=value) if is_number and 0 <= value <= _LONGEST_MS else None
 
 
 def mapping(value: Any) -> Mapping[str, Any]:

@@ -173,7 +173,13 @@ def observation(job: Mapping[str, Any]) -> Observation:
         error_message=message or note or ("qBraid gives no reason" if phase is Phase.FAILED else None),
         cost=(cost_of({"cost": job.get("cost")}) or Cost(0.0, "credits", False)) if is_over else None,  # full refund
         is_retryable=is_worth_buying_again(message) if phase is Phase.FAILED else None,
+        steps=steps(job),
     )
+
+
+def steps(body: Mapping[str, Any]) -> dict[str, datetime]:
+    """`timeStamps` by name; without `createdAt`, which changes during the life of a job."""
+    return {"endedAt": at} if (at := moment(_times(body).get("endedAt"))) is not None else {}
 
 
 def tags_of(job: Mapping[str, Any]) -> Mapping[str, Any]:

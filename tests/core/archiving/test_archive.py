@@ -346,6 +346,16 @@ def test_value_that_was_forged_with_every_digest_does_not_follow(study: Study, t
     assert "value" in done.findings[0].detail
 
 
+def test_archive_of_a_version_without_steps_is_verified(study: Study, tmp_path: Path) -> None:
+    def change(text: bytes) -> bytes:
+        found = [json.loads(line) for line in text.splitlines()]
+        assert any([row.pop("steps") for row in found])
+        return lines.lines(found)
+
+    done = checked(_forged(study, "records/jobs.jsonl", change), tmp_path / "older.zip")
+    assert (done.findings, done.is_whole) == ([], True)
+
+
 def test_damage_anywhere_in_the_file_is_no_crash(study: Study, tmp_path: Path) -> None:
     whole = study.path.read_bytes()
     place = tmp_path / "damaged.zip"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -265,3 +266,74 @@ def test_waiter_looks_no_more_often_than_told(desk: Sandbox) -> None:
         qflows.wait(job, every=-1)
     local = qflows.submit(bell(), device="local-aer", shots=10, run_key="a")
     assert qflows.wait(local, timeout=60, every=600)[0].is_terminal
+
+
+# -- steps, and what a vendor expects
+
+
+STEPS = {
+    "ionq-simulator": ["submitted", "started", "completed"],
+    "ibm-sandbox": ["created", "running", "finished"],
+    "braket-sv1": ["createdAt", "endedAt"],
+    "qbraid-qir-sv": ["endedAt"],
+}
+
+
+@pytest.mark.parametrize("device", STEPS)
+def test_every_step_that_the_vendor_reports_has_its_time(desk: Sandbox, device: str) -> None:
+    desk.admin.clock("frozen")
+    job = qflows.submit(bell(), device=device, shots=20, run_key="r")
+    with pytest.raises(WaitTimeout):
+        qflows.wait(job, timeout=0)
+    waiting = qflows.attach(job.key, qflows.Job)
+    [seen] = [step for step in waiting.timeline.steps if not step.is_reported]
+    assert seen.name == waiting.word
+    desk.admin.clock("instant")
+    qflows.wait(job, timeout=30)
+    times = qflows.attach(job.key, qflows.Job).timeline
+    reported = [step.name for step in times.steps if step.is_reported]
+    assert [name for name in reported if name in STEPS[device]] == STEPS[device]
+    assert seen in times.steps
+    assert [step.at for step in times.steps] == sorted(step.at for step in times.steps)
+    assert all(step.at.utcoffset() is not None for step in times.steps)
+    told = CliRunner().invoke(app, ["jobs", "show", job.key])
+    assert f"{seen.name} " in told.output
+    assert f"{STEPS[device][-1]} " in told.output
+    shown = json.loads(CliRunner().invoke(app, ["jobs", "show", job.key, "--json"]).output)
+    assert [step["name"] for step in shown["times"]["steps"]] == [step.name for step in times.steps]
+    [row] = qflows.jobs(limit=1).to_dicts()
+    assert row["steps"][STEPS[device][-1]] == times.steps[-1].at.isoformat()
+
+
+def test_start_and_end_that_the_vendor_expects_are_told_while_the_job_waits(desk: Sandbox) -> None:
+    desk.admin.clock("frozen")
+    before = datetime.now(UTC)
+    job = qflows.submit(bell(), device="ionq-forte-1", shots=500, run_key="r")
+    with pytest.raises(WaitTimeout):
+        qflows.wait(job, timeout=0)
+    times = qflows.attach(job.key, qflows.Job).timeline
+    assert times.expected_start is not None
+    assert times.expected_end is not None
+    # the emulated queue is 60 s long
+    assert timedelta(seconds=59) < times.expected_start - before < timedelta(seconds=120)
+    assert times.expected_end > times.expected_start
+    told = CliRunner().invoke(app, ["jobs", "show", job.key]).output
+    assert f"start {times.expected_start:%Y-%m-%d %H:%M:%S} UTC" in told
+    assert qflows.jobs(limit=1).to_dicts()[0]["expected_start"] == times.expected_start
+    desk.admin.clock("instant")
+    qflows.wait(job, timeout=30)
+    over = qflows.attach(job.key, qflows.Job).timeline
+    assert (over.expected_start, over.expected_end) == (None, None)
+
+
+def test_progress_of_a_composite_job_is_shown_on_request(desk: Sandbox) -> None:
+    desk.admin.clock("frozen")
+    batch = qflows.batch([bell(2, f"c{n}") for n in range(5)], device="ionq-simulator", shots=20, run_key="r")
+    with pytest.raises(WaitTimeout):
+        batch.result(timeout=0)
+    key = batch.sub_job(0).key
+    told = CliRunner().invoke(app, ["jobs", "show", key, "--progress"])
+    assert "5 queued" in told.output, told.output
+    assert json.loads(CliRunner().invoke(app, ["jobs", "show", key, "--progress", "--json"]).output)["progress"] == {
+        "QUEUED": 5
+    }
