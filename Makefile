@@ -11,7 +11,7 @@ PARALLEL := -n $(WORKERS) --maxprocesses 4 --dist worksteal
 PINS := $(if $(CONSTRAINTS),-c $(CONSTRAINTS))
 
 .PHONY: gate constraints wheel help install demo test check lint types imports docs notebooks bench pulls story chaos newest-braket \
-  newest-prefect newest-ibm doctor doors takes live compat money peer archive-show clean
+  newest-prefect newest-ibm doctor doors takes live compat money peer archive-show sources clean
 help:
 	@echo "make demo     install into .venv, run the H2 VQE and a small circuit, print what came out"
 	@echo "make test     install and run the test suite"
@@ -22,6 +22,7 @@ help:
 	@echo "make bench    the budgets, measured against raw clients and loops in the same run"
 	@echo "make peer     wall and requests beside prefect-qiskit on emulated IBM Quantum, in an environment of its own"
 	@echo "make archive-show   a sweep of 1,000 points in one archive, verified in an environment of its own, and by the RO-Crate validator"
+	@echo "make sources  the sources' examples with their clients and with qflows, and the lines of code of each"
 	@echo "make money    20 buyers, 1,000 random kills, one cap, on SQLite and PostgreSQL; an hour; MONEY='--kills 100' for less"
 	@echo "make gate     false holds on 1,000 stable nights of each kind of device, and bad nights; minutes"
 	@echo "make pulls    error bars, biases, drift flags and thresholds by Monte Carlo; a few minutes"
@@ -146,6 +147,9 @@ money: .venv/.test
 	$(BIN)/python tests/money/race.py $(MONEY)
 
 # ARCHIVE='--points 100' for less; the validator is the official one of RO-Crate, in an environment of its own
+sources: .venv/.test
+	@$(BIN)/python -m pytest -q tests/sources && $(BIN)/python tests/sources/table.py
+
 archive-show: .venv/.test
 	@$(BIN)/python tests/benchmarks/archive.py --validator $(ARCHIVE)
 

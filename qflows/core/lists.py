@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+import difflib
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import cached_property, partial
 from pathlib import Path
@@ -299,11 +300,20 @@ def wanted(
     **filters: Any,
 ) -> Wanted:
     """Filters as callers write them. `tag`: `name`, `name=value`, several, or a dict. Raises ProgramRejected."""
-    if unknown := sorted(filters.keys() - {one.name for one in fields(Wanted)}):
-        raise ProgramRejected(f"there is no filter {unknown[0]!r}; see help(qflows.jobs) for those that there are")
+    known = {one.name for one in fields(Wanted)} - {"tags"} | {"tag"}
+    if unknown := sorted(filters.keys() - known):
+        near = difflib.get_close_matches(unknown[0], sorted(known), n=1)
+        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(sorted(known))}"
+        raise ProgramRejected(f"there is no filter {unknown[0]!r}; {hint}")
+    _whole("limit", limit)
+    _whole("offset", offset)
+    if offset is None:
+        raise ProgramRejected("offset must be a whole number of at least 0")
+    if order is not None and not isinstance(order, str):
+        raise ProgramRejected(f"order is a column's name, '-' before it for descending; not {order!r:.40}")
     tags: dict[str, str | None] = {}
     if isinstance(tag, Mapping):
-        tags = dict(tag)
+        tags = {str(name): None if value is None else str(value) for name, value in tag.items()}
     else:
         for text in _several(tag):
             name, equals, value = text.partition("=")
@@ -329,4 +339,13 @@ def _run_keys(values: Values) -> tuple[str, ...]:
 def _several(values: Values) -> tuple[str, ...]:
     if values is None:
         return ()
-    return (values,) if isinstance(values, str) else tuple(values)
+    found = (values,) if isinstance(values, str) or not isinstance(values, Iterable) else tuple(values)
+    if strange := [one for one in found if not isinstance(one, str)]:
+        raise ProgramRejected(f"filters are texts, or lists of texts; not {strange[0]!r:.40}")
+    return found
+
+
+def _whole(name: str, value: int | None) -> None:
+    is_whole = isinstance(value, int) and not isinstance(value, bool) and value >= 0
+    if value is not None and not is_whole:
+        raise ProgramRejected(f"{name} must be a whole number of at least 0, not {value!r:.40}")

@@ -261,14 +261,22 @@ def _tests(ledger: Ledger, kind: Kind, wanted: Wanted) -> list[sa.ColumnElement[
     if wanted.tags:
         if "tags" not in kind.columns:
             raise ProgramRejected(f"{kind.title} have no tags; they are filtered by {', '.join(_filters(kind))}")
-        for tag, value in wanted.tags.items():
-            text = kind.columns["tags"][tag].as_string()
-            tests.append(text.is_not(None) if value is None else text == value)
+        tests += [_tag_test(ledger, kind, tag, value) for tag, value in wanted.tags.items()]
     if wanted.since is not None:
         tests.append(kind.columns["since"] >= wanted.since)
     if wanted.until is not None:
         tests.append(kind.columns["since"] <= wanted.until)
     return tests
+
+
+def _tag_test(ledger: Ledger, kind: Kind, tag: str, value: str | None) -> sa.ColumnElement[bool]:
+    if ledger.engine.dialect.name != "sqlite":
+        text = kind.columns["tags"][tag].as_string()
+        return text.is_not(None) if value is None else text == value
+    # SQLite's paths find no name with a quote, a backslash or a letter that JSON text escapes
+    pairs = sa.func.json_each(kind.columns["tags"]).table_valued("key", "value")
+    is_value = [] if value is None else [pairs.c.value == value]
+    return sa.exists(sa.select(sa.literal(1)).select_from(pairs).where(pairs.c.key == tag, *is_value))
 
 
 def _filters(kind: Kind) -> list[str]:

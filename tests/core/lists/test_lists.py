@@ -104,11 +104,33 @@ def test_pages_follow_each_other_without_overlap(six: Client) -> None:
         ({"origin": "found"}, "bought"),
         ({"batch": "nothing"}, "no batch"),
         ({"flow": "vqe"}, "filtered by"),
+        ({"tags": {"n": "1"}}, "did you mean tag"),
+        ({"colour": "red"}, "there are account"),
+        ({"limit": "ten"}, "limit must be a whole number"),
+        ({"limit": -1}, "limit must be a whole number"),
+        ({"limit": 2.5}, "limit must be a whole number"),
+        ({"offset": None}, "offset must be a whole number"),
+        ({"offset": True}, "offset must be a whole number"),
+        ({"order": 5}, "order is a column's name"),
+        ({"order": "--name"}, "did you mean name"),
+        ({"device": 5}, "filters are texts"),
+        ({"status": ["completed", None]}, "filters are texts"),
+        ({"since": "soon"}, "neither a date"),
+        ({"tag": "=x"}, "write name or name=value"),
     ],
 )
 def test_unknown_values_are_refused_with_those_there_are(six: Client, filters: dict[str, str], told: str) -> None:
     with pytest.raises(ProgramRejected, match=told):
         six.jobs(**filters)
+
+
+@pytest.mark.parametrize("tag", ['a"b', "a.b", "a[0]", "$", "a'b", "a b", "ü", "%", "a\\b"])
+def test_odd_names_of_tags_are_found_and_match_nothing_else(six: Client, tag: str) -> None:
+    buy(six, "odd", tags={tag: "x"})
+    assert names(six.jobs(tag={tag: "x"})) == ["odd"]
+    assert names(six.jobs(tag=tag)) == ["odd"]
+    assert six.jobs(tag={tag: "y"}).total == 0
+    assert six.jobs(tag={"n": 1}).total == 1  # pyright: ignore[reportArgumentType]
 
 
 def test_rows_are_readable_and_go_elsewhere(six: Client) -> None:
