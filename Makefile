@@ -21,7 +21,7 @@ help:
 	@echo "make newest-prefect   the Prefect part of the suite with the newest Prefect, in an environment of its own"
 	@echo "make bench    the budgets, measured against raw clients and loops in the same run"
 	@echo "make peer     wall and requests beside prefect-qiskit on emulated IBM Quantum, in an environment of its own"
-	@echo "make archive-show   a sweep of 1,000 points in one archive, verified in an environment of its own, and by the RO-Crate validator"
+	@echo "make archive-show   a sweep of 1,000 points, a VQE and a group in one archive: verified elsewhere, by the RO-Crate validator, and with flipped bits"
 	@echo "make sources  the sources' examples with their clients and with qflows, and the lines of code of each"
 	@echo "make money    20 buyers, 1,000 random kills, one cap, on SQLite and PostgreSQL; an hour; MONEY='--kills 100' for less"
 	@echo "make gate     false holds on 1,000 stable nights of each kind of device, and bad nights; minutes"
@@ -151,7 +151,7 @@ sources: .venv/.test
 	@$(BIN)/python -m pytest -q tests/sources && $(BIN)/python tests/sources/table.py
 
 archive-show: .venv/.test
-	@$(BIN)/python tests/benchmarks/archive.py --validator $(ARCHIVE)
+	@$(BIN)/python tests/benchmarks/archive.py --validator --flips $(ARCHIVE)
 
 # jax and its like are too much for every test run. QISKIT: a copy of Qiskit's repository at about the installed version
 compat: .venv/.test

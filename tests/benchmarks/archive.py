@@ -1,9 +1,10 @@
-"""A sweep in one archive, opened and verified in an environment of its own that has only qflows and the file.
+"""A sweep, a VQE and a group over five vendors in one archive, verified in an environment that has only qflows and it.
 
 `make archive-show`, or `python tests/benchmarks/archive.py --points 1000 --validator`. Prints seconds and bytes. The
 environment is made by pip, or uv where it is at hand, from the wheel of this checkout, with the extra that the docs
 name. `--here` verifies with this interpreter instead, in an empty home. `--validator` also lets the official validator
-of RO-Crates (PyPI: roc-validator) look at it, from one more environment.
+of RO-Crates (PyPI: roc-validator) look at it, from one more environment. `--flips` flips one bit in a member of each
+kind of a study with 20 points, and prints which check finds it.
 """
 
 from __future__ import annotations
@@ -22,16 +23,22 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 DEVICE = "ionq-simulator"
+RATES = {"credits": "0.01", "qpu_s": "1.6"}  # US dollars
+DEVICES = ("ionq-forte-1", "braket-garnet", "ibm-sandbox", "qbraid-qir-sv", "local-aer")
 
 
-def sweep(folder: Path, points: int, shots: int) -> Path:
-    """Buys a sweep from the sandbox and archives it; returns the file."""
+def study(folder: Path, points: int, shots: int) -> Path:
+    """Buys a sweep, a VQE and a group over five vendors from the sandbox, and archives them; returns the file."""
     import numpy as np
     from qiskit import QuantumCircuit
     from qiskit.circuit import ParameterVector
 
+    from qflows.algorithms.problems import problem
+    from qflows.algorithms.vqe import solve
     from qflows.core.client import Client
     from qflows.core.scope import Scope
+    from qflows.ledger import budgets
+    from qflows.ledger.intents import touch_run
     from qflows.sandbox import Sandbox
     from qflows.settings import Settings
 
@@ -41,20 +48,86 @@ def sweep(folder: Path, points: int, shots: int) -> Path:
     circuit.ry(angles[1], 1)
     circuit.cx(0, 1)
     values = np.linspace(0, np.pi, 2 * points).reshape(points, 2)
-    with Sandbox(vendors=("ionq",)) as running:
+    member = QuantumCircuit(3, 3, name="member")
+    member.x(0)
+    member.h(2)
+    member.measure(range(3), range(3))
+    with Sandbox(vendors=("ionq", "qbraid", "braket", "ibm")) as running:
         os.environ |= running.env
         core = Client(Settings(home=folder / "home", poll_min_s=0.05))
+        limit = budgets.Budget("study", 10**11, "usd", allow_unknown=True, rates=RATES)  # millionths
+        budgets.put(core.ledger, limit)
+        touch_run(core.ledger, "study", flow_name="archive", flow_run_id=None)
         began = time.perf_counter()
         batch = core.submit_list(
-            (circuit, values), Scope("sweep", "1", "sweep"), device=DEVICE, shots=shots, observables=[("ZZ", 1.0)]
+            (circuit, values), Scope("study", "1", "sweep"), device=DEVICE, shots=shots, observables=[("ZZ", 1.0)]
         )
         found = batch.result(600)
-        told("bought and measured", points=found.expectation_values.size, seconds=since(began), jobs=len(batch.parts))
+        solved = solve(
+            core, Scope("study", "1", "vqe"), problem("h2-0.735"), device="local-aer", shots=200, max_evaluations=8,
+            seed=1,
+        )  # fmt: skip
+        with core.new_group("five", run_key="study") as group:
+            scope = Scope("study", "1", "five", group=group.id)
+            jobs = [
+                core.submit(core.specs(member, device=name, shots=shots), device=name, scope=scope)[0]
+                for name in DEVICES
+            ]
+        with core.open_session("ionq-forte-1", "study", max_time_s=600.0) as session:
+            session.run(member, shots=shots + 1)
+        core.wait([job.key for job in jobs], timeout=300)
+        told(
+            "bought and measured", points=found.expectation_values.size, evaluations=solved.n_evaluations,
+            group=len(jobs), seconds=since(began), jobs=core.jobs(limit=None).total,
+        )  # fmt: skip
         began = time.perf_counter()
-        made = core.archive(folder / "sweep.zip", batch=batch.id, title="A sweep", author="A. N. Author", license="CC0")
+        made = core.archive(folder / "study.zip", run="study", title="A study", author="A. N. Author", license="CC0")
         told("archived", seconds=since(began), bytes=made.size, members=made.members)
         core.ledger.close()
     return made.path
+
+
+def kinds_of(members: dict[str, bytes]) -> dict[str, str]:
+    """One member of every kind: a record or table by its own name, programs, plans and answers by their endings."""
+    found: dict[str, str] = {}
+    for name in sorted(members):
+        folder, _, rest = name.partition("/")
+        kind = f"{folder}/*.{rest.rpartition('.')[2]}" if folder in ("programs", "plans") else name
+        if members[name]:
+            found.setdefault("answers/*" if folder == "answers" else kind, name)
+    return found
+
+
+def flips(folder: Path, archive: Path) -> bool:
+    """Flips one bit in a member of each kind, and prints which check finds it.
+
+    First as it is: the manifest names the member. Then with a manifest written anew, as one who means it would.
+    """
+    from qflows.core.archiving import container
+    from qflows.core.archiving.verify import verify
+    from qflows.core.archiving.write import MANIFEST, manifest
+
+    with zipfile.ZipFile(archive) as opened:
+        members = {name: opened.read(name) for name in opened.namelist()}
+    are_found = True
+    for kind, name in kinds_of(members).items():
+        text, at = members[name], len(members[name]) // 2
+        altered = members | {name: text[:at] + bytes([text[at] ^ 1]) + text[at + 1 :]}
+        found = []
+        for is_rewritten in (False, True):
+            if is_rewritten and name == MANIFEST:
+                continue
+            if is_rewritten:
+                altered[MANIFEST] = manifest(altered)
+            place = folder / "altered.zip"
+            place.write_bytes(container.write(altered))
+            done = verify(place)
+            are_found = are_found and not done.is_whole
+            checks = dict.fromkeys(one.check for one in done.findings)
+            found.append(", ".join(checks) or "NOT FOUND")
+        print(f"  {kind:<36} {found[0]:<24} {' | '.join(found[1:])[:70]}", flush=True)
+    told("one flipped bit", kinds=len(kinds_of(members)), found=are_found)
+    return are_found
 
 
 def environment(folder: Path, *packages: str) -> Path:
@@ -131,10 +204,11 @@ def main() -> int:
     parser.add_argument("--shots", type=int, default=100)
     parser.add_argument("--here", action="store_true", help="verify with this interpreter")
     parser.add_argument("--validator", action="store_true", help="ask the official RO-Crate validator too")
+    parser.add_argument("--flips", action="store_true", help="flip one bit in each kind of member")
     chosen = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="qflows-archive-"))
     try:
-        archive = sweep(folder, chosen.points, chosen.shots)
+        archive = study(folder, chosen.points, chosen.shots)
         alone = folder / "alone"
         alone.mkdir()
         if chosen.here:
@@ -150,6 +224,10 @@ def main() -> int:
         is_whole = bool(done["whole"])
         if chosen.validator:
             is_whole = validate(folder, archive) and is_whole
+        if chosen.flips:
+            small = folder / "small"
+            small.mkdir()
+            is_whole = flips(small, study(small, 20, chosen.shots)) and is_whole
         return 0 if is_whole else 1
     finally:
         shutil.rmtree(folder, ignore_errors=True)

@@ -443,4 +443,5 @@ def test_show_of_a_sweep_in_one_archive_ends_well() -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     assert "points 12" in done.stdout
     assert "whole True" in done.stdout
-    assert "recomputed values 12" in done.stdout
+    assert "evaluations 8, group 5" in done.stdout
+    assert "recomputed values 20" in done.stdout
