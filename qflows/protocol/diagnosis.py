@@ -59,9 +59,9 @@ class Bench(Protocol):
     patience_s: float
     """How long to wait for one thing."""
 
-    def cheapest(self, options: Mapping[str, Any] | None = None) -> str | None:
-        """The vendor's id of the cheapest device whose jobs, with these options, can be afforded, free simulators
-        first; None if there is none."""
+    def cheapest(self, options: Mapping[str, Any] | None = None, *, shots: int = 1, is_qpu: bool = False) -> str | None:
+        """The vendor's id of the cheapest device of which a job of so many shots, with these options, can be afforded,
+        free simulators first; None if there is none. `is_qpu`: simulators do not count."""
         ...
 
     def buy(

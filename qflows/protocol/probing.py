@@ -34,3 +34,26 @@ def bit_order(counts: Mapping[str, float], *, right: tuple[str, str], left: tupl
     most = max(counts, key=lambda key: counts[key], default="")
     known = {"001": right, "100": left}
     return Fact("bit_order", *known[most]) if most in known else Fact("bit_order", None, f"unclear: {most}")
+
+
+ALL_ONES, REPEATS = "11", 60
+"""Outcome of two qubits in |1>, and how many cz gates with barriers between them follow where barriers are measured."""
+_KEPT_LOSS, _MERGED_LOSS = 0.2, 0.12
+
+
+def barriers(reference: Mapping[str, float], repeated: Mapping[str, float]) -> Fact:
+    """Whether barriers are kept, from the counts of two qubits in |1> without and with many cz gates between barriers.
+
+    Kept gates lose the state through their errors; a compiler that ignores barriers removes them in pairs.
+    """
+    before, after = _share(reference), _share(repeated)
+    note = f"{REPEATS} cz gates between barriers: |11> falls from {before:.2f} to {after:.2f}"
+    if before - after >= _KEPT_LOSS:
+        return Fact("barriers", "kept", note)
+    if before - after <= _MERGED_LOSS:
+        return Fact("barriers", "merged", f"{note}; or the device errs too little to tell: repeat before trusting this")
+    return Fact("barriers", None, f"{note}: too little to tell")
+
+
+def _share(counts: Mapping[str, float]) -> float:
+    return counts.get(ALL_ONES, 0.0) / (sum(counts.values()) or 1.0)

@@ -108,25 +108,26 @@ class LedgerBench:
 
     # -- devices -----------------------------------------------------------------------------------------------
 
-    def cheapest(self, options: Mapping[str, Any] | None = None) -> str | None:
+    def cheapest(self, options: Mapping[str, Any] | None = None, *, shots: int = 1, is_qpu: bool = False) -> str | None:
         """See `Bench`. Only devices that are available now, to avoid waiting for a window."""
-        there = {info.device_id for info in self.provider.devices() if info.is_available}
+        listed = [info for info in self.provider.devices() if info.is_available]
+        there = {info.device_id for info in listed if not (is_qpu and info.is_simulator)}
         ranked: list[tuple[bool, Decimal, str]] = []
         for profile in profiles.shipped().values():
             if profile.provider != self.provider.name or profile.device not in there or profile.retired:
                 continue
             if profile.options:
                 continue
-            bound = self._least(profile, options)
+            bound = self._least(profile, options, shots)
             if bound is not None and bound <= self.left:
                 ranked.append((bound > 0, bound, profile.device))
         return min(ranked)[2] if ranked else None
 
-    def _least(self, profile: DeviceProfile, options: Mapping[str, Any] | None) -> Decimal | None:
+    def _least(self, profile: DeviceProfile, options: Mapping[str, Any] | None, shots: int) -> Decimal | None:
         circuit = QuantumCircuit(1, 1)
         circuit.measure(0, 0)
         try:
-            shots = self._shots(profile.name, 1)
+            shots = self._shots(profile.name, shots)
             (spec,) = self.core.specs(circuit, device=profile.name, shots=shots, options=options)
         except QflowsError as error:
             log.info("%s was skipped: %s", profile.name, error)

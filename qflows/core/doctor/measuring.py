@@ -12,12 +12,12 @@ from qflows.core.client import Client
 from qflows.core.doctor.bench import Amount, LedgerBench
 from qflows.errors import ProgramRejected, ProviderError
 from qflows.ledger import facts, lanes
-from qflows.protocol import Fact, MeasuredProvider
+from qflows.protocol import Fact, MeasuredProvider, Provider
 
 log = logging.getLogger("qflows.doctor")
 
-LISTING_LAG = "listing_lag_s"
-"""The fact that sets the settle time: seconds that a listing lagged behind an accepted submission."""
+LAGS = frozenset({"listing_lag_s", "get_lag_s"})
+"""Facts that set the settle time: seconds that an accepted job was not shown, in lists or by its id."""
 
 
 @dataclass
@@ -68,14 +68,17 @@ def measure(core: Client, vendor: str, allowed: Amount, *, patience_s: float = 1
     try:
         for fact in provider.measure(bench):
             report.facts.append(fact)
+            _use_lag(core, provider, fact)  # the next probe is watched with it
     except ProviderError as error:
         report.trouble = str(error)
     finally:
         report.left_behind = bench.clean_up()
         report.jobs, report.at_most = len(bench.bought), bench.reserved
         facts.record(core.ledger, vendor, provider.account, report.facts)
-        for fact in report.facts:
-            if fact.name == LISTING_LAG and isinstance(fact.seen, int | float) and fact.seen > 0:
-                lanes.note_lag(core.ledger, vendor, provider.account, float(fact.seen))
         provider.learn({fact.name: fact.seen for fact in report.facts if fact.seen is not None})
     return report
+
+
+def _use_lag(core: Client, provider: Provider, fact: Fact) -> None:
+    if fact.name in LAGS and isinstance(fact.seen, int | float) and fact.seen > 0:
+        lanes.note_lag(core.ledger, provider.name, provider.account, float(fact.seen))

@@ -11,7 +11,7 @@ import json
 import time
 from collections import OrderedDict
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from threading import Lock
 from typing import Any
@@ -169,6 +169,7 @@ class BraketProvider(Doctor, Tags):
         if not wire.is_device(arn):
             raise Refused(f"{arn!r} is not the ARN of a Braket device (arn:aws:braket:...)", provider="braket")
         device = Device.read(self._aws.call("braket", self._region(arn), "GetDevice", deviceArn=arn))
+        device = replace(device, keeps_barriers=self._keeps_barriers)
         with self._lock:
             self._devices[arn] = device, time.monotonic()
         return device

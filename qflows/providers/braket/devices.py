@@ -54,6 +54,7 @@ class Device:
     price: float | None
     price_unit: str
     queue: str | None = None
+    keeps_barriers: bool = True  # outside of verbatim boxes, as far as an account has measured it
 
     @staticmethod
     def read(body: Mapping[str, Any]) -> Device:
@@ -75,7 +76,8 @@ class Device:
         """
         if self.is_simulator:
             return self.dialect.drops
-        return self.dialect.takes | ({Feature.NATIVE} if self.takes_verbatim else set())
+        lost = frozenset() if self.keeps_barriers else frozenset({Feature.BARRIER})
+        return (self.dialect.takes - lost) | ({Feature.NATIVE} if self.takes_verbatim else set())
 
     @property
     def terms(self) -> dict[Feature, str]:
@@ -92,6 +94,11 @@ class Device:
             for feature, word in words.items()
             if word not in self.operations
         }
+        if not self.keeps_barriers and not self.is_simulator:
+            found[Feature.BARRIER] = (
+                "AWS's compiler removed gates across barriers, as `qflows doctor braket --spend` measured; "
+                "choose verbatim or compile="
+            )
         if not self.takes_physical and not self.is_simulator:
             found[Feature.PHYSICAL] = "GetDevice, read now: its supportPhysicalQubits is false"
         if not self.takes_verbatim:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import PackageNotFoundError, version
+from threading import Lock
 from typing import Any
 
 from qflows.errors import ProviderError
@@ -13,6 +14,7 @@ from qflows.providers.braket import bulk
 from qflows.providers.braket.account import Account
 from qflows.providers.braket.aws import Aws
 from qflows.providers.braket.buckets import REMEDY, trouble_with
+from qflows.providers.braket.devices import Device
 
 REGIONS = ("us-east-1", "us-west-1", "eu-north-1")
 """Regions with QPUs (device pages, stored copy 2026)."""
@@ -24,6 +26,10 @@ class Doctor:
     _aws: Aws
     _account: Account
     prepare: Callable[[JobSpec, str], Prepared]
+    _fetch_device: Callable[[str], Device]
+    _devices: dict[str, tuple[Device, float]]
+    _lock: Lock
+    _keeps_barriers = True
 
     def addresses(self) -> Mapping[str, str]:
         """Braket in the caller's region, and S3."""
@@ -85,10 +91,13 @@ class Doctor:
         """With the smallest tasks on the cheapest device, and by reading; see `probing`."""
         from qflows.providers.braket import probing  # builds circuits, and loading Qiskit takes a second
 
-        return probing.measure(self._aws, self.prepare, bench)
+        return probing.measure(self._aws, self.prepare, self._fetch_device, bench)
 
     def learn(self, facts: Mapping[str, Any]) -> None:
-        """Ignore the facts: the adapter handles either answer to everything that is measured."""
+        """Stop relying on barriers that AWS's compilers do not keep; either answer to everything else is handled."""
+        self._keeps_barriers = facts.get("barriers") != "merged"
+        with self._lock:
+            self._devices.clear()
 
 
 def _versions() -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
@@ -11,17 +13,21 @@ from qiskit import QuantumCircuit
 
 from qflows.errors import Ambiguous, ProviderError, Refused
 from qflows.protocol import Bench, Bought, Fact, JobSpec, Phase, Prepared
-from qflows.protocol.probing import ENDED, Seen, bit_order, seconds, until
+from qflows.protocol.probing import ENDED, REPEATS, Seen, barriers, bit_order, seconds, until
 from qflows.providers.braket import bulk, wire
 from qflows.providers.braket.aws import Aws
+from qflows.providers.braket.devices import Device
 
+Describe = Callable[[str], Device]
 Prepare = Callable[[JobSpec, str], Prepared]
 _SHOTS = 10
+_QPU_SHOTS = 80
+_UNLISTED = {"barrier": "barrier {};", "delay": "delay[100ns] {};"}
 _NO_BUCKET = "amazon-braket-qflows-doctor-0000-absent"
 
 
-def measure(aws: Aws, prepare: Prepare, bench: Bench) -> Iterator[Fact]:
-    """Facts from at most four tasks, and from repeats of one of them."""
+def measure(aws: Aws, prepare: Prepare, device: Describe, bench: Bench) -> Iterator[Fact]:
+    """Facts from three tasks on the cheapest device and one on a processor, and from repeats of them."""
     device_id = bench.cheapest()
     if device_id is None:
         yield Fact("bit_order", None, bench.why or "no device can be afforded now")
@@ -30,7 +36,7 @@ def measure(aws: Aws, prepare: Prepare, bench: Bench) -> Iterator[Fact]:
     if first is None:
         yield Fact("bit_order", None, bench.why)
         return
-    probe = _Probe(aws, str(wire.region_of(first.vendor_id)), prepare, bench)
+    probe = _Probe(aws, str(wire.region_of(first.vendor_id)), prepare, bench, device)
     yield from probe.lags(first)
     yield from probe.tokens(first)
     found = bench.finish(first)
@@ -41,12 +47,46 @@ def measure(aws: Aws, prepare: Prepare, bench: Bench) -> Iterator[Fact]:
     second = bench.buy([_asymmetric("second")], device_id=device_id, shots=_SHOTS)
     if second is not None:
         yield from probe.searches([first, second], device_id)
+        bench.finish(second)
     yield probe.cancel_of_ended(first)
     third = bench.buy([_asymmetric("to be cancelled")], device_id=device_id, shots=_SHOTS)
     if third is not None:
-        yield probe.cancel(third)
+        yield from probe.cancel(third)
     yield probe.missing_bucket(first)
+    yield from probe.unlisted(first)
     yield probe.token_after_all(first)
+    yield from probe.on_qpu()
+
+
+def _on_qpu() -> list[QuantumCircuit]:
+    """x on qubit 0 of three; two qubits in |1>; the same with many cz gates, each behind a barrier."""
+    reference, repeated = QuantumCircuit(2, 2, name="reference"), QuantumCircuit(2, 2, name="cz between barriers")
+    for circuit in (reference, repeated):
+        circuit.x([0, 1])
+    for _ in range(REPEATS):
+        repeated.barrier()
+        repeated.cz(0, 1)
+    for circuit in (reference, repeated):
+        circuit.measure([0, 1], [0, 1])
+    return [_asymmetric("on a processor"), reference, repeated]
+
+
+def _form_of(documents: Mapping[str, bytes]) -> str | None:
+    """Whether the results of a program set name other files, or hold all themselves."""
+    for body in documents.values():
+        try:
+            found = json.loads(body).get("programResults")
+        except (ValueError, AttributeError):
+            continue
+        if isinstance(found, list) and found:
+            return "tree" if isinstance(found[0], str) else "inline"
+    return None
+
+
+def _first_qubit(source: str) -> str:
+    """The name of the program's first qubit."""
+    found = re.search(r"qubit\[\d+\] (\w+);", source)
+    return f"{found[1]}[0]" if found else "$0"
 
 
 def _asymmetric(name: str = "probe") -> QuantumCircuit:
@@ -65,8 +105,9 @@ _LEFT = ("qubit0_left", "NOT what the adapter assumes: do not trust bit strings,
 class _Probe:
     """Questions about tasks of one region."""
 
-    def __init__(self, aws: Aws, region: str, prepare: Prepare, bench: Bench) -> None:
+    def __init__(self, aws: Aws, region: str, prepare: Prepare, bench: Bench, device: Describe) -> None:
         self._aws, self._region, self._prepare, self._bench = aws, region, prepare, bench
+        self._device = device
         self._token_known: bool | None = None
 
     def _get(self, arn: str) -> Mapping[str, Any]:
@@ -162,6 +203,8 @@ class _Probe:
             yield Fact("token", None, str(error))
             return
         self._token_known = again == bought.vendor_id
+        if self._token_known:
+            self._bench.did_not(bought)
         yield Fact("token", "dedupe" if self._token_known else "ignore")
         if not self._token_known:
             return
@@ -217,11 +260,12 @@ class _Probe:
             return Fact("cancel_terminal", "conflict", f"{error.http_status} {error.vendor_code}")
         return Fact("cancel_terminal", "ignore")
 
-    def cancel(self, bought: Bought) -> Fact:
+    def cancel(self, bought: Bought) -> Iterator[Fact]:
         """Status words after a cancel directly after the submission."""
         words: list[str] = []
         if self._until(lambda: self._is_cancelled(bought.vendor_id)) is None:
-            return Fact("cancel", None, "refused for as long as the patience lasted")
+            yield Fact("cancel", None, "refused for as long as the patience lasted")
+            return
 
         def has_ended() -> bool:
             task = self._get(bought.vendor_id)
@@ -230,7 +274,65 @@ class _Probe:
             return wire.observation(task).phase in ENDED
 
         self._until(has_ended)
-        return Fact("cancel", words[-1], f"words after it: {' '.join(words)}")
+        yield Fact("cancel", words[-1], f"words after it: {' '.join(words)}")
+        yield Fact("cancelling_shown", "CANCELLING" in words)
+
+    def unlisted(self, bought: Bought) -> Iterator[Fact]:
+        """Whether Create takes a barrier and a delay that the device does not list. What is accepted is cancelled."""
+        action = json.loads(self._prepare(bought.spec, bought.key).body.parameters["action"])
+        device = self._device(bought.spec.device_id)
+        for place, (word, statement) in enumerate(_UNLISTED.items()):
+            name = f"unlisted_{word}"
+            if word in device.operations:
+                yield Fact(name, None, f"{device.name} lists {word}")
+                continue
+            if not self._bench.may_repeat(bought):
+                yield Fact(name, None, self._bench.why)
+                continue
+            head, line_end, measured = action["source"].partition("\nb[0] = measure")
+            source = f"{head}\n{statement.format(_first_qubit(head))}{line_end}{measured}"
+            token = f"{bought.key[:-8]}{place:08x}"
+            try:
+                arn = self._again(bought, action=json.dumps({**action, "source": source}), clientToken=token)
+            except (Refused, Ambiguous) as error:
+                self._bench.did_not(bought)
+                yield Fact(name, "refuse", str(error.vendor_message)[:200])
+            else:
+                yield Fact(name, "accept", f"{arn} was accepted; it is cancelled")
+
+    def on_qpu(self) -> Iterator[Fact]:
+        """What only a processor shows: the form of a program set's results, their bits, and whether barriers count."""
+        names = ("program_set_results", "probabilities_only", "qpu_bit_order", "barriers", "program_set_shots")
+        device_id = self._bench.cheapest(shots=_QPU_SHOTS * len(_on_qpu()), is_qpu=True)
+        bought = self._bench.buy(_on_qpu(), device_id=device_id, shots=_QPU_SHOTS) if device_id else None
+        found = self._bench.finish(bought) if bought is not None else None
+        if bought is None or found is None or len(found) != len(_on_qpu()):
+            why = self._bench.why or "no processor is available, or none can be afforded"
+            yield from (Fact(name, None, why) for name in names)
+            return
+        documents = self._bench.raw(bought)
+        yield Fact("program_set_results", _form_of(documents), device_id or "")
+        only = not any(b'"measurements"' in body for body in documents.values())
+        yield Fact("probabilities_only", only, device_id or "")
+        counts = [item.counts or {} for item in found]
+        order = bit_order(counts[0], right=_RIGHT, left=_LEFT)
+        yield Fact("qpu_bit_order", order.seen, f"{order.note}, {device_id}")
+        yield barriers(counts[1], counts[2])
+        yield self._indivisible(bought)
+
+    def _indivisible(self, bought: Bought) -> Fact:
+        """The answer to a program set whose shots do not divide by its programs. What is accepted is cancelled."""
+        name = "program_set_shots"
+        if not self._bench.may_repeat(bought):
+            return Fact(name, None, self._bench.why)
+        region, token = str(wire.region_of(bought.vendor_id)), bought.key[:-8] + "0000d1f7"
+        probe = _Probe(self._aws, region, self._prepare, self._bench, self._device)
+        try:
+            probe._again(bought, shots=_QPU_SHOTS * len(_on_qpu()) - 1, clientToken=token)
+        except (Refused, Ambiguous) as error:
+            self._bench.did_not(bought)
+            return Fact(name, "refuse", str(error.vendor_message)[:200])
+        return Fact(name, "floor", "it was accepted; it is cancelled")
 
     def missing_bucket(self, bought: Bought) -> Fact:
         """What happens to a task whose results bucket does not exist. It carries our key, so that it is found."""

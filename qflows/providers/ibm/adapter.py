@@ -64,6 +64,7 @@ _MAX_GATES = 500_000
 _HOLD_S = 12.0  # after a 429 without Retry-After: 5 submissions a minute (OpenAPI 0.45.3, create_job)
 _REMEMBERED = 2_000
 _TAKES = (Feature.BARRIER, Feature.DELAY, Feature.PHYSICAL, Feature.VERBATIM)
+MEASURED = "lost on the way to the device, as `qflows doctor --spend` measured with this account"
 _JSON = {"Content-Type": "application/json"}
 _RESULT_MARKS = (b'"pub_results"', b'"semantic_role"', b'"results"')
 _CAPABILITIES = Capabilities(
@@ -146,8 +147,8 @@ class IBMProvider(Doctor, Imports, Sessions, Tags):
             max_programs=_MAX_PUBS,
             mid_circuit=Feature.MID_CIRCUIT in takes,
             max_total_shots=wire.MAX_EXECUTIONS,
-            takes=frozenset(takes),
-            terms=_terms(names),
+            takes=frozenset(takes) - self._lost,
+            terms=_terms(names) | dict.fromkeys(self._lost, MEASURED),
         )
 
     def condition(self, device_id: str) -> Condition:

@@ -7,6 +7,7 @@ from importlib.metadata import version
 from typing import Any
 
 from qflows.errors import ProviderError
+from qflows.programs.features import Feature
 from qflows.protocol import Bench, Fact, Finding, Verdict
 from qflows.providers.ibm.access import is_loopback
 from qflows.providers.ibm.listing import Listing
@@ -21,6 +22,7 @@ class Doctor:
     _runtime: Runtime
     _last_sent: tuple[str, bytes]
     _listing: Listing
+    _lost: frozenset[Feature] = frozenset()
 
     def addresses(self) -> Mapping[str, str]:
         """The runtime API, and IAM, which issues the tokens."""
@@ -78,8 +80,12 @@ class Doctor:
         return probing.measure(self._runtime, lambda: self._last_sent, bench)
 
     def learn(self, facts: Mapping[str, Any]) -> None:
-        """Stop relying on a tag filter that the service ignores: the list is then read by time."""
+        """Stop relying on a tag filter that the service ignores, and on barriers and delays that it does not keep."""
+        self._lost = frozenset(feature for name, (feature, word) in _LOST.items() if facts.get(name) == word)
         self._listing.filter_works = facts.get("tag_filter", "works") == "works"
+
+
+_LOST = {"barriers": (Feature.BARRIER, "merged"), "delays": (Feature.DELAY, "dropped")}
 
 
 def _region(crn: str) -> str:

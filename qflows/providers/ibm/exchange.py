@@ -10,9 +10,11 @@ import re
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from functools import cache
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -100,12 +102,13 @@ class _Watch:
 
 
 class BoundedAdapter(HTTPAdapter):
-    """Sends each request once, with our deadline instead of the caller's (the client asks for 900 s on POST /jobs)."""
+    """Sends each request with our deadline instead of the caller's (the client asks for 900 s on POST /jobs), and reads
+    no more than its route can need; once, unless `max_retries` says otherwise."""
 
-    def __init__(self, access: Access, timeout_s: float) -> None:
+    def __init__(self, access: Access, timeout_s: float, *, max_retries: Any = 0) -> None:
         self._access = access
         self._timeout_s = timeout_s
-        super().__init__(max_retries=0, pool_connections=4, pool_maxsize=4)
+        super().__init__(max_retries=max_retries, pool_connections=4, pool_maxsize=4)
 
     def init_poolmanager(self, *args: Any, **options: Any) -> None:
         """As in requests, with connections that can be watched."""
@@ -139,6 +142,44 @@ class BoundedAdapter(HTTPAdapter):
             raise requests.exceptions.ReadTimeout("no complete answer within the deadline")
         answer._content_consumed = True
         return answer
+
+
+@contextmanager
+def bounded_sessions(access: Access, timeout_s: float) -> Iterator[None]:
+    """While open, sessions that libraries create and use in this thread send through a bounded adapter.
+
+    The client makes the sessions of its discovery itself and reads bodies of any size (0.51.0, `GET /backends`).
+    """
+    _install()
+    made: dict[int, BoundedAdapter] = {}
+
+    def bounded(plain: Any) -> Any:
+        if isinstance(plain, BoundedAdapter):
+            return plain
+        if id(plain) not in made:
+            made[id(plain)] = BoundedAdapter(access, timeout_s, max_retries=getattr(plain, "max_retries", 0))
+        return made[id(plain)]
+
+    _here.bounded = bounded
+    try:
+        yield
+    finally:
+        del _here.bounded
+        for adapter in made.values():
+            adapter.close()
+
+
+@cache
+def _install() -> None:
+    """Let threads choose adapters for sessions of requests; for every other thread nothing changes."""
+    plain = requests.Session.get_adapter
+
+    def get_adapter(self: requests.Session, url: str) -> Any:
+        found = plain(self, url)
+        choose = getattr(_here, "bounded", None)
+        return found if choose is None else choose(found)
+
+    requests.Session.get_adapter = get_adapter
 
 
 class OnceAdapter(BoundedAdapter):

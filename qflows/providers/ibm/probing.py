@@ -3,6 +3,7 @@ sessions stay empty, which costs nothing."""
 
 from __future__ import annotations
 
+import json
 import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -12,7 +13,7 @@ from qiskit import QuantumCircuit
 
 from qflows.errors import ProviderError, Refused
 from qflows.protocol import Bench, Bought, Fact, Phase
-from qflows.protocol.probing import ENDED, Seen, bit_order, seconds, until
+from qflows.protocol.probing import ALL_ONES, ENDED, REPEATS, Seen, barriers, bit_order, seconds, until
 from qflows.providers.ibm import wire
 from qflows.providers.ibm.runtime import Runtime, job_path
 
@@ -21,11 +22,15 @@ LastSent = Callable[[], tuple[str, bytes]]
 _SHOTS = 20
 _CAP = {"max_execution_time": 5}
 _LOOK_S = 0.3
+_MANY_SHOTS = 200
+_MORE = 8  # times REPEATS: IBM's cz errs in some thousandths
+_DELAY_US = 400  # longer than T1, a quarter of a millisecond
+_DECAYED, _UNTOUCHED = 0.6, 0.85
 _NO_JOB = "d0000000000000000000"
 
 
 def measure(runtime: Runtime, last_sent: LastSent, bench: Bench) -> Iterator[Fact]:
-    """Facts from reading and from an empty batch, then from two jobs and a repeat."""
+    """Facts from reading and from an empty batch, then from three jobs and repeats of the first."""
     probe = _Probe(runtime, last_sent, bench)
     yield from probe.reading()
     device_id = bench.cheapest(_CAP)
@@ -45,6 +50,9 @@ def measure(runtime: Runtime, last_sent: LastSent, bench: Bench) -> Iterator[Fac
     second = bench.buy([_asymmetric("to be cancelled")], device_id=device_id, shots=_SHOTS, options=_CAP)
     if second is not None:
         yield from probe.cancel(second)
+    yield probe.joining_closed(first)
+    yield probe.unreadable_program(first)
+    yield from _kept(bench, device_id)
 
 
 def _asymmetric(name: str = "probe") -> QuantumCircuit:
@@ -53,6 +61,35 @@ def _asymmetric(name: str = "probe") -> QuantumCircuit:
     circuit.x(0)
     circuit.measure(range(3), range(3))
     return circuit
+
+
+def _kept(bench: Bench, device_id: str) -> Iterator[Fact]:
+    """Whether a device keeps barriers and delays, from three circuits in one job."""
+    repeated = QuantumCircuit(2, 2, name="cz between barriers")
+    repeated.x([0, 1])
+    for _ in range(REPEATS * _MORE):
+        repeated.cz(0, 1)
+        repeated.barrier()
+    repeated.measure([0, 1], [0, 1])
+    reference = QuantumCircuit(2, 2, name="reference")
+    reference.x([0, 1])
+    reference.measure([0, 1], [0, 1])
+    waiting = QuantumCircuit(2, 2, name="delay")
+    waiting.x([0, 1])
+    waiting.delay(_DELAY_US, [0, 1], unit="us")
+    waiting.measure([0, 1], [0, 1])
+    circuits = [reference, repeated, waiting]
+    bought = bench.buy(circuits, device_id=device_id, shots=_MANY_SHOTS, options=_CAP)
+    found = bench.finish(bought) if bought is not None else None
+    if found is None or len(found) != len(circuits):
+        yield Fact("barriers", None, bench.why)
+        yield Fact("delays", None, bench.why)
+        return
+    counts = [item.counts or {} for item in found]
+    yield barriers(counts[0], counts[1])
+    left = counts[2].get(ALL_ONES, 0) / (sum(counts[2].values()) or 1)
+    word = "kept" if left < _DECAYED else "dropped" if left > _UNTOUCHED else None
+    yield Fact("delays", word, f"|11> is found in {left:.2f} of the shots after {_DELAY_US} us")
 
 
 _RIGHT = ("qubit0_right", "x on qubit 0 of three")
@@ -64,6 +101,8 @@ class _Probe:
 
     def __init__(self, runtime: Runtime, last_sent: LastSent, bench: Bench) -> None:
         self._runtime, self._last_sent, self._bench = runtime, last_sent, bench
+        self._sent = b""
+        self._closed: str | None = None
 
     def _get(self, path: str) -> Any:
         return self._runtime.read(path, lambda client: client._session.get(path).json())
@@ -112,6 +151,7 @@ class _Probe:
             yield Fact("interactive_ttl_s", body.get("interactive_ttl"))
         finally:
             self._runtime.read("the closing", lambda client: client.close_session(made["id"]))
+        self._closed = str(made["id"])
         state = self._get(where).get("state")
         yield Fact("close_empty", "at_once" if state == "closed" else "pending", f"state {state}")
         if state != "closed":
@@ -137,11 +177,9 @@ class _Probe:
         if vendor_id != bought.vendor_id:
             self._bench.did_not(bought)
             return Fact("dedupe", None, "another process sent the job")
-        headers = {"Content-Type": "application/json"}
+        self._sent = content
         try:
-            body = self._runtime.post_once(
-                "a repeat", lambda client: client._session.post("/jobs", data=content, headers=headers).json()
-            )
+            body = self._post("a repeat", content)
         except ProviderError as error:
             return Fact("dedupe", None, str(error))
         if body.get("id") == bought.vendor_id:
@@ -150,6 +188,53 @@ class _Probe:
         extra = str(body.get("id"))
         self._runtime.read("the cancel", lambda client: client.job_cancel(extra))
         return Fact("dedupe", False, "a second job was created; it is cancelled")
+
+    def _post(self, what: str, content: bytes) -> Mapping[str, Any]:
+        headers = {"Content-Type": "application/json"}
+        return self._runtime.post_once(
+            what, lambda client: client._session.post("/jobs", data=content, headers=headers).json()
+        )
+
+    def _changed(self, bought: Bought, name: str, **changes: Any) -> Mapping[str, Any] | Fact:
+        """Send the first job once more with changed members: the answer, or the fact that follows from none."""
+        if not self._sent:
+            return Fact(name, None, "what was sent is not known")
+        if not self._bench.may_repeat(bought):
+            return Fact(name, None, self._bench.why)
+        content = json.dumps({**json.loads(self._sent), **changes}).encode()
+        try:
+            return self._post("a changed repeat", content)
+        except ProviderError as error:
+            self._bench.did_not(bought)
+            return Fact(name, error.http_status, str(error)[:200])
+
+    def joining_closed(self, bought: Bought) -> Fact:
+        """The answer to a job that joins a closed batch."""
+        name = "session_closed_status"
+        if self._closed is None:
+            return Fact(name, None, "no batch was opened")
+        answer = self._changed(bought, name, session_id=self._closed)
+        if isinstance(answer, Fact):
+            return answer
+        extra = str(answer.get("id"))
+        self._runtime.read("the cancel", lambda client: client.job_cancel(extra))
+        return Fact(name, None, "the job was accepted; it is cancelled")
+
+    def unreadable_program(self, bought: Bought) -> Fact:
+        """What a job costs whose OpenQASM cannot be read: it is accepted, and fails."""
+        name = "bad_qasm_charge_s"
+        if self._sent and json.loads(self._sent).get("program_id") != "sampler":
+            return Fact(name, None, "the job was not one of the sampler")
+        params = {**json.loads(self._sent or b"{}").get("params", {}), "pubs": [["OPENQASM 3.0; not a program"]]}
+        answer = self._changed(bought, name, params=params)
+        if isinstance(answer, Fact):
+            return answer
+        made = str(answer.get("id"))
+        if self._until(lambda: self._phase(made) in ENDED) is None:
+            self._runtime.read("the cancel", lambda client: client.job_cancel(made))
+            return Fact(name, None, "it did not fail in time; it is cancelled")
+        usage = self._get(job_path(made, "/metrics")).get("usage") or {}
+        return Fact(name, usage.get("qpu_charge_time_seconds"), f"the job is {self._state(made)}")
 
     def _state(self, vendor_id: str) -> str:
         job = self._runtime.read(vendor_id, lambda client: client.job_get(vendor_id))

@@ -175,8 +175,10 @@ class Runtime:
     def _discover(self) -> QiskitRuntimeService:
         from qiskit_ibm_runtime import QiskitRuntimeService
 
+        from qflows.providers.ibm.exchange import bounded_sessions
+
         access = self.access
-        with environment(access):
+        with environment(access), bounded_sessions(access, self.timeout_s):
             self._check_token()
             logger = logging.getLogger("qiskit_ibm_runtime")
             before = logger.level
@@ -191,8 +193,8 @@ class Runtime:
                 )
             finally:
                 logger.setLevel(before)
-        if access.instance is None:
-            self._require_one(made)
+            if access.instance is None:
+                self._require_one(made)
         return made
 
     def _address(self) -> dict[str, Any]:
@@ -298,6 +300,8 @@ def _discovery_error(error: Exception) -> ProviderError:
     kind = type(error).__name__
     if kind in ("IBMInputValueError", "InvalidAccountError", "ImportError", "ModuleNotFoundError"):
         cause = error.__cause__
+        if isinstance(cause, ProviderError):
+            return cause
         if cause is not None:
             return token_error(cause) if isinstance(cause, Exception) else NotSent(str(cause)[:300], provider="ibm")
         return Refused(f"ibm: {str(error)[:500]}; check QISKIT_IBM_INSTANCE", provider="ibm")

@@ -135,13 +135,15 @@ class IonQProvider(Doctor):
                 provider="ionq",
             )
         is_simulator = device_id == SIMULATOR
+        # QPUs: being rolled out; `qflows doctor ionq --spend` asks by a dry run
+        is_dynamic = is_simulator or self._learned.get("qpu_mid_circuit") is True
         return Limits(
             max_qubits=entry["qubits"] if type(entry.get("qubits")) is int else None,
-            max_shots=_MAX_SHOTS,
+            max_shots=_MAX_SHOTS if is_simulator else int(self._learned.get("qpu_max_shots") or _MAX_SHOTS),
             max_programs=wire.MAX_CIRCUITS,
-            mid_circuit=is_simulator,  # QPUs: being rolled out; a job they cannot run fails unbilled
-            takes=_TAKEN_BY_SIMULATOR if is_simulator else _TAKEN_BY_QPUS,
-            terms=_TERMS_OF_SIMULATOR if is_simulator else _TERMS_OF_QPUS,
+            mid_circuit=is_dynamic,
+            takes=_TAKEN_BY_SIMULATOR if is_dynamic else _TAKEN_BY_QPUS,
+            terms=_TERMS_OF_SIMULATOR if is_simulator else _TERMS if is_dynamic else _TERMS_OF_QPUS,
         )
 
     def options_model(self, device_id: str) -> type[VendorOptions]:

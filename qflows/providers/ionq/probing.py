@@ -1,4 +1,4 @@
-"""What one IonQ account shows of what its documents leave open. Costs nothing: the simulator is free."""
+"""What one IonQ account shows of what its documents leave open. Costs nothing: the simulator and dry runs are free."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from qflows.protocol import Bench, Bought, Fact
 from qflows.protocol.probing import ENDED, until
 from qflows.providers.ionq import wire
 from qflows.providers.ionq.doctor import ESTIMATE
+from qflows.providers.ionq.dry_runs import FreeProbe
 from qflows.providers.ionq.http import IonQHttp, path
 from qflows.providers.ionq.options import SIMULATOR
 
@@ -22,8 +23,11 @@ _ALL_DIGITS = 12  # unrounded floating point numbers have more
 
 
 def measure(http: IonQHttp, bench: Bench) -> Iterator[Fact]:
-    """Facts from reading, then from three jobs on the simulator."""
+    """Facts from reading and from dry runs on a QPU, then from three jobs on the simulator."""
     yield from _by_reading(http)
+    free = FreeProbe(http, bench)
+    yield from free.on_simulator()
+    yield from free.on_qpu(_QPU)
     first = bench.buy([_asymmetric()], device_id=SIMULATOR, shots=100)
     if first is None:
         yield Fact("bit_order", None, bench.why)

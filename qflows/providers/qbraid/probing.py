@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from typing import Any
 
 from qiskit import QuantumCircuit
 
-from qflows.errors import ProviderError, Refused
+from qflows.errors import Ambiguous, ProviderError, Refused
 from qflows.protocol import Bench, Bought, Fact, Phase
 from qflows.protocol.probing import Seen, bit_order, seconds, until
 from qflows.providers.qbraid import wire
@@ -17,18 +17,21 @@ from qflows.providers.qbraid.groups import GroupCalls
 from qflows.providers.qbraid.http import QbraidHttp, path_of
 
 _SHOTS = 20
+_PROGRAM = 'OPENQASM 3.0;\ninclude "stdgates.inc";\nqubit[2] q;\nbit[2] c;\nx q[0];\n{}\nc = measure q;\n'
+_WORDS = {"barrier": "barrier q;", "delay": "delay[100ns] q[0];"}
 _LOOK_S = 0.3
 
 
 def measure(http: QbraidHttp, groups: GroupCalls, bench: Bench) -> Iterator[Fact]:
-    """Facts from at most three jobs, and from a group without jobs."""
-    yield from _of_groups(http, groups)
+    """Facts from two jobs, repeats of one of them, and a group without jobs."""
+    closed = yield from _of_groups(http, groups)
     device_id = bench.cheapest()
     first = bench.buy([_asymmetric()], device_id=device_id, shots=_SHOTS) if device_id else None
     if first is None:
         yield Fact("bit_order", None, bench.why or "no device can be afforded now")
         return
     probe = _Probe(http, bench)
+    yield probe.early_result(first)
     yield probe.lag(first)
     yield from probe.tags(first)
     yield from probe.life(first)
@@ -42,6 +45,8 @@ def measure(http: QbraidHttp, groups: GroupCalls, bench: Bench) -> Iterator[Fact
     if second is not None:
         yield from probe.cancel(second)
         yield probe.order([first, second])
+    yield from probe.refusals(first, closed)
+    yield from probe.words(first)
 
 
 def _asymmetric(name: str = "probe") -> QuantumCircuit:
@@ -73,13 +78,13 @@ def _of_result(documents: Mapping[str, bytes]) -> Iterator[Fact]:
     yield Fact("result_data", seen, ", ".join(data))
 
 
-def _of_groups(http: QbraidHttp, groups: GroupCalls) -> Iterator[Fact]:
-    """Facts about groups. A group that stays empty costs nothing; it is closed in any case."""
+def _of_groups(http: QbraidHttp, groups: GroupCalls) -> Generator[Fact, None, str | None]:
+    """Facts about groups; returns the id of a closed one. One that stays empty costs nothing; it is closed anyway."""
     try:
         made = groups.create(secrets.token_hex(32), name="qflows doctor", tags={}, max_ttl_s=60)
     except ProviderError as error:
         yield Fact("group_no_jobs", None, str(error))
-        return
+        return None
     where = path_of("jobs", "group", made.group_id)
     try:
         jobs = http.get(f"{where}/jobs")
@@ -95,6 +100,7 @@ def _of_groups(http: QbraidHttp, groups: GroupCalls) -> Iterator[Fact]:
         yield Fact("close_twice", "refuse", f"status {error.http_status}")
     else:
         yield Fact("close_twice", "harmless")
+    return made.group_id
 
 
 class _Probe:
@@ -188,6 +194,66 @@ class _Probe:
         if words[-1] == "CANCELLED":
             yield Fact("cancel_shows_cancelling", words[0] == "CANCELLING")
             yield Fact("final_costs", "null" if job.get("cost") is None else "given", f"cost {job.get('cost')!r}")
+
+    def early_result(self, bought: Bought) -> Fact:
+        """The answer to a request for the result of a job that runs."""
+        try:
+            self._http.get(path_of("jobs", bought.vendor_id, "result"))
+        except Refused as error:
+            return Fact("no_result_status", error.http_status, str(error.vendor_message)[:200])
+        return Fact("no_result_status", None, "the job had ended already")
+
+    def _again(self, bought: Bought, **changes: Any) -> Mapping[str, Any]:
+        """Send a job once more with changed members; it carries our key, so that it is found. Raises Refused."""
+        body = {**wire.payload(bought.spec, bought.key, secrets.token_hex(8)), **changes}
+        made = self._http.post_once("/jobs", body, "jobQrn")
+        job: Mapping[str, Any] = {}
+
+        def is_over() -> bool:
+            nonlocal job
+            job = self._job(str(made["jobQrn"]))
+            return wire.observation(job).phase in (Phase.DONE, Phase.FAILED, Phase.CANCELLED, Phase.HELD)
+
+        self._until(is_over)
+        return job
+
+    def _refused_with(self, name: str, bought: Bought, **changes: Any) -> Fact:
+        if not self._bench.may_repeat(bought):
+            return Fact(name, None, self._bench.why)
+        try:
+            job = self._again(bought, **changes)
+        except (Refused, Ambiguous) as error:
+            self._bench.did_not(bought)
+            return Fact(name, error.http_status, str(getattr(error, "vendor_message", error))[:200])
+        return Fact(name, None, f"it was accepted, and is {job.get('status')}")
+
+    def refusals(self, bought: Bought, closed_group: str | None) -> Iterator[Fact]:
+        """Status codes of submissions that cannot be accepted."""
+        absent = bought.spec.device_id + "-absent"
+        yield self._refused_with("unknown_device_status", bought, deviceQrn=absent)
+        device = self._http.get(path_of("devices", bought.spec.device_id))
+        most = device.get("maxShots") if isinstance(device, dict) else None
+        if isinstance(most, int):
+            yield self._refused_with("shots_status", bought, shots=most + 1)
+        if closed_group is not None:
+            yield self._refused_with("group_not_open_status", bought, groupJobQrn=closed_group)
+
+    def words(self, bought: Bought) -> Iterator[Fact]:
+        """Whether this simulator runs programs with a barrier and with a delay."""
+        for word, statement in _WORDS.items():
+            name = f"simulator_{word}"
+            if wire.is_qpu(bought.spec.device_id) or not self._bench.may_repeat(bought):
+                yield Fact(name, None, self._bench.why or "measured on simulators only")
+                continue
+            program = {"format": wire.FORMAT, "data": _PROGRAM.format(statement)}
+            try:
+                job = self._again(bought, program=program)
+            except (Refused, Ambiguous) as error:
+                self._bench.did_not(bought)
+                yield Fact(name, "fail", f"refused: {error}"[:200])
+                continue
+            is_run = wire.observation(job).phase is Phase.DONE
+            yield Fact(name, "run" if is_run else "fail", str(job.get("statusMsg") or "")[:200])
 
     def order(self, bought: list[Bought]) -> Fact:
         """Order of the plain list."""

@@ -22,6 +22,7 @@ ALL_MEASURED = (
 )
 _ALLOWED_PRAGMA = re.compile(r"#pragma braket (verbatim|result (sample|expectation|variance|probability)\b)")
 _ARRAY = re.compile(r"\w+\[\s*(-|\{|[^\]]*:)|\+\+")
+_SELF_INVERSE = frozenset({"x", "y", "z", "h", "cz", "cnot", "swap", "ccnot", "cy"})
 _FEEDBACK = re.compile(r"\b(measure_ff|cc_prx|if)\b")
 
 
@@ -151,8 +152,23 @@ def _executable(program: Mapping[str, Any], inputs: dict[str, Any], shots: int, 
         return {"source": source, "inputs": inputs}
     if shots == 0:
         raise bad("shots=0 needs result types")
-    _check_flat(flat, rules.device)
-    return {"gates": flat.gates, "measured": flat.readout}
+    _check_flat(flat, rules)
+    gates = flat.gates
+    if rules.device.is_qpu and not flat.verbatim and rules.switch("barriers") == "merged":
+        gates = _merged(gates)
+    return {"gates": gates, "measured": flat.readout}
+
+
+def _merged(gates: list[list[Any]]) -> list[list[Any]]:
+    """Without pairs of equal self-inverse gates that follow each other, as left by a compiler that ignores barriers."""
+    kept: list[list[Any]] = []
+    for gate in gates:
+        touching = [i for i, other in enumerate(kept) if set(other[2]) & set(gate[2])]
+        if touching and gate[0] in _SELF_INVERSE and kept[touching[-1]] == gate:
+            del kept[touching[-1]]
+        else:
+            kept.append(gate)
+    return kept
 
 
 def _check_text(source: str, rules: Rules) -> None:
@@ -168,7 +184,9 @@ def _check_text(source: str, rules: Rules) -> None:
         raise bad(f"{name} takes one qubit array and one classical array")
     if _ARRAY.search(code):
         raise bad(f"{name} does not support array operations")
-    if unknown := re.search(r"\b(delay|reset|for|while|def)\b", code):
+    if unknown := re.search(r"\b(reset|for|while|def)\b", code) or (
+        rules.switch("unlisted_delay") == "refuse" and re.search(r"\bdelay\b", code)
+    ):
         raise bad(f"{name} does not support {unknown[0]}")
     if _FEEDBACK.search(code) or re.search(r"\bmeasure\b[^;]*;(?!\s*(\w+(\[\d+\])?\s*=\s*)?measure\b)\s*[^\s}]", code):
         if "measure_ff" not in rules.device.gates:
@@ -177,7 +195,8 @@ def _check_text(source: str, rules: Rules) -> None:
             raise bad(f"{name} needs experimentalCapabilities for measurements before the end of a program")
 
 
-def _check_flat(flat: Flat, device: Device) -> None:
+def _check_flat(flat: Flat, rules: Rules) -> None:
+    device = rules.device
     if not flat.readout:
         raise bad("the program has no gate and no measurement")
     _check_qubits(flat, device)
@@ -185,8 +204,10 @@ def _check_flat(flat: Flat, device: Device) -> None:
     outside = {gate[0] for place, gate in enumerate(flat.gates) if place not in verbatim}
     if unknown := sorted(outside - set(device.gates)):
         raise bad(f"{device.name} does not support gate {unknown[0]}")
-    if flat.has_barrier and "barrier" not in device.gates:
+    if flat.has_barrier and "barrier" not in device.gates and rules.switch("unlisted_barrier") == "refuse":
         raise bad(f"{device.name} does not support barrier")
+    if flat.has_delay and rules.switch("unlisted_delay") == "refuse":
+        raise bad(f"{device.name} does not support delay")
     if verbatim:
         _check_verbatim(flat, device, has_more=bool(outside))
 

@@ -189,6 +189,27 @@ SWITCHES = (
         source="botocore, QuantumTaskStatus; how long the word shows is not told",
     ),
     Switch(
+        "unlisted_barrier",
+        "refuse",
+        "barrier on a device whose supportedOperations do not list it",
+        ("refuse", "accept"),
+        source="not documented: no captured document of SV1, DM1, IonQ or AQT lists barrier",
+    ),
+    Switch(
+        "unlisted_delay",
+        "refuse",
+        "delay, which no device lists: refused, or accepted and without effect",
+        ("refuse", "accept"),
+        source="not documented: no captured supportedOperations list delay",
+    ),
+    Switch(
+        "barriers",
+        "kept",
+        "barriers on QPUs, outside of verbatim boxes: kept, or gates that cancel are removed across them",
+        ("kept", "merged"),
+        source="listed in supportedOperations; users' reports of Cepheus and Garnet, 2026-09: removed across them",
+    ),
+    Switch(
         "probabilities_only",
         "Forte 1,Forte Enterprise 1",
         "names of devices whose results hold measurementProbabilities only",

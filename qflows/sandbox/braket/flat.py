@@ -45,6 +45,7 @@ class Flat:
     bit_arrays: int = 0
     names: set[str] = field(default_factory=set)
     has_barrier: bool = False
+    has_delay: bool = False
     has_physical: bool = False
     verbatim: list[int] = field(default_factory=list)  # positions in `gates` inside a verbatim box
 
@@ -123,6 +124,8 @@ class _Reader:
             self._measure(*measure.groups())
         elif text.startswith("barrier"):
             self.flat.has_barrier = True
+        elif re.match(r"delay ?\[", text):
+            self.flat.has_delay = True
         else:
             self._gate(text)
 

@@ -71,6 +71,14 @@ SWITCHES = (
         source="not documented; the client calls repeated POSTs safe, qiskit-ibm-runtime#1114 shows six jobs",
     ),
     Switch(
+        "delays", "kept", "delays in circuits: qubits idle for their time, or they are dropped", ("kept", "dropped"),
+        source="IBM docs: ISA circuits run as given; rehearsal: devices behind qBraid drop them, qBraid#1269",
+    ),
+    Switch(
+        "barriers", "kept", "barriers: kept, or gates that cancel are removed across them", ("kept", "merged"),
+        source="IBM docs: ISA circuits run as given; rehearsal: qiskit-ibm-runtime#2649, folded gates removed",
+    ),
+    Switch(
         "tag_limits", True, "8 tags of 86 characters (codes 1204, 1205; the status 400 is assumed)",
         source="IBM's error registry: codes 1204 and 1205; the HTTP status is not told",
     ),

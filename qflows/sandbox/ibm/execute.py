@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, cast
 
@@ -182,7 +183,8 @@ def _samplex_draws(item: Any, rng: np.random.Generator) -> dict[str, np.ndarray[
 
 
 def _device(payload: dict[str, Any]) -> Device:
-    return Device(payload["snapshot"] if payload["is_noisy"] else None, payload["limit"], payload["seed"])
+    snapshot = payload["snapshot"] if payload["is_noisy"] else None
+    return Device(snapshot, payload["limit"], payload["seed"], frozenset(payload["keeps"]))
 
 
 def _sampled(
@@ -193,7 +195,7 @@ def _sampled(
     if payload["is_mock"]:
         rng = np.random.default_rng(device.seed + index)
         return rng.integers(0, 2, (len(circuits), shots, n_clbits)).astype(bool)
-    seeded = Device(device.snapshot, device.limit, (device.seed + 7919 * index) % 2**31)
+    seeded = replace(device, seed=(device.seed + 7919 * index) % 2**31)
     return np.stack(shots_of(circuits, shots, seeded)) if circuits else np.zeros((0, shots, 0), dtype=bool)
 
 

@@ -90,6 +90,7 @@ class Jobs:
             "is_noisy": bool(call.switch("noise")),
             "has_infinity": bool(call.switch("results_infinity")),
             "limit": int(call.switch("max_active_qubits")),
+            "keeps": [what for what in ("delays", "barriers") if call.switch(what) == "kept"],
             "seed": (call.world.seed * 1_000_003 + job.seq) % 2**31,
             "started": job.created_at,
         }

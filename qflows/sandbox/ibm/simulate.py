@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -20,17 +20,19 @@ from qflows.sandbox.ibm.catalog import snapshot_configuration, snapshot_properti
 if TYPE_CHECKING:
     from qiskit import QuantumCircuit
 
+_SELF_INVERSE = frozenset({"x", "cz"})
 IDLE = frozenset({"barrier", "delay"})
 Bits = np.ndarray[Any, np.dtype[np.bool_]]
 
 
 @dataclass(frozen=True)
 class Device:
-    """What to simulate: a snapshot's calibration (None: no noise), the width, and the seed."""
+    """What to simulate: a snapshot's calibration (None: no noise), the width, the seed, and what is `kept`."""
 
     snapshot: str | None
     limit: int
     seed: int
+    kept: frozenset[str] = frozenset({"delays", "barriers"})
 
 
 def active_qubits(circuit: QuantumCircuit) -> tuple[int, ...]:
@@ -53,16 +55,33 @@ def compacted(circuit: QuantumCircuit, active: Sequence[int], device: Device) ->
     place = {circuit.qubits[physical]: kept[i] for i, physical in enumerate(active)}
     physical = dict(zip(place, active, strict=True))
     narrow = QuantumCircuit(kept, circuit.clbits, *circuit.cregs)
-    for step in circuit.data:
+    steps = circuit.data if "barriers" in device.kept else _merged(circuit)
+    for step in steps:
         if not all(q in place for q in step.qubits):
             continue
-        if step.operation.name == "delay" and device.snapshot is not None:
+        if step.operation.name == "delay" and device.snapshot is not None and "delays" in device.kept:
             decay = _decay(device.snapshot, physical[step.qubits[0]], _seconds(step.operation, device.snapshot))
             if decay is not None:
                 narrow.append(decay, [place[step.qubits[0]]])
         elif step.operation.name not in IDLE:
             narrow.append(step.operation, [place[q] for q in step.qubits], step.clbits)
     return narrow
+
+
+def _merged(circuit: QuantumCircuit) -> list[Any]:
+    """Instructions without pairs of equal x or cz gates that follow each other, whatever barriers say."""
+    kept: list[Any] = []
+    for step in circuit.data:
+        if step.operation.name == "barrier":
+            continue
+        touching = [i for i, other in enumerate(kept) if set(other.qubits) & set(step.qubits)]
+        last = kept[touching[-1]] if touching else None
+        is_pair = last is not None and last.operation.name == step.operation.name and last.qubits == step.qubits
+        if is_pair and step.operation.name in _SELF_INVERSE:
+            del kept[touching[-1]]
+        else:
+            kept.append(step)
+    return kept
 
 
 def _seconds(delay: Any, snapshot: str) -> float:
@@ -108,7 +127,7 @@ def shots_of(circuits: Sequence[QuantumCircuit], shots: int, device: Device) -> 
     # too wide for one state; independent parts are sampled separately
     found = [np.zeros((shots, circuit.num_clbits), dtype=bool) for circuit in circuits]
     for number, members in enumerate(clusters(circuits[0], active)):
-        apart = Device(device.snapshot, device.limit, (device.seed + 104_729 * number) % 2**31)
+        apart = replace(device, seed=(device.seed + 104_729 * number) % 2**31)
         parts = _together(circuits, members, shots, apart)
         found = [whole | part for whole, part in zip(found, parts, strict=True)]
     return found

@@ -139,6 +139,14 @@ SWITCHES = (
         source="IonQ's provider contract, 2026-09-09, allows it",
     ),
     Switch(
+        "qasm3_barrier", "take", "barrier in an OpenQASM 3 job: taken, or the job fails", ("take", "fail"),
+        "not documented: OpenQASM 3 of API v0.4 names gates, measurement and reset; ionq.circuit.v1 has no barrier",
+    ),
+    Switch(
+        "qasm3_delay", "fail", "delay in an OpenQASM 3 job: taken, or the job fails", ("fail", "take"),
+        "not documented: API v0.4 has no gate for a delay",
+    ),
+    Switch(
         "target_member", "simulator", "POST with `target` in place of `backend`: runs on the simulator, or refused",
         ("simulator", "refuse"), "live log of a paying account, 2026-07",
     ),

@@ -39,6 +39,9 @@ def run_qasm3(payload: dict[str, Any]) -> dict[str, Any]:
     Returns `registers` [[name, size]...] and `outcomes`: histogram over all classical bits, decimal, first bit lowest.
     """
     circuit = _parse(payload["data"])
+    there = {instruction.operation.name for instruction in circuit.data}
+    if refused := sorted(there.intersection(payload.get("refuses", ()))):
+        raise WorkError("UnsupportedGate", f"{refused[0]} is not supported")
     if not payload.get("mid_circuit", True) and _is_early(circuit):
         raise WorkError("PreflightError", "mid-circuit measurement and reset are not supported on this target")
     if not circuit.clbits:

@@ -173,8 +173,10 @@ class Jobs:
             "dry_run": wanted.dry_run,
         }
         if circuit is None:
+            words = ("barrier", "delay")
+            refuses = [word for word in words if call.switch(f"qasm3_{word}") == "fail"]
             takes_early = wanted.backend == catalog.SIMULATOR or call.switch("qpu_mid_circuit")
-            return Work(OPENQASM, common | {"data": wanted.qasm3, "mid_circuit": takes_early})
+            return Work(OPENQASM, common | {"data": wanted.qasm3, "mid_circuit": takes_early, "refuses": refuses})
         dialect = {
             "z_rotation": call.switch("z_rotation"),
             "pauliexp_last_is_first_target": call.switch("pauliexp_last_is_first_target"),

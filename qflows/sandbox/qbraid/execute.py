@@ -34,6 +34,9 @@ def run_batch(payload: dict[str, Any]) -> dict[str, Any]:
 def _counts(program: Mapping[str, Any], payload: Mapping[str, Any], seed: int) -> dict[str, int]:
     """Histogram with qiskit's keys: c[0] rightmost, registers separated by a space, the first one rightmost."""
     circuit = _parsed(program["format"], program["data"])
+    there = {step.operation.name for step in circuit.data}
+    if refused := sorted(there.intersection(payload["refuses"])):
+        raise WorkError("Unsupported", f"{refused[0]} is not supported")
     if circuit.num_qubits > payload["qubits"]:
         raise WorkError("TooWide", f"{circuit.num_qubits} qubits; the device has {payload['qubits']}")
     place = _final_measurements(circuit)

@@ -97,6 +97,7 @@ class Jobs:
             "qubits": wanted.device.qubits,
             "limit": call.switch("max_active_qubits"),
             "rates": wanted.rates,
+            "refuses": _refuses(call, wanted),
         }
         job.work = Work(BATCH if wanted.is_batch else ONE, payload)
         return job
@@ -279,6 +280,13 @@ class Jobs:
         shots = whole(call, "shots", 1000, 10**9)
         quote = catalog.price(device, shots, 1, float(call.switch("estimated_s")))
         return render.ok({"pricingAvailable": True, "deviceQrn": qrn, "estimatedCost": quote, "shots": shots})
+
+
+def _refuses(call: Call, wanted: submission.Submission) -> list[str]:
+    """Words that the simulator fails on."""
+    if not wanted.device.is_simulator:
+        return []
+    return [word for word in ("barrier", "delay") if call.switch(f"simulator_{word}") == "fail"]
 
 
 def _shown(call: Call, job: Job) -> dict[str, Any]:

@@ -45,6 +45,14 @@ SWITCHES = (
         source="not documented; a device's record has status and nextAvailable",
     ),
     Switch(
+        "simulator_barrier", "run", "barrier in a program for a simulator: it runs, or the job fails", ("run", "fail"),
+        source="not documented",
+    ),
+    Switch(
+        "simulator_delay", "run", "delay in a program for a simulator: it runs, or the job fails", ("run", "fail"),
+        source="not documented; devices behind qBraid drop delays: qBraid#1269",
+    ),
+    Switch(
         "shots_status", 400, "status code of shots outside the device's own bounds", (400, 422),
         source="not documented",
     ),

@@ -218,3 +218,16 @@ def test_whether_buying_again_helps_has_three_answers(
     assert (look.phase, look.error_code, look.is_retryable) == (Phase.FAILED, code, answer)
     assert helps_to_buy_again(None) is None
     assert set(BUY_AGAIN.values()) == {True, False}
+
+
+def test_discovery_reads_no_more_than_it_can_need(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("IAM_URL", "GLOBAL_SEARCH_URL", "GLOBAL_CATALOG_URL"):
+        monkeypatch.setenv(name, sandbox.env[name])
+    provider: Any = providers.connect("ibm", {"token": CANARY, "url": sandbox.url}, timeout_s=10)
+    caps = exchange.cap_of
+    monkeypatch.setattr(exchange, "cap_of", lambda method, path: 100 if "resources" in path else caps(method, path))
+    with pytest.raises(Unreadable, match="more than 100 bytes"):
+        _ = provider._runtime.crn
+    monkeypatch.setattr(exchange, "cap_of", caps)
+    with pytest.raises(Refused, match="several instances"):  # all is read at the next try
+        _ = provider._runtime.crn
