@@ -11,7 +11,7 @@ PARALLEL := -n $(WORKERS) --maxprocesses 4 --dist worksteal
 PINS := $(if $(CONSTRAINTS),-c $(CONSTRAINTS))
 
 .PHONY: gate constraints wheel help install demo test check lint types imports docs notebooks bench pulls story chaos newest-braket \
-  newest-prefect newest-ibm doctor doors takes live compat money peer archive-show sources clean
+  newest-prefect newest-ibm doctor doors takes live loops compat money peer archive-show sources clean
 help:
 	@echo "make demo     install into .venv, run the H2 VQE and a small circuit, print what came out"
 	@echo "make test     install and run the test suite"
@@ -28,6 +28,7 @@ help:
 	@echo "make pulls    error bars, biases, drift flags and thresholds by Monte Carlo; a few minutes"
 	@echo "make story    a nightly run while server, worker, reconciler and flow are killed 20 times; SQLite, then PostgreSQL"
 	@echo "make chaos    kills at every point in all company: two accounts, four vendors, two databases; minutes"
+	@echo "make loops    loops killed at every k-th evaluation, in scripts, kernels, flows and mapped tasks; half an hour"
 	@echo "make constraints   pin the newest versions that fit together; run the tests before you commit them"
 	@echo "make wheel    build the wheel, install it by plain pip in an empty environment, use it"
 	@echo "make compat   the libraries that run on our primitives, in an environment of its own; QISKIT=checkout adds Qiskit's own tests"
@@ -105,6 +106,10 @@ doors: .venv/.test
 
 takes: .venv/.test
 	@$(BIN)/python docs/what_devices_take.py
+
+# LOOPS='--every 3 --kinds vqe --company script notebook' for less
+loops: .venv/.test
+	@cd tests && ../$(BIN)/python -m acceptance.loops $(LOOPS)
 
 # CHAOS='--cells 60 --only emulator', or '--kills 1000 --jobs 500 --seed 2'
 chaos: .venv/.test

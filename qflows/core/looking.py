@@ -21,7 +21,7 @@ log = logging.getLogger("qflows.poller")
 
 _NOT_LISTED = "(not listed)"
 _UNREADABLE_STATUS = "(unreadable)"
-_UNKNOWN_WORD_S = 600.0  # how long to wait for an undocumented status word to change
+_UNKNOWN_S = 600.0  # how long nothing may be known of a job before its waiter gets an error
 _APART_REQUESTS = 64  # to find the jobs that spoil an answer
 _GONE = Observation(
     Phase.FAILED,
@@ -107,9 +107,12 @@ class Looker:
         """Jobs that lists have omitted, or shown with an undocumented word, for too long.
 
         A job that is not listed is requested by its id: the vendor's own "no such job" is an end that can be revoked;
-        anything else leaves the job as it was. A job whose word stays unknown is held, and a person is notified.
+        anything else leaves the job as it was. A job of which nothing is known for ten minutes is held, and a person
+        is notified: whoever waits without a timeout would wait for ever.
         """
         strange = [job for job, look in seen if look.phase is Phase.UNKNOWN]
+        if not strange:
+            return list(seen)
         ages = outcomes.missed(self.submitter.ledger, strange)
         settle_s = self.submitter.settle_time_s(provider)
         looks = []
@@ -121,8 +124,11 @@ class Looker:
                     look = replace(look, phase=Phase.HELD)  # noqa: PLW2901
             elif look.word == _NOT_LISTED and age_s >= settle_s and self._is_gone(provider, job):
                 look = _GONE  # noqa: PLW2901
-            elif look.phase is Phase.UNKNOWN and look.word != _NOT_LISTED and age_s >= _UNKNOWN_WORD_S:
-                note = f"for {age_s:.0f} s its status is {look.word[:64]!r}, which is not documented"
+            elif look.phase is Phase.UNKNOWN and age_s >= _UNKNOWN_S:
+                why = f"status is {look.word[:64]!r}, which is not documented"
+                if look.word == _NOT_LISTED:
+                    why = "vendor has left it out of every list, and does not say that it is gone"
+                note = f"for {age_s:.0f} s its {why}"
                 look = replace(look, phase=Phase.HELD, queue_note=look.queue_note or note)  # noqa: PLW2901
             looks.append((job, look))
         return looks

@@ -102,12 +102,10 @@ class Poller:
         again_at = -math.inf  # when vendors may be polled again
         handles: dict[str, Job] = {}
         ledger = self.submitter.ledger
-        outcomes.forget_held(ledger, keys)  # a new wait should ask the vendor again
-        self.revive(reads.by_keys(ledger, keys).values())
+        fresh = self._as_found(keys)
         told: set[str] = set()
         looked = False
         while True:
-            fresh = reads.by_keys(ledger, keys)
             missing = set(keys) - set(fresh)
             if missing:
                 raise UnknownJob(f"the ledger has no job {', '.join(sorted(k[:12] for k in missing))}")
@@ -137,7 +135,8 @@ class Poller:
                 done.pause_s = _IDLE_S
             looked = True
             self._tell(done.troubles, handles, told)
-            self._raise_if_nothing_is_left(pending, done.troubles)
+            fresh = reads.by_keys(ledger, keys)
+            self._raise_if_nothing_is_left([fresh[job.key] for job in pending if job.key in fresh], done.troubles)
             pause = done.pause_s
             if every and len(asked) < len(pending):
                 pause = min(pause, max(again_at - time.monotonic(), 0.0))
@@ -145,6 +144,17 @@ class Poller:
                 pause = min(pause, max(deadline - time.monotonic(), 0.0))
             if pause > 0:
                 time.sleep(pause)
+                fresh = reads.by_keys(ledger, keys)
+
+    def _as_found(self, keys: Collection[str]) -> dict[str, Job]:
+        """The jobs as a new wait should see them: what was held, or seemed to be gone, is asked for again."""
+        ledger = self.submitter.ledger
+        found = reads.by_keys(ledger, keys)
+        held = [key for key, job in found.items() if job.is_held]
+        if held:
+            outcomes.forget_held(ledger, held)
+        revived = self.revive(found.values())
+        return reads.by_keys(ledger, keys) if held or revived else found
 
     def _ask(self, pending: Sequence[Job]) -> None:
         """Ask a person about jobs that have no room in a budget with the policy `ask`. Ends with the answer in the
@@ -167,9 +177,8 @@ class Poller:
                 job = handles.get(key)
                 log.warning("job %s on %s waits: %s", key[:12], job.device if job else "?", error)
 
-    def _raise_if_nothing_is_left(self, pending: Sequence[Job], troubles: Mapping[str, Exception]) -> None:
+    def _raise_if_nothing_is_left(self, fresh: Iterable[Job], troubles: Mapping[str, Exception]) -> None:
         """Raise what keeps the last pending jobs from moving, if it cannot pass by itself."""
-        fresh = reads.by_keys(self.submitter.ledger, [job.key for job in pending]).values()
         stuck = [job for job in fresh if not job.is_terminal]
         if not stuck or not all(job.is_held or job.asks_person or job.key in troubles for job in stuck):
             return
@@ -204,7 +213,8 @@ class Poller:
                     pending=tuple(job.key for job in lacking),
                 )
             done = self.tick(lacking)
-            self._raise_if_nothing_is_left(lacking, done.troubles)
+            fresh = reads.by_keys(self.submitter.ledger, [job.key for job in lacking])
+            self._raise_if_nothing_is_left(fresh.values(), done.troubles)
             pause = done.pause_s
             time.sleep(pause if deadline is None else min(pause, max(deadline - time.monotonic(), 0.0)))
 

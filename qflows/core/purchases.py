@@ -288,16 +288,18 @@ class Purchases(Holds):
         )
 
     @contextmanager
-    def batch_mode(self, batch: Batch) -> Iterator[str | None]:
+    def batch_mode(self, batch: Batch, n_jobs: int | None = None) -> Iterator[str | None]:
         """The vendor's batch mode for the parts sent inside, if there is one and several parts are sent, or its time is
         limited.
 
-        Leaving the block closes it to new jobs; queued ones still run.
+        Leaving the block closes it to new jobs; queued ones still run. `n_jobs`: of the batch, if known.
         """
         provider = self.device(batch.device).provider
         max_time_s = batch.record.details.get("max_time_s")
-        few = len(batch.parts) < 2 and max_time_s is None
-        if "batch" not in provider.capabilities.sessions or few:
+        if "batch" not in provider.capabilities.sessions:
+            yield None
+            return
+        if (len(batch.parts) if n_jobs is None else n_jobs) < 2 and max_time_s is None:
             yield None
             return
         try:
@@ -315,9 +317,10 @@ class Purchases(Holds):
 
     def submit_batch(self, batch: Batch) -> None:
         """Send what was not sent; a batch whose parts are all at the vendor costs nothing."""
-        if any(job.status is JobStatus.PREPARED for job in batch.sub_jobs()):
-            with self.batch_mode(batch) as session_id:
-                batch.submit(session_id=session_id)
+        jobs = {job.key: job for job in batch.sub_jobs()}
+        if any(job.status is JobStatus.PREPARED for job in jobs.values()):
+            with self.batch_mode(batch, len(jobs)) as session_id:
+                batch.submit(session_id=session_id, known=jobs)
 
 
 def _one(job: Job) -> list[Job]:

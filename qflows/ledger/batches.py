@@ -58,19 +58,19 @@ class EndedBatch:
     at: str
 
 
-def open_batch(ledger: Ledger, want: Want, content: str, draft: BatchRecord) -> BatchRecord:
-    """The batch with this content: the same on a replay, another for another equal call.
+def open_batch(ledger: Ledger, want: Want, content: str, draft: BatchRecord) -> tuple[BatchRecord, bool]:
+    """The batch with this content, and whether it is new: the same on a replay, another for another equal call.
 
     `draft` is stored under the batch's id, whatever id it has, unless the batch already exists: then that one counts.
     """
 
-    def work(connection: sa.Connection) -> BatchRecord:
+    def work(connection: sa.Connection) -> tuple[BatchRecord, bool]:
         id_ = id_of(want.run_key, content, lease_ordinal(ledger, connection, want, content))
         row = {name: getattr(draft, name) for name in BatchRecord.__slots__} | {"id": id_}
         row |= {"tags": dict(draft.tags), "options": dict(draft.options), "details": dict(draft.details)}
-        connection.execute(ledger.insert(_batch_insert), row)
+        is_new = connection.execute(ledger.insert(_batch_insert), row).rowcount == 1
         stands = connection.execute(sa.select(batches).where(batches.c.id == id_)).one()
-        return BatchRecord(**stands._mapping)
+        return BatchRecord(**stands._mapping), is_new
 
     return ledger.transact(work)
 

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import ast
-import os
-import signal
-import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
-from jupyter_client.manager import KernelManager
 
 from qflows.sandbox import Sandbox
+
+from .loops.kernel import Notebook
 
 SETUP = """
 import qflows
@@ -24,67 +19,10 @@ def buy(**more):
 """
 
 
-class _Ours(KernelSpecManager):
-    """The kernel of the interpreter that runs the tests, whatever kernels this machine has."""
-
-    def get_kernel_spec(self, kernel_name: str) -> KernelSpec:
-        argv = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
-        return KernelSpec(argv=argv, display_name="ours", language="python", interrupt_mode="signal")
-
-
-class Notebook:
-    """A kernel and a client of it."""
-
-    def __init__(self, env: dict[str, str], folder: Path) -> None:
-        self._env, self._folder = env, folder
-        self.kernel = KernelManager(kernel_spec_manager=_Ours())
-        self.kernel.start_kernel(env=env, cwd=str(folder))
-        self._connect()
-
-    def _connect(self) -> None:
-        self.client = self.kernel.blocking_client()
-        self.client.start_channels()
-        self.client.wait_for_ready(timeout=60)
-        self.cell(SETUP)
-
-    def send(self, code: str) -> str:
-        """Starts a cell; the id by which its end is known."""
-        return self.client.execute(code, store_history=True)
-
-    def answer(self, cell: str, timeout: float = 60) -> dict[str, Any]:
-        """What the cell came to: the shell's reply."""
-        while True:
-            reply = self.client.get_shell_msg(timeout=timeout)
-            if reply["parent_header"].get("msg_id") == cell:
-                return reply["content"]
-
-    def cell(self, code: str) -> Any:
-        """A cell that must succeed, and what it left in `last`."""
-        content = self.answer(self.client.execute(code, user_expressions={"last": "last"} if "last" in code else {}))
-        assert content["status"] == "ok", content
-        shown = content.get("user_expressions", {}).get("last")
-        return ast.literal_eval(shown["data"]["text/plain"]) if shown else None
-
-    def restart(self, *, now: bool) -> None:
-        """As the menu does it; `now`: killed first."""
-        self.client.stop_channels()
-        if now:
-            os.kill(self.kernel.provisioner.pid, signal.SIGKILL)  # type: ignore[union-attr]
-        self.kernel.restart_kernel(now=now)
-        self._connect()
-
-    def close(self) -> None:
-        """Ends the kernel."""
-        self.client.stop_channels()
-        self.kernel.shutdown_kernel(now=True)
-
-
 @pytest.fixture
 def notebook(sandbox: Sandbox, tmp_path: Path) -> Iterator[Notebook]:
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST")}
     mine = {"QFLOWS_HOME": str(tmp_path), "QFLOWS_POLL_MIN_S": "0.02", "QFLOWS_SETTLE_S": "0.2"}
-    mine |= {"IPYTHONDIR": str(tmp_path / "ipython"), "JUPYTER_RUNTIME_DIR": str(tmp_path / "runtime")}
-    made = Notebook({**clean, **sandbox.env, **mine}, tmp_path)
+    made = Notebook({**sandbox.env, **mine}, tmp_path, SETUP)
     yield made
     made.close()
 

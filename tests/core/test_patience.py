@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from qiskit import QuantumCircuit
 
 from qflows.core.client import Client
 from qflows.core.scope import Scope
-from qflows.errors import WaitTimeout
+from qflows.errors import ResultsHeld, WaitTimeout
 from qflows.ledger import lanes
+from qflows.primitives import SamplerV2
 from qflows.sandbox import Sandbox
 from qflows.settings import Settings
 from qflows.states import JobStatus
@@ -86,3 +89,34 @@ def test_pause_in_any_form_is_bounded_and_can_be_ended(vendors: Sandbox, core: C
     lanes.free(core.ledger, vendor)
     done = core.wait([job.key], timeout=20)[job.key]
     assert (done.status, vendors.admin.count_jobs(vendor)) == (JobStatus.COMPLETED, 1)
+
+
+@pytest.mark.parametrize("vendor", DEVICES)
+def test_who_waits_without_a_timeout_gets_an_error_when_nothing_is_known_of_the_job_for_long(
+    vendors: Sandbox, core: Client, monkeypatch: pytest.MonkeyPatch, vendor: str
+) -> None:
+    monkeypatch.setattr("qflows.core.looking._UNKNOWN_S", 0.3)
+    vendors.admin.clock("instant")
+    if vendor == "ibm":
+        vendors.admin.switches("ibm", force_state="Reticulating")
+    elif vendor == "qbraid":
+        vendors.admin.switches("qbraid", finished_as="PAUSED")
+    elif vendor == "ionq":
+        vendors.admin.fault("list_lag", "ionq.list", seconds=3600)
+    circuit = QuantumCircuit(1)
+    circuit.measure_all()
+    call = SamplerV2(DEVICES[vendor], shots=20, run_key="run", client=core).run([circuit])
+    if vendor == "braket":
+        task = {"quantumTaskArn": call.vendor_ids[0], "status": "PONDERING", "createdAt": "2026-01-01T00:00:00Z"}
+        task |= {"deviceArn": "", "shots": 20, "outputS3Bucket": "b", "outputS3Directory": "d"}
+        body = json.dumps({"quantumTasks": [task]})
+        vendors.admin.fault("status", "braket.search", status=200, body=body, times=None)
+    with pytest.raises(ResultsHeld, match="not documented|left it out of every list"):
+        call.result()
+    vendors.admin.switches("ibm", force_state="")
+    vendors.admin.switches("qbraid", finished_as="")
+    vendors.admin.clear_faults()
+    if vendor == "qbraid":
+        core.provider(vendor)._watch.forget(call.vendor_ids[0])  # pyright: ignore[reportAttributeAccessIssue]
+    assert call.result()[0].data.meas.num_shots == 20
+    assert vendors.admin.count_jobs(vendor) == 1

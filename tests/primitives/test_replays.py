@@ -1,12 +1,7 @@
-"""A run that is started again: the same trace and no new job after a kill, and a word when it asks for other things."""
+"""A run that is started again: nothing is said when it goes on, and something when it asks for other things."""
 
 from __future__ import annotations
 
-import json
-import os
-import signal
-import subprocess
-import sys
 from collections.abc import Callable
 
 import pytest
@@ -105,61 +100,3 @@ def test_a_job_that_is_found_again_has_the_metadata_of_its_circuits(core: Client
     backend = sampler.backend
     ran = backend.run(turned(0.1, n=3))
     assert backend.retrieve_job(ran.job_id()).result().results[0].header["metadata"] == {"n": 3}
-
-
-LOOP = """
-import json, os, signal, sys
-import numpy as np
-from qiskit.circuit.library import efficient_su2
-from qiskit.quantum_info import SparsePauliOp
-from scipy import optimize
-from qflows.algorithms import qaoa, vqe
-from qflows.core.client import default_client
-from qflows.core.scope import script_scope
-from qflows.primitives import EstimatorV2
-
-kind, last, most = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
-trace = []
-
-def note(value):
-    trace.append(float(value))
-    if len(trace) == last:
-        print(json.dumps(trace), flush=True)
-        os.kill(os.getpid(), signal.SIGKILL)
-
-core, given = default_client(), {"device": "ionq-simulator", "shots": 100}
-if kind == "primitives":
-    ansatz = efficient_su2(2, reps=1)
-    estimator = EstimatorV2(run_key="r", **given)
-
-    def energy(point):
-        note(estimator.run([(ansatz, SparsePauliOp(["ZI", "XX"]), point)]).result()[0].data.evs)
-        return trace[-1]
-
-    optimize.minimize(energy, np.full(8, 0.3), method="COBYLA", options={"maxiter": most})
-else:
-    given |= {"max_evaluations": most, "on_step": lambda step: note(step.energy)}
-    if kind == "vqe":
-        vqe.solve(core, script_scope("r"), vqe.to_problem([("ZI", 1.0), ("XX", 0.5)]), **given)
-    else:
-        qaoa.solve_qaoa(core, script_scope("r"), qaoa.maxcut([(0, 1), (1, 2), (2, 0)]), **given)
-print(json.dumps(trace))
-"""
-
-
-# COBYLA asks once for each of its 8 parameters before it steps
-@pytest.mark.slow(reason="an interpreter for every life of the loop")
-@pytest.mark.parametrize(("kind", "every", "most"), [("vqe", 3, 5), ("qaoa", 3, 5), ("primitives", 6, 10)])
-def test_a_loop_killed_at_every_kth_evaluation_walks_the_same_way_and_buys_nothing_twice(
-    sandbox: Sandbox, core: Client, kind: str, every: int, most: int
-) -> None:
-    environment = os.environ | sandbox.env | {"QFLOWS_POLL_MIN_S": "0.01"}
-    before: list[float] = []
-    for last in [*range(every, most, every), 0]:
-        command = [sys.executable, "-c", LOOP, kind, str(last), str(most)]
-        found = subprocess.run(command, capture_output=True, env=environment, timeout=200)
-        assert found.returncode == (-signal.SIGKILL if last else 0), found.stderr.decode()
-        trace = json.loads(found.stdout)
-        assert trace[: len(before)] == before
-        before = trace
-    assert sandbox.admin.count_jobs("ionq") == len(before) + (kind == "qaoa")  # and its sample of the end

@@ -95,8 +95,9 @@ class Batch(BatchView):
             },
             created_at=utc_now(),
         )
-        batch = cls(core, ledger_batches.open_batch(core.ledger, wanted, content, draft))
-        if sum(len(part.indices) for part in batch.parts if part.generation == 0) < planned.n_circuits:
+        record, is_new = ledger_batches.open_batch(core.ledger, wanted, content, draft)
+        batch = cls(core, record)
+        if is_new or batch.n_planned < planned.n_circuits:
             batch._add(
                 provider,
                 planned.specs,
@@ -159,29 +160,33 @@ class Batch(BatchView):
 
     # -- sending, waiting, reading
 
-    def submit(self, *, session_id: str | None = None) -> None:
-        """Send every part that was not sent before, several at a time. Repeating it buys nothing again."""
-        self._send([part.job_key for part in self.parts], session_id)
+    def submit(self, *, session_id: str | None = None, known: Mapping[str, Job] | None = None) -> None:
+        """Send every part that was not sent before, several at a time. Repeating it buys nothing again.
+
+        `known`: the batch's jobs by key, for a caller that has just read them.
+        """
+        self._send(list(known) if known is not None else [part.job_key for part in self.parts], session_id, known)
 
     def submit_parts(self, numbers: Sequence[int], *, session_id: str | None = None) -> list[Job]:
         """Send some of the parts, by number; the unit of work of one mapped task."""
         chosen = set(numbers)
-        return self._send([part.job_key for part in self.parts if part.part in chosen], session_id)
+        keys = [part.job_key for part in self.parts if part.part in chosen]
+        self._send(keys, session_id)
+        sent = reads.by_keys(self._ledger, keys)
+        return [sent[key] for key in keys]
 
-    def _send(self, keys: Sequence[str], session_id: str | None) -> list[Job]:
+    def _send(self, keys: Sequence[str], session_id: str | None, known: Mapping[str, Job] | None = None) -> None:
         if session_id is not None:
             put_into_session(self._ledger, keys, session_id)
-        known = reads.by_keys(self._ledger, keys)
+        if known is None or session_id is not None:
+            known = reads.by_keys(self._ledger, keys)
         waiting = [known[key] for key in keys if known[key].status is JobStatus.PREPARED]
         for job in waiting:
             if job.session_id is not None:
                 spec = replace(self._submitter.spec(job.key), session_id=job.session_id)
                 self._submitter.remember(job.key, spec)
-        if not waiting:
-            return [known[key] for key in keys]
-        self._submitter.send_all(self._parts.vendors.of(waiting[0]), waiting)
-        sent = reads.by_keys(self._ledger, keys)
-        return [sent[key] for key in keys]
+        if waiting:
+            self._submitter.send_all(self._parts.vendors.of(waiting[0]), waiting)
 
     def wait_submitted(self, timeout: float | None = None) -> None:
         """Blocks until every part has a vendor id or has ended."""
@@ -208,8 +213,7 @@ class Batch(BatchView):
         With `partial`, circuits without counts are None and their errors are in `errors`; otherwise the first of them
         raises JobFailed. Results are in the ledger and can be read again at any time.
         """
-        self._poller().wait([part.job_key for part in self.parts], timeout=timeout)
-        found = self.stored()
+        found = self._stored(self._poller().wait([part.job_key for part in self.parts], timeout=timeout))
         if found.errors and not partial:
             error = found.errors[min(found.errors)]
             raise JobFailed(
@@ -224,7 +228,13 @@ class Batch(BatchView):
 
     def stored(self) -> BatchResult:
         """What the ledger holds now, without waiting."""
-        everything = self._parts_and_jobs()
+        return self._stored({})
+
+    def _stored(self, ended: Mapping[str, Job]) -> BatchResult:
+        """`ended`: jobs by key that need not be read again."""
+        parts = self.parts  # a re-run may have added some while others were waited for
+        others = reads.by_keys(self._ledger, [part.job_key for part in parts if part.job_key not in ended])
+        everything = [(part, ended.get(part.job_key) or others[part.job_key]) for part in parts]
         pairs = deciding(everything)
         items = {part.part: reads.items(self._ledger, job.key) for part, job in pairs if job.is_terminal}
         about = reads.provenances(self._ledger, [job.key for _, job in pairs])

@@ -105,6 +105,11 @@ class BatchView:
         return ledger_batches.parts(self._ledger, self.id)
 
     @property
+    def n_planned(self) -> int:
+        """Number of circuits of the first plan that have a durable job."""
+        return sum(len(part.indices) for part in self.parts if part.generation == 0)
+
+    @property
     def programs(self) -> list[Program]:
         """All circuits in input order, from the ledger."""
         found: dict[int, Program] = {}

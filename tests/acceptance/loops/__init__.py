@@ -1,0 +1,1 @@
+"""Loops that are killed at every k-th evaluation; `python -m acceptance.loops` is the long form."""
