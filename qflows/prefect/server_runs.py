@@ -7,8 +7,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
-import httpx
-from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.filters import (
     FlowRunFilter,
     FlowRunFilterDeploymentId,
@@ -20,9 +19,9 @@ from prefect.client.schemas.filters import (
 from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.client.schemas.sorting import FlowRunSort
 from prefect.events.filters import EventFilter, EventOccurredFilter, EventResourceFilter
-from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
 from qflows.ledger.flow_runs import Attempt
+from qflows.prefect.impatient import impatient_client
 
 _PAGE = 200  # the server's own limit
 _REQUEST_S = 15.0
@@ -78,10 +77,7 @@ class Runs:
 @contextmanager
 def prefect_api() -> Iterator[SyncPrefectClient]:
     """A client that gives up soon: the next tick asks again."""
-    with (
-        temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}),
-        get_client(httpx_settings={"timeout": httpx.Timeout(_REQUEST_S)}, sync_client=True) as api,
-    ):
+    with impatient_client(_REQUEST_S) as api:
         yield api
 
 

@@ -7,13 +7,13 @@ from typing import Any
 
 import httpx
 from prefect.blocks.core import Block
-from prefect.client.orchestration import get_client
 from prefect.exceptions import ObjectNotFound
-from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
+from prefect.settings import PREFECT_API_URL
 from pydantic import Field, ValidationError
 
 from qflows.core.profiles import DeviceFields, DeviceProfile
 from qflows.errors import DocumentError, NotSent
+from qflows.prefect.impatient import impatient_client
 
 BLOCK_NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")  # what Prefect accepts as the name of a block document
 # a server that hangs must not hold every first use of a device for Prefect's own six minutes
@@ -71,10 +71,7 @@ def _saved(name: str, kind: type[Block]) -> dict[str, Any] | None:
     if not url or not BLOCK_NAME.fullmatch(name):
         return None
     try:
-        with (
-            temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}),
-            get_client(httpx_settings={"timeout": httpx.Timeout(_LOOK_UP_S)}, sync_client=True) as api,
-        ):
+        with impatient_client(_LOOK_UP_S) as api:
             document = api.read_block_document_by_name(name, kind.get_block_type_slug(), include_secrets=False)
     except ObjectNotFound:
         return None

@@ -241,7 +241,7 @@ def test_api_that_does_not_answer_costs_a_moment_and_sends_nothing(
 
 
 def test_without_an_api_shipped_devices_are_found_without_asking(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(device_block, "get_client", pytest.fail)  # it would start a server
+    monkeypatch.setattr(device_block, "impatient_client", pytest.fail)  # it would start a server
     with temporary_settings(restore_defaults={PREFECT_API_URL}):
         assert prefect_client.prefect_client().device("local-aer").profile.device == "aer"
 
