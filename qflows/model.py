@@ -37,6 +37,10 @@ class Counts(dict[str, int]):
     def marginal(self, bits: Iterable[int]) -> Counts:
         """Counts over the classical bits `bits` alone, first of them rightmost, registers dissolved."""
         chosen = tuple(bits)
+        if wrong := [bit for bit in chosen if not hasattr(bit, "__index__")]:
+            raise QflowsError(
+                f"a classical bit is a whole number, not {wrong[0]!r}; write for example marginal([0, 2])"
+            )
         out: Counts = Counts()
         for key, n in self.items():
             flat = key.replace(" ", "")[::-1]

@@ -27,6 +27,7 @@ from qflows.algorithms.optimizers import (
 from qflows.algorithms.optimizers import minimize as walk
 from qflows.algorithms.trail import Trail
 from qflows.core.scope import Scope
+from qflows.errors import ProgramRejected
 from qflows.keys import digest, seed_of
 from qflows.ledger.store import Ledger
 
@@ -59,7 +60,12 @@ def minimize_durably(
     distinguishes loops of one run that start at the same point with the same method; equal ones differ by their order.
     Other arguments and errors as in `optimizers.minimize`.
     """
-    start = np.array(x0, dtype=np.float64)
+    if not callable(fun):
+        raise ProgramRejected(f"fun must be a function of a point, not {fun!r:.60}; write minimize(energy, x0, ...)")
+    try:
+        start = np.array(x0, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise ProgramRejected(f"x0 must be numbers, one per parameter, not {x0!r:.60}") from None
     if noisy:
         check_noise(method, has_gradient=jac is not None, remedy="pass jac=, or noisy=False if values are exact")
     content = digest("minimize/1", scope.run_key, name, name_of(method), np.round(start, 6).tolist())
@@ -106,4 +112,10 @@ def _order(scope: Scope, content: str) -> int:
 
 def _number(found: Any) -> float:
     inner = getattr(found, "expectation", found)
-    return float(getattr(inner, "value", inner))
+    number = getattr(inner, "value", inner)
+    try:
+        return float(number)
+    except (TypeError, ValueError):
+        raise ProgramRejected(
+            f"fun returned {number!r:.60}; return a number, or a Result with one expectation value"
+        ) from None

@@ -309,7 +309,10 @@ class _Recorder:
                 "the function raised StopIteration; only the callback may do that to stop a run"
             ) from error
         if not math.isfinite(value):
-            raise ValueError(f"evaluation {len(self.evaluations)} returned {value}; the optimizer cannot continue")
+            raise ValueError(
+                f"evaluation {len(self.evaluations)} returned {value}, and no optimizer can continue with that; "
+                "return finite numbers"
+            )
         key = tuple(point.tolist())
         self.evaluations.append(Evaluation(len(self.evaluations), key, value))
         self._values[key] = value

@@ -133,7 +133,7 @@ def verify(
         from qflows.ledger.verify import verify as check
 
         if path is not None and not path.is_file():
-            raise ProgramRejected(f"there is no file {path}")
+            raise ProgramRejected(f"there is no file {path}; give the path of a copy that `qflows ledger backup` wrote")
         url = f"sqlite:///{path.resolve()}" if path else Settings().resolved_ledger_url()
         done = check(engine_for(url))
         if as_json:

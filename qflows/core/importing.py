@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from difflib import get_close_matches
 from functools import partial
 from itertools import count
 from typing import TypeVar
@@ -22,7 +23,7 @@ from qflows.core.devices import Vendors
 from qflows.core.durations import seconds
 from qflows.core.fetching import Fetcher, reads_back
 from qflows.core.submit import Submitter, fits
-from qflows.errors import LedgerError, ProgramRejected, QflowsError, Throttled, Unreadable
+from qflows.errors import LedgerError, ProgramRejected, QflowsError, Throttled, UnknownDevice, Unreadable
 from qflows.keys import is_job_key, is_mark, mark_of
 from qflows.ledger import imports, marks, outcomes, reads
 from qflows.ledger.imports import Entry
@@ -202,6 +203,9 @@ class Importer:
         if source in profiles.vendor_names():
             provider, device, device_id = self.vendors.provider(source), None, None
         else:
+            alike = get_close_matches(source, profiles.vendor_names(), n=1) if isinstance(source, str) else []
+            if alike and profiles.find(source) is None:
+                raise UnknownDevice(f"no vendor or device {source!r}; did you mean {alike[0]}?")
             found = self.vendors.device(source)
             provider, device, device_id = found.provider, source, found.profile.device
         if not reads_back(provider):

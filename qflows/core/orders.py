@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Any, cast
 
 from qflows.core import mitigation
+from qflows.core.arguments import check_label, check_text, shown, tags_of
 from qflows.core.batches import points
 from qflows.core.batches.planning import JobLimits, Planned, job_limits, plan, refuse_composite, span
 from qflows.core.compile_choice import CompileChoice, choose
@@ -21,7 +22,6 @@ from qflows.programs.observables import Observable, observable
 from qflows.protocol import JobSpec, Provider
 
 _PROGRAM_CAP = 4 * 1024 * 1024  # bytes of canonical text
-_LONGEST_LABEL = 255
 _OPTIONS_CAP = 1024 * 1024  # a real device's noise model has 142 kB
 
 
@@ -45,7 +45,8 @@ def job_specs(
     One job, unless observables need several circuits and the device takes one circuit per job. `compile` and
     `physical_qubits`: see `compile_choice.choose`. Raises ProgramRejected with the reason and the remedy.
     """
-    _check_label(label)
+    check_label(label)
+    check_text("name", name)
     program = _program(source, values, name, target)
     shots = whole(shots)
     wanted = listed_observables(observables)
@@ -59,7 +60,7 @@ def job_specs(
         shots=shots,
         options=choice.options,
         name=(name or program.name)[:255],
-        tags={str(k): str(v) for k, v in (tags or {}).items()},
+        tags=tags_of(tags),
         label=label,
         session_id=session_id,
     )
@@ -76,11 +77,6 @@ def job_specs(
     if len(measured) <= most:
         return [replace(base, programs=measured, estimate=plan)]
     return [replace(base, programs=(one,), options=base.options, estimate=plan) for one in measured]
-
-
-def _check_label(label: str) -> None:
-    if not isinstance(label, str) or len(label) > _LONGEST_LABEL:
-        raise ProgramRejected(f"a label must be text of at most {_LONGEST_LABEL} characters, not {label!a:.60}")
 
 
 def batch_plan(
@@ -106,8 +102,10 @@ def batch_plan(
     `compile_choice.choose`. Every program is checked. Raises ProgramRejected naming the circuit, ValueError for
     `as_batch=True` on a device that takes one circuit per job.
     """
-    _check_label(label)
+    check_label(label)
     sources, sweep = grid.read(sources, observables)
+    if as_batch not in (None, True, False):
+        raise ProgramRejected(f"as_batch must be True, False or None, not {shown(as_batch)}")
     if as_batch:
         refuse_composite(target.profile.name, target.provider, target.limits.max_programs)
     given: list[Any] = [shots] * len(sources) if is_one_number(shots) else list(cast(Sequence[int], shots))
@@ -137,7 +135,7 @@ def batch_plan(
         programs=(),
         shots=None,
         options=choice.options,
-        tags={str(k): str(v) for k, v in (tags or {}).items()},
+        tags=tags_of(tags),
         label=label,
     )
     limits = job_limits(

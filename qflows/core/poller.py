@@ -15,6 +15,7 @@ import uuid
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from qflows.core.arguments import check_seconds
 from qflows.core.devices import SpeaksFor
 from qflows.core.fetching import Fetcher
 from qflows.core.looking import Looked, Looker, is_there
@@ -25,7 +26,6 @@ from qflows.errors import (
     LedgerError,
     OtherAccount,
     OverBudget,
-    ProgramRejected,
     ProviderError,
     QflowsError,
     Refused,
@@ -96,8 +96,8 @@ class Poller:
         another account's, ResultsHeld if the vendor finished it and its result cannot be read, Refused if the vendor
         keeps refusing to be polled (credentials). Raises UnknownJob for a key that the ledger does not have.
         """
-        if every is not None and not (isinstance(every, int | float) and 0 <= every < math.inf):
-            raise ProgramRejected(f"every must be a number of seconds of at least 0, not {every!r}")
+        check_seconds("every", every)
+        check_seconds("timeout", timeout)
         deadline = time.monotonic() + timeout if timeout is not None else None
         again_at = -math.inf  # when vendors may be polled again
         handles: dict[str, Job] = {}

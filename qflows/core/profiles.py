@@ -282,7 +282,7 @@ def check_living(profile: DeviceProfile) -> None:
 
 def unknown(name: str) -> UnknownDevice:
     """The error for an unknown device name, with similar names."""
-    alike = difflib.get_close_matches(name, shipped(), n=3, cutoff=0.5)
+    alike = difflib.get_close_matches(name.lower(), shipped(), n=3, cutoff=0.5)
     meant = f"did you mean {', '.join(alike)}? " if alike else ""
     return UnknownDevice(
         f"no device {name!r}; {meant}`qflows devices` lists the names; any other device is "

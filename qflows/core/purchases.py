@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any, Unpack
 
 from qflows.core import orders
+from qflows.core.arguments import check_names, check_seconds, check_text, check_whole
 from qflows.core.batches.batch import Batch
 from qflows.core.batches.planning import Planned
 from qflows.core.choice import asking
@@ -134,6 +135,7 @@ class Purchases(Holds):
         self, program: Any, scope: Scope, *, device: str, session: Session | None = None, **wishes: Unpack[Wishes]
     ) -> Job:
         """Buy one job under a scope. Raises ProgramRejected if several jobs are needed."""
+        check_names("submit", wishes, Wishes.__annotations__)
         asked = partial(asking.for_programs, program, wishes.get("shots"), wishes, label=wishes.get("label", ""))
         return self.through(
             device, scope, asked, lambda name, here: self._submit_one(program, here, name, session, wishes), _one
@@ -154,6 +156,7 @@ class Purchases(Holds):
         self, program: Any, scope: Scope, *, device: str, session: Session | None = None, **wishes: Unpack[RunWishes]
     ) -> Result:
         """Buy under a scope, wait, and read the result."""
+        check_names("run", wishes, {*Wishes.__annotations__, *RunWishes.__annotations__})
         asked = partial(asking.for_programs, program, wishes.get("shots"), wishes, label=wishes.get("label", ""))
         return self.through(
             device, scope, asked, lambda name, here: self._run(program, here, name, session, dict(wishes)), none_refused
@@ -161,10 +164,7 @@ class Purchases(Holds):
 
     def _run(self, program: Any, scope: Scope, device: str, session: Session | None, wishes: Any) -> Result:
         timeout = wishes.pop("timeout", None)
-        if timeout is not None and not isinstance(timeout, int | float):
-            raise ProgramRejected(
-                f"timeout must be a number of seconds, not {timeout!r}; write for example timeout=600"
-            )
+        check_seconds("timeout", timeout)
         if wishes.get("mitigate"):
             return self._run_mitigated(program, scope, device, session, timeout, wishes)
         wishes.pop("mitigate", None)
@@ -222,9 +222,8 @@ class Purchases(Holds):
         given = dict(wishes)
         given.pop("run_key", None)
         resubmit, sample = given.pop("resubmit", 0), given.pop("sample", None)
-        for name, number in (("resubmit", resubmit), ("sample", sample)):
-            if number is not None and (not isinstance(number, int) or number < 0):
-                raise ProgramRejected(f"{name} must be a whole number of at least 0, not {number!r}")
+        check_whole("resubmit", resubmit)
+        check_whole("sample", sample)
         scope = _for_project(scope, given.pop("project", None))
         specs = self.specs(
             program, device=device, shots=given.pop("shots", None), session_id=session.id if session else None, **given
@@ -235,6 +234,8 @@ class Purchases(Holds):
         self, programs: Sequence[Any], scope: Scope, *, device: str, **wishes: Unpack[BatchWishes]
     ) -> Batch:
         """Buy a list of programs, or a sweep, as a batch."""
+        check_names("batch", wishes, BatchWishes.__annotations__)
+        check_text("name", wishes.get("name"))
         # a tuple may be (circuit, values), and circuits are iterable: converting it would take them apart
         several = isinstance(programs, list | Iterator) or hasattr(programs, "tolist")
         sources: Any = list(programs) if several else programs
@@ -348,6 +349,7 @@ def _say_what_was_adopted(jobs: Sequence[Job], started: datetime) -> None:
 
 
 def _for_project(scope: Scope, project: str | None) -> Scope:
+    check_text("project", project)
     return scope if project is None else replace(scope, buyer=replace(scope.buyer, project=project[:128]))
 
 

@@ -8,6 +8,7 @@ from typing import Any, Unpack
 
 from qflows.core import lists, refreshing, tagging
 from qflows.core.archiving import write as archiving
+from qflows.core.arguments import job_name
 from qflows.core.batches.batch import Batch
 from qflows.core.batches.existing import batch_of_jobs
 from qflows.core.cards import DeviceCard, card_of
@@ -72,8 +73,8 @@ class Records:
         return self.parts.poller()
 
     def find(self, name: str) -> Job:
-        """A job by key, unique prefix of the key, or vendor id. Raises UnknownJob."""
-        return reads.find(self.ledger, name)
+        """A job by key, unique prefix of the key, or vendor id. Raises UnknownJob, also for what is no text."""
+        return reads.find(self.ledger, job_name(name))
 
     def batch(self, name: str) -> Batch:
         """A batch by id or unique prefix of it. Raises UnknownJob."""

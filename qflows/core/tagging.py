@@ -12,6 +12,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import cast
 
+from qflows.core.arguments import shown
 from qflows.errors import ProgramRejected, ProviderError
 from qflows.ledger import labels, reads
 from qflows.ledger.store import Ledger
@@ -82,6 +83,8 @@ def change(
     Raises ProgramRejected before anything is written or sent; a ProviderError if the vendor could not be updated: the
     ledger then has the change, and the same call again updates the vendor.
     """
+    if tags is not None and not isinstance(tags, Mapping):
+        raise ProgramRejected(f"tags map text to text, such as {{'study': 'a'}}, not {shown(tags)}")
     given = dict(tags or {})
     check(provider, reads.job(ledger, key), name=name, tags=given, remove=remove, at_vendor=at_vendor)
     labels.change(ledger, key, name=name, tags=given, remove=remove)

@@ -7,7 +7,7 @@ every tick.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -70,11 +70,12 @@ def wait_or_suspend(
     raise AssertionError("Prefect resumed a suspended run")
 
 
-def listed(jobs: Job | Batch | str | Sequence[Job | str]) -> Sequence[Job | str]:
+def listed(jobs: Job | Batch | str | Iterable[Job | str]) -> list[Job | str]:
     """The jobs that are meant: one, those of a batch, or those of a list."""
     if isinstance(jobs, Batch):
-        return jobs.sub_jobs()
-    return [jobs] if isinstance(jobs, Job | str) else jobs
+        return list(jobs.sub_jobs())
+    # what is neither a job nor a list of them is told so where its key is looked for
+    return list(jobs) if isinstance(jobs, Iterable) and not isinstance(jobs, str) else [jobs]
 
 
 def suspendable() -> Any:

@@ -203,8 +203,7 @@ def cancel(job: Job | str | Sequence[Job | str], *, timeout: float = 60.0) -> li
     """Cancels at the vendor and verifies it. A job that had already finished is returned as COMPLETED: too late, and
     charged.
     """
-    wanted = [job] if isinstance(job, Job | str) else list(job)
-    keys = [_key(one) for one in wanted]
+    keys = [_key(one) for one in listed(job)]
     handles = client().cancel(keys, timeout=timeout)
     return [handles[key] for key in keys]
 

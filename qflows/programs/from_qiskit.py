@@ -75,6 +75,8 @@ def bind(circuit: QuantumCircuit, values: Any, label: str) -> QuantumCircuit:
     if isinstance(values, Mapping):
         return _bind_mapping(circuit, values, label)
     try:
+        if isinstance(values, str):
+            raise TypeError("text has no numbers")
         numbers = [float(value) for value in values]
     except (TypeError, ValueError) as error:
         raise ProgramRejected(

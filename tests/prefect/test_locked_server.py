@@ -84,9 +84,7 @@ def test_a_locked_database_is_asked_again(server: Locked, ask: Callable[[], obje
 
 
 @pytest.mark.parametrize(("ask", "found"), DOORS)
-def test_a_server_that_stays_unavailable_is_given_up(
-    server: Locked, ask: Callable[[], object], found: object
-) -> None:
+def test_a_server_that_stays_unavailable_is_given_up(server: Locked, ask: Callable[[], object], found: object) -> None:
     server.times = 100
     with pytest.raises((NotSent, httpx.HTTPStatusError)):
         ask()

@@ -1,4 +1,4 @@
-"""Sixty mistakes that people make on their first days. Each answer says what is wrong, with which thing, and what next.
+"""A hundred mistakes of people's first days. Each answer says what is wrong, with which thing, and what next.
 
 A row: what was done, the text that names the thing, and the text that names the next step.
 """
@@ -113,6 +113,47 @@ MISTAKES: list[tuple[Callable[[], Any], str, str]] = [
     (lambda: EstimatorV2("local-aer", run_key="p").run([BARE]), "pub-like", "wrap it with"),
     (lambda: run().counts.marginal([7]), "bit 7", "bits 0 to 0"),
     (lambda: run().expectation, "observables", "pass observables="),
+    (lambda: run(shotz=5), "'shotz'", "did you mean shots?"),
+    (lambda: run(colour="red"), "'colour'", "it takes"),
+    (lambda: run(device="LOCAL-AER"), "LOCAL-AER", "did you mean local-aer"),
+    (lambda: run(device=["local-aer"]), "['local-aer']", "qflows devices"),
+    (lambda: run(name=5), "not 5", "name='5'"),
+    (lambda: run(project=5), "not 5", "project='5'"),
+    (lambda: run(label=5), "not 5", "must be text"),
+    (lambda: run(tags=["a"]), "['a']", "{'study': 'a'}"),
+    (lambda: run(timeout=-1), "not -1", "timeout=600"),
+    (lambda: run(OPEN, values="1"), "open", "a mapping"),
+    (lambda: run(OPEN, values=[[1], [2]]), "open", "qflows.batch"),
+    (lambda: run(OPEN, values=[float("nan")]), "nan", "give finite values"),
+    (lambda: qflows.submit(BELL, device="local-aer", shots=10, run_key="m", name=[]), "not []", "must be text"),
+    (lambda: qflows.result(None), "not None", "qflows jobs ls"),  # type: ignore[arg-type]
+    (lambda: qflows.result([BELL]), "a list", "qflows jobs ls"),  # type: ignore[arg-type]
+    (lambda: qflows.result(run()), "a Result", "result.counts"),  # type: ignore[arg-type]
+    (lambda: qflows.result(batch([BELL])), "a Batch", "batch.result()"),  # type: ignore[arg-type]
+    (lambda: qflows.wait(None), "not None", "qflows jobs ls"),  # type: ignore[arg-type]
+    (lambda: qflows.wait(5), "not 5", "qflows jobs ls"),  # type: ignore[arg-type]
+    (lambda: qflows.wait([], every="x"), "'x'", "every=600"),  # type: ignore[arg-type]
+    (lambda: qflows.wait([run().job], timeout=float("nan")), "nan", "timeout=600"),
+    (lambda: qflows.cancel(None), "not None", "qflows jobs ls"),  # type: ignore[arg-type]
+    (lambda: qflows.tag(None, {"a": "b"}), "not None", "qflows jobs ls"),  # type: ignore[arg-type]
+    (lambda: qflows.tag(run().job, "study"), "'study'", "{'study': 'a'}"),  # type: ignore[arg-type]
+    (lambda: qflows.jobs(status="quued"), "'quued'", "did you mean queued?"),
+    (lambda: qflows.jobs(limit="ten"), "'ten'", "limit must be a whole number"),  # type: ignore[arg-type]
+    (lambda: qflows.jobs(order="price"), "'price'", "there are cost"),
+    (lambda: qflows.jobs(since="lately"), "'lately'", "'7d'"),
+    (lambda: batch([BELL], name=["a"]), "['a']", "must be text"),
+    (lambda: batch([BELL], as_batch="yes"), "'yes'", "True, False or None"),
+    (lambda: session(max_time=-1), "-1", "write '30m'"),
+    (lambda: session(max_time=[]), "[]", "write '30m'"),
+    (lambda: qflows.group(5, run_key="m"), "not 5", "name='5'"),  # type: ignore[arg-type]
+    (lambda: qflows.minimize(5, [0.1], run_key="m"), "not 5", "minimize(energy, x0"),  # type: ignore[arg-type]
+    (lambda: qflows.minimize(len, "x", run_key="m"), "'x'", "one per parameter"),
+    (lambda: qflows.minimize(lambda x: "low", [0.1], run_key="m"), "'low'", "return a number"),
+    (lambda: qflows.minimize(lambda x: float("nan"), [0.1], run_key="m"), "nan", "finite numbers"),
+    (lambda: qflows.minimize(lambda x: 0.0, [0.1], method="NELDER", run_key="m"), "'NELDER'", "choose from"),  # type: ignore[arg-type]
+    (lambda: qflows.import_jobs("ionk", since="1d"), "'ionk'", "did you mean ionq?"),
+    (lambda: qflows.verify("nowhere.zip"), "nowhere.zip", "qflows archive"),
+    (lambda: run().counts.marginal("a"), "'a'", "marginal([0, 2])"),  # type: ignore[arg-type]
     (lambda: qflows.missed_slot("skip after"), "'skip after'", "skip after 2h"),
     (lambda: qflows.runn, "runn", "did you mean run"),
     (lambda: qflows.flows.sweeep, "sweeep", "did you mean sweep"),
@@ -134,8 +175,8 @@ def test_a_mistake_is_answered_with_what_which_and_next(
     assert len(said) < 900
 
 
-def test_there_are_sixty_and_every_error_says_what_to_do() -> None:
-    assert len(MISTAKES) >= 60
+def test_there_are_a_hundred_and_every_error_says_what_to_do() -> None:
+    assert len(MISTAKES) >= 100
 
     def below(kind: type[QflowsError]) -> list[type[QflowsError]]:
         return [kind, *(one for child in kind.__subclasses__() for one in below(child))]

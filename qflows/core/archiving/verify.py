@@ -70,7 +70,7 @@ def verify(path: Path, *, digest: str | None = None) -> Checked:
     """
     path = path.expanduser()
     if not path.is_file():
-        raise ProgramRejected(f"there is no file {path}")
+        raise ProgramRejected(f"there is no file {path}; give the path of an archive that `qflows archive` wrote")
     done = Checked(digest=container.file_digest(path))
     if digest is not None:
         done.count("digest")

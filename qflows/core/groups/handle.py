@@ -15,6 +15,7 @@ from typing import Any, Literal, Unpack
 
 from qflows import notebook
 from qflows.core import ambient as current
+from qflows.core.arguments import check_text, shown, tags_of
 from qflows.core.batches.batch import Batch
 from qflows.core.durations import seconds
 from qflows.core.groups.callbacks import Callback, callback_of, path_of, resolve
@@ -108,6 +109,8 @@ class Group:
     ) -> None:
         if on_exception not in ("close", "cancel"):
             raise ProgramRejected(f"on_exception must be 'close' or 'cancel', not {on_exception!r}")
+        check_text("name", name)
+        tags_of(tags)
         self._core, self._verbs = core, verbs
         self._wanted: dict[str, Any] = {"max_ttl": max_ttl, "tags": tags, "metadata": metadata, "native": native}
         self._name = record.name if record else name
@@ -440,6 +443,10 @@ class Group:
         an exception in the block or a cancel. A replay of the run does not repeat a call that was made.
         """
         id_ = self._opened()
+        if not isinstance(function, str) and not callable(function):
+            raise ProgramRejected(
+                f"give a function or 'module:function' to call with the result, not {shown(function)}"
+            )
         if isinstance(function, str):
             path, importable, call = function, True, resolve(function)
         else:
