@@ -71,7 +71,7 @@ def live(home: Path, die_at: int, method: str) -> Any:
     return json.loads(done.stdout)
 
 
-@pytest.mark.slow
+@pytest.mark.slow(reason="two killed processes import SciPy and Qiskit")
 def test_loop_killed_at_two_evaluations_walks_the_same_way_and_buys_nothing_again(tmp_path: Path) -> None:
     assert live(tmp_path / "k", 5, "COBYLA") is None
     assert live(tmp_path / "k", 9, "COBYLA") is None

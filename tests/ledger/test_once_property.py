@@ -146,4 +146,4 @@ TestOnce = World.TestCase
 TestOnce.settings = settings(
     max_examples=40, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
 )
-TestOnce.pytestmark = [pytest.mark.slow]  # type: ignore[attr-defined]
+TestOnce.pytestmark = [pytest.mark.slow(reason="hundreds of examples, each a ledger of its own")]  # type: ignore[attr-defined]

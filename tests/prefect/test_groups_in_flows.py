@@ -115,7 +115,7 @@ def test_task_that_runs_after_the_block_is_refused_not_left_out(ionq: Admin) -> 
     assert ionq.count_jobs("ionq") == 0
 
 
-@pytest.mark.slow
+@pytest.mark.slow(reason="two processes of a pool import Prefect")
 def test_tasks_in_other_processes_are_members_by_handle_and_warned_without(
     ionq: Admin, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -27,7 +27,7 @@ def native(g: qflows.Group) -> Any:
     return provider.group(g.details()["native_id"])
 
 
-@pytest.mark.slow
+@pytest.mark.slow(reason="a process is killed and another takes over, on five vendors")
 def test_five_vendors_in_one_group_killed_and_taken_up_by_another_process(
     desk: Sandbox, in_another_process: Callable[..., Any]
 ) -> None:

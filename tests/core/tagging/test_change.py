@@ -210,7 +210,7 @@ _OWNER = textwrap.dedent(
 )
 
 
-@pytest.mark.slow
+@pytest.mark.slow(reason="a process is killed and another takes over")
 @pytest.mark.parametrize(
     ("vendor", "when", "verdict"),
     [("ibm", "before", "drop"), ("ibm", "after", "proceed"), ("braket", "before", "proceed")],

@@ -145,7 +145,7 @@ def test_vendor_client_alone_leaves_as_many_jobs_as_the_table_says(
     assert (sandbox.admin.count_jobs("ibm"), has_id) == OWN_CLIENT[fault]
 
 
-@pytest.mark.slow
+@pytest.mark.slow(reason="the vendor's own client waits between its repeats")
 def test_vendor_client_alone_buys_six_times_when_every_answer_is_502(
     sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
