@@ -83,7 +83,7 @@ def rebuild(
             f"recorded as unsent, {found.known} already known"
         )
         for key, ids in found.extras.items():
-            say(f"  more than one job bears the key {key[:12]}: {', '.join(ids)}; left as they are")
+            say(f"  more than one job has the key {key[:12]}: {', '.join(ids)}; left as they are")
         for vendor_id, why in found.left_out.items():
             say(f"  left out: {vendor_id}: {why}")
         for other, n in sorted(found.others.items()):

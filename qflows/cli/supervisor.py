@@ -21,7 +21,7 @@ from qflows.ledger.owner import name_of, pid_if_running
 _LOOK_EVERY_S = 0.2
 _FIRST_PAUSE_S = 1.0
 _LONGEST_PAUSE_S = 30.0
-_HEALTHY_AFTER_S = 60.0  # who lived so long starts its back-off anew
+_HEALTHY_AFTER_S = 60.0  # a process that lived this long starts its back-off from the beginning
 _STOP_S = 20.0
 
 Say = Callable[[str], None]

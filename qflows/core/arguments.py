@@ -50,7 +50,7 @@ def tags_of(value: Any) -> dict[str, str]:
 
 
 def check_seconds(name: str, value: Any) -> None:
-    """Raise ProgramRejected for a time in seconds that is no number of at least 0."""
+    """Raise ProgramRejected for a time in seconds that is not a number of at least 0."""
     if value is None or (isinstance(value, int | float) and 0 <= value < math.inf):
         return
     raise ProgramRejected(

@@ -182,7 +182,7 @@ class Importer:
         others = {one: n for one, n in counted.items() if one and one not in (known.own, *known.recognized)}
         if mark is not None and mark not in counted and mark != known.own:
             told = ", ".join(sorted(others)) or "none"
-            raise ProgramRejected(f"no job found bears the mark {mark}; marks of other ledgers found: {told}")
+            raise ProgramRejected(f"no job found carries the mark {mark}; marks of other ledgers found: {told}")
         if mark is None and len(others) == 1 and not reads.has_jobs(self.ledger):
             mark = next(iter(others))
         for one in sorted({mark, ""} & set(counted)):

@@ -28,7 +28,7 @@ class Scope:
     """The origin of calls: the logical run, the attempt, and the caller inside it.
 
     `caller`: a task run, or the flow itself; `tries` counts its retries, so that a retried task starts counting its
-    equal calls anew and finds its own samples. `group`: everything bought becomes a member of it. `sample`: the number
+    equal calls again and finds its own samples. `group`: everything bought becomes a member of it. `sample`: the number
     of the wanted sample, from 0, if the caller names it. `buyer`: whom purchases are counted for, as far as the caller
     says. `choice`: the choice by rule, and its turn, that everything is bought for.
     """

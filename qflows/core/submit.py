@@ -330,7 +330,7 @@ class Submitter:
             return
         for vendor_id in extras:
             log.warning(
-                "job %s at %s bears the same key as job %s and was not cancelled: the key does not say which ledger "
+                "job %s at %s has the same key as job %s and was not cancelled: the key does not say which ledger "
                 "bought it. If it is yours, cancel it in the console of %s",
                 vendor_id, provider.name, key[:12], provider.name,
             )  # fmt: skip

@@ -32,7 +32,7 @@ Listener = Callable[[str, str, Mapping[str, Any]], None]
 
 
 class Ledger:
-    """A handle on the database; cheap to share between threads, to be opened anew in a forked process.
+    """A handle on the database; cheap to share between threads, to be opened again in a forked process.
 
     Listeners are called after a commit with (kind, job key, detail); they serve screens and progress. A listener that
     raises is logged and changes nothing.

@@ -180,7 +180,7 @@ class Housekeeper:
         """Resumes each run that is suspended in a wait with nothing left to wait for.
 
         Prefect's own state decides: a run that is about to suspend is met again on the next tick, and one that a
-        person suspended bears another name and is left alone.
+        person suspended has another name and is left alone.
         """
         due = flow_runs.due_waits(self.core.ledger)
         if not due:

@@ -187,7 +187,7 @@ def _clean_log_records() -> None:
 
 
 def _clean_record(record: logging.LogRecord) -> None:
-    # a flow's own logger bears Prefect's name
+    # a flow's own logger has Prefect's name
     is_ours = record.name == "qflows" or record.name.startswith("qflows.") or record.pathname.startswith(_PACKAGE)
     try:
         said = record.getMessage()
