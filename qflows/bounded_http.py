@@ -113,7 +113,7 @@ def retry_after_s(headers: Headers) -> float | None:
 
 
 def retry_after_number(text: str) -> float | None:
-    """The number in a `Retry-After` header, the greatest of a list; None for a date or anything else that is not a number."""
+    """The number in a `Retry-After` header, the greatest of a list; None for a date or anything else."""
     numbers = [float(part) for part in text.split(",") if _NUMBER.fullmatch(part.strip())]
     return max(numbers, default=None)
 
