@@ -11,7 +11,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from threading import Lock
 from typing import Any
 
@@ -396,6 +396,13 @@ class Submitter:
                     doubt, f"{provider.name} shows it under an id that cannot be kept: {ids!a:.200}"
                 )
                 return
+            if not mark_of(job.key) and (early := _bought_before(hits, doubt.claimed_at)):
+                self._leave_to_a_person(
+                    doubt,
+                    f"{provider.name} has {', '.join(early)[:200]} under its key, from before this ledger sent it. "
+                    "The key has no mark, so the job may be a colleague's",
+                )
+                return
             first, *rest = ids
             if rest and job.sends >= _LOOKS:  # sent again because the first was not shown
                 self._learn_lag(provider, job.account)
@@ -464,6 +471,11 @@ class Submitter:
             self._specs[key] = spec
             while len(self._specs) > _CACHED_SPECS:
                 self._specs.popitem(last=False)
+
+
+def _bought_before(hits: Sequence[Found], claimed_at: datetime) -> list[str]:
+    """The ids of jobs that are older than anything this ledger can have sent, however wrong its clock."""
+    return [hit.vendor_id for hit in hits if hit.created_at is not None and hit.created_at < claimed_at - _SLACK]
 
 
 def fits(vendor_id: str) -> bool:

@@ -110,3 +110,27 @@ def test_imported_jobs_make_a_batch_that_is_neither_bought_again_nor_cancelled(
     assert made.stored().data.get_counts() == [{keys[str(job.vendor_id)]: SHOTS} for job in imported]
     assert made.rerun_failed() == []
     assert sandbox.admin.count_jobs(vendor) == 2
+
+
+def test_imported_jobs_of_a_batch_are_neither_bought_again_nor_cancelled_when_they_fail_or_wait(
+    core: Client, sandbox: Sandbox, submit: Callable[[int], list[Sent]], vendor: str
+) -> None:
+    sandbox.admin.fault("fail_job", f"{vendor}.submit", message="ion lost", times=1)
+    failed, done = submit(2)
+    found = core.import_jobs(vendor, ids=[failed.vendor_id, done.vendor_id])
+    assert {job.status for job in found.jobs} == {JobStatus.FAILED, JobStatus.COMPLETED}
+    made = core.batch_from([failed.vendor_id, done.vendor_id])
+    assert list(made.errors) == [0]
+    with pytest.raises(ProgramRejected, match="bought elsewhere"):
+        made.rerun_failed()
+    assert sandbox.admin.count_jobs(vendor) == 2
+    if vendor == "braket":  # which tells the program of a task with its result only: a waiting one cannot be imported
+        return
+    sandbox.admin.clock("frozen")
+    [waiting] = submit(1)
+    core.import_jobs(vendor, ids=[waiting.vendor_id])
+    live = core.batch_from([waiting.vendor_id])
+    with pytest.raises(ProgramRejected, match="bought elsewhere"):
+        live.cancel()
+    assert [job["phase"] for job in sandbox.admin.jobs(vendor)].count("cancelled") == 0
+    assert sandbox.admin.count_jobs(vendor) == 3

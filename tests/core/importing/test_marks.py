@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+import time_machine
 from buyers import DEVICES, asymmetric
 from typer.testing import CliRunner
 
 from qflows.cli.app import app
 from qflows.core.client import Client
 from qflows.core.scope import Scope
-from qflows.errors import ProgramRejected
+from qflows.errors import InDoubt, ProgramRejected
 from qflows.keys import mark_of, name_of
 from qflows.ledger import marks, reads
 from qflows.model import Job
@@ -183,3 +185,25 @@ def test_without_a_mark_nothing_is_cancelled_as_an_extra(open_core: Open, sandbo
     assert sold == (1 if vendor == "braket" else 2)  # Braket gives the same task for the same client token
     outcomes = [event["detail"]["outcome"] for event in reads.history(ann.ledger, key) if event["kind"] == "extra"]
     assert outcomes == ["not cancelled: its key does not say which ledger bought it"] * (sold - 1)
+
+
+@pytest.mark.parametrize("vendor", ["ibm", "ionq", "qbraid"])
+def test_without_a_mark_a_colleagues_older_job_is_left_to_a_person(
+    open_core: Open, sandbox: Sandbox, vendor: str
+) -> None:
+    ann = open_core("ann")
+    key = without_marks(ann, want(ann, vendor, "first"))
+    old = settled(ann, buy(ann, vendor, "second"))
+    with time_machine.travel(datetime.now(UTC) + timedelta(days=3), tick=True):
+        bob = open_core("bob")
+        assert without_marks(bob, want(bob, vendor, "first")) == key
+        sandbox.admin.fault("drop_before", POST[vendor])
+        job = buy(bob, vendor, "second")
+        with pytest.raises(InDoubt):
+            bob.wait([job.key], timeout=20)
+        now = reads.job(bob.ledger, job.key)
+        assert (now.status, now.vendor_id, now.asks_person) == (JobStatus.IN_DOUBT, None, True)
+        [asked] = [event for event in reads.history(bob.ledger, key) if event["kind"] == "asks-person"]
+        assert str(old.vendor_id) in asked["detail"]["why"]
+        assert "may be a colleague's" in asked["detail"]["why"]
+        bob.ledger.close()
