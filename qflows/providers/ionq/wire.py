@@ -334,6 +334,7 @@ def observation(job: Mapping[str, Any]) -> Observation:
     phase = STATUS.get(word, Phase.UNKNOWN)
     code = str(failure.get("code") or "") or None
     waiting = phase is Phase.QUEUED and isinstance(wait_ms, int | float)
+    expected = _expected(job, phase)
     return Observation(
         phase=phase,
         word=word,
@@ -346,7 +347,8 @@ def observation(job: Mapping[str, Any]) -> Observation:
         cost=Cost(0.0, "usd", False) if phase in (Phase.FAILED, Phase.CANCELLED) else None,
         is_retryable=helps_to_buy_again(code),
         steps=steps(job),
-        **_expected(job, phase),
+        expected_start_at=expected[0],
+        expected_end_at=expected[1],
     )
 
 
@@ -358,14 +360,16 @@ def steps(job: Mapping[str, Any]) -> dict[str, datetime]:
     return {name: at for name in _STEPS if (at := moment(job.get(f"{name}_at"))) is not None}
 
 
-def _expected(job: Mapping[str, Any], phase: Phase) -> dict[str, datetime]:
+def _expected(job: Mapping[str, Any], phase: Phase) -> tuple[datetime | None, datetime | None]:
     """When the job is expected to start and end, by `predicted_wait_time_ms`, counted from this answer, and
     `predicted_execution_duration_ms` (docs.ionq.com, v0.4)."""
     wait, run = (_ms(job.get(name)) for name in ("predicted_wait_time_ms", "predicted_execution_duration_ms"))
     start = datetime.now(UTC) + wait if wait is not None and phase is Phase.QUEUED else None
-    found = {"expected_start_at": start} if start is not None else {}
     begins = moment(job.get("started_at")) if phase is Phase.RUNNING else start
-    return found | ({"expected_end_at": begins + run} if begins is not None and run is not None else {})
+    try:
+        return start, begins + run if begins is not None and run is not None else None
+    except OverflowError:  # a start in the year 9999
+        return start, None
 
 
 def _ms(value: Any) -> timedelta | None:
