@@ -269,9 +269,11 @@ class WaitTimeout(QflowsError, TimeoutError):
 
 
 class ResultsHeld(QflowsError):
-    """The vendor finished the jobs but withholds their results until the account is in order."""
+    """The jobs are at the vendor, but their results cannot be read: withheld, in an unknown format, or not told of."""
 
-    remedy = "Settle the account with the vendor (an unpaid bill, private results), then wait again."
+    remedy = (
+        "Remove the reason named (an unpaid bill, private results, a vendor outage), then wait again; it buys nothing."
+    )
 
     fields = ("pending",)
     pending: tuple[str, ...] | None

@@ -93,8 +93,8 @@ class Poller:
         is read in between, so that what other processes see is seen here too. One deadline for all: after `timeout`
         seconds (0: one poll) raises WaitTimeout naming the pending jobs and what is known of each. Raises, once no
         other job is left to wait for: InDoubt if only a person can tell where a job is, OtherAccount if a job is
-        another account's, ResultsHeld if the vendor finished it and its result cannot be read, Refused if the vendor
-        keeps refusing to be polled (credentials). Raises UnknownJob for a key that the ledger does not have.
+        another account's, ResultsHeld if its result cannot be read or nothing is known of it for ten minutes, Refused if
+        the vendor keeps refusing to be polled (credentials). Raises UnknownJob for a key that the ledger does not have.
         """
         check_seconds("every", every)
         check_seconds("timeout", timeout)
@@ -187,8 +187,8 @@ class Poller:
         doubtful = [job for job in stuck if job.asks_person]
         if held and len(held) == len(stuck):
             raise ResultsHeld(
-                f"{held[0].provider} finished {len(held)} job(s), but their results cannot be read: "
-                f"{held[0].queue_note or held[0].word}; fix that, then wait again",
+                f"{held[0].provider} has {len(held)} job(s) whose results cannot be read: "
+                f"{held[0].queue_note or held[0].word}; look into that, then wait again",
                 pending=keys,
             )
         for job in stuck:

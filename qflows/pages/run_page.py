@@ -78,8 +78,7 @@ def next_steps(jobs: Sequence[Job], *, rerun: str = "") -> list[str]:
     unsent = [job for job in jobs if job.status is JobStatus.PREPARED and job.error_message]
     steps = [f"- job `{job.key[:12]}` is in doubt: `qflows jobs resolve {job.key[:12]} …`" for job in doubtful[:5]]
     steps += [
-        f"- job `{job.key[:12]}` is finished, but its results cannot be read: "
-        f"{escape(job.queue_note or job.word or '')}"
+        f"- job `{job.key[:12]}` cannot be read at the vendor: {escape(job.queue_note or job.word or '')}"
         for job in held[:5]
     ]
     for reason, n in Counter((job.error_code or "", job.error_message or "") for job in unsent).most_common(5):
