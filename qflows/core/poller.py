@@ -93,8 +93,8 @@ class Poller:
         is read in between, so that what other processes see is seen here too. One deadline for all: after `timeout`
         seconds (0: one poll) raises WaitTimeout naming the pending jobs and what is known of each. Raises, once no
         other job is left to wait for: InDoubt if only a person can tell where a job is, OtherAccount if a job is
-        another account's, ResultsHeld if its result cannot be read or nothing is known of it for ten minutes, Refused if
-        the vendor keeps refusing to be polled (credentials). Raises UnknownJob for a key that the ledger does not have.
+        another account's, ResultsHeld if its result cannot be read or nothing is known of it for ten minutes, Refused
+        if the vendor keeps refusing to be polled (credentials). Raises UnknownJob for a key the ledger does not have.
         """
         check_seconds("every", every)
         check_seconds("timeout", timeout)
