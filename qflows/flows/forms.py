@@ -66,6 +66,20 @@ Circuits = Annotated[
     ),
 ]
 
+# without a type of its own the form is a JSON field, which Prefect's newer UI shows empty whatever the default is
+ShotsOfEach = Annotated[
+    Any,
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "integer", "minimum": 1, "title": "one number for all"},
+                {"type": "array", "items": {"type": "integer", "minimum": 1}, "title": "one per circuit"},
+                {"type": "null", "title": "exact values"},
+            ]
+        }
+    ),
+]
+
 
 def circuit_name(circuit: Any) -> str:
     """The name of a circuit that has one worth showing, else an empty text."""

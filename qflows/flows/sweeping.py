@@ -22,7 +22,7 @@ from qflows.core.choice import asking
 from qflows.core.choice.deciding import Asked
 from qflows.core.compiling import compiled_rows
 from qflows.core.scope import Scope
-from qflows.flows.forms import Circuits, DeviceName, GateForm, circuits_named, run_name
+from qflows.flows.forms import Circuits, DeviceName, GateForm, ShotsOfEach, circuits_named, run_name
 from qflows.flows.scheduled import scheduled_flow
 from qflows.model import Job
 from qflows.pages import choices, run_page
@@ -74,7 +74,7 @@ def submit_parts(batch_id: str, numbers: Sequence[int], session_id: str | None) 
 def sweep(
     circuits: Circuits,
     device: DeviceName = "local-aer",
-    shots: Any = 1000,
+    shots: ShotsOfEach = 1000,
     observables: Any = None,
     name: str = "",
     options: dict[str, Any] | None = None,

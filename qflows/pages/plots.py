@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 _BARS = 32  # more outcomes than this cannot be read on a plot
 _SMALL_BARS = 10
+_LABELLED = 16  # more bars than this are too narrow for their values
 
 
 def _figure(width: float, height: float) -> Any:
@@ -23,6 +24,11 @@ def _figure(width: float, height: float) -> Any:
     figure = Figure(figsize=(width, height), dpi=110, layout="constrained")
     FigureCanvasAgg(figure)
     return figure
+
+
+def _amount(value: float) -> str:
+    """A number of shots, or a probability in two digits."""
+    return f"{value:,.0f}" if value >= 1 and value == int(value) else f"{value:.2g}"
 
 
 def _png(figure: Any) -> bytes:
@@ -40,8 +46,11 @@ def histogram_png(counts: Mapping[str, float], title: str) -> bytes:
         shown["others"] = rest
     figure = _figure(max(4.0, 0.36 * len(shown) + 2), 3.2)
     axes = figure.add_subplot()
-    axes.bar(range(len(shown)), list(shown.values()), color="#2f6fde")
+    bars = axes.bar(range(len(shown)), list(shown.values()), color="#2f6fde")
+    if len(shown) <= _LABELLED:
+        axes.bar_label(bars, fmt=_amount, fontsize=8)
     axes.set_xticks(range(len(shown)), list(shown), rotation=0 if max(map(len, shown)) < 5 and len(shown) < 12 else 70)
+    axes.set_xlabel("outcome, bit 0 rightmost")
     axes.set_ylabel("shots" if isinstance(counts, Counts) else "probability")
     axes.set_title(title[:80], fontsize=10)
     axes.spines[["top", "right"]].set_visible(False)
@@ -59,7 +68,10 @@ def histograms_png(histograms: Sequence[tuple[str, Mapping[str, float]]]) -> byt
         rest = sum(counts.values()) - sum(shown.values())
         if rest > 1e-9:
             shown["…"] = rest
-        axes.bar(range(len(shown)), list(shown.values()), color="#2f6fde")
+        bars = axes.bar(range(len(shown)), list(shown.values()), color="#2f6fde")
+        if len(shown) <= _LABELLED // 2:
+            axes.bar_label(bars, fmt=_amount, fontsize=7)
+        axes.margins(y=0.14)
         is_short = max(map(len, shown)) * len(shown) < 28
         axes.set_xticks(range(len(shown)), list(shown), rotation=0 if is_short else 70, fontsize=7)
         axes.tick_params(axis="y", labelsize=7)
@@ -67,6 +79,8 @@ def histograms_png(histograms: Sequence[tuple[str, Mapping[str, float]]]) -> byt
             axes.set_ylabel("shots" if isinstance(counts, Counts) else "probability", fontsize=7)
         axes.set_title(title if len(title) <= 40 else title[:39] + "…", fontsize=8)
         axes.spines[["top", "right"]].set_visible(False)
+        if place + columns >= len(histograms):
+            axes.set_xlabel("outcome, bit 0 rightmost", fontsize=7)
     for axes in panels[len(histograms) :]:
         axes.set_visible(False)
     return _png(figure)

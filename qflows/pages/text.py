@@ -81,7 +81,7 @@ def job_row(job: Job) -> dict[str, str]:
         "queue s": f"{times.queue_s:.1f}" if times.queue_s is not None else "",
         "run s": f"{times.execution_s:.1f}" if times.execution_s is not None else "",
         "cost": f"{'~' if cost.is_estimate else ''}{cost.amount:g} {cost.unit}" if cost else "",
-        "note": "; ".join(filter(None, (job.origin, job.error_message or job.queue_note))),
+        "note": "; ".join(filter(None, (job.origin, job.error_message or ("" if job.is_terminal else job.queue_note)))),
     }
 
 

@@ -251,13 +251,13 @@ class BatchView:
                 {
                     "part": str(part.part) + (f" (re-run {part.generation})" if part.generation else ""),
                     "circuits": span(part.indices),
-                    "job": job.key[:12],
-                    "vendor id": job.vendor_id or "",
                     "status": job.status.value,
+                    "cost": f"{job.cost.amount:g} {job.cost.unit}" if job.cost else "",
                     "queue s": f"{times.queue_s:.1f}" if times.queue_s is not None else "",
                     "run s": f"{times.execution_s:.1f}" if times.execution_s is not None else "",
-                    "cost": f"{job.cost.amount:g} {job.cost.unit}" if job.cost else "",
-                    "note": job.error_message or job.queue_note or "",
+                    "note": job.error_message or ("" if job.is_terminal else job.queue_note) or "",
+                    "job": job.key[:12],
+                    "vendor id": job.vendor_id or "",
                 }
             )
         return rows
