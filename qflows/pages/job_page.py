@@ -8,6 +8,7 @@ from typing import Any
 
 from qflows.model import Cost, ItemResult, Job, gist
 from qflows.pages.text import shots_text
+from qflows.states import JobStatus
 
 _WIDTH, _ROWS = 110, 6
 Line = tuple[str, str]
@@ -66,7 +67,8 @@ def _cut(text: str) -> str:
 
 def _status(job: Job) -> str:
     notes = []
-    if job.word and job.word.lower() != job.status.value.lower():
+    # a job that is completed was read once more to fetch its counts, and the last word kept may be older than that
+    if job.word and job.status is not JobStatus.COMPLETED and job.word.lower() != job.status.value.lower():
         notes.append(f"{job.provider} says {job.word}")
     if job.is_held:
         notes.append("held: its result cannot be read")
