@@ -4,7 +4,7 @@ The rule. A probe gives k headline values, each compared with the last 30 of its
 carry a true probability. Only a change for the worse counts: larger readout errors, smaller fidelities and shares of
 right answers. The device is held back if one value is worse by more than z(k), where the normal distribution has 0.7 %
 / k beyond it on that side: on an unchanged device a look holds back with a probability of at most 1 %, however many
-values there are. 0.7 and not 1, because the tails of low counts are up to 1.4 times heavier than stated (`make pulls`).
+values there are. 0.7 and not 1, because the tails of low counts are up to 1.3 times as heavy as stated (`make pulls`).
 A wrong bit order, and a failed probe, hold back whatever the history. A value with fewer than 7 nights behind it judges
 nothing, and the decision says so. A reference circuit with `at_least` is also compared with that, from the first night
 on, by the same limit.

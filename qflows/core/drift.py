@@ -4,8 +4,8 @@ The statistic
 -------------
 A value x is compared with the n <= 30 values before it, of the same device, quantity and set-up:
 
-    t = (x - m) / sqrt(s^2 (u^2 r + tau^2 + 1 / sum(w))),    m = sum(w x_i) / sum(w),    w_i = 1 / (u_i^2 + tau^2),
-    s^2 = sum(w (x_i - m)^2) / (n - 1)
+    t = (|x - m| - 1/(8 shots)) / sqrt(c s^2 (u^2 r + tau^2 + 1 / sum(w))),
+    m = sum(w x_i) / sum(w),    w_i = 1 / (u_i^2 + tau^2),    s^2 = sum((x_i - m)^2 / (u_i^2 r_i + tau^2)) / (n - 1)
 
 u: standard uncertainties from shots. They are pooled: shots times variance is averaged over the history, because the
 uncertainty of a single value near 0 or 1 depends on that very value and would give lucky nights more weight. tau: the
@@ -14,13 +14,19 @@ sum(w): the uncertainty of the mean. s: scales both by the observed spread (Hart
 20, 1771 (2001)), so that with equal shots t has Student's distribution with n - 1 degrees of freedom whatever the true
 scatter; deciding first whether there is any scatter flags short series two to three times too often.
 
-`sigmas` is t on the scale of a normal distribution, so "beyond 3" means p = 0.27 %, nominally, for a short history as
-for a long one; simulated shot noise is flagged in 0.24 to 0.40 % of cases with 8 to 30 values (`make pulls`). r is the
-cube root of x's own variance of a single shot over the pooled one: counts near 0 or 1 are skewed, and this gives their
-tails the right weight (the root is that of Wilson and Hilferty, PNAS 17, 684 (1931)). `sigmas` is at most `SHOT_CAP`
-times the distance in units of shot noise alone: seven nights of 0 errors in 1000 shots have no spread, and one error in
-the eighth is no drift. Fewer than `MIN_HISTORY` values judge nothing, and a value without a finite, positive
-uncertainty is neither judged nor compared with.
+r: the cube root of a value's own variance of a single shot over the pooled one. Counts near 0 or 1 are skewed; on the
+scale where they are not, a value is about (x - m) / sqrt(r) away (the root is that of Wilson and Hilferty, PNAS 17, 684
+(1931)). Without it in s, nights with few errors have a small mean and a small spread at once. An eighth of a count is
+allowed for values being whole numbers of counts. c = 1.04 where the history holds values that were judged: those
+flagged by chance are missing from it, which makes s too small, and one false flag makes the next more likely.
+
+`sigmas` is t on the scale of a normal distribution, so "beyond 3" means p = 0.27 % for a short history as for a long
+one. `make pulls` finds 0.27 % of simulated values far from 0 and 1, averaged over series of 8, 10, 20 and 30 and over
+scatter between nights of up to three times the shot noise; single rates are 0.19 to 0.34 % in 20,000 series each, whose
+sampling error is 0.04 %. With 10 counts expected it is 0.20 to 0.28 %, with 3 counts 0.15 to 0.20 %. `sigmas` is at
+most `SHOT_CAP` times the distance in units of shot noise alone: seven nights of 0 errors in 1000 shots have no spread,
+and one error in the eighth is no drift. Fewer than `MIN_HISTORY` values judge nothing, and a value without a finite,
+positive uncertainty is neither judged nor compared with.
 
 A flagged value stays out of the history, so that neither a bad night nor a lasting jump hides what follows. When
 `SETTLED` values in a row are flagged on the same side, they become the new level, and the comparison starts again from
@@ -45,9 +51,11 @@ WINDOW = 30
 MIN_HISTORY = 7  # with fewer, the scatter is a guess: some flags would be chance, and real jumps would be missed
 SETTLED = 5  # consecutive flagged nights, on one side, that make a new level
 SIGMAS = 3.0
-# rates from `make pulls`: 0.24 to 0.29 % of values far from 0 and 1, whatever the scatter and the length; at most 0.37
-# % of those with few counts, which reach 4.7 % without r and this cap
 SHOT_CAP = 2.0
+MISSING_CHANCE = (
+    1.04  # found by simulation: 1 gives 0.31 to 0.34 % of flags in series of 20 and more, 1.06 gives 0.23 %
+)
+GRAIN = 1 / 8  # of a count: 0 gives up to 0.37 % with four counts, 1/2 gives 0.11 %
 _Number = int | float
 
 _FARTHEST = 37.0
@@ -122,15 +130,18 @@ def _compare(one: Measurement, history: Sequence[Measurement], since: datetime |
     tau2 = _scatter2(values, pooled[:n])
     weights = 1 / (pooled[:n] + tau2)
     mean = float(np.sum(weights * values) / np.sum(weights))
-    seen2 = float(np.sum(weights * (values - mean) ** 2)) / (n - 1)
-    skew = (one.std_error**2 / float(pooled[n])) ** (1 / 3) if one.shots > 0 else 1.0
-    scale = math.sqrt(seen2 * (float(pooled[n]) * skew + tau2 + 1 / float(np.sum(weights))))
+    skews = _skews([*history, one], pooled)
+    seen2 = float(np.sum((values - mean) ** 2 / (pooled[:n] * skews[:n] + tau2))) / (n - 1)
+    if n > MIN_HISTORY:
+        seen2 *= MISSING_CHANCE
+    scale = math.sqrt(seen2 * (float(pooled[n] * skews[n]) + tau2 + 1 / float(np.sum(weights))))
     shot_noise = math.sqrt(max(one.std_error**2, float(pooled[n])) + 1 / float(np.sum(1 / pooled[:n])))
-    off = one.value - mean
-    sigmas = as_normal(off / scale, n - 1) if scale > 0 else math.copysign(_FARTHEST, off)
+    off, grain = one.value - mean, GRAIN / one.shots if one.shots > 0 else 0.0
+    beyond = math.copysign(max(abs(off) - grain, 0.0), off)
+    sigmas = as_normal(beyond / scale, n - 1) if scale > 0 else math.copysign(_FARTHEST, off)
     if abs(sigmas) > SHOT_CAP * abs(off) / shot_noise:
         sigmas = SHOT_CAP * off / shot_noise
-    limit = max(scale * _student_limit(n - 1), shot_noise * SIGMAS / SHOT_CAP)
+    limit = max(scale * _student_limit(n - 1) + grain, shot_noise * SIGMAS / SHOT_CAP)
     return Verdict(one, n, mean, math.sqrt(tau2), limit / SIGMAS, sigmas, since)
 
 
@@ -151,6 +162,11 @@ def _pooled_variances(values: Sequence[Measurement], n: int) -> np.ndarray:
         return np.array([one.std_error**2 for one in values])
     single = float(np.mean([one.shots * one.std_error**2 for one in values[:n]]))
     return np.array([single / one.shots for one in values])
+
+
+def _skews(values: Sequence[Measurement], pooled: np.ndarray) -> np.ndarray:
+    """Of each value: the cube root of its own variance over the pooled one; 1 where variances are not pooled."""
+    return (np.array([one.std_error**2 for one in values]) / pooled) ** (1 / 3)
 
 
 def _scatter2(values: np.ndarray, variances: np.ndarray) -> float:

@@ -53,6 +53,21 @@ def _misread(histogram: Mapping[int, int], qubits: Iterable[int], rate: float, s
     return dict(Counter(outcomes))
 
 
+def disturbed(histogram: Mapping[int, int], n_bits: int, *, lost: float, readout: float, seed: int) -> dict[int, int]:
+    """A histogram of exact shots with errors: a share `lost` becomes any outcome, and each bit is misread.
+
+    Coarse: for programs whose shots another simulator drew, such as those with branches, which no longer follow a
+    misread bit.
+    """
+    random = np.random.default_rng([seed, 2])
+    outcomes = np.array([outcome for outcome, count in histogram.items() for _ in range(count)], dtype=np.int64)
+    replaced = random.random(len(outcomes)) < lost
+    outcomes[replaced] = random.integers(0, 1 << n_bits, int(replaced.sum()))
+    for bit in range(n_bits):
+        outcomes ^= (random.random(len(outcomes)) < readout).astype(np.int64) << bit
+    return dict(Counter(outcomes.tolist()))
+
+
 def noisy_histogram(ops: Sequence[Op], n_qubits: int, rates: Rates, *, shots: int, seed: int) -> dict[int, int]:
     """Sampled outcomes with noise. Raises WorkError if a gate is too wide for the trajectory method."""
     if n_qubits <= MAX_DENSITY_QUBITS:

@@ -272,11 +272,11 @@ def _pulls(seeds: int, methods: list[str]) -> None:
     for method in methods:
         for name, limits in [*cases, *([("maxiter 5", {"maxiter": 5})] if method == "SPSA" else [])]:
             (mean, spread), (steady, even) = redrawn(method, seeds, **limits)
-            error = 1 / math.sqrt(seeds)
+            root, more = math.sqrt(seeds), math.sqrt(21 * seeds)
             _line(
                 f"  {method}, {name}",
-                f"mean {mean:+.3f} (+-{error:.3f} by chance)  std {spread:.3f}; "
-                f"with 20 more at each end: mean {steady:+.3f}  std {even:.3f}",
+                f"mean {mean:+.3f} +- {spread / root:.3f}  std {spread:.3f} +- {spread / root / math.sqrt(2):.3f}; "
+                f"with 20 more at each end: mean {steady:+.3f} +- {even / more:.3f}  std {even:.3f}",
             )
 
 
@@ -288,6 +288,8 @@ def _drift(series: int) -> None:
         ("as much scatter between nights", lambda k: flagged(k, series, scatter=1.0)),
         ("three times as much", lambda k: flagged(k, series, scatter=3.0)),
         ("readout error 1 %, 1000 shots", lambda k: flagged(k, series, share=0.01)),
+        ("readout error 2 %, 200 shots", lambda k: flagged(k, series, share=0.02, shots=200)),
+        ("1 %, as much scatter as shot noise", lambda k: flagged(k, series, share=0.01, scatter=1.0)),
     ]
     for name, rate in kinds:
         _line(f"  {name}", "  ".join(f"{k}: {100 * rate(k):.3f} %" for k in LENGTHS))

@@ -11,6 +11,7 @@ import pytest
 from qiskit import QuantumCircuit
 
 from qflows.core.client import Client
+from qflows.core.scope import script_scope
 from qflows.errors import ProgramRejected
 from qflows.pages import takes
 from qflows.programs import Feature
@@ -70,7 +71,11 @@ def probe(feature: Feature) -> Any:
 # on IonQ barriers stand between native gates only, and a noise model is what takes measurements in the middle
 ON_TERMS = {("ionq-forte-1", Feature.BARRIER)}
 OPTIONS = {"ionq-simulator": {"noise_model": "aria-1"}}
-PROBED = [Feature.BARRIER, Feature.DELAY, Feature.RESET, Feature.MID_CIRCUIT, Feature.FEED_FORWARD, Feature.PHYSICAL]
+# and the outcome of its probe
+PROBED = {
+    Feature.BARRIER: "00", Feature.DELAY: "01", Feature.RESET: "00", Feature.MID_CIRCUIT: "00",
+    Feature.FEED_FORWARD: "11", Feature.PHYSICAL: "1",
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("device", WRITER["DEVICES"])
@@ -90,6 +95,12 @@ def test_devices_take_what_the_page_says_and_refuse_with_the_vendors_words(core:
         except ProgramRejected as error:
             why = str(error)
         assert (not why) == told[feature.value]["taken"], (feature, why)
+        if not why:
+            scope = script_scope(f"{device} {feature}")
+            options = OPTIONS.get(device)
+            item = core.run(probe(feature), scope, device=device, shots=shots, options=options, timeout=60).items[0]
+            found = item.counts or item.probabilities
+            assert max(found, key=found.__getitem__) == PROBED[feature], feature
         if why:
             assert told[feature.value]["terms"], feature
             assert told[feature.value]["terms"] in why

@@ -251,6 +251,52 @@ def test_measurement_in_the_middle_needs_experimental_capabilities(north):
     assert seen["experimentalCapabilities"] == {"enabled": "ALL"}
 
 
+TWO_SOURCES = {
+    "b[0] = measure q[0]; b[1] = measure q[1]; if (b[0]) { x q[2]; } if (b[1]) { x q[2]; }": "q[0] and q[1]",
+    "b[0] = measure q[0]; b[1] = measure q[1]; if (b == 3) { x q[2]; }": "q[0] and q[1]",
+    "b[0] = measure q[0]; b[1] = measure q[1]; if (b[0]) { if (b[1]) { x q[2]; } }": "q[0] and q[1]",
+    "b[0] = measure q[0]; b[1] = measure q[1]; if (b[0]) { x q[2]; } if (b[1]) { h q[0]; } else { x q[2]; }": "q[0]",
+    "measure_ff(0) $1; measure_ff(1) $2; cc_prx(3.14, 0, 0) $3; cc_prx(3.14, 0, 1) $3;": "$1 and $2",
+}
+ONE_SOURCE = (
+    "b[0] = measure q[0]; if (b[0]) { x q[1]; x q[2]; } else { h q[1]; }",
+    "b[0] = measure q[0]; b[1] = measure q[1]; if (b[0]) { x q[2]; } if (b[1]) { x q[1]; }",
+    "b[0] = measure q[0]; if (b[0]) { x q[2]; } h q[0]; b[1] = measure q[0]; if (b[1]) { x q[2]; }",
+)
+
+
+def experimental(body: str, **more: Any) -> dict[str, Any]:
+    action = json.dumps(program(body, qubits=3))
+    return task(deviceArn=GARNET, action=action, experimentalCapabilities={"enabled": "ALL"}, **more)
+
+
+@pytest.mark.parametrize("body", TWO_SOURCES)
+def test_qubit_that_listens_to_two_measured_ones_is_refused(north, sandbox, body):
+    said = refused(north.create_quantum_task, "ValidationException", 400, **experimental(body))
+    assert TWO_SOURCES[body] in said
+    sandbox.admin.switches("braket", feedforward="any")
+    north.create_quantum_task(**experimental(body))
+
+
+@pytest.mark.parametrize("body", ONE_SOURCE)
+def test_qubit_that_listens_to_one_measured_one_is_served(north, body):
+    north.create_quantum_task(**experimental(body))
+
+
+def test_program_with_branches_errs_on_a_qpu_as_a_flat_one_does(north, clients, sandbox):
+    body = "x q[0]; b[0] = measure q[0]; if (b[0]) { x q[1]; } b[1] = measure q[1];"
+    wrong = {}
+    for noise in (True, False):
+        sandbox.admin.switches("braket", qpu_noise=noise)
+        arn = north.create_quantum_task(**experimental(body, shots=2000))["quantumTaskArn"]
+        found = north.get_quantum_task(quantumTaskArn=arn)
+        key = f"{found['outputS3Directory']}/results.json"
+        rows = json.loads(clients["s3", "eu-north-1"].get_object(Bucket=BUCKET, Key=key)["Body"].read())
+        wrong[noise] = sum(row[:2] != [1, 1] for row in rows["measurements"])
+    assert wrong[False] == 0
+    assert 40 <= wrong[True] <= 140  # readout errors of 2 % on each bit, and two gates of 0.1 %
+
+
 @pytest.mark.parametrize(
     ("device", "region", "low", "high"),
     [

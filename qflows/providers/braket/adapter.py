@@ -258,7 +258,7 @@ class BraketProvider(Doctor, Tags):
         try:
             arn = self._aws.create(request.region, request.parameters).get("quantumTaskArn")
         except Refused as error:
-            if error.vendor_code != _QUOTA or "/quantum-simulator/" not in prepared.spec.device_id:
+            if error.vendor_code != _QUOTA or not wire.is_simulator(prepared.spec.device_id):
                 raise
             self._full_until[place] = time.monotonic() + _FULL_S
             raise Throttled(

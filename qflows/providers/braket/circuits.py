@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from functools import lru_cache
 from typing import Any
@@ -11,7 +11,7 @@ from qflows.errors import ProgramRejected
 from qflows.programs import Program
 from qflows.programs.features import Feature
 from qflows.programs.gates import NATIVE
-from qflows.programs.steps import NOT_GATES
+from qflows.programs.steps import NOT_GATES, Instruction
 from qflows.programs.to_openqasm import BRAKET, Dialect, angles_apart, to_openqasm, to_openqasm_with_inputs
 from qflows.protocol import JobSpec
 from qflows.providers.braket.devices import DYNAMIC, OPENQASM, PROGRAM_SET, Device
@@ -88,6 +88,8 @@ def source_of(program: Program, spec: JobSpec, device: Device | None) -> tuple[s
     placed = _placed(program, is_physical=is_physical(program, spec), is_verbatim=is_verbatim(program, spec))
     if device is not None:
         _check_qubits(placed, device)
+        if "measure_ff" in device.operations:
+            _check_sources(placed, device)
         if device.measures_all:
             placed = _completed(placed)
     dialect = device.dialect if device is not None else _ANY if "/iqm/" in spec.device_id else _ANY_STATIC
@@ -104,6 +106,12 @@ def _placed(program: Program, *, is_physical: bool, is_verbatim: bool) -> Progra
     if labels == program.labels and is_verbatim == program.is_verbatim:
         return program
     return program.rewritten(program.ops(), labels=labels, is_verbatim=is_verbatim)
+
+
+@lru_cache(maxsize=4096)
+def without_labels(program: Program) -> Program:
+    """The program with a register of qubits instead of a device's own."""
+    return program if program.labels is None else program.rewritten(program.ops(), labels=None, is_verbatim=False)
 
 
 @lru_cache(maxsize=4096)
@@ -142,6 +150,41 @@ def _check_qubits(program: Program, device: Device) -> None:
             f"{program.name} is to run on the device's own qubits, and {device.name} has no qubit {missing[0]}; "
             f"its qubits are {_spans(sorted(known))}"
         )
+
+
+def _check_sources(program: Program, device: Device) -> None:
+    """Raise ProgramRejected if a qubit would follow several measured qubits, of which IQM's hear one each.
+
+    amazon-braket-examples, introduction to dynamic circuits, 2025-06.
+    """
+    for qubit, heard in _listeners(program).items():
+        if len(heard) > 1:
+            sources = " and ".join(str(number_of(program, one)) for one in sorted(heard))
+            raise ProgramRejected(
+                f"{program.name}: gates on qubit {number_of(program, qubit)} follow the measurements of {sources}; on "
+                f"{device.name} a qubit follows one measured qubit: amazon-braket-examples, dynamic circuits, 2025-06"
+            )
+
+
+def _listeners(program: Program) -> dict[int, set[int]]:
+    found: dict[int, set[int]] = {}
+    measured: dict[int, int] = {}
+
+    def follow(steps: Iterable[Instruction], sources: frozenset[int]) -> None:
+        for step in steps:
+            if step.condition is not None:
+                heard = sources.union(measured[bit] for bit in step.condition.bits if bit in measured)
+                follow(step.then, heard)
+                follow(step.otherwise, heard)
+                continue
+            if step.name == "measure":
+                measured[step.clbits[0]] = step.qubits[0]
+            elif sources and step.name not in NOT_GATES:
+                for qubit in step.qubits:
+                    found.setdefault(qubit, set()).update(sources)
+
+    follow(program.instructions, frozenset())
+    return found
 
 
 def _spans(numbers: list[int]) -> str:

@@ -109,6 +109,8 @@ class Device:
                 found[feature] = "changes nothing on a simulator that compiles nothing, and is left out"
         for feature in DYNAMIC & self.dialect.takes:
             found[feature] = "an experimental capability, which qflows asks for: AWS developer guide, dynamic circuits"
+        if Feature.FEED_FORWARD in self.dialect.takes:
+            found[Feature.FEED_FORWARD] += "; a qubit follows one measured qubit: amazon-braket-examples, 2025-06"
         return found
 
     @property

@@ -21,7 +21,7 @@ from qflows.model import Counts, ItemError, ItemResult
 from qflows.programs import Program
 from qflows.programs.readout import check_total, merge, readout
 from qflows.protocol import JobSpec
-from qflows.providers.braket import circuits, failures
+from qflows.providers.braket import circuits, failures, wire
 
 ROOT = "results.json"
 _MOST_FILES = 1_000  # 100 executables in 100 programs are 202
@@ -182,6 +182,8 @@ def executed_item(program: Program, executable: Mapping[str, Any], spec: JobSpec
 
 
 def _single(program: Program, result: Mapping[str, Any], spec: JobSpec) -> ItemResult:
+    if wire.is_simulator(spec.device_id):  # which is given a register, whatever labels the program has
+        program = circuits.without_labels(program)
     key_of = _reader(program, result["measuredQubits"])
     rows = result.get("measurements")
     if rows:

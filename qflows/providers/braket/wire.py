@@ -65,6 +65,11 @@ def is_device(device_id: str) -> bool:
     return device_id.startswith("arn:") and "::device/" in device_id
 
 
+def is_simulator(device_id: str) -> bool:
+    """True for the ARN of a managed simulator."""
+    return "/quantum-simulator/" in device_id
+
+
 def request(spec: JobSpec, key: str, *, device: Device, bucket: str, prefix: str) -> dict[str, Any]:
     """Parameters of CreateQuantumTask. The key is the client token, a tag, and part of the results' path.
 

@@ -11,7 +11,7 @@ import numpy as np
 from qflows.errors import Refused
 from qflows.keys import seed_of
 from qflows.model import Counts, Expectation, ItemResult
-from qflows.programs import Program
+from qflows.programs import Feature, Program
 from qflows.programs.expectations import expectation_exact
 from qflows.programs.observables import Observable
 from qflows.programs.readout import merge, readout, sample
@@ -162,7 +162,8 @@ def _braket(program: Program, shots: int, seed: int) -> ItemResult:
     from braket.ir.openqasm import Program as OpenQasm
 
     program = program.rewritten(program.ops(), is_verbatim=False)  # this device compiles nothing
-    source = to_openqasm(program, BRAKET)
+    # one exact state: nothing happens while a qubit waits
+    source = to_openqasm(program, replace(BRAKET, drops=BRAKET.drops | {Feature.DELAY}))
     gates = "\n".join(line for line in source.splitlines() if "measure" not in line and not line.startswith("bit"))
     order = sorted({qubit for qubit, _ in program.measured})
     targets = ", ".join(f"q[{qubit}]" for qubit in order)

@@ -10,6 +10,7 @@ from typing import Any
 
 from qflows.sandbox.braket.capabilities import OPENQASM, PROGRAM_SET
 from qflows.sandbox.braket.devices import Device
+from qflows.sandbox.braket.feedforward import listeners
 from qflows.sandbox.braket.flat import Flat, read
 from qflows.sandbox.errors import Refusal
 
@@ -193,6 +194,14 @@ def _check_text(source: str, rules: Rules) -> None:
             raise bad(f"{name} does not support measurements before the end of a program")
         if not rules.experimental:
             raise bad(f"{name} needs experimentalCapabilities for measurements before the end of a program")
+        if rules.switch("feedforward") == "one_source":
+            _check_sources(code, name)
+
+
+def _check_sources(code: str, name: str) -> None:
+    for qubit, heard in listeners(code).items():
+        if len(heard) > 1:
+            raise bad(f"{name}: {qubit} listens to {' and '.join(sorted(heard))}; a qubit has one feedback source")
 
 
 def _check_flat(flat: Flat, rules: Rules) -> None:

@@ -260,6 +260,13 @@ SWITCHES = (
         source="Amazon Braket quotas page (stored copy, 2026)",
     ),
     Switch(
+        "feedforward",
+        "one_source",
+        "qubits that listen to several measured qubits, on IQM's devices",
+        ("one_source", "any"),
+        source="amazon-braket-examples, dynamic circuits, 2025-06: one source; whether also for if: not documented",
+    ),
+    Switch(
         "qpu_noise",
         True,
         "QPUs err; False: exact circuits, still sampled",

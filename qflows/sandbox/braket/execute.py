@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from typing import Any
 
-from qflows.sandbox.braket.gates import operation
+from qflows.sandbox.braket.gates import GATES, operation
 from qflows.sandbox.errors import WorkError
-from qflows.sandbox.noise import Rates, drawn
+from qflows.sandbox.noise import Rates, disturbed, drawn
+
+_WORD = re.compile(r"(?:^|[;{}])\s*([A-Za-z_]\w*)")
 
 
 def run(payload: dict[str, Any]) -> dict[str, Any]:
@@ -29,16 +32,18 @@ def run(payload: dict[str, Any]) -> dict[str, Any]:
 
 
 def _one(executable: dict[str, Any], payload: dict[str, Any], seed: int) -> dict[str, Any]:
-    if "gates" not in executable:
-        return _interpreted(executable, payload["shots"], payload["simulator"])
-    ops = [operation(*gate) for gate in executable["gates"]]
     rates = None if payload["rates"] is None else Rates(*payload["rates"])
+    if "gates" not in executable:
+        return _interpreted(executable, payload["shots"], payload["simulator"], rates, seed)
+    ops = [operation(*gate) for gate in executable["gates"]]
     measured = executable["measured"]
     found = drawn(ops, rates, read=measured, limit=payload["limit"], shots=payload["shots"], seed=seed)
     return {"measured": measured, "columns": measured, "histogram": {str(key): found[key] for key in sorted(found)}}
 
 
-def _interpreted(executable: dict[str, Any], shots: int, simulator: str) -> dict[str, Any]:
+def _interpreted(
+    executable: dict[str, Any], shots: int, simulator: str, rates: Rates | None, seed: int
+) -> dict[str, Any]:
     from braket.default_simulator import DensityMatrixSimulator, StateVectorSimulator
     from braket.ir.openqasm import Program
 
@@ -56,6 +61,10 @@ def _interpreted(executable: dict[str, Any], shots: int, simulator: str) -> dict
     measured = [int(qubit) for qubit in document["measuredQubits"]]
     # by column and not by qubit, because a program may measure a qubit twice
     histogram = Counter(sum(int(bit) << column for column, bit in enumerate(row)) for row in rows)
+    # result types are computed from the rows, and stay without noise as those do
+    if rates is not None and not document.get("resultTypes"):
+        lost = _lost(executable["source"], rates)
+        histogram = Counter(disturbed(histogram, len(measured), lost=lost, readout=rates.readout, seed=seed))
     outcome = {
         "measured": measured,
         "columns": list(range(len(measured))),
@@ -71,6 +80,15 @@ def _interpreted(executable: dict[str, Any], shots: int, simulator: str) -> dict
     # the simulator leaves the values of sampled result types to the client; the service does not
     values = GateModelQuantumTaskResult.from_object(result).result_types
     return outcome | {"result_types": json.loads(json.dumps([value.dict() for value in values], default=_plain))}
+
+
+def _lost(source: str, rates: Rates) -> float:
+    """Share of shots in which some gate of a text loses all information; those of every branch count."""
+    kept = 1.0
+    for name in _WORD.findall(re.sub(r"//[^\n]*", "", source)):
+        if name in GATES or name == "cc_prx":
+            kept *= 1 - (rates.more_qubits if name in GATES and GATES[name][0] > 1 else rates.one_qubit)
+    return 1 - kept
 
 
 def _plain(value: Any) -> Any:

@@ -112,7 +112,8 @@ def _is_taken(core: Client, one: Entrance, device: str, shots: int | None, told:
     """Whether the device takes it; nothing without a feature may be refused."""
     try:
         provider = core.device(device).provider
-        for spec in core.specs(one.source_for(provider.name), device=device, shots=shots, **wishes):
+        source = one.source_for(provider.name) if one.door.vendor else one.program  # texts are slow to read
+        for spec in core.specs(source, device=device, shots=shots, **wishes):
             provider.check(spec)
     except ProgramRejected as error:
         if not one.program.features:

@@ -242,6 +242,30 @@ def test_delays_are_refused_before_anything_is_recorded(provider: BraketProvider
         provider.check(spec(to_program(circuit), device=device, **options))
 
 
+def test_qubit_that_would_follow_two_measured_ones_is_refused_before_it_is_sent(
+    provider: BraketProvider, sandbox: Sandbox
+) -> None:
+    circuit = QuantumCircuit(3, 3)
+    circuit.measure([0, 1], [0, 1])
+    for clbit in (0, 1):
+        with circuit.if_test((circuit.clbits[clbit], 1)):
+            circuit.x(2)
+    circuit.measure(2, 2)
+    with pytest.raises(ProgramRejected, match="qubit 2 follow the measurements of 0 and 1; on Garnet .* one measured"):
+        provider.prepare(spec(to_program(circuit)), "k")
+    assert sandbox.admin.jobs("braket") == []
+
+
+@pytest.mark.parametrize("labels", [(1,), (0, 2), (5, 1)])
+def test_simulator_without_qubits_of_its_own_gives_the_bits_of_labeled_ones(
+    provider: BraketProvider, labels: tuple[int, ...]
+) -> None:
+    measures = "".join(f"b[{bit}] = measure ${label};" for bit, label in enumerate(labels))
+    text = f'OPENQASM 3.0; include "stdgates.inc"; bit[{len(labels)}] b; x ${labels[0]}; {measures}'
+    (item,) = run(provider, spec(to_program(text), device=SV1), key_of(str(labels))).items
+    assert item.counts == {"1".rjust(len(labels), "0"): 100}
+
+
 def test_branches_run_on_iqm_as_an_experiment_and_nowhere_else(sandbox: Sandbox) -> None:
     sandbox.admin.switches("braket", qpu_noise=False)
     given = {"aws_access_key_id": "AKIATEST", "aws_secret_access_key": "x", "region": "us-east-1"}
