@@ -220,6 +220,13 @@ def test_wrong_keys_are_told_apart(sandbox: Sandbox, key: str, code: str | None)
     assert answer.json().get("error", {}).get("code") == code
 
 
+@pytest.mark.parametrize(("key", "code"), [("qbr_0a", None), ("eq1_0a", "INVALID_API_KEY_FORMAT")])
+def test_keys_of_another_shape_can_be_told_apart(sandbox: Sandbox, key: str, code: str | None) -> None:
+    sandbox.admin.switches("qbraid", key_format="qbr_hex")
+    answer = httpx.get(sandbox.urls["qbraid"] + "/api/v1/devices", headers={"X-API-Key": key}, trust_env=False)
+    assert answer.json().get("error", {}).get("code") == code
+
+
 @pytest.mark.parametrize("status", [404, 403])
 def test_key_sees_neither_the_jobs_nor_the_groups_of_another(api: httpx.Client, sandbox: Sandbox, status: int) -> None:
     sandbox.admin.switches("qbraid", foreign_job_status=status)

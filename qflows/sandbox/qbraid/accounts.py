@@ -10,6 +10,7 @@ from qflows.sandbox.errors import Refusal
 from qflows.sandbox.vendor import Call
 
 WINDOW_S = 900.0
+_QBR_HEX = re.compile(r"qbr_[0-9a-f]+")
 _WELL_FORMED = re.compile(r"[\x21-\x7e]{1,512}")
 
 
@@ -38,7 +39,8 @@ def authorise(call: Call) -> None:
     key = key_of(call)
     if not key:
         raise Refusal(401, "No valid authentication provided", code="NO_VALID_AUTHENTICATION")
-    if not _WELL_FORMED.fullmatch(key):
+    pattern = _QBR_HEX if call.switch("key_format") == "qbr_hex" else _WELL_FORMED
+    if not pattern.fullmatch(key):
         raise Refusal(401, "Invalid API key format", code="INVALID_API_KEY_FORMAT")
     known = str(call.switch("known_keys"))
     if known and key not in known.split(","):

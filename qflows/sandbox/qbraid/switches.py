@@ -10,6 +10,10 @@ _CLIENT = "qbraid-core 0.6.37"
 
 SWITCHES = (
     # accounts
+    Switch(
+        "key_format", "any", "well-formed keys: any printable text, or qbr_ and hex digits", ("any", "qbr_hex"),
+        "qbraid-core 0.6.37: qBraid keys are qbr_ and hex; what else the service lets pass is not known",
+    ),
     Switch("known_keys", "", "keys that exist, comma-separated; empty: any that is well formed", source=_CONNECTOR),
     Switch(
         "accounts", "per_key", "a key sees its own jobs and groups, or everybody's", ("per_key", "shared"),
