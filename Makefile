@@ -163,6 +163,10 @@ compat: .venv/.test
 	@test -x .venv-compat/bin/python || $(PYTHON) -m venv .venv-compat
 	@$(BIN)/uv pip install --quiet --python .venv-compat/bin/python $(PINS) -e '.[test,compat]'
 	.venv-compat/bin/python -m pytest -q tests/compat tests/privacy/test_canaries.py
+	@# mitiq wants an older numpy than the pins
+	@test -x .venv-mitiq/bin/python || $(PYTHON) -m venv .venv-mitiq
+	@$(BIN)/uv pip install --quiet --python .venv-mitiq/bin/python -e '.[test]' 'mitiq>=1.1' ply
+	.venv-mitiq/bin/python -m pytest -q tests/compat/test_mitigation_libraries.py
 ifdef QISKIT
 	.venv-compat/bin/python tests/compat/qiskit_primitives.py $(QISKIT)
 	.venv-compat/bin/python tests/compat/qiskit_primitives.py $(QISKIT) --device ionq-simulator --only test_backend_sampler_v2
@@ -193,4 +197,4 @@ newest-ibm: .venv/.test
 	.venv-newest-ibm/bin/python -m pytest -q tests/providers/ibm tests/sandbox/ibm
 
 clean:
-	rm -rf .venv .venv-newest .venv-newest-ibm .venv-prefect .venv-compat .venv-wheel site dist demo-output
+	rm -rf .venv .venv-newest .venv-newest-ibm .venv-prefect .venv-compat .venv-mitiq .venv-wheel site dist demo-output

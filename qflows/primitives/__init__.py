@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from qflows.primitives.durable import DurableJob, job
     from qflows.primitives.errors import PubFailed, PubRejected
     from qflows.primitives.estimator import EstimatorV2
+    from qflows.primitives.executor import mitiq_executor
     from qflows.primitives.sampler import SamplerV2
 
 _HOME = {
@@ -22,10 +23,21 @@ _HOME = {
     "EstimatorV2": "estimator",
     "DurableJob": "durable",
     "job": "durable",
+    "mitiq_executor": "executor",
     "PubRejected": "errors",
     "PubFailed": "errors",
 }
-__all__ = ["Backend", "BackendJob", "DurableJob", "EstimatorV2", "PubFailed", "PubRejected", "SamplerV2", "job"]
+__all__ = [
+    "Backend",
+    "BackendJob",
+    "DurableJob",
+    "EstimatorV2",
+    "PubFailed",
+    "PubRejected",
+    "SamplerV2",
+    "job",
+    "mitiq_executor",
+]
 
 
 def __getattr__(name: str) -> object:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
+from types import SimpleNamespace
 from typing import Any, Unpack
 
 from qiskit import QuantumCircuit
@@ -21,6 +22,7 @@ from qflows.primitives.targets import fits, target_of
 from qflows.programs import Feature, Program, to_program
 
 _CLASSIFIED = 2
+_MANY = 1_000_000  # circuits in a call; the planner splits them
 
 
 class Backend(OnDevice, BackendV2):
@@ -60,6 +62,18 @@ class Backend(OnDevice, BackendV2):
         """None: a list of any length becomes as many jobs as it needs."""
         return
 
+    def configuration(self) -> SimpleNamespace:
+        """What libraries ask a backend of Qiskit's first version for, such as mthree: `num_qubits`, `max_shots`,
+        `max_experiments`, `simulator`."""
+        limits, profile = self._origin.target.limits, self._origin.target.profile
+        return SimpleNamespace(
+            backend_name=self.name,
+            num_qubits=self.target.num_qubits or limits.max_qubits,
+            max_shots=limits.max_shots,
+            max_experiments=_MANY,
+            simulator=profile.simulator is not False,
+        )
+
     def run(  # pyright: ignore[reportIncompatibleMethodOverride]
         self, run_input: QuantumCircuit | Sequence[QuantumCircuit], *, shots: int | None = None, **options: Any
     ) -> BackendJob:
@@ -74,6 +88,8 @@ class Backend(OnDevice, BackendV2):
             default: Any = self.options
             wants_memory = bool(options.pop("memory", default.memory))
             number = int(default.shots if shots is None else shots)
+            if "job_tags" not in self._origin.known_options:  # IBM's; others' libraries pass them everywhere
+                options.pop("job_tags", None)
             vendor = dict(self._origin.options) | _vendor_options(options)
             if wants_memory:
                 vendor = self._origin.options_with_memory(vendor)

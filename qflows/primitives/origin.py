@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib import import_module
 from typing import Any, TypedDict
@@ -141,9 +141,14 @@ class Origin:
     def options_with_memory(self, options: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """The options, with single shots in order requested if the device has them and nothing else was set."""
         mine = dict(self.options if options is None else options)
-        known = self.target.provider.options_model(self.target.profile.device).model_fields
+        known = self.known_options
         chosen = {**self.target.profile.options, **mine}
         return mine | ({"memory": True} if "memory" in known and "memory" not in chosen else {})
+
+    @property
+    def known_options(self) -> Collection[str]:
+        """Names of the device's options."""
+        return self.target.provider.options_model(self.target.profile.device).model_fields
 
     @property
     def compiles_here(self) -> bool:

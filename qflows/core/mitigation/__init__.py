@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from qflows.core.mitigation.layout import LaidOut, lay_out
+from qflows.core.mitigation.layout import LaidOut, keeps_folding, lay_out
 from qflows.core.mitigation.request import Request, Shared, read, share
 
-__all__ = ["LaidOut", "Request", "Shared", "lay_out", "read", "share"]
+__all__ = ["LaidOut", "Request", "Shared", "keeps_folding", "lay_out", "read", "share"]

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from qflows.core.mitigation import circuits
+from qflows.core.mitigation.decoupling import decoupler
 from qflows.core.mitigation.request import Shared
 from qflows.errors import ProgramRejected
 from qflows.programs import Feature, Program
@@ -53,6 +54,7 @@ def lay_out(
     """
     request = shared.ours
     _check(request, provider, base.device_id, limits, is_estimate=is_estimate)
+    decouple = decoupler(provider, base, limits) if request.dd else _unchanged
     prepare = _preparer(provider, base)
     ready = [[prepare(program) for program in point] for point in points]
     if request.twirling and not any(circuits.can_twirl(program) for point in ready for program in point):
@@ -70,9 +72,10 @@ def lay_out(
             for factor in factors:
                 more = circuits.folded(program, factor)
                 if request.twirling is None:
-                    made[-1].append(more)
+                    made[-1].append(decouple(more))
                     continue
-                made[-1] += [circuits.twirled(more, f"{seed}/{number}/{factor}/{k}") for k in range(randomizations)]
+                twirls = [circuits.twirled(more, f"{seed}/{number}/{factor}/{k}") for k in range(randomizations)]
+                made[-1] += [decouple(one) for one in twirls]
     calibrations, labels = _calibrations(ready, prepare) if request.readout else ([], [])
     return LaidOut(
         calibrations * randomizations,
@@ -90,6 +93,10 @@ def lay_out(
     )
 
 
+def _unchanged(program: Program) -> Program:
+    return program
+
+
 def _reads(program: Program) -> list[int | None]:
     """The qubit that each bit of a key reads, from the right; None for a bit that is never written."""
     places = program.labels or range(program.n_qubits)
@@ -98,18 +105,18 @@ def _reads(program: Program) -> list[int | None]:
 
 
 def _check(request: Any, provider: Provider, device_id: str, limits: Limits, *, is_estimate: bool) -> None:
-    if request.dd:
-        raise ProgramRejected(
-            "dd: this device has no dynamical decoupling of its own, and qflows cannot add it "
-            "to circuits without a schedule; leave dd out, or choose a device that offers it"
-        )
     if request.zne and not is_estimate:
         raise ProgramRejected("zne extrapolates expectation values; pass observables=, or leave zne out")
-    if request.zne and not _compiles_here(provider, device_id) and Feature.BARRIER not in (limits.takes or ()):
+    if request.zne and not keeps_folding(provider, device_id, limits):
         raise ProgramRejected(
             "zne: the vendor compiles without keeping barriers, so it would undo the folding; "
             "leave zne out, or choose a device that keeps barriers"
         )
+
+
+def keeps_folding(provider: Provider, device_id: str, limits: Limits) -> bool:
+    """True if a circuit with repeated gates between barriers runs with all of them."""
+    return _compiles_here(provider, device_id) or Feature.BARRIER in (limits.takes or ())
 
 
 def _compiles_here(provider: Provider, device_id: str) -> bool:

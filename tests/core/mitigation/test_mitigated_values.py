@@ -145,6 +145,7 @@ def test_what_cannot_be_done_is_refused_with_the_reason(core: Client, sandbox: S
         ("local-aer", measured, {"shots": 100, "mitigate": "zne"}, "pass observables="),
         ("local-exact", trotter(), {"observables": "ZZZ", "mitigate": "readout"}, "no errors to mitigate"),
         ("ionq-simulator", measured, {"shots": 100, "mitigate": "dd"}, "decoupling"),
+        ("local-aer", measured, {"shots": 100, "mitigate": "dd"}, "gates have known durations"),
         ("local-aer", measured, {"shots": 100, "mitigate": "pec"}, "unknown technique 'pec'"),
         ("local-aer", bare, {"shots": 9, "mitigate": "twirling"}, "no circuit has"),
     ]:
@@ -176,6 +177,52 @@ def test_vendors_do_what_they_offer_and_it_is_said(core: Client, monkeypatch: py
     debiased = share(ionq, "qpu.forte-1", wanted, {}, is_estimate=False)
     assert (debiased.options, debiased.said) == ({"debiasing": True}, {"twirling": "ionq: debiasing=True"})
     assert share(ionq, "simulator", wanted, {}, is_estimate=False).ours == wanted
+
+
+def test_decoupling_fills_idle_time_with_pulses_that_undo_a_slow_phase(core: Client) -> None:
+    # every delay of the planned circuits is turned into the phase that a detuned qubit would gather
+    circuit = QuantumCircuit(3)  # qubit 0 idles in a superposition while the others work
+    circuit.h(0)
+    circuit.cx(0, 1)
+    for _ in range(5):
+        circuit.cx(1, 2)
+        circuit.rx(0.3, 2)
+        circuit.cx(1, 2)
+        circuit.rx(-0.3, 2)
+    circuit.cx(0, 1)
+    circuit.h(0)
+    planned, both, everything = {}, ("readout", "dd"), ("readout", "zne", "twirling", "dd")
+    for names in (("readout",), both, everything):
+        made = core.plan_batch([circuit], device="local-noisy", shots=2000, observables="IIZ", mitigate=names, seed="r")
+        planned[names] = [one for _, spec in made.specs for one in spec.programs if not one.name.startswith("all ")]
+    (plain,), (decoupled,) = planned["readout",], planned[both]
+    before, after = plain.gate_counts(), decoupled.gate_counts()
+    assert after["x"] - before.get("x", 0) >= 2
+    assert all(one.gate_counts()["delay"] >= 2 for one in planned[everything])
+    assert len(planned[everything]) == 8 * 3
+    assert _phase_kept(decoupled, 0.0) == pytest.approx(1, abs=1e-3)
+    idle = decoupled.rewritten([op for op in decoupled.ops() if op[0] != "x"])
+    # radians per time step; what is left gathers where there is no room for pulses
+    lost, lost_without = (1 - _phase_kept(one, 1e-4) for one in (decoupled, idle))
+    assert lost_without > 0.1
+    assert lost < lost_without / 4, (lost, lost_without)
+    found = run(core, circuit, device="local-noisy", shots=500, observables="IIZ", mitigate=both)
+    assert found.items[0].metadata["mitigation"]["by"] == {"readout": "qflows", "dd": "qflows"}
+
+
+def _phase_kept(program: Any, detuning: float) -> float:
+    """<Z> of the first measured qubit, with a phase for every step of every delay."""
+    made = program.rewritten(
+        [
+            ["rz", [detuning * float(op[1][0])], op[2], []] if op[0] == "delay" else op
+            for op in program.ops()
+            if op[0] not in ("measure", "barrier")
+        ],
+        is_verbatim=False,
+    ).circuit()
+    made.remove_final_measurements()
+    (qubit, _), *_ = program.measured
+    return float(np.real(Statevector(made).expectation_value(SparsePauliOp("Z"), [qubit])))
 
 
 KILLED = """
