@@ -12,7 +12,7 @@ from qflows.characterization.history import keep_energy
 from qflows.core.choice.deciding import content_of
 from qflows.errors import ProgramRejected
 from qflows.flows.eigensolver import Screen
-from qflows.flows.forms import DeviceName, GateForm
+from qflows.flows.forms import DeviceName, GateForm, NameOrJson
 from qflows.flows.scheduled import scheduled_flow
 from qflows.model import uncertain
 from qflows.pages import choices
@@ -39,7 +39,7 @@ def qaoa(
     device: DeviceName = "local-exact",
     shots: int | None = None,
     layers: int = 1,
-    optimizer: Any = None,
+    optimizer: NameOrJson = None,
     maxiter: int | None = None,
     max_evaluations: int | None = None,
     seed: int | None = None,

@@ -16,7 +16,7 @@ from qflows.characterization.history import keep_energy
 from qflows.core.durations import seconds
 from qflows.core.scope import Scope
 from qflows.core.sessions import Session
-from qflows.flows.forms import DeviceName, GateForm
+from qflows.flows.forms import DeviceName, GateForm, NameOrJson
 from qflows.flows.scheduled import scheduled_flow
 from qflows.ledger import reads
 from qflows.model import uncertain
@@ -41,10 +41,10 @@ def _flow_run_name() -> str:
 
 @scheduled_flow("vqe", flow_run_name=_flow_run_name, on_cancellation=[cancel_jobs])
 def vqe(
-    problem: Any = "h2-0.735",
+    problem: NameOrJson = "h2-0.735",
     device: DeviceName = "local-exact",
     shots: int | None = None,
-    optimizer: Any = None,
+    optimizer: NameOrJson = None,
     maxiter: int | None = None,
     max_evaluations: int | None = None,
     seed: int | None = None,

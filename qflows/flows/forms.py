@@ -80,6 +80,10 @@ ShotsOfEach = Annotated[
     ),
 ]
 
+NameOrJson = Annotated[
+    Any, WithJsonSchema({"anyOf": [{"type": "string", "title": "a name"}, {"title": "anything else, as JSON"}]})
+]
+
 
 def circuit_name(circuit: Any) -> str:
     """The name of a circuit that has one worth showing, else an empty text."""

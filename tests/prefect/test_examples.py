@@ -66,7 +66,8 @@ def test_a_person_approves_the_second_circuit(ionq: Admin, prefect_server: Prefe
 
     def person() -> None:
         wanted = {"flows": {"name": {"any_": ["careful"]}}, "flow_runs": {"state": {"type": {"any_": ["PAUSED"]}}}}
-        for _ in range(600):
+        deadline = time.monotonic() + 300  # the first circuit may take long on a busy machine; nobody else answers
+        while time.monotonic() < deadline:
             for one in httpx.post(f"{prefect_server.url}/flow_runs/filter", json=wanted).json():
                 form = {"run_input": {"verdict": "approve", "who": "eve", "why": "the last point"}}
                 if (
