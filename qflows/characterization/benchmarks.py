@@ -11,7 +11,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from qflows.characterization import characterize
+from qflows.characterization import characterize, references
 from qflows.characterization.characterize import Block, Point
 from qflows.characterization.references import Reference
 from qflows.core.batches.batch import Batch
@@ -154,7 +154,7 @@ class Suite:
     def blocks(self, seed: int, max_qubits: int | None) -> list[Block]:
         """The circuits. Raises ProgramRejected for numbers that do not make a suite."""
         if self.references:
-            return [one.block() for one in self.references]
+            return [references.block(one) for one in self.references]
         return characterize.suite(
             seed,
             sizes=self.sizes,

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from qflows.core.references import proportion
 from qflows.errors import ProgramRejected
 from qflows.keys import digest, seed_of
 from qflows.model import Counts, uncertain
@@ -144,17 +145,6 @@ def suite(
 
 
 # -- statistics
-
-
-def proportion(hits: int, shots: int) -> tuple[float, float]:
-    """hits / shots and its standard error.
-
-    The error is the standard deviation of the posterior with Jeffreys' prior, because the usual one is 0 at 0 and 1,
-    where it is most wrong, and a flat prior's is too wide there (Brown, Cai, DasGupta, Statistical Science 16, 101
-    (2001)).
-    """
-    smoothed = (hits + 0.5) / (shots + 1)
-    return hits / shots, math.sqrt(smoothed * (1 - smoothed) / (shots + 2))
 
 
 def chance_of(value: float, error: float, threshold: float, degrees: int | None = None) -> float:

@@ -13,27 +13,21 @@ on, by the same limit.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
-
-from scipy import special
 
 from qflows.characterization import benchmarks, references
 from qflows.characterization.benchmarks import BenchmarkResult, Outcome, Suite
 from qflows.characterization.history import keep_benchmark
 from qflows.characterization.references import Reference
 from qflows.core.client import Client
-from qflows.core.drift import Verdict, judge
 from qflows.core.durations import seconds
+from qflows.core.judging import Health, health
 from qflows.core.scope import Scope
 from qflows.errors import ProgramRejected
 from qflows.ledger import measurements
-from qflows.ledger.measurements import Measurement
 
-FALSE_HOLD = 0.01
-_DESIGNED = 0.007
-_LARGER_IS_WORSE = frozenset({"readout", "vqe"})
 _WORDS = re.compile(r"once|within\s+(?P<within>.+?)(\s+every\s+(?P<every>.+))?", re.IGNORECASE)
 _KNOWN = ("within", "every", "shots", "options", "timeout", "reference")
 _HOW = "write gate='once', 'within 6h', 'within 6h every 30m', or a mapping of " + ", ".join(_KNOWN)
@@ -105,7 +99,7 @@ class Gate:
     def suite(self, core: Client, scope: Scope, device: str) -> Suite:
         """The circuits of one look."""
         options = {device: self.options} if self.options else {}
-        known = references.completed(core, scope, self.references)
+        known = core.with_expected(self.references, scope)
         return Suite(self.shots, sizes=(3,), mirror_circuits=0, seed=0, options=options, name="probe", references=known)
 
 
@@ -119,73 +113,6 @@ def _span(name: str, given: Any, default: float) -> float:
     if found < 0:
         raise ProgramRejected(f"gate: {name} must not be negative, not {given!r}")
     return found
-
-
-@dataclass(frozen=True, slots=True)
-class Health:
-    """The result of one look. `evidence`: one mapping per value."""
-
-    is_good: bool
-    why: str
-    evidence: tuple[dict[str, Any], ...]
-
-
-def limit(k: int) -> float:
-    """How many sigmas for the worse are allowed for one of `k` values."""
-    return -float(special.ndtri(_DESIGNED / max(k, 1)))
-
-
-def health(series: Sequence[Sequence[Measurement]], least: Mapping[str, float] | None = None) -> Health:
-    """The health of a device by its newest values; each series oldest first, its newest value is judged.
-
-    `least`: by quantity, the value below which the device is bad whatever its history.
-    """
-    verdicts = [judge(one)[-1] for one in series if one]
-    judged = [one for one in verdicts if one.sigmas is not None]
-    least = least or {}
-    newest = [one.measurement for one in verdicts]
-    floors = [(one, least[one.name]) for one in newest if one.name in least]
-    k = len(judged) + len(floors)
-    bound = limit(k)
-    evidence = tuple(
-        {
-            "quantity": one.measurement.name,
-            "value": one.measurement.value,
-            "std_error": one.measurement.std_error,
-            "mean": one.mean,
-            "worse_by": worse_by(one),
-            "compared_with": one.n,
-        }
-        for one in verdicts
-    )
-    bad = [
-        f"{one.measurement.name} {one.measurement.value:.4g}, worse than {one.mean:.4g} by {worse_by(one):.1f} sigma"
-        for one in judged
-        if (worse_by(one) or 0.0) > bound
-    ]
-    bad += [
-        f"{one.name} {one.value:.4g}, below {floor:.4g} by {(floor - one.value) / one.std_error:.1f} sigma"
-        for one, floor in floors
-        if floor - one.value > bound * one.std_error
-    ]
-    if bad:
-        told = f"{', '.join(bad)} (limit {bound:.2f} for {k} comparison{'s' if k != 1 else ''})"
-        return Health(False, told, evidence)
-    if floors and not judged:
-        told = f"{len(floors)} of {len(verdicts)} values compared with what they must be at least (limit {bound:.2f})"
-        return Health(True, f"{told}; no value has 7 nights behind it yet", evidence)
-    if not judged:
-        return Health(True, "no value has 7 nights of history yet, so nothing is judged", evidence)
-    worst = max(worse_by(one) or 0.0 for one in judged)
-    told = f"{len(judged)} of {len(verdicts)} values judged, the worst by {worst:.1f} sigma (limit {bound:.2f})"
-    return Health(True, told, evidence)
-
-
-def worse_by(verdict: Verdict) -> float | None:
-    """Sigmas for the worse; negative if the value is better than its history."""
-    if verdict.sigmas is None:
-        return None
-    return verdict.sigmas if verdict.measurement.family in _LARGER_IS_WORSE else -verdict.sigmas
 
 
 def look(core: Client, scope: Scope, device: str, suite: Suite, timeout: float | None = None) -> Health:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from qflows.algorithms.vqe import VqeResult
 from qflows.characterization import references
 from qflows.characterization.benchmarks import BenchmarkResult, Row, Suite
 from qflows.core.client import Client
-from qflows.keys import digest
 from qflows.ledger import measurements, reads
-from qflows.ledger.measurements import Measurement, circumstances
+from qflows.ledger.measurements import Measurement, calibration_of, circumstances, setup_of
 from qflows.ledger.store import utc_now
 
 NAME_CAP = 128
@@ -38,7 +37,7 @@ def keep_benchmark(core: Client, result: BenchmarkResult, suite: Suite) -> int:
                 device=row.device,
                 name=row.metric[:NAME_CAP],
                 family=row.family,
-                setup=_setup(known, row.job_keys, means),
+                setup=setup_of(known, row.job_keys, means),
                 suite=suite.name,
                 value=row.value,
                 std_error=row.std_error,
@@ -48,7 +47,7 @@ def keep_benchmark(core: Client, result: BenchmarkResult, suite: Suite) -> int:
                 is_headline=row.is_headline,
                 at=row.at or utc_now(),
                 job_keys=row.job_keys,
-                calibration=_calibration(known, row.job_keys, snapshots),
+                calibration=calibration_of(known, row.job_keys, snapshots),
             )
         )
     return measurements.record(core.ledger, found, snapshots) if found else 0
@@ -85,7 +84,7 @@ def keep_energy(core: Client, found: VqeResult, device: str) -> int:
         device=device,
         name=f"energy {found.problem}"[:NAME_CAP],
         family="vqe",
-        setup=_setup(known, [job.key], ["vqe/2", found.setup]),
+        setup=setup_of(known, [job.key], ["vqe/2", found.setup]),
         suite="vqe",
         value=found.energy,
         std_error=found.std_error,
@@ -95,34 +94,10 @@ def keep_energy(core: Client, found: VqeResult, device: str) -> int:
         is_headline=True,
         at=job.timeline.finished or utc_now(),
         job_keys=(job.key,),
-        calibration=_calibration(known, [job.key], snapshots),
+        calibration=calibration_of(known, [job.key], snapshots),
     )
     return measurements.record(core.ledger, [one], snapshots)
 
 
 def _is_error_bar(error: float | None) -> bool:
     return error is not None and math.isfinite(error) and error > 0
-
-
-_Known = Mapping[str, tuple[str, Mapping[str, Any], Any]]
-
-
-def _setup(known: _Known, job_keys: Collection[str], means: list[Any]) -> str:
-    """A digest of how a value was measured: the circuits, the vendor's device and the options it was bought with."""
-    bought = sorted({digest(known[key][0], dict(known[key][1])) for key in job_keys if key in known})
-    return digest("setup/1", means, bought)
-
-
-def _calibration(known: _Known, job_keys: Collection[str], snapshots: dict[str, Mapping[str, Any]]) -> str | None:
-    """The digest of the vendor's snapshot, which is added to `snapshots`; for several jobs, of all of theirs."""
-    given = [known[key][2] for key in job_keys if key in known and isinstance(known[key][2], Mapping)]
-    different = {digest(one): one for one in given}
-    if not different:
-        return None
-    if len(different) == 1:
-        ((name, body),) = different.items()
-    else:
-        body = {f"job {place}": different[name] for place, name in enumerate(sorted(different), start=1)}
-        name = digest(body)
-    snapshots[name] = body
-    return name

@@ -29,7 +29,8 @@ from qflows.pages.text import json_text
 app = typer.Typer(help="Batches: many circuits that behave like one job.", no_args_is_help=True, rich_markup_mode=None)
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Id = Annotated[str, typer.Argument(autocompletion=completion.batches, help="Batch id, or a unique prefix of it.")]
-_PARTS = ("part", "circuits", "job", "vendor id", "status", "queue s", "run s", "cost", "note")
+_PARTS = ("part", "circuits", "job", "vendor id", "status", "queue s", "run s", "cost", "health", "note")
+_PARTS_ALONE = tuple(one for one in _PARTS if one != "health")
 
 
 class Format(StrEnum):
@@ -59,6 +60,13 @@ def run(
         str | None, typer.Option(help="Name of the run; pass the same one again to continue it.")
     ] = None,
     option: Annotated[list[str] | None, typer.Option(help="Vendor option as NAME=VALUE; repeatable.")] = None,
+    reference: Annotated[
+        list[Path] | None,
+        typer.Option(help="OpenQASM file that runs in every job and measures its health; repeatable."),
+    ] = None,
+    at_least: Annotated[
+        float | None, typer.Option(help="Overlap with the exact distribution below which a part is in bad health.")
+    ] = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Run files as one batch, split as the device needs.
@@ -67,7 +75,12 @@ def run(
     """
     with errors_as_exit_codes():
         core = default_client()
-        wishes = {"options": read_options(option, device), "max_circuits": max_circuits, "as_batch": as_batch}
+        wishes: dict[str, Any] = {"options": read_options(option, device), "max_circuits": max_circuits}
+        wishes["as_batch"] = as_batch
+        if reference:
+            wishes["reference"] = [{"circuit": path, "at_least": at_least, "name": path.stem} for path in reference]
+        elif at_least is not None:
+            raise ProgramRejected("--at-least is a limit for a reference circuit; pass --reference FILE.qasm as well")
 
         def asked() -> Asked:
             return asking.for_sweep(list(files), shots or None, wishes)
@@ -291,8 +304,10 @@ def _print_report(batch: Batch, *, as_json: bool) -> None:
                 "status": batch.status,
                 "parts": batch.report_table(),
                 "errors": {index: error.message for index, error in batch.errors.items()},
+                "health": [one.to_json() for one in batch.health()],
             }
         )
         return
     say(batch.report(detailed=False))
-    print_rows(batch.report_table(), _PARTS, as_json=False, empty="")
+    rows = batch.report_table()
+    print_rows(rows, _PARTS if not rows or "health" in rows[0] else _PARTS_ALONE, as_json=False, empty="")

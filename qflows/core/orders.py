@@ -9,12 +9,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, cast
 
-from qflows.core import mitigation
+from qflows.core import mitigation, references
 from qflows.core.arguments import check_label, check_text, shown, tags_of
 from qflows.core.batches import points
 from qflows.core.batches.planning import JobLimits, Planned, job_limits, plan, refuse_composite, span
 from qflows.core.compile_choice import CompileChoice, choose
 from qflows.core.devices import Device
+from qflows.core.references import Reference
 from qflows.errors import ProgramRejected
 from qflows.programs import Feature, Program, check_program, estimation, grid, to_program
 from qflows.programs.grid import Sweep
@@ -94,13 +95,14 @@ def batch_plan(
     seed: str = "",
     compile: Any = None,
     physical_qubits: Sequence[int] | None = None,
+    reference: Any = None,
 ) -> Planned:
     """The jobs for a list of programs, or a sweep, on a device; nothing is recorded or sent.
 
     `sources` and `observables`: see `grid.read`. `shots`: one number for all, or one per program. `mitigate`: see
     `mitigation.read`; `seed`: of random twirls, so that a replay draws the same. `compile` and `physical_qubits`: see
-    `compile_choice.choose`. Every program is checked. Raises ProgramRejected naming the circuit, ValueError for
-    `as_batch=True` on a device that takes one circuit per job.
+    `compile_choice.choose`. `reference`: see `references.read`. Every program is checked. Raises ProgramRejected naming
+    the circuit, ValueError for `as_batch=True` on a device that takes one circuit per job.
     """
     check_label(label)
     sources, sweep = grid.read(sources, observables)
@@ -146,6 +148,8 @@ def batch_plan(
         max_total_shots=target.limits.max_total_shots,
     )
     request = mitigation.read(mitigate)
+    measured = references.read(reference)
+    beside = _beside(measured, target, each, choice, is_mitigated=bool(request.asked))
     if request.asked:
         if choice.is_here:
             raise ProgramRejected(
@@ -155,7 +159,12 @@ def batch_plan(
             )
         planned = _mitigated(base, programs, each, limits, sweep, target, request, f"{seed}/{label}")
     else:
-        planned = _planned(base, programs, each, limits, sweep, choice)
+        planned = replace(_planned(base, programs, each, limits, sweep, choice, beside), references=measured)
+        if beside and any(spec.observables for _, spec in planned.specs):
+            raise ProgramRejected(
+                f"{target.profile.name} measures observables itself, so its jobs have no counts to compare with a "
+                "reference; leave out observables= or reference=, or use gate= for a probe before the batch"
+            )
     for indices, spec in planned.specs:
         try:
             target.provider.check(spec)
@@ -178,14 +187,16 @@ def _planned(
     limits: JobLimits,
     sweep: Sweep | None,
     choice: CompileChoice,
+    beside: Sequence[Program] = (),
 ) -> Planned:
     """The plan with observables: measured by the device itself if it can, otherwise by circuits of our own."""
     target = choice.target
     if sweep is None:
-        return plan(base, _compiled(programs, shots, choice), shots, limits)
+        return plan(base, _compiled(programs, shots, choice), shots, limits, beside=beside)
     wanted = sweep.wanted()
     if sweep.observable_shape is None:
-        return replace(plan(base, _compiled(programs, shots, choice), shots, limits), sweep=points.noted(sweep, None))
+        plain = plan(base, _compiled(programs, shots, choice), shots, limits, beside=beside)
+        return replace(plain, sweep=points.noted(sweep, None))
     if target.provider.capabilities.estimator and (None not in shots or not target.limits.exact):
         native = plan(base, programs, shots, limits, wanted)
         if all(_accepts(target.provider, spec) for _, spec in native.specs):
@@ -195,7 +206,32 @@ def _planned(
             return replace(native, sweep=points.noted(sweep, None))
     measured, estimates = points.expand(programs, wanted)
     each = [number for number, (_, n) in zip(shots, estimates["points"], strict=True) for _ in range(n)]
-    return replace(plan(base, _compiled(measured, each, choice), each, limits), sweep=points.noted(sweep, estimates))
+    made = plan(base, _compiled(measured, each, choice), each, limits, beside=beside)
+    return replace(made, sweep=points.noted(sweep, estimates))
+
+
+def _beside(
+    given: Sequence[Reference],
+    target: Device,
+    shots: Sequence[int | None],
+    choice: CompileChoice,
+    *,
+    is_mitigated: bool,
+) -> list[Program]:
+    """Reference circuits as they are sent beside a batch's own. Raises ProgramRejected naming the reference."""
+    if given and is_mitigated:
+        raise ProgramRejected("reference cannot be combined with mitigate, which changes what all circuits give")
+    if given and None in shots:
+        raise ProgramRejected("reference: exact values have no health to measure; pass shots=")
+    made: list[Program] = []
+    number = min((n for n in shots if n is not None), default=None)
+    for one in given:
+        try:
+            _check(one.program, target, number, has_observables=False, is_compiled=choice.is_here)
+            made += choice.programs([replace(one.program, name=one.metric)], number)
+        except ProgramRejected as error:
+            raise ProgramRejected(f"{one.metric}: {error}") from error
+    return made
 
 
 def _compiled(programs: Sequence[Program], shots: Sequence[int | None], choice: CompileChoice) -> list[Program]:

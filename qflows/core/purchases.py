@@ -20,12 +20,13 @@ from qflows.core.holds import Holds, none_refused
 from qflows.core.money import quoted, with_approval
 from qflows.core.native_groups import into_native
 from qflows.core.poller import OnChange
+from qflows.core.references import FAMILY, Reference
 from qflows.core.rereading import reread
 from qflows.core.scope import Scope
 from qflows.core.sessions import Session
 from qflows.core.stored import stored
 from qflows.core.verbs import BatchWishes, RunWishes, Wishes
-from qflows.errors import InDoubt, LedgerError, OtherAccount, ProgramRejected
+from qflows.errors import InDoubt, LedgerError, OtherAccount, ProgramRejected, QflowsError
 from qflows.ledger import outcomes, reads
 from qflows.ledger.budgets import Buyer
 from qflows.ledger.intents import Intent, give_back
@@ -36,6 +37,7 @@ from qflows.protocol import JobSpec
 from qflows.states import JobStatus
 
 log = logging.getLogger("qflows.client")
+_EXACT = "local-exact"
 
 
 class Purchases(Holds):
@@ -255,6 +257,20 @@ class Purchases(Holds):
         self.submit_batch(made)
         return made
 
+    def with_expected(self, references: Sequence[Reference], scope: Scope) -> tuple[Reference, ...]:
+        """Give those without a distribution the exact one, computed here. Raises ProgramRejected if it cannot be."""
+        here = replace(scope, group=None, choice=None)
+        return tuple(one if one.expected is not None else self._computed(one, here) for one in references)
+
+    def _computed(self, one: Reference, scope: Scope) -> Reference:
+        try:
+            result = self.run(one.program, scope, device=_EXACT, shots=None, label=FAMILY)
+        except QflowsError as error:
+            raise ProgramRejected(
+                f"reference {one.name}: its distribution cannot be computed here ({error}); give it as expected="
+            ) from error
+        return replace(one, expected=dict(result.probabilities or {}))
+
     def create_batch(
         self,
         planned: Planned,
@@ -269,8 +285,10 @@ class Purchases(Holds):
 
         `max_time_s`: how long the vendor's batch mode may last. Raises ProgramRejected if there is none.
         """
-        first = planned.specs[0][1]
+        first = next(spec for indices, spec in planned.specs if indices)
         provider = self.device(device).provider
+        if planned.references:
+            planned = replace(planned, references=self.with_expected(planned.references, scope))
         if max_time_s is not None and "batch" not in provider.capabilities.sessions:
             raise ProgramRejected(
                 f"{provider.name} has no batch mode whose time could be limited; leave max_time out, or limit the "

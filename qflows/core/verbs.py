@@ -54,6 +54,7 @@ class BatchWishes(TypedDict, total=False):
     project: str | None
     compile: Any
     physical_qubits: Sequence[int] | None
+    reference: Any
     max_time: str | float | None
 
 

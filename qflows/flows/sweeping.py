@@ -17,6 +17,7 @@ from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
 
 from qflows.core.batches.batch import Batch
+from qflows.core.batches.planning import span
 from qflows.core.batches.results import BatchResult
 from qflows.core.choice import asking
 from qflows.core.choice.deciding import Asked
@@ -89,6 +90,7 @@ def sweep(
     compile: Any = None,
     physical_qubits: list[int] | None = None,
     gate: GateForm = None,
+    reference: Any = None,
 ) -> BatchResult:
     """Runs a list of circuits as one batch; index i of the result is circuit i.
 
@@ -113,6 +115,8 @@ def sweep(
         compile: "default", "none", or a level from 0 to 3; in Python also a Qiskit pass manager. See `qflows.submit`.
         physical_qubits: The device qubit for each circuit qubit, in order.
         gate: "once", "within 6h every 30m" or a mapping: probes the device first, and buys later or not on a bad day.
+        reference: Circuits that run in every job and measure its health: OpenQASM text, or a mapping with circuit and
+            any of expected, at_least and name, or a list of these.
     """
     log = get_run_logger()
     core = tasks.client()
@@ -124,6 +128,7 @@ def sweep(
         "as_batch": as_batch,
         "compile": compile,
         "physical_qubits": physical_qubits,
+        "reference": reference,
     }
 
     def buy(chosen: str, at: Scope) -> Batch:
@@ -145,6 +150,7 @@ def sweep(
 
     batch = core.through(device, here, asked, buy, Batch.sub_jobs)
     _wait(batch, timeout, detach_after)
+    batch.keep_health()
     for _ in range(rerun):
         holes = batch.rerun_failed()
         if not holes:
@@ -208,6 +214,7 @@ def publish(batch: Batch) -> None:
     if errors:
         page.append("\n".join(f"- circuit {i}: {escape(errors[i].message)}" for i in sorted(errors)[:_ERRORS]))
     shown = [(index, item) for index, item in enumerate(outcome.results) if item is not None][: run_page.PLOTS]
+    page += run_page.health_section([(span(one.circuits), str(one), one.why, one.is_good) for one in outcome.health])
     page.append("## Results")
     page += run_page.histogram_section(
         [(f"circuit {index}", item.counts or item.probabilities or {}) for index, item in shown], of=got

@@ -9,6 +9,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from qflows.keys import digest
 from qflows.ledger.claims import chunks
 from qflows.ledger.store import Ledger
 from qflows.ledger.tables import calibrations, jobs, measurements
@@ -65,8 +66,8 @@ def record(ledger: Ledger, found: Sequence[Measurement], snapshots: Mapping[str,
     rows.sort(key=lambda row: (row["run_key"], row["device"], row["name"]))
 
     def work(connection: sa.Connection) -> int:
-        for digest in sorted(named):
-            connection.execute(ledger.insert(_calibration_insert), {"digest": digest, "body": snapshots[digest]})
+        for name in sorted(named):
+            connection.execute(ledger.insert(_calibration_insert), {"digest": name, "body": snapshots[name]})
         new = (connection.execute(ledger.insert(_measurement_insert), row).scalar() for row in rows)
         return sum(one is not None for one in new)
 
@@ -170,3 +171,29 @@ def _snapshot(provenance: Mapping[str, Any], submission: Mapping[str, Any] | Non
     """By convention adapters put it under `target`, in the result's provenance or in the submission note."""
     vendor = provenance.get("vendor") or {}
     return vendor.get("target") or (submission or {}).get("target")
+
+
+Circumstances = Mapping[str, tuple[str, Mapping[str, Any], Any]]
+
+
+def setup_of(known: Circumstances, job_keys: Collection[str], means: list[Any]) -> str:
+    """A digest of how a value was measured: the circuits, the vendor's device and the options it was bought with."""
+    bought = sorted({digest(known[key][0], dict(known[key][1])) for key in job_keys if key in known})
+    return digest("setup/1", means, bought)
+
+
+def calibration_of(
+    known: Circumstances, job_keys: Collection[str], snapshots: dict[str, Mapping[str, Any]]
+) -> str | None:
+    """The digest of the vendor's snapshot, which is added to `snapshots`; for several jobs, of all of theirs."""
+    given = [known[key][2] for key in job_keys if key in known and isinstance(known[key][2], Mapping)]
+    different = {digest(one): one for one in given}
+    if not different:
+        return None
+    if len(different) == 1:
+        ((name, body),) = different.items()
+    else:
+        body = {f"job {place}": different[name] for place, name in enumerate(sorted(different), start=1)}
+        name = digest(body)
+    snapshots[name] = body
+    return name

@@ -98,6 +98,21 @@ def next_steps(jobs: Sequence[Job], *, rerun: str = "") -> list[str]:
     return ["## To do", "\n".join(steps)] if steps else []
 
 
+def health_section(parts: Sequence[tuple[str, str, str, bool | None]]) -> list[str]:
+    """What reference circuits said of each part: circuits, value, reason, verdict. Bad parts first, at most twenty."""
+    if not parts:
+        return []
+    ordered = sorted(parts, key=lambda part: part[3] is not False)
+    rows = [
+        {"circuits": circuits, "reference circuit": escape(value), "why": escape(why)}
+        for circuits, value, why, _ in ordered[:_ROWS]
+    ]
+    bad = sum(good is False for *_, good in parts)
+    told = f"**{bad} of {_plural(len(parts), 'measurement')} show bad health**" if bad else "no part shows bad health"
+    page = ["## Health of the parts", told, markdown_table(rows, ("circuits", "reference circuit", "why"))]
+    return [*page, f"… and {len(parts) - _ROWS} more."] if len(parts) > _ROWS else page
+
+
 def histogram_section(histograms: Sequence[Histogram], *, of: int | None = None) -> list[str]:
     """One plot of the first twelve programs; `of`: the total number if not all are passed."""
     shown = [(clean(title), values) for title, values in histograms[:PLOTS] if values]

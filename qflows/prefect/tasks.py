@@ -257,6 +257,7 @@ def batch(
     project: str | None = None,
     compile: Any = None,
     physical_qubits: Sequence[int] | None = None,
+    reference: Any = None,
     max_time: str | float | None = None,
 ) -> Batch:
     """Buys a list of programs for one device, split and packed into jobs, and immediately returns a handle.
@@ -273,6 +274,11 @@ def batch(
     `mitigate`: any of "readout", "zne", "twirling" and "dd", or a mapping of these to settings such as
     `{"zne": {"factors": [1, 3, 5], "extrapolation": "linear"}}`. The vendor applies what it offers and qflows the rest;
     all circuits belong to this batch. Item metadata records what was done and by whom; raw counts are kept.
+
+    `reference`: circuits that measure the health of each job: a circuit, `(circuit, {key: probability})`, a mapping
+    with `circuit` and any of `expected`, `at_least` and `name`, or a list of these, as for `qflows.gate`. They run in
+    every job, or as one set for every ten jobs where a job takes one circuit. They are part of the price and not of the
+    results: `.health` of the result says how each came out, `.in_bad_health` which circuits are affected.
 
     `max_time`: how long IBM's batch mode may last, such as "25m"; `batch.mode_details()` shows it. Refused for a vendor
     that has no batch mode.
@@ -293,6 +299,7 @@ def batch(
         project=project,
         compile=compile,
         physical_qubits=physical_qubits,
+        reference=reference,
         max_time=max_time,
     )
 
@@ -397,6 +404,7 @@ def price(
     options: Mapping[str, Any] | None = None,
     max_circuits: int | None = None,
     mitigate: Any = None,
+    reference: Any = None,
 ) -> Price:
     """Returns what a program, or a list of them as one batch, would cost on `device`; buys and records nothing.
 
@@ -407,6 +415,7 @@ def price(
     wishes: dict[str, Any] = {"observables": observables, "options": options}
     wishes |= {"max_circuits": max_circuits} if isinstance(programs, list) else {"values": values}
     wishes |= {"mitigate": mitigate} if mitigate else {}
+    wishes |= {"reference": reference} if reference is not None else {}
     return client().price(programs, device=device, shots=shots, **wishes)
 
 

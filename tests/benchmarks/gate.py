@@ -68,7 +68,7 @@ def blocks(kind: str, shots: int) -> tuple[Block, ...]:
     made, expected = (single, {"001": 1.0}) if kind == "one answer" else (several, None)
     made.measure(range(3), range(3))
     (one,) = references.read({"circuit": made, "expected": expected or _exact(made)})
-    return (one.block(),)
+    return (references.block(one),)
 
 
 KINDS = ("probe", "one answer", "two answers", "flat")

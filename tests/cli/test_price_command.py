@@ -39,3 +39,15 @@ def test_loop_and_suite_are_priced_before_they_are_bought(qflows, ionq: Admin) -
     assert "ionq-forte-1" in qflows("benchmark", *devices, "--shots", "100", "--dry-run").out
     assert ionq.count_jobs("ionq") == 0
     assert qflows("jobs", "ls", "--json").json() == []
+
+
+def test_references_of_a_batch_are_priced_and_their_health_is_shown(qflows, ionq: Admin, bell: str, ghz: str) -> None:
+    wanted = ("--device", "ionq-forte-1", "--shots", "100", "--reference", bell, "--at-least", "0.5", "--json")
+    planned = qflows("batches", "run", ghz, ghz, *wanted, "--dry-run").json()
+    assert [row["number"] for row in planned["parts"]] == ["3"]
+    assert ionq.count_jobs("ionq") == 0
+    bought = qflows("batches", "run", ghz, ghz, *wanted).json()
+    (health,) = bought["health"]
+    assert (health["circuits"], health["is_good"], health["reference"]) == ([0, 1], True, "bell")
+    assert "health" in qflows("batches", "show", bought["id"]).out
+    assert qflows("batches", "run", ghz, "--at-least", "0.5").code == 2

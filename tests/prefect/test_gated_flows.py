@@ -10,6 +10,7 @@ from deployed_flows import BELL, GHZ
 from prefect import flow
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import FlowRun
+from prefect.states import State
 from prefect_records import artifacts, flow_run
 from waiting_flows import FLOWS, deploy, execute, new_run
 
@@ -212,3 +213,16 @@ def test_form_of_a_deployment_refuses_words_that_are_no_gate() -> None:
     for bad in ("sometimes", {"shot": 5}, {"shots": 0}, 7):
         with pytest.raises(jsonschema.ValidationError):
             jsonschema.validate(bad, schema)
+
+
+def test_references_inside_a_sweep_show_the_health_of_each_part_on_its_page(noisy: Admin) -> None:
+    reference = {"circuit": REFERENCE["circuit"], "at_least": 0.95, "name": "long"}
+    state: State = qflows.flows.sweep(
+        [BELL, GHZ, BELL], DEVICE, 100, max_circuits=2, reference=reference, run_key="health", return_state=True
+    )
+    found = state.result()
+    assert (len(found), found.in_bad_health) == (3, (0, 1, 2))
+    page = " ".join(str(one.data) for one in artifacts(state.state_details.flow_run_id) if one.type == "markdown")
+    assert "## Health of the parts" in page
+    assert "3 of 3 measurements show bad health" in page
+    assert "worse than at\\_least" in page

@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import Any, cast
 
 from qflows.core import ambient, tagging
+from qflows.core.batches.health import keep
 from qflows.core.batches.planning import Planned, span
 from qflows.core.batches.points import by_point
 from qflows.core.batches.results import BatchResult, by_circuit, owner_of_circuits
@@ -72,9 +73,8 @@ class Batch(BatchView):
 
         The stored plan applies, not the one passed in: a planner that now splits differently changes nothing.
         """
-        specs = [spec for _, spec in planned.specs]
         content = content_of(planned)
-        first = specs[0]
+        first = next(spec for indices, spec in planned.specs if indices)
         wanted = want(content)
         draft = BatchRecord(
             id="",
@@ -91,6 +91,7 @@ class Batch(BatchView):
                 "attempt": wanted.attempt,
                 "sweep": dict(planned.sweep),
                 "label": first.label,
+                **({"references": [one.to_json() for one in planned.references]} if planned.references else {}),
                 **({"max_time_s": max_time_s} if max_time_s is not None else {}),
             },
             created_at=utc_now(),
@@ -126,8 +127,8 @@ class Batch(BatchView):
             enrolled = into_native(self._ledger, group, provider, plain, device=self.device, by_itself=mirrors)
             specs = [(indices, spec) for (indices, _), spec in zip(specs, enrolled, strict=True)]
         wanted = [
-            (indices, self._intent(provider.account, indices, spec, generation, attempt, group, choice))
-            for indices, spec in specs
+            (indices, self._intent(provider.account, indices, spec, generation, attempt, group, choice, number))
+            for number, (indices, spec) in enumerate(specs)
         ]
         if buyer is not None:
             wanted = [(indices, replace(intent, buyer=buyer)) for indices, intent in wanted]
@@ -151,10 +152,12 @@ class Batch(BatchView):
         attempt: str,
         group: str | None,
         choice: Turn | None,
+        number: int,
     ) -> Intent:
         # the label names the place, so equal circuits at two places are two samples, and a replay finds both
-        labeled = replace(spec, label=f"batch:{self.id[:16]}:{generation}:{indices[0]}")
-        holder = f"batch:{generation}:{indices[0]}"
+        place = indices[0] if indices else f"reference-{number}"
+        labeled = replace(spec, label=f"batch:{self.id[:16]}:{generation}:{place}")
+        holder = f"batch:{generation}:{place}"
         want = Want(self.record.run_key, attempt, holder, group, choice=choice)
         return Intent(labeled, want, self.device, account)
 
@@ -213,7 +216,9 @@ class Batch(BatchView):
         With `partial`, circuits without counts are None and their errors are in `errors`; otherwise the first of them
         raises JobFailed. Results are in the ledger and can be read again at any time.
         """
-        found = self._stored(self._poller().wait([part.job_key for part in self.parts], timeout=timeout))
+        jobs = self._poller().wait([part.job_key for part in self.parts], timeout=timeout)
+        self.keep_health()
+        found = self._stored(jobs)
         if found.errors and not partial:
             error = found.errors[min(found.errors)]
             raise JobFailed(
@@ -254,13 +259,18 @@ class Batch(BatchView):
             observable_shape=None if observable_shape is None else tuple(observable_shape),
             provenances=about,
             compiled=_compiled(pairs, items, about, len(found)),
+            health=self.health(),
         )
+
+    def keep_health(self) -> None:
+        """Store what the reference circuits measured, for later batches and gates; repeating it changes nothing."""
+        keep(self._ledger, self.record, self.parts, self.health())
 
     def _names(self, parts: Sequence[PartRecord]) -> list[str]:
         names: dict[int, str] = {}
         for part in parts:
             if part.generation == 0:
-                names |= dict(zip(part.indices, reads.program_names(self._ledger, part.job_key), strict=True))
+                names |= dict(zip(part.indices, reads.program_names(self._ledger, part.job_key), strict=False))
         return [names.get(index, "") for index in range(self.n_circuits)]
 
     def progress(self) -> dict[JobStatus, int]:
@@ -273,7 +283,10 @@ class Batch(BatchView):
         owner = owner_of_circuits([part for part, _ in pairs])
         for part, job in pairs:
             if not job.is_terminal:  # no circuit of a live part was bought again
-                found.update(circuits_by_status(self._ledger, self._parts.vendors, job))
+                told = Counter(circuits_by_status(self._ledger, self._parts.vendors, job))
+                for _ in range(job.n_programs - len(part.indices)):  # reference circuits
+                    told[max(told, key=lambda status: told[status])] -= 1
+                found.update(told)
                 continue
             items = reads.items(self._ledger, job.key)
             for place, index in enumerate(part.indices):
@@ -315,11 +328,13 @@ class Batch(BatchView):
             here = tuple(i for i in holes if owner[i].part == part_number)
             spec = self._submitter.spec(owner[here[0]].job_key)
             place = {i: k for k, i in enumerate(owner[here[0]].indices)}
-            chosen = tuple(spec.programs[place[i]] for i in here)
+            beside = spec.programs[len(place) :]  # reference circuits, which measure the new job as well
+            chosen = (*(spec.programs[place[i]] for i in here), *beside)
             wanted = tuple(spec.observables_of(place[i]) for i in here) if spec.observables else ()
             name = f"holes {span(here)}"[:255]
             # the batch mode of the first plan was closed once its parts were sent
             specs.append((here, replace(spec, programs=chosen, observables=wanted, name=name, session_id=None)))
+        specs = self._measured_alone() + specs
         keys = [part.job_key for part, _ in pairs]
         group = ambient.joined(self.record.run_key) or ledger_groups.open_group_of(self._ledger, keys)
         buyer = reads.buyer_of(self._ledger, pairs[0][1].key)
@@ -329,6 +344,12 @@ class Batch(BatchView):
         new = [part.part for part in self.parts if part.generation == generation]
         self.submit_parts(new)
         return holes
+
+    def _measured_alone(self) -> list[tuple[tuple[int, ...], JobSpec]]:
+        """The jobs of reference circuits that a re-run needs where a job takes one circuit."""
+        alone = [part for part in self.parts if not part.indices and part.generation == 0]
+        first = alone[: next((k for k, one in enumerate(alone) if one.part != alone[0].part + k), len(alone))]
+        return [((), replace(self._submitter.spec(part.job_key), session_id=None)) for part in first]
 
     def cancel(self, timeout: float = 60.0) -> dict[int, JobStatus]:
         """Cancel every live part and verify; return part number → how it ended (COMPLETED: too late)."""
@@ -389,12 +410,14 @@ def _compiled(
 
 def content_of(planned: Planned) -> str:
     """Digest of everything that identifies a batch."""
-    specs, n_circuits, sweep = [spec for _, spec in planned.specs], planned.n_circuits, planned.sweep
+    specs, n_circuits, sweep = [spec for at, spec in planned.specs if at], planned.n_circuits, planned.sweep
     # per circuit, not per part: a planner that splits differently must still find the batch
     first = specs[0]
-    circuits = [[program.digest, spec.shots] for spec in specs for program in spec.programs]
+    circuits = [[one.digest, spec.shots] for places, spec in planned.specs for one in spec.programs[: len(places)]]
     what: list[Any] = [first.provider, first.device_id, dict(first.options), first.label]
     wanted = [[o.to_json() for o in group] for spec in specs for group in spec.observables]
+    if planned.references:
+        what.append([one.to_json() | {"expected": None, "identity": one.program.digest} for one in planned.references])
     if wanted or sweep:
         what += [dict(sweep), wanted]
     return digest("batch-content/1", *what, n_circuits, circuits)

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
+from qflows.core.references import Reference
 from qflows.errors import ProgramRejected
 from qflows.programs import Program
 from qflows.programs.observables import Observable
@@ -19,6 +20,7 @@ from qflows.protocol import JobSpec, Provider
 
 # a vendor's JSON needs two to three times the characters of our canonical text per gate (measured on IonQ's)
 _WIRE_FACTOR = 3
+REFERENCE_EVERY = 10  # jobs of one circuit for which one set of reference circuits speaks: a tenth more is bought
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,27 +49,31 @@ class Part:
         return self.stop - self.start
 
 
-def partition(programs: Sequence[Program], shots: Sequence[int | None], limits: JobLimits) -> list[Part]:
+def partition(
+    programs: Sequence[Program], shots: Sequence[int | None], limits: JobLimits, beside: Sequence[Program] = ()
+) -> list[Part]:
     """The parts, in order, covering every program once. A part has one number of shots.
 
-    Raises ProgramRejected for a program that is too large for a job of its own.
+    `beside`: programs that every part carries as well. Raises ProgramRejected for a program that is too large for a job
+    of its own.
     """
     parts: list[Part] = []
-    start, used_bytes, used_gates = 0, 0, 0
+    all_bytes, all_gates = sum(len(one.text) for one in beside) * _WIRE_FACTOR, sum(_gates(one) for one in beside)
+    start, used_bytes, used_gates = 0, all_bytes, all_gates
     for index, program in enumerate(programs):
         size, gates = len(program.text) * _WIRE_FACTOR, _gates(program)
         _check_alone(program, index, size, gates, limits)
         count = index - start
         full = count > 0 and (
             shots[index] != shots[start]
-            or count + 1 > limits.circuits
+            or count + 1 + len(beside) > limits.circuits
             or _over(used_bytes + size, limits.bytes)
             or _over(used_gates + gates, limits.gates)
-            or _over((count + 1) * (shots[index] or 0), limits.shots)
+            or _over((count + 1 + len(beside)) * (shots[index] or 0), limits.shots)
         )
         if full:
             parts.append(Part(start, index, shots[start]))
-            start, used_bytes, used_gates = index, 0, 0
+            start, used_bytes, used_gates = index, all_bytes, all_gates
         used_bytes += size
         used_gates += gates
     if programs:
@@ -134,20 +140,23 @@ class Planned:
     """A batch before anything is bought: parts as (circuit indices, spec), and the limits that shaped them.
 
     `sweep`: the shape of its points and the mapping of circuits to points, as JSON; empty for a plain list.
+    `references`: circuits that measure the health of the parts. Where a job takes several circuits they are the last
+    ones of every job and have no index; elsewhere they are jobs of their own, without indices.
     """
 
     specs: tuple[tuple[tuple[int, ...], JobSpec], ...]
     n_circuits: int
     limits: JobLimits
     sweep: Mapping[str, Any] = field(default_factory=dict)
+    references: tuple[Reference, ...] = ()
 
     def rows(self) -> list[dict[str, str]]:
         """The plan as a table, for a dry run."""
         return [
             {
                 "part": str(part),
-                "circuits": span(indices),
-                "number": str(len(indices)),
+                "circuits": span(indices) or "reference",
+                "number": str(len(spec.programs)) if self.references else str(len(indices)),
                 "shots": "exact" if spec.shots is None else str(spec.shots),
                 "bytes": str(sum(len(program.text) for program in spec.programs)),
             }
@@ -161,15 +170,20 @@ def plan(
     shots: Sequence[int | None],
     limits: JobLimits,
     observables: Sequence[tuple[Observable, ...]] = (),
+    beside: Sequence[Program] = (),
 ) -> Planned:
     """Split and pack `programs` into specs like `base`; `observables`: those of each program for the device to
-    measure."""
+    measure. `beside`: reference circuits, in every job or in jobs of their own."""
     made = []
-    for part in partition(programs, shots, limits):
+    shared = beside if len(beside) < limits.circuits else ()
+    for place, part in enumerate(partition(programs, shots, limits, shared)):
+        if beside and not shared and (place % REFERENCE_EVERY == 0 or part.shots != made[-1][1].shots):
+            made += [((), spec) for _, spec in plan(base, beside, [part.shots] * len(beside), limits).specs]
         chosen = programs[part.start : part.stop]
         label = f"{chosen[0].name} … {chosen[-1].name}" if len(chosen) > 1 else chosen[0].name
         wanted = tuple(observables[part.start : part.stop])
-        spec = replace(base, programs=tuple(chosen), shots=part.shots, name=label[:255], observables=wanted)
+        carried = (*chosen, *shared)
+        spec = replace(base, programs=carried, shots=part.shots, name=label[:255], observables=wanted)
         made.append((tuple(range(part.start, part.stop)), spec))
     return Planned(tuple(made), len(programs), limits)
 

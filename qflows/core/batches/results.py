@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from qflows import notebook
+from qflows.core.batches.health import PartHealth
 from qflows.errors import JobFailed, QflowsError
 from qflows.ledger.batches import PartRecord
 from qflows.model import Cost, Counts, ItemError, ItemResult, Job, Span, calibration_of, spans_of, uncertain
@@ -70,6 +71,7 @@ class BatchResult:
     # recorded with the counts, by job key; and by circuit, what was compiled from it, None if unknown
     provenances: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     compiled: tuple[Any, ...] = ()
+    health: tuple[PartHealth, ...] = ()  # what reference circuits say about each part
 
     def __repr__(self) -> str:
         cost = f", {self.cost.amount:g} {self.cost.unit}" if self.cost else ""
@@ -79,6 +81,7 @@ class BatchResult:
         )
 
     def _repr_html_(self) -> str:
+        bad = set(self.in_bad_health)
         rows = []
         for index, (name, item) in enumerate(zip(self.names, self.results, strict=True)):
             values = (item.counts or item.probabilities or {}) if item else {}
@@ -87,7 +90,14 @@ class BatchResult:
             if item and item.expectations:
                 found = ", ".join(uncertain(one.value, one.std_error) for one in item.expectations)
             error = self.errors.get(index)
-            rows.append({"circuit": index, "name": name, "result": found, "error": error.message if error else ""})
+            rows.append(
+                {
+                    "circuit": index,
+                    "name": name,
+                    "result": found,
+                    "error": error.message if error else "bad health" if index in bad else "",
+                }
+            )
         return notebook.table(rows, ("circuit", "name", "result", "error"))
 
     @property
@@ -146,6 +156,15 @@ class BatchResult:
         """Number of circuits in the batch."""
         return len(self.results)
 
+    def health_of(self, index: int) -> tuple[PartHealth, ...]:
+        """What reference circuits say about the job that gave circuit `index`; empty without `reference=`."""
+        return tuple(one for one in self.health if index in one.circuits)
+
+    @property
+    def in_bad_health(self) -> tuple[int, ...]:
+        """The circuits of parts whose reference circuits came out too badly."""
+        return tuple(sorted({index for one in self.health if one.is_good is False for index in one.circuits}))
+
     @property
     def success(self) -> bool:
         """True if every circuit has a result."""
@@ -163,7 +182,8 @@ class BatchResult:
         for index, name in enumerate(self.names):
             error = self.errors.get(index)
             problem = {"status": error.status, "code": error.code, "statusMsg": error.message} if error else {}
-            rows.append({"index": index, "name": name, **problem})
+            health = [one.to_json() for one in self.health_of(index)]
+            rows.append({"index": index, "name": name, **problem, **({"health": health} if health else {})})
         return rows
 
     def counts(self, index: int) -> Counts:

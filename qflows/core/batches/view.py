@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from qflows import notebook
+from qflows.core.batches.health import PartHealth, by_part, measured
 from qflows.core.batches.planning import span
 from qflows.core.batches.results import CircuitError, by_circuit, owner_of_circuits
 from qflows.core.parts import Parts
@@ -115,7 +116,7 @@ class BatchView:
         found: dict[int, Program] = {}
         for part in self.parts:
             if part.generation == 0:
-                found |= dict(zip(part.indices, self._submitter.spec(part.job_key).programs, strict=True))
+                found |= dict(zip(part.indices, self._submitter.spec(part.job_key).programs, strict=False))
         return [found[index] for index in sorted(found)]
 
     @property
@@ -200,6 +201,12 @@ class BatchView:
         items = {part.part: reads.items(self._ledger, job.key) for part, job in pairs if job.is_terminal}
         return {i: e for i, (_, e) in by_circuit(pairs, items).items() if e is not None and e.status not in LIVE}
 
+    def health(self) -> tuple[PartHealth, ...]:
+        """What the reference circuits say about each part; empty without `reference=`."""
+        if not self.record.details.get("references"):
+            return ()
+        return measured(self._ledger, self.record, self._parts_and_jobs())
+
     @property
     def queue(self) -> tuple[int | None, str]:
         """Position of the part that is last in the queue, and a note; None with the reason if there is none."""
@@ -237,6 +244,8 @@ class BatchView:
         if errors:
             first = errors[min(errors)]
             lines.append(f"  {len(errors)} circuits without counts; first: circuit {first.index}: {first.message}")
+        if bad := [one for one in self.health() if one.is_good is False]:
+            lines.append(f"  {len(bad)} parts measured bad health; first: part {bad[0].part}: {bad[0].why}")
         if detailed:
             for row in self.report_table():
                 lines.append("  " + "  ".join(f"{value}" for value in row.values() if value))
@@ -245,16 +254,18 @@ class BatchView:
     def report_table(self) -> list[dict[str, str]]:
         """One row per part: circuits, vendor id, status, times, cost, error."""
         rows = []
+        health = by_part(self.health())
         for part, job in self._parts_and_jobs():
             times = job.timeline
             rows.append(
                 {
                     "part": str(part.part) + (f" (re-run {part.generation})" if part.generation else ""),
-                    "circuits": span(part.indices),
+                    "circuits": span(part.indices) or "reference",
                     "status": job.status.value,
                     "cost": f"{job.cost.amount:g} {job.cost.unit}" if job.cost else "",
                     "queue s": f"{times.queue_s:.1f}" if times.queue_s is not None else "",
                     "run s": f"{times.execution_s:.1f}" if times.execution_s is not None else "",
+                    **({"health": health.get(part.part, "")} if self.record.details.get("references") else {}),
                     "note": job.error_message or ("" if job.is_terminal else job.queue_note) or "",
                     "job": job.key[:12],
                     "vendor id": job.vendor_id or "",

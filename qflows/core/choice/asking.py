@@ -13,7 +13,17 @@ from qflows.errors import ProgramRejected
 from qflows.programs import Program, grid, to_program
 from qflows.protocol import JobSpec
 
-_LAYOUT = ("values", "observables", "options", "max_circuits", "as_batch", "mitigate", "compile", "physical_qubits")
+_LAYOUT = (
+    "values",
+    "observables",
+    "options",
+    "max_circuits",
+    "as_batch",
+    "mitigate",
+    "compile",
+    "physical_qubits",
+    "reference",
+)
 
 
 def layout(target: Device, programs: Any, shots: Any, wishes: Mapping[str, Any]) -> list[JobSpec]:
@@ -24,7 +34,7 @@ def layout(target: Device, programs: Any, shots: Any, wishes: Mapping[str, Any])
         programs, given["observables"] = [to_program(programs, values)], list(wanted) or None
     if is_batch(programs):
         return [spec for _, spec in orders.batch_plan(target, programs, shots=shots, **given).specs]
-    for name in ("max_circuits", "as_batch", "mitigate"):
+    for name in ("max_circuits", "as_batch", "mitigate", "reference"):
         given.pop(name, None)
     return orders.job_specs(target, programs, shots=cast("int | None", shots), **given)
 
