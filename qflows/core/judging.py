@@ -17,6 +17,7 @@ from qflows.ledger.measurements import Measurement
 FALSE_HOLD = 0.01
 _DESIGNED = 0.007
 _LARGER_IS_WORSE = frozenset({"readout", "vqe"})
+_FEW = 10.0  # wrong shots of a value, below which their number is judged as a number
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +60,7 @@ def health(series: Sequence[Sequence[Measurement]], least: Mapping[str, float] |
     bad = [
         f"{one.measurement.name} {one.measurement.value:.4g}, worse than {one.mean:.4g} by {worse_by(one):.1f} sigma"
         for one in judged
-        if (worse_by(one) or 0.0) > bound
+        if (worse_by(one) or 0.0) > bound and not is_chance(one, k)
     ]
     bad += [
         f"{one.name} {one.value:.4g}, below {floor:.4g} by {(floor - one.value) / one.std_error:.1f} sigma"
@@ -77,6 +78,24 @@ def health(series: Sequence[Sequence[Measurement]], least: Mapping[str, float] |
     worst = max(worse_by(one) or 0.0 for one in judged)
     told = f"{len(judged)} of {len(verdicts)} values judged, the worst by {worst:.1f} sigma (limit {bound:.2f})"
     return Health(True, told, evidence)
+
+
+def is_chance(verdict: Verdict, k: int) -> bool:
+    """Whether a value that rests on few wrong shots may come by chance, in one of `k` comparisons.
+
+    A device with one wrong shot a night sometimes has four: the normal distribution calls that rarer than it is. The
+    number of a night follows the negative binomial distribution that the n earlier nights predict (gamma prior of
+    Jeffreys; Gelman et al., Bayesian Data Analysis, section 2.6).
+    """
+    one = verdict.measurement
+    if one.shots <= 0 or one.family == "vqe" or verdict.mean is None or not verdict.n:
+        return False
+    is_error = one.family in _LARGER_IS_WORSE
+    wrong, before = ((value if is_error else 1 - value) * one.shots for value in (one.value, verdict.mean))
+    if before > _FEW or wrong <= 0:
+        return False
+    tail = special.betainc(wrong, verdict.n * max(before, 0.0) + 0.5, 1 / (verdict.n + 1))
+    return float(tail) > _DESIGNED / max(k, 1)
 
 
 def worse_by(verdict: Verdict) -> float | None:

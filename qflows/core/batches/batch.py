@@ -264,7 +264,8 @@ class Batch(BatchView):
 
     def keep_health(self) -> None:
         """Store what the reference circuits measured, for later batches and gates; repeating it changes nothing."""
-        keep(self._ledger, self.record, self.parts, self.health())
+        if self.record.details.get("references"):
+            keep(self._ledger, self.record, self.health())
 
     def _names(self, parts: Sequence[PartRecord]) -> list[str]:
         names: dict[int, str] = {}

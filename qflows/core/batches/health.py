@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from qflows.core.drift import judge
-from qflows.core.judging import limit, worse_by
+from qflows.core.judging import is_chance, limit, worse_by
 from qflows.core.references import FAMILY, overlap
 from qflows.ledger import measurements, reads
 from qflows.ledger.batches import BatchRecord, PartRecord
@@ -90,7 +90,7 @@ def measured(ledger: Ledger, record: BatchRecord, pairs: Sequence[tuple[PartReco
         for one, _, _, value, (setup, _) in found
         if value
     }
-    judged = [_compared(record, *each, earlier) for each in found]
+    judged = [_compared(record, *each, earlier, len(found)) for each in found]
     k = sum(len(comparisons) for _, comparisons in judged)
     return tuple(_verdict(*each, comparisons, k) for each, (_, comparisons) in zip(found, judged, strict=True))
 
@@ -135,6 +135,7 @@ def _compared(
     value: tuple[float, float] | None,
     about: tuple[str, int],
     earlier: Mapping[tuple[str, str], Sequence[Measurement]],
+    n_values: int,
 ) -> tuple[PartRecord, list[tuple[float, str]]]:
     """How many sigmas worse the value is than what it is compared with, and the words for it."""
     if value is None:
@@ -146,6 +147,7 @@ def _compared(
     verdict = judge([*before, newest])[-1]
     sigmas = worse_by(verdict)
     if sigmas is not None and verdict.mean is not None:
+        sigmas = min(sigmas, limit(n_values)) if is_chance(verdict, n_values) else sigmas
         found.append((sigmas, f"than {verdict.mean:.4g}, the mean of {verdict.n} earlier values"))
     if one["at_least"] is not None:
         found.append(((one["at_least"] - value[0]) / value[1], f"than at_least, {one['at_least']:.4g}"))
@@ -174,7 +176,7 @@ def _verdict(
     return PartHealth(*head, amount, error, about[1], one["at_least"], is_good, why)
 
 
-def keep(ledger: Ledger, record: BatchRecord, parts: Sequence[PartRecord], found: Sequence[PartHealth]) -> None:
+def keep(ledger: Ledger, record: BatchRecord, found: Sequence[PartHealth]) -> None:
     """Store one value for each reference, the mean over the jobs that measured it, once every one has ended.
 
     Bad health is an event of the part's job.
