@@ -23,6 +23,7 @@ from qflows.model import Quote
 from qflows.programs import Feature, Program, to_program
 from qflows.programs.placement import compact
 from qflows.programs.rebuild import placed
+from qflows.programs.steps import walk
 from qflows.programs.target_errors import median_errors
 from qflows.protocol import (
     Accepted,
@@ -57,6 +58,7 @@ if TYPE_CHECKING:
 
 # `max_experiments` of the device configurations; IBM no longer enforces it (guide "Job limits", read 2026-11), but a
 # job with more would occupy a device for hours
+_NOT_IN_BRANCHES = {"if_else": "another branch", "measure": "a measurement", "reset": "a reset"}
 _MAX_PUBS = 300
 # IBM takes 26.8 million control-system instructions a qubit (the same guide, weights 1 to 50); one of our gates becomes
 # some fifty of them on one qubit at worst. IBM's limit on two-qubit gates depends on options and is not published
@@ -185,6 +187,7 @@ class IBMProvider(Doctor, Imports, Sessions, Tags):
         options.check_kind(chosen, is_estimate=any(wants), shots=spec.shots)
         for program, is_estimate in zip(spec.programs, wants, strict=True):
             _check_program(program, is_estimate=is_estimate)
+            _check_branches(program)
 
     def prepare(self, spec: JobSpec, key: str) -> Prepared:
         """Read the device's description, compile and encode; send nothing that buys.
@@ -375,6 +378,17 @@ class IBMProvider(Doctor, Imports, Sessions, Tags):
         except (ProviderError, ProgramRejected):
             pass  # sending reports what is wrong
         return usage.quote(spec, pause_s, of)
+
+
+def _check_branches(program: Program) -> None:
+    """Raise ProgramRejected for what IBM's branches cannot hold; nested ones end in a panic of the compiler."""
+    for step in program.instructions:
+        for inner in walk((*step.then, *step.otherwise)):
+            if inner.name in _NOT_IN_BRANCHES:
+                raise ProgramRejected(
+                    f"{program.name}: a branch holds {_NOT_IN_BRANCHES[inner.name]}, which IBM's devices do not run: "
+                    "IBM docs, dynamic circuits, 2026-09; put it before or after the branch, or use local-aer"
+                )
 
 
 def _check_program(program: Program, *, is_estimate: bool) -> None:

@@ -142,6 +142,24 @@ def test_branch_and_measurement_in_the_middle_reach_the_device(provider: Provide
     assert counts_of(item) == {"11": 200}
 
 
+@pytest.mark.parametrize(("inner", "word"), [("if", "another branch"), ("measure", "measurement"), ("reset", "reset")])
+def test_what_a_branch_cannot_hold_is_refused_with_the_reason(provider: Provider, inner: str, word: str) -> None:
+    circuit = QuantumCircuit(2, 2)
+    circuit.measure([0, 1], [0, 1])
+    with circuit.if_test((circuit.clbits[0], 1)):
+        if inner == "measure":
+            circuit.measure(1, 1)
+        elif inner == "reset":
+            circuit.reset(1)
+        else:  # and a gate: without one, both conditions are joined
+            circuit.h(1)
+            with circuit.if_test((circuit.clbits[1], 0)):
+                circuit.x(1)
+    circuit.measure(1, 1)
+    with pytest.raises(ProgramRejected, match=rf"a branch holds (a )?{word}.*IBM\s+docs"):
+        provider.check(job(to_program(circuit)))
+
+
 def test_device_says_itself_what_it_takes(provider: Provider) -> None:
     heron, square = provider.limits(WIDE), provider.limits("ibm_miami")
     assert (heron.max_qubits, square.max_qubits) == (156, 120)
