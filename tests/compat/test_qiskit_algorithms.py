@@ -63,7 +63,7 @@ def test_sampling_vqe_and_qaoa_find_the_cut(at: At, device: str) -> None:
     assert place.count_jobs() == sampled.cost_function_evals + found.cost_function_evals + 2
 
 
-@pytest.mark.parametrize("device", ["local-exact", "local-aer", "ionq-simulator"])
+@pytest.mark.parametrize("device", ["local-exact", *EVERYWHERE])
 def test_vqd_finds_the_first_two_levels(at: At, device: str) -> None:
     place = at(device)
     ising = SparsePauliOp.from_list([("Z", 1.0)])
@@ -78,7 +78,7 @@ def test_vqd_finds_the_first_two_levels(at: At, device: str) -> None:
         betas=[4.0],
         initial_point=[np.array([2.0]), np.array([0.8])],
     ).compute_eigenvalues(ising)
-    np.testing.assert_allclose(np.real(found.eigenvalues), [-1, 1], atol=0.15)
+    np.testing.assert_allclose(np.real(found.eigenvalues), [-1, 1], atol=0.3 if place.noisy else 0.15)
 
 
 @pytest.mark.parametrize("device", EVERYWHERE)
