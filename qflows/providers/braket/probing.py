@@ -275,7 +275,10 @@ class _Probe:
 
         self._until(has_ended)
         yield Fact("cancel", words[-1], f"words after it: {' '.join(words)}")
-        yield Fact("cancelling_shown", "CANCELLING" in words)
+        is_cancelled = words[-1] == "CANCELLED"
+        yield Fact(
+            "cancelling_shown", "CANCELLING" in words if is_cancelled else None, "" if is_cancelled else "too late"
+        )
 
     def unlisted(self, bought: Bought) -> Iterator[Fact]:
         """Whether Create takes a barrier and a delay that the device does not list. What is accepted is cancelled."""
