@@ -23,7 +23,7 @@ flagged by chance are missing from it, which makes s too small, and one false fl
 `sigmas` is t on the scale of a normal distribution, so "beyond 3" means p = 0.27 % for a short history as for a long
 one. `make pulls` finds 0.27 % of simulated values far from 0 and 1, averaged over series of 8, 10, 20 and 30 and over
 scatter between nights of up to three times the shot noise; single rates are 0.19 to 0.34 % in 20,000 series each, whose
-sampling error is 0.04 %. With 10 counts expected it is 0.20 to 0.28 %, with 3 counts 0.15 to 0.20 %. `sigmas` is at
+sampling error is 0.04 %. `make pulls` prints the rates of values of few counts, too, which are discrete. `sigmas` is at
 most `SHOT_CAP` times the distance in units of shot noise alone: seven nights of 0 errors in 1000 shots have no spread,
 and one error in the eighth is no drift. Fewer than `MIN_HISTORY` values judge nothing, and a value without a finite,
 positive uncertainty is neither judged nor compared with.
