@@ -89,8 +89,10 @@ def next_steps(jobs: Sequence[Job], *, rerun: str = "") -> list[str]:
         f"- job `{job.key[:12]}` cannot be read at the vendor: {escape(job.queue_note or job.word or '')}"
         for job in held[:5]
     ]
-    for reason, n in Counter((job.error_code or "", job.error_message or "") for job in unsent).most_common(5):
-        steps.append(f"- {_plural(n, 'job')} not sent yet: {escape(': '.join(filter(None, reason)))}")
+    for code, n in Counter(job.error_code or job.error_message or "" for job in unsent).most_common(5):
+        # the amounts in the texts differ, by when each job was refused; the last one tells most
+        why = [job.error_message or "" for job in unsent if code in (job.error_code, job.error_message)][-1]
+        steps.append(f"- {_plural(n, 'job')} not sent yet: {escape(why if why == code else f'{code}: {why}')}")
     for reason, n in Counter((job.error_code or "", job.error_message or "") for job in failed).most_common(5):
         steps.append(f"- {_plural(n, 'job')} failed: {escape(': '.join(filter(None, reason)) or 'no reason given')}")
     if failed and rerun:

@@ -55,7 +55,7 @@ def compile_to_native(
     """The program in gates of `native`, as a verbatim one; on the device's own qubits if it places programs.
 
     `native`: the vendor's names. `level`: Qiskit's optimization level. Raises ProgramRejected for a set that is not
-    known, and for physical qubits on which the program does not fit without moving.
+    known, and for physical qubits on which the program does not fit without routing.
     """
     family = next((one for one in _FAMILIES if one.needs <= {name.lower() for name in native}), None)
     if family is None:

@@ -67,12 +67,12 @@ class Admin:
             body["ids"] = list(ids)
         return self.call("POST", "/held/release", body)["released"]
 
-    def wait_held(self, count: int = 1, *, timeout_s: float = 10.0) -> list[dict[str, Any]]:
+    def wait_held(self, count: int = 1, *, timeout_s: float = 60.0) -> list[dict[str, Any]]:
         """Wait until `count` requests are parked. Raises TimeoutError."""
         self.wait_until(lambda: len(self.held()) >= count, timeout_s=timeout_s)
         return self.held()
 
-    def wait_until(self, condition: Callable[[], bool], *, timeout_s: float = 10.0) -> None:
+    def wait_until(self, condition: Callable[[], bool], *, timeout_s: float = 60.0) -> None:
         """Poll a condition every 10 ms. Raises TimeoutError."""
         deadline = time.monotonic() + timeout_s
         while not condition():

@@ -41,7 +41,9 @@ FIELDS = {
     "codes": r"code|errorcode|reason_code|failurecode",
     "devices": r"backend|target|device|devicename|devicestatus|status_msg|degraded_reason|characterization|deviceqrn",
 }
-NOT_SHOWN = {("braket", "names")}  # tasks have no name, and nothing of a device's entry but its ARN is read
+# Braket: tasks have no name, and nothing of a device's entry but its ARN is read. qBraid: jobs are rebuilt from the
+# list, and have the names of their programs once their runs adopt them.
+NOT_SHOWN = {("braket", "names"), ("qbraid", "names")}
 FAILED = {"completed": "failed", "COMPLETED": "FAILED", "Completed": "Failed"}
 
 

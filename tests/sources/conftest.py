@@ -29,6 +29,7 @@ def desk(all_vendors: Sandbox, empty_ledger: Path, tmp_path: Path, monkeypatch: 
     all_vendors.admin.switches("ibm", noise=False)
     own = {"QFLOWS_HOME": str(tmp_path), "QFLOWS_POLL_MIN_S": "0.02", "QFLOWS_SETTLE_S": "0.2"}
     own |= {"NO_PROXY": "127.0.0.1,localhost", "USAGE_DATA_OPT_OUT": "True"}
+    own |= {"DISABLE_CACHE": "1"}  # qBraid's client keeps devices of other tests, with the addresses of their sandboxes
     for name, value in (all_vendors.env | own).items():
         monkeypatch.setenv(name, value)
     return all_vendors

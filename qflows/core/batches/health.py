@@ -11,8 +11,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from qflows.core.drift import judge
-from qflows.core.judging import is_chance, limit, worse_by
 from qflows.core.references import FAMILY, overlap
 from qflows.ledger import measurements, reads
 from qflows.ledger.batches import BatchRecord, PartRecord
@@ -138,6 +136,9 @@ def _compared(
     n_values: int,
 ) -> tuple[PartRecord, list[tuple[float, str]]]:
     """How many sigmas worse the value is than what it is compared with, and the words for it."""
+    from qflows.core.drift import judge  # scipy is slow to load, and most batches have no references
+    from qflows.core.judging import is_chance, limit, worse_by
+
     if value is None:
         return part, []
     setup, shots = about
@@ -167,6 +168,8 @@ def _verdict(
     if value is None:
         why = "has no counts" if source.is_terminal else "has no counts yet"
     elif comparisons:
+        from qflows.core.judging import limit
+
         bound = limit(k)
         sigmas, than = max(comparisons)
         is_good = sigmas <= bound

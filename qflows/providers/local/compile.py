@@ -199,7 +199,7 @@ def _touched(circuit: QuantumCircuit) -> set[int]:
 def _does_not_fit(program: Program, name: str, layout: tuple[int, ...] | None) -> ProgramRejected:
     return ProgramRejected(
         f"{program.name} does not fit on the physical qubits {list(layout or ())} of the snapshot {name} without "
-        "moving; choose coupled qubits, or initial_layout"
+        "routing; choose coupled qubits, or initial_layout"
     )
 
 

@@ -139,7 +139,7 @@ def test_tags_of_others_that_leave_no_room_are_a_refusal_and_nothing_is_sent(
     theirs = [*provider._tags_of(job.vendor_id), "x", "y", "z"]
     provider._runtime.read("", lambda client: client.update_tags(job.vendor_id, theirs))
     writes = sandbox.admin.requests("ibm.tags")
-    with pytest.raises(Refused, match="3 tags of others"):
+    with pytest.raises(Refused, match="3 tags set by others"):
         core.tag(job.key, {"beam": "2"})
     assert sandbox.admin.requests("ibm.tags") == writes
     assert core.tag(job.key, remove=["shift"]).vendor_tags is not None
