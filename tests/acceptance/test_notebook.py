@@ -56,7 +56,7 @@ def test_purchases_of_a_notebook_are_those_of_the_table(notebook: Notebook, sand
     requests = sandbox.admin.requests("ionq.list") + sandbox.admin.requests("ionq.get")
     sandbox.admin.wait_until(
         lambda: sandbox.admin.requests("ionq.list") + sandbox.admin.requests("ionq.get") > requests, timeout_s=150
-    )  # interrupted on the wire, the job is looked for once its lease has ended
+    )  # interrupted while a claim or a lane is being recorded, the job moves once that lease has ended
     sandbox.admin.release()
     assert (notebook.answer(waiting)["status"], bought()) == ("ok", 5)
 
