@@ -163,17 +163,29 @@ def listing(ledger: Ledger) -> list[Budget]:
 
 
 def put(ledger: Ledger, budget: Budget) -> bool:
-    """Put a budget in force, or change it; what is reserved and spent stays. False if nothing changed."""
+    """Put a budget in force, or change it; what is reserved and spent stays. False if nothing changed.
+
+    Raises QflowsError if the currency of a budget that has counts would change: 5 spent would get another meaning.
+    """
     with ledger.write() as connection:
         before = next((one for one in in_force(connection) if one.name == budget.name), None)
         if before == budget:
             return False
+        if before is not None and before.currency != budget.currency and _has_counts(connection, budget.name):
+            raise QflowsError(
+                f"budget {budget.name!r} counts in {before.currency} and has purchases, so it cannot change to "
+                f"{budget.currency}; use another name, or remove it with its counts: `qflows budgets rm {budget.name}`"
+            )
         row = {"name": budget.name, "amount": budget.amount, "body": budget.to_json(), "updated_at": utc_now()}
         connection.execute(ledger.insert(_put), row)
         was = None if before is None else {"amount": before.amount} | before.to_json()
         ledger.record_event(connection, "budget", budget.name, was=was, amount=budget.amount)
         _look_again(connection)
     return True
+
+
+def _has_counts(connection: sa.Connection, name: str) -> bool:
+    return connection.execute(sa.select(charges.c.subject).where(charges.c.budget == name).limit(1)).first() is not None
 
 
 def _look_again(connection: sa.Connection) -> None:
@@ -190,12 +202,17 @@ def _put(insert: Callable[[sa.Table], Any]) -> Any:
 
 
 def remove(ledger: Ledger, name: str) -> None:
-    """Take a budget out of force, with its counts. Raises QflowsError for an unknown one."""
+    """Take a budget out of force, with its counts; its approvals stay on record, but permit no more.
+
+    Raises QflowsError for an unknown one.
+    """
     with ledger.write() as connection:
         if not connection.execute(sa.delete(budgets).where(budgets.c.name == name)).rowcount:
             raise QflowsError(f"no budget {name!r}; `qflows budgets ls` lists them")
         for table in (charges, budget_periods):
             connection.execute(sa.delete(table).where(table.c.budget == name))
+        open_ = (approvals.c.budget == name, approvals.c.verdict == "approve", approvals.c.used < approvals.c.amount)
+        connection.execute(sa.update(approvals).where(*open_).values(verdict="lapsed"))
         ledger.record_event(connection, "budget-removed", name)
         _look_again(connection)
 
@@ -208,7 +225,7 @@ class Verdict:
     run_key: str
     amount: int  # millionths of the budget's currency
     used: int
-    verdict: str  # approve or deny
+    verdict: str  # approve, deny, or lapsed: approved, and the budget was removed before all of it was used
     who: str
     why: str
     at: datetime

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from qflows.errors import OverBudget
+from qflows.errors import OverBudget, QflowsError
 from qflows.ledger import Ledger, budgets, claims, intents, outcomes, reads, settlements, spending
 from qflows.ledger.budgets import MICRO, Budget, Buyer
 from qflows.ledger.intents import Intent
@@ -181,6 +181,29 @@ def test_approval_lets_one_run_beyond_and_no_other(ledger: Ledger, priced: Make)
     assert (verdict.who, verdict.why, verdict.used) == ("eve", "last point", 5 * MICRO)
     with pytest.raises(OverBudget):
         intents.prepare(ledger, [priced("c")])  # 5 are left of the approval
+
+
+def test_approval_ends_with_its_budget(ledger: Ledger, priced: Make) -> None:
+    put(ledger, 15, policy="ask")
+    budgets.decide(ledger, "cap", "run", amount=100 * MICRO, approve=True, who="eve", why="")
+    budgets.remove(ledger, "cap")
+    put(ledger, 15, policy="ask")
+    intents.prepare(ledger, [priced("a")])
+    with pytest.raises(OverBudget):
+        intents.prepare(ledger, [priced("b")])
+    assert [(one.verdict, one.amount, one.used) for one in budgets.verdicts(ledger)] == [("lapsed", 100 * MICRO, 0)]
+
+
+def test_currency_of_a_budget_with_counts_stays(ledger: Ledger, priced: Make) -> None:
+    put(ledger, 15)
+    put(ledger, 15, currency="eur", rates={"usd": "0.9"})  # nothing counted yet
+    intents.prepare(ledger, [priced("a")])
+    assert counts(ledger) == (9, 0)
+    with pytest.raises(QflowsError, match="counts in eur and has purchases, so it cannot change to usd"):
+        put(ledger, 15)
+    put(ledger, 20, currency="eur", rates={"usd": "0.5"})  # a new rate is for new purchases
+    intents.prepare(ledger, [priced("b")])
+    assert counts(ledger) == (14, 0)
 
 
 def test_unknown_bound_is_refused_unless_allowed(ledger: Ledger, priced: Make) -> None:
