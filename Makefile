@@ -11,7 +11,7 @@ PARALLEL := -n $(WORKERS) --maxprocesses 4 --dist worksteal
 PINS := $(if $(CONSTRAINTS),-c $(CONSTRAINTS))
 
 .PHONY: gate constraints wheel help install demo test check lint types imports docs notebooks bench pulls story chaos newest-braket \
-  newest-prefect newest-ibm doctor doors takes live loops compat money peer archive-show sources clean
+  newest-prefect newest-ibm doctor doors takes passes live loops compat money peer archive-show sources clean
 help:
 	@echo "make demo     install into .venv, run the H2 VQE and a small circuit, print what came out"
 	@echo "make test     install and run the test suite"
@@ -23,7 +23,7 @@ help:
 	@echo "make peer     wall and requests beside prefect-qiskit on emulated IBM Quantum, in an environment of its own"
 	@echo "make archive-show   a sweep of 1,000 points, a VQE and a group in one archive: verified elsewhere, by the RO-Crate validator, and with flipped bits"
 	@echo "make sources  the sources' examples with their clients and with qflows, and the lines of code of each"
-	@echo "make money    20 buyers, 1,000 random kills, one cap, on SQLite and PostgreSQL; an hour; MONEY='--kills 100' for less"
+	@echo "make money    20 buyers, 1,000 random kills, one cap, on SQLite and PostgreSQL; two hours; MONEY='--kills 100' for less"
 	@echo "make gate     false holds on 1,000 stable nights of each kind of device, and bad nights; minutes"
 	@echo "make pulls    error bars, biases, drift flags and thresholds by Monte Carlo; a few minutes"
 	@echo "make story    a nightly run while server, worker, reconciler and flow are killed 20 times; SQLite, then PostgreSQL"
@@ -35,6 +35,7 @@ help:
 	@echo "make newest-braket   the Braket tests with the newest SDK, in an environment of its own"
 	@echo "make doctor   what \`qflows doctor --spend\` finds out, in all pairs of positions of the sandbox's switches"
 	@echo "make doors    500 programs through every door on every vendor's sandbox, counts against exact distributions"
+	@echo "make passes   which files of qflows a circuit, a batch, a group and a session go through"
 	@echo "make takes    docs/what-devices-take.md, from what the adapters say of the emulated vendors"
 	@echo "make live     the conformance suite at the real vendors; needs credentials and QFLOWS_LIVE_BUDGET='2 usd, 180 qpu_s, 0 credits'"
 	@echo "make newest-ibm   the IBM tests with the newest client, in an environment of its own"
@@ -103,6 +104,10 @@ story: .venv/.test
 # DOORS='--programs 50 --first 500 --only ibm-kingston'
 doors: .venv/.test
 	@cd tests && ../$(BIN)/python -m acceptance.doors $(DOORS)
+
+# PASSES='batch' for one kind of purchase
+passes: .venv/.test
+	@$(BIN)/python tests/benchmarks/files_passed.py $(PASSES)
 
 takes: .venv/.test
 	@$(BIN)/python docs/what_devices_take.py

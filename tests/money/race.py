@@ -16,7 +16,7 @@ import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from decimal import Decimal
 from pathlib import Path
@@ -44,7 +44,7 @@ DEVICES: dict[str, tuple[int, dict[str, Any]]] = {  # most it may cost: 25.79, 0
 }
 VENDORS = ("ibm", "braket", "ionq", "qbraid")
 DATABASES = ("sqlite", "postgresql")
-_PATIENCE_S = 2400.0  # qBraid takes 1,000 requests in 15 minutes, which a long race uses up
+_PATIENCE_S = 5400.0  # qBraid takes 1,000 requests in 15 minutes, which a long race uses up
 _FORK = multiprocessing.get_context("fork")
 
 
@@ -90,11 +90,13 @@ def race(
     pause_s: float = 0.1,
     steps: int = 1,
     rest_s: float = 0.02,
+    progress: Callable[[str], object] | None = None,
 ) -> dict[str, Any]:
     """Runs the buyers, kills them, ends what they began, and returns what was counted. Raises AssertionError.
 
     `pause_s`: the longest time between two kills; too short a one leaves nobody the time to buy. `steps`: the cap is
     there from the start when 1, else it is raised so many times. `rest_s`: how long a refused buyer rests.
+    `progress` is told every 30 s how many jobs the end waits for.
     """
     rng, ledger = random.Random(seed), Ledger.open(ledger_url)
     rates = {unit: f"{worth:f}" for unit, worth in RATES.items()}
@@ -147,8 +149,12 @@ def race(
         child.join()
     core = Client(settings(ledger_url))
     patience = time.monotonic() + _PATIENCE_S
+    told = 0.0
     while (done := core.reconciler().tick()).live and time.monotonic() < patience:
         look()
+        if progress and time.monotonic() > told + 30:
+            told = time.monotonic()
+            progress(f"{done.live} jobs are not ended")
         time.sleep(min(done.pause_s, 0.2))
     look()
     (one,) = spending.standing(ledger)
@@ -212,6 +218,7 @@ def main() -> None:
             found = race(
                 url, cap=given.cap, processes=given.processes, kills=given.kills, seed=given.seed,
                 pause_s=given.pause, steps=given.steps, rest_s=0.3,
+                progress=lambda said: print(f"{time.strftime('%X')} {said}", file=sys.stderr, flush=True),
             )  # fmt: skip
             at_vendors = sum(sandbox.admin.count_jobs(vendor) for vendor in VENDORS)
             assert at_vendors == found["jobs"], f"{at_vendors} at the vendors, {found['jobs']} in the ledger"

@@ -7,7 +7,13 @@ import signal
 from collections.abc import Callable
 from typing import Any
 
+from qflows.core.devices import Sole
+from qflows.core.poller import Poller
+from qflows.core.submit import Submitter
+from qflows.ledger import Ledger, reads
+from qflows.ledger.intents import Intent
 from qflows.sandbox import Sandbox
+from qflows.states import JobStatus
 
 LAG_S, SETTLE_S = 0.06, 0.15
 """How long the sandbox's listing lags, and how long qflows waits before absence from it proves anything."""
@@ -42,6 +48,17 @@ def faults_of(submit: str, listing: str) -> dict[str, Script]:
             {"kind": "drop_after", "route": submit},
         ],
     }
+
+
+def finish(ledger: Ledger, provider: Any, wanted: Intent) -> str:
+    """Submits and waits, as a flow does. Returns the key of the completed job."""
+    submitter = Submitter(ledger, settle_s=SETTLE_S)
+    (job,) = submitter.submit(provider, [wanted])
+    done = Poller(submitter, Sole(provider), poll_min_s=0.0).wait([job.key], timeout=20)
+    assert done[job.key].status is JobStatus.COMPLETED
+    items = reads.items(ledger, job.key)
+    assert [item.counts.shots for item in items if item.counts] == [50] * len(wanted.spec.programs)
+    return job.key
 
 
 def kill_while_submitting(sandbox: Sandbox, route: str, moment: str, submit: Callable[[], Any], then: Script) -> None:

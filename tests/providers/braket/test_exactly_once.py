@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 from braket_devices import BUCKET, GARNET, SV1
-from submission_faults import SETTLE_S, WIRE, faults_of, kill_while_submitting, status
+from submission_faults import SETTLE_S, WIRE, faults_of, finish, kill_while_submitting, status
 
 from qflows import providers
 from qflows.core.devices import Sole
@@ -47,18 +46,6 @@ OWN_CLIENT: dict[str, tuple[tuple[int, int], tuple[int, int]]] = {
 }
 
 
-@pytest.fixture
-def ledger_url(tmp_path: Path) -> str:
-    return f"sqlite:///{tmp_path / 'ledger.db'}"
-
-
-@pytest.fixture
-def ledger(ledger_url: str) -> Iterator[Ledger]:
-    ledger = Ledger.open(ledger_url)
-    yield ledger
-    ledger.close()
-
-
 def connect(sandbox: Sandbox) -> Any:
     keys = {"aws_access_key_id": "AKIATEST", "aws_secret_access_key": "x", "region": "us-east-1"}
     return providers.connect("braket", keys | {"endpoint_url": sandbox.url, "s3_bucket": BUCKET}, timeout_s=5)
@@ -68,17 +55,6 @@ def intent(provider: Any, *, n_programs: int = 1) -> Intent:
     device = SV1 if n_programs == 1 else GARNET
     spec = JobSpec("braket", device, tuple(bell(f"b{i}") for i in range(n_programs)), 50)
     return Intent(spec, Want("run", "attempt", "holder"), "braket", provider.account)
-
-
-def finish(ledger: Ledger, provider: Any, wanted: Intent) -> str:
-    """Submits and waits, as a flow does. Returns the key of the completed job."""
-    submitter = Submitter(ledger, settle_s=SETTLE_S)
-    (job,) = submitter.submit(provider, [wanted])
-    done = Poller(submitter, Sole(provider), poll_min_s=0.0).wait([job.key], timeout=20)
-    assert done[job.key].status is JobStatus.COMPLETED
-    items = reads.items(ledger, job.key)
-    assert [item.counts.shots for item in items if item.counts] == [50] * len(wanted.spec.programs)
-    return job.key
 
 
 SETS = ("drop after", "502 after", "truncated")

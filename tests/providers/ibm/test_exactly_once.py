@@ -6,23 +6,17 @@ import json
 import subprocess
 import sys
 import warnings
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
-from submission_faults import SETTLE_S, faults_of, status
+from submission_faults import faults_of, finish, status
 
-from qflows.core.devices import Sole
-from qflows.core.poller import Poller
-from qflows.core.submit import Submitter
 from qflows.errors import Ambiguous, Refused, Throttled
-from qflows.ledger import Ledger, reads
+from qflows.ledger import Ledger
 from qflows.ledger.intents import Intent, Want
 from qflows.protocol import JobSpec, Provider
 from qflows.sandbox import Sandbox
-from qflows.states import JobStatus
 from qflows.testing import bell, send_job
 
 SUBMIT, LIST = "ibm.submit", "ibm.list"
@@ -50,23 +44,10 @@ OWN_CLIENT: dict[str, tuple[int, bool]] = {
 }
 
 
-@pytest.fixture
-def ledger(tmp_path: Path) -> Iterator[Ledger]:
-    ledger = Ledger.open(f"sqlite:///{tmp_path / 'ledger.db'}")
-    yield ledger
-    ledger.close()
-
-
-def finish(ledger: Ledger, provider: Provider, *, n_programs: int = 1, **options: str) -> str:
-    """Submits and waits, as a flow does. Returns the key of the completed job."""
+def buy(ledger: Ledger, provider: Provider, *, n_programs: int = 1, **options: str) -> str:
+    """See `finish`."""
     spec = JobSpec("ibm", "ibm_manila", tuple(bell(f"b{i}") for i in range(n_programs)), 50, options=options)
-    submitter = Submitter(ledger, settle_s=SETTLE_S)
-    (job,) = submitter.submit(provider, [Intent(spec, Want("run", "a", "h"), "ibm:ibm_manila", provider.account)])
-    done = Poller(submitter, Sole(provider), poll_min_s=0.0).wait([job.key], timeout=20)
-    assert done[job.key].status is JobStatus.COMPLETED
-    items = reads.items(ledger, job.key)
-    assert [item.counts.shots for item in items if item.counts] == [50] * n_programs
-    return job.key
+    return finish(ledger, provider, Intent(spec, Want("run", "a", "h"), "ibm:ibm_manila", provider.account))
 
 
 BATCHED = ("drop after", "502 after", "truncated")
@@ -78,7 +59,7 @@ def test_submission_under_a_fault_leaves_one_job_and_its_counts(
 ) -> None:
     for scripted in FAULTS[fault]:
         sandbox.admin.fault(**scripted)
-    key = finish(ledger, provider, n_programs=n_programs)
+    key = buy(ledger, provider, n_programs=n_programs)
     assert [job["key"] for job in sandbox.admin.jobs("ibm")] == [key]
 
 
@@ -88,7 +69,7 @@ def test_jobs_that_the_client_prepares_have_the_same_guards(
 ) -> None:
     for scripted in FAULTS[fault]:
         sandbox.admin.fault(**scripted)
-    key = finish(ledger, provider, primitives="executor")
+    key = buy(ledger, provider, primitives="executor")
     [job] = sandbox.admin.jobs("ibm")
     assert job["key"] == key
     assert sandbox.admin.job(job["id"])["request"]["program_id"] == "executor"
@@ -213,7 +194,7 @@ def test_process_killed_while_its_request_is_on_the_wire_leaves_one_job(
     for scripted in FAULTS[fault]:
         sandbox.admin.fault(**scripted)
     sandbox.admin.release_held(verdict=verdict)
-    key = finish(ledger, provider)
+    key = buy(ledger, provider)
     assert [job["key"] for job in sandbox.admin.jobs("ibm")] == [key]
 
 

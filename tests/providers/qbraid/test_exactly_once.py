@@ -4,24 +4,19 @@ from __future__ import annotations
 
 import os
 import uuid
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
-from submission_faults import SETTLE_S, WIRE, faults_of, kill_while_submitting
+from submission_faults import SETTLE_S, WIRE, faults_of, finish, kill_while_submitting
 
 from qflows import providers
-from qflows.core.devices import Sole
-from qflows.core.poller import Poller
 from qflows.core.submit import Submitter
 from qflows.errors import Ambiguous
 from qflows.ledger import Ledger, reads
 from qflows.ledger.intents import Intent, Want
 from qflows.protocol import JobSpec
 from qflows.sandbox import Sandbox
-from qflows.states import JobStatus
 from qflows.testing import bell, send_job
 
 SIMULATOR, WITH_BATCHES = "qbraid:qbraid:sim:qir-sv", "qbraid:equal1:sim:bell-1"
@@ -45,18 +40,6 @@ OWN_CLIENT: dict[str, tuple[int, bool]] = {
 }
 
 
-@pytest.fixture
-def ledger_url(tmp_path: Path) -> str:
-    return f"sqlite:///{tmp_path / 'ledger.db'}"
-
-
-@pytest.fixture
-def ledger(ledger_url: str) -> Iterator[Ledger]:
-    ledger = Ledger.open(ledger_url)
-    yield ledger
-    ledger.close()
-
-
 def connect(sandbox: Sandbox) -> Any:
     return providers.connect("qbraid", {"api_key": "qbr_x", "api_url": f"{sandbox.url}/api/v1"}, timeout_s=5)
 
@@ -65,17 +48,6 @@ def intent(provider: Any, *, n_programs: int = 1) -> Intent:
     device = SIMULATOR if n_programs == 1 else WITH_BATCHES
     spec = JobSpec("qbraid", device, tuple(bell(f"b{i}") for i in range(n_programs)), 50)
     return Intent(spec, Want("run", "attempt", "holder"), "qbraid-simulator", provider.account)
-
-
-def finish(ledger: Ledger, provider: Any, wanted: Intent) -> str:
-    """Submits and waits, as a flow does. Returns the key of the completed job."""
-    submitter = Submitter(ledger, settle_s=SETTLE_S)
-    (job,) = submitter.submit(provider, [wanted])
-    done = Poller(submitter, Sole(provider), poll_min_s=0.0).wait([job.key], timeout=20)
-    assert done[job.key].status is JobStatus.COMPLETED
-    items = reads.items(ledger, job.key)
-    assert [item.counts.shots for item in items if item.counts] == [50] * len(wanted.spec.programs)
-    return job.key
 
 
 BATCHED = ("drop after", "502 after", "truncated")

@@ -6,7 +6,6 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -68,13 +67,6 @@ def spec(device: str = FREE, *, n: int = 1, shots: int = 10, **more: Any) -> Job
 
 def raw(body: Any) -> RawAnswer:
     return RawAnswer({"result": json.dumps({"success": True, "data": body}).encode()})
-
-
-@pytest.fixture
-def ledger(tmp_path: Path) -> Any:
-    ledger = Ledger.open(f"sqlite:///{tmp_path / 'ledger.db'}")
-    yield ledger
-    ledger.close()
 
 
 # -- shapes ----------------------------------------------------------------------------------------------------------

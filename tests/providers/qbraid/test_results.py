@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -155,13 +154,6 @@ def finished(provider: Provider, ledger: Ledger, wanted: JobSpec) -> Any:
     submitter = Submitter(ledger)
     (job,) = submitter.submit(provider, [Intent(wanted, Want("run", "a", "h"), "d", provider.account)])
     return Poller(submitter, Sole(provider), poll_min_s=0.0).wait([job.key], timeout=20)[job.key]
-
-
-@pytest.fixture
-def ledger(tmp_path: Path) -> Any:
-    ledger = Ledger.open(f"sqlite:///{tmp_path / 'ledger.db'}")
-    yield ledger
-    ledger.close()
 
 
 @pytest.mark.parametrize("mixed", ["COMPLETED", "FAILED"])
