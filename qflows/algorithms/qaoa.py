@@ -257,7 +257,8 @@ def solve_qaoa(
 ) -> QaoaResult:
     """Run the loop, and sample the state where it ends. Restarted with the same run key, it buys nothing twice.
 
-    `layers`: p. `start`: betas, then gammas, in radians. Other arguments and errors as in `vqe.solve`.
+    `layers`: p. `start`: betas, then gammas, in radians. Other arguments and errors as in `vqe.solve`: `on_step` may
+    raise StopIteration, and the state is then sampled where the loop ended.
     """
     ansatz, problem = circuit(cost, layers), _problem(cost)
     found = solve(

@@ -48,6 +48,7 @@ def qaoa(
     gradient: Literal["parameter-shift"] | None = None,
     missed: Missed = "all",
     run_key: str | None = None,
+    callback: Any = None,
     gate: GateForm = None,
 ) -> QaoaResult:
     """Finds large cuts of a graph, or low costs of an Ising operator, with the quantum approximate optimization
@@ -71,6 +72,7 @@ def qaoa(
         gradient: "parameter-shift" measures gradients, for SLSQP, L-BFGS-B, BFGS, CG and trust-constr.
         missed: What to do with schedule slots that were not run in time: "all", "latest", or e.g. "skip after 2h".
         run_key: Name of the run; the same key again continues it.
+        callback: In Python, a function of each VqeStep; it may raise StopIteration to end the loop.
         gate: "once", "within 6h every 30m" or a mapping: probes the device first, and buys later or not on a bad day.
     """
     log = get_run_logger()
@@ -82,7 +84,7 @@ def qaoa(
         asked = a_mean_cost(cost, layers, shots=shots, options=options)
         device = core.chooser.choose(rule, here.want(content_of(rule, asked)), asked).device
     pass_gate(gate, device, run_key)
-    screen = Screen(f"{cost.n_qubits}-qubits", max_evaluations, title="QAOA")
+    screen = Screen(f"{cost.n_qubits}-qubits", max_evaluations, callback, title="QAOA")
     found = solve_qaoa(
         core,
         here,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from functools import partial
 
 import pytest
 from prefect import flow
@@ -11,15 +12,18 @@ from qiskit import QuantumCircuit
 from qiskit.circuit import Parameter
 
 import qflows
+from qflows.algorithms.vqe import VqeStep
 from qflows.errors import ProgramRejected
 from qflows.flows import qaoa, vqe
 from qflows.prefect.minimizing import minimize
+
+RING = [[0, 1], [1, 2], [2, 3], [3, 0]]
 
 
 @pytest.mark.server
 @pytest.mark.usefixtures("prefect_api", "own_ledger")
 def test_ring_is_cut_in_a_flow_that_shows_the_cut() -> None:
-    state = qaoa([[0, 1], [1, 2], [2, 3], [3, 0]], return_state=True)
+    state = qaoa(RING, return_state=True)
     found = state.result()
     assert found.best == found.lowest == -4
     run_id = str(state.state_details.flow_run_id)
@@ -27,6 +31,26 @@ def test_ring_is_cut_in_a_flow_that_shows_the_cut() -> None:
     assert "Cut: 0, 2; 1, 3" in page or "Cut: 1, 3; 0, 2" in page
     assert page.count("](data:image/png;base64,iVBOR") == 1
     assert flow_run(run_id).name == "QAOA MaxCut on local-exact, exact"
+
+
+@pytest.mark.server
+@pytest.mark.usefixtures("prefect_api", "own_ledger")
+@pytest.mark.parametrize("start", [partial(qaoa, RING), partial(vqe, "tfim-2")], ids=["qaoa", "vqe"])
+def test_callback_sees_every_step_and_may_end_the_loop(start) -> None:
+    seen: list[VqeStep] = []
+
+    def third(step: VqeStep) -> None:
+        seen.append(step)
+        if step.index == 3:
+            raise StopIteration
+
+    found = start(device="local-aer", shots=50, callback=third, run_key="short")
+    loop = getattr(found, "loop", found)
+    assert [step.index for step in seen] == [1, 2, 3, 4]
+    assert tuple(seen) == tuple(loop.trace)
+    assert loop.trace[-1].kind == "end"
+    if loop is not found:  # the state at the end is sampled all the same
+        assert sum(one.share for one in found.outcomes) == pytest.approx(1)
 
 
 @pytest.mark.server
