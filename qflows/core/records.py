@@ -8,7 +8,7 @@ from typing import Any, Unpack
 
 from qflows.core import lists, refreshing, tagging
 from qflows.core.archiving import write as archiving
-from qflows.core.arguments import job_name
+from qflows.core.arguments import job_name, shown
 from qflows.core.batches.batch import Batch
 from qflows.core.batches.existing import batch_of_jobs
 from qflows.core.cards import DeviceCard, card_of
@@ -78,6 +78,8 @@ class Records:
 
     def batch(self, name: str) -> Batch:
         """A batch by id or unique prefix of it. Raises UnknownJob."""
+        if not isinstance(name, str):
+            raise UnknownJob(f"the id of a batch, as text, goes here, not {shown(name)}; see `qflows batches ls`")
         return Batch(self.parts, ledger_batches.find(self.ledger, name))
 
     def batch_from(self, jobs: Sequence[Job | str], *, name: str = "", tags: Mapping[str, str] | None = None) -> Batch:

@@ -18,6 +18,7 @@ from qflows.primitives.backend_results import KIND, experiment_note, own_header,
 from qflows.primitives.durable import Handle, find, id_of
 from qflows.primitives.errors import also_qiskit
 from qflows.primitives.origin import OnDevice, Origin, Purchases
+from qflows.primitives.pubs import checked_shots, circuits_of
 from qflows.primitives.targets import fits, target_of
 from qflows.programs import Feature, Program, to_program
 
@@ -40,10 +41,10 @@ class Backend(OnDevice, BackendV2):
         target: Target | None = None,
         **purchases: Unpack[Purchases],
     ) -> None:
-        self._origin = Origin.of(device, purchases, label="backend")
+        self._origin = Origin.of(type(self), device, purchases, label="backend", own=["shots", "target"])
         profile = self._origin.target.profile
         super().__init__(name=self._origin.device, description=profile.description, backend_version=version("qflows"))
-        self.set_options(shots=shots)
+        self.set_options(shots=checked_shots(shots))
         self._target = target
 
     @classmethod
@@ -83,11 +84,11 @@ class Backend(OnDevice, BackendV2):
         vendor's. Raises PubRejected, which is a QiskitError, before anything is recorded or sent; also for
         `seed_simulator`, because a durable job draws by its key, and for measurement levels other than 2.
         """
-        circuits = [run_input] if isinstance(run_input, QuantumCircuit) else list(run_input)
+        circuits = circuits_of(run_input)
         with also_qiskit():
             default: Any = self.options
             wants_memory = bool(options.pop("memory", default.memory))
-            number = int(default.shots if shots is None else shots)
+            number = checked_shots(default.shots if shots is None else shots)
             if "job_tags" not in self._origin.known_options:  # IBM's; others' libraries pass them everywhere
                 options.pop("job_tags", None)
             vendor = dict(self._origin.options) | _vendor_options(options)

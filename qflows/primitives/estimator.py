@@ -17,12 +17,12 @@ from qflows.core.batches.planning import Planned
 from qflows.core.batches.planning import plan as planned_as
 from qflows.errors import ProgramRejected
 from qflows.primitives.durable import DurableJob
-from qflows.primitives.errors import also_qiskit
+from qflows.primitives.errors import PubRejected, also_qiskit
 from qflows.primitives.estimator_results import KIND
 from qflows.primitives.origin import Origin, Purchases, by_shots
 from qflows.primitives.points import programs_of
 from qflows.primitives.primitive import DurablePrimitive
-from qflows.primitives.pubs import read_pubs
+from qflows.primitives.pubs import checked_precision, checked_shots, read_pubs
 from qflows.programs import Program, estimation
 from qflows.programs.grid import pairing
 from qflows.programs.observables import Observable, observable
@@ -63,12 +63,11 @@ class EstimatorV2(DurablePrimitive, BaseEstimatorV2):
         **purchases: Unpack[Purchases],
     ) -> None:
         if precision is not None and shots is not None:
-            raise ValueError("give precision or shots, not both")
-        if shots is not None and shots < 1:
-            raise ValueError(f"shots must be a whole number of at least 1, not {shots!r}")
-        self._origin = Origin.of(device, purchases, label="estimator")
-        self._shots = shots
-        self._precision = precision
+            raise PubRejected("give precision or shots, not both")
+        own = ["precision", "shots", "mitigate"]
+        self._origin = Origin.of(type(self), device, purchases, label="estimator", own=own)
+        self._shots = None if shots is None else checked_shots(shots)
+        self._precision = None if precision is None else checked_precision(precision)
         self._mitigate = mitigation.read(mitigate)
 
     @property
@@ -88,7 +87,9 @@ class EstimatorV2(DurablePrimitive, BaseEstimatorV2):
         `precision` is for PUBs without their own. Constants are computed, not bought. Raises PubRejected, which is a
         QiskitError, before anything is recorded or sent.
         """
-        read = read_pubs(pubs, lambda pub: EstimatorPub.coerce(pub, precision), "(circuit, observables, values)")
+        read = read_pubs(
+            pubs, lambda pub: EstimatorPub.coerce(pub, precision), "Estimator", "(circuit, observables, values)"
+        )
         with also_qiskit():
             call = _Call()
             for place, pub in enumerate(read):
@@ -104,7 +105,7 @@ class EstimatorV2(DurablePrimitive, BaseEstimatorV2):
         """Precision and shots of a PUB; no shots for exact values."""
         if pub.precision is None and self._shots is not None:
             return self.default_precision, self._shots
-        precision = self.default_precision if pub.precision is None else float(pub.precision)
+        precision = self.default_precision if pub.precision is None else checked_precision(pub.precision, place)
         if precision:
             return precision, shots_for(precision)
         if not self._origin.target.limits.exact:

@@ -6,9 +6,10 @@ import sys
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib import import_module
-from typing import Any, TypedDict
+from typing import Any, TypedDict, get_args
 
 from qflows.core import ambient
+from qflows.core.arguments import check_names, shown
 from qflows.core.batches.batch import Batch
 from qflows.core.batches.planning import Planned
 from qflows.core.choice import asking
@@ -18,6 +19,8 @@ from qflows.core.compile_choice import choose
 from qflows.core.devices import Device
 from qflows.core.scope import Scope
 from qflows.core.sessions import Session
+from qflows.errors import ProgramRejected
+from qflows.primitives.errors import also_qiskit
 from qflows.primitives.replay import REPLAYS, OnChange
 from qflows.programs import Program
 
@@ -85,8 +88,13 @@ class Origin:
     physical_qubits: Sequence[int] | None = None
 
     @classmethod
-    def of(cls, device: str, wanted: Purchases, *, label: str) -> Origin:
-        """The origin that a caller's arguments name; `label` is the default for callers that give none."""
+    def of(cls, kind: type, device: str, wanted: Purchases, *, label: str, own: Sequence[str]) -> Origin:
+        """The origin that a caller's arguments name; `label` is the default for callers that give none.
+
+        `kind`: what the caller constructs, with its `own` arguments. Raises PubRejected for others.
+        """
+        with also_qiskit():
+            check_names(kind.__name__, wanted, (*own, *Purchases.__annotations__))
         given: dict[str, Any] = {"label": label, **wanted}
         given |= {name: dict(given.get(name) or {}) for name in ("options", "tags")}
         return cls(device, **given)
@@ -94,6 +102,10 @@ class Origin:
     def __post_init__(self) -> None:
         self.holder = Holder(self.client)
         self.client = None  # the holder's, which pickles
+        if self.on_change is not None and self.on_change not in get_args(OnChange):
+            with also_qiskit():
+                choices = ", ".join(map(repr, get_args(OnChange)))
+                raise ProgramRejected(f"on_change is one of {choices}, not {shown(self.on_change)}")
         verbs = self.holder.client.verbs
         found = verbs.scope(self.run_key)
         self.run_key = found.run_key
@@ -101,6 +113,7 @@ class Origin:
         if rule := self.core.rule(self.device):  # one device for everything that this primitive buys
             asked = asking.for_a_place("primitive", self.label)
             self.device = self.core.chooser.choose(rule, found.want(content_of(rule, asked)), asked).device
+        self.core.device(self.device)  # a misspelled name is answered where it is written
 
     def purchases(self, label: str) -> Purchases:
         """The arguments that make the same purchases under another label."""

@@ -15,7 +15,7 @@ from qflows.primitives.errors import also_qiskit
 from qflows.primitives.origin import Origin, Purchases, by_shots
 from qflows.primitives.points import programs_of
 from qflows.primitives.primitive import DurablePrimitive
-from qflows.primitives.pubs import read_pubs
+from qflows.primitives.pubs import check_registers, checked_shots, read_pubs
 from qflows.primitives.sampler_results import KIND
 from qflows.programs import Program
 
@@ -41,8 +41,8 @@ class SamplerV2(DurablePrimitive, BaseSamplerV2):
         shots: int = 1024,
         **purchases: Unpack[Purchases],
     ) -> None:
-        self._origin = Origin.of(device, purchases, label="sampler")
-        self.default_shots = shots
+        self._origin = Origin.of(type(self), device, purchases, label="sampler", own=["shots"])
+        self.default_shots = checked_shots(shots)
 
     def run(self, pubs: Iterable[SamplerPubLike], *, shots: int | None = None) -> DurableJob:
         """Buy one call of any number of PUBs, of any shapes and shots, and return at once.
@@ -51,12 +51,13 @@ class SamplerV2(DurablePrimitive, BaseSamplerV2):
         PubRejected, which is a QiskitError, before anything is recorded or sent.
         """
         chosen = self.default_shots if shots is None else shots
-        read = read_pubs(pubs, lambda pub: SamplerPub.coerce(pub, chosen), "(circuit, values, shots)")
+        read = read_pubs(pubs, lambda pub: SamplerPub.coerce(pub, chosen), "Sampler", "(circuit, values, shots)")
         with also_qiskit():
             programs: list[Program] = []
             numbers: list[int | None] = []
             laid_out = []
             for place, pub in enumerate(read):
+                check_registers(pub.circuit, place)
                 bound = programs_of(pub.circuit, pub.parameter_values)
                 is_measured = bool(bound and bound[0].measured and pub.circuit.cregs)
                 laid_out.append(_note(pub, is_measured=is_measured))

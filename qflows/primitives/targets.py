@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Protocol, runtime_checkable
 
 from qiskit import QuantumCircuit
-from qiskit.circuit import Delay, Measure, Parameter, Reset
+from qiskit.circuit import Delay, IfElseOp, Measure, Parameter, Reset
 from qiskit.circuit.library import get_standard_gate_name_mapping
 from qiskit.transpiler import Target
 
@@ -31,7 +31,8 @@ class TargetProvider(Protocol):
 def target_of(device: Device, options: Mapping[str, Any]) -> Target:
     """The device's own target, otherwise its gates between any two qubits.
 
-    `delay` and `reset` are included only if they are kept, so that a circuit that needs them is refused elsewhere.
+    `delay`, `reset` and `if_else` are included only if they are kept, so that a circuit that needs them is refused
+    elsewhere.
     """
     provider = device.provider
     if isinstance(provider, TargetProvider):
@@ -50,6 +51,8 @@ def target_of(device: Device, options: Mapping[str, Any]) -> Target:
         made.add_instruction(Delay(Parameter("t")))
     if Feature.RESET in takes and limits.mid_circuit:
         made.add_instruction(Reset())
+    if Feature.FEED_FORWARD in takes and limits.mid_circuit:
+        made.add_instruction(IfElseOp, name="if_else")
     return made
 
 

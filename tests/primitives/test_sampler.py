@@ -10,11 +10,12 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from qiskit import ClassicalRegister, QuantumCircuit, QuantumRegister
+from qiskit import ClassicalRegister, QuantumCircuit, QuantumRegister, transpile
 from qiskit.circuit import Parameter
 from qiskit.exceptions import QiskitError
 from qiskit.primitives import BitArray, StatevectorSampler
 from qiskit.providers import JobStatus
+from qiskit.transpiler import CouplingMap
 
 from qflows.core.client import Client
 from qflows.errors import JobFailed, ProgramRejected, RunKeyMissing, WaitTimeout
@@ -236,6 +237,25 @@ def test_another_process_adopts_and_reads_a_pickled_job(core: Client, count_jobs
 def test_outside_a_flow_a_run_key_must_be_given(core: Client) -> None:
     with pytest.raises(RunKeyMissing):
         SamplerV2("local-aer", client=core)
+
+
+@pytest.mark.parametrize("device", ["local-aer", "local-exact", "ionq-simulator"])
+def test_circuit_placed_for_another_device_runs_where_qubits_are_alike(
+    core: Client, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, device: str
+) -> None:
+    for name, value in sandbox.env.items():
+        monkeypatch.setenv(name, value)
+    circuit = QuantumCircuit(2)
+    circuit.x(0)
+    circuit.measure_all()
+    placed = transpile(circuit, coupling_map=CouplingMap.from_line(7), initial_layout=[5, 2], basis_gates=["x", "cx"])
+    assert placed.layout is not None
+    found = SamplerV2(device, shots=30, run_key="r", client=core).run([placed]).result()[0]
+    assert found.data.meas.get_counts() == {"01": 30}
+    if device == "ionq-simulator":
+        noisy = SamplerV2(device, run_key="r", client=core, options={"noise_model": "aria-1"})
+        with pytest.raises(QiskitError, match="IonQ places qubits itself"):
+            noisy.run([placed])
 
 
 def test_shots_from_counts_alone_are_in_no_telling_order(core: Client) -> None:

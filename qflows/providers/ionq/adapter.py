@@ -59,7 +59,7 @@ _MAX_PAGES = 4_000  # 100,000 jobs: a list that never ends must not hang us
 _MAX_SHOTS = 1_000_000  # API v0.4 description, all backends; 1,000,001 was refused live
 # barriers and verbatim boxes of native circuits, which are not compiled; `check` refuses those of abstract ones
 _TAKEN_BY_QPUS = frozenset({Feature.NATIVE, Feature.BARRIER, Feature.VERBATIM})
-_TAKEN_BY_SIMULATOR = _TAKEN_BY_QPUS | {Feature.MID_CIRCUIT, Feature.RESET}
+_TAKEN_BY_SIMULATOR = _TAKEN_BY_QPUS | {Feature.MID_CIRCUIT, Feature.RESET, Feature.PHYSICAL}
 
 
 _TERMS = {
@@ -71,6 +71,7 @@ _TERMS = {
 }
 _DYNAMIC_TERM = "in OpenQASM 3, one circuit a job, with a noise model: docs.ionq.com, OpenQASM 3, API v0.4"
 _TERMS_OF_SIMULATOR = _TERMS | dict.fromkeys((Feature.MID_CIRCUIT, Feature.RESET), _DYNAMIC_TERM)
+_TERMS_OF_SIMULATOR[Feature.PHYSICAL] = "without a noise model, where names of qubits change nothing; left out"
 _NOT_ON_QPUS = "on IonQ's simulator only so far: docs.ionq.com, OpenQASM 3; qiskit-ionq 1.1.1, 2026-07"
 _TERMS_OF_QPUS = _TERMS | dict.fromkeys((Feature.MID_CIRCUIT, Feature.RESET), _NOT_ON_QPUS)
 
