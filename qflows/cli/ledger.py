@@ -110,10 +110,11 @@ def archive(
 ) -> None:
     """Move old jobs' results and history to archive files.
 
-    Vendors' answers as well; `qflows verify` checks the files. Each job keeps its row: a run that is started again under
-    its run key finds it and buys nothing, lists and sums stay as they are, and results are read from the files. Jobs
-    that belong to an open group or session, to an unfinished batch, or whose charge is not settled, stay. The command
-    may be interrupted or killed, and repeated, at any time; other processes go on working. First look: `--dry-run`.
+    Vendors' answers as well; `qflows verify` checks the files. Each job keeps its row: a run that is started again
+    under its run key finds it and buys nothing, lists and sums stay as they are, and results are read from the files.
+    Jobs that belong to an open group or session, to an unfinished batch, or whose charge is not settled, stay. The
+    command may be interrupted or killed, and repeated, at any time; other processes go on working. First look:
+    `--dry-run`.
 
     Example: qflows ledger archive --older-than 90d --to /archive/qflows
     """
