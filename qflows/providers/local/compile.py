@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from dataclasses import dataclass
 from functools import lru_cache
 from threading import Lock
@@ -245,6 +246,9 @@ def simulator(name: str, noise: str, method: str) -> Any:
 
     model = noise_of(noise) if noise else None
     if name:
+        if model is not None:  # Aer runs no gate that its model does not name
+            model = deepcopy(model)
+            model.add_basis_gates([one for one in target_of(name).operation_names if one in STANDARD])
         return AerSimulator.from_backend(
             snapshot(name), method=method, noise_model=snapshot_noise(name) if model is None else model
         )
