@@ -19,8 +19,8 @@ VENDORS = ("ionq", "ibm", "braket", "qbraid")
 QUIET = {"ibm": {"noise": False}, "braket": {"qpu_noise": False}, "ionq": {"qpu_noise": False},
          "qbraid": {"qpu_noise": False}}  # fmt: skip
 DEVICES = (
-    "local-exact", "local-aer", "local-noisy", "local-braket", "ionq-simulator", "ionq-forte-1", "braket-sv1", "braket-garnet",
-    "braket-forte-1", "ibm-sandbox", "ibm-kingston", "qbraid-bell-1", "qbraid-qir-sv", "qbraid-garnet",
+    "local-exact", "local-aer", "local-noisy", "local-braket", "ionq-simulator", "ionq-forte-1", "braket-sv1",
+    "braket-garnet", "braket-forte-1", "ibm-sandbox", "ibm-kingston", "qbraid-bell-1", "qbraid-qir-sv", "qbraid-garnet",
 )  # fmt: skip
 RARELY = {"qbraid-qir-sv": 20, "qbraid-garnet": 20}
 """Every so many programs only: they take one circuit a job, and qBraid 1,000 requests in 15 minutes."""
