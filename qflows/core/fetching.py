@@ -1,4 +1,4 @@
-"""Fetching finished jobs' answers: downloaded, stored unchanged, then decoded.
+"""Fetching finished jobs' answers: downloaded, decoded, and stored unchanged together with what they say.
 
 Whatever a vendor's library, a decoder or the database raises about one answer stays with its job: the message and the
 answer are kept, and after three failed readings in a row the job is held until a person, or a later version, reads it
@@ -12,16 +12,20 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from typing import TypeGuard
+from typing import TYPE_CHECKING, TypeGuard
 
 from qflows.core.submit import Submitter
 from qflows.core.versions import versions
 from qflows.errors import LedgerError, LedgerUnavailable, ProviderError, QflowsError, Refused, Unreadable
 from qflows.ledger import imports, outcomes, raws
+from qflows.ledger.store import More
 from qflows.ledger.tables import REBUILT
 from qflows.model import Job
 from qflows.programs.unknown import is_unread
 from qflows.protocol import ImportProvider, JobSpec, Lookup, Observation, Phase, Provider, RawAnswer
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
 
 log = logging.getLogger("qflows.poller")
 
@@ -42,11 +46,19 @@ class Fetcher:
     on_stored: Callable[[], None] | None = None
     patience: Patience | None = None
 
-    def fetch_all(self, provider: Provider, finished: Sequence[tuple[Job, Observation]]) -> None:
-        """Download results, several at a time, keep the raw answers, and store what they decode to, part by part: one
-        commit for many jobs."""
+    def fetch_all(
+        self, provider: Provider, finished: Sequence[tuple[Job, Observation]], *, also: More | None = None
+    ) -> bool:
+        """Download results, several at a time, and store the raw answers and what they decode to, part by part: one
+        commit for many jobs.
+
+        `also` writes more in the last commit, if there is one; returns whether it did.
+        """
+        if not finished:
+            return False
         local = provider.capabilities.lookup is Lookup.LOCAL
         submitter, ledger = self.submitter, self.submitter.ledger
+        is_closed = False
         with ThreadPoolExecutor(provider.capabilities.reads_at_once, thread_name_prefix="qflows-fetch") as pool:
             for start in range(0, len(finished), _STORED_AT_ONCE):
                 part = finished[start : start + _STORED_AT_ONCE]
@@ -55,12 +67,14 @@ class Fetcher:
                 run = map if local or len(part) == 1 else pool.map
                 answers = run(partial(self._download, provider, kept), part)
                 there = {job.key: raw for (job, _), raw in zip(part, answers, strict=True) if raw is not None}
-                if not local:
-                    raws.keep(ledger, there, versions=versions()["versions"])
                 later = [(job, look) for job, look in part if job.key in there and self._waits_for_its_run(job)]
+                late_keys = {job.key for job, _ in later}
+                unsafe = {key: raw for key, raw in there.items() if raw.is_only_copy or key in late_keys}
+                if not local:
+                    raws.keep(ledger, unsafe, versions=versions()["versions"])
                 if later:
                     outcomes.keep_undecoded(ledger, later)
-                    there = {key: raw for key, raw in there.items() if key not in {job.key for job, _ in later}}
+                    there = {key: raw for key, raw in there.items() if key not in late_keys}
                 named = {job.device_id for job, _ in part if job.key in there}
                 about = {name: submitter.calibrations.of(ledger, provider, name) for name in sorted(named)}
                 decoded = [
@@ -68,28 +82,44 @@ class Fetcher:
                     for job, look in part
                     if job.key in there
                 ]
-                self._store([one for one in decoded if one])
+                good = [one for one in decoded if one]
+                new = {} if local else {one.job.key: there[one.job.key] for one in good}
+                last = also if start + _STORED_AT_ONCE >= len(finished) else None
+                is_closed = self._store(good, {key: raw for key, raw in new.items() if key not in unsafe}, last)
+        return is_closed and also is not None
 
-    def _store(self, outcome: Sequence[outcomes.Outcome]) -> None:
+    def _store(
+        self, outcome: Sequence[outcomes.Outcome], answers: Mapping[str, RawAnswer], also: More | None = None
+    ) -> bool:
+        """Store results with their raw answers, and what `also` writes; returns whether it was one commit."""
         if not outcome:
-            return
+            return False
         ledger = self.submitter.ledger
+        packed = raws.rows_of(answers, versions=versions()["versions"])
+
+        def more(connection: Connection) -> None:
+            raws.keep_in(ledger, connection, packed)
+            if also is not None:
+                also(connection)
+
         try:
-            late = outcomes.store_all(ledger, outcome)
+            late = outcomes.store_all(ledger, outcome, also=more)
         except LedgerUnavailable:
             raise
         except Exception as error:  # one of them has something that the database rejects
+            raws.keep(ledger, answers, versions=versions()["versions"])
             if len(outcome) > 1:
                 for one in outcome:
-                    self._store([one])
-                return
+                    self._store([one], {})
+                return False
             outcomes.keep_unreadable(ledger, outcome[0].job, error)
             log.warning("the result of job %s could not be stored: %s", outcome[0].job.key[:12], error)
-            return
+            return False
         for key, status in late.items():
             log.warning("job %s is %s; its counts arrived too late to be stored", key[:12], status)
         if self.on_stored:
             self.on_stored()
+        return True
 
     def _download(
         self, provider: Provider, kept: Mapping[str, RawAnswer], finished: tuple[Job, Observation]
@@ -129,6 +159,8 @@ class Fetcher:
         except LedgerError:
             raise
         except Exception as error:
+            if provider.capabilities.lookup is not Lookup.LOCAL:
+                raws.keep(self.submitter.ledger, {job.key: raw}, versions=versions()["versions"])
             self._could_not_read(job, look, error)
             return None
         provenance = {"vendor": dict(result.metadata)} | versions()

@@ -34,21 +34,24 @@ _GONE = Observation(
 
 @dataclass(frozen=True, slots=True)
 class Looked:
-    """Keys of the jobs that a poll brought news of, and of those that are over at the vendor."""
+    """Keys of the jobs that a poll brought news of, and of those that are over at the vendor; and the jobs whose
+    results are there."""
 
     changed: frozenset[str] = frozenset()
     over: frozenset[str] = frozenset()
+    finished: tuple[tuple[Job, Observation], ...] = ()
 
 
 @dataclass
 class Looker:
-    """Polls jobs through one submitter; `fetcher` fetches the finished ones."""
+    """Polls jobs through one submitter; `fetcher` fetches the results of the finished ones."""
 
     submitter: Submitter
     fetcher: Fetcher
 
     def look(self, provider: Provider, jobs: Sequence[Job]) -> Looked:
-        """Poll `jobs` once in bulk; record what is new and fetch what is done."""
+        """Poll `jobs` once in bulk and record what is new, but for what is `finished`: `Fetcher` records that with the
+        results."""
         at_vendor = [job for job in jobs if is_there(job)]
         if not at_vendor:
             return Looked()
@@ -60,9 +63,8 @@ class Looker:
         done = [(job, look) for job, look in seen if look.phase is Phase.DONE]
         held_back = {job.key for job, _ in done + partly}  # recorded together with their counts
         changed = outcomes.observe(self.submitter.ledger, [(j, look) for j, look in seen if j.key not in held_back])
-        self.fetcher.fetch_all(provider, done + partly)
         over = {job.key for job, look in seen if look.phase in (Phase.DONE, Phase.FAILED, Phase.CANCELLED)}
-        return Looked(frozenset(held_back.union(changed)), frozenset(over))
+        return Looked(frozenset(held_back.union(changed)), frozenset(over), tuple(done + partly))
 
     def _poll(self, provider: Provider, ids: Sequence[str], suspects: Collection[str]) -> dict[str, Observation]:
         """Statuses by id. If an answer cannot be read, halves of the list are requested, down to the job that spoils

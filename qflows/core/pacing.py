@@ -22,6 +22,7 @@ from qflows.protocol import Pace
 _SHARE = 0.1  # of a job's age, until the next poll
 _AFTER_NEWS_S = 0.9  # the shortest step for an old job whose device is moving, and for one that could not be read
 _DURATIONS, _ENOUGH = 16, 3  # how many durations of a device are kept, and how many are enough to use
+_COMPANY_S = 10.0  # for so long after another waiter polled a lane, it is expected to do so again
 _TOKENS_A_JOB = 3  # polls that every new job adds to the allowance: short jobs in a row are never held up
 
 
@@ -66,6 +67,7 @@ class News:
     _at: dict[_Place, float] = field(default_factory=dict)
     _took: dict[_Place, deque[float]] = field(default_factory=dict)
     _looked: dict[str, float] = field(default_factory=dict)  # age at the last poll that found the job unfinished
+    _company: dict[tuple[str, str], float] = field(default_factory=dict)
 
     def note(self, jobs: Collection[Job]) -> None:
         """Note that something happened to these jobs just now."""
@@ -88,6 +90,13 @@ class News:
             return
         before_s = self._looked.pop(job.key, 0.0)
         self._took.setdefault(_place(job), deque(maxlen=_DURATIONS)).append((before_s + age_s) / 2)
+
+    def is_alone(self, lane: Lane) -> bool:
+        """Whether the lane's holder also polled it last, and nobody else did lately."""
+        place, now = (lane.provider, lane.account), time.monotonic()
+        if lane.polled_by not in (None, lane.holder):
+            self._company[place] = now
+        return lane.polled_by == lane.holder and now - self._company.get(place, -math.inf) > _COMPANY_S
 
     def first_look_s(self, job: Job) -> float | None:
         """The age at which to poll for the first time; None while too little is known of the device."""
@@ -139,15 +148,17 @@ class Agenda:
         for age_s, job in aged:
             # an unreadable answer may be readable a second later, but not at once
             due = next_look(brisk if job.bad_reads else self.pace, now - age_s, after)
-            first_s = self.news.first_look_s(job) if now - age_s > after else None
-            if first_s is not None:
-                due = now - age_s + min(first_s, self.pace.max_s)
+            since, soonest = now - age_s, after + step_s(self.pace, 0.0)
+            first_s = min(self.news.first_look_s(job) or 0.0, self.pace.max_s)
+            # a poll for the sake of others before that time changes nothing
+            if since + first_s > after:
+                due = since + first_s if since > after else max(since + first_s, soonest)
             else:
-                due = max(due, after + step_s(self.pace, 0.0))
+                due = max(due, soonest)
             place = places[job.device_id] = places.get(job.device_id, 0) + 1
             quiet_s = self.news.ago_s(job)
-            if place <= self.page and quiet_s < age_s:
-                due = min(due, next_look(brisk, now - quiet_s, after))
+            if place <= self.page and quiet_s < age_s and age_s > first_s:
+                due = min(due, max(next_look(brisk, now - quiet_s, after), soonest))
             dues.append((job, due))
         return dues
 

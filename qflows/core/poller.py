@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import logging
 import math
+import threading
 import time
-import uuid
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from qflows.core.arguments import check_seconds
 from qflows.core.devices import SpeaksFor
@@ -41,12 +42,16 @@ from qflows.model import Job
 from qflows.protocol import Lookup, PatientProvider, Provider
 from qflows.states import AT_VENDOR, JobStatus
 
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
 log = logging.getLogger("qflows.poller")
 
 _READ_EVERY_S = 0.25  # how often a waiter reads the ledger while another process moves its jobs
 _IDLE_S = 1.0  # the same while none does: another process may request a cancel, or end a job by hand
 _RETRY_S = 1.0  # the pause after the first failed poll is twice as long
 _LANE_LEASE_S = 60.0
+_SMALL = 100  # a poll of more jobs than this is long enough for one commit more
 _REFUSALS = 3  # consecutive refused polls (credentials revoked) before the waiter gets an error
 LONGEST_PAUSE_S = 300.0  # a vendor that asks for a longer pause is asked again after this
 OnChange = Callable[[Job], None]
@@ -73,11 +78,11 @@ class Poller:
     poll_min_s: float | None = None
     on_stored: Callable[[], None] | None = None  # see `Fetcher`
     asks: Callable[[OverBudget], bool] | None = None  # a person, about a purchase beyond a budget; see `Parts`
-    _waiter: str = field(default_factory=lambda: uuid.uuid4().hex[:8], repr=False)
     _failures: dict[tuple[str, str], int] = field(default_factory=dict, repr=False)  # refused polls in a row, by lane
 
     def __post_init__(self) -> None:
-        self._looker = Looker(self.submitter, Fetcher(self.submitter, self.on_stored))
+        self._fetcher = Fetcher(self.submitter, self.on_stored)
+        self._looker = Looker(self.submitter, self._fetcher)
 
     def wait(
         self,
@@ -269,7 +274,9 @@ class Poller:
         if provider.capabilities.lookup is Lookup.LOCAL:
             # no queue to share: a local job runs in the process that waits for it
             fresh = reads.by_keys(self.submitter.ledger, [job.key for job in mine]) if pauses[0] == 0 else {}
-            return 0.0 if self._looker.look(provider, [fresh.get(job.key, job) for job in mine]).changed else pauses[0]
+            looked = self._looker.look(provider, [fresh.get(job.key, job) for job in mine])
+            self._fetcher.fetch_all(provider, looked.finished)
+            return 0.0 if looked.changed else pauses[0]
         there = [job for job in mine if is_there(job)]
         if not there:
             return pauses[0]
@@ -282,18 +289,39 @@ class Poller:
             allowed = held_up_s(pace, lane.interval_s) - lane.since_s
             return max(soonest or 0.0, lane.now + allowed)
 
+        alone: dict[str, Job] = {}
+
+        def is_alone(lane: lanes.Lane) -> bool:
+            alone.update(self._alone(lane, mine))
+            return bool(alone)
+
+        ledger = self.submitter.ledger
         lane = lanes.acquire(
-            self.submitter.ledger,
+            ledger,
             provider.name,
             account,
-            holder=lanes.holder_name(self._waiter),
+            holder=lanes.holder_name(f"{threading.get_ident():x}"),
             lease_s=_LANE_LEASE_S,
             wanted_at=wanted_at,
+            is_alone=is_alone,
         )
         if isinstance(lane, float | int):
             return min(lane, *pauses)
-        pauses.append(self._poll_lane(provider, lane, mine, done, agenda))
+        try:
+            pauses.append(self._poll_lane(provider, lane, mine, alone, done, agenda))
+        except BaseException as error:
+            if not isinstance(error, Exception):
+                lanes.give_back(ledger, lane)
+            raise
         return min(pauses)
+
+    def _alone(self, lane: lanes.Lane, mine: Sequence[Job]) -> dict[str, Job]:
+        """The jobs of the lane, if there are no others than `mine`, and nobody else polls them; otherwise empty."""
+        if not self.submitter.news.is_alone(lane) or len(mine) > _SMALL:
+            return {}
+        found = reads.live(self.submitter.ledger, lane.provider, lane.account, at_most=len(mine) + 1)
+        live = {job.key: job for job in found}
+        return live if live.keys() <= {job.key for job in mine} else {}
 
     def _push(self, provider: Provider, mine: Sequence[Job]) -> float:
         """Send what is free to be sent, end doubts, pass cancels on. Returns the seconds until the next call."""
@@ -323,9 +351,16 @@ class Poller:
                     log.warning("cancel of job %s: %s", job.key[:12], error)
 
     def _poll_lane(
-        self, provider: Provider, lane: lanes.Lane, mine: Sequence[Job], done: Round, agenda: Agenda
+        self,
+        provider: Provider,
+        lane: lanes.Lane,
+        mine: Sequence[Job],
+        live: Mapping[str, Job],
+        done: Round,
+        agenda: Agenda,
     ) -> float:
-        """Poll what is due in the lane, and return the lane with the time of the next poll.
+        """Poll what is due in the lane, and return the lane with the time of the next poll. `live`: its jobs, if they
+        are known.
 
         Returns the seconds until the next call; 0 if something changed, so that a waiter sees it at once.
         """
@@ -334,14 +369,14 @@ class Poller:
         began = time.monotonic()
         next_in_s = interval_s = pace.first_s
         failed: str | None = None
+        is_released = False
         place = (lane.provider, lane.account)
         looked = Looked()
         if lane.is_failing and lane.next_at == lanes.FREED and isinstance(provider, PatientProvider):
             provider.end_pause()
         try:
-            everyone = {job.key: job for job in reads.live(ledger, lane.provider, lane.account)}
-            ours = reads.by_keys(ledger, [job.key for job in mine])
-            there = [job for job in (everyone | ours).values() if is_there(job)]
+            there = self._there(lane, mine, live)
+            ours = {job.key for job in mine}
             due = agenda.due(lane, there)
             looked = self._looker.look(provider, sorted(due, key=lambda job: job.key not in ours))
             news = self.submitter.news
@@ -352,9 +387,16 @@ class Poller:
             new = sum(agenda.age_s(job) <= lane.since_s for job in there)
             interval_s = used_s(pace, lane, requests=-(-len(due) // agenda.page), new_jobs=new)
             soonest = agenda.soonest(left, now=lane.now, after=lane.now) or lane.now + pace.max_s
-            passed_s = time.monotonic() - began
-            earliest = max(step_s(pace, 0.0) - passed_s, held_up_s(pace, interval_s), 0.0)
-            next_in_s = max(soonest - lane.now - passed_s, earliest)
+
+            def pause_s(held_s: float = held_up_s(pace, interval_s)) -> float:
+                passed_s = time.monotonic() - began
+                return max(soonest - lane.now - passed_s, step_s(pace, 0.0) - passed_s, held_s, 0.0)
+
+            def release(connection: Connection, used_s: float = interval_s) -> None:
+                lanes.release_in(connection, lane, next_in_s=pause_s(), interval_s=used_s)
+
+            is_released = self._fetcher.fetch_all(provider, looked.finished, also=release)
+            next_in_s = pause_s()
             self._failures.pop(place, None)
         except LedgerError as error:
             failed = str(error)
@@ -372,8 +414,18 @@ class Poller:
             if self._failures[place] >= _REFUSALS:
                 done.troubles |= {job.key: _told(provider, error) for job in mine}
         finally:
-            lanes.release(ledger, lane, next_in_s=next_in_s, interval_s=interval_s, ok=failed is None, error=failed)
-        return 0.0 if looked.changed else next_in_s
+            if failed is not None or not is_released:
+                lanes.release(ledger, lane, next_in_s=next_in_s, interval_s=interval_s, ok=failed is None, error=failed)
+        return 0.0 if looked.changed and failed is None else next_in_s
+
+    def _there(self, lane: lanes.Lane, mine: Sequence[Job], live: Mapping[str, Job]) -> list[Job]:
+        """The lane's jobs that are at the vendor, and those of `mine` that only their waiter may have polled."""
+        ledger = self.submitter.ledger
+        known = dict(live) or {job.key: job for job in reads.live(ledger, lane.provider, lane.account)}
+        missing = [job.key for job in mine if job.key not in known]
+        if missing:
+            known |= reads.by_keys(ledger, missing)
+        return [job for job in known.values() if is_there(job)]
 
 
 def _told(provider: Provider, error: Exception) -> Exception:

@@ -10,6 +10,7 @@ import logging
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from threading import Lock
@@ -35,7 +36,6 @@ from qflows.ledger.claims import Doubt
 from qflows.ledger.intents import Intent
 from qflows.ledger.store import Ledger
 from qflows.model import Job, Quote
-from qflows.programs.panics import refused_if_qiskit_panics
 from qflows.protocol import Accepted, Found, JobSpec, Lookup, Prepared, Provider
 from qflows.states import JobStatus
 
@@ -107,8 +107,7 @@ class Submitter:
         """Send PREPARED jobs, several at a time if there are workers. Outcomes are in the ledger, not raised."""
         # several claims in one commit; a crash leaves no more in doubt than one look-up settles. Where no look-up is
         # possible, every doubt costs a person's time, so claims are taken one by one.
-        size = self._claims_at_once(provider, len(batch))
-        parts = [batch[start : start + size] for start in range(0, len(batch), size)]
+        parts = self._parts(provider, batch)
         workers = min(self._workers(provider), len(parts))
         if workers > 1:
             with ThreadPoolExecutor(workers, thread_name_prefix="qflows-submit") as pool:
@@ -146,11 +145,21 @@ class Submitter:
         return provider.capabilities.posts_at_once if self.workers is None else self.workers
 
     def _claims_at_once(self, provider: Provider, n: int) -> int:
-        """How many of `n` jobs one worker claims in one commit: few commits, and work for each worker."""
+        """How many of `n` jobs that are left one worker claims in one commit: few commits, and work for each worker."""
         if provider.capabilities.lookup is Lookup.NONE:
             return 1
         workers = self._workers(provider)
         return _CLAIMS_AT_ONCE if workers == 1 else min(max(n // (2 * workers), 1), _CLAIMS_AT_ONCE)
+
+    def _parts(self, provider: Provider, batch: Sequence[Job]) -> list[Sequence[Job]]:
+        """`batch` as the workers take it: the parts become smaller, so that all workers end at about the same time."""
+        parts: list[Sequence[Job]] = []
+        start = 0
+        while start < len(batch):
+            end = start + self._claims_at_once(provider, len(batch) - start)
+            parts.append(batch[start:end])
+            start = end
+        return parts
 
     def _may_claim_early(self, provider: Provider, wanted: Sequence[Intent]) -> bool:
         """Whether the claim may be part of the intent: when one worker sends, and no session can have closed."""
@@ -210,8 +219,7 @@ class Submitter:
     def _prepared(self, provider: Provider, spec: JobSpec, claim: claims.Claim) -> Prepared | None:
         """The submission, ready to send; None if it cannot be made. Nothing in here can leave a doubt."""
         try:
-            with refused_if_qiskit_panics(spec.name):
-                prepared = provider.prepare(spec, claim.key)
+            prepared = provider.prepare(spec, claim.key)
         except NotSent as error:
             self._not_sent(claim, error)
             return None
@@ -268,10 +276,21 @@ class Submitter:
                 f"{provider.name} took job {claim.key[:12]} as {vendor_id}, which could not be recorded: {error}. "
                 "Run again once that is fixed: the job is found there by its key"
             ) from error
+        except BaseException as error:
+            if not isinstance(error, Exception):
+                self._record_after_all(claim, answer)
+            raise
         if claim.fence > 1:
             self._cancel_late_answers(provider, claim.key, vendor_id)
         if provider.capabilities.repeats_posts:
             self.cancel_extras_of(provider, spec.device_id, claim.key)
+
+    def _record_after_all(self, claim: claims.Claim, answer: Accepted) -> None:
+        """Record an id whose recording was interrupted, before its commit or after it; the claim would keep others from
+        the job until it expires."""
+        with suppress(QflowsError):
+            if reads.job(self.ledger, claim.key).vendor_id is None:
+                claims.accepted(self.ledger, claim, answer.vendor_id, submission={**answer.metadata, **versions()})
 
     def _late_answer(self, provider: Provider, key: str, answer: Accepted) -> None:
         """Handle an answer that arrived after our claim was taken over.

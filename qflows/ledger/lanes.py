@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
 import sqlalchemy as sa
 
+from qflows.errors import LedgerError
 from qflows.ledger.owner import is_dead, me
 from qflows.ledger.rows import MESSAGE_CAP, vendor_text
 from qflows.ledger.store import Ledger
@@ -25,7 +27,7 @@ class Lane:
 
     `asked_at`: when the last answered poll began. `since_s`: seconds since the last poll, answered or not; infinite if
     there was none. `interval_s`: how far the lane is ahead of its vendor's rate or, if the last poll failed
-    (`is_failing`), the pause after it.
+    (`is_failing`), the pause after it. `polled_by`: who polled last.
     """
 
     provider: str
@@ -37,6 +39,7 @@ class Lane:
     asked_at: float | None = None
     since_s: float = math.inf
     is_failing: bool = False
+    polled_by: str | None = None
 
 
 def acquire(
@@ -47,12 +50,15 @@ def acquire(
     holder: str,
     lease_s: float,
     wanted_at: Callable[[Lane], float] | None = None,
+    is_alone: Callable[[Lane], bool] | None = None,
 ) -> Lane | float:
     """Take the lane if it is free and due; otherwise return the seconds after which to ask again.
 
-    `holder` names a waiter inside a process; it begins with the process's own name (`owner.me`), so that a lane whose
-    holder died is free at once on the same machine and after `lease_s` elsewhere. `wanted_at`: when the caller's own
-    jobs are due, which may be sooner than the last holder knew; a pause after a failed poll stands.
+    `holder` names a waiter inside a process, see `holder_name`. It begins with the process's own name (`owner.me`), so
+    that a lane whose holder died is free at once on the same machine and after `lease_s` elsewhere. `wanted_at`: when
+    the caller's own jobs are due, which may be sooner than the last holder knew; a pause after a failed poll stands.
+    `is_alone`: asked when the lane is free and due; if nobody else polls it, no lease is written. A stranger who begins
+    in the same moment then costs one request more, and whoever polls after that finds the stranger's name.
     """
     ours = sa.and_(lanes.c.provider == provider, lanes.c.account == account)
     with ledger.read() as connection:
@@ -69,14 +75,24 @@ def acquire(
         due_at = min(due_at, wanted_at(lane))
     if due_at > row.now:
         return due_at - row.now
-    take = (
-        sa.update(lanes)
-        .where(ours, lanes.c.holder.is_not_distinct_from(row.holder), lanes.c.next_at == row.next_at)
-        .values(holder=holder, lease_until=ledger_now() + lease_s)
-    )
-    with ledger.write(flush=False) as connection:  # after a power cut nobody polls
-        taken = connection.execute(take).rowcount
+    if is_alone is not None and is_alone(lane) and row.holder == holder:
+        return lane
+    as_read = [lanes.c[name].is_not_distinct_from(getattr(row, name)) for name in ("holder", "lease_until", "next_at")]
+    take = sa.update(lanes).where(ours, *as_read).values(holder=holder, lease_until=ledger_now() + lease_s)
+    try:
+        with ledger.write(flush=False) as connection:  # after a power cut nobody polls
+            taken = connection.execute(take).rowcount
+    except BaseException as error:
+        if not isinstance(error, Exception):  # an interrupt, before the commit or after it
+            give_back(ledger, lane)
+        raise
     return lane if taken else _ASK_AGAIN_S
+
+
+def give_back(ledger: Ledger, lane: Lane) -> None:
+    """End the lease after an interrupt, whatever became of it, and leave the rest of the lane as it was."""
+    with suppress(LedgerError), ledger.write(flush=False) as connection:
+        connection.execute(sa.update(lanes).where(*_held(lane)).values(lease_until=0.0))
 
 
 _LOOK = sa.select(
@@ -102,6 +118,7 @@ def _lane_of(row: Any, provider: str, account: str, holder: str) -> Lane:
         asked_at=row.ok_at,
         since_s=max(row.now - last, 0.0) if last else math.inf,
         is_failing=(row.error_at or 0.0) > (row.ok_at or 0.0),
+        polled_by=row.holder,
     )
 
 
@@ -119,21 +136,35 @@ def release(
     ledger: Ledger, lane: Lane, *, next_in_s: float, interval_s: float, ok: bool = True, error: str | None = None
 ) -> None:
     """Give the lane back, with the time of the next request and the outcome of this one."""
+    with ledger.write(flush=False) as connection:
+        release_in(connection, lane, next_in_s=next_in_s, interval_s=interval_s, ok=ok, error=error)
+
+
+def release_in(
+    connection: sa.Connection,
+    lane: Lane,
+    *,
+    next_in_s: float,
+    interval_s: float,
+    ok: bool = True,
+    error: str | None = None,
+) -> None:
+    """`release` in the caller's transaction. The holder's name stays: it says who polled last."""
     told = (
         {"ok_at": lane.now or ledger_now()}
         if ok
         else {"error_at": ledger_now(), "error": vendor_text(error, MESSAGE_CAP)}
     )
-    with ledger.write(flush=False) as connection:
-        connection.execute(
-            sa.update(lanes)
-            .where(lanes.c.provider == lane.provider, lanes.c.account == lane.account, lanes.c.holder == lane.holder)
-            .values(holder=None, lease_until=0.0, next_at=ledger_now() + next_in_s, interval_s=interval_s, **told)
-        )
+    values = {"lease_until": 0.0, "next_at": ledger_now() + next_in_s, "interval_s": interval_s}
+    connection.execute(sa.update(lanes).where(*_held(lane)).values(**values, **told))
+
+
+def _held(lane: Lane) -> list[sa.ColumnElement[bool]]:
+    return [lanes.c.provider == lane.provider, lanes.c.account == lane.account, lanes.c.holder == lane.holder]
 
 
 def holder_name(waiter: str) -> str:
-    """A lane holder's name for one waiter of this process."""
+    """A lane holder's name for one waiter of this process. No two threads may use one at the same time."""
     return f"{me()}#{waiter}"
 
 

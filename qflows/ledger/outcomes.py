@@ -15,7 +15,7 @@ from qflows.errors import IllegalTransition
 from qflows.ledger.claims import cancel_unsent, chunks
 from qflows.ledger.rows import CODE_CAP, MESSAGE_CAP, body_of, steps_of, vendor_text
 from qflows.ledger.settlements import follow
-from qflows.ledger.store import Ledger, utc_now
+from qflows.ledger.store import Ledger, More, utc_now
 from qflows.ledger.tables import IMPORTED, jobs, ledger_now, results
 from qflows.model import Cost, ItemResult, Job
 from qflows.protocol import Observation, Phase, VendorResult
@@ -201,10 +201,11 @@ def store(ledger: Ledger, job: Job, result: VendorResult, *, provenance: dict[st
         raise IllegalTransition(f"job {job.key[:12]} is {late[job.key]}; its counts arrived too late to be stored")
 
 
-def store_all(ledger: Ledger, outcomes: Sequence[Outcome]) -> dict[str, str]:
+def store_all(ledger: Ledger, outcomes: Sequence[Outcome], *, also: More | None = None) -> dict[str, str]:
     """Store counts and final status of several jobs in one transaction: each with its counts, or not at all.
 
-    Returns key → status of jobs that had already ended differently; their counts are not stored.
+    Returns key → status of jobs that had already ended differently; their counts are not stored. `also` writes more in
+    the same transaction.
     """
 
     def work(connection: sa.Connection) -> tuple[list[tuple[str, str]], dict[str, str]]:
@@ -218,6 +219,8 @@ def store_all(ledger: Ledger, outcomes: Sequence[Outcome]) -> dict[str, str]:
             if found != (JobStatus.FAILED if one.failure else JobStatus.COMPLETED):
                 late[one.job.key] = str(found)
         follow(ledger, connection, [key for _, key in stored])
+        if also is not None:
+            also(connection)
         return stored, late
 
     stored, late = ledger.transact(work)

@@ -1,4 +1,8 @@
-"""Vendors' answers, stored once and compressed before anything is decoded, so that a paid answer is never lost."""
+"""Vendors' answers, stored once, unchanged and compressed, so that a paid answer is never lost.
+
+One that the vendor gives only once is stored before it is decoded; any other together with what it decodes to, or by
+itself if it cannot be decoded.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +15,6 @@ from typing import Any
 import sqlalchemy as sa
 
 from qflows.errors import Unreadable
-from qflows.ledger import archives
 from qflows.ledger.claims import chunks
 from qflows.ledger.store import Ledger, utc_now
 from qflows.ledger.tables import raw_answers
@@ -19,6 +22,8 @@ from qflows.privacy.redaction import redact_bytes
 from qflows.protocol import RawAnswer
 
 log = logging.getLogger("qflows.ledger")
+
+Row = dict[str, Any]
 
 _CODEC = "zlib/1"  # a JSON line [[name, length], ...], then the documents one after the other, all compressed
 _LEVEL = 6
@@ -31,34 +36,37 @@ def keep(ledger: Ledger, answers: Mapping[str, RawAnswer], *, versions: Mapping[
     An answer that differs from the stored one replaces it and leaves an event, because the vendor changed its answer.
     The disk is waited for only if the vendor will not give an answer again.
     """
+    if packed := rows_of(answers, versions=versions):
+        flush = any(answer.is_only_copy for answer in answers.values())
+        ledger.transact(lambda connection: keep_in(ledger, connection, packed), flush=flush)
+
+
+def rows_of(answers: Mapping[str, RawAnswer], *, versions: Mapping[str, Any]) -> list[Row]:
+    """The answers of these jobs, packed for `keep_in`, in the order in which jobs are written."""
     rows = [_row(key, answer, versions) for key, answer in sorted(answers.items())]
-    rows = [row for row in rows if row is not None]
-    if not rows:
-        return
+    return [row for row in rows if row is not None]
 
-    def work(connection: sa.Connection) -> None:
-        for row in rows:
-            if connection.execute(ledger.insert(_insert), row).scalar() is not None:
-                continue
-            kept = connection.execute(_BODY, {"at_key": row["job_key"]}).scalar()
-            if kept != row["body"]:
-                connection.execute(_REPLACE, {"at_key": row["job_key"], **{f"to_{n}": row[n] for n in _REPLACED}})
-                ledger.record_event(connection, "answer-changed", row["job_key"], size=row["size"])
 
-    ledger.transact(work, flush=any(answer.is_only_copy for answer in answers.values()))
+def keep_in(ledger: Ledger, connection: sa.Connection, rows: Sequence[Row]) -> None:
+    """`keep` in the caller's transaction."""
+    for row in rows:
+        if connection.execute(ledger.insert(_insert), row).scalar() is not None:
+            continue
+        kept = connection.execute(_BODY, {"at_key": row["job_key"]}).scalar()
+        if kept != row["body"]:
+            connection.execute(_REPLACE, {"at_key": row["job_key"], **{f"to_{n}": row[n] for n in _REPLACED}})
+            ledger.record_event(connection, "answer-changed", row["job_key"], size=row["size"])
 
 
 def of(ledger: Ledger, keys: Collection[str]) -> dict[str, RawAnswer]:
-    """The stored answers of these jobs; jobs without one are absent. Raises Unreadable for a damaged one,
-    ArchiveMissing."""
+    """The stored answers of these jobs; jobs without one are absent. Raises Unreadable for a damaged one."""
     found: dict[str, RawAnswer] = {}
     with ledger.read() as connection:
         for part in chunks(sorted(keys)):
             query = sa.select(raw_answers.c.job_key, raw_answers.c.codec, raw_answers.c.body)
             for key, codec, body in connection.execute(query.where(raw_answers.c.job_key.in_(part))):
                 found[key] = unpack(codec, body)
-    moved = archives.fetch(ledger, set(keys) - set(found))
-    return found | {key: one.answer for key, one in moved.items() if one.answer is not None}
+    return found
 
 
 def pack(answer: RawAnswer) -> bytes:
@@ -84,7 +92,7 @@ def unpack(codec: str, packed: bytes) -> RawAnswer:
     return RawAnswer(documents)
 
 
-def _row(key: str, answer: RawAnswer, versions: Mapping[str, Any]) -> dict[str, Any] | None:
+def _row(key: str, answer: RawAnswer, versions: Mapping[str, Any]) -> Row | None:
     size = sum(map(len, answer.documents.values()))
     if not answer.documents:
         return None

@@ -10,7 +10,6 @@ import sqlalchemy as sa
 
 from qflows.errors import SeveralFit, UnknownJob
 from qflows.keys import name_of
-from qflows.ledger import archives
 from qflows.ledger.budgets import Buyer
 from qflows.ledger.claims import VANISHED, chunks
 from qflows.ledger.rows import JOB_COLUMNS, item_of, job_of
@@ -83,13 +82,14 @@ def status_of(ledger: Ledger, keys: Collection[str]) -> dict[str, JobStatus]:
         }
 
 
-def live(ledger: Ledger, provider: str, account: str) -> list[Job]:
-    """All jobs of a lane that are not terminal, from any submitter, without rebuilt ones that wait for their run."""
+def live(ledger: Ledger, provider: str, account: str, *, at_most: int | None = None) -> list[Job]:
+    """All jobs of a lane that are not terminal, or some of them, from any submitter, without rebuilt ones that wait for
+    their run."""
     with ledger.read() as connection:
         rows = connection.execute(
-            sa.select(*JOB_COLUMNS).where(
-                jobs.c.provider == provider, jobs.c.account == account, LIVE_JOBS, sa.not_(_WAITS_FOR_ITS_RUN)
-            )
+            sa.select(*JOB_COLUMNS)
+            .where(jobs.c.provider == provider, jobs.c.account == account, LIVE_JOBS, sa.not_(_WAITS_FOR_ITS_RUN))
+            .limit(at_most)
         )
         return [job_of(row) for row in rows]
 
@@ -195,13 +195,10 @@ def spec_of(ledger: Ledger, key: str) -> JobSpec:
 
 
 def items(ledger: Ledger, key: str) -> tuple[ItemResult, ...]:
-    """The stored results of a job, one per program; empty if there are none yet. Raises ArchiveMissing."""
+    """The stored results of a job, one per program; empty if there are none yet."""
     with ledger.read() as connection:
         query = sa.select(results.c.body).where(results.c.job_key == key).order_by(results.c.idx)
-        found = tuple(item_of(body) for body in connection.execute(query).scalars())
-    if not found and (moved := archives.fetch(ledger, [key])):
-        return tuple(item_of(body) for body in moved[key].items)
-    return found
+        return tuple(item_of(body) for body in connection.execute(query).scalars())
 
 
 def provenance(ledger: Ledger, key: str) -> Mapping[str, Any]:
@@ -210,18 +207,16 @@ def provenance(ledger: Ledger, key: str) -> Mapping[str, Any]:
 
 
 def provenances(ledger: Ledger, keys: Collection[str]) -> dict[str, Mapping[str, Any]]:
-    """The same of several jobs, by key. A calibration is given in full, not by its digest. Raises ArchiveMissing."""
+    """The same of several jobs, by key. A calibration is given in full, not by its digest."""
     found: dict[str, Mapping[str, Any]] = {}
+    named: dict[str, str] = {}
     with ledger.read() as connection:
         for part in chunks(keys):
             query = sa.select(jobs.c.key, jobs.c.provenance, jobs.c.submission).where(jobs.c.key.in_(part))
             for key, told, submission in connection.execute(query):
                 found[key] = {**told, **({"submission": submission} if submission else {})}
-    away = [key for key, told in found.items() if archives.POINTER in told]
-    for key, moved in (archives.fetch(ledger, away) if away else {}).items():
-        found[key] = {**moved.provenance, **({"submission": moved.submission} if moved.submission else {})}
-    named = {key: told["calibration"] for key, told in found.items() if isinstance(told.get("calibration"), str)}
-    with ledger.read() as connection:
+                if isinstance(told.get("calibration"), str):
+                    named[key] = told["calibration"]
         bodies: dict[str, Any] = {}
         for part in chunks(sorted(set(named.values()))):
             query = sa.select(calibrations.c.digest, calibrations.c.body).where(calibrations.c.digest.in_(part))
@@ -260,13 +255,10 @@ def estimate_plan(ledger: Ledger, key: str) -> str | None:
 
 
 def history(ledger: Ledger, key: str) -> list[dict[str, Any]]:
-    """Events of one job, oldest first: at, kind, detail. Raises ArchiveMissing."""
+    """Events of one job, oldest first: at, kind, detail."""
     with ledger.read() as connection:
         query = sa.select(events.c.at, events.c.kind, events.c.detail).where(events.c.subject == key)
-        later = [dict(row._mapping) for row in connection.execute(query.order_by(events.c.id))]
-    if moved := archives.fetch(ledger, [key]):
-        return sorted([*map(dict, moved[key].history), *later], key=lambda event: event["at"])
-    return later
+        return [dict(row._mapping) for row in connection.execute(query.order_by(events.c.id))]
 
 
 def left_behind(ledger: Ledger, run_key: str, attempt: str) -> list[Job]:

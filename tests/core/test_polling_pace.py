@@ -212,6 +212,30 @@ def test_new_job_is_first_looked_at_when_the_shortest_of_the_last_ones_was_done(
     assert first_look_s(news, pace) == pytest.approx(0.7)
 
 
+def test_poll_for_the_sake_of_another_job_does_not_begin_the_steps_of_a_new_one() -> None:
+    pace, news = PACES["ionq"], News()
+    for n in range(3):
+        news.looked(job_of(f"j{n}", START), 2.0, over=False)
+        news.looked(job_of(f"j{n}", START), 2.2, over=True)
+    agenda = Agenda(pace, 25, news, wall=datetime.fromtimestamp(START + 1, UTC))
+    polled_at = START + 0.9  # because an older job was due
+    soonest = agenda.soonest([job_of("new", START)], now=START + 1, after=polled_at)
+    assert soonest == pytest.approx(START + 2.1)
+
+
+def test_lane_is_not_polled_twice_within_the_shortest_step() -> None:
+    pace = PACES["ionq"]
+    for n in range(40):
+        news = News()
+        job = job_of("j", START)
+        news.note([job])
+        at = START + 3 + n * 0.031
+        agenda = Agenda(pace, 25, news, wall=datetime.fromtimestamp(at, UTC))
+        soonest = agenda.soonest([job], now=at, after=at)
+        assert soonest is not None
+        assert soonest - at >= step_s(pace, 0.0) - 1e-6
+
+
 def test_device_that_becomes_faster_is_followed_and_a_slow_one_waited_for_no_longer_than_the_pace_allows() -> None:
     pace, news = PACES["ionq"], News()
     for n in range(3):

@@ -276,3 +276,19 @@ def _become_nobody() -> None:
         os.setgroups([])
         os.setgid(NOBODY)
         os.setuid(NOBODY)
+
+
+def test_threads_of_a_process_write_to_sqlite_by_turns(sqlite_url: str) -> None:
+    """None of them meets SQLite's own lock, which makes the loser sleep: here it would fail at once."""
+    ledger = Ledger.open(sqlite_url, busy_s=0.0)
+
+    def write(n: int) -> None:
+        for i in range(10):
+            with ledger.write() as connection:
+                ledger.record_event(connection, "turn", f"{n}", i=i)
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(write, range(8)))
+    with ledger.read() as connection:
+        assert connection.execute(sa.text("select count(*) from events where kind = 'turn'")).scalar() == 80
+    ledger.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -327,3 +328,15 @@ def test_twins_with_different_attempts_join_the_same_jobs_and_both_get_the_resul
     assert one.keys() == other.keys()
     assert {job.status for job in [*one.values(), *other.values()]} == {S.COMPLETED}
     assert vendor.posts == 5
+
+
+@pytest.mark.parametrize(("n", "workers"), [(200, 8), (200, 12), (37, 8), (1000, 4), (5, 8), (25, 1)])
+def test_parts_of_a_list_become_smaller_so_that_workers_end_together(ledger: Ledger, n: int, workers: int) -> None:
+    batch: list[Any] = list(range(n))
+    parts = Submitter(ledger, workers=workers)._parts(FakeVendor(), batch)
+    sizes = [len(part) for part in parts]
+    assert [one for part in parts for one in part] == batch
+    assert max(sizes) <= 10
+    if workers > 1:
+        assert sizes == sorted(sizes, reverse=True)
+        assert sizes[-workers:] == [1] * min(workers, len(sizes))

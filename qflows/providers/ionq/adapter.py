@@ -85,7 +85,7 @@ class IonQProvider(Doctor):
         settle_s=15.0,  # visibility delay after a POST is not documented; two look-ups this far apart
         poll_page=_PAGE,
         pace=Pace(first_s=0.2, rate=1.0, burst=10),  # 429 is documented, without numbers
-        posts_at_once=8,
+        posts_at_once=12,
         reads_at_once=8,
         max_programs=wire.MAX_CIRCUITS,
         max_job_bytes=wire.MAX_BYTES,
