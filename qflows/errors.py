@@ -303,6 +303,12 @@ class LedgerUnavailable(LedgerError):
     remedy = "Check `qflows ledger where`, the disk, and for PostgreSQL the server and the password."
 
 
+class ArchiveMissing(LedgerError):
+    """A job's results are in an archive file that is not here, cannot be read, or could not be written."""
+
+    remedy = "Put the file that the message names into the folder of archives, or set QFLOWS_ARCHIVE to its folder."
+
+
 class LedgerVersionError(LedgerError):
     """The ledger's schema has another version."""
 

@@ -27,6 +27,9 @@ class Settings(BaseSettings):
     sandbox_ledger_url: str | None = Field(
         default=None, description="the ledger of what emulators answer; default: a SQLite file beside their state"
     )
+    archive: Path | None = Field(
+        default=None, description="where archived jobs are written and read; default: `archive` in the home"
+    )
     namespace: str | None = Field(
         default=None,
         pattern=r"^[A-Za-z0-9._-]{0,64}$",
@@ -66,6 +69,10 @@ class Settings(BaseSettings):
             return private_folder(home)
         except OSError as error:
             raise LedgerUnavailable(f"QFLOWS_HOME cannot be made: {error}") from error
+
+    def archive_folder(self) -> Path:
+        """The folder of archive files, whether it exists or not."""
+        return (self.archive or self.home / "archive").expanduser().absolute()
 
     def resolved_ledger_url(self) -> str:
         """The ledger's SQLAlchemy URL: as given, or a SQLite file in `home`."""

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qflows.errors import ProgramRejected
+from qflows.programs.panics import refused_if_qiskit_panics
 
 if TYPE_CHECKING:
     from qiskit import QuantumCircuit
@@ -72,7 +73,8 @@ def shift_rule(ansatz: QuantumCircuit) -> ShiftRule:
     from qiskit.exceptions import QiskitError
 
     try:
-        plain = transpile(ansatz, basis_gates=list(_BASIS), optimization_level=0)
+        with refused_if_qiskit_panics(ansatz.name):
+            plain = transpile(ansatz, basis_gates=list(_BASIS), optimization_level=0)
     except QiskitError as error:
         raise ProgramRejected(f"cannot compute parameter shifts for {ansatz.name}: {str(error)[:300]}") from None
     angles = []

@@ -96,6 +96,65 @@ def rebuild(
             say(f"  not known: {line}")
 
 
+@app.command("archive")
+def archive(
+    older_than: Annotated[str, typer.Option(help="How long ago a job must have ended, such as 90d or 12h.")],
+    to: Annotated[
+        Path | None, typer.Option(help="Folder of the files. Default: QFLOWS_ARCHIVE, else `archive` in QFLOWS_HOME.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count.")] = False,
+    compact: Annotated[
+        bool, typer.Option("--compact", help="Give the space back to the disk afterwards; writers wait meanwhile.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Move old jobs' results and history to archive files.
+
+    Vendors' answers as well; `qflows verify` checks the files. Each job keeps its row: a run that is started again
+    under its run key finds it and buys nothing, lists and sums stay as they are, and results are read from the files.
+    Jobs that belong to an open group or session, to an unfinished batch, or whose charge is not settled, stay. The
+    command may be interrupted or killed, and repeated, at any time; other processes go on working. First look:
+    `--dry-run`.
+
+    Example: qflows ledger archive --older-than 90d --to /archive/qflows
+    """
+    with errors_as_exit_codes():
+        from qflows.cli.connection import default_client
+        from qflows.core.archiving.old_jobs import archive_old
+        from qflows.core.importing import past
+        from qflows.ledger.engine import compact as give_back
+
+        core, show_progress = default_client(), progress_line()
+        folder = to or core.settings.archive_folder()
+        done = archive_old(
+            core.ledger,
+            past(older_than),
+            folder,
+            dry_run=dry_run,
+            on_file=lambda so_far: show_progress(f"{so_far.jobs:,} jobs"),
+        )
+        show_progress("")
+        if compact and not dry_run:
+            give_back(core.ledger.engine)
+        if as_json:
+            files = [
+                {"path": str(one.path), "bytes": one.size, "digest": one.digest, "jobs": one.moved}
+                for one in done.files
+            ]
+            print_json({"jobs": done.jobs, "bytes": done.size, "files": files, "held": done.held, "dry_run": dry_run})
+            return
+        if dry_run:
+            say(f"{done.jobs:,} jobs would be archived in {folder}")
+        else:
+            say(f"{done.jobs:,} jobs archived in {len(done.files):,} files, {done.size:,} bytes, in {folder}")
+        for why, number in sorted(done.held.items()):
+            say(f"  {number:,} stay: they belong to {why}")
+        if done.files:
+            say(f"next: qflows verify {done.files[-1].path} --digest {done.files[-1].digest}")
+            if not compact and core.ledger.engine.dialect.name == "sqlite":
+                say("the ledger's file keeps its size and fills the space again; --compact gives it back to the disk")
+
+
 @app.command("backup")
 def backup(
     path: Annotated[Path, typer.Argument(help="A new file.")],

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+from qflows.core.archiving.reading import ArchiveReader
 from qflows.core.devices import Saved
 from qflows.core.groups.handle import Group
 from qflows.core.parts import Parts
@@ -35,9 +36,14 @@ class Client(Purchases):
         verbs: Verbs | None = None,
         asks: Callable[[OverBudget], bool] | None = None,
     ) -> None:
-        super().__init__(
-            Parts(settings or Settings(), saved, on_open, asks), verbs or ScriptVerbs(self, default_client)
-        )
+        chosen = settings or Settings()
+
+        def opened(ledger: Ledger) -> None:
+            ledger.archives = ArchiveReader(chosen.archive_folder())
+            if on_open:
+                on_open(ledger)
+
+        super().__init__(Parts(chosen, saved, opened, asks), verbs or ScriptVerbs(self, default_client))
 
     def new_group(self, name: str, **wanted: Any) -> Group:
         """A group that is not open yet; arguments as for `qflows.group`."""

@@ -18,6 +18,7 @@ from qflows.errors import ProgramRejected
 from qflows.programs import Feature, Program, check_program, estimation, to_program
 from qflows.programs.notes import with_asked
 from qflows.programs.observables import Observable, observable
+from qflows.programs.panics import run_passes
 from qflows.programs.placement import on_qubits, with_idle
 from qflows.protocol import CompileWish, CompilingProvider, JobSpec
 
@@ -206,7 +207,9 @@ def _run(manager: Any, program: Program) -> Any:
     """Apply a caller's pass manager, which may raise anything."""
     try:
         with _running:
-            made = manager.run(program.circuit())
+            made = run_passes(manager, program.circuit(), program.name)
+    except ProgramRejected:
+        raise
     except Exception as error:
         raise ProgramRejected(
             f"{program.name}: the pass manager failed ({type(error).__name__}): {str(error)[:300]}"

@@ -36,6 +36,7 @@ from qflows.ledger.claims import Doubt
 from qflows.ledger.intents import Intent
 from qflows.ledger.store import Ledger
 from qflows.model import Job, Quote
+from qflows.programs.panics import refused_if_qiskit_panics
 from qflows.protocol import Accepted, Found, JobSpec, Lookup, Prepared, Provider
 from qflows.states import JobStatus
 
@@ -219,7 +220,8 @@ class Submitter:
     def _prepared(self, provider: Provider, spec: JobSpec, claim: claims.Claim) -> Prepared | None:
         """The submission, ready to send; None if it cannot be made. Nothing in here can leave a doubt."""
         try:
-            prepared = provider.prepare(spec, claim.key)
+            with refused_if_qiskit_panics(spec.name):
+                prepared = provider.prepare(spec, claim.key)
         except NotSent as error:
             self._not_sent(claim, error)
             return None

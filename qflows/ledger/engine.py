@@ -254,6 +254,23 @@ def ensure_schema(engine: sa.Engine) -> None:
         file.note_it()
 
 
+def compact(engine: sa.Engine) -> None:
+    """Give unused space back to the disk. Writers of a SQLite ledger wait meanwhile; PostgreSQL's do not."""
+    with faults_as_sentences(engine):
+        if engine.dialect.name != "sqlite":
+            with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+                connection.exec_driver_sql("vacuum")
+            return
+        driver = engine.raw_connection()
+        try:
+            driver.cursor().execute("vacuum")
+            driver.cursor().execute("pragma wal_checkpoint(truncate)")
+        except sqlite3.Error as error:
+            raise LedgerUnavailable(f"the ledger could not be compacted: {error}; repeat it later") from error
+        finally:
+            driver.close()
+
+
 def _file_of(engine: sa.Engine) -> LedgerFile | None:
     name = engine.url.database
     is_file = engine.dialect.name == "sqlite" and name and not name.startswith("file:")

@@ -15,6 +15,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from qflows.errors import Unreadable
+from qflows.ledger import archives
 from qflows.ledger.claims import chunks
 from qflows.ledger.store import Ledger, utc_now
 from qflows.ledger.tables import raw_answers
@@ -59,14 +60,16 @@ def keep_in(ledger: Ledger, connection: sa.Connection, rows: Sequence[Row]) -> N
 
 
 def of(ledger: Ledger, keys: Collection[str]) -> dict[str, RawAnswer]:
-    """The stored answers of these jobs; jobs without one are absent. Raises Unreadable for a damaged one."""
+    """The stored answers of these jobs; jobs without one are absent. Raises Unreadable for a damaged one,
+    ArchiveMissing."""
     found: dict[str, RawAnswer] = {}
     with ledger.read() as connection:
         for part in chunks(sorted(keys)):
             query = sa.select(raw_answers.c.job_key, raw_answers.c.codec, raw_answers.c.body)
             for key, codec, body in connection.execute(query.where(raw_answers.c.job_key.in_(part))):
                 found[key] = unpack(codec, body)
-    return found
+    moved = archives.fetch(ledger, set(keys) - set(found))
+    return found | {key: one.answer for key, one in moved.items() if one.answer is not None}
 
 
 def pack(answer: RawAnswer) -> bytes:

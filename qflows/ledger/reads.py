@@ -10,6 +10,7 @@ import sqlalchemy as sa
 
 from qflows.errors import SeveralFit, UnknownJob
 from qflows.keys import name_of
+from qflows.ledger import archives
 from qflows.ledger.budgets import Buyer
 from qflows.ledger.claims import VANISHED, chunks
 from qflows.ledger.rows import JOB_COLUMNS, item_of, job_of
@@ -195,10 +196,13 @@ def spec_of(ledger: Ledger, key: str) -> JobSpec:
 
 
 def items(ledger: Ledger, key: str) -> tuple[ItemResult, ...]:
-    """The stored results of a job, one per program; empty if there are none yet."""
+    """The stored results of a job, one per program; empty if there are none yet. Raises ArchiveMissing."""
     with ledger.read() as connection:
         query = sa.select(results.c.body).where(results.c.job_key == key).order_by(results.c.idx)
-        return tuple(item_of(body) for body in connection.execute(query).scalars())
+        found = tuple(item_of(body) for body in connection.execute(query).scalars())
+    if not found and (moved := archives.fetch(ledger, [key])):
+        return tuple(item_of(body) for body in moved[key].items)
+    return found
 
 
 def provenance(ledger: Ledger, key: str) -> Mapping[str, Any]:
@@ -207,16 +211,18 @@ def provenance(ledger: Ledger, key: str) -> Mapping[str, Any]:
 
 
 def provenances(ledger: Ledger, keys: Collection[str]) -> dict[str, Mapping[str, Any]]:
-    """The same of several jobs, by key. A calibration is given in full, not by its digest."""
+    """The same of several jobs, by key. A calibration is given in full, not by its digest. Raises ArchiveMissing."""
     found: dict[str, Mapping[str, Any]] = {}
-    named: dict[str, str] = {}
     with ledger.read() as connection:
         for part in chunks(keys):
             query = sa.select(jobs.c.key, jobs.c.provenance, jobs.c.submission).where(jobs.c.key.in_(part))
             for key, told, submission in connection.execute(query):
                 found[key] = {**told, **({"submission": submission} if submission else {})}
-                if isinstance(told.get("calibration"), str):
-                    named[key] = told["calibration"]
+    away = [key for key, told in found.items() if archives.POINTER in told]
+    for key, moved in (archives.fetch(ledger, away) if away else {}).items():
+        found[key] = {**moved.provenance, **({"submission": moved.submission} if moved.submission else {})}
+    named = {key: told["calibration"] for key, told in found.items() if isinstance(told.get("calibration"), str)}
+    with ledger.read() as connection:
         bodies: dict[str, Any] = {}
         for part in chunks(sorted(set(named.values()))):
             query = sa.select(calibrations.c.digest, calibrations.c.body).where(calibrations.c.digest.in_(part))
@@ -255,10 +261,13 @@ def estimate_plan(ledger: Ledger, key: str) -> str | None:
 
 
 def history(ledger: Ledger, key: str) -> list[dict[str, Any]]:
-    """Events of one job, oldest first: at, kind, detail."""
+    """Events of one job, oldest first: at, kind, detail. Raises ArchiveMissing."""
     with ledger.read() as connection:
         query = sa.select(events.c.at, events.c.kind, events.c.detail).where(events.c.subject == key)
-        return [dict(row._mapping) for row in connection.execute(query.order_by(events.c.id))]
+        later = [dict(row._mapping) for row in connection.execute(query.order_by(events.c.id))]
+    if moved := archives.fetch(ledger, [key]):
+        return sorted([*map(dict, moved[key].history), *later], key=lambda event: event["at"])
+    return later
 
 
 def left_behind(ledger: Ledger, run_key: str, attempt: str) -> list[Job]:

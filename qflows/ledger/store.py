@@ -44,6 +44,8 @@ class Ledger:
     def __init__(self, engine: sa.Engine) -> None:
         self.engine = engine
         self.listeners: list[Listener] = []
+        # reads jobs whose results were moved to archive files: see ledger/archives.py
+        self.archives: Callable[[Mapping[str, Any]], dict[str, Any]] | None = None
         self._inserts: dict[Any, Any] = {}
         self._turn = Lock() if engine.dialect.name == "sqlite" else None
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from qflows.errors import ProgramRejected
 from qflows.programs.loading import load_qiskit
+from qflows.programs.panics import refused_if_qiskit_panics
 from qflows.programs.program import Program
 
 
@@ -23,6 +24,11 @@ def to_program(obj: Any, values: Any = None, name: str | None = None) -> Program
     circuit that a compiler placed on a device), verbatim boxes, `circuit.metadata` (as a label).
     Raises ProgramRejected with the reason and the remedy.
     """
+    with refused_if_qiskit_panics(name or str(getattr(obj, "name", "program"))[:100]):
+        return _read(obj, values, name)
+
+
+def _read(obj: Any, values: Any, name: str | None) -> Program:
     if isinstance(obj, tuple) and len(obj) == 2:
         if values is not None:
             raise ProgramRejected("values were given twice, in the tuple and as values=; give them once")

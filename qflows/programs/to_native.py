@@ -17,6 +17,7 @@ from typing import Any
 
 from qflows.errors import ProgramRejected
 from qflows.programs.convert import to_program
+from qflows.programs.panics import run_passes
 from qflows.programs.placement import compact, on_qubits
 from qflows.programs.program import Program
 
@@ -125,7 +126,7 @@ def _run(
 
     try:
         with _compiling:
-            made = _manager(level, family.basis, width, pairs, layout).run(program.circuit())
+            made = run_passes(_manager(level, family.basis, width, pairs, layout), program.circuit(), program.name)
     except (QiskitError, ValueError) as error:
         if layout is not None:
             raise _does_not_fit(program, layout, device) from error

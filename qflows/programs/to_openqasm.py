@@ -18,6 +18,7 @@ from qflows.programs import conditions
 from qflows.programs.analysis import DYNAMIC, plain
 from qflows.programs.features import Feature
 from qflows.programs.gates import NATIVE, OPAQUE, STANDARD, in_radians
+from qflows.programs.panics import run_passes
 from qflows.programs.program import Program
 from qflows.programs.steps import NOT_GATES, Instruction, walk
 
@@ -273,7 +274,7 @@ def _spelled_circuit(operation: Any, width: int, gates: tuple[str, ...], own: tu
         if operation.name in NATIVE:
             circuit = circuit.decompose(gates_to_decompose=[operation.name])  # see `_compiled`
         with _compiling:
-            circuit = _compiler(gates).run(circuit)
+            circuit = run_passes(_compiler(gates), circuit, operation.name)
     known: dict[Any, _Angle] = {}
     found = []
     for step in circuit.data:
@@ -399,7 +400,7 @@ def _compiled(program: Program, dialect: Dialect) -> QuantumCircuit:
         # by our own definitions: other libraries put theirs into Qiskit's session-wide list of equivalences
         circuit = circuit.decompose(gates_to_decompose=foreign)
     with _compiling:
-        return _compiler(tuple(dialect.gates)).run(circuit)
+        return run_passes(_compiler(tuple(dialect.gates)), circuit, program.name)
 
 
 @lru_cache(maxsize=8)

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from qflows.programs.panics import run_passes
+
 if TYPE_CHECKING:
     from qiskit import QuantumCircuit
 
@@ -43,11 +45,11 @@ def best_placed(circuit: QuantumCircuit, manager: Any, manager_at: Callable[[tup
     """A circuit with branches as `manager` compiles it, or as the manager for the layout that its gates have without
     branches does, whichever has fewer gates on two qubits.
     """
-    made = manager.run(circuit)
-    layout = manager.run(unbranched(circuit)).layout
+    made = run_passes(manager, circuit, circuit.name)
+    layout = run_passes(manager, unbranched(circuit), circuit.name).layout
     if layout is None:
         return made
-    other = manager_at(tuple(layout.initial_index_layout(filter_ancillas=True))).run(circuit)
+    other = run_passes(manager_at(tuple(layout.initial_index_layout(filter_ancillas=True))), circuit, circuit.name)
     return min(made, other, key=two_qubit_gates)
 
 

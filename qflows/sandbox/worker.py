@@ -38,7 +38,9 @@ def run(request: dict[str, Any]) -> dict[str, Any]:
         return {"id": request["id"], "error": {"code": error.code, "message": error.message}}
     except MemoryError:
         return {"id": request["id"], "error": {"code": "SimulationError", "message": "out of memory"}}
-    except Exception as error:  # noqa: BLE001  (process boundary: the worker must outlive any circuit)
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:  # noqa: BLE001  (process boundary: outlives any circuit, also a panic of Qiskit)
         return {"id": request["id"], "error": {"code": "InternalError", "message": f"{type(error).__name__}: {error}"}}
 
 

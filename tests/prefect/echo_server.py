@@ -21,6 +21,7 @@ from typing import Any
 from urllib.parse import quote_plus
 
 ESCAPES = "\x1b[2J\x1b]0;owned\x07\x9b31m\u202egnp.exe\u2066"
+_SECRET = frozenset({"authorization", "x-api-key", "x-amz-security-token"})
 SHAPES = ("400 json", "401 json", "403 html", "500 html", "503 json", "200 text", "200 words", "200 wrong shape")
 
 
@@ -56,7 +57,9 @@ class Echo:
 
 def _everything(headers: Mapping[str, str], body: bytes) -> str:
     text = body.decode("utf-8", "replace")
-    sent = "\n".join(f"{name}: {value}" for name, value in headers.items())
+    # credentials first: callers cut what they show, and clients send headers as long as the list of installed packages
+    ordered = sorted(headers.items(), key=lambda item: item[0].lower() not in _SECRET)
+    sent = "\n".join(f"{name}: {value}" for name, value in ordered)
     values = " ".join(headers.values())
     wrapped = [base64.b64encode(value.encode()).decode() for value in headers.values()]
     keys = [value.split()[-1] for value in headers.values() if value.split()]

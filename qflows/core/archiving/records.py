@@ -6,9 +6,11 @@ Columns that say who is working on a row now (leases, owners, polls) are left ou
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime
+from hashlib import sha256
 from typing import Any
+from urllib.parse import quote
 
 import sqlalchemy as sa
 
@@ -30,6 +32,7 @@ from qflows.ledger.tables import (
     runs,
     sessions,
 )
+from qflows.protocol import RawAnswer
 
 Row = dict[str, Any]
 
@@ -91,7 +94,7 @@ def gather(ledger: Ledger, keys: Sequence[str]) -> dict[str, list[Row]]:
             order = [events.c.id] if name == "events" else list(table.primary_key.columns)
             for part in chunks(sorted(set(values))):
                 query = sa.select(*columns(name)).where(column.in_(part), *tests).order_by(*order)
-                rows += [_plain(row) for row in connection.execute(query).mappings()]
+                rows += [plain(row) for row in connection.execute(query).mappings()]
             found[name] = rows
             return rows
 
@@ -166,7 +169,18 @@ def read_lines(text: bytes) -> list[Row]:
     return found
 
 
-def _plain(row: Mapping[Any, Any]) -> Row:
+def answer_row(row: Any, documents: Mapping[str, bytes]) -> Row:
+    """What is recorded of a stored answer: when it was fetched, by what, and the digests of its documents."""
+    return {
+        "job_key": row.job_key,
+        "fetched_at": row.fetched_at.isoformat(),
+        "versions": row.versions,
+        "documents": [[name, len(text), sha256(text).hexdigest()] for name, text in documents.items()],
+    }
+
+
+def plain(row: Mapping[Any, Any]) -> Row:
+    """A row with times as ISO text."""
     return {str(name): value.isoformat() if isinstance(value, datetime) else value for name, value in dict(row).items()}
 
 
@@ -176,3 +190,13 @@ def _read(column: sa.Column[Any], value: Any) -> Any:
     if value is not None and isinstance(column.type, sa.String | sa.Text) and not isinstance(value, str):
         raise TypeError(f"{column.name} is not text")
     return value
+
+
+def answer_member(key: str, document: str) -> str:
+    """The member name of a document of an answer."""
+    return f"answers/{key}/{quote(document, safe='._-')}"
+
+
+def answer_of(row: Mapping[str, Any], read: Callable[[str], bytes]) -> RawAnswer:
+    """A job's answer in the form that its adapter's decoder takes."""
+    return RawAnswer({name: read(answer_member(row["job_key"], name)) for name, *_ in row["documents"]})

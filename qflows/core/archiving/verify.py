@@ -20,6 +20,7 @@ from sqlalchemy import exc
 from qflows import providers
 from qflows.core.archiving import container, crate, derive, records, tables
 from qflows.core.archiving.container import Container, Damaged
+from qflows.core.archiving.reading import SCHEMA as OLD_JOBS
 from qflows.core.archiving.scratch import scratch
 from qflows.core.archiving.write import (
     MANIFEST,
@@ -27,8 +28,6 @@ from qflows.core.archiving.write import (
     README_TEXT,
     SCHEMA,
     STUDY,
-    answer_member,
-    answer_of,
     described,
     fill,
     openqasm,
@@ -88,8 +87,10 @@ def verify(path: Path, *, digest: str | None = None) -> Checked:
         if _restored(parts.ledger, rows, members, done):
             _step(done, "records", lambda: _in_the_ledger(parts, done))
             _step(done, "counts", lambda: _recomputed(parts.ledger, rows, members, done))
-            _step(done, "derived", lambda: _derived(parts, rows, members, done))
-    _step(done, "description", lambda: _described(members, about, rows, done))
+            if about["schema"] == SCHEMA:
+                _step(done, "derived", lambda: _derived(parts, rows, members, done))
+    if about["schema"] == SCHEMA:
+        _step(done, "description", lambda: _described(members, about, rows, done))
     return done
 
 
@@ -143,7 +144,7 @@ def _study(members: Mapping[str, bytes], done: Checked) -> dict[str, Any] | None
     done.count("study")
     try:
         about = records.read_lines(members[STUDY])[0]
-        if about["schema"] != SCHEMA:
+        if about["schema"] not in (SCHEMA, OLD_JOBS):
             raise ProgramRejected(f"the archive has schema {str(about['schema'])[:60]!r}, this qflows reads {SCHEMA}")
         done.name = str(about["name"])
         for name, wanted in about["records"].items():
@@ -247,7 +248,7 @@ def _answer_names(row: Mapping[str, Any], members: Mapping[str, bytes], done: Ch
     found = []
     try:
         for document, size, wanted in row["documents"]:
-            name = answer_member(row["job_key"], document)
+            name = records.answer_member(row["job_key"], document)
             found.append(name)
             done.count("answers")
             if name not in members:
@@ -275,7 +276,7 @@ def _decoded(
         done.note(f"no answer is kept for job {key[:12]}; its counts come from the record")
         return None
     try:
-        raw = answer_of(answer, members.__getitem__) if answer else RawAnswer({})
+        raw = records.answer_of(answer, members.__getitem__) if answer else RawAnswer({})
         return decode(raw, reads.spec_of(ledger, key), key)
     except Exception as error:  # noqa: BLE001  (a decoder's error on an altered answer is a finding about this job)
         done.find("counts", key[:12], f"its answer cannot be decoded: {_gist(error)}")

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import sqlalchemy as sa
 
 from qflows.core.archiving import container, crate, derive, records, tables
+from qflows.core.archiving.reading import with_archived
 from qflows.core.parts import Parts
 from qflows.errors import ProgramRejected
 from qflows.ledger import raws
@@ -24,7 +24,6 @@ from qflows.privacy.redaction import redact_bytes
 from qflows.programs import Program
 from qflows.programs.features import Feature
 from qflows.programs.to_openqasm import STDGATES, to_openqasm
-from qflows.protocol import RawAnswer
 
 SCHEMA = "qflows.archive/1"
 STUDY, MANIFEST, README = "study.json", "manifest-sha256.txt", "README.txt"
@@ -76,9 +75,12 @@ def write(
     _check_target(path, keys)
     ledger = parts.ledger
     rows = records.gather(ledger, keys)
+    moved, told = with_archived(ledger, rows)
     answers, about = _answers(ledger, keys)
+    answers |= moved
+    about = sorted([*about, *told], key=lambda row: row["job_key"])
     members: dict[str, bytes] = {README: README_TEXT}
-    members |= _programs(ledger, rows["jobs"]) | answers
+    members |= program_members(ledger, rows["jobs"]) | answers
     for kind in records.TABLES:
         members[f"records/{kind}.jsonl"] = redact_bytes(records.lines(rows[kind]))
     members["records/answers.jsonl"] = records.lines(about)
@@ -88,7 +90,9 @@ def write(
     for kind, (schema, found) in tables.all_of(rows, derived["values"]).items():
         members[f"tables/{kind}.parquet"] = tables.to_bytes(schema, found)
     members[STUDY] = records.as_json(
-        study(rows, members, selection=selection, name=name, author=author, license=license, versions=_versions())
+        study(
+            rows, members, selection=selection, name=name, author=author, license=license, versions=package_versions()
+        )
     )
     members[crate.NAME] = crate.describe(_read_study(members[STUDY]), described(members))
     members[MANIFEST] = manifest(members)
@@ -140,7 +144,8 @@ def fill(ledger: Ledger, rows: Mapping[str, list[records.Row]], members: Mapping
         records.restore(ledger, kind, rows[kind])
 
 
-def _programs(ledger: Ledger, jobs: Sequence[records.Row]) -> dict[str, bytes]:
+def program_members(ledger: Ledger, jobs: Sequence[records.Row], *, qasm: bool = True) -> dict[str, bytes]:
+    """Programs and plans of these jobs by member name; `qasm`: as OpenQASM, too."""
     wanted = {item["digest"] for row in jobs for item in row["items"]}
     plans = {row["estimate"] for row in jobs if row["estimate"]}
     found: dict[str, bytes] = {}
@@ -152,8 +157,8 @@ def _programs(ledger: Ledger, jobs: Sequence[records.Row]) -> dict[str, bytes]:
                     found[f"plans/{digest}.json"] = text.encode()
                     continue
                 found[f"programs/{digest}.json"] = text.encode()
-                if (qasm := openqasm(text)) is not None:
-                    found[f"programs/{digest}.qasm"] = qasm
+                if qasm and (written := openqasm(text)) is not None:
+                    found[f"programs/{digest}.qasm"] = written
     return found
 
 
@@ -173,26 +178,9 @@ def _answers(ledger: Ledger, keys: Sequence[str]) -> tuple[dict[str, bytes], lis
             query = sa.select(raw_answers).where(raw_answers.c.job_key.in_(part)).order_by(raw_answers.c.job_key)
             for row in connection.execute(query):
                 documents = raws.unpack(row.codec, row.body).documents
-                about.append(
-                    {
-                        "job_key": row.job_key,
-                        "fetched_at": row.fetched_at.isoformat(),
-                        "versions": row.versions,
-                        "documents": [[name, len(text), sha256(text).hexdigest()] for name, text in documents.items()],
-                    }
-                )
-                members |= {answer_member(row.job_key, name): text for name, text in documents.items()}
+                about.append(records.answer_row(row, documents))
+                members |= {records.answer_member(row.job_key, name): text for name, text in documents.items()}
     return members, about
-
-
-def answer_member(key: str, document: str) -> str:
-    """The member name of a document of an answer."""
-    return f"answers/{key}/{quote(document, safe='._-')}"
-
-
-def answer_of(row: Mapping[str, Any], read: Callable[[str], bytes]) -> RawAnswer:
-    """A job's answer in the form that its adapter's decoder takes."""
-    return RawAnswer({name: read(answer_member(row["job_key"], name)) for name, *_ in row["documents"]})
 
 
 def study(
@@ -244,7 +232,8 @@ def manifest(members: Mapping[str, bytes]) -> bytes:
     return "".join(f"{sha256(members[name]).hexdigest()}  {name}\n" for name in names).encode("ascii")
 
 
-def _versions() -> dict[str, str]:
+def package_versions() -> dict[str, str]:
+    """Versions of the packages that archives depend on."""
     found = {}
     for package in ("qflows", "qiskit", "numpy", "pyarrow"):
         try:

@@ -11,6 +11,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from qflows.errors import ProgramRejected
 from qflows.programs import Feature, Program, to_program
+from qflows.programs.panics import run_passes
 from qflows.programs.placement import compact
 from qflows.programs.rebuild import placed
 from qflows.protocol import JobSpec, Limits, Provider
@@ -61,7 +62,7 @@ def decoupled(program: Program, target: Any) -> Program:
         [ALAPScheduleAnalysis(target=target), PadDynamicalDecoupling(target=target, dd_sequence=[XGate(), XGate()])]
     )
     try:
-        made = passes.run(placed(program, target.num_qubits))
+        made = run_passes(passes, placed(program, target.num_qubits), program.name)
     except (QiskitError, ValueError, KeyError) as error:
         raise ProgramRejected(f"{program.name}: dd cannot schedule it: {str(error)[:300]}") from error
     used = set(program.labels)  # the pass pads every qubit of the device

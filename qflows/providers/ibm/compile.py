@@ -19,6 +19,7 @@ from qflows.errors import ProgramRejected
 from qflows.keys import digest
 from qflows.programs.delays import rounded_delays
 from qflows.programs.gates import STANDARD
+from qflows.programs.panics import run_passes
 from qflows.programs.unbranched import best_placed, has_branches
 from qflows.providers.ibm import isa
 from qflows.providers.ibm.layout import Angle, Sheet
@@ -164,7 +165,7 @@ class Compiler:
     def _run(self, circuit: QuantumCircuit, backend: Any, wish: _Wish) -> QuantumCircuit:
         manager = self._manager(backend, wish)
         if wish.layout is not None or wish.level == 0 or not has_branches(circuit):
-            return manager.run(circuit)
+            return run_passes(manager, circuit, circuit.name)
         return best_placed(circuit, manager, lambda layout: self._manager(backend, replace(wish, layout=layout)))
 
     def _manager(self, backend: Any, wish: _Wish) -> Any:

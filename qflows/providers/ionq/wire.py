@@ -21,6 +21,7 @@ from qflows.model import Cost
 from qflows.programs import Feature, Program, to_program
 from qflows.programs.analysis import plain
 from qflows.programs.gates import OPAQUE
+from qflows.programs.panics import run_passes
 from qflows.programs.steps import NOT_GATES, Instruction
 from qflows.programs.to_openqasm import STDGATES, to_openqasm
 from qflows.protocol import JobSpec, Observation, Phase
@@ -239,7 +240,7 @@ def in_abstract_gates(program: Program) -> Program:
     if {step.name for step in program.instructions} <= _SPOKEN | NOT_GATES | NATIVE:
         return program
     with _compiling:
-        made = to_program(_compiler().run(program.circuit()), name=program.name)
+        made = to_program(run_passes(_compiler(), program.circuit(), program.name), name=program.name)
     return made.rewritten(made.ops(), labels=program.labels, metadata=program.metadata)
 
 

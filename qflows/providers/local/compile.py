@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from dataclasses import dataclass
 from functools import lru_cache
 from threading import Lock
@@ -11,6 +12,7 @@ from qflows.errors import ProgramRejected
 from qflows.programs import Program
 from qflows.programs.delays import rounded_delays
 from qflows.programs.gates import STANDARD
+from qflows.programs.panics import run_passes
 from qflows.programs.rebuild import placed
 from qflows.programs.steps import NOT_GATES, walk
 from qflows.programs.unbranched import best_placed, has_branches
@@ -178,7 +180,7 @@ def _compiled(
             if layout is None and level > 0 and has_branches(asked):
                 circuit = best_placed(asked, manager, lambda on: _manager(name, level, seed, on, is_fixed=False))
             else:
-                circuit = manager.run(asked)
+                circuit = run_passes(manager, asked, program.name)
     except (QiskitError, ValueError) as error:
         if is_fixed:
             raise _does_not_fit(program, name, layout) from error
@@ -235,7 +237,7 @@ def for_simulator(program: Program, method: str, noise: str) -> QuantumCircuit:
     if names <= _names(noise, method):
         return circuit
     with _compiling:
-        return _ideal_manager(noise, method).run(circuit)
+        return run_passes(_ideal_manager(noise, method), circuit, program.name)
 
 
 @lru_cache(maxsize=16)
@@ -245,6 +247,9 @@ def simulator(name: str, noise: str, method: str) -> Any:
 
     model = noise_of(noise) if noise else None
     if name:
+        if model is not None:  # Aer runs no gate that its model does not name
+            model = deepcopy(model)
+            model.add_basis_gates([one for one in target_of(name).operation_names if one in STANDARD])
         return AerSimulator.from_backend(
             snapshot(name), method=method, noise_model=snapshot_noise(name) if model is None else model
         )

@@ -14,6 +14,7 @@ from qflows.model import Counts, Expectation, ItemResult
 from qflows.programs import Feature, Program
 from qflows.programs.expectations import expectation_exact
 from qflows.programs.observables import Observable
+from qflows.programs.panics import refused_if_qiskit_panics
 from qflows.programs.readout import merge, readout, sample
 from qflows.programs.to_openqasm import BRAKET, to_openqasm
 from qflows.protocol import JobSpec
@@ -93,7 +94,8 @@ def _statevector(program: Program) -> np.ndarray[Any, np.dtype[np.complex128]]:
         if step.operation.name != "measure":
             gates.append(step)
     simulator = AerSimulator(method="statevector")
-    prepared: Any = transpile(gates, simulator, optimization_level=0)
+    with refused_if_qiskit_panics(program.name):
+        prepared: Any = transpile(gates, simulator, optimization_level=0)
     prepared.save_statevector()
     return np.asarray(simulator.run(prepared, shots=1).result().get_statevector().data)
 

@@ -14,6 +14,7 @@ from qflows.sandbox.ibm import catalog
 if TYPE_CHECKING:
     from qiskit import QuantumCircuit
 
+NOT_IN_BRANCHES = frozenset({"measure", "measure_2", "reset", "reset_2", "measure_reset", "measure_reset_2"})
 ALWAYS = frozenset({"measure", "barrier", "delay"})
 
 
@@ -25,6 +26,22 @@ def check(circuit: QuantumCircuit, backend: str) -> None:
     known = {*device["basis_gates"], *device["supported_instructions"], *ALWAYS}
     pairs = {tuple(pair) for pair in device["coupling_map"]}
     _walk(circuit, tuple(range(circuit.num_qubits)), known, pairs)
+    for step in circuit.data:
+        for block in getattr(step.operation, "blocks", ()):
+            _check_branch(block)
+
+
+def _check_branch(block: QuantumCircuit) -> None:
+    """Raise WorkError for what IBM's service does not run in a branch, whatever the device's own list says.
+
+    Guide "Execute dynamic circuits", Qiskit Runtime limitations (IBM's documentation repository, 2026-04): "Nested
+    conditionals are not allowed", "Having reset or measurements inside conditionals is not supported". It gives no
+    code; that of other instructions that a device does not support is chosen.
+    """
+    for step in block.data:
+        if step.operation.name in NOT_IN_BRANCHES or getattr(step.operation, "blocks", ()):
+            said = f"The instruction {step.operation.name} inside of a conditional is not supported"
+            raise WorkError(catalog.NOT_ISA, said)
 
 
 def check_twirling(circuit: QuantumCircuit, params: dict[str, Any]) -> None:

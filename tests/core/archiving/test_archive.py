@@ -296,7 +296,7 @@ def _forged(study: Study, name: str, change: Callable[[bytes], bytes]) -> Member
     answers = rows(made, "records/answers.jsonl")
     for row in answers:
         for document in row["documents"]:
-            text = made[writing.answer_member(row["job_key"], document[0])]
+            text = made[lines.answer_member(row["job_key"], document[0])]
             document[1:] = [len(text), sha256(text).hexdigest()]
     made["records/answers.jsonl"] = lines.lines(answers)
     all_rows = {kind: rows(made, f"records/{kind}.jsonl") for kind in lines.TABLES}

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable
-from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,21 +13,23 @@ import pytest
 from qiskit import QuantumCircuit
 from qiskit_aer import AerSimulator
 from qiskit_aer.noise import NoiseModel, ReadoutError, depolarizing_error
-from qiskit_ibm_runtime.fake_provider import FakeManilaV2
 from scipy.optimize import curve_fit
 
-from qflows.core.client import Client
-from qflows.core.compiling import compile_program
-from qflows.core.scope import script_scope
-from qflows.errors import ProgramRejected
-from qflows.programs import Program
-from qflows.sandbox import Sandbox
-from qflows.sandbox.braket.devices import DEVICES
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from noise_models import SNAPSHOT, as_calibrated, by_aer_itself, calibrated, depolarised  # noqa: E402
+
+from qflows.core.client import Client  # noqa: E402
+from qflows.core.compiling import compile_program  # noqa: E402
+from qflows.core.scope import script_scope  # noqa: E402
+from qflows.errors import ProgramRejected  # noqa: E402
+from qflows.programs import Program  # noqa: E402
+from qflows.sandbox import Sandbox  # noqa: E402
+from qflows.sandbox.braket.devices import DEVICES  # noqa: E402
 
 FOLDS = (1, 3, 5, 9)
 SHOTS = 20_000
 KEEP_DELAYS = ("local-noisy", "ibm-sandbox")
-SNAPSHOT = FakeManilaV2()  # of local-noisy and of ibm-sandbox
 
 
 def folded(n: int) -> QuantumCircuit:
@@ -45,40 +48,6 @@ def shares(core: Client, circuits: list[Any], device: str, wanted: str, shots: i
     """How often each circuit gave the outcome."""
     batch = core.submit_list(circuits, script_scope(wanted), device=device, shots=shots, **wishes)
     return [(item.counts or {}).get(wanted, 0) / shots for item in batch.result(120).results if item is not None]
-
-
-def calibrated(entry: str, qubit: int) -> float:
-    found: Any = SNAPSHOT.properties()
-    return float(found.qubit_property(qubit)[entry][0])
-
-
-def as_calibrated(gates: Callable[[str, tuple[int, ...], float], Any]) -> NoiseModel:
-    """The snapshot's readout errors, and on each gate what `gates` makes of its error."""
-    model = NoiseModel()
-    target: Any = SNAPSHOT.target
-    for name in ("x", "sx", "cx"):
-        for qubits, told in target[name].items():
-            model.add_quantum_error(gates(name, qubits, told.error), name, list(qubits), warnings=False)
-    for qubit in range(SNAPSHOT.num_qubits):
-        missed, invented = calibrated("prob_meas0_prep1", qubit), calibrated("prob_meas1_prep0", qubit)
-        model.add_readout_error(ReadoutError([[1 - invented, invented], [missed, 1 - missed]]), [qubit])
-    return model
-
-
-def depolarised(name: str, qubits: tuple[int, ...], error: float) -> Any:
-    """What the sandbox says it does: a depolarizing channel whose average infidelity is the calibrated error."""
-    size = 2 ** len(qubits)
-    return depolarizing_error(error * size / (size - 1), len(qubits))
-
-
-@cache
-def by_aer_itself() -> NoiseModel:
-    """Aer's own model of the snapshot, whose readout has the mean of both errors: replaced."""
-    model = NoiseModel.from_backend(SNAPSHOT, readout_error=False)
-    for qubit in range(SNAPSHOT.num_qubits):
-        missed, invented = calibrated("prob_meas0_prep1", qubit), calibrated("prob_meas1_prep0", qubit)
-        model.add_readout_error(ReadoutError([[1 - invented, invented], [missed, 1 - missed]]), [qubit])
-    return model
 
 
 def of_garnet(program: Program) -> NoiseModel:

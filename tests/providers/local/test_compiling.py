@@ -9,7 +9,7 @@ import pytest
 from qiskit import QuantumCircuit, transpile
 from qiskit.circuit import Gate
 from qiskit_aer import AerSimulator
-from qiskit_aer.noise import NoiseModel
+from qiskit_aer.noise import NoiseModel, depolarizing_error
 from qiskit_ibm_runtime.fake_provider import FakeManilaV2
 
 from qflows import providers
@@ -107,6 +107,18 @@ def test_noise_is_chosen_by_strength_by_model_and_by_snapshot(provider: Provider
     model = NoiseModel.from_backend(FakeManilaV2()).to_dict(serializable=True)
     assert counts(provider, "aer", circuit, {"noise_model": model})["0"] > 0
     assert counts(provider, "noisy:manila", circuit, {"snapshot": "lima"})["0"] > 0
+
+
+def test_a_model_without_errors_on_some_gates_leaves_those_gates_as_they_are(provider: Provider) -> None:
+    """Aer runs only gates that its model names, and a model names those with errors."""
+    model = NoiseModel()
+    assert "x" not in model.basis_gates
+    for device in ("aer", "noisy:manila"):
+        options = {"noise_model": model.to_dict(serializable=True)}
+        assert counts(provider, device, folded(3), options) == {"11": SHOTS}
+    model.add_all_qubit_quantum_error(depolarizing_error(0.5, 2), ["cx"])
+    options = {"noise_model": model.to_dict(serializable=True)}
+    assert counts(provider, "noisy:manila", folded(3), options)["11"] < 0.7 * SHOTS
 
 
 @pytest.mark.parametrize("device", ["aer", "noisy:manila"])

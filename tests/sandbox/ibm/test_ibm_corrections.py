@@ -73,6 +73,35 @@ def test_circuit_of_another_device_is_accepted_and_fails_with_1517(quiet, ibm, s
     assert made.usage() == 2
 
 
+@pytest.mark.parametrize("inner", ["if_else", "measure", "reset"])
+def test_branch_with_a_branch_a_measurement_or_a_reset_fails_as_the_guide_says(
+    quiet, service, backend, inner: str
+) -> None:
+    """Guide "Execute dynamic circuits", Qiskit Runtime limitations. IBM's client sends all three."""
+    circuit = QuantumCircuit(2, 2)
+    circuit.measure([0, 1], [0, 1])
+    with circuit.if_test((circuit.clbits[0], 0)):
+        if inner == "measure":
+            circuit.measure(1, 1)
+        elif inner == "reset":
+            circuit.reset(1)
+        else:
+            with circuit.if_test((circuit.clbits[1], 0)):
+                circuit.x(1)
+    circuit.measure(1, 1)
+    made = sampler(backend).run([isa(circuit, backend)], shots=5)
+    with pytest.raises(RuntimeJobFailureError, match=f"1517.*{inner} inside of a conditional"):
+        made.result()
+    assert made.usage() == 2
+    alone = QuantumCircuit(2, 2)
+    alone.measure([0, 1], [0, 1])
+    with alone.if_test((alone.cregs[0], 0)):
+        alone.x(1)
+    alone.measure(1, 1)
+    found = sampler(backend).run([isa(alone, backend)], shots=50).result()[0].data.c.get_counts()
+    assert found["10"] > 25
+
+
 def test_retired_device_takes_no_job_and_is_not_listed(bare: httpx.Client) -> None:
     assert code_of(bare.post("/jobs", json=job(backend="ibm_torino"))) == (404, "1007")
     assert "ibm_torino" not in {one["name"] for one in bare.get("/backends").json()["devices"]}
