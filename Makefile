@@ -32,7 +32,7 @@ help:
 	@echo "make loops    loops killed at every k-th evaluation, in scripts, kernels, flows and mapped tasks; half an hour"
 	@echo "make constraints   pin the newest versions that fit together; run the tests before you commit them"
 	@echo "make wheel    build the wheel, install it by plain pip in an empty environment, use it"
-	@echo "make compat   the libraries that run on our primitives, in an environment of its own; QISKIT=checkout adds Qiskit's own tests"
+	@echo "make compat   the libraries that run on our primitives, with PennyLane's tests of devices; QISKIT=checkout adds Qiskit's own tests"
 	@echo "make newest-braket   the Braket tests with the newest SDK, in an environment of its own"
 	@echo "make doctor   what \`qflows doctor --spend\` finds out, in all pairs of positions of the sandbox's switches"
 	@echo "make doors    500 programs through every door on every vendor's sandbox, counts against exact distributions"
@@ -177,6 +177,7 @@ compat: .venv/.test
 	@test -x .venv-mitiq/bin/python || $(PYTHON) -m venv .venv-mitiq
 	@$(BIN)/uv pip install --quiet --python .venv-mitiq/bin/python -e '.[test]' 'mitiq>=1.1' ply
 	.venv-mitiq/bin/python -m pytest -q tests/compat/test_mitigation_libraries.py
+	.venv-compat/bin/python tests/compat/pennylane_devices.py
 ifdef QISKIT
 	.venv-compat/bin/python tests/compat/qiskit_primitives.py $(QISKIT)
 	.venv-compat/bin/python tests/compat/qiskit_primitives.py $(QISKIT) --device ionq-simulator --only test_backend_sampler_v2

@@ -7,7 +7,7 @@ differently.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -25,6 +25,7 @@ from qflows.programs.observables import observable as as_observable
 from qflows.programs.placement import moved
 
 _REGISTER = "m"
+_EARLIER = "earlier"
 
 
 def plan(program: Program, observables: Sequence[Observable]) -> tuple[tuple[Program, ...], str]:
@@ -108,21 +109,40 @@ def read_plan(text: str) -> tuple[Group, ...]:
 def measured_in(program: Program, basis: str) -> Program:
     """`program` with its final measurements replaced by one of every qubit in `basis`, qubit i into bit i.
 
-    Barriers that only stood before those measurements go with them.
+    Barriers that only stood before those measurements go with them. Earlier measurements stay, in a register before the
+    one of the observables.
     """
-    if program.has_mid_circuit:
-        raise ProgramRejected(f"{program.name}: observables need a circuit without mid-circuit measurement or reset")
-    ops: list[Any] = [op for op in program.ops() if op[0] != "measure"]
+    ops: list[Any] = program.ops()
+    ops = _without_final(ops) if program.has_mid_circuit else [op for op in ops if op[0] != "measure"]
     while ops and ops[-1][0] == "barrier":
         ops.pop()
+    n_earlier = program.n_clbits if any(op[0] in ("measure", "if_else") for op in ops) else 0
     ops += [[gate, [], [qubit], []] for gate, qubit in basis_rotations(basis)]
-    ops += [["measure", [], [qubit], [qubit]] for qubit in range(program.n_qubits)]
+    ops += [["measure", [], [qubit], [n_earlier + qubit]] for qubit in range(program.n_qubits)]
+    earlier = [(_EARLIER, list(range(n_earlier)))] if n_earlier else []
     return program.rewritten(
         ops,
-        n_clbits=program.n_qubits,
-        registers=[(_REGISTER, list(range(program.n_qubits)))],
+        n_clbits=n_earlier + program.n_qubits,
+        registers=[*earlier, (_REGISTER, list(range(n_earlier, n_earlier + program.n_qubits)))],
         name=f"{program.name}[{basis}]",
     )
+
+
+def _without_final(ops: Sequence[Any]) -> list[Any]:
+    """The steps without measurements after which nothing happens to the qubit and nothing depends on the bit."""
+    kept: list[Any] = []
+    used: set[int] = set()  # qubits on which something follows
+    read: set[int] = set()  # clbits on which something that follows depends
+    for op in reversed(ops):
+        name, _, qubits, clbits = op[:4]
+        if name == "measure" and used.isdisjoint(qubits) and read.isdisjoint(clbits):
+            continue
+        kept.append(op)
+        if name != "barrier":
+            used.update(qubits)
+        if name == "if_else":
+            read.update(clbits)
+    return kept[::-1]
 
 
 def combine(text: str, items: Sequence[ItemResult], shots: int | None) -> ItemResult:
@@ -132,9 +152,20 @@ def combine(text: str, items: Sequence[ItemResult], shots: int | None) -> ItemRe
     exact = shots is None
     groups = read_plan(text)
     read = items if any(group.needs_measurement for group in groups) else ()
-    histograms = [dict((item.probabilities if exact else item.counts) or {}) for item in read]
+    histograms = [_of_observables((item.probabilities if exact else item.counts) or {}) for item in read]
     values = estimate_each_from_counts(groups, histograms, shots)
     return ItemResult(
         expectations=tuple(Expectation(value.value, value.std_error) for value in values),
         metadata={"groups": len(items), "shots_per_group": shots},
     )
+
+
+def _of_observables(histogram: Mapping[str, float]) -> dict[str, float]:
+    """Counts of the observables' register alone, which is the last and so the leftmost of a key."""
+    if not any(" " in key for key in histogram):
+        return dict(histogram)
+    summed: dict[str, float] = {}
+    for key, n in histogram.items():
+        own = key.partition(" ")[0]
+        summed[own] = summed.get(own, 0) + n
+    return summed

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from qiskit import QuantumCircuit
+from qiskit import ClassicalRegister, QuantumCircuit, QuantumRegister
 from qiskit.circuit import Parameter
 from qiskit.circuit.library import efficient_su2
 from qiskit.exceptions import QiskitError
@@ -18,6 +18,7 @@ from qiskit.quantum_info import Pauli, SparsePauliOp
 from scipy import optimize
 
 from qflows.core.client import Client
+from qflows.core.scope import script_scope
 from qflows.primitives import EstimatorV2, job
 from qflows.primitives.estimator import shots_for
 from qflows.sandbox import Sandbox
@@ -104,12 +105,6 @@ def test_rejections_are_qiskit_errors(core: Client, count_jobs: Callable[[], int
     wide = QuantumCircuit(13)
     with pytest.raises(QiskitError, match="8192 Pauli strings"):
         estimator.run([(wide, "0" * 13)])
-    middle = QuantumCircuit(1, 1)
-    middle.h(0)
-    middle.measure(0, 0)
-    middle.h(0)
-    with pytest.raises(QiskitError, match="mid-circuit"):
-        estimator.run([(middle, "Z")])
     assert count_jobs() == 0
 
 
@@ -171,3 +166,48 @@ def test_the_emulated_ionq_estimates_in_one_job(
     found, exact = call.result()[0].data, StatevectorEstimator().run([(turned(), [OPERATOR, "XY"], [1, 2])]).result()[0]
     assert np.all(np.abs(found.evs - exact.data.evs) <= 6 * found.stds)
     assert sandbox.admin.count_jobs("ionq") == 1
+
+
+def reset_and_turned() -> QuantumCircuit:
+    """Qubit 1 has Z = cos(0.7); qubit 0 was reset, and has Z = cos(0.4), X = sin(0.4)."""
+    circuit = QuantumCircuit(2)
+    circuit.ry(0.7, 0)
+    circuit.cx(0, 1)
+    circuit.reset(0)
+    circuit.ry(0.4, 0)
+    return circuit
+
+
+def fed_forward() -> QuantumCircuit:
+    """Qubit 1 is turned by 0.9 if qubit 0, turned by 0.7, was read as 1; then a Hadamard on qubit 0."""
+    circuit = QuantumCircuit(QuantumRegister(2), ClassicalRegister(1, "m"), ClassicalRegister(1, "earlier"))
+    circuit.ry(0.7, 0)
+    circuit.measure(0, 1)
+    with circuit.if_test((circuit.clbits[1], 1)):
+        circuit.ry(0.9, 1)
+    circuit.h(0)
+    circuit.measure([0, 1], [0, 0])  # final ones are replaced, as in any other circuit
+    return circuit
+
+
+ONE = np.sin(0.35) ** 2
+DYNAMIC = [
+    (reset_and_turned, {"IZ": np.cos(0.4), "IX": np.sin(0.4), "ZI": np.cos(0.7), "ZZ": np.cos(0.4) * np.cos(0.7)}),
+    (fed_forward, {"IX": np.cos(0.7), "IZ": 0, "ZI": 1 - ONE + ONE * np.cos(0.9), "XI": ONE * np.sin(0.9)}),
+]
+
+
+@pytest.mark.parametrize(("make", "known"), DYNAMIC)
+def test_circuits_that_go_on_after_measuring_are_estimated_where_the_device_takes_them(
+    core: Client, count_jobs: Callable[[], int], make: Callable[[], QuantumCircuit], known: dict[str, float]
+) -> None:
+    exact = EstimatorV2("local-exact", run_key="r", client=core)
+    with pytest.raises(QiskitError, match="the device does not take .* local-aer can"):
+        exact.run([(make(), list(known))])
+    assert count_jobs() == 0
+    found = EstimatorV2("local-aer", shots=20_000, run_key="r", client=core).run([(make(), list(known))]).result()
+    np.testing.assert_array_less(np.abs(found[0].data.evs - list(known.values())), 5 * found[0].data.stds)
+    assert np.all(found[0].data.stds < 0.01)
+    run = core.run(make(), script_scope("r"), device="local-aer", shots=20_000, observables=list(known))
+    np.testing.assert_allclose([one.value for one in run.expectations], list(known.values()), atol=0.04)
+    assert count_jobs() == 2
