@@ -150,7 +150,10 @@ class BoundedHttp:
         parts = urlsplit(base_url)
         is_loopback = parts.hostname in _LOOPBACK
         if parts.scheme != "https" and not is_loopback:
-            raise CredentialsMissing(f"the {name} address {base_url} is not https; a key must not travel in clear")
+            raise CredentialsMissing(
+                f"the {name} address {base_url} is not https, and a key must not travel in clear; "
+                "correct the variable or the field that sets it"
+            )
         self.name = name
         self.base_url = base_url
         self.origin = f"{parts.scheme}://{parts.netloc}"

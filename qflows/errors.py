@@ -143,6 +143,12 @@ class PrefectMissing(QflowsError):
     remedy = "Set PREFECT_API_URL, or start a server with `qflows up`."
 
 
+class SettingsInvalid(QflowsError, ValueError):
+    """A `QFLOWS_*` variable cannot be used, or is misspelled; nothing was sent."""
+
+    remedy = "Correct or unset the variable that the message names; the reference of settings lists all."
+
+
 class OverBudget(QflowsError):
     """A budget has no room for the purchase; nothing was sent.
 

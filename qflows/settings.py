@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import difflib
+import os
 from decimal import Decimal
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import Field, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import Field, ValidationError, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
-from qflows.errors import LedgerUnavailable
+from qflows.errors import LedgerUnavailable, SettingsInvalid
 from qflows.privacy.files import private_folder
 
 
@@ -53,6 +55,25 @@ class Settings(BaseSettings):
     )
     poll_min_s: float | None = Field(default=None, gt=0, description="overrides each vendor's fastest poll")
 
+    def __init__(self, **values: Any) -> None:
+        """Raises SettingsInvalid naming the variable that cannot be used, or that is misspelled."""
+        _check_spelling()
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_context=False)[0]
+            field = str(first["loc"][0]) if first["loc"] else ""
+            # an address may hold a password
+            given = f"={str(first['input'])!r:.60}" if field and not field.endswith("_url") else ""
+            name = f"QFLOWS_{field.upper()}{given}: " if field else ""
+            reason = first["msg"].removeprefix("Value error, ")
+            raise SettingsInvalid(f"{name}{reason}{_meaning(field)}; correct it or unset it") from None
+        except SettingsError as error:
+            field = next((one for one in type(self).model_fields if f'"{one}"' in str(error)), "")
+            raise SettingsInvalid(
+                f"QFLOWS_{field.upper()} is not JSON{_meaning(field)}; correct it or unset it"
+            ) from None
+
     @model_validator(mode="after")
     def _lease_outlives_a_request(self) -> Settings:
         if self.lease_s < 2 * self.http_timeout_s:
@@ -68,7 +89,10 @@ class Settings(BaseSettings):
         try:
             return private_folder(home)
         except OSError as error:
-            raise LedgerUnavailable(f"QFLOWS_HOME cannot be made: {error}") from error
+            raise LedgerUnavailable(
+                f"QFLOWS_HOME={home} cannot be created ({error.strerror}); set QFLOWS_HOME to a folder that you may "
+                "write"
+            ) from error
 
     def archive_folder(self) -> Path:
         """The folder of archive files, whether it exists or not."""
@@ -85,3 +109,21 @@ class Settings(BaseSettings):
         """
         folder = (state_dir or self.home / "sandbox").expanduser().absolute()
         return self.sandbox_ledger_url or f"sqlite:///{folder / 'ledger.db'}"
+
+
+_EXAMPLES = {"rates": """QFLOWS_RATES='{"credits": "0.01"}'""", "currency": "QFLOWS_CURRENCY=eur"}
+
+
+def _meaning(field: str) -> str:
+    described = Settings.model_fields[field].description if field in Settings.model_fields else None
+    example = f", for example {_EXAMPLES[field]}" if field in _EXAMPLES else ""
+    return f" ({described}{example})" if described else example
+
+
+def _check_spelling() -> None:
+    """Raise SettingsInvalid for a variable that is nearly one of ours: ignored, it would mean another ledger."""
+    known = [f"QFLOWS_{name.upper()}" for name in Settings.model_fields]
+    for name in os.environ:
+        is_strange = name.startswith("QFLOWS_") and name not in known
+        if is_strange and (near := difflib.get_close_matches(name, known, n=1, cutoff=0.9)):
+            raise SettingsInvalid(f"{name} is no setting; did you mean {near[0]}? Set that one, and unset {name}")

@@ -6,8 +6,10 @@ from typing import Annotated
 
 import typer
 
+from qflows import providers
 from qflows.cli.connection import default_client
 from qflows.cli.screen import errors_as_exit_codes, print_rows, say
+from qflows.errors import UnknownDevice
 from qflows.ledger import lanes
 
 app = typer.Typer(help="How vendor accounts are polled.", no_args_is_help=True, rich_markup_mode=None)
@@ -44,5 +46,7 @@ def free(
 ) -> None:
     """End a vendor's pause and poll it now."""
     with errors_as_exit_codes():
+        if vendor not in providers.names():
+            raise UnknownDevice(f"no vendor {vendor!r}; installed: {', '.join(providers.names())}")
         n = lanes.free(default_client().ledger, vendor, account)
         say(f"{n} lane(s) of {vendor} will be polled at the next tick")

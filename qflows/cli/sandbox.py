@@ -11,7 +11,8 @@ from typing import Annotated, Any
 
 import typer
 
-from qflows.cli.screen import Exit, print_json, print_rows
+from qflows.cli.screen import Exit, errors_as_exit_codes, print_json, print_rows
+from qflows.errors import ProgramRejected
 from qflows.settings import Settings
 
 app = typer.Typer(help="Loopback emulators of the vendors' APIs.", no_args_is_help=True, rich_markup_mode=None)
@@ -36,6 +37,8 @@ def start(
     Export what it prints in another terminal to point qflows and the vendors' own clients at it. qflows then keeps a
     separate ledger for the sandbox, in the state directory or in QFLOWS_HOME/sandbox.
     """
+    with errors_as_exit_codes():
+        _check(vendors, clock)
     command = [sys.executable, "-m", "qflows.sandbox", "--port", port, "--clock", clock]
     command += ["--vendors", vendors] if vendors else []
     command += ["--state-dir", str(state_dir)] if state_dir else []
@@ -44,6 +47,20 @@ def start(
     sys.stdout.flush()
     # in place of this process, so that whatever stops this one (SIGTERM of a container, too) stops the sandbox
     os.execv(sys.executable, command)
+
+
+def _check(vendors: str | None, clock: str) -> None:
+    # before anything is printed: a shell may already evaluate the first line
+    from qflows.sandbox.clock import Pace
+    from qflows.sandbox.run import known_vendors
+
+    try:
+        Pace.parse(clock)
+    except ValueError as error:
+        raise ProgramRejected(str(error)) from None
+    for vendor in (vendors or "").split(","):
+        if vendor.strip() and vendor.strip() not in known_vendors():
+            raise ProgramRejected(f"no vendor {vendor.strip()!r} in the sandbox; it has {', '.join(known_vendors())}")
 
 
 @app.command("switches")

@@ -98,9 +98,10 @@ def up(
                 say(f"qflows: {error}", err=True, fg="red")
                 raise typer.Exit(Exit.FAILED) from None
             finally:
-                _say("stopping")
-                supervisor.stop()
-                _say("stopped; `qflows up` continues where it was")
+                if supervisor.children:
+                    _say("stopping")
+                    supervisor.stop()
+                    _say("stopped; `qflows up` continues where it was")
 
 
 def _say(text: str) -> None:
@@ -164,7 +165,7 @@ def _start_all(
     inherited = {name: value for name, value in os.environ.items() if name not in _AUTH}
     env = _SETTINGS | inherited | exports
     if not supervisor.is_stopping:
-        supervisor.start(_server(home, ports["server"], env, password))
+        _start_server(supervisor, _server(home, ports["server"], env, password), ports["server"])
     prefect = [sys.executable, "-m", "prefect"]
     worker = [*prefect, "worker", "start", "--pool", POOL, "--type", "process", "--limit", str(limit)]
     # a worker is ready when its pool is there: only then can anything be deployed to it
@@ -178,8 +179,21 @@ def _start_all(
     return exports, lines
 
 
+def _start_server(supervisor: Supervisor, server: Child, port: int) -> None:
+    """Starts it, and says so when the port was taken since it was found free."""
+    try:
+        supervisor.start(server)
+    except DidNotStart as error:
+        if _is_free(port):
+            raise
+        raise DidNotStart(
+            f"another program took port {port} while the Prefect server was starting; start again with another --port, "
+            f"or with --port 0 for a free one (its log is {server.log})"
+        ) from error
+
+
 def _server(home: Path, port: int, env: dict[str, str], password: str | None) -> Child:
-    from qflows.prefect.guarded_server import origins
+    from qflows.prefect.guarded_server import PROCESS_PATH, origins
 
     own = {
         # without it the UI asks port 4200, whatever the server's
@@ -192,8 +206,16 @@ def _server(home: Path, port: int, env: dict[str, str], password: str | None) ->
     if password:
         own["PREFECT_SERVER_API_AUTH_STRING"] = password
     command = [sys.executable, "-m", "qflows.prefect.guarded_server", str(port)]
-    url = f"http://127.0.0.1:{port}/api/health"
-    return Child("server", command, env | own, _log(home, "server"), lambda: _answers(url))
+    address = f"http://127.0.0.1:{port}"
+    child = Child("server", command, env | own, _log(home, "server"))
+
+    def is_ready() -> bool:
+        # another program may have taken the port since it was found free, another `qflows up` for example
+        own = child.process is not None and _text(f"{address}{PROCESS_PATH}") == str(child.process.pid)
+        return own and _answers(f"{address}/api/health")
+
+    child.is_ready = is_ready
+    return child
 
 
 def _password(home: Path) -> str:
@@ -242,6 +264,14 @@ def _answers(url: str, password: str | None = None) -> bool:
             return answer.status == 200
     except (urllib.error.URLError, OSError):
         return False
+
+
+def _text(url: str) -> str | None:
+    try:
+        with urllib.request.urlopen(url, timeout=2) as answer:
+            return answer.read(100).decode(errors="replace")
+    except (urllib.error.URLError, OSError):
+        return None
 
 
 def _log(home: Path, name: str) -> Path:

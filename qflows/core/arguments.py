@@ -3,13 +3,28 @@
 from __future__ import annotations
 
 import difflib
+import inspect
 import math
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Collection, Iterable, Mapping
+from functools import cache, wraps
+from typing import Any, ParamSpec, TypeVar
 
 from qflows.errors import ProgramRejected, UnknownJob
 
+P = ParamSpec("P")
+R = TypeVar("R")
+
 _LONGEST_TEXT = 255
+# what other clients call it
+_ELSEWHERE = {
+    "backend": ("device",),
+    "backends": ("devices",),
+    "circuit": ("program", "circuits", "programs"),
+    "circuits": ("programs",),
+    "parameter_values": ("values",),
+    "parameters": ("values",),
+    "repetitions": ("shots",),
+}
 
 
 def shown(value: Any) -> str:
@@ -23,14 +38,67 @@ def check_names(verb: str, given: Iterable[str], known: Iterable[str]) -> None:
     known = sorted(known)
     for name in given:
         if name not in known:
-            alike = difflib.get_close_matches(name, known, n=1)
+            alike = [one for one in _ELSEWHERE.get(name, ()) if one in known]
+            alike = alike or difflib.get_close_matches(name, known, n=1)
             meant = f"did you mean {alike[0]}?" if alike else f"it takes {', '.join(known)}"
             raise ProgramRejected(f"{verb} has no argument {name!r}; {meant}")
 
 
-def check_text(name: str, value: Any) -> None:
+def check_call(verb: str, function: Callable[..., Any], args: Collection[Any], given: Mapping[str, Any]) -> None:
+    """Raise ProgramRejected for a call that does not fit the function: a wrong name, one missing, one too many."""
+    signature = _signature(function)
+    try:
+        signature.bind(*args, **given)
+    except TypeError as error:
+        named = [one.name for one in signature.parameters.values() if one.kind is not one.VAR_KEYWORD]
+        strange = [one for one in given if one not in named]
+        if len(named) == len(signature.parameters):
+            check_names(verb, strange, named)
+        # an argument that other clients have, in place of one that is missing here
+        check_names(verb, [one for one in strange if one in _ELSEWHERE], named)
+        raise ProgramRejected(f"{verb}: {error}; it takes {', '.join(named)}") from None
+
+
+def fitting(function: Callable[P, R]) -> Callable[P, R]:
+    """The function, whose calls are checked by `check_call` first."""
+
+    @wraps(function)
+    def checked(*args: P.args, **kwargs: P.kwargs) -> R:
+        check_call(function.__name__, function, args, kwargs)
+        return function(*args, **kwargs)
+
+    return checked
+
+
+@cache
+def _signature(function: Callable[..., Any]) -> inspect.Signature:
+    return inspect.signature(function)
+
+
+def check_choice(name: str, value: Any, choices: Iterable[Any]) -> None:
+    """Raise ProgramRejected for a value that is none of the choices, with the one that was meant."""
+    choices = list(choices)
+    if value in choices:
+        return
+    near = difflib.get_close_matches(value, [str(one) for one in choices], n=1) if isinstance(value, str) else []
+    meant = f"; did you mean {near[0]!r}?" if near else ""
+    raise ProgramRejected(f"{name} must be {' or '.join(repr(one) for one in choices)}, not {shown(value)}{meant}")
+
+
+def device_names(value: Any) -> list[str]:
+    """Names of devices as a list; one name is a list of one. Raises ProgramRejected for anything else."""
+    names = [value] if isinstance(value, str) else value
+    if not isinstance(names, list | tuple) or not names or not all(isinstance(one, str) for one in names):
+        raise ProgramRejected(
+            f"devices must be a list of names of devices, not {shown(value)}; write devices=['local-aer'], "
+            "`qflows devices` lists the names"
+        )
+    return list(names)
+
+
+def check_text(name: str, value: Any, *, required: bool = False) -> None:
     """Raise ProgramRejected for a name, project or label that is not text."""
-    if value is not None and not isinstance(value, str):
+    if (value is not None or required) and not isinstance(value, str):
         raise ProgramRejected(f"{name} must be text, not {shown(value)}; write {name}={str(value)[:40]!r}")
 
 

@@ -317,9 +317,14 @@ def whole(shots: Any) -> int | None:
             raise TypeError
         return operator.index(shots)
     except TypeError:
-        raise ProgramRejected(
-            f"shots must be a whole number, not {shots!r}; None evaluates exactly where the device can"
-        ) from None
+        raise ProgramRejected(f"shots must be a whole number, not {shots!r}; {_meant(shots)}") from None
+
+
+def _meant(shots: Any) -> str:
+    try:
+        return f"write shots={operator.index(int(float(shots)))}"
+    except (TypeError, ValueError, OverflowError):
+        return "write for example shots=1000; None evaluates exactly where the device can"
 
 
 def _options(defaults: Mapping[str, Any], given: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from qflows.characterization import benchmarks, characterize
 from qflows.characterization.benchmarks import Bench, BenchmarkResult, Row, Suite
 from qflows.characterization.gating import Gate
 from qflows.characterization.history import keep_benchmark
+from qflows.core.arguments import device_names
 from qflows.errors import JobFailed, LedgerError, QflowsError
 from qflows.flows.forms import DeviceNames, GateForm
 from qflows.flows.scheduled import scheduled_flow
@@ -103,7 +104,7 @@ def measure(
     log = get_run_logger()
     core = tasks.client()
     here = tasks.scope(run_key)
-    wanted = [devices] if isinstance(devices, str) else list(devices)
+    wanted = device_names(devices)
     wanted = benchmarks.chosen(core, here, wanted, suite)
     if gate is not None and wanted:
         wanted, held = through_gate(gate, wanted, run_key)

@@ -9,6 +9,7 @@ from prefect.runtime import flow_run
 
 from qflows.algorithms.qaoa import Ising, QaoaResult, a_mean_cost, ising, maxcut, solve_qaoa
 from qflows.characterization.history import keep_energy
+from qflows.core.arguments import check_choice
 from qflows.core.choice.deciding import content_of
 from qflows.errors import ProgramRejected
 from qflows.flows.eigensolver import Screen
@@ -75,6 +76,7 @@ def qaoa(
         callback: In Python, a function of each VqeStep; it may raise StopIteration to end the loop.
         gate: "once", "within 6h every 30m" or a mapping: probes the device first, and buys later or not on a bad day.
     """
+    check_choice("gradient", gradient, (None, "parameter-shift"))
     log = get_run_logger()
     cost = _cost(graph, operator)
     core = tasks.client()

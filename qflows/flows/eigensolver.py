@@ -13,6 +13,7 @@ from prefect.runtime import flow_run
 
 from qflows.algorithms.vqe import VqeResult, VqeStep, an_evaluation, solve, to_problem
 from qflows.characterization.history import keep_energy
+from qflows.core.arguments import check_choice
 from qflows.core.durations import seconds
 from qflows.core.scope import Scope
 from qflows.core.sessions import Session
@@ -85,6 +86,8 @@ def vqe(
         callback: In Python, a function of each VqeStep; it may raise StopIteration to end the loop.
         gate: "once", "within 6h every 30m" or a mapping: probes the device first, and buys later or not on a bad day.
     """
+    check_choice("mode", mode, ("job", "session"))
+    check_choice("gradient", gradient, (None, "parameter-shift"))
     log = get_run_logger()
     chosen = to_problem(problem)
     here = tasks.scope(run_key)

@@ -11,12 +11,13 @@ from pydantic import WithJsonSchema
 from qflows.core.profiles import shipped
 from qflows.pages.text import shots_text
 
+_SHIPPED = sorted(name for name, one in shipped().items() if one.retired is None)
 _CHOICE: dict[str, Any] = {
     "anyOf": [
         {
             "type": "string",
             "title": "a device that ships with qflows",
-            "enum": sorted(name for name, one in shipped().items() if one.retired is None),
+            "enum": _SHIPPED,
         },
         {"type": "string", "title": "another: a saved profile, vendor:device-id, or a rule such as best(ibm-*)"},
     ]
@@ -24,7 +25,21 @@ _CHOICE: dict[str, Any] = {
 
 # a choice in the form, any text for the server: saved profiles and vendor:device-id are devices too
 DeviceName = Annotated[str, WithJsonSchema(_CHOICE)]
-DeviceNames = Annotated[list[str], WithJsonSchema({"type": "array", "items": _CHOICE, "minItems": 1})]
+# two lists, not one list of choices, which Prefect's older UI shows as JSON
+DeviceNames = Annotated[
+    list[str],
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "array", "items": one, "minItems": 1, "title": title}
+                for one, title in (
+                    ({"type": "string", "enum": _SHIPPED}, "devices that ship with qflows"),
+                    ({"type": "string"}, "others too: saved profiles, vendor:device-id, rules"),
+                )
+            ]
+        }
+    ),
+]
 GateForm = Annotated[
     Any,
     WithJsonSchema(

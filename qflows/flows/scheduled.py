@@ -7,10 +7,13 @@ from collections.abc import Callable, Sequence
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar, cast
 
+import httpx
 from prefect import Flow
+from prefect.settings import PREFECT_API_URL
 from prefect.utilities.hashing import file_hash
 
 from qflows.characterization.gating import Gate
+from qflows.core.arguments import check_call
 from qflows.errors import PrefectMissing
 from qflows.prefect.gating import Held
 from qflows.prefect.slots import missed_slot
@@ -23,9 +26,16 @@ class ShippedFlow(Flow[P, R]):
     """A flow that says what to do if Prefect's temporary server, used when no API is configured, does not start."""
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """Runs the flow. Raises PrefectMissing when Prefect's temporary server does not come up."""
+        """Runs the flow. Raises PrefectMissing when Prefect's server does not come up or cannot be reached."""
+        own = {name: value for name, value in kwargs.items() if name not in ("wait_for", "return_state")}
+        check_call(self.name, self.fn, args, own)
         try:
             return cast(R, super().__call__(*args, **kwargs))
+        except httpx.TransportError as error:
+            raise PrefectMissing(
+                f"the Prefect API at {PREFECT_API_URL.value()} cannot be reached ({type(error).__name__}); start "
+                "it, for example with `qflows up`, or correct or unset PREFECT_API_URL, and run this again"
+            ) from error
         except RuntimeError as error:
             if "ephemeral" not in str(error):
                 raise

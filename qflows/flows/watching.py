@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from prefect import flow
+from functools import partial
+
 from prefect.client.orchestration import get_client
 
+from qflows.flows.scheduled import ShippedFlow
 from qflows.prefect import tasks
 from qflows.prefect import wall as artifact
 
 
-@flow(name="wall", flow_run_name="wall", validate_parameters=False)
+@partial(ShippedFlow, name="wall", flow_run_name="wall", validate_parameters=False)
 def wall() -> str:
     """Shows on one page what runs, what waits and why, queues, spending, drift, and what needs a person.
 

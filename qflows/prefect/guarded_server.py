@@ -9,6 +9,7 @@ Prefect's two UIs keep it, and continues to the UI.
 from __future__ import annotations
 
 import base64
+import os
 import sys
 from urllib.parse import quote, urlsplit
 
@@ -18,6 +19,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocketClose
 
 LOGIN_PATH = "/qflows-login"
+PROCESS_PATH = "/qflows-process"
 HOSTS = ("127.0.0.1", "localhost", "[::1]")
 
 # the name under which both UIs of Prefect 3.8 and 3.9 keep it
@@ -67,6 +69,9 @@ def guarded(app: ASGIApp, port: int) -> ASGIApp:
                 )
         elif scope["type"] == "http" and scope["path"] == LOGIN_PATH:
             await HTMLResponse(_LOGIN, headers=_NOT_KEPT)(scope, receive, send)
+        elif scope["type"] == "http" and scope["path"] == PROCESS_PATH:
+            # who listens here? `qflows up` must not take another's server for its own
+            await PlainTextResponse(str(os.getpid()), headers=_NOT_KEPT)(scope, receive, send)
         else:
             await app(scope, receive, send)
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+from qflows.core.arguments import fitting
 from qflows.core.importing import Imported, Moment
 from qflows.prefect.client import client
 
 
+@fitting
 def import_jobs(
     source: str,
     *,

@@ -9,10 +9,12 @@ from numpy.typing import ArrayLike
 
 from qflows.algorithms.minimize import minimize_durably
 from qflows.algorithms.optimizers import Bounds, Iteration, Method, OptimizeResult, Point
+from qflows.core.arguments import fitting
 from qflows.prefect.client import client
 from qflows.prefect.scope import scope
 
 
+@fitting
 def minimize(
     fun: Callable[[Point], Any],
     x0: ArrayLike,

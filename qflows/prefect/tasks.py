@@ -15,6 +15,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.context import FlowRunContext, TaskRunContext
 from prefect.exceptions import Pause
 
+from qflows.core.arguments import check_call, check_choice, fitting
 from qflows.core.batches.batch import Batch
 from qflows.core.choice import asking
 from qflows.core.choice.deciding import content_of
@@ -28,7 +29,7 @@ from qflows.core.scope import Scope
 from qflows.core.sessions import Session
 from qflows.core.tagging import Tagged
 from qflows.core.verbs import BatchWishes, RunWishes, Wishes
-from qflows.errors import LedgerUnavailable, NotSent, ProgramRejected, ProviderError, Refused
+from qflows.errors import LedgerUnavailable, NotSent, ProviderError, Refused
 from qflows.model import Job, Result
 from qflows.pages.text import shots_text
 from qflows.prefect.client import client
@@ -44,6 +45,8 @@ class CoreTask(Task[P, R]):
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Runs as a task in a flow, as a plain call elsewhere. `wait_for` and `return_state` work as on any task."""
+        own = {name: value for name, value in kwargs.items() if name not in ("wait_for", "return_state")}
+        check_call(self.fn.__name__, self.fn, args, own)
         if FlowRunContext.get() is None or TaskRunContext.get() is not None:
             kwargs.pop("wait_for", None)
             kwargs.pop("return_state", None)
@@ -240,6 +243,7 @@ def _key(job: Job | str) -> str:
     return job.key if isinstance(job, Job) else client().find(job).key
 
 
+@fitting
 def batch(
     programs: Sequence[Any],
     *,
@@ -304,6 +308,7 @@ def batch(
     )
 
 
+@fitting
 def session(
     device: str,
     *,
@@ -320,8 +325,8 @@ def session(
     process died. Raises InDoubt if the answer to its opening was lost; a person must then say what became of it.
     """
     here = scope(run_key)
-    if mode not in ("dedicated", "batch"):
-        raise ProgramRejected(f"unknown session mode {mode!r}; use mode='dedicated' or mode='batch'")
+    check_choice("mode", mode, ("dedicated", "batch"))
+    check_choice("on_exception", on_exception, ("close", "cancel", "keep"))
     return client().open_session(
         device,
         here.run_key,
@@ -334,6 +339,7 @@ def session(
     )
 
 
+@fitting
 def group(
     name: str = "",
     *,
@@ -365,6 +371,7 @@ def group(
     )
 
 
+@fitting
 def compile(
     program: Any,
     *,
@@ -394,6 +401,7 @@ def compile(
     )
 
 
+@fitting
 def price(
     programs: Any,
     *,
@@ -419,6 +427,7 @@ def price(
     return client().price(programs, device=device, shots=shots, **wishes)
 
 
+@fitting
 def choose(
     rule: str,
     program: Any = None,

@@ -99,7 +99,8 @@ def _as_path(source: str | Path) -> Path | None:
 def _read_file(path: Path) -> str:
     try:
         if not path.is_file():  # a pipe or device may never end
-            _refuse(path.name, "the path is not a regular file", "give an OpenQASM file")
+            kind = "is a folder" if path.is_dir() else "is not a regular file" if path.exists() else "does not exist"
+            _refuse(path.name, f"{path} {kind}", "give the path of an OpenQASM file")
         with path.open("rb") as stream:
             body = stream.read(MAX_QASM_BYTES + 1)
     except OSError as error:

@@ -6,12 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from pydantic import ValidationError
 
 import qflows
 from qflows.core.client import default_client
 from qflows.core.scope import script_scope
-from qflows.errors import RunKeyMissing
+from qflows.errors import RunKeyMissing, SettingsInvalid
 from qflows.keys import in_namespace
 from qflows.ledger import reads
 from qflows.ledger import sessions as ledger_sessions
@@ -70,7 +69,7 @@ def test_a_namespace_is_a_plain_name(monkeypatch: pytest.MonkeyPatch) -> None:
     assert in_namespace("a/test", "a") == "a/test"
     assert in_namespace("ab/test", "a") == "a/ab/test"
     monkeypatch.setenv("QFLOWS_NAMESPACE", "not one")
-    with pytest.raises(ValidationError, match="namespace"):
+    with pytest.raises(SettingsInvalid, match="QFLOWS_NAMESPACE='not one'"):
         Settings()
     monkeypatch.setenv("QFLOWS_NAMESPACE", "x" * 64)
     with pytest.raises(RunKeyMissing, match="at most"):

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import base64
+import os
+import sys
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -10,6 +14,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from qflows.cli import up
+from qflows.cli.supervisor import DidNotStart, Supervisor
 from qflows.prefect.guarded_server import guarded, login_url
 
 FOREIGN_HOSTS = [
@@ -25,6 +30,18 @@ FOREIGN_ORIGINS = ["http://evil.example", "https://127.0.0.1:{port}", "http://12
 async def _app(scope: dict, receive: object, send: object) -> None:  # type: ignore[type-arg]
     await send({"type": "http.response.start", "status": 200, "headers": []})  # type: ignore[operator]
     await send({"type": "http.response.body", "body": b"inside"})  # type: ignore[operator]
+
+
+class _Friendly(BaseHTTPRequestHandler):
+    """Says yes to every question, as another Prefect server does when asked for its health."""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(b"true")
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
 
 
 @pytest.fixture(scope="module")
@@ -59,6 +76,19 @@ def test_login_page_keeps_the_password_out_of_requests(door: TestClient) -> None
     page = door.get(parts.path)
     assert 'localStorage.setItem("prefect-password", word)' in page.text
     assert page.headers["cache-control"] == "no-store"
+
+
+def test_another_server_on_the_port_is_not_taken_for_our_own(tmp_path: Path) -> None:
+    with HTTPServer(("127.0.0.1", 0), _Friendly) as other:
+        threading.Thread(target=other.serve_forever, daemon=True).start()
+        port = other.server_port
+        server = up._server(tmp_path, port, os.environ | {}, None)
+        server.command = [sys.executable, "-c", "raise SystemExit('cannot bind')"]
+        with pytest.raises(DidNotStart, match=f"took port {port} .*--port 0"):
+            up._start_server(Supervisor(tmp_path / "children.json", print), server, port)
+        other.shutdown()
+    with pytest.raises(DidNotStart, match="cannot bind"):  # the port is free now, so the log says why
+        up._start_server(Supervisor(tmp_path / "children.json", print), server, port)
 
 
 def test_password_is_kept_and_read_from_own_files_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,8 +16,10 @@ from qiskit.circuit import Parameter
 import qflows
 from qflows.algorithms.vqe import to_problem
 from qflows.cli.screen import _CODES
+from qflows.core.arguments import device_names
 from qflows.errors import QflowsError
 from qflows.primitives import EstimatorV2, SamplerV2
+from qflows.settings import Settings
 
 BELL = QuantumCircuit(1, 1, name="bell")
 BELL.h(0)
@@ -42,8 +44,14 @@ def session(device: str = "local-aer", **given: Any) -> Any:
     return qflows.session(device, **({"run_key": "m"} | given)).__enter__()
 
 
+def setting(name: str, value: str) -> Settings:
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv(name, value)
+        return Settings()
+
+
 def group(**given: Any) -> Any:
-    return qflows.group("g", **({"run_key": "m"} | given)).__enter__()
+    return qflows.group(**({"name": "g", "run_key": "m"} | given)).__enter__()
 
 
 MISTAKES: list[tuple[Callable[[], Any], str, str]] = [
@@ -99,7 +107,7 @@ MISTAKES: list[tuple[Callable[[], Any], str, str]] = [
     (lambda: batch([BELL, 5]), "circuit 1", "pass a qiskit QuantumCircuit"),
     (lambda: session("ibm-kingstn"), "ibm-kingstn", "did you mean ibm-kingston"),
     (lambda: session(max_time="30 parsecs"), "30 parsecs", "write '30m'"),
-    (lambda: session(mode="fast"), "'fast'", "mode='dedicated' or mode='batch'"),
+    (lambda: session(mode="fast"), "'fast'", "mode must be 'dedicated' or 'batch'"),
     (lambda: session(run_key=None), "run", "run_key='some-name'"),
     (lambda: group(max_ttl="3 days"), "3 days", "write '30m'"),
     (lambda: group(max_ttl=0), "not 0", "max_ttl="),
@@ -158,6 +166,56 @@ MISTAKES: list[tuple[Callable[[], Any], str, str]] = [
     (lambda: qflows.runn, "runn", "did you mean run"),
     (lambda: qflows.flows.sweeep, "sweeep", "did you mean sweep"),
     (lambda: to_problem("h2-0.7"), "h2-0.7", "choose from h2-0.735"),
+    # names of arguments that other clients have, and calls that do not fit
+    (lambda: qflows.run(BELL, backend="local-aer", run_key="m"), "'backend'", "did you mean device?"),
+    (lambda: qflows.submit(BELL, shots=10, run_key="m"), "'device'", "it takes program, device"),
+    (lambda: qflows.batch([BELL], backend="local-aer", shots=10, run_key="m"), "'backend'", "did you mean device?"),
+    (lambda: qflows.session("local-aer", max_tme="1m", run_key="m"), "'max_tme'", "did you mean max_time?"),
+    (lambda: qflows.group("g", max_tll="1m", run_key="m"), "'max_tll'", "did you mean max_ttl?"),
+    (lambda: qflows.import_jobs("ionq", ["a"]), "import_jobs: too many positional arguments", "it takes source, ids"),
+    (lambda: qflows.flows.sweep([BELL], device="local-aer", shot=10), "'shot'", "did you mean shots?"),
+    (lambda: qflows.flows.sweep(circuits=[BELL], backend="local-aer"), "'backend'", "did you mean device?"),
+    (
+        lambda: qflows.flows.vqe("h2-0.735", "local-exact", "local-aer", optimzer="SPSA"),
+        "'optimzer'",
+        "did you mean optimizer?",
+    ),
+    (lambda: qflows.flows.wall(devices="local-aer"), "'devices'", "it takes"),
+    # choices
+    (
+        lambda: qflows.flows.vqe.fn("h2-0.735", device="local-exact", mode="sesion"),
+        "'sesion'",
+        "did you mean 'session'?",
+    ),
+    (lambda: qflows.flows.vqe.fn("h2-0.735", device="local-exact", gradient="spsa"), "'spsa'", "'parameter-shift'"),
+    (lambda: session(mode="dedicatd"), "'dedicatd'", "did you mean 'dedicated'?"),
+    (lambda: session(on_exception="keeep"), "'keeep'", "did you mean 'keep'?"),
+    (lambda: group(on_exception="stop"), "'stop'", "'close' or 'cancel'"),
+    (lambda: group(name=None), "None", "must be text"),
+    (lambda: device_names(None), "None", "devices=['local-aer']"),
+    (lambda: device_names([5]), "[5]", "devices=['local-aer']"),
+    (lambda: run(shots="1000"), "'1000'", "write shots=1000"),
+    (lambda: run(shots=1e3), "1000.0", "write shots=1000"),
+    (lambda: batch([BELL], max_circuits=0), "not 0", "leave it out"),
+    (lambda: run(Path("/")), "is a folder", "give the path of an OpenQASM file"),
+    (lambda: run(Path("no/such.qasm")), "no/such.qasm does not exist", "give the path of an OpenQASM file"),
+    # what Qiskit says about a PUB comes with its place and how to write it
+    (lambda: SamplerV2("local-aer", run_key="m").run([BELL], shots="many"), "PUB 0", "write (circuit, values, shots)"),
+    (lambda: EstimatorV2("local-aer", run_key="m").run([(BARE, "ZZ")]), "PUB 0", "write (circuit, observables"),
+    (lambda: EstimatorV2("local-aer", run_key="m").run([(BARE, "Z")], precision=-0.1), "PUB 0", "write (circuit"),
+    # settings
+    (lambda: setting("QFLOWS_LEASE_S", "long"), "QFLOWS_LEASE_S='long'", "correct it or unset it"),
+    (lambda: setting("QFLOWS_LEASE_S", "-1"), "QFLOWS_LEASE_S='-1'", "correct it or unset it"),
+    (lambda: setting("QFLOWS_RATES", "credits=0.01"), "QFLOWS_RATES is not JSON", """for example QFLOWS_RATES='{"c"""),
+    (lambda: setting("QFLOWS_RATES", '{"credits": "much"}'), "QFLOWS_RATES", "for example"),
+    (lambda: setting("QFLOWS_CURRENCY", "€"), "QFLOWS_CURRENCY='€'", "QFLOWS_CURRENCY=eur"),
+    (lambda: setting("QFLOWS_NAMESPACE", "a/b"), "QFLOWS_NAMESPACE='a/b'", "correct it or unset it"),
+    (lambda: setting("QFLOWS_LEDGERURL", "sqlite:///x"), "QFLOWS_LEDGERURL", "did you mean QFLOWS_LEDGER_URL?"),
+    (
+        lambda: setting("QFLOWS_HOME", "/proc/q") and Settings(home=Path("/proc/q")).make_home(),
+        "/proc/q",
+        "you may write",
+    ),
 ]
 
 

@@ -119,7 +119,7 @@ def job_limits(
         most = 1
     if max_circuits is not None:
         if max_circuits < 1:
-            raise ValueError(f"max_circuits must be at least 1, not {max_circuits}")
+            raise ProgramRejected(f"max_circuits must be at least 1, not {max_circuits}; leave it out to fill each job")
         most = min(most, max_circuits)
     totals = [one for one in (can.max_job_shots, max_total_shots) if one is not None]
     return JobLimits(most, can.max_job_bytes, can.max_job_gates, min(totals, default=None))

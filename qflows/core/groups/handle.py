@@ -15,7 +15,7 @@ from typing import Any, Literal, Unpack
 
 from qflows import notebook
 from qflows.core import ambient as current
-from qflows.core.arguments import check_text, shown, tags_of
+from qflows.core.arguments import check_choice, check_text, shown, tags_of
 from qflows.core.batches.batch import Batch
 from qflows.core.durations import seconds
 from qflows.core.groups.callbacks import Callback, callback_of, path_of, resolve
@@ -107,9 +107,8 @@ class Group:
         native: str | None = None,
         record: GroupRecord | None = None,
     ) -> None:
-        if on_exception not in ("close", "cancel"):
-            raise ProgramRejected(f"on_exception must be 'close' or 'cancel', not {on_exception!r}")
-        check_text("name", name)
+        check_choice("on_exception", on_exception, ("close", "cancel"))
+        check_text("name", name, required=True)
         tags_of(tags)
         self._core, self._verbs = core, verbs
         self._wanted: dict[str, Any] = {"max_ttl": max_ttl, "tags": tags, "metadata": metadata, "native": native}

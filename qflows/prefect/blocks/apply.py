@@ -169,6 +169,10 @@ def read(path: Path, environment: Mapping[str, str]) -> Wanted:
     kind, name = document.body.get("kind"), document.body.get("name")
     if kind not in _KINDS:
         raise document.error(["kind"], f"choose from the kinds {', '.join(_KINDS)}")
+    if name is None:
+        near = next((key for key in document.body if key not in ("kind", "fields") and key[:1] == "n"), None)
+        said = f"; is {near!r} meant?" if near else ""
+        raise document.error(["name"], f"missing: give the document a name of a-z, 0-9 and single dashes{said}")
     if not isinstance(name, str) or not BLOCK_NAME.fullmatch(name):
         raise document.error(["name"], "a block name consists of a-z, 0-9 and single dashes")
     return Wanted(str(path), name, _block(kind, document, environment))
@@ -371,6 +375,12 @@ def _reaching_the_api() -> Iterator[None]:
         yield
     except (httpx.HTTPError, RuntimeError, ValueError) as error:
         # RuntimeError: what Prefect makes of some; ValueError: an answer that is not Prefect's
+        if isinstance(error, httpx.TransportError):
+            raise NotSent(
+                f"the Prefect API at {PREFECT_API_URL.value()} cannot be reached ({type(error).__name__}); start "
+                "it, for example with `qflows up`, or correct PREFECT_API_URL, and apply again; what was saved stays",
+                provider="prefect",
+            ) from None
         raise NotSent(
             f"the Prefect API at {PREFECT_API_URL.value()} did not give a usable answer "
             f"({type(error).__name__}); apply again, what was saved stays",
