@@ -153,11 +153,14 @@ def publish(result: BenchmarkResult, name: str = "benchmark") -> None:
         f"# {escape(title)}",
         f"run key `{escape(result.run_key)}`, seed {result.seed}; errors are one standard "
         "error; a value passes if a device exactly at the threshold would do as well with a "
-        f"probability of at most {characterize.RISK:.1%}",
+        f"probability (the *chance* below) of at most {characterize.RISK:.1%}",
         image(benchmark_png(groups, series, title), title),
-        markdown_table(escaped, columns),
+        _across(escaped, columns),
         "## Details",
-        markdown_table([_detail(row) for row in result.rows], _DETAILS),
+        markdown_table(
+            [_detail(row) for row in result.rows],
+            _DETAILS if any(row.note for row in result.rows) else _DETAILS[:-1],
+        ),
         "## Methods",
         *(
             f"- **{escape(family)}**: {escape(how)}; {escape(source)}"
@@ -169,7 +172,20 @@ def publish(result: BenchmarkResult, name: str = "benchmark") -> None:
     artifacts.publish_markdown(name, "\n\n".join(page), title)
 
 
-_DETAILS = ("device", "metric", "value", "chance at threshold", "shots", "jobs", "at", "note")
+# the UIs give a page some 550 pixels, and cut or overlap what is wider: ids are shortened, what may be cut comes last
+_DETAILS = ("device", "metric", "value", "shots", "at (UTC)", "jobs", "chance", "note")
+
+
+def _across(lines: Sequence[Mapping[str, str]], columns: Sequence[str]) -> str:
+    """The table of devices; turned, one line per value, where that is narrower."""
+    first, *others = columns
+    others = [name for name in others if any(line.get(name) for line in lines)]
+    if len(lines) >= len(others):
+        return markdown_table(lines, [first, *others])
+    turned = [{"value": name} | {str(n): line.get(name, "") for n, line in enumerate(lines)} for name in others]
+    table = markdown_table(turned, ["value", *(str(n) for n in range(len(lines)))])
+    head = "| " + " | ".join(["value", *(line[first] for line in lines)]) + " |"
+    return "\n".join([head, *table.splitlines()[1:]])
 
 
 def _detail(row: Row) -> dict[str, str]:
@@ -177,10 +193,10 @@ def _detail(row: Row) -> dict[str, str]:
         "device": row.device,
         "metric": row.metric,
         "value": benchmarks.value_text(row),
-        "chance at threshold": f"{row.chance:.2g}" if row.chance is not None else "",
         "shots": str(row.shots) if row.shots else "",
-        "jobs": ", ".join(row.job_ids),
-        "at": f"{row.at:%Y-%m-%d %H:%M:%S}" if row.at else "",
+        "at (UTC)": f"{row.at:%m-%d %H:%M}" if row.at else "",
+        "jobs": ", ".join(one if len(one) <= 12 else f"{one[:8]}…" for one in row.job_ids),
+        "chance": f"{row.chance:.2g}" if row.chance is not None else "",
         "note": row.note,
     }
     return {name: escape(text) for name, text in cells.items()}

@@ -44,9 +44,9 @@ _lock = threading.Lock()
 def page(title: str = "", *, note: str = "", run_key: str | None = None) -> str:
     """Publishes what the running flow has bought so far as an artifact, and returns the page as Markdown.
 
-    `title`: default the name of the flow run. `note`: your own Markdown, shown under the title. Outside a flow, pass
-    `run_key`; the text is only returned. A flow that never calls this gets its page automatically when it ends. Raises
-    RunKeyMissing outside a flow without a run key.
+    `title`: default the names of the flow and its run. `note`: your own Markdown, shown under the title. Outside a
+    flow, pass `run_key`; the text is only returned. A flow that never calls this gets its page automatically when it
+    ends. Raises RunKeyMissing outside a flow without a run key.
     """
     here = FlowRunContext.get()
     core = client()
@@ -56,10 +56,17 @@ def page(title: str = "", *, note: str = "", run_key: str | None = None) -> str:
         found = reads.listing(core.ledger, run_key=run_key, limit=_MOST)
         return own_page.compose(core.ledger, found, title or run_key, note, core.vendors.pages(found))
     bought = jobs_of(str(here.flow_run.id))
-    text = own_page.compose(core.ledger, bought, title or here.flow_run.name, note, core.vendors.pages(bought))
+    text = own_page.compose(core.ledger, bought, title or _name_of(here), note, core.vendors.pages(bought))
     artifacts.note_page(str(here.flow_run.id))
     create_markdown_artifact(markdown=text, key=KEY, description=f"{len(bought)} job(s) of this run")
     return text
+
+
+def _name_of(context: FlowRunContext) -> str:
+    """ "nightly: garrulous-gazelle"; a name that somebody chose says what runs by itself."""
+    assert context.flow_run is not None
+    flow, name = context.flow, context.flow_run.name
+    return name if flow is None or flow.flow_run_name else f"{flow.name}: {name}"
 
 
 def jobs_of(flow_run_id: str) -> list[Job]:

@@ -160,13 +160,21 @@ def _introduce_script(run_key: str, attempt: str, *ledger: str | None) -> None:
     begin_attempt(client().ledger, Attempt(attempt, run_key, "", "", "", utc_now()))
 
 
+def _how_to_continue(run_key: str) -> str:
+    # a flow of somebody's own need not have such a parameter
+    context = FlowRunContext.get()
+    names = context.flow.parameters.properties if context is not None and context.flow is not None else {}
+    where = "start the flow with" if "run_key" in names else "in the next run's calls of qflows, pass"
+    return f"{where} run_key={run_key!r}"
+
+
 @functools.lru_cache(maxsize=4096)
 def _introduce(run_key: str, attempt: str, flow_run_id: Any, flow_name: str | None, deployment_id: Any) -> None:
     """Once per process and attempt: notes the run, says how to continue it, warns of unfinished ones."""
     ledger = client().ledger
     touch_run(ledger, run_key, flow_name=flow_name, flow_run_id=str(flow_run_id))
     if deployment_id is None:
-        log.info("run key %s; to continue this run later, start the flow with run_key=%r", run_key, run_key)
+        log.info("run key %s; to continue this run later, %s", run_key, _how_to_continue(run_key))
         if flow_name:
             for other, live in list(reads.unfinished_runs(ledger, flow_name, but=run_key).items())[:5]:
                 log.warning(

@@ -112,6 +112,7 @@ def test_forms_explain_every_field_and_offer_devices(name: str) -> None:
     fields = schema["properties"]
     assert [field for field, said in fields.items() if not said.get("description")] == []
     for field in {"device", "devices"} & set(fields):
-        choice = fields[field].get("items", fields[field])
-        assert "local-aer" in choice["anyOf"][0]["enum"]
-        assert "ionq-forte-1" in choice["anyOf"][0]["enum"]
+        first = fields[field]["anyOf"][0]
+        choice = first.get("items", first)
+        assert "local-aer" in choice["enum"]
+        assert "ionq-forte-1" in choice["enum"]

@@ -197,9 +197,9 @@ def test_a_file_that_is_too_long_no_text_or_no_file_is_refused(tmp_path: Path) -
     for path, message in (
         (big, "longer than"),
         (binary, "not UTF-8"),
-        (pipe, "not a regular file"),
-        (tmp_path, "not a regular file"),
-        (tmp_path / "absent.qasm", "not a regular file"),
+        (pipe, "is not a regular file"),
+        (tmp_path, "is a folder"),
+        (tmp_path / "absent.qasm", "does not exist"),
     ):
         with pytest.raises(ProgramRejected, match=message):
             to_program(path)
