@@ -8,6 +8,7 @@ from numbers import Real
 from typing import Any, TypeVar
 
 from qiskit import QuantumCircuit
+from qiskit.exceptions import QiskitError
 from qiskit.primitives import DataBin
 
 from qflows.core.arguments import shown
@@ -21,14 +22,22 @@ def read_pubs(pubs: Any, coerce: Callable[[Any], Pub], kind: str, form: str) -> 
     """Every PUB of the list by `coerce`; `form` shows how to write one. Raises PubRejected naming the wrong one.
 
     `kind`: Sampler or Estimator, for the words by which Qiskit's own errors begin. Its message about a PUB whose parts
-    do not fit is left unchanged.
+    do not fit is left unchanged; a note says which one it is.
     """
     said = f"An invalid {kind} pub-like was given:"
     if isinstance(pubs, QuantumCircuit):
         raise PubRejected(f"{said} run takes a list of PUBs, not one circuit; write run([{form}])")
     if isinstance(pubs, str | bytes) or not isinstance(pubs, Iterable):
         raise PubRejected(f"{said} run takes a list of PUBs, not {_said(pubs)}; write run([{form}])")
-    return [coerce(_checked(pub, place, form)) for place, pub in enumerate(pubs)]
+    return [_coerced(_checked(pub, place, form), place, coerce, form) for place, pub in enumerate(pubs)]
+
+
+def _coerced(pub: Any, place: int, coerce: Callable[[Any], Pub], form: str) -> Pub:
+    try:
+        return coerce(pub)
+    except (QiskitError, TypeError, ValueError) as error:
+        error.add_note(f"PUB {place} does not fit; write {form}")
+        raise
 
 
 def circuits_of(run_input: Any) -> list[QuantumCircuit]:

@@ -225,9 +225,9 @@ def test_a_mistake_is_answered_with_what_which_and_next(
 ) -> None:
     monkeypatch.setenv("QFLOWS_HOME", str(tmp_path))
     mistake, which, following = MISTAKES[number]
-    with pytest.raises((QflowsError, AttributeError, ValueError)) as raised:
+    with pytest.raises((QflowsError, AttributeError, ValueError, TypeError)) as raised:
         mistake()
-    said = str(raised.value)
+    said = "\n".join([str(raised.value), *getattr(raised.value, "__notes__", [])])
     assert which in said
     assert following in said
     assert len(said) < 900
