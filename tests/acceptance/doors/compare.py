@@ -10,7 +10,7 @@ from acceptance.doors.clients import CLIENTS
 from acceptance.doors.written import Door, Told, Written, complaint, distribution, doors, random_program
 from qflows.core.client import Client
 from qflows.core.scope import script_scope
-from qflows.errors import ProgramRejected
+from qflows.errors import ProgramRejected, QflowsError
 from qflows.programs import Program, to_program
 from qflows.sandbox import Sandbox
 
@@ -181,6 +181,10 @@ def compare_dynamic(
             if _is_taken(core, one, device, SHOTS, told, options=options):
                 source = one.source_for(core.device(device).provider.name)
                 scope = script_scope(f"dynamic {device} {one.title}")
-                result = core.run(source, scope, device=device, shots=SHOTS, options=options, timeout=120)
-                _judge(told, device, one, result.items[0], SHOTS, slack)
+                try:
+                    result = core.run(source, scope, device=device, shots=SHOTS, options=options, timeout=120)
+                except QflowsError as error:
+                    told.count(device, str(error), one.title)
+                else:
+                    _judge(told, device, one, result.items[0], SHOTS, slack)
     return told
