@@ -33,9 +33,20 @@ def test_energy_of_a_loop_that_was_cut_off_is_unbiased(method: str) -> None:
 
 @pytest.mark.parametrize("limits", [{"maxiter": 5}, {"max_evaluations": 9}], ids=str)
 def test_answer_of_a_short_walk_has_no_bias_when_its_end_is_measured_often(limits: dict[str, int]) -> None:
-    _, (mean, spread) = PULLS.redrawn("SPSA", 60, again=40, **limits)
-    assert abs(mean) <= 0.15  # standard error 0.02
-    assert 0.85 <= spread <= 1.15
+    told = PULLS.redrawn("SPSA", 60, again=40, **limits)
+    assert abs(told.by_said[0]) <= 0.15  # standard error 0.02
+    assert 0.85 <= told.by_said[1] <= 1.15
+
+
+def test_fresh_value_has_no_bias_and_its_pull_only_that_of_skewed_counts() -> None:
+    """Ends of SPSA are close to an eigenstate, where a low value comes with a small error bar."""
+    told = PULLS.redrawn("SPSA", 20, maxiter=40, again=200)
+    sampling = 1 / np.sqrt(20 * 200)
+    print(told)
+    assert abs(told.by_true[0]) < 4 * sampling
+    assert abs(told.by_true[1] - 1) < 4 * sampling
+    assert told.expected < -0.02
+    assert abs(told.by_said[0] - told.expected) < 4 * sampling
 
 
 @pytest.mark.parametrize("shots", [50, 100, 1000])

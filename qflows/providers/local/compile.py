@@ -240,6 +240,25 @@ def for_simulator(program: Program, method: str, noise: str) -> QuantumCircuit:
         return run_passes(_ideal_manager(noise, method), circuit, program.name)
 
 
+def with_branches_read(circuit: QuantumCircuit) -> QuantumCircuit:
+    """The circuit with further bits for qubits of branches that nothing measures at all.
+
+    Aer 0.18.2 drops such qubits and then cannot load the branch ("unordered_map::at"). These bits come after all others.
+    """
+    if not has_branches(circuit):
+        return circuit
+    from qiskit.circuit import Clbit
+
+    branched = {qubit for step in circuit.data if step.operation.name == "if_else" for qubit in step.qubits}
+    unread = branched - {step.qubits[0] for step in circuit.data if step.operation.name == "measure"}
+    made = circuit.copy() if unread else circuit
+    for qubit in (one for one in circuit.qubits if one in unread):
+        bit = Clbit()
+        made.add_bits([bit])
+        made.measure(qubit, bit)
+    return made
+
+
 @lru_cache(maxsize=16)
 def simulator(name: str, noise: str, method: str) -> Any:
     """Aer with a snapshot's couplings and noise, or without if there is no name; `noise`: see `noise_text`."""

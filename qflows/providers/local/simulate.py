@@ -27,6 +27,7 @@ from qflows.providers.local.compile import (
     method_of,
     simulator,
     snapshot_name,
+    with_branches_read,
 )
 from qflows.providers.local.noise import noise_text, snapshot
 from qflows.providers.local.options import AerOptions, NoisyOptions, read_options
@@ -125,7 +126,7 @@ def _aer(spec: JobSpec, program: Program, seed: int) -> ItemResult:
     outcome = (
         simulator(name, noise_text(options), method)
         .run(
-            made.circuit,
+            with_branches_read(made.circuit),
             shots=spec.shots or 0,
             seed_simulator=seed % 2**31,
             memory=options.memory,

@@ -137,9 +137,11 @@ def _together(circuits: Sequence[QuantumCircuit], active: Sequence[int], shots: 
     narrow = [compacted(circuit, active, device) for circuit in circuits]
     if not any(circuit.clbits for circuit in narrow):
         return [np.zeros((shots, 0), dtype=bool) for _ in narrow]
-    outcome = (
-        _simulator(device, tuple(active)).run(narrow, shots=shots, memory=True, seed_simulator=device.seed).result()
-    )
+    simulator = _simulator(device, tuple(active))
+    if any(step.operation.name == "if_else" for circuit in narrow for step in circuit.data):
+        # Aer 0.18.2 drops qubits that nothing measures, and then cannot load a branch on them: "unordered_map::at"
+        simulator.set_options(enable_truncation=False)
+    outcome = simulator.run(narrow, shots=shots, memory=True, seed_simulator=device.seed).result()
     if not outcome.success:
         raise WorkError("9999", f"the simulator failed: {outcome.status}")
     return [_bits(outcome.data(i)["memory"], circuit.num_clbits) for i, circuit in enumerate(narrow)]

@@ -195,3 +195,16 @@ def test_what_a_compiler_removes_is_counted() -> None:
     circuit.measure([0, 1], [0, 1])
     compiled = compile_program(local("local-noisy"), circuit, options={"compile": 2})
     assert compiled.removed == {"two-qubit gates": 2}
+
+
+@pytest.mark.parametrize("device", ["aer", "noisy:manila", "noisy:torino"])
+def test_branch_on_a_qubit_that_nothing_measures_runs(provider: Provider, device: str) -> None:
+    """Aer by itself fails to load it."""
+    circuit = QuantumCircuit(2, 3)
+    with circuit.if_test((circuit.cregs[0], 0)):
+        circuit.rz(0.1, 0)
+    circuit.x(1)
+    circuit.measure(1, 1)
+    found = counts(provider, device, circuit)
+    assert set(found) <= {"010", "000"}
+    assert found["010"] > 0.9 * SHOTS

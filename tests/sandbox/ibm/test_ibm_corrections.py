@@ -102,6 +102,16 @@ def test_branch_with_a_branch_a_measurement_or_a_reset_fails_as_the_guide_says(
     assert found["10"] > 25
 
 
+def test_branch_on_a_qubit_that_nothing_measures_runs(quiet, service, backend) -> None:
+    circuit = QuantumCircuit(2, 3)
+    with circuit.if_test((circuit.cregs[0], 0)):
+        circuit.rz(0.1, 0)
+    circuit.x(1)
+    circuit.measure(1, 1)
+    made = sampler(backend).run([isa(circuit, backend)], shots=50).result()[0].data.c.get_counts()
+    assert made == {"010": 50}
+
+
 def test_retired_device_takes_no_job_and_is_not_listed(bare: httpx.Client) -> None:
     assert code_of(bare.post("/jobs", json=job(backend="ibm_torino"))) == (404, "1007")
     assert "ibm_torino" not in {one["name"] for one in bare.get("/backends").json()["devices"]}
