@@ -243,7 +243,7 @@ def for_simulator(program: Program, method: str, noise: str) -> QuantumCircuit:
 def with_branches_read(circuit: QuantumCircuit) -> QuantumCircuit:
     """The circuit with further bits for qubits of branches that nothing measures at all.
 
-    Aer 0.18.2 drops such qubits and then cannot load the branch ("unordered_map::at"). These bits come after all others.
+    Aer 0.18.2 drops such qubits and then cannot load the branch ("unordered_map::at"). The bits come last.
     """
     if not has_branches(circuit):
         return circuit
