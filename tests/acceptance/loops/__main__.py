@@ -30,7 +30,10 @@ def main() -> int:
     parser.add_argument("--every", type=int, nargs="+", default=[1, 3, 7], metavar="K")
     parser.add_argument("--kinds", nargs="+", choices=MOST, default=list(MOST))
     parser.add_argument("--company", nargs="+", choices=COMPANY, default=list(COMPANY))
+    parser.add_argument("--most", type=int, metavar="N", help="evaluations of VQE and QAOA, by default 12")
     chosen = parser.parse_args()
+    if chosen.most is not None:
+        os.environ["WALKS_MOST"] = str(chosen.most)
     failed = 0
     with tempfile.TemporaryDirectory() as home, Sandbox(vendors=("ionq",)) as sandbox:
         os.environ.update(sandbox.env | {"QFLOWS_POLL_MIN_S": "0.01", "QFLOWS_SETTLE_S": "0.3"})

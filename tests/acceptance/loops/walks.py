@@ -2,6 +2,7 @@
 
 `python walks.py KIND RUN_KEY FOLDER` walks in a script. Every value goes into a file at once, in hex, so that a killed
 walk leaves what it knew. `WALKS_LAST`: the evaluation of this process after which it kills itself; 0 for never.
+`WALKS_MOST`: how many values VQE and QAOA ask for, in place of those below.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ import numpy as np
 DEVICE, SHOTS = "ionq-simulator", 100
 MOST = {"vqe": 12, "qaoa": 12, "estimator": 16, "sampler": 10, "minimize": 16}
 """How many values each kind of walk asks for."""
+for _kind in ("vqe", "qaoa"):
+    MOST[_kind] = int(os.environ.get("WALKS_MOST", MOST[_kind]))
 EXTRA = {"qaoa": 1}
 """Jobs that are no evaluation: the sample of the end."""
 
