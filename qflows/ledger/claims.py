@@ -315,19 +315,28 @@ class Doubt:
 
 
 def doubts_due(ledger: Ledger, keys: Collection[str]) -> list[Doubt]:
-    """Jobs in doubt among `keys` whose next look-up is due."""
-    due: list[Doubt] = []
+    """Jobs in doubt among `keys` whose next look-up is due, and those that it covers at no cost: claimed no earlier.
+
+    A vendor's list is read down to the oldest claim. Doubts that were looked up one by one, each at its own time, would
+    use up the requests of a vendor that allows few.
+    """
+    found: list[tuple[Doubt, bool]] = []
     with ledger.read() as connection:
         for part in chunks(keys):
             rows = connection.execute(
-                sa.select(*JOB_COLUMNS, (ledger_now() - jobs.c.doubt_since).label("age_s")).where(
+                sa.select(
+                    *JOB_COLUMNS,
+                    (ledger_now() - jobs.c.doubt_since).label("age_s"),
+                    sa.case((jobs.c.look_after <= ledger_now(), 1), else_=0).label("is_due"),
+                ).where(
                     jobs.c.key.in_(part),
                     jobs.c.status == JobStatus.IN_DOUBT,
-                    jobs.c.look_after <= ledger_now(),
+                    jobs.c.look_after.is_not(None),  # the others wait for a person
                 )
             )
-            due += [Doubt(job_of(row), row.looks, row.age_s, row.claimed_at) for row in rows]
-    return due
+            found += [(Doubt(job_of(row), row.looks, row.age_s, row.claimed_at), bool(row.is_due)) for row in rows]
+    oldest = min((doubt.claimed_at for doubt, is_due in found if is_due), default=None)
+    return [] if oldest is None else [doubt for doubt, is_due in found if is_due or doubt.claimed_at >= oldest]
 
 
 def adopt(ledger: Ledger, job: Job, vendor_id: str, *, extras: Collection[str] = ()) -> None:

@@ -247,7 +247,7 @@ same_accounts = sa.Table(  # names of one account: renewed keys, proved by the v
     sa.Column("at", UtcDateTime, nullable=False),
 )
 
-raw_answers = sa.Table(  # vendors' answers, stored before decoding
+raw_answers = sa.Table(  # vendors' answers, stored unchanged
     "raw_answers",
     metadata,
     sa.Column("job_key", sa.String(64), primary_key=True),

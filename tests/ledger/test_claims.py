@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 
 import pytest
 
@@ -195,6 +196,20 @@ def test_doubt_is_looked_up_at_once_then_when_its_next_look_is_due(
     assert again.looks == 1
     claims.postpone(ledger, job, again_in_s=0)
     assert claims.doubts_due(ledger, [job.key])[0].looks == 1
+
+
+def test_look_up_of_one_doubt_covers_those_that_were_claimed_after_it(
+    ledger: Ledger, make_job: MakeJob, alter: Alter
+) -> None:
+    old, middle, young, held = (make_job(S.IN_DOUBT) for _ in range(4))
+    for days, job in enumerate((old, middle, young), start=1):
+        claims.postpone(ledger, job, again_in_s=3600)
+        alter(job.key, claimed_at=datetime(2026, 11, days, tzinfo=UTC))
+    claims.looked(ledger, held, again_in_s=None)  # waits for a person
+    keys = [job.key for job in (old, middle, young, held)]
+    assert claims.doubts_due(ledger, keys) == []
+    alter(middle.key, look_after=1.0)
+    assert {doubt.job.key for doubt in claims.doubts_due(ledger, keys)} == {middle.key, young.key}
 
 
 def test_doubt_left_to_a_person_is_never_due_by_itself(ledger: Ledger, make_job: MakeJob) -> None:

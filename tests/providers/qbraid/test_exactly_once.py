@@ -13,10 +13,11 @@ from submission_faults import SETTLE_S, WIRE, faults_of, finish, kill_while_subm
 from qflows import providers
 from qflows.core.submit import Submitter
 from qflows.errors import Ambiguous
-from qflows.ledger import Ledger, reads
+from qflows.ledger import Ledger, claims, reads
 from qflows.ledger.intents import Intent, Want
 from qflows.protocol import JobSpec
 from qflows.sandbox import Sandbox
+from qflows.states import JobStatus
 from qflows.testing import bell, send_job
 
 SIMULATOR, WITH_BATCHES = "qbraid:qbraid:sim:qir-sv", "qbraid:equal1:sim:bell-1"
@@ -149,6 +150,26 @@ def test_many_doubts_are_settled_by_reading_the_list_once(sandbox: Sandbox) -> N
     assert [found[key][0].vendor_id for key in keys] == ids
     assert set(found) == set(keys)
     assert sandbox.admin.requests(LIST) == 1
+
+
+def test_doubts_that_became_due_at_different_times_are_looked_up_together(sandbox: Sandbox, ledger: Ledger) -> None:
+    sandbox.admin.clock("frozen")
+    provider = connect(sandbox)
+    submitter = Submitter(ledger, settle_s=SETTLE_S)
+    keys = []
+    for number in range(10):
+        sandbox.admin.fault("drop_after", SUBMIT)
+        wanted = Intent(intent(provider).spec, Want(f"run {number}", "a", "h"), "qbraid", provider.account)
+        keys += [job.key for job in submitter.submit(provider, [wanted])]
+    assert {reads.job(ledger, key).status for key in keys} == {JobStatus.IN_DOUBT}
+    doubts = sorted(claims.doubts_due(ledger, keys), key=lambda doubt: doubt.claimed_at)
+    asked = sandbox.admin.requests(LIST)
+    for doubt in doubts[1:]:
+        claims.postpone(ledger, doubt.job, again_in_s=3600)
+    submitter.settle(provider, keys)
+    assert {reads.job(ledger, key).status for key in keys} == {JobStatus.QUEUED}
+    assert sandbox.admin.requests(LIST) - asked == 1
+    assert sandbox.admin.count_jobs("qbraid") == 10
 
 
 def test_two_jobs_under_one_key_end_as_one_and_the_extra_is_cancelled(sandbox: Sandbox, ledger: Ledger) -> None:
