@@ -11,7 +11,7 @@ PARALLEL := -n $(WORKERS) --maxprocesses 4 --dist worksteal
 PINS := $(if $(CONSTRAINTS),-c $(CONSTRAINTS))
 
 .PHONY: gate constraints wheel help install demo test check lint types imports docs notebooks bench pulls story chaos newest-braket \
-  scale newest-prefect newest-ibm doctor doors takes passes live loops compat money peer archive-show sources clean
+  scale calendar newest-prefect newest-ibm doctor doors takes passes live loops compat money peer archive-show sources clean
 help:
 	@echo "make demo     install into .venv, run the H2 VQE and a small circuit, print what came out"
 	@echo "make test     install and run the test suite"
@@ -25,6 +25,7 @@ help:
 	@echo "make sources  the sources' examples with their clients and with qflows, and the lines of code of each"
 	@echo "make money    20 buyers, 1,000 random kills, one cap, on SQLite and PostgreSQL; two hours; MONEY='--kills 100' for less"
 	@echo "make scale    \`qflows ledger archive\` on five million jobs: seconds, rows, sizes; an hour; SCALE='--jobs 20000' for less"
+	@echo "make calendar   a week with a change of the clocks, an outage, hourly tokens, a retired device and a ledger upgrade"
 	@echo "make gate     false holds on 1,000 stable nights of each kind of device, and bad nights; minutes"
 	@echo "make pulls    error bars, biases, drift flags and thresholds by Monte Carlo; a few minutes"
 	@echo "make story    a nightly run while server, worker, reconciler and flow are killed 20 times; SQLite, then PostgreSQL"
@@ -152,6 +153,10 @@ newest-braket: .venv/.test
 # GATE='--nights 100 --seeds 1' for less
 gate: .venv/.test
 	@$(BIN)/python tests/benchmarks/gate.py $(GATE)
+
+# the same as in the suite, with what it says
+calendar: .venv/.test
+	@$(BIN)/python -m pytest -q -rA tests/acceptance/test_calendar.py
 
 # SCALE='--jobs 20000 --database sqlite --database postgresql --kill' for less
 scale: .venv/.test

@@ -95,8 +95,13 @@ SWITCHES = (
         source="IBM's plans, 2026: Open 600 s in 28 days; OpenAPI 0.45.3, create_job: 409 above a limit",
     ),
     Switch(
-        "token_lifetime_s", 3600, "life of an IAM token, by real time",
+        "token_lifetime_s", 3600, "life of an IAM token, by the clock of `token_clock`",
         source="IBM Cloud IAM: access tokens live an hour",
+    ),
+    Switch(
+        "token_clock", "real", "the clock of tokens; `sandbox` suits a client whose clock is moved with the sandbox's",
+        ("real", "sandbox"),
+        source="the client keeps tokens by its own clock; IAM's own is real",
     ),
     Switch(
         "session_closed_status", 409, "status for a job that joins a closed session",

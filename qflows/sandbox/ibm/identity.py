@@ -23,7 +23,7 @@ REFUSED_KEYS = "bad"  # API keys with this prefix are unknown to IAM
 class Identity:
     """Handlers of IAM, global search and global catalog, and the check of bearer tokens.
 
-    Tokens expire by real time, not by the sandbox's clock: the client keeps them by its own clock.
+    Tokens expire by real time unless the switch `token_clock` says otherwise: the client keeps them by its own clock.
     """
 
     def routes(self) -> list[Route]:
@@ -49,7 +49,7 @@ class Identity:
         if (form.get("grant_type") or [""])[0] != GRANT or not _is_known(call, key):
             body = {"errorCode": "BXNIM0415E", "errorMessage": "Provided API key could not be found."}
             return JSONResponse(body, 400)
-        now, lifetime_s = int(time.time()), int(call.switch("token_lifetime_s"))
+        now, lifetime_s = int(_now(call)), int(call.switch("token_lifetime_s"))
         account = hashlib.sha256(key.encode()).hexdigest()[:32] if call.switch("accounts_per_key") else NOBODY
         user = f"IBMid-{hashlib.sha256(key.encode()).hexdigest()[:10]}"
         claims = {"iam_id": user, "account": {"bss": account}, "iat": now, "exp": now + lifetime_s}
@@ -109,6 +109,10 @@ def _is_known(call: Call, key: str) -> bool:
     return bool(key) and (key in known if known else not key.startswith(REFUSED_KEYS))
 
 
+def _now(call: Call) -> float:
+    return time.time() if call.switch("token_clock") == "real" else call.world.clock.now()
+
+
 def account_of(call: Call) -> str:
     """The account of the key behind a request's token."""
     return str(_claims(call).get("account", {}).get("bss", NOBODY))
@@ -135,7 +139,7 @@ def check_bearer(call: Call) -> None:
         expires = float(payload["exp"])
     except (IndexError, ValueError, KeyError, TypeError):
         raise Refusal(401, "the token cannot be read", code=catalog.INVALID_CREDENTIALS) from None
-    if expires < time.time():
+    if expires < _now(call):
         raise Refusal(401, "the token has expired", code=catalog.INVALID_CREDENTIALS)
 
 
