@@ -11,7 +11,7 @@ PARALLEL := -n $(WORKERS) --maxprocesses 4 --dist worksteal
 PINS := $(if $(CONSTRAINTS),-c $(CONSTRAINTS))
 
 .PHONY: gate constraints wheel help install demo test check lint types imports docs notebooks bench pulls story chaos newest-braket \
-  scale calendar newest-prefect newest-ibm doctor doors takes passes live loops compat money peer archive-show sources clean
+  scale calendar hosts newest-prefect newest-ibm doctor doors takes passes live loops compat money peer archive-show sources clean
 help:
 	@echo "make demo     install into .venv, run the H2 VQE and a small circuit, print what came out"
 	@echo "make test     install and run the test suite"
@@ -24,7 +24,8 @@ help:
 	@echo "make archive-show   a sweep of 1,000 points, a VQE and a group in one archive: verified elsewhere, by the RO-Crate validator, and with flipped bits"
 	@echo "make sources  the sources' examples with their clients and with qflows, and the lines of code of each"
 	@echo "make money    20 buyers, 1,000 random kills, one cap, on SQLite and PostgreSQL; two hours; MONEY='--kills 100' for less"
-	@echo "make scale    \`qflows ledger archive\` on five million jobs: seconds, rows, sizes; an hour; SCALE='--jobs 20000' for less"
+	@echo "make scale    what a million jobs a day need, and \`qflows ledger archive\` on five million jobs; an hour; SCALE='--jobs 20000' for less"
+	@echo "make hosts    eight machines as network namespaces: cut off, killed, database restarted, server moved; needs root"
 	@echo "make calendar   a week with a change of the clocks, an outage, hourly tokens, a retired device and a ledger upgrade"
 	@echo "make gate     false holds on 1,000 stable nights of each kind of device, and bad nights; minutes"
 	@echo "make pulls    error bars, biases, drift flags and thresholds by Monte Carlo; a few minutes"
@@ -160,7 +161,12 @@ calendar: .venv/.test
 
 # SCALE='--jobs 20000 --database sqlite --database postgresql --kill' for less
 scale: .venv/.test
+	@$(BIN)/python tests/benchmarks/million.py
 	@$(BIN)/python tests/benchmarks/old_jobs.py $(SCALE)
+
+# hosts as network namespaces: needs root, iproute2 and PostgreSQL's binaries, and says so where these are missing
+hosts: .venv/.test
+	@$(BIN)/python tests/acceptance/hosts/hosts.py || test $$? = 77
 
 # MONEY='--kills 100 --database sqlite' for less
 money: .venv/.test
