@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+import time
 from typing import Any
 
 import httpx
 from prefect.blocks.core import Block
+from prefect.context import FlowRunContext, TaskRunContext
 from prefect.exceptions import ObjectNotFound
 from prefect.settings import PREFECT_API_URL
 from pydantic import Field, ValidationError
@@ -18,6 +20,8 @@ from qflows.prefect.impatient import impatient_client
 BLOCK_NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")  # what Prefect accepts as the name of a block document
 # a server that hangs must not hold every first use of a device for Prefect's own six minutes
 _LOOK_UP_S = 5.0
+# inside a run, so long altogether: the server may be restarting, or moving to another host
+_RESTART_S, _PAUSE_S = 120.0, 2.0
 
 
 # both are pydantic models; Prefect narrows three signatures of the base class
@@ -70,20 +74,33 @@ def _saved(name: str, kind: type[Block]) -> dict[str, Any] | None:
     url = PREFECT_API_URL.value()
     if not url or not BLOCK_NAME.fullmatch(name):
         return None
-    try:
-        with impatient_client(_LOOK_UP_S) as api:
-            document = api.read_block_document_by_name(name, kind.get_block_type_slug(), include_secrets=False)
-    except ObjectNotFound:
-        return None
-    except (httpx.HTTPError, RuntimeError, ValueError) as error:
-        # RuntimeError: what Prefect makes of some of these; ValueError: an answer that is not Prefect's
-        raise NotSent(
-            f"the Prefect API at {url} did not say whether a device {name!r} is saved there "
-            f"({type(error).__name__}); nothing was sent. Start it, or unset PREFECT_API_URL "
-            "to use the devices that ship with qflows",
-            provider="prefect",
-        ) from None
-    return document.data
+    # a run outlives a restart of the server that it belongs to; a command wants an answer now
+    give_up_at = time.monotonic() + (_RESTART_S if FlowRunContext.get() or TaskRunContext.get() else 0.0)
+    while True:
+        try:
+            with impatient_client(_LOOK_UP_S) as api:
+                document = api.read_block_document_by_name(name, kind.get_block_type_slug(), include_secrets=False)
+            return document.data
+        except ObjectNotFound:
+            return None
+        except (httpx.HTTPError, RuntimeError, ValueError) as error:
+            # RuntimeError: what Prefect makes of some of these; ValueError: an answer that is not Prefect's
+            if time.monotonic() < give_up_at and _may_pass(error):
+                time.sleep(_PAUSE_S)
+                continue
+            raise NotSent(
+                f"the Prefect API at {url} did not say whether a device {name!r} is saved there "
+                f"({type(error).__name__}); nothing was sent. Start it, or unset PREFECT_API_URL "
+                "to use the devices that ship with qflows",
+                provider="prefect",
+            ) from None
+
+
+def _may_pass(error: Exception) -> bool:
+    """Whether the server may answer in a moment: nobody answered, or it failed by itself."""
+    if isinstance(error, httpx.HTTPStatusError):
+        return error.response.status_code >= 500
+    return not isinstance(error, ValueError)
 
 
 def saved_rule(name: str) -> str | None:
@@ -95,8 +112,9 @@ def saved_rule(name: str) -> str | None:
 def saved_profile(name: str) -> DeviceProfile | None:
     """The profile saved in Prefect under this name; None if there is none, or no API is configured.
 
-    One request. Raises NotSent when the configured API does not answer, because the shipped profile of that name may
-    mean another device or account; DocumentError for a saved document that is no profile.
+    One request; inside a run it is repeated for two minutes while nobody answers. Raises NotSent then, because the
+    shipped profile of that name may mean another device or account; DocumentError for a saved document that is no
+    profile.
     """
     found = _saved(name, DeviceProfileBlock)
     if found is None:

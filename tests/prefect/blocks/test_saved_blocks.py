@@ -20,6 +20,7 @@ import pytest
 from prefect import flow, get_run_logger
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import BlockDocumentCreate, BlockDocumentUpdate
+from prefect.context import FlowRunContext
 from prefect.runtime import flow_run as running
 from prefect.settings import PREFECT_API_REQUEST_TIMEOUT, PREFECT_API_URL, temporary_settings
 from prefect_records import flow_run, task_runs, until
@@ -256,6 +257,32 @@ class _Nothing(http.server.BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: object) -> None:
         pass
+
+
+def test_run_outlives_a_restart_of_its_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(device_block, "_PAUSE_S", 0.05)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    url = {PREFECT_API_URL: f"http://127.0.0.1:{port}/api"}
+    monkeypatch.setattr(device_block, "_RESTART_S", 0.1)
+    with temporary_settings(url), FlowRunContext.model_construct(), pytest.raises(NotSent, match="nothing was sent"):
+        device_block.saved_profile("local-aer")
+    monkeypatch.setattr(device_block, "_RESTART_S", 30.0)
+    servers: list[http.server.HTTPServer] = []
+
+    def start() -> None:
+        servers.append(http.server.HTTPServer(("127.0.0.1", port), _Nothing))
+        servers[0].serve_forever(poll_interval=0.05)
+
+    restart = threading.Timer(0.4, start)
+    restart.start()
+    try:
+        with temporary_settings(url), FlowRunContext.model_construct():
+            assert device_block.saved_profile("local-aer") is None  # answered: nothing is saved
+    finally:
+        servers[0].shutdown()
+        servers[0].server_close()
 
 
 def test_api_that_stops_answering_changes_no_device(monkeypatch: pytest.MonkeyPatch) -> None:
