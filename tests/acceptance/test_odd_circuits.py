@@ -389,7 +389,7 @@ def core(sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> I
     made.ledger.close()
 
 
-def bought(core: Client, source: Any, device: str, shots: int = SHOTS) -> tuple[dict[str, float], str]:
+def bought(core: Client, source: Any, device: str, shots: int = SHOTS) -> tuple[dict[str, int], str]:
     """(counts, "") or ({}, why it was refused); nothing is recorded of what was refused."""
     before = len(core.jobs())
     try:
