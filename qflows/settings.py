@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 from decimal import Decimal
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -109,6 +110,18 @@ class Settings(BaseSettings):
         """
         folder = (state_dir or self.home / "sandbox").expanduser().absolute()
         return self.sandbox_ledger_url or f"sqlite:///{folder / 'ledger.db'}"
+
+
+def current_settings() -> Settings:
+    """The settings of the environment as it is now. Reading them takes longer than a commit, so the last ones are kept
+    with the variables that they came from."""
+    said = ((name, value) for name, value in os.environ.items() if name.upper().startswith("QFLOWS_"))
+    return _settings_of(tuple(sorted(said)), os.environ.get("HOME"))
+
+
+@lru_cache(maxsize=8)
+def _settings_of(said: tuple[tuple[str, str], ...], home: str | None) -> Settings:
+    return Settings()
 
 
 _EXAMPLES = {"rates": """QFLOWS_RATES='{"credits": "0.01"}'""", "currency": "QFLOWS_CURRENCY=eur"}

@@ -17,7 +17,7 @@ from qflows.core.script import ScriptVerbs
 from qflows.core.verbs import Verbs
 from qflows.errors import OverBudget
 from qflows.ledger.store import Ledger
-from qflows.settings import Settings
+from qflows.settings import Settings, current_settings
 
 
 class Client(Purchases):
@@ -60,7 +60,7 @@ _clients_lock = threading.Lock()
 
 def default_client(make: Callable[[Settings], Client] = Client) -> Client:
     """The client of this process for the current settings; changed settings give another client."""
-    settings = Settings()
+    settings = current_settings()
     # a fork must not share database connections or sockets with its parent
     place = f"{os.getpid()}|{make.__qualname__}|{settings.model_dump_json()}|{_vendor_environment()}"
     with _clients_lock:

@@ -15,7 +15,7 @@ from qflows.keys import MAX_RUN_KEY, in_namespace
 from qflows.ledger.budgets import Buyer
 from qflows.ledger.choices import Turn
 from qflows.ledger.intents import Want
-from qflows.settings import Settings
+from qflows.settings import current_settings
 
 _PROCESS_ATTEMPT = uuid.uuid4().hex
 
@@ -58,7 +58,7 @@ def named(run_key: str) -> str:
 
 @lru_cache(maxsize=8)
 def _namespace(said: str | None) -> str | None:
-    return Settings().namespace if said else None
+    return current_settings().namespace if said else None
 
 
 def script_scope(run_key: str | None) -> Scope:

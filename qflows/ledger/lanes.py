@@ -60,13 +60,13 @@ def acquire(
     `is_alone`: asked when the lane is free and due; if nobody else polls it, no lease is written. A stranger who begins
     in the same moment then costs one request more, and whoever polls after that finds the stranger's name.
     """
-    ours = sa.and_(lanes.c.provider == provider, lanes.c.account == account)
+    place = {"at_provider": provider, "at_account": account}
     with ledger.read() as connection:
-        row = connection.execute(_LOOK.where(ours)).one_or_none()
+        row = connection.execute(_LOOK, place).one_or_none()
     if row is None:
         _found(ledger, provider, account)
         with ledger.read() as connection:
-            row = connection.execute(_LOOK.where(ours)).one()
+            row = connection.execute(_LOOK, place).one()
     if row.holder not in (None, holder) and row.lease_until > row.now and not is_dead(row.holder.partition("#")[0]):
         return min(row.lease_until - row.now, _ASK_AGAIN_S)
     lane = _lane_of(row, provider, account, holder)
@@ -77,11 +77,10 @@ def acquire(
         return due_at - row.now
     if is_alone is not None and is_alone(lane) and row.holder == holder:
         return lane
-    as_read = [lanes.c[name].is_not_distinct_from(getattr(row, name)) for name in ("holder", "lease_until", "next_at")]
-    take = sa.update(lanes).where(ours, *as_read).values(holder=holder, lease_until=ledger_now() + lease_s)
+    as_read = {f"at_{name}": getattr(row, name) for name in ("holder", "lease_until", "next_at")}
     try:
         with ledger.write(flush=False) as connection:  # after a power cut nobody polls
-            taken = connection.execute(take).rowcount
+            taken = connection.execute(_TAKE, {**place, **as_read, "to_holder": holder, "lease_s": lease_s}).rowcount
     except BaseException as error:
         if not isinstance(error, Exception):  # an interrupt, before the commit or after it
             give_back(ledger, lane)
@@ -92,9 +91,10 @@ def acquire(
 def give_back(ledger: Ledger, lane: Lane) -> None:
     """End the lease after an interrupt, whatever became of it, and leave the rest of the lane as it was."""
     with suppress(LedgerError), ledger.write(flush=False) as connection:
-        connection.execute(sa.update(lanes).where(*_held(lane)).values(lease_until=0.0))
+        connection.execute(_GIVE_BACK, _held(lane))
 
 
+_HERE = (lanes.c.provider == sa.bindparam("at_provider"), lanes.c.account == sa.bindparam("at_account"))
 _LOOK = sa.select(
     lanes.c.holder,
     lanes.c.lease_until,
@@ -103,7 +103,24 @@ _LOOK = sa.select(
     lanes.c.ok_at,
     lanes.c.error_at,
     ledger_now().label("now"),
+).where(*_HERE)
+_TAKE = (
+    sa.update(lanes)
+    .where(
+        *_HERE,
+        lanes.c.holder.is_not_distinct_from(sa.bindparam("at_holder", type_=lanes.c.holder.type)),
+        lanes.c.lease_until == sa.bindparam("at_lease_until"),
+        lanes.c.next_at == sa.bindparam("at_next_at"),
+    )
+    .values(holder=sa.bindparam("to_holder"), lease_until=ledger_now() + sa.bindparam("lease_s", type_=sa.Float))
 )
+_HELD = (*_HERE, lanes.c.holder == sa.bindparam("at_holder"))
+_GIVE_BACK = sa.update(lanes).where(*_HELD).values(lease_until=0.0)
+_RELEASE = _GIVE_BACK.values(
+    next_at=ledger_now() + sa.bindparam("next_in_s", type_=sa.Float), interval_s=sa.bindparam("to_interval_s")
+)
+_ANSWERED = _RELEASE.values(ok_at=sa.func.coalesce(sa.bindparam("asked_at", type_=sa.Float), ledger_now()))
+_FAILED = _RELEASE.values(error_at=ledger_now(), error=sa.bindparam("to_error"))
 
 
 def _lane_of(row: Any, provider: str, account: str, holder: str) -> Lane:
@@ -150,17 +167,13 @@ def release_in(
     error: str | None = None,
 ) -> None:
     """`release` in the caller's transaction. The holder's name stays: it says who polled last."""
-    told = (
-        {"ok_at": lane.now or ledger_now()}
-        if ok
-        else {"error_at": ledger_now(), "error": vendor_text(error, MESSAGE_CAP)}
-    )
-    values = {"lease_until": 0.0, "next_at": ledger_now() + next_in_s, "interval_s": interval_s}
-    connection.execute(sa.update(lanes).where(*_held(lane)).values(**values, **told))
+    told = {"asked_at": lane.now or None} if ok else {"to_error": vendor_text(error, MESSAGE_CAP)}
+    values = {**_held(lane), "next_in_s": next_in_s, "to_interval_s": interval_s, **told}
+    connection.execute(_ANSWERED if ok else _FAILED, values)
 
 
-def _held(lane: Lane) -> list[sa.ColumnElement[bool]]:
-    return [lanes.c.provider == lane.provider, lanes.c.account == lane.account, lanes.c.holder == lane.holder]
+def _held(lane: Lane) -> dict[str, str]:
+    return {"at_provider": lane.provider, "at_account": lane.account, "at_holder": lane.holder}
 
 
 def holder_name(waiter: str) -> str:

@@ -87,18 +87,21 @@ def live(ledger: Ledger, provider: str, account: str, *, at_most: int | None = N
     """All jobs of a lane that are not terminal, or some of them, from any submitter, without rebuilt ones that wait for
     their run."""
     with ledger.read() as connection:
-        rows = connection.execute(
-            sa.select(*JOB_COLUMNS)
-            .where(jobs.c.provider == provider, jobs.c.account == account, LIVE_JOBS, sa.not_(_WAITS_FOR_ITS_RUN))
-            .limit(at_most)
-        )
-        return [job_of(row) for row in rows]
+        values = {"provider": provider, "account": account, "at_most": at_most}
+        return [job_of(row) for row in connection.execute(_LIVE if at_most is None else _SOME_LIVE, values)]
 
 
 # its answer is stored, and the programs to decode it by are not known
 _WAITS_FOR_ITS_RUN = sa.and_(
     sa.func.coalesce(jobs.c.origin, "") == REBUILT, sa.func.coalesce(jobs.c.bad_reads, -1) == 0
 )
+_LIVE = sa.select(*JOB_COLUMNS).where(
+    jobs.c.provider == sa.bindparam("provider"),
+    jobs.c.account == sa.bindparam("account"),
+    LIVE_JOBS,
+    sa.not_(_WAITS_FOR_ITS_RUN),
+)
+_SOME_LIVE = _LIVE.limit(sa.bindparam("at_most", type_=sa.Integer))
 
 
 def all_live(ledger: Ledger) -> list[Job]:

@@ -1,7 +1,8 @@
 """Reading statuses in bulk from a list that can be filtered by tag and time, but not by id.
 
 The jobs of one poll are usually close in time, so the list is read as a window: from the creation of the oldest wanted
-job, in ascending order, 200 at a time. That is ceil(n / 200) requests if no other jobs lie in between.
+job, in ascending order, 200 at a time. That is ceil(n / 200) requests if no other jobs lie in between. A few jobs
+that were just sent are first looked for among the newest, which is a short answer.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ _CLOCK_SLACK = timedelta(minutes=5)  # our clock against IBM's, for jobs whose c
 _MARGIN = timedelta(seconds=1)
 _PENDING_PAGES = 20
 _MAX_PAGES = 500  # 100,000 jobs: a list that never ends must not hang us
+_NEWER = 16  # rows to read beyond the wanted ones, in case others have sent jobs meanwhile
 _FEW = 4  # up to this many keys or ids are requested one by one
 
 Page = Sequence[Mapping[str, Any]]
@@ -65,7 +67,13 @@ class Listing:
             # it is not documented whether the bounds are inclusive, and shown times are rounded
             first, last = min(k[0] for k in known) - _MARGIN, max(k[1] for k in known) + _MARGIN
             window = {"created_after": first, "created_before": last}
-            yield from self._pages(2 * math.ceil(len(known) / PAGE) + 2, descending=False, **window)
+            limit, is_all = len(known) + _NEWER, False
+            if limit < PAGE and all(k[0] != k[1] for k in known):  # just sent: the newest of a wide window
+                newest = self._page(limit=limit, job_tags=[wire.MARK], descending=True, **window)
+                yield newest
+                is_all = len(newest) < limit
+            if missing and not is_all:
+                yield from self._pages(2 * math.ceil(len(known) / PAGE) + 2, descending=False, **window)
         if missing and n_unknown > _FEW:
             yield from self._pages(math.ceil(n_unknown / PAGE), descending=True)
         if len(missing) > _FEW:
