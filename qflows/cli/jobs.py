@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from qflows.cli import completion
-from qflows.cli.connection import default_client
+from qflows.cli.connection import default_client, default_ledger
 from qflows.cli.screen import errors_as_exit_codes, print_json, print_rows, progress_line, say
-from qflows.core.client import Client
-from qflows.core.tagging import Tagged
+from qflows.core import lists
 from qflows.errors import ProgramRejected
 from qflows.ledger import reads
 from qflows.model import Job, versions_of
 from qflows.pages import job_page
 from qflows.pages.text import JOB_COLUMNS, job_row
 from qflows.states import JobStatus
+
+if TYPE_CHECKING:
+    from qflows.core.client import Client
+    from qflows.core.tagging import Tagged
 
 app = typer.Typer(help="Jobs in the ledger.", no_args_is_help=True, rich_markup_mode=None)
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -60,7 +63,8 @@ def ls(
 ) -> None:
     """List jobs, newest first. Repeat an option to allow several values."""
     with errors_as_exit_codes():
-        found = default_client().jobs(
+        found = lists.jobs(
+            default_ledger(),
             run=run_key,
             status=status,
             device=device,

@@ -121,7 +121,7 @@ def archive(
     with errors_as_exit_codes():
         from qflows.cli.connection import default_client
         from qflows.core.archiving.old_jobs import archive_old
-        from qflows.core.importing import past
+        from qflows.core.durations import past
         from qflows.ledger.engine import compact as give_back
 
         core, show_progress = default_client(), progress_line()

@@ -12,7 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from difflib import get_close_matches
 from functools import partial
 from itertools import count
@@ -20,14 +20,14 @@ from typing import TypeVar
 
 from qflows.core import profiles
 from qflows.core.devices import Vendors
-from qflows.core.durations import seconds
+from qflows.core.durations import Moment, past
 from qflows.core.fetching import Fetcher, reads_back
 from qflows.core.submit import Submitter, fits
 from qflows.errors import LedgerError, ProgramRejected, QflowsError, Throttled, UnknownDevice, Unreadable
 from qflows.keys import is_job_key, is_mark, mark_of
 from qflows.ledger import imports, marks, outcomes, reads
 from qflows.ledger.imports import Entry
-from qflows.ledger.store import Ledger, utc_now
+from qflows.ledger.store import Ledger
 from qflows.model import Job
 from qflows.privacy.redaction import clean
 from qflows.programs.unknown import unknown_program
@@ -37,7 +37,6 @@ from qflows.states import JobStatus
 log = logging.getLogger("qflows.importing")
 
 _AT_ONCE = 32
-Moment = str | datetime | timedelta | float
 OnEntered = Callable[[int], None]
 OnPause = Callable[[str, float], None]
 _Read = TypeVar("_Read")
@@ -420,34 +419,6 @@ def _parts(
             part = []
     if part:
         yield part
-
-
-def past(given: Moment) -> datetime:
-    """A time: a date or time (UTC unless stated otherwise), or how long ago ('7d', '12h', seconds).
-
-    Raises ProgramRejected for anything else.
-    """
-    if isinstance(given, datetime):
-        return given if given.tzinfo else given.replace(tzinfo=UTC)
-    if isinstance(given, timedelta):
-        return utc_now() - given
-    text = str(given).strip()
-    try:
-        found = datetime.fromisoformat(text)
-        return found if found.tzinfo else found.replace(tzinfo=UTC)
-    except ValueError:
-        pass
-    days = text.removesuffix("d")
-    if text.endswith("d") and days.isdecimal():
-        return utc_now() - timedelta(days=int(days))
-    try:
-        return utc_now() - timedelta(
-            seconds=float(text) if text.replace(".", "", 1).isdecimal() else seconds(text) or 0
-        )
-    except QflowsError:
-        raise ProgramRejected(
-            f"{text[:40]!r} is neither a date ('2026-11-01', '2026-11-01T12:00') nor a time ago ('7d', '12h', '30m')"
-        ) from None
 
 
 _UNKNOWN = (

@@ -7,17 +7,20 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass, field, fields
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, Generic, TypedDict, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, TypedDict, TypeVar, Unpack, overload
 
 from qflows import notebook
-from qflows.core.batches.batch import Batch
-from qflows.core.groups.handle import Group
-from qflows.core.importing import Moment, past
-from qflows.core.scope import named
+from qflows.core.durations import Moment, past
 from qflows.errors import ProgramRejected
+from qflows.ledger import listing
 from qflows.ledger.listing import Extent, Run, Wanted
+from qflows.ledger.store import Ledger
 from qflows.model import Job, SessionRecord
 from qflows.states import JobStatus
+
+if TYPE_CHECKING:
+    from qflows.core.batches.batch import Batch
+    from qflows.core.groups.handle import Group
 
 T = TypeVar("T")
 Values = str | Collection[str] | None
@@ -289,6 +292,13 @@ def run_dict(run: Run) -> dict[str, Any]:
     }
 
 
+def jobs(ledger: Ledger, **filters: Unpack[JobFilters]) -> Rows[Job]:
+    """Jobs of the ledger; see `qflows.jobs` for the filters."""
+    chosen = wanted(**filters)
+    found, extent = listing.select_jobs(ledger, chosen)
+    return Rows("jobs", tuple(found), extent, chosen.offset, job_dict)
+
+
 def wanted(
     *,
     tag: Tags = None,
@@ -333,6 +343,8 @@ def wanted(
 
 def _run_keys(values: Values) -> tuple[str, ...]:
     """As given, and as written in the namespace of the settings."""
+    from qflows.core.scope import named  # lists that no run key filters do without the rest of the core
+
     return tuple(dict.fromkeys(key for value in _several(values) for key in (value, named(value))))
 
 

@@ -13,9 +13,10 @@ from qflows.core.batches.batch import Batch
 from qflows.core.batches.existing import batch_of_jobs
 from qflows.core.cards import DeviceCard, card_of
 from qflows.core.devices import Vendors
+from qflows.core.durations import Moment
 from qflows.core.fetching import spec_to_read
 from qflows.core.groups.handle import Group
-from qflows.core.importing import Imported, Importer, Moment, OnEntered, OnPause, Rebuilt
+from qflows.core.importing import Imported, Importer, OnEntered, OnPause, Rebuilt
 from qflows.core.lists import BatchFilters, GroupFilters, JobFilters, Rows, RunFilters, SessionFilters
 from qflows.core.parts import Parts
 from qflows.core.poller import Poller
@@ -105,9 +106,7 @@ class Records:
 
     def jobs(self, **filters: Unpack[JobFilters]) -> Rows[Job]:
         """Jobs of the ledger; see `qflows.jobs` for the filters."""
-        chosen = lists.wanted(**filters)
-        found, extent = listing.select_jobs(self.ledger, chosen)
-        return Rows("jobs", tuple(found), extent, chosen.offset, lists.job_dict)
+        return lists.jobs(self.ledger, **filters)
 
     def batches(self, **filters: Unpack[BatchFilters]) -> Rows[Batch]:
         """Batches of the ledger; see `qflows.batches`."""

@@ -6,11 +6,11 @@ import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime
+from importlib import import_module
 from threading import Lock
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 
 from qflows.errors import LedgerUnavailable
 from qflows.ledger.engine import (
@@ -119,7 +119,8 @@ class Ledger:
         """
         compiled = self._inserts.get(build)
         if compiled is None:
-            dialect = postgresql if self.engine.dialect.name == "postgresql" else sqlite
+            # the drivers that come with the other dialect take longer to import than the rest of this package
+            dialect = import_module(f"sqlalchemy.dialects.{self.engine.dialect.name}")
             compiled = self._inserts[build] = build(dialect.insert).compile(dialect=self.engine.dialect)
         return compiled
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from qflows.core.archiving.verify import Checked
 from qflows.core.archiving.verify import verify as check
 from qflows.core.archiving.write import Archive
-from qflows.core.importing import Moment
+from qflows.core.durations import Moment
 from qflows.core.lists import Values
 from qflows.prefect.client import client
 

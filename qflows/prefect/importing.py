@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from qflows.core.arguments import fitting
-from qflows.core.importing import Imported, Moment
+from qflows.core.durations import Moment
+from qflows.core.importing import Imported
 from qflows.prefect.client import client
 
 

@@ -347,23 +347,30 @@ def primitives(calls: int = 60) -> None:
         ours = EstimatorV2("local-aer", precision=1 / 32, run_key="bench", client=core)
         theirs = BackendEstimatorV2(backend=AerSimulator(), options={"default_precision": 1 / 32})
 
-        def one(estimator, k: int) -> float:  # noqa: ANN001
+        def one(estimator, k: int) -> tuple[float, float]:  # noqa: ANN001
             point = [0.01 * k] * ansatz.num_parameters
-            began = time.perf_counter()
+            began, cpu = time.perf_counter(), time.process_time()
             estimator.run([(ansatz, operator, point)]).result()
-            return time.perf_counter() - began
+            return time.perf_counter() - began, time.process_time() - cpu
 
         for k in range(5):
             one(ours, -k), one(theirs, -k)
         # in turns, so that both see the same machine
         pairs = [(one(ours, k), one(theirs, k)) for k in range(1, calls)]
         core.ledger.close()
-    mine, bare = (min(times) * 1e3 for times in zip(*pairs, strict=True))
+    mine, bare = (min(wall for wall, _ in times) * 1e3 for times in zip(*pairs, strict=True))
+    cpu, bare_cpu = (statistics.median(cpu for _, cpu in times) * 1e3 for times in zip(*pairs, strict=True))
     row(
         f"EstimatorV2, {calls} calls on Aer: durable − Qiskit's BackendEstimatorV2",
         f"{mine:.1f} ms − {bare:.1f} ms = {mine - bare:.1f} ms",
         "≤ 15 ms a call",
         mine - bare <= 15,
+    )
+    row(
+        "  the same in CPU, median",
+        f"{cpu:.1f} ms − {bare_cpu:.1f} ms = {cpu - bare_cpu:.1f} ms",
+        "≤ 15 ms a call",
+        cpu - bare_cpu <= 15,
     )
 
 

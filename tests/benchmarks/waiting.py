@@ -109,6 +109,27 @@ def one_after_the_other(n: int = 50) -> None:
             core.wait(_buy(core, f"job {i}", 1, device))
         cpu_ms = (time.process_time() - cpu_s) / n * 1e3
         requests = sum(sandbox.admin.counts()["requests"].values()) - requests
-    row(f"{n} IBM jobs in turn: CPU of the client a job", f"{cpu_ms:.1f} ms", "≤ 15 ms", cpu_ms <= 15)
+    bare_ms = _bare_requests_ms(4)
+    row(
+        f"{n} IBM jobs in turn: CPU of the client a job",
+        f"{cpu_ms:.1f} ms (4 bare requests here: {bare_ms:.1f} ms)",
+        "≤ 15 ms",
+        cpu_ms <= 15,
+    )
     row(f"{n} IBM jobs in turn: commits a job", f"{commits / n:.2f}", "≤ 3", commits / n <= 3)
     row(f"{n} IBM jobs in turn: requests a job", f"{requests / n:.2f}", "≤ 0.6 × the peer's 7.4", requests / n <= 4.44)
+
+
+def _bare_requests_ms(requests_a_job: int, n: int = 50) -> float:
+    """CPU of as many requests by IBM's client's own library, which says how fast this machine is at the moment."""
+    import requests
+
+    from qflows.sandbox import Sandbox
+
+    with Sandbox(vendors=("ibm",)) as sandbox, requests.Session() as session:
+        url = sandbox.env["QISKIT_IBM_URL"]
+        session.get(url)
+        cpu_s = time.process_time()
+        for _ in range(n * requests_a_job):
+            session.get(url)
+        return (time.process_time() - cpu_s) / n * 1e3
