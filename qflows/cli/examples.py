@@ -92,6 +92,10 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "ledger upgrade": ("QFLOWS_LEDGER_URL=postgresql+psycopg://me@host/qflows qflows ledger upgrade",),
     "ledger where": ("qflows ledger where",),
     "ledger rebuild": ("qflows ledger rebuild ionq", "qflows ledger rebuild --since 2026-10-01"),
+    "ledger archive": (
+        "qflows ledger archive --older-than 90d --dry-run",
+        "qflows ledger archive --older-than 90d --to /archive/qflows --compact",
+    ),
     "ledger backup": ("qflows ledger backup qflows-2026-11-27.db",),
     "ledger verify": ("qflows ledger verify", "qflows ledger verify qflows-2026-11-27.db --json"),
     "jobs import": (

@@ -115,8 +115,6 @@ def archive(
     Jobs that belong to an open group or session, to an unfinished batch, or whose charge is not settled, stay. The
     command may be interrupted or killed, and repeated, at any time; other processes go on working. First look:
     `--dry-run`.
-
-    Example: qflows ledger archive --older-than 90d --to /archive/qflows
     """
     with errors_as_exit_codes():
         from qflows.cli.connection import default_client
