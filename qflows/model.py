@@ -220,7 +220,8 @@ class Timeline:
 
 
 def _span_s(start: datetime | None, end: datetime | None) -> float | None:
-    return (end - start).total_seconds() if start and end else None
+    # a job that was adopted later, or a clock that differs, gives no span rather than a negative one
+    return (end - start).total_seconds() if start and end and end >= start else None
 
 
 @dataclass(frozen=True, slots=True)

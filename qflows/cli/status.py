@@ -14,6 +14,7 @@ from qflows.core import health
 _TITLES = {
     "held": "held: finished, but the result cannot be read",
     "in_doubt": "in doubt: the vendor may or may not have them",
+    "unsent": "not sent yet",
     "elsewhere": "of another account",
     "unreachable": "no credentials or device here",
 }

@@ -27,6 +27,7 @@ class Health:
     by_status: dict[str, int] = field(default_factory=dict)
     held: list[Waiting] = field(default_factory=list)
     in_doubt: list[Waiting] = field(default_factory=list)
+    unsent: list[Waiting] = field(default_factory=list)  # a budget, a pace or an outage holds them back
     elsewhere: list[Waiting] = field(default_factory=list)  # of another account
     sessions: list[str] = field(default_factory=list)  # openings that were never answered: a person must decide
     unreachable: list[Waiting] = field(default_factory=list)  # no credentials, no such device
@@ -50,6 +51,8 @@ def look(ledger: Ledger, vendors: Vendors) -> Health:
         elif job.status is JobStatus.IN_DOUBT:
             why = "a person must decide" if job.asks_person else "qflows is looking for it"
             found.in_doubt.append(Waiting(job, f"{why}: {job.error_message or 'the answer was lost'}"))
+        elif job.status is JobStatus.PREPARED and job.error_message:
+            found.unsent.append(Waiting(job, job.error_message))
         place = (job.provider, job.account, job.device)
         if place not in known:
             known[place] = _kept_away(vendors, job, found)

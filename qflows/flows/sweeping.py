@@ -42,8 +42,8 @@ _ERRORS = 20
 def _flow_run_name() -> str:
     parameters = flow_run.parameters
     circuits = parameters.get("circuits")
-    name = parameters.get("name") or circuits_named(circuits, "")
-    return run_name(f"sweep of {name or _size(circuits)}", parameters)
+    said = parameters.get("name") or f"sweep of {circuits_named(circuits, '') or _size(circuits)}"
+    return run_name(said, parameters)
 
 
 def _size(circuits: Any) -> str:

@@ -56,17 +56,17 @@ def page(title: str = "", *, note: str = "", run_key: str | None = None) -> str:
         found = reads.listing(core.ledger, run_key=run_key, limit=_MOST)
         return own_page.compose(core.ledger, found, title or run_key, note, core.vendors.pages(found))
     bought = jobs_of(str(here.flow_run.id))
-    text = own_page.compose(core.ledger, bought, title or _name_of(here), note, core.vendors.pages(bought))
+    text = own_page.compose(
+        core.ledger, bought, title or _name_of(here.flow, here.flow_run), note, core.vendors.pages(bought)
+    )
     artifacts.note_page(str(here.flow_run.id))
     create_markdown_artifact(markdown=text, key=KEY, description=f"{len(bought)} job(s) of this run")
     return text
 
 
-def _name_of(context: FlowRunContext) -> str:
+def _name_of(flow: Flow[Any, Any] | None, flow_run: FlowRun) -> str:
     """ "nightly: garrulous-gazelle"; a name that somebody chose says what runs by itself."""
-    assert context.flow_run is not None
-    flow, name = context.flow, context.flow_run.name
-    return name if flow is None or flow.flow_run_name else f"{flow.name}: {name}"
+    return flow_run.name if flow is None or flow.flow_run_name else f"{flow.name}: {flow_run.name}"
 
 
 def jobs_of(flow_run_id: str) -> list[Job]:
@@ -96,14 +96,14 @@ def _at_end(flow: Any, flow_run: FlowRun, state: State[Any]) -> None:
         if state.is_failed():
             _say_why(flow_run, state, bought)
         if not artifacts.has_page(str(flow_run.id)):
-            _publish(flow_run, bought)
+            _publish(flow, flow_run, bought)
     except (QflowsError, httpx.HTTPError, PrefectException, RuntimeError) as error:
         log.warning("no page for flow run %s: %s", flow_run.name, error)
 
 
-def _publish(flow_run: FlowRun, bought: list[Job]) -> None:
+def _publish(flow: Flow[Any, Any] | None, flow_run: FlowRun, bought: list[Job]) -> None:
     core = client()
-    text = own_page.compose(core.ledger, bought, flow_run.name, links=core.vendors.pages(bought))
+    text = own_page.compose(core.ledger, bought, _name_of(flow, flow_run), links=core.vendors.pages(bought))
     artifacts.note_page(str(flow_run.id))
     with get_client(sync_client=True) as api:
         api.create_artifact(

@@ -71,3 +71,14 @@ def test_mistake_in_a_document_is_told_by_file_and_key(qflows, tmp_path: Path, l
     assert said.code == 2
     assert "wrong.yaml" in said.err
     assert told in said.err
+
+
+def test_status_says_why_a_job_is_not_sent_yet(qflows, ionq: Admin, bell: str, tmp_path: Path) -> None:
+    (tmp_path / "tiny.yaml").write_text("kind: budget\nname: tiny\namount: 1\nperiod: total\npolicy: wait\n")
+    assert qflows("budgets", "apply", str(tmp_path / "tiny.yaml")).code == 0
+    assert qflows("run", bell, *BUY, "--run-key", "held", "--timeout", "0").code == 3
+    said = qflows("status", "--json").json()
+    assert said["live"] == {"PREPARED": 1}
+    assert "budget tiny" in said["unsent"][0]["why"]
+    assert "not sent yet" in qflows("status").out
+    assert ionq.count_jobs("ionq") == 0

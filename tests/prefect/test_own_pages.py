@@ -46,6 +46,7 @@ def pages(state: State) -> list[str]:
 def test_own_flow_that_bought_something_leaves_a_page(ionq: Admin) -> None:
     state = mapped(return_state=True)
     (page,) = pages(state)
+    assert page.startswith("# mapped: ")
     assert "**3 jobs**: 3 completed" in page
     assert "point 0" in page
     assert page.count("](data:image/png;base64,iVBOR") == 1
