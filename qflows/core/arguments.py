@@ -40,7 +40,7 @@ def check_names(verb: str, given: Iterable[str], known: Iterable[str]) -> None:
         if name not in known:
             alike = [one for one in _ELSEWHERE.get(name, ()) if one in known]
             alike = alike or difflib.get_close_matches(name, known, n=1)
-            meant = f"did you mean {alike[0]}?" if alike else f"it takes {', '.join(known)}"
+            meant = f"did you mean {alike[0]}?" if alike else f"it takes {', '.join(known) or 'none'}"
             raise ProgramRejected(f"{verb} has no argument {name!r}; {meant}")
 
 

@@ -13,7 +13,7 @@ from qflows.core.money import with_approval
 from qflows.core.plans import Plans
 from qflows.core.scope import Scope
 from qflows.core.sessions import OnException, Session
-from qflows.errors import OtherAccount, UnknownJob
+from qflows.errors import OtherAccount, ProgramRejected, UnknownJob
 from qflows.ledger import sessions as ledger_sessions
 from qflows.ledger.budgets import Buyer
 from qflows.ledger.choices import Turn
@@ -42,6 +42,10 @@ class Holds(Plans):
         buyer: Buyer | None = None,
     ) -> Session:
         """The run's session on `device`; see `sessions.open_session`."""
+        if max_time_s is not None and not max_time_s > 0:
+            raise ProgramRejected(
+                f"max_time must be more than 0 seconds, not {max_time_s:g}; leave it out for the vendor's own limit"
+            )
         # one session per run and parameters, however often it is requested
         here = Scope(run_key, f"session {run_key}"[:64], "session", sample=0)
         given: dict[str, Any] = {

@@ -180,7 +180,7 @@ MISTAKES: list[tuple[Callable[[], Any], str, str]] = [
         "'optimzer'",
         "did you mean optimizer?",
     ),
-    (lambda: qflows.flows.wall(devices="local-aer"), "'devices'", "it takes"),
+    (lambda: qflows.flows.wall(devices="local-aer"), "'devices'", "it takes none"),
     # choices
     (
         lambda: qflows.flows.vqe.fn("h2-0.735", device="local-exact", mode="sesion"),
@@ -188,6 +188,7 @@ MISTAKES: list[tuple[Callable[[], Any], str, str]] = [
         "did you mean 'session'?",
     ),
     (lambda: qflows.flows.vqe.fn("h2-0.735", device="local-exact", gradient="spsa"), "'spsa'", "'parameter-shift'"),
+    (lambda: session(max_time=0), "not 0", "leave it out"),
     (lambda: session(mode="dedicatd"), "'dedicatd'", "did you mean 'dedicated'?"),
     (lambda: session(on_exception="keeep"), "'keeep'", "did you mean 'keep'?"),
     (lambda: group(on_exception="stop"), "'stop'", "'close' or 'cancel'"),
