@@ -31,12 +31,13 @@ class ShippedFlow(Flow[P, R]):
         check_call(self.name, self.fn, args, own)
         try:
             return cast(R, super().__call__(*args, **kwargs))
-        except httpx.TransportError as error:
-            raise PrefectMissing(
-                f"the Prefect API at {PREFECT_API_URL.value()} cannot be reached ({type(error).__name__}); start "
-                "it, for example with `qflows up`, or correct or unset PREFECT_API_URL, and run this again"
-            ) from error
-        except RuntimeError as error:
+        except (RuntimeError, httpx.TransportError) as error:
+            # the first is what Prefect makes of the second when it asks for the server's version
+            if isinstance(error, httpx.TransportError) or "Failed to reach API" in str(error):
+                raise PrefectMissing(
+                    f"the Prefect API at {PREFECT_API_URL.value()} cannot be reached; start it, for example with "
+                    "`qflows up`, or correct or unset PREFECT_API_URL, and run this again"
+                ) from error
             if "ephemeral" not in str(error):
                 raise
             raise PrefectMissing(
