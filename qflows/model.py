@@ -219,9 +219,13 @@ class Timeline:
         return _span_s(self.started, self.finished)
 
 
+_LATE_ANSWER_S = 5.0  # a job may start before its submission is answered, which is the moment that we know
+
+
 def _span_s(start: datetime | None, end: datetime | None) -> float | None:
-    # a job that was adopted later, or a clock that differs, gives no span rather than a negative one
-    return (end - start).total_seconds() if start and end and end >= start else None
+    span_s = (end - start).total_seconds() if start and end else None
+    # a job that was adopted long after its start, or a clock that differs, gives no span rather than a negative one
+    return None if span_s is None or span_s < -_LATE_ANSWER_S else max(span_s, 0.0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -62,6 +62,8 @@ def test_timeline_spans_are_seconds_and_unknown_where_an_end_is() -> None:
     line = Timeline(NOON, NOON, NOON + timedelta(seconds=90), NOON + timedelta(seconds=100))
     assert (line.queue_s, line.execution_s) == (90, 10)
     assert (Timeline(NOON).queue_s, Timeline(NOON).execution_s) == (None, None)
+    assert Timeline(NOON, NOON, NOON - timedelta(milliseconds=5)).queue_s == 0  # started before its answer arrived
+    assert Timeline(NOON, NOON, NOON - timedelta(minutes=5)).queue_s is None  # adopted later
 
 
 @pytest.mark.parametrize("status", JobStatus)

@@ -187,8 +187,10 @@ def test_a_hole_is_nan_and_is_bought_again_alone(core: Client, admin: Any) -> No
     with pytest.raises(JobFailed):
         batch.result(timeout=60)
     partial = batch.result(timeout=60, partial=True)
-    assert np.isnan(partial.expectation_values).tolist() == [[True, True, False], [False, False, False]]
-    assert sorted(partial.errors) == [0, 1]
+    # the vendor fails the first job that reaches it; jobs are sent side by side
+    missing = np.flatnonzero(np.isnan(partial.expectation_values)).tolist()
+    assert missing in ([0, 1], [2, 3], [4, 5])
+    assert sorted(partial.errors) == missing
     batch.rerun_failed()
     whole = batch.result(timeout=60)
     assert np.all(np.abs(whole.expectation_values - exact_values()[..., 0]) < 0.25)
