@@ -46,7 +46,9 @@ def _keep_files_in_memory() -> None:
 _keep_files_in_memory()
 
 # how long an example takes says something about the machine, nothing about the code
-settings.register_profile("suite", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# the same examples each time, so that a red suite is the change's doing; `--hypothesis-profile search` tries new ones
+settings.register_profile("search", deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=1000)
+settings.register_profile("suite", deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
 settings.load_profile("suite")
 
 collect_ignore = ["third_party_vendor"]  # a package of its own; tests/providers/test_third_party_vendor.py runs it
