@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from qflows.errors import ProgramRejected
+from qflows.programs.braket_sdk import ready_to_import
 from qflows.programs.from_braket import read_braket
 from qflows.programs.from_qasm import check_text, name_of
 from qflows.programs.from_qiskit import read_circuit
@@ -82,6 +83,7 @@ def _refuse(label: str, why: str, remedy: str) -> NoReturn:
 
 
 def _by_braket(text: str, inputs: Mapping[str, Any], label: str) -> Program:
+    ready_to_import()
     from braket.circuits import Circuit
 
     try:

@@ -12,6 +12,7 @@ from qflows.errors import Refused
 from qflows.keys import seed_of
 from qflows.model import Counts, Expectation, ItemResult
 from qflows.programs import Feature, Program
+from qflows.programs.braket_sdk import ready_to_import
 from qflows.programs.expectations import expectation_exact
 from qflows.programs.observables import Observable
 from qflows.programs.panics import refused_if_qiskit_panics
@@ -161,6 +162,7 @@ def _braket(program: Program, shots: int, seed: int) -> ItemResult:
     The first digit of a Braket basis state is the first target. Targets go in ascending order: for cyclic
     permutations the simulator applies the inverse one (default-simulator 1.41.2, measured).
     """
+    ready_to_import()
     from braket.devices import LocalSimulator
     from braket.ir.openqasm import Program as OpenQasm
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -287,3 +291,15 @@ def test_sampling_device_needs_shots_and_takes_no_observables(provider: Provider
         provider.check(spec_of(provider, Target(device), bell(), shots=None))
     with pytest.raises(ProgramRejected, match="observables"):
         provider.check(JobSpec("local", device, (bell(),), 100, ((observable("ZZ"),),)))
+
+
+def test_local_braket_runs_where_ipython_is_loaded(tmp_path: Path) -> None:
+    # the SDK's own import fails there: it wants a name that IPython 9.18 loads on its first use
+    code = (
+        "import IPython, qflows\n"
+        "text = 'OPENQASM 2.0; include \"qelib1.inc\"; qreg q[1]; creg c[1]; x q[0]; measure q -> c;'\n"
+        "print(dict(qflows.run(text, device='local-braket', shots=5, run_key='x').counts))\n"
+    )
+    env = os.environ | {"QFLOWS_HOME": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, timeout=120)
+    assert done.stdout == "{'1': 5}\n", done.stderr
