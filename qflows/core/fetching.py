@@ -139,8 +139,9 @@ class Fetcher:
         except LedgerError:
             raise
         except Exception as error:  # boundary to vendors' libraries
-            if job.key in kept:  # it gave an answer before, and a vendor may give each one only once
-                return kept[job.key]
+            # it gave an answer before, and a vendor may give each one only once; the reader may have died since
+            if (stored := kept.get(job.key) or raws.of(self.submitter.ledger, [job.key]).get(job.key)) is not None:
+                return stored
             self._could_not_read(job, look, error)
             return None
 

@@ -196,3 +196,23 @@ def test_answer_that_cannot_be_decoded_is_stored_all_the_same(
     assert set(raws.of(core.ledger, [job.key])) == {job.key}
     done = core.wait([job.key], timeout=30)[job.key]
     assert (done.status, sandbox.admin.count_jobs(vendor)) == (JobStatus.COMPLETED, 1)
+
+
+def test_answer_that_is_given_once_is_stored_before_it_is_decoded(
+    core: Client, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    device = DEVICES["ibm"]
+    job = core.submit_one(BELL, Scope("private", "a", "f"), device=device, shots=10, options={"private": True})
+    provider: Any = core.device(device).provider
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, watched(core) as writes:
+        patch.setattr(type(provider), "decode", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            core.wait([job.key], timeout=30)
+        kept = [waits for said, waits in writes.take() if any("INSERT INTO raw_answers" in one for one in said)]
+    assert kept == [True]
+    done = core.wait([job.key], timeout=30)[job.key]  # IBM would not give it again
+    assert (done.status, sandbox.admin.count_jobs("ibm")) == (JobStatus.COMPLETED, 1)
