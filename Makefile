@@ -11,7 +11,7 @@ PARALLEL := -n $(WORKERS) --maxprocesses 4 --dist worksteal
 PINS := $(if $(CONSTRAINTS),-c $(CONSTRAINTS))
 
 .PHONY: gate constraints wheel help install demo test check lint types imports docs notebooks bench pulls story chaos newest-braket \
-  scale calendar hosts newest-prefect newest-ibm doctor doors takes passes live loops compat money peer archive-show sources clean
+  scale calendar hosts upgrade newest-prefect newest-ibm doctor doors takes passes live loops compat money peer archive-show sources clean
 help:
 	@echo "make demo     install into .venv, run the H2 VQE and a small circuit, print what came out"
 	@echo "make test     install and run the test suite"
@@ -25,7 +25,8 @@ help:
 	@echo "make sources  the sources' examples with their clients and with qflows, and the lines of code of each"
 	@echo "make money    20 buyers, 1,000 random kills, one cap, on SQLite and PostgreSQL; two hours; MONEY='--kills 100' for less"
 	@echo "make scale    what a million jobs a day need, and \`qflows ledger archive\` on five million jobs; an hour; SCALE='--jobs 20000' for less"
-	@echo "make hosts    eight machines as network namespaces: cut off, killed, database restarted, server moved; needs root"
+	@echo "make hosts    eight machines as network namespaces, each with its own clock: cut off, killed, database restarted, server moved; needs root"
+	@echo "make upgrade  the story with a newer Prefect from its middle on, while runs wait and jobs are queued"
 	@echo "make calendar   a week with a change of the clocks, an outage, hourly tokens, a retired device and a ledger upgrade"
 	@echo "make gate     false holds on 1,000 stable nights of each kind of device, and bad nights; minutes"
 	@echo "make pulls    error bars, biases, drift flags and thresholds by Monte Carlo; a few minutes"
@@ -197,12 +198,19 @@ endif
 
 # PREFECT='prefect>=3.9,<3.10' by default: the newer of the two minor versions that pyproject.toml allows
 PREFECT ?= prefect>=3.9,<3.10
-newest-prefect: .venv/.test
+newest-prefect: .venv-prefect/.ready
+	.venv-prefect/bin/python -m pytest -q $(PARALLEL) tests/prefect tests/docs
+
+.venv-prefect/.ready: .venv/.test
 	@test -x .venv-prefect/bin/python || $(PYTHON) -m venv .venv-prefect
 	@grep -v -i '^prefect==' $(or $(CONSTRAINTS),constraints.txt) > .venv-prefect/pins.txt
 	@$(BIN)/uv pip install --quiet --python .venv-prefect/bin/python -c .venv-prefect/pins.txt '$(PREFECT)' -e '.[test,docs]'
 	@.venv-prefect/bin/python -c "import prefect; print('Prefect', prefect.__version__)"
-	.venv-prefect/bin/python -m pytest -q $(PARALLEL) tests/prefect tests/docs
+	@touch $@
+
+# the story with an upgrade of Prefect in its middle, while runs wait and jobs are queued
+upgrade: .venv-prefect/.ready
+	@$(BIN)/python tests/acceptance/story/story.py --sqlite --kills 6 --newer .venv-prefect/bin/python $(STORY)
 
 # DOCTOR='braket ibm' for some vendors
 doctor: .venv/.test

@@ -217,11 +217,12 @@ class Housekeeper:
             return
         self._look_at = time.monotonic() + self.dead_after_s / 10
         with prefect_api() as api:
-            suspected = lifesigns.suspects(api, running_s=self.dead_after_s, pending_s=self.pending_after_s)
+            now = lifesigns.server_now(api)
+            suspected = lifesigns.suspects(api, now=now, running_s=self.dead_after_s, pending_s=self.pending_after_s)
             ours = flow_runs.known(self.core.ledger, {str(run.id) for run in suspected})
             suspected = [run for run in suspected if str(run.id) in ours or TAG in run.tags]
             running = [run for run in suspected if run.state and run.state.is_running()]
-            heard = lifesigns.heard_of(api, running, within_s=self.dead_after_s, every_s=self.dead_after_s / 3)
+            heard = lifesigns.heard_of(api, running, now=now, within_s=self.dead_after_s, every_s=self.dead_after_s / 3)
             for run in suspected:
                 if run.id not in heard:
                     with _prefect_troubles(kept):

@@ -7,10 +7,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+import time_machine
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import FlowRun
 from prefect.events import emit_event
-from prefect.events.filters import EventFilter, EventNameFilter, EventResourceFilter
+from prefect.events.filters import EventFilter, EventNameFilter, EventOccurredFilter, EventResourceFilter
 from prefect.states import Pending, Running, State
 from prefect_records import flow_run, until
 from waiting_flows import deploy, new_run
@@ -45,11 +46,23 @@ def put(runs: list[FlowRun], *states: State, tags: tuple[str, ...] = (TAG,)) -> 
     return run
 
 
-def beat(run: FlowRun) -> None:
-    """What a living run's process sends every half minute; returns when the server has it on record."""
+def beat(run: FlowRun, clock_error_s: float = 0.0) -> None:
+    """What a living run's process sends every half minute; returns when the server has it on record.
+
+    `clock_error_s`: how far the clock of its host is ahead.
+    """
     resource = f"prefect.flow-run.{run.id}"
-    emit_event(HEARTBEAT, resource={"prefect.resource.id": resource})
-    which = EventFilter(event=EventNameFilter(name=[HEARTBEAT]), resource=EventResourceFilter(id=[resource]))
+    now = datetime.now(UTC)
+    emit_event(
+        HEARTBEAT,
+        resource={"prefect.resource.id": resource},
+        occurred=now + timedelta(seconds=clock_error_s),  # type: ignore[arg-type]
+    )
+    which = EventFilter(
+        occurred=EventOccurredFilter(since=now - timedelta(days=1), until=now + timedelta(days=1)),  # type: ignore[arg-type]
+        event=EventNameFilter(name=[HEARTBEAT]),
+        resource=EventResourceFilter(id=[resource]),
+    )
     with get_client(sync_client=True) as api:
         until(lambda: api.read_events(which, limit=1).events)
 
@@ -80,13 +93,38 @@ def test_running_run_without_heartbeat_is_crashed_and_one_with_heartbeat_is_not(
     ionq: Admin, runs: list[FlowRun]
 ) -> None:
     dead, alive = put(runs, Pending(), Running()), put(runs, Pending(), Running())
-    assert not {str(dead.id), str(alive.id)} & set(look().found_dead)  # both have just begun
+    assert not {str(dead.id), str(alive.id)} & set(look(dead_after_s=600.0).found_dead)  # both have just begun
     silent_for(alive, SILENCE_S)
     beat(alive)
     found = look().found_dead
     assert str(dead.id) in found
     assert str(alive.id) not in found
     assert flow_run(alive.id).state.is_running()
+
+
+@pytest.mark.parametrize("error_s", [-600.0, 600.0])
+def test_heartbeat_from_a_host_whose_clock_is_wrong_is_a_sign_of_life(
+    ionq: Admin, runs: list[FlowRun], error_s: float
+) -> None:
+    run = put(runs, Pending(), Running())
+    beat(run, error_s)
+    silent_for(run, 2 * SILENCE_S)
+    assert str(run.id) not in look(dead_after_s=60.0).found_dead
+    beat(run, error_s)
+    assert str(run.id) not in look().found_dead
+    until(lambda: str(run.id) in look().found_dead)  # and with the last of them it ends
+
+
+@pytest.mark.parametrize("error_s", [-600.0, 600.0])
+def test_reconciler_whose_clock_is_wrong_judges_by_the_clock_of_the_server(
+    ionq: Admin, runs: list[FlowRun], error_s: float
+) -> None:
+    alive, pending = put(runs, Pending(), Running()), put(runs, Pending())
+    silent_for(alive, SILENCE_S + 1)
+    beat(alive)
+    with time_machine.travel(datetime.now(UTC) + timedelta(seconds=error_s), tick=True):
+        assert not {str(alive.id), str(pending.id)} & set(look(pending_after_s=60.0).found_dead)
+        until(lambda: str(alive.id) in look(pending_after_s=60.0).found_dead)
 
 
 def test_heartbeat_of_long_ago_is_no_sign_of_life(ionq: Admin, runs: list[FlowRun]) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TypeVar
 
 T = TypeVar("T")
+FAKETIME = next(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"), None)
 PREFIX = f"qf{os.getpid() % 10_000}"  # a device's name has at most 15 characters
 
 
@@ -47,36 +48,46 @@ class Host:
     name: str
     address: str
     home: Path
-    services: dict[str, tuple[Sequence[str], Mapping[str, str]]] = field(default_factory=dict)
+    services: dict[str, tuple[Sequence[str], Mapping[str, str], Sequence[str]]] = field(default_factory=dict)
     running: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
-    user: str | None = None
+    clock_error_s: float = 0.0  # how far its clock is ahead; needs libfaketime
+
+    @property
+    def clock(self) -> list[str]:
+        """What starts a program with this host's clock. Only the time of day differs: waits last as long as they
+        should."""
+        if not self.clock_error_s or FAKETIME is None:
+            return []
+        offset = [f"FAKETIME={self.clock_error_s:+g}s", "FAKETIME_DONT_FAKE_MONOTONIC=1", "NO_FAKE_STAT=1"]
+        return ["env", f"LD_PRELOAD={FAKETIME}", *offset]
 
     @property
     def space(self) -> str:
         """The namespace's name."""
         return f"{PREFIX}{self.name}"
 
-    def serve(self, service: str, command: Sequence[str], env: Mapping[str, str]) -> None:
-        """Start a service of this host, and again whenever it is gone."""
-        self.services[service] = (command, env)
+    def serve(
+        self, service: str, command: Sequence[str], env: Mapping[str, str], *, run_as: Sequence[str] = ()
+    ) -> None:
+        """Start a service of this host, and again whenever it is gone. `run_as`: what makes it another user's."""
+        self.services[service] = (command, env, run_as)
         self.tend()
 
     def tend(self) -> None:
         """Start what is not running."""
-        for service, (command, env) in self.services.items():
+        for service, (command, env, run_as) in self.services.items():
             process = self.running.get(service)
             if process is not None and process.poll() is None:
                 continue
             with (self.home / f"{service}.log").open("ab") as log:
                 self.running[service] = subprocess.Popen(
-                    ["ip", "netns", "exec", self.space, *command],
+                    ["ip", "netns", "exec", self.space, *run_as, *self.clock, *command],
                     env=dict(env),
                     cwd=self.home,
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=subprocess.STDOUT,
                     start_new_session=True,
-                    user=None,
                     preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
                 )
 
@@ -136,9 +147,9 @@ class Network:
             shutil.rmtree(Path("/etc/netns", host.space), ignore_errors=True)
         subprocess.run(["ip", "link", "del", f"{PREFIX}b"], capture_output=True)
 
-    def add(self, name: str, number: int) -> Host:
-        """Another host at 10.77.0.<number>, with an empty home."""
-        host = Host(name, f"10.77.0.{number}", self.folder / name)
+    def add(self, name: str, number: int, clock_error_s: float) -> Host:
+        """Another host at 10.77.0.<number>, with an empty home and a clock that is so far ahead."""
+        host = Host(name, f"10.77.0.{number}", self.folder / name, clock_error_s=clock_error_s)
         host.home.mkdir()
         space = host.space
         place = Path("/etc/netns", space)  # `ip netns exec` puts what is here over /etc

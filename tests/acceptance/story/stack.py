@@ -36,12 +36,13 @@ class Stack:
     env: Mapping[str, str]
     options: tuple[str, ...] = ()
     second_worker: bool = False
+    python: str = sys.executable
     _up: subprocess.Popen[bytes] | None = field(default=None, init=False)
     _worker: subprocess.Popen[bytes] | None = field(default=None, init=False)
 
     def start(self) -> None:
         """The same command every time; it does not wait until anything answers."""
-        command = [sys.executable, "-m", "qflows.cli", "up", "--port", "0", "--every", "1", *self.options]
+        command = [self.python, "-m", "qflows.cli", "up", "--port", "0", "--every", "1", *self.options]
         self._up = self._popen(command, self._clean | self.env, "up.out")
 
     def tend(self) -> None:
@@ -49,7 +50,7 @@ class Stack:
         if self._up is None or self._up.poll() is not None:
             self.start()
         if self.second_worker and (self._worker is None or self._worker.poll() is not None) and self.exports:
-            command = [sys.executable, "-m", "prefect", "worker", "start", "--pool", "qflows", "--type", "process"]
+            command = [self.python, "-m", "prefect", "worker", "start", "--pool", "qflows", "--type", "process"]
             paces = {"PREFECT_WORKER_QUERY_SECONDS": "2"}
             self._worker = self._popen(
                 [*command, "--name", "second"], self._clean | self.env | self.exports | paces, "2nd"

@@ -5,6 +5,9 @@ server, worker, reconciler); on PostgreSQL, which then holds Prefect's tables an
 same pool. After each kill the same command starts again what is gone. Nights are created through the API as scheduled
 runs, one after the other, until all kills are spent; then every intent must have one job at the vendor and one stored
 result, and every night must be Completed with its report. The exit code says whether.
+
+`--newer PYTHON`: after half of the kills everything is killed and goes on in that environment, with its Prefect, on the
+same databases: an upgrade with runs that wait and jobs that are queued.
 """
 
 from __future__ import annotations
@@ -69,6 +72,7 @@ class Story:
     pause_s: float = 25.0
     parts: frozenset[str] = frozenset(part for way in WAYS for part in way)
     patience_s: float = 1200.0
+    newer: str = ""
     began: float = field(default_factory=time.monotonic)
     nights: list[UUID] = field(default_factory=list)
     deployment: UUID | None = None
@@ -82,6 +86,8 @@ class Story:
         self._deploy()
         self._say(f"{'#':>3} {'moment s':>9} {'killed':<42} {'jobs':>5}  nights")
         for number in range(1, self.kills + 1):
+            if self.newer and number == self.kills // 2 + 1:
+                self._upgrade()
             # kills must meet starts, purchases and waits alike, on a slow machine as well
             if chance.random() < 0.7:
                 self._live_until_it_answers()
@@ -160,6 +166,24 @@ class Story:
         while self._runs() is None and time.monotonic() < deadline:
             self._live_on(0.5)
 
+    def _upgrade(self) -> None:
+        """Everything stops while jobs are queued, and starts again in the newer environment."""
+        deadline = time.monotonic() + 120
+        while not self._open() and time.monotonic() < deadline:
+            self._live_on(0.5)
+        left = self._open()
+        self.stack.kill(("up", *CHILDREN, "worker 2", "flow"))
+        before, self.stack.python = self.stack.python, self.newer
+        self._say(f"Prefect {_prefect(before)} -> {_prefect(self.newer)}, with {left} jobs at the vendors")
+
+    def _open(self) -> int:
+        engine = sa.create_engine(self.ledger_url)
+        with engine.connect() as connection:
+            query = "select count(*) from jobs where status not in ('COMPLETED', 'FAILED', 'CANCELLED')"
+            left: int = connection.execute(sa.text(query)).scalar_one()
+        engine.dispose()
+        return left
+
     def _kill(self, chance: random.Random) -> str:
         """Kills something that is there; waits for something to be there if nothing is."""
         while True:
@@ -230,6 +254,12 @@ class Story:
         return wanted == intents == bought == len(at_vendor) == done and complete == len(self.nights)
 
 
+def _prefect(python: str) -> str:
+    """The version of Prefect in an environment."""
+    ask = "import importlib.metadata as m; print(m.version('prefect'))"
+    return subprocess.run([python, "-c", ask], check=True, capture_output=True, text=True).stdout.strip()
+
+
 _DOCUMENTS = {"credentials": ("ionq", "ibm", "braket"), "devices": DEVICES}
 
 
@@ -263,7 +293,7 @@ def tell(kind: str, seed: int, chosen: argparse.Namespace) -> bool:
         # emulators list what they accepted at once, so doubts need no minutes to settle
         env |= sandbox.env | {"QFLOWS_HOME": str(home), "QFLOWS_SETTLE_S": "2"}
         stack = Stack(home, env, ("--crash-retries", str(BUDGET)), second_worker=workers == 2)
-        story = Story(stack, sandbox, ledger_url, chosen.kills, seed, chosen.pause)
+        story = Story(stack, sandbox, ledger_url, chosen.kills, seed, chosen.pause, newer=chosen.newer)
         if chosen.parts:
             story.parts = frozenset(chosen.parts.split(","))
         try:
@@ -289,7 +319,9 @@ def main() -> int:
     parser.add_argument("--keep", action="store_true", help="keep the home of a good story too")
     parser.add_argument("--pause", type=float, default=25.0, help="longest quiet between two kills, seconds")
     parser.add_argument("--parts", default="", help="kill only these, e.g. flow,server,reconciler; default: anything")
+    parser.add_argument("--newer", default="", help="a Python with a newer Prefect, for the second half of the kills")
     chosen = parser.parse_args()
+    chosen.newer = os.path.abspath(chosen.newer) if chosen.newer else ""
     seed = chosen.seed if chosen.seed is not None else int.from_bytes(os.urandom(3), "big")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # the stack is stopped then, too
     kinds = [kind for kind in ("sqlite", "postgres") if getattr(chosen, kind)] or ["sqlite", "postgres"]
