@@ -116,7 +116,7 @@ class Session:
 
     def _beat(self) -> None:
         assert self.record is not None
-        while not self._stop.wait(self.lease_s / 3):
+        while not self._stop.wait(self.lease_s / 3) and not self.ledger.is_closed:
             try:
                 if not ledger_sessions.hold(self.ledger, self.record.key, lease_s=self.lease_s):
                     return

@@ -43,6 +43,7 @@ class Ledger:
 
     def __init__(self, engine: sa.Engine) -> None:
         self.engine = engine
+        self.is_closed = False
         self.listeners: list[Listener] = []
         # reads jobs whose results were moved to archive files: see ledger/archives.py
         self.archives: Callable[[Mapping[str, Any]], dict[str, Any]] | None = None
@@ -62,7 +63,8 @@ class Ledger:
         return cls(engine)
 
     def close(self) -> None:
-        """Release the connections."""
+        """Release the connections. Threads that renew leases of sessions end with their next beat."""
+        self.is_closed = True
         self.engine.dispose()
 
     @contextmanager

@@ -15,7 +15,7 @@ import threading
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,17 +58,22 @@ class PrefectServer:
 
 
 def answer_runs_of(server: PrefectServer, flow_name: str, **form: str) -> threading.Thread:
-    """Somebody who fills in the form of the next paused run of a flow; returns the thread."""
+    """Somebody who fills in the form of the next paused run of a flow; returns the thread.
+
+    Nobody else answers, so a busy server must not make this person give up.
+    """
 
     def work() -> None:
         wanted = {"flows": {"name": {"any_": [flow_name]}}, "flow_runs": {"state": {"type": {"any_": ["PAUSED"]}}}}
-        for _ in range(600):
-            paused = httpx.post(f"{server.url}/flow_runs/filter", json=wanted).json()
-            if paused:
-                said = httpx.post(f"{server.url}/flow_runs/{paused[0]['id']}/resume", json={"run_input": form})
-                if said.json().get("status") == "ACCEPT":
-                    return
-            time.sleep(0.05)
+        deadline = time.monotonic() + 600
+        with httpx.Client(base_url=server.url, timeout=60, trust_env=False) as api:
+            while time.monotonic() < deadline:
+                with suppress(httpx.HTTPError):
+                    for one in api.post("/flow_runs/filter", json=wanted).json():
+                        said = api.post(f"/flow_runs/{one['id']}/resume", json={"run_input": form})
+                        if said.json().get("status") == "ACCEPT":
+                            return
+                time.sleep(0.05)
 
     started = threading.Thread(target=work, daemon=True)
     started.start()

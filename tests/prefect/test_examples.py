@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import runpy
-import threading
-import time
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 import yaml
-from prefect_server import PrefectServer
+from prefect_server import PrefectServer, answer_runs_of
 
 import qflows
 from qflows.cli.budgets import put_in_force
@@ -63,21 +60,7 @@ def test_the_mapped_flow_buys_a_job_a_circuit(ionq: Admin) -> None:
 
 def test_a_person_approves_the_second_circuit(ionq: Admin, prefect_server: PrefectServer) -> None:
     put_in_force([EXAMPLES / "budget.yaml"])
-
-    def person() -> None:
-        wanted = {"flows": {"name": {"any_": ["careful"]}}, "flow_runs": {"state": {"type": {"any_": ["PAUSED"]}}}}
-        deadline = time.monotonic() + 300  # the first circuit may take long on a busy machine; nobody else answers
-        while time.monotonic() < deadline:
-            for one in httpx.post(f"{prefect_server.url}/flow_runs/filter", json=wanted).json():
-                form = {"run_input": {"verdict": "approve", "who": "eve", "why": "the last point"}}
-                if (
-                    httpx.post(f"{prefect_server.url}/flow_runs/{one['id']}/resume", json=form).json()["status"]
-                    == "ACCEPT"
-                ):
-                    return
-            time.sleep(0.05)
-
-    threading.Thread(target=person, daemon=True).start()
+    answer_runs_of(prefect_server, "careful", verdict="approve", who="eve", why="the last point")
     first, second = of("approval.py")["careful"]()  # of an emulated QPU, with its noise
     assert (max(first, key=first.__getitem__), max(second, key=second.__getitem__)) == ("01", "10")
     assert ionq.count_jobs("ionq") == 2

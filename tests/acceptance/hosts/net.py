@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import TypeVar
 
 T = TypeVar("T")
-FAKETIME = next(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"), None)
 PREFIX = f"qf{os.getpid() % 10_000}"  # a device's name has at most 15 characters
 
 
@@ -29,6 +28,16 @@ def ip(*words: str) -> None:
         raise NotPermitted("iproute2 is not installed") from None
     if done.returncode:
         raise NotPermitted(f"ip {' '.join(words)}: {done.stderr.strip()}")
+
+
+def clock_library(folder: Path) -> Path | None:
+    """clock.c, compiled into `folder`; None where there is no C compiler."""
+    if (compiler := shutil.which("cc")) is None:
+        return None
+    made = folder / "clock.so"
+    source = Path(__file__).with_name("clock.c")
+    subprocess.run([compiler, "-O2", "-shared", "-fPIC", "-o", str(made), str(source), "-ldl"], check=True)
+    return made
 
 
 def until(look: Callable[[], T], *, timeout_s: float, what: str) -> T:
@@ -50,16 +59,16 @@ class Host:
     home: Path
     services: dict[str, tuple[Sequence[str], Mapping[str, str], Sequence[str]]] = field(default_factory=dict)
     running: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
-    clock_error_s: float = 0.0  # how far its clock is ahead; needs libfaketime
+    clock_error_s: int = 0  # how far its clock is ahead
+    clock_library: Path | None = None
 
     @property
     def clock(self) -> list[str]:
         """What starts a program with this host's clock. Only the time of day differs: waits last as long as they
         should."""
-        if not self.clock_error_s or FAKETIME is None:
+        if not self.clock_error_s or self.clock_library is None:
             return []
-        offset = [f"FAKETIME={self.clock_error_s:+g}s", "FAKETIME_DONT_FAKE_MONOTONIC=1", "NO_FAKE_STAT=1"]
-        return ["env", f"LD_PRELOAD={FAKETIME}", *offset]
+        return ["env", f"LD_PRELOAD={self.clock_library}", f"CLOCK_ERROR_S={self.clock_error_s}"]
 
     @property
     def space(self) -> str:
@@ -132,8 +141,10 @@ class Network:
     folder: Path
     hosts: dict[str, Host] = field(default_factory=dict)
     names: dict[str, str] = field(default_factory=dict)
+    clock_library: Path | None = None
 
     def __enter__(self) -> Network:
+        self.clock_library = clock_library(self.folder)
         ip("link", "add", f"{PREFIX}b", "type", "bridge")
         ip("addr", "add", "10.77.0.1/24", "dev", f"{PREFIX}b")
         ip("link", "set", f"{PREFIX}b", "up")
@@ -147,9 +158,11 @@ class Network:
             shutil.rmtree(Path("/etc/netns", host.space), ignore_errors=True)
         subprocess.run(["ip", "link", "del", f"{PREFIX}b"], capture_output=True)
 
-    def add(self, name: str, number: int, clock_error_s: float) -> Host:
+    def add(self, name: str, number: int, clock_error_s: int) -> Host:
         """Another host at 10.77.0.<number>, with an empty home and a clock that is so far ahead."""
-        host = Host(name, f"10.77.0.{number}", self.folder / name, clock_error_s=clock_error_s)
+        host = Host(
+            name, f"10.77.0.{number}", self.folder / name, clock_error_s=clock_error_s, clock_library=self.clock_library
+        )
         host.home.mkdir()
         space = host.space
         place = Path("/etc/netns", space)  # `ip netns exec` puts what is here over /etc

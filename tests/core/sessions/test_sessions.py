@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from qflows.algorithms.vqe import solve
 from qflows.core.client import Client
 from qflows.core.durations import seconds
 from qflows.core.scope import Scope
-from qflows.core.sessions import resolve
+from qflows.core.sessions import Session, resolve
 from qflows.errors import InDoubt, ProgramRejected
 from qflows.ledger import sessions as ledger_sessions
 from qflows.sandbox import Sandbox
@@ -252,3 +253,16 @@ def test_a_living_owner_keeps_its_session_through_a_sweep(core: Client) -> None:
     assert core.reconciler().tick().sessions_closed == []
     assert hold.is_open()
     hold.close()
+
+
+def test_lease_of_a_session_that_nobody_left_is_not_renewed_after_its_ledger_was_closed(
+    core: Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    opened_here = core.open_session(DEVICE, "left-behind", max_time_s=600)
+    beating = Session(core.ledger, opened_here.provider, opened_here.record, device=DEVICE, lease_s=0.06)
+    core.ledger.close()
+    [heart] = [one for one in threading.enumerate() if one is beating._heart]
+    heart.join(30)
+    assert not heart.is_alive()
+    assert "could not be renewed" not in caplog.text
+    opened_here.release()
