@@ -28,6 +28,20 @@ def placed(program: Program, width: int) -> QuantumCircuit:
     return _build(program, width, program.labels or range(program.n_qubits))
 
 
+def placed_flat(program: Program, width: int, place: Sequence[int], register: str) -> QuantumCircuit:
+    """On `width` qubits, the program's qubit i on qubit `place[i]`, with all clbits in order in one register of this
+    name; without the program's metadata."""
+    load_qiskit()
+    from qiskit import QuantumCircuit
+    from qiskit.circuit import ClassicalRegister, QuantumRegister
+
+    bits = ClassicalRegister(program.n_clbits, register)
+    circuit = QuantumCircuit(QuantumRegister(width, "q"), bits, name=program.name, global_phase=program.global_phase)
+    qubits = circuit.qubits
+    _append(circuit, program.instructions, [qubits[qubit] for qubit in place], list(bits))
+    return circuit
+
+
 def _build(program: Program, width: int, place: Sequence[int]) -> QuantumCircuit:
     load_qiskit()
     from qiskit import QuantumCircuit

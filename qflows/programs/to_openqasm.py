@@ -168,6 +168,8 @@ def angles_apart(program: Program) -> tuple[Program, tuple[float, ...]]:
         if op[0] in STANDARD:
             angles += op[1]
             op[1] = [0.0] * len(op[1])
+    if not angles and not program.global_phase:
+        return program, ()
     return program.rewritten(ops, phase=0.0), tuple(angles)
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import math
 import time
+import zlib
 from collections import OrderedDict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
@@ -114,7 +115,7 @@ class IBMProvider(Doctor, Imports, Sessions, Tags):
         self._runtime = Runtime(access, timeout_s=timeout_s)
         self._listing = Listing(self._runtime)
         self._compiler: Compiler | None = None
-        self._records: OrderedDict[str, Mapping[str, Any]] = OrderedDict()
+        self._records: OrderedDict[str, bytes] = OrderedDict()  # JSON, compressed: texts of hundreds of circuits each
         self._lock = Lock()
         self._held_until = 0.0
         self._last_sent = "", b""  # preparing again gives other bytes: circuits get new names
@@ -294,7 +295,7 @@ class IBMProvider(Doctor, Imports, Sessions, Tags):
         Raises Throttled while IBM has no result of a finished job yet, Refused for a job that failed.
         """
         metrics = self._runtime.document(f"the metrics of {vendor_id}", job_path(vendor_id, "/metrics"))
-        record = self._recall(vendor_id)
+        record = self._recalled(vendor_id)
         text = self._runtime.document(f"the result of {vendor_id}", job_path(vendor_id, "/results"))
         if not text:
             raise Throttled(
@@ -304,7 +305,7 @@ class IBMProvider(Doctor, Imports, Sessions, Tags):
             self._refuse_if_failed(vendor_id)
         documents = {
             decoding.METRICS: metrics or b"{}",
-            decoding.SUBMISSION: json.dumps(record).encode(),
+            decoding.SUBMISSION: record,
             decoding.RESULTS: text,
         }
         return RawAnswer(documents, is_only_copy=bool(spec.options.get("private")))
@@ -325,23 +326,25 @@ class IBMProvider(Doctor, Imports, Sessions, Tags):
             raise Refused(f"ibm job {vendor_id} has no results: it {look.phase}", provider="ibm", vendor_code=look.word)
 
     def _remember(self, vendor_id: str, record: Mapping[str, Any]) -> None:
+        packed = zlib.compress(json.dumps(record).encode(), 1)
         with self._lock:
-            self._records[vendor_id] = record
+            self._records[vendor_id] = packed
             while len(self._records) > _REMEMBERED:
                 self._records.popitem(last=False)
 
-    def _recall(self, vendor_id: str) -> Mapping[str, Any]:
-        """What was compiled: noted at submission, otherwise read back from IBM; empty for a private job."""
+    def _recalled(self, vendor_id: str) -> bytes:
+        """What was compiled, as JSON: noted at submission, otherwise read back from IBM; empty for a private job."""
         with self._lock:
             known = self._records.get(vendor_id)
         if known is not None:
-            return known
+            return zlib.decompress(known)
         from qflows.providers.ibm import recover
 
         try:
-            return recover.record(self._runtime, vendor_id)
+            record = recover.record(self._runtime, vendor_id)
         except ProviderError as error:
-            return {"target": None, "compiled": [], "note": str(error)[:300]}
+            record = {"target": None, "compiled": [], "note": str(error)[:300]}
+        return json.dumps(record).encode()
 
     def exists(self, vendor_id: str) -> bool:
         """GET /jobs/{id}: False only for a 404 with IBM's own error body, and not that of a wrong region."""
@@ -382,6 +385,8 @@ class IBMProvider(Doctor, Imports, Sessions, Tags):
 
 def _check_branches(program: Program) -> None:
     """Raise ProgramRejected for what IBM's branches cannot hold; nested ones end in a panic of the compiler."""
+    if '["if_else",' not in program.text:  # quicker than reading the steps
+        return
     for step in program.instructions:
         for inner in walk((*step.then, *step.otherwise)):
             if inner.name in _NOT_IN_BRANCHES:
@@ -392,7 +397,8 @@ def _check_branches(program: Program) -> None:
 
 
 def _check_program(program: Program, *, is_estimate: bool) -> None:
-    opaque = sorted(name for name in program.gate_counts() if name.startswith("opaque:"))
+    is_suspect = '["opaque:' in program.text  # quicker than reading the steps
+    opaque = sorted(name for name in program.gate_counts() if name.startswith("opaque:")) if is_suspect else []
     if opaque:
         raise ProgramRejected(
             f"{program.name}: gate {opaque[0][7:]} is native to another vendor; give the circuit in standard gates"

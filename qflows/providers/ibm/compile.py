@@ -20,9 +20,11 @@ from qflows.keys import digest
 from qflows.programs.delays import rounded_delays
 from qflows.programs.gates import STANDARD
 from qflows.programs.panics import run_passes
+from qflows.programs.rebuild import placed_flat
 from qflows.programs.unbranched import best_placed, has_branches
 from qflows.providers.ibm import isa
 from qflows.providers.ibm.layout import Angle, Sheet
+from qflows.providers.ibm.openqasm3 import as_openqasm3
 from qflows.providers.ibm.options import compile_level
 from qflows.providers.ibm.wire import REGISTER
 
@@ -33,7 +35,7 @@ if TYPE_CHECKING:
     from qflows.programs.observables import Observable
 
 SEED = 20_260_415  # compiling the same program twice must give the same circuit
-_KEPT = 2_048
+_KEPT = 256  # a circuit on 156 qubits takes 40 to 70 kB
 _MANAGERS = 64
 _PARAMETER = "theta_"
 _TEXT_STEPS, _TEXT_CAP = 500, 16_384
@@ -69,20 +71,25 @@ class Compiled:
         if self.notes:
             found["notes"] = list(self.notes)
         if len(self.circuit.data) <= _TEXT_STEPS:
-            text = _as_text(self.circuit)
+            text = as_openqasm3(self.circuit)
             if text is not None and len(text) <= _TEXT_CAP:
                 found["openqasm3"] = text
         return found
 
 
-def _as_text(circuit: QuantumCircuit) -> str | None:
-    """OpenQASM 3, or None for a circuit that Qiskit cannot export."""
-    from qiskit import qasm3
+@dataclass(frozen=True)
+class Described:
+    """A device as the compiler needs it; the client derives its description anew each time it is asked."""
 
-    try:
-        return qasm3.dumps(circuit)
-    except Exception:  # noqa: BLE001  (a record for people; no job may fail because of it)
-        return None
+    name: str
+    target: Any
+    calibrated_at: str
+
+    @staticmethod
+    def of(backend: Any) -> Described:
+        """What the client says of it now."""
+        properties = backend.properties()
+        return Described(backend.name, backend.target, str(getattr(properties, "last_update_date", None)))
 
 
 @dataclass(frozen=True)
@@ -127,13 +134,13 @@ class Compiler:
         self._managers: OrderedDict[tuple[Any, ...], tuple[Any, Any]] = OrderedDict()
         self._kept: OrderedDict[str, Compiled] = OrderedDict()
 
-    def compile(self, sheet: Sheet, backend: Any, options: Mapping[str, Any], *, measured: bool) -> Compiled:
+    def compile(self, sheet: Sheet, backend: Described, options: Mapping[str, Any], *, measured: bool) -> Compiled:
         """The sheet's circuit for `backend`; without its measurements unless `measured`.
 
         Raises ProgramRejected if it does not fit.
         """
         wish = _Wish.of(options, sheet.shape, measured=measured)
-        place = digest(sheet.digest, backend.name, _calibrated_at(backend), repr(wish))
+        place = digest(sheet.digest, backend.name, backend.calibrated_at, repr(wish))
         with self._lock:
             found = self._kept.get(place)
             if found is None:
@@ -142,8 +149,11 @@ class Compiler:
                     self._kept.popitem(last=False)
             return found
 
-    def _compiled(self, sheet: Sheet, backend: Any, wish: _Wish) -> Compiled:
+    def _compiled(self, sheet: Sheet, backend: Described, wish: _Wish) -> Compiled:
         program, target = sheet.shape, backend.target
+        ready = _ready(sheet, target, wish)
+        if ready is not None:
+            return ready
         circuit = opened(sheet)
         circuit = flat(circuit) if wish.measured else _unmeasured(circuit)
         circuit, notes = rounded_delays(circuit, target)
@@ -162,13 +172,13 @@ class Compiler:
             raise _does_not_fit(program.name, wish, backend)
         return Compiled(made, layout, notes)
 
-    def _run(self, circuit: QuantumCircuit, backend: Any, wish: _Wish) -> QuantumCircuit:
+    def _run(self, circuit: QuantumCircuit, backend: Described, wish: _Wish) -> QuantumCircuit:
         manager = self._manager(backend, wish)
         if wish.layout is not None or wish.level == 0 or not has_branches(circuit):
             return run_passes(manager, circuit, circuit.name)
         return best_placed(circuit, manager, lambda layout: self._manager(backend, replace(wish, layout=layout)))
 
-    def _manager(self, backend: Any, wish: _Wish) -> Any:
+    def _manager(self, backend: Described, wish: _Wish) -> Any:
         level = 2 if wish.level == "default" else int(wish.level)
         name = (backend.name, level, wish.seed, wish.layout, wish.is_fixed, wish.fractional, wish.starts_at_zero)
         kept = self._managers.get(name)
@@ -190,17 +200,33 @@ class Compiler:
         return kept[1]
 
 
+def _ready(sheet: Sheet, target: Any, wish: _Wish) -> Compiled | None:
+    """The circuit of a program that is in the device's own gates, where nothing else is to be done; otherwise None.
+
+    At level 0 that is what Qiskit's passes give: they take the first qubits, or those of the layout, and leave alone
+    what the device has. Without compiling it is what `_as_written` gives.
+    """
+    program = sheet.shape
+    width = int(target.num_qubits or 0)
+    is_as_written = wish.level == "none" or (wish.level == "default" and (wish.is_fixed or program.n_qubits == width))
+    if sheet.angles is not None or not wish.measured or wish.fractional or program.n_qubits > width:
+        return None
+    if not (is_as_written or wish.level == 0) or (is_as_written and wish.layout is None and program.n_qubits < width):
+        return None
+    layout = wish.layout or tuple(range(program.n_qubits))
+    if len(layout) != program.n_qubits or not isa.is_in_own_gates(program, target, layout):
+        return None
+    circuit = placed_flat(program, width, layout, REGISTER)
+    return Compiled(circuit, layout, is_as_written=is_as_written)
+
+
 def _unmeasured(circuit: QuantumCircuit) -> QuantumCircuit:
     made = circuit.remove_final_measurements(inplace=False)
     assert made is not None
     return made
 
 
-def _calibrated_at(backend: Any) -> str:
-    return str(getattr(backend.properties(), "last_update_date", None))
-
-
-def _check_qubits(name: str, circuit: QuantumCircuit, wish: _Wish, backend: Any) -> None:
+def _check_qubits(name: str, circuit: QuantumCircuit, wish: _Wish, backend: Described) -> None:
     width = backend.target.num_qubits
     if circuit.num_qubits > width:
         raise ProgramRejected(
@@ -213,7 +239,7 @@ def _check_qubits(name: str, circuit: QuantumCircuit, wish: _Wish, backend: Any)
         )
 
 
-def _as_written(name: str, circuit: QuantumCircuit, wish: _Wish, backend: Any) -> QuantumCircuit | None:
+def _as_written(name: str, circuit: QuantumCircuit, wish: _Wish, backend: Described) -> QuantumCircuit | None:
     """The circuit on its intended qubits, if it runs without being compiled; None if it must be compiled.
 
     By default that is a circuit in the device's own gates that spans the device, as compiling for it gives, or whose
@@ -242,7 +268,7 @@ def _placed(circuit: QuantumCircuit, layout: tuple[int, ...], width: int) -> Qua
     return wide
 
 
-def _does_not_fit(name: str, wish: _Wish, backend: Any) -> ProgramRejected:
+def _does_not_fit(name: str, wish: _Wish, backend: Described) -> ProgramRejected:
     return ProgramRejected(
         f"{name} does not fit on the physical qubits {list(wish.layout or ())} of {backend.name} without routing; "
         "choose coupled qubits, or initial_layout"

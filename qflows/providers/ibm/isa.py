@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from qiskit import QuantumCircuit
 from qiskit.circuit import ControlFlowOp
+
+from qflows.programs.gates import STANDARD
+
+if TYPE_CHECKING:
+    from qflows.programs import Program
 
 _ANYWHERE = frozenset({"barrier", "delay", "store"})
 
@@ -32,3 +38,21 @@ def first_stranger(circuit: QuantumCircuit, target: Any, qubits: tuple[int, ...]
         elif not target.instruction_supported(operation.name, on):
             return f"{operation.name} on qubit{'s' if len(on) > 1 else ''} {', '.join(map(str, on))}"
     return None
+
+
+def is_in_own_gates(program: Program, target: Any, layout: Sequence[int]) -> bool:
+    """Whether all steps are gates that the device has there, measurements and barriers; program qubit i is on device
+    qubit `layout[i]`.
+
+    False where Qiskit might change such a step: gates whose angles have bounds.
+    """
+    if any(not 0 <= qubit < (target.num_qubits or 0) for qubit in layout) or target.has_angle_bounds():
+        return False
+    for step in program.instructions:
+        if step.name == "barrier":
+            continue
+        if step.name != "measure" and step.name not in STANDARD:
+            return False
+        if not target.instruction_supported(step.name, tuple(layout[qubit] for qubit in step.qubits)):
+            return False
+    return True

@@ -16,7 +16,7 @@ from qflows.errors import ProgramRejected, ProviderError
 from qflows.protocol import JobSpec
 from qflows.providers.ibm import compile as compiling
 from qflows.providers.ibm import decoding, layout, pubs, usage, wire
-from qflows.providers.ibm.compile import Compiled, Compiler
+from qflows.providers.ibm.compile import Compiled, Compiler, Described
 from qflows.providers.ibm.layout import Sheet
 
 
@@ -47,12 +47,13 @@ def compile_all(spec: JobSpec, backend: Any, compiler: Compiler) -> tuple[list[S
     """The circuits as they will run: one for each point of a sweep, or one for all of them."""
     is_counted = not any(spec.observables)
     planned = layout.sheets(spec)
-    compiled = [compiler.compile(sheet, backend, spec.options, measured=is_counted) for sheet in planned]
+    device = Described.of(backend)
+    compiled = [compiler.compile(sheet, device, spec.options, measured=is_counted) for sheet in planned]
     if all(sheet.values is None or one.circuit.parameters for sheet, one in zip(planned, compiled, strict=True)):
         return planned, compiled
     # the compiler found that the sweep has no effect, and a PUB without parameters has no points
     planned = layout.singles(spec)
-    return planned, [compiler.compile(sheet, backend, spec.options, measured=is_counted) for sheet in planned]
+    return planned, [compiler.compile(sheet, device, spec.options, measured=is_counted) for sheet in planned]
 
 
 def preview(spec: JobSpec, backend: Any, compiler: Compiler) -> tuple[tuple[Any, Mapping[str, Any]], ...]:
