@@ -29,6 +29,7 @@ from qflows.errors import (
     Unreadable,
 )
 from qflows.ledger import accounts, facts, reads
+from qflows.ledger.pending import Polled
 from qflows.ledger.store import Ledger
 from qflows.model import Job, SessionRecord
 from qflows.protocol import Limits, MeasuredProvider, Provider
@@ -104,7 +105,7 @@ class NothingSaved:
 class SpeaksFor(Protocol):
     """A source of providers that may act on a job."""
 
-    def of(self, job: Job) -> Provider:
+    def of(self, job: Polled) -> Provider:
         """A provider of the job's own account. Raises OtherAccount."""
         ...
 
@@ -115,7 +116,7 @@ class Sole:
 
     provider: Provider
 
-    def of(self, job: Job) -> Provider:
+    def of(self, job: Polled) -> Provider:
         """The provider. Raises OtherAccount for a job of another vendor or account."""
         if (job.provider, job.account) != (self.provider.name, self.provider.account):
             raise OtherAccount(
@@ -223,7 +224,7 @@ class Vendors:
                 provider.learn({name: fact.seen for name, (fact, _) in known.items()})
         return provider
 
-    def of(self, job: Job) -> Provider:
+    def of(self, job: Polled) -> Provider:
         """The provider that may act on a job: one of its account, or of one proved to be the same.
 
         Raises OtherAccount if there is none here; nothing may be done to the job then. Raises CredentialsMissing if

@@ -12,7 +12,8 @@ from dataclasses import dataclass, replace
 from qflows.core.fetching import UNREADABLE, Fetcher
 from qflows.core.submit import Submitter
 from qflows.errors import LedgerError, NotSent, ProviderError, Refused, Unreadable
-from qflows.ledger import claims, outcomes
+from qflows.ledger import claims, outcomes, reads
+from qflows.ledger.pending import Pending, Polled
 from qflows.model import Job
 from qflows.protocol import Observation, Phase, Provider
 from qflows.states import AT_VENDOR
@@ -49,15 +50,17 @@ class Looker:
     submitter: Submitter
     fetcher: Fetcher
 
-    def look(self, provider: Provider, jobs: Sequence[Job]) -> Looked:
+    def look(self, provider: Provider, jobs: Sequence[Polled]) -> Looked:
         """Poll `jobs` once in bulk and record what is new, but for what is `finished`: `Fetcher` records that with the
-        results."""
+        results. Jobs that are as they were cost no more than the poll."""
         at_vendor = [job for job in jobs if is_there(job)]
         if not at_vendor:
             return Looked()
         suspects = {str(job.vendor_id) for job in at_vendor if job.bad_reads}
         statuses = self._poll(provider, [job.vendor_id for job in at_vendor if job.vendor_id], suspects)
-        seen = [(job, self._if_readable(job, _look_of(statuses, job))) for job in at_vendor]
+        told = [(job, _look_of(statuses, job)) for job in at_vendor]
+        moved = self._in_full([pair for pair in told if not _is_as_it_was(*pair)])
+        seen = [(job, self._if_readable(job, look)) for job, look in moved]
         seen = self._without_vanished(provider, seen)
         partly = [(j, look) for j, look in seen if look.phase is Phase.FAILED and j.n_programs > 1 and look != _GONE]
         done = [(job, look) for job, look in seen if look.phase is Phase.DONE]
@@ -65,6 +68,13 @@ class Looker:
         changed = outcomes.observe(self.submitter.ledger, [(j, look) for j, look in seen if j.key not in held_back])
         over = {job.key for job, look in seen if look.phase in (Phase.DONE, Phase.FAILED, Phase.CANCELLED)}
         return Looked(frozenset(held_back.union(changed)), frozenset(over), tuple(done + partly))
+
+    def _in_full(self, told: Sequence[tuple[Polled, Observation]]) -> list[tuple[Job, Observation]]:
+        """Whole handles, without jobs that have come to an end since they were read."""
+        keys = [job.key for job, _ in told if isinstance(job, Pending)]
+        found = reads.by_keys(self.submitter.ledger, keys) if keys else {}
+        whole = [(job if isinstance(job, Job) else found.get(job.key), look) for job, look in told]
+        return [(job, look) for job, look in whole if job is not None and is_there(job)]
 
     def _poll(self, provider: Provider, ids: Sequence[str], suspects: Collection[str]) -> dict[str, Observation]:
         """Statuses by id. If an answer cannot be read, halves of the list are requested, down to the job that spoils
@@ -156,14 +166,18 @@ class Looker:
             return False
 
 
-def is_there(job: Job) -> bool:
+def is_there(job: Polled) -> bool:
     return job.status in AT_VENDOR and job.vendor_id is not None
+
+
+def _is_as_it_was(job: Polled, look: Observation) -> bool:
+    return look.phase in (Phase.QUEUED, Phase.RUNNING) and not outcomes.is_news(job, look)
 
 
 def _unreadable(error: Exception) -> Observation:
     return Observation(Phase.UNKNOWN, _UNREADABLE_STATUS, queue_note=f"{type(error).__name__}: {error}"[:255])
 
 
-def _look_of(statuses: Mapping[str, Observation], job: Job) -> Observation:
+def _look_of(statuses: Mapping[str, Observation], job: Polled) -> Observation:
     assert job.vendor_id is not None
     return statuses.get(job.vendor_id) or Observation(Phase.UNKNOWN, _NOT_LISTED)

@@ -15,8 +15,8 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from qflows.ledger.lanes import Lane
+from qflows.ledger.pending import Polled, began_at
 from qflows.ledger.store import utc_now
-from qflows.model import Job
 from qflows.protocol import Pace
 
 _SHARE = 0.1  # of a job's age, until the next poll
@@ -52,7 +52,7 @@ def paced(pace: Pace, first_s: float | None) -> Pace:
 _Place = tuple[str, str, str]
 
 
-def _place(job: Job) -> _Place:
+def _place(job: Polled) -> _Place:
     return job.provider, job.account, job.device_id
 
 
@@ -69,17 +69,17 @@ class News:
     _looked: dict[str, float] = field(default_factory=dict)  # age at the last poll that found the job unfinished
     _company: dict[tuple[str, str], float] = field(default_factory=dict)
 
-    def note(self, jobs: Collection[Job]) -> None:
+    def note(self, jobs: Collection[Polled]) -> None:
         """Note that something happened to these jobs just now."""
         now = time.monotonic()
         self._at.update({_place(job): now for job in jobs})
 
-    def ago_s(self, job: Job) -> float:
+    def ago_s(self, job: Polled) -> float:
         """Seconds since the last news of the job's device; infinite without any."""
         at = self._at.get(_place(job))
         return math.inf if at is None else time.monotonic() - at
 
-    def looked(self, job: Job, age_s: float, *, over: bool) -> None:
+    def looked(self, job: Polled, age_s: float, *, over: bool) -> None:
         """Note whether a poll of a job of this age found it over.
 
         The end lies between the last poll that found the job unfinished and this one; the midpoint counts as the
@@ -98,7 +98,7 @@ class News:
             self._company[place] = now
         return lane.polled_by == lane.holder and now - self._company.get(place, -math.inf) > _COMPANY_S
 
-    def first_look_s(self, job: Job) -> float | None:
+    def first_look_s(self, job: Polled) -> float | None:
         """The age at which to poll for the first time; None while too little is known of the device."""
         took = self._took.get(_place(job), ())
         return min(took) if len(took) >= _ENOUGH else None
@@ -115,13 +115,13 @@ class Agenda:
     urgent: frozenset[str] = frozenset()
     wall: datetime = field(default_factory=utc_now)
 
-    def soonest(self, jobs: Sequence[Job], *, now: float, after: float) -> float | None:
+    def soonest(self, jobs: Sequence[Polled], *, now: float, after: float) -> float | None:
         """The earliest time after `after` at which one of the jobs is due; None without jobs."""
         at_once = max(now, after + step_s(self.pace, 0.0))
         dues = self._dues(jobs, now, after)
         return min((min(due, at_once) if job.key in self.urgent else due for job, due in dues), default=None)
 
-    def due(self, lane: Lane, jobs: Sequence[Job]) -> list[Job]:
+    def due(self, lane: Lane, jobs: Sequence[Polled]) -> list[Polled]:
         """The jobs to poll now: those due since the lane's last answered poll and, to fill the last page, those due
         soonest."""
         if lane.asked_at is None or lane.next_at == 0:  # never polled, or freed by a person
@@ -135,11 +135,11 @@ class Agenda:
         later = sorted(self._dues([j for j in jobs if j.key not in taken], lane.now, lane.now), key=lambda d: d[1])
         return ready + [job for job, _ in later[:free]]
 
-    def _dues(self, jobs: Sequence[Job], now: float, after: float) -> list[tuple[Job, float]]:
+    def _dues(self, jobs: Sequence[Polled], now: float, after: float) -> list[tuple[Polled, float]]:
         """Each job's next time after `after`: by its own age or, for the oldest page of a moving device, by the time
         since it last moved. `after`: when the lane was last asked; a younger job was never polled.
         """
-        dues: list[tuple[Job, float]] = []
+        dues: list[tuple[Polled, float]] = []
         places: dict[str, int] = {}
         brisk = self.pace
         if self.pace.first_s > 0:
@@ -162,9 +162,9 @@ class Agenda:
             dues.append((job, due))
         return dues
 
-    def age_s(self, job: Job) -> float:
+    def age_s(self, job: Polled) -> float:
         """Seconds since the submission."""
-        return max((self.wall - (job.timeline.submitted or job.created_at)).total_seconds(), 0.0)
+        return max((self.wall - began_at(job)).total_seconds(), 0.0)
 
 
 def used_s(pace: Pace, lane: Lane, *, requests: int, new_jobs: int) -> float:

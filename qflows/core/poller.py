@@ -36,8 +36,9 @@ from qflows.errors import (
     Unreadable,
     WaitTimeout,
 )
-from qflows.ledger import charges, claims, lanes, outcomes, reads
+from qflows.ledger import charges, claims, lanes, outcomes, pending, reads
 from qflows.ledger.budgets import OVER_BUDGET
+from qflows.ledger.pending import Polled, began_at
 from qflows.model import Job
 from qflows.protocol import Lookup, PatientProvider, Provider
 from qflows.states import AT_VENDOR, JobStatus
@@ -120,30 +121,30 @@ class Poller:
                     if before is None or (before.status, before.word) != (job.status, job.word):
                         on_change(job)
             handles = fresh
-            pending = [job for job in handles.values() if not job.is_terminal]
-            if not pending:
+            left = [job for job in handles.values() if not job.is_terminal]
+            if not left:
                 return handles
             if looked and deadline is not None and time.monotonic() >= deadline:
                 raise WaitTimeout(
-                    f"{len(pending)} of {len(handles)} job(s) not finished after {timeout:g} s: "
-                    f"{where_they_are(pending)}. they keep running; qflows.result or qflows.attach collects them later",
-                    pending=tuple(job.key for job in pending),
+                    f"{len(left)} of {len(handles)} job(s) not finished after {timeout:g} s: "
+                    f"{where_they_are(left)}. they keep running; qflows.result or qflows.attach collects them later",
+                    pending=tuple(job.key for job in left),
                 )
-            asked = pending
+            asked = left
             if every and time.monotonic() < again_at:
-                asked = [job for job in pending if not self._is_far(job)]
+                asked = [job for job in left if not self._is_far(job)]
             else:
                 again_at = time.monotonic() + (every or 0.0)
-            self._ask(pending)
+            self._ask(left)
             done = self.tick(asked, urgent=deadline is not None and time.monotonic() >= deadline)
             if every and not asked:
                 done.pause_s = _IDLE_S
             looked = True
             self._tell(done.troubles, handles, told)
             fresh = reads.by_keys(ledger, keys)
-            self._raise_if_nothing_is_left([fresh[job.key] for job in pending if job.key in fresh], done.troubles)
+            self._raise_if_nothing_is_left([fresh[job.key] for job in left if job.key in fresh], done.troubles)
             pause = done.pause_s
-            if every and len(asked) < len(pending):
+            if every and len(asked) < len(left):
                 pause = min(pause, max(again_at - time.monotonic(), 0.0))
             if deadline is not None:
                 pause = min(pause, max(deadline - time.monotonic(), 0.0))
@@ -161,10 +162,10 @@ class Poller:
         revived = self.revive(found.values())
         return reads.by_keys(ledger, keys) if held or revived else found
 
-    def _ask(self, pending: Sequence[Job]) -> None:
+    def _ask(self, left: Sequence[Job]) -> None:
         """Ask a person about jobs that have no room in a budget with the policy `ask`. Ends with the answer in the
         ledger, and the next tick sends or ends the jobs; where nobody can be asked, they go on waiting."""
-        waiting = [job.key for job in pending if job.status is JobStatus.PREPARED and job.error_code == OVER_BUDGET]
+        waiting = [job.key for job in left if job.status is JobStatus.PREPARED and job.error_code == OVER_BUDGET]
         if self.asks is None or not waiting:
             return
         for error in charges.for_a_person(self.submitter.ledger, waiting):
@@ -242,14 +243,16 @@ class Poller:
                 log.info("job %s could not be looked up again: %s", job.key[:12], error)
         return revived
 
-    def tick(self, pending: Sequence[Job], *, urgent: bool = False) -> Round:
-        """Run one round for `pending`, lane by lane: the due jobs are polled; `urgent`: all of `pending`, as soon as
-        the vendor's pace allows."""
+    def tick(self, waiting: Sequence[Polled], *, urgent: bool = False, is_all: bool = False) -> Round:
+        """Run one round for `waiting`, lane by lane: the due jobs are polled; `urgent`: all of `waiting`, as soon as
+        the vendor's pace allows. `is_all`: they are all live jobs, read just now."""
         done = Round()
-        lanes_of: dict[tuple[str, str], tuple[Provider, list[Job]]] = {}
-        for job in pending:
+        lanes_of: dict[tuple[str, str], tuple[Provider, list[Polled]]] = {}
+        known: dict[tuple[str, str, str], Provider] = {}
+        for job in waiting:
+            place = (job.provider, job.account, job.device)
             try:
-                provider = self.vendors.of(job)
+                provider = known.get(place) or known.setdefault(place, self.vendors.of(job))
             except LedgerError:
                 raise
             except Exception as error:  # no credentials, another account, a broken profile: only this job waits
@@ -259,7 +262,7 @@ class Poller:
         pauses = [_READ_EVERY_S] if done.troubles else []
         for (_, account), (provider, jobs) in lanes_of.items():
             try:
-                pauses.append(self._tick_lane(provider, account, jobs, done, urgent=urgent))
+                pauses.append(self._tick_lane(provider, account, jobs, done, urgent=urgent, is_all=is_all))
             except LedgerError:
                 raise
             except Exception as error:  # vendor boundary: its jobs wait, the others go on
@@ -269,11 +272,15 @@ class Poller:
         done.pause_s = min(pauses, default=0.0)
         return done
 
-    def _tick_lane(self, provider: Provider, account: str, mine: Sequence[Job], done: Round, *, urgent: bool) -> float:
+    def _tick_lane(
+        self, provider: Provider, account: str, mine: Sequence[Polled], done: Round, *, urgent: bool, is_all: bool
+    ) -> float:
         pauses = [self._push(provider, mine)]
         if provider.capabilities.lookup is Lookup.LOCAL:
             # no queue to share: a local job runs in the process that waits for it
-            fresh = reads.by_keys(self.submitter.ledger, [job.key for job in mine]) if pauses[0] == 0 else {}
+            fresh: dict[str, Job] = {}
+            if pauses[0] == 0:
+                fresh = reads.by_keys(self.submitter.ledger, [job.key for job in mine])
             looked = self._looker.look(provider, [fresh.get(job.key, job) for job in mine])
             self._fetcher.fetch_all(provider, looked.finished)
             return 0.0 if looked.changed else pauses[0]
@@ -285,14 +292,20 @@ class Poller:
         agenda = Agenda(pace, provider.capabilities.poll_page, self.submitter.news, at_once)
 
         def wanted_at(lane: lanes.Lane) -> float:
-            soonest = agenda.soonest(there, now=lane.now, after=lane.asked_at or 0.0)
+            asked_at = lane.asked_at or 0.0
+            # where all are polled by one, the time of the next poll is that of the older jobs already
+            some = [job for job in there if began_at(job).timestamp() > asked_at] if is_all else there
+            soonest = agenda.soonest(some, now=lane.now, after=asked_at)
+            if soonest is None:
+                return math.inf
             allowed = held_up_s(pace, lane.interval_s) - lane.since_s
-            return max(soonest or 0.0, lane.now + allowed)
+            return max(soonest, lane.now + allowed)
 
-        alone: dict[str, Job] = {}
+        alone: dict[str, Polled] = {}
 
         def is_alone(lane: lanes.Lane) -> bool:
-            alone.update(self._alone(lane, mine))
+            if self.submitter.news.is_alone(lane) and len(mine) <= _SMALL:
+                alone.update({job.key: job for job in mine} if is_all else self._alone(lane, mine))
             return bool(alone)
 
         ledger = self.submitter.ledger
@@ -308,6 +321,8 @@ class Poller:
         if isinstance(lane, float | int):
             return min(lane, *pauses)
         try:
+            if is_all and self.submitter.news.is_alone(lane):  # nobody can have moved them meanwhile
+                alone = {job.key: job for job in mine}
             pauses.append(self._poll_lane(provider, lane, mine, alone, done, agenda))
         except BaseException as error:
             if not isinstance(error, Exception):
@@ -315,15 +330,13 @@ class Poller:
             raise
         return min(pauses)
 
-    def _alone(self, lane: lanes.Lane, mine: Sequence[Job]) -> dict[str, Job]:
-        """The jobs of the lane, if there are no others than `mine`, and nobody else polls them; otherwise empty."""
-        if not self.submitter.news.is_alone(lane) or len(mine) > _SMALL:
-            return {}
-        found = reads.live(self.submitter.ledger, lane.provider, lane.account, at_most=len(mine) + 1)
+    def _alone(self, lane: lanes.Lane, mine: Sequence[Polled]) -> dict[str, pending.Pending]:
+        """The jobs of the lane, if there are no others than `mine`; otherwise empty."""
+        found = pending.of_lane(self.submitter.ledger, lane.provider, lane.account, at_most=len(mine) + 1)
         live = {job.key: job for job in found}
         return live if live.keys() <= {job.key for job in mine} else {}
 
-    def _push(self, provider: Provider, mine: Sequence[Job]) -> float:
+    def _push(self, provider: Provider, mine: Sequence[Polled]) -> float:
         """Send what is free to be sent, end doubts, pass cancels on. Returns the seconds until the next call."""
         ledger = self.submitter.ledger
         doubtful = [j.key for j in mine if j.status in (JobStatus.SUBMITTING, JobStatus.IN_DOUBT)]
@@ -338,7 +351,7 @@ class Poller:
         self.cancel_wished(provider, mine)
         return pause
 
-    def cancel_wished(self, provider: Provider, mine: Sequence[Job]) -> None:
+    def cancel_wished(self, provider: Provider, mine: Sequence[Polled]) -> None:
         """Pass a cancel request on to the vendor, once per tick until the vendor says the job is over."""
         for job in mine:
             if job.cancel_requested_at and job.vendor_id and job.status in AT_VENDOR:
@@ -354,8 +367,8 @@ class Poller:
         self,
         provider: Provider,
         lane: lanes.Lane,
-        mine: Sequence[Job],
-        live: Mapping[str, Job],
+        mine: Sequence[Polled],
+        live: Mapping[str, Polled],
         done: Round,
         agenda: Agenda,
     ) -> float:
@@ -418,10 +431,10 @@ class Poller:
                 lanes.release(ledger, lane, next_in_s=next_in_s, interval_s=interval_s, ok=failed is None, error=failed)
         return 0.0 if looked.changed and failed is None else next_in_s
 
-    def _there(self, lane: lanes.Lane, mine: Sequence[Job], live: Mapping[str, Job]) -> list[Job]:
+    def _there(self, lane: lanes.Lane, mine: Sequence[Polled], live: Mapping[str, Polled]) -> list[Polled]:
         """The lane's jobs that are at the vendor, and those of `mine` that only their waiter may have polled."""
         ledger = self.submitter.ledger
-        known = dict(live) or {job.key: job for job in reads.live(ledger, lane.provider, lane.account)}
+        known = dict(live) or {job.key: job for job in pending.of_lane(ledger, lane.provider, lane.account)}
         missing = [job.key for job in mine if job.key not in known]
         if missing:
             known |= reads.by_keys(ledger, missing)

@@ -18,7 +18,7 @@ from qflows.core.parts import Parts
 from qflows.errors import LedgerUnavailable, QflowsError
 from qflows.ledger import callbacks as ledger_callbacks
 from qflows.ledger import groups as ledger_groups
-from qflows.ledger import reads, settlements
+from qflows.ledger import pending, reads, settlements
 from qflows.ledger.store import Ledger
 from qflows.states import JobStatus
 
@@ -71,18 +71,20 @@ class Reconciler:
         whose time is up or whose jobs are over, and run the callbacks that are then due."""
         ledger, poller = self.core.ledger, self.core.poller(self.on_stored)
         done = Tick()
-        live = reads.all_live(ledger)
+        live = pending.all_live(ledger)
         done.live = len(live)
-        moved = poller.tick(live)
+        moved = poller.tick(live, is_all=True)
         done.pause_s = moved.pause_s
         for job in live:
             if job.key in moved.troubles:
                 done.unreachable[f"{job.provider} account {job.account}"] = str(moved.troubles[job.key])
         done.revived = poller.revive(reads.vanished(ledger, within_s=_LOOK_FOR_VANISHED_S))
-        for job in reads.by_keys(ledger, [job.key for job in live]).values():
-            done.finished += job.is_terminal
-            done.in_doubt += job.status is JobStatus.IN_DOUBT
-            done.held += job.is_held and not job.is_terminal
+        standing = pending.standing(ledger)
+        for job in live:
+            status, is_held = standing.get(job.key, (None, False))
+            done.finished += status is None
+            done.in_doubt += status is JobStatus.IN_DOUBT
+            done.held += is_held
         with contained(done, "sessions"):
             reaped = sessions.reap(ledger, self.core.vendors.of_session)
             done.sessions_closed = [record.vendor_id or record.key for record in reaped]

@@ -10,7 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from qflows.ledger.claims import chunks
-from qflows.ledger.reads import LIVE_JOBS
+from qflows.ledger.pending import LIVE_JOBS
 from qflows.ledger.store import Ledger, utc_now
 from qflows.ledger.tables import attempts, crash_retries, groups, jobs, ledger_now, sessions, wait_jobs, waits
 from qflows.states import GroupState, SessionState

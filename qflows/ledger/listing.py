@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from qflows.errors import ProgramRejected
 from qflows.ledger.claims import chunks
-from qflows.ledger.reads import LIVE_JOBS
+from qflows.ledger.pending import LIVE_JOBS
 from qflows.ledger.rows import JOB_COLUMNS, job_of
 from qflows.ledger.store import Ledger
 from qflows.ledger.tables import IMPORTED, REBUILT, batch_parts, batches, group_members, groups, jobs, runs, sessions

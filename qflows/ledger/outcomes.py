@@ -13,6 +13,7 @@ import sqlalchemy as sa
 
 from qflows.errors import IllegalTransition
 from qflows.ledger.claims import cancel_unsent, chunks
+from qflows.ledger.pending import Polled
 from qflows.ledger.rows import CODE_CAP, MESSAGE_CAP, body_of, steps_of, vendor_text
 from qflows.ledger.settlements import follow
 from qflows.ledger.store import Ledger, More, utc_now
@@ -32,7 +33,7 @@ def observe(ledger: Ledger, seen: Sequence[tuple[Job, Observation]]) -> list[str
     Only forward moves are applied. A backward or undocumented word becomes an event, once per change of word. DONE
     moves to RUNNING at most: COMPLETED is written together with the counts, by `store`.
     """
-    news = [(job, look) for job, look in seen if _is_news(job, look)]
+    news = [(job, look) for job, look in seen if is_news(job, look)]
     if not news:
         return []
     news.sort(key=lambda pair: pair[0].key)
@@ -114,7 +115,8 @@ def missed(ledger: Ledger, absent: Collection[Job]) -> dict[str, float]:
         }
 
 
-def _is_news(job: Job, look: Observation) -> bool:
+def is_news(job: Polled, look: Observation) -> bool:
+    """Whether an observation differs from what is recorded."""
     if (look.phase is Phase.HELD) != job.is_held:
         return True
     return look.word != job.word or look.queue_position != job.queue_position or look.queue_note != job.queue_note

@@ -13,17 +13,15 @@ from qflows.keys import name_of
 from qflows.ledger import archives
 from qflows.ledger.budgets import Buyer
 from qflows.ledger.claims import VANISHED, chunks
+from qflows.ledger.pending import LIVE_JOBS, WAITS_FOR_ITS_RUN
 from qflows.ledger.rows import JOB_COLUMNS, item_of, job_of
 from qflows.ledger.store import Ledger, utc_now
-from qflows.ledger.tables import REBUILT, calibrations, events, jobs, ledger_now, programs, results, runs
+from qflows.ledger.tables import calibrations, events, jobs, ledger_now, programs, results, runs
 from qflows.model import ItemResult, Job
 from qflows.programs import Program
 from qflows.programs.observables import Observable
 from qflows.protocol import JobSpec
 from qflows.states import LIVE, JobStatus
-
-# literal statuses, so that both databases use the partial index
-LIVE_JOBS = sa.text("status in (" + ", ".join(f"'{status.value}'" for status in JobStatus if status in LIVE) + ")")
 
 
 def job(ledger: Ledger, key: str) -> Job:
@@ -83,30 +81,12 @@ def status_of(ledger: Ledger, keys: Collection[str]) -> dict[str, JobStatus]:
         }
 
 
-def live(ledger: Ledger, provider: str, account: str, *, at_most: int | None = None) -> list[Job]:
-    """All jobs of a lane that are not terminal, or some of them, from any submitter, without rebuilt ones that wait for
-    their run."""
-    with ledger.read() as connection:
-        values = {"provider": provider, "account": account, "at_most": at_most}
-        return [job_of(row) for row in connection.execute(_LIVE if at_most is None else _SOME_LIVE, values)]
-
-
-# its answer is stored, and the programs to decode it by are not known
-_WAITS_FOR_ITS_RUN = sa.and_(
-    sa.func.coalesce(jobs.c.origin, "") == REBUILT, sa.func.coalesce(jobs.c.bad_reads, -1) == 0
-)
-_LIVE = sa.select(*JOB_COLUMNS).where(
-    jobs.c.provider == sa.bindparam("provider"),
-    jobs.c.account == sa.bindparam("account"),
-    LIVE_JOBS,
-    sa.not_(_WAITS_FOR_ITS_RUN),
-)
-_SOME_LIVE = _LIVE.limit(sa.bindparam("at_most", type_=sa.Integer))
-
-
 def all_live(ledger: Ledger) -> list[Job]:
-    """All jobs of all lanes that are not terminal, without rebuilt ones that wait for their run."""
-    wanted = sa.and_(LIVE_JOBS, sa.not_(_WAITS_FOR_ITS_RUN))
+    """All jobs of all lanes that are not terminal, without rebuilt ones that wait for their run; for people to see.
+
+    Polls use `pending.all_live`.
+    """
+    wanted = sa.and_(LIVE_JOBS, sa.not_(WAITS_FOR_ITS_RUN))
     with ledger.read() as connection:
         return [job_of(row) for row in connection.execute(sa.select(*JOB_COLUMNS).where(wanted))]
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from qflows.ledger.reads import LIVE_JOBS
+from qflows.ledger.pending import LIVE_JOBS
 from qflows.ledger.rows import JOB_COLUMNS, job_of
 from qflows.ledger.store import Ledger
 from qflows.ledger.tables import IMPORTED, crash_retries, groups, jobs, ledger_now, runs

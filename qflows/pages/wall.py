@@ -9,10 +9,10 @@ from collections import defaultdict
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
-from qflows.ledger import lanes, reads, sessions
+from qflows.ledger import lanes, pending, sessions
 from qflows.ledger.budgets import amount_of
+from qflows.ledger.pending import OnDevice
 from qflows.ledger.store import Ledger
-from qflows.model import Job
 from qflows.pages.morning import gather
 from qflows.pages.morning.gather import Report
 from qflows.pages.morning.money import amounts
@@ -29,8 +29,8 @@ def compose(ledger: Ledger, now: datetime | None = None) -> str:
     """The page as Markdown. Raises LedgerError."""
     now = now or datetime.now(UTC)
     day = gather(ledger, now - timedelta(days=1), now)
-    live = reads.all_live(ledger)
-    page = [f"# {TITLE}", f"{now:%Y-%m-%d %H:%M} UTC · **{len(live)} live jobs** · {_last_day(day)}"]
+    live = pending.by_device(ledger)
+    page = [f"# {TITLE}", f"{now:%Y-%m-%d %H:%M} UTC · **{sum(one.n for one in live)} live jobs** · {_last_day(day)}"]
     page += _needs(ledger, day)
     page += ["## Running", markdown_table(_running(live, now), _RUNNING) if live else "Nothing runs."]
     page += ["## Spent", _spent(day)]
@@ -68,17 +68,17 @@ def _needs(ledger: Ledger, day: Report) -> list[str]:
     return ["## Needs attention", "\n".join([*lines[:_MOST], *more])] if lines else []
 
 
-def _running(live: Sequence[Job], now: datetime) -> list[dict[str, str]]:
-    by_device: defaultdict[str, list[Job]] = defaultdict(list)
-    for job in live:
-        by_device[job.device].append(job)
+def _running(live: Sequence[OnDevice], now: datetime) -> list[dict[str, str]]:
+    by_device: defaultdict[str, list[OnDevice]] = defaultdict(list)
+    for one in live:
+        by_device[one.device].append(one)
     rows = []
-    for device, jobs in sorted(by_device.items(), key=lambda pair: -len(pair[1])):
+    for device, found in sorted(by_device.items(), key=lambda pair: -sum(one.n for one in pair[1])):
 
-        def count(*states: JobStatus, of: Sequence[Job] = jobs) -> str:
-            return str(sum(job.status in states for job in of) or "")
+        def count(*states: JobStatus, of: Sequence[OnDevice] = found) -> str:
+            return str(sum(one.n for one in of if one.status in states) or "")
 
-        positions = [job.queue_position for job in jobs if job.queue_position is not None]
+        positions = [one.place for one in found if one.place is not None]
         rows.append(
             {
                 "device": escape(device),
@@ -87,7 +87,7 @@ def _running(live: Sequence[Job], now: datetime) -> list[dict[str, str]]:
                 "not sent yet": count(JobStatus.PREPARED, JobStatus.SUBMITTING),
                 "in doubt": count(JobStatus.IN_DOUBT),
                 "queue": f"place {min(positions)}" if positions else "",
-                "oldest": ago((now - min(job.created_at for job in jobs)).total_seconds()),
+                "oldest": ago((now - min(one.oldest for one in found)).total_seconds()),
             }
         )
     return rows

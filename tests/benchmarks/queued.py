@@ -61,7 +61,11 @@ class Field:
 
     @contextmanager
     def api(self) -> Iterator[httpx.Client]:
-        with httpx.Client(base_url=self.stack.exports["PREFECT_API_URL"], timeout=60, trust_env=False) as api:
+        exports = self.stack.exports
+        user, _, password = exports["PREFECT_API_AUTH_STRING"].partition(":")
+        with httpx.Client(
+            base_url=exports["PREFECT_API_URL"], auth=(user, password), timeout=60, trust_env=False
+        ) as api:
             yield api
 
     def buy(self, jobs: int, runs: int) -> None:

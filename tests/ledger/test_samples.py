@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from qflows.ledger import Ledger, claims, intents, outcomes, reads
+from qflows.ledger import Ledger, claims, intents, outcomes, pending, reads
 from qflows.ledger.intents import Intent
 from qflows.model import Job
 from qflows.protocol import Observation, Phase
@@ -174,9 +174,9 @@ def test_listing_is_newest_first_and_narrowed(ledger: Ledger, make_job: MakeJob)
 
 def test_live_jobs_of_a_lane_are_those_not_terminal(ledger: Ledger, make_job: MakeJob) -> None:
     made = {status: make_job(status).key for status in JobStatus}
-    live = {job.key for job in reads.live(ledger, "acme", "acct")}
+    live = {job.key for job in pending.of_lane(ledger, "acme", "acct")}
     assert live == {made[s] for s in (S.PREPARED, S.SUBMITTING, S.IN_DOUBT, S.QUEUED, S.RUNNING)}
-    assert reads.live(ledger, "acme", "other") == []
+    assert pending.of_lane(ledger, "acme", "other") == []
 
 
 def test_listener_hears_facts_after_they_are_durable(

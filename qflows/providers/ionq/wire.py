@@ -364,7 +364,9 @@ def steps(job: Mapping[str, Any]) -> dict[str, datetime]:
 def _expected(job: Mapping[str, Any], phase: Phase) -> tuple[datetime | None, datetime | None]:
     """When the job is expected to start and end, by `predicted_wait_time_ms`, counted from this answer, and
     `predicted_execution_duration_ms` (docs.ionq.com, v0.4)."""
-    wait, run = (_ms(job.get(name)) for name in ("predicted_wait_time_ms", "predicted_execution_duration_ms"))
+    wait, run = _ms(job.get("predicted_wait_time_ms")), _ms(job.get("predicted_execution_duration_ms"))
+    if wait is None and run is None:
+        return None, None
     start = datetime.now(UTC) + wait if wait is not None and phase is Phase.QUEUED else None
     begins = moment(job.get("started_at")) if phase is Phase.RUNNING else start
     try:
