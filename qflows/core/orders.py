@@ -19,7 +19,7 @@ from qflows.core.references import Reference
 from qflows.errors import ProgramRejected
 from qflows.programs import Feature, Program, check_program, estimation, grid, to_program
 from qflows.programs.grid import Sweep
-from qflows.programs.observables import Observable, observable
+from qflows.programs.observables import Observable, observable, unwrapped
 from qflows.protocol import JobSpec, Provider
 
 _PROGRAM_CAP = 4 * 1024 * 1024  # bytes of canonical text
@@ -289,8 +289,7 @@ def listed_observables(source: Any) -> tuple[Observable, ...]:
     """One or several observables, however nested, as a flat tuple."""
     if source is None:
         return ()
-    if type(source).__name__ == "ObservablesArray":  # Qiskit's, without importing it
-        return tuple(observable(one) for one in source.ravel().tolist())
+    source = unwrapped(source)
     if isinstance(source, list | tuple) and source and not _is_term(source[0]):
         return tuple(one for part in source for one in listed_observables(part))
     return (observable(source),)

@@ -38,9 +38,14 @@ def _read(obj: Any, values: Any, name: str | None) -> Program:
             raise ProgramRejected(f"program {obj.name!r} is already bound; pass the circuit itself with its values")
         return obj if name is None else replace(obj, name=name)
     if isinstance(obj, str | Path):
-        from qflows.programs.from_qasm import read_qasm
+        from qflows.programs.from_qasm import is_brakets, read_qasm, text_of
 
         load_qiskit()
+        text, label = text_of(obj)
+        if is_brakets(text):
+            from qflows.programs.from_braket_ir import read_ir_text
+
+            return read_ir_text(text, values, name or label)
         circuit, label = read_qasm(obj)
         return _from_qiskit(circuit, values, name or label)
     kind = type(obj)

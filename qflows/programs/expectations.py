@@ -67,7 +67,13 @@ def estimate_each_from_counts(
     (covariances between terms included) under a Dirichlet prior with the weight of one shot, spread evenly over all
     outcomes; for a single Pauli string that is Jeffreys' prior of `characterize.proportion`. The sample variance would
     be 0 near eigenstates, where it is most wrong (Brown, Cai, DasGupta, Statistical Science 16, 101 (2001)).
-    `value` is the plain, unbiased mean. Raises ValueError if shapes or sums do not fit.
+    `value` is the plain, unbiased mean, as in qiskit. Near eigenstates counts are skewed, so that a value comes with a
+    small error when it is close to the eigenvalue: (value - truth) / std_error has a mean of minus half the skewness
+    of the value (Johnson, Journal of the American Statistical Association 73, 536 (1978)). That holds for every error
+    that is right on average and computed from the same shots: the mean of (x - mu) / s is the variance of x times the
+    derivative of the mean of 1 / s by mu (exponential families: Lehmann and Casella, Theory of Point Estimation,
+    section 1.5). Its mean would be 0 with the posterior's mean as the value, which is biased by up to half a shot.
+    Raises ValueError if shapes or sums do not fit.
     """
     measured = [group for group in groups if group.needs_measurement]
     if len(measured) != len(results):

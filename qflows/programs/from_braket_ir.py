@@ -35,6 +35,7 @@ _OTHERS = {
     "zz": "rzz", "ecr": "ecr",
 }  # fmt: skip
 _STAND_IN = "braket_"
+_STDGATES_INC = re.compile(r"""\binclude\s+["']stdgates\.inc["']\s*;""")  # Braket opens it as a file
 _FORGOTTEN = re.compile(r"\b(box|barrier|delay|reset|if|for)\b|\$\d")
 
 
@@ -50,8 +51,15 @@ def read_ir(program: Any, values: Any, name: str | None) -> Program:
     register `b`.
     """
     text = str(program.source)
-    inputs = {**(program.inputs or {}), **_named(values)}
-    label = name or name_of(text)
+    return _read_text(text, {**(program.inputs or {}), **_named(values)}, name or name_of(text))
+
+
+def read_ir_text(text: str, values: Any, label: str) -> Program:
+    """Program of the same text without its object. Raises ProgramRejected."""
+    return _read_text(text, _named(values), label)
+
+
+def _read_text(text: str, inputs: Mapping[str, Any], label: str) -> Program:
     code = check_text(text, label)
     try:
         circuit, is_verbatim = _read(text, label)
@@ -87,7 +95,7 @@ def _by_braket(text: str, inputs: Mapping[str, Any], label: str) -> Program:
     from braket.circuits import Circuit
 
     try:
-        circuit = Circuit.from_ir(text, inputs=dict(inputs))
+        circuit = Circuit.from_ir(_STDGATES_INC.sub("", text), inputs=dict(inputs))
     except Exception as error:  # noqa: BLE001 - a third-party reader, which may raise anything
         _refuse(label, f"Braket cannot read it ({type(error).__name__}: {error!s:.300})", "correct the text")
     return read_circuit(read_braket(circuit, None)[0], None, label)
@@ -120,6 +128,12 @@ def _unboxed(statements: list[Any], label: str) -> tuple[list[Any], bool]:
             command = " ".join(node.command.split())
             if command == "braket verbatim":
                 is_next = True
+            elif command.startswith("braket result") and not command.startswith("braket result probability"):
+                _refuse(
+                    label,
+                    f"result type {' '.join(command.split()[2:])[:40]} is not a measurement",
+                    "remove it, pass observables= instead",
+                )
             elif command not in ("braket result probability", "braket result probability all"):
                 raise _Left(f"it has a pragma ({command[:40]})")
             continue

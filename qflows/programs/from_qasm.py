@@ -27,15 +27,14 @@ _HEAD, _NAME = 4096, 40
 _COMMENT = re.compile(r"//([^\n]*)|/\*(.*?)\*/", re.DOTALL)
 _NOISE = re.compile(r'//[^\n]*|/\*.*?\*/|"[^"\n]*"', re.DOTALL)
 _VERSION = re.compile(r"\s*OPENQASM\s+(\d+)(?:\.\d+)?\s*;")
+_BRAKET = re.compile(r"^\s*#?pragma\s+braket\b", re.MULTILINE)
 _DECLARED2 = re.compile(r"\b[qc]reg\b[^;\[]*\[\s*(\d+)\s*\]")
 _GATE2 = re.compile(r"\b(?:gate|opaque)\s+(\w+)")
 
 
 def read_qasm(source: str | Path) -> tuple[QuantumCircuit, str]:
     """Circuit of OpenQASM text or of the file so named, and a label. Raises ProgramRejected with line and column."""
-    path = _as_path(source)
-    text = _read_file(path) if path is not None else str(source)
-    label = path.stem if path is not None else name_of(text)
+    text, label = text_of(source)
     code = check_text(text, label)
     version = _VERSION.match(code)
     if version is None and not re.search(r"\b(qreg|qubit)\b", code):
@@ -51,6 +50,18 @@ def read_qasm(source: str | Path) -> tuple[QuantumCircuit, str]:
     from qflows.programs.qasm3 import parse_3
 
     return parse_3(text, label), label
+
+
+def text_of(source: str | Path) -> tuple[str, str]:
+    """The text, or that of the file so named, and a label. Raises ProgramRejected for a file that cannot be read."""
+    path = _as_path(source)
+    text = _read_file(path) if path is not None else str(source)
+    return text, path.stem if path is not None else name_of(text)
+
+
+def is_brakets(text: str) -> bool:
+    """Whether the text has Braket's pragmas, so that gates have Braket's names and boxes may be verbatim."""
+    return len(text) <= MAX_QASM_BYTES and _BRAKET.search(_NOISE.sub(" ", text)) is not None
 
 
 def check_text(text: str, label: str) -> str:

@@ -233,6 +233,8 @@ class _Reader:
             self.ops += [["barrier", [], sorted(on), []]] if on else []
         elif not isinstance(operation, Instruction):
             return _synthesised(operation)
+        elif step.name in ("break_loop", "continue_loop"):
+            self._refuse_flow(step.name)
         elif getattr(operation, "_directive", False):
             self.refuse(f"simulator instruction {step.name!r} has no meaning on a device", "remove it")
         elif kind.__module__.startswith(("qiskit_ionq.", "qflows.")) and step.name in NATIVE:
@@ -260,12 +262,14 @@ class _Reader:
                 bound = body.assign_parameters({parameter: index}) if parameter in body.parameters else body
                 self._walk(bound, *_wires(bound, on, into))
         else:
-            self.refuse(
-                f"it contains control flow ({step.name}); qflows takes if/else on measured bits and "
-                "loops over known numbers",
-                "write it with those, or measure at the end and post-select",
-            )
+            self._refuse_flow(step.name)
         self.branches -= 1
+
+    def _refuse_flow(self, name: str) -> NoReturn:
+        self.refuse(
+            f"it contains control flow ({name}); qflows takes if/else on measured bits and loops over known numbers",
+            "write it with those, or measure at the end and post-select",
+        )
 
     def _branch(self, step: Any, on: list[int], into: list[int], clbits: dict[Any, int]) -> None:
         try:
@@ -301,12 +305,18 @@ class _Reader:
         self.ops.append([step.name if known else OPAQUE + step.name, params, on, []])
 
     def _delay(self, operation: Any, on: list[int]) -> None:
-        if operation.unit not in DELAY_UNITS:
-            self.refuse(f"a delay has unit {operation.unit!r}", f"use one of {sorted(DELAY_UNITS)}")
-        duration = self._number(operation.duration, "delay")
+        given, unit = operation.duration, operation.unit
+        if unit == "expr":
+            constant = getattr(given, "value", None)  # of an expression that is one number
+            if not hasattr(constant, "unit"):
+                self.refuse("a delay is computed while the circuit runs", "give its duration as a number")
+            given, unit = constant.value(), constant.unit()
+        if unit not in DELAY_UNITS:
+            self.refuse(f"a delay has unit {unit!r}", f"use one of {sorted(DELAY_UNITS)}")
+        duration = self._number(given, "delay")
         if duration < 0:
-            self.refuse(f"a delay of {duration} {operation.unit} is negative", "give a duration of 0 or more")
-        self.ops.append(["delay", [duration], on, [], operation.unit])
+            self.refuse(f"a delay of {duration} {unit} is negative", "give a duration of 0 or more")
+        self.ops.append(["delay", [duration], on, [], unit])
 
     def _unitary(self, operation: Any, on: list[int]) -> None:
         """Append a matrix as floats. Refuses one that is too wide or not unitary."""

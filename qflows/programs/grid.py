@@ -13,7 +13,7 @@ from numbers import Number
 from typing import TYPE_CHECKING, Any
 
 from qflows.errors import ProgramRejected
-from qflows.programs.observables import Observable, observable
+from qflows.programs.observables import Observable, observable, unwrapped
 
 if TYPE_CHECKING:
     import numpy as np
@@ -123,6 +123,7 @@ def _observables(source: Any) -> tuple[tuple[Observable, ...], Shape | None]:
     if source is None:
         return (), None
     shape: list[int] = []
+    source = unwrapped(source)
     level = source
     while not _is_one(level):
         shape.append(len(level))

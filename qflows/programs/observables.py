@@ -21,6 +21,9 @@ MEASURE_REGISTER = "m"
 # a mistake
 _IMAGINARY_DUST = 1e-12
 _LARGEST = 1e150  # coefficient: variances hold its square
+# projectors on 0, 1, +, -, r and l; each is a sum of two Pauli strings, so that a term of n of them has 2**n
+_PROJECTORS = frozenset("01+-rl")
+_MAX_PROJECTED = 1 << 16
 _X_BITS = str.maketrans("IXYZ", "0110")
 _Z_BITS = str.maketrans("IXYZ", "0011")
 
@@ -63,14 +66,15 @@ def observable(source: object) -> Observable:
     """The canonical form of `source`.
 
     Takes an Observable, one label (`"ZZ"`, coefficient 1), a list of (label, coefficient), a mapping of label to
-    coefficient, or qiskit's `Pauli`, `SparsePauliOp` and `SparseObservable`. Rightmost character = qubit 0.
+    coefficient, or qiskit's `Pauli`, `SparsePauliOp` and `SparseObservable`. Rightmost character = qubit 0. Labels may
+    hold qiskit's letters of projectors: `"0Z"` is (I + Z)/2 on qubit 1 and Z on qubit 0.
     Raises ProgramRejected for a bad label, unequal widths, no terms, and coefficients that are complex, not finite,
     or still hold parameters.
     """
     if isinstance(source, Observable):
         source = source.terms
     collected: dict[str, list[complex]] = {}
-    for label, coeff in _pairs(source):
+    for label, coeff in _without_projectors(_pairs(source)):
         _check_label(label)
         collected.setdefault(label, []).append(_number(label, coeff))
     widths = sorted({len(label) for label in collected})
@@ -85,6 +89,16 @@ def observable(source: object) -> Observable:
     return Observable(kept or (("I" * widths[0], 0.0),))
 
 
+def unwrapped(source: Any) -> Any:
+    """Qiskit's and NumPy's arrays of observables as nested lists; anything else as it is."""
+    kind = type(source).__name__
+    if kind in ("ObservablesArray", "ndarray"):  # without importing them
+        return source.tolist()
+    if kind == "PauliList":
+        return list(source)
+    return [unwrapped(part) for part in source] if type(source) is list else source
+
+
 def _pairs(source: object) -> list[tuple[str, object]]:
     if isinstance(source, str):
         return [(source, 1.0)]
@@ -96,13 +110,46 @@ def _pairs(source: object) -> list[tuple[str, object]]:
     if hasattr(source, "bit_terms") or hasattr(source, "to_label"):  # SparseObservable, Pauli
         from qiskit.quantum_info import SparsePauliOp
 
-        convert = SparsePauliOp.from_sparse_observable if hasattr(source, "bit_terms") else SparsePauliOp
-        return _pairs(convert(cast(Any, source)))
+        if not hasattr(source, "bit_terms"):
+            return _pairs(SparsePauliOp(cast(Any, source)))
+        _check_projected(term.bit_labels() for term in cast(Any, source))
+        return _pairs(SparsePauliOp.from_sparse_observable(cast(Any, source)))
     try:
-        return [(label, coeff) for label, coeff in cast(Any, source)]
+        listed = list(cast(Any, source))
+        if any(isinstance(part, str) for part in listed):
+            raise ProgramRejected(
+                f"{str(listed)[:60]} is a list of labels; an observable of several terms has coefficients: "
+                "[('ZZ', 0.5), ('XX', 0.5)]"
+            )
+        return [(label, coeff) for label, coeff in listed]
     except (TypeError, ValueError):
         wanted = "give a SparsePauliOp, a label such as 'ZZ', or a list of (label, coefficient)"
         raise ProgramRejected(f"cannot read an observable from {type(source).__name__}; {wanted}") from None
+
+
+def _without_projectors(pairs: list[tuple[str, object]]) -> Iterator[tuple[str, object]]:
+    """The terms, those with projectors as sums of Pauli strings."""
+    _check_projected(label for label, _ in pairs if isinstance(label, str))
+    for label, coeff in pairs:
+        if not isinstance(label, str) or _PROJECTORS.isdisjoint(label) or set(label) - _PROJECTORS - set("IXYZ"):
+            yield label, coeff
+            continue
+        from qiskit.quantum_info import SparseObservable, SparsePauliOp
+
+        scale = _number(label, coeff)
+        whole = SparsePauliOp.from_sparse_observable(SparseObservable.from_label(label))
+        for name, part in zip(whole.paulis.to_labels(), whole.coeffs.tolist(), strict=True):
+            yield name, scale * part
+
+
+def _check_projected(labels: Iterable[str]) -> None:
+    """Raise ProgramRejected for so many projectors that their Pauli strings would fill the memory."""
+    n = sum(2 ** min(k, 64) for k in (sum(map(label.count, _PROJECTORS)) for label in labels) if k)
+    if n > _MAX_PROJECTED:
+        raise ProgramRejected(
+            f"the projectors of this observable stand for {n:.3g} Pauli strings, {_MAX_PROJECTED} are allowed; measure "
+            "all qubits and count the outcomes instead"
+        )
 
 
 def _check_label(label: object) -> None:

@@ -50,9 +50,20 @@ def build_3(tree: Any, label: str) -> QuantumCircuit:
         return convert(tree)
     except ConversionError as error:
         why = re.sub(r"^(\d+),(\d+):", r"line \1, column \2:", error.message)
-        raise ProgramRejected(f"program {label!r}: OpenQASM 3 {why:.400}; correct the text") from error
+        remedy = "correct the text"
+        if why.rstrip(".").endswith("is not defined") and not _includes(tree):
+            remedy = (
+                'add include "stdgates.inc"; after the version, or give Braket\'s program as braket.ir.openqasm.Program'
+            )
+        raise ProgramRejected(f"program {label!r}: OpenQASM 3 {why:.400}; {remedy}") from error
     except (QiskitError, *BUILDER_ERRORS) as error:
         raise _unbuildable(label, error) from error
+
+
+def _includes(tree: Any) -> bool:
+    from openqasm3 import ast
+
+    return any(isinstance(node, ast.Include) for node in tree.statements)
 
 
 def _unbuildable(label: str, error: Exception) -> ProgramRejected:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy import stats
 
 _FILE = Path(__file__).parents[1] / "benchmarks" / "pulls.py"
 
@@ -47,6 +48,41 @@ def test_fresh_value_has_no_bias_and_its_pull_only_that_of_skewed_counts() -> No
     assert abs(told.by_true[1] - 1) < 4 * sampling
     assert told.expected < -0.02
     assert abs(told.by_said[0] - told.expected) < 4 * sampling
+
+
+@pytest.mark.parametrize("share", [0.005, 0.02, 0.1, 0.5])
+@pytest.mark.parametrize("shots", [20, 200, 1000])
+def test_mean_pull_follows_from_the_counts_whatever_the_error_bar(share: float, shots: int) -> None:
+    """Over all counts, exactly: an unbiased value over any error bar s of the same shots has the mean pull variance *
+    d E[1/s] / d mean. With an s that is right on average it is minus half the skewness; 0 only if s is a constant.
+    """
+    found = [PULLS.estimate_from_counts(PULLS.group_qubitwise("Z"), [{"1": k, "0": shots - k}], shots)
+             for k in range(shots + 1)]  # fmt: skip
+    values, errors = np.array([(one.value, one.std_error) for one in found]).T
+
+    def mean(of: Any, p: float = share) -> float:
+        return float(stats.binom.pmf(np.arange(shots + 1), shots, p) @ of)
+
+    step = 1e-5 * share
+    slope = (mean(1 / errors, share + step) - mean(1 / errors, share - step)) / (-4 * step)
+    variance = 4 * share * (1 - share) / shots
+    pull = mean((values - (1 - 2 * share)) / errors)
+    assert abs(mean(values) - (1 - 2 * share)) < 1e-12
+    assert pull == pytest.approx(variance * slope, abs=1e-6)
+    if share * shots >= 20:
+        skewness = -(1 - 2 * share) / np.sqrt(shots * share * (1 - share))
+        assert pull == pytest.approx(-skewness / 2, rel=0.15, abs=1e-9)
+    # the mean of the same posterior would have no mean pull, and be biased by as much
+    centred = values * shots / (shots + 1)
+    if share * shots >= 4:
+        assert abs(mean((centred - (1 - 2 * share)) / errors)) < 0.1
+        assert abs(mean(centred) - (1 - 2 * share)) == pytest.approx((1 - 2 * share) / (shots + 1))
+
+
+def test_loops_are_given_the_values_of_the_estimator() -> None:
+    cost = PULLS.Noisy(3)
+    for point in np.random.default_rng(3).uniform(-3, 3, (50, 3)):
+        assert cost(point) == pytest.approx(cost.last.value, abs=1e-14)
 
 
 @pytest.mark.parametrize("shots", [50, 100, 1000])

@@ -12,10 +12,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from qiskit import QuantumCircuit
-from qiskit.quantum_info import Pauli, SparseObservable, SparsePauliOp, Statevector, random_statevector
+from qiskit.primitives.containers.observables_array import ObservablesArray
+from qiskit.quantum_info import Pauli, PauliList, SparseObservable, SparsePauliOp, Statevector, random_statevector
 
 from qflows.characterization.characterize import proportion
+from qflows.core.orders import listed_observables
 from qflows.errors import ProgramRejected
+from qflows.programs import grid
 from qflows.programs.expectations import estimate_each_from_counts, estimate_from_counts, expectation_exact
 from qflows.programs.observables import (
     Observable,
@@ -75,6 +78,53 @@ def test_every_accepted_source_gives_the_same_observable():
         assert observable(source) == expected
     assert observable("XY").terms == (("XY", 1.0),)
     assert observable(Pauli("-XY")).terms == (("XY", -1.0),)
+
+
+@pytest.mark.parametrize("label", ["0", "1", "+Z", "-0", "rl", "0I1", "XYZ+"])
+def test_projectors_mean_what_they_mean_to_qiskit(label):
+    wanted = SparsePauliOp.from_sparse_observable(SparseObservable.from_label(label)).to_matrix()
+    found = SparsePauliOp.from_list(list(observable([(label, 2), ("I" * len(label), 0.5)])))
+    assert np.allclose(found.to_matrix(), 2 * wanted + 0.5 * np.eye(2 ** len(label)))
+    assert observable({label: 1}) == observable(SparseObservable.from_label(label))
+
+
+@pytest.mark.parametrize("source", ["0" * 17, SparseObservable("+" * 60), [("01" * 8, 1.0), ("10" * 8, 1.0)]], ids=repr)
+def test_projectors_that_would_fill_the_memory_are_refused(source):
+    with pytest.raises(ProgramRejected, match="Pauli strings"):
+        observable(source)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        ["ZZ", "-0"],
+        ObservablesArray(["ZZ", "-0"]),
+        ObservablesArray([["ZZ"], ["-0"]]),
+        np.array(["ZZ", "-0"]),
+        np.array([["ZZ", "-0"]], dtype=object),
+        [np.array(["ZZ"]), ObservablesArray("-0")],
+        [SparsePauliOp("ZZ"), SparseObservable.from_label("-0")],
+    ],
+    ids=["list", "array of qiskit", "column", "texts", "objects", "mixed", "operators"],
+)
+def test_arrays_of_observables_are_read_alike(source):
+    assert listed_observables(source) == (observable("ZZ"), observable("-0"))
+    assert listed_observables(PauliList(["ZZ", "-XX"])) == (observable("ZZ"), observable({"XX": -1}))
+
+
+def test_shape_of_an_array_of_observables_is_that_of_the_result_of_a_sweep():
+    array = ObservablesArray([["ZZ", "XX"], ["YY", "-0"]])
+    for source in (array, array.tolist(), np.array([["ZZ", "XX"], ["YY", "-0"]])):
+        assert grid.read([QuantumCircuit(2)], source)[1] == grid.Sweep(
+            (1,), tuple(map(observable, ("ZZ", "XX", "YY", "-0"))), (2, 2)
+        )
+
+
+def test_labels_without_coefficients_are_no_observable():
+    with pytest.raises(ProgramRejected, match="list of labels"):
+        observable(["ZZ", "XX"])
+    with pytest.raises(ProgramRejected, match="list of labels"):
+        observable(label for label in ("ZZ", "XX"))
 
 
 def test_zero_operator_keeps_its_width():

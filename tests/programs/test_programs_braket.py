@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -257,3 +258,54 @@ def test_what_only_brakets_reader_knows_is_left_to_it() -> None:
     assert to_program(ir(source)) == to_program(circuits.Circuit().h(0).ecr(1, 2, control=0))
     matrix = "OPENQASM 3.0; qubit[1] q;\n#pragma braket unitary([[0, 1.0], [1.0, 0]]) q[0]\n"
     assert "unitary" in to_program(ir(matrix)).gate_counts()
+
+
+# -- the text alone, without an object of Braket's ---------------------------------------------------------------------
+
+HEAD = "OPENQASM 3.0;\n"
+BRAKETS = {
+    "verbatim": HEAD + "bit[2] b;\n#pragma braket verbatim\nbox{\nprx(3.1, 0.2) $5;\ncz $5, $6;\n}\nbarrier $5, $6;\n"
+    "b[1] = measure $5;\nb[0] = measure $6;\n",
+    "boxes": HEAD + "bit[1] b;\n#pragma braket verbatim\nbox{\nprx(3.1, 0.0) $5;\n}\nbarrier $5;\n"
+    "#pragma braket verbatim\nbox{\nprx(3.1, 0.0) $5;\n}\nb[0] = measure $5;\n",
+    "matrix": HEAD + "qubit[2] q;\nbit[2] b;\n#pragma braket unitary([[0, 1.0], [1.0, 0]]) q[0]\ncnot q[0], q[1];\n"
+    "b = measure q;\n",
+    "inputs": HEAD + "input float a;\nqubit[1] q;\nrx(a) q[0];\n#pragma braket result probability\n",
+}
+
+
+@pytest.mark.parametrize("kind", BRAKETS)
+def test_text_with_brakets_pragmas_is_the_program_of_that_text(kind: str, tmp_path: Path) -> None:
+    from braket.ir.openqasm import Program as IrProgram
+
+    text, values = BRAKETS[kind], {"a": 0.5} if kind == "inputs" else None
+    wanted = to_program(IrProgram(source=text), values)
+    assert (wanted.is_verbatim, wanted.labels is not None) == (kind in ("verbatim", "boxes"),) * 2
+    (tmp_path / "one.qasm").write_text(text)
+    for given in (text, text.replace("#pragma", "pragma"), tmp_path / "one.qasm", str(tmp_path / "one.qasm")):
+        assert to_program(given, values) == wanted
+
+
+def test_standard_gates_of_brakets_text_may_be_included() -> None:
+    text = (
+        'OPENQASM 3.0; include "stdgates.inc"; qubit[1] q;\n#pragma braket unitary([[0, 1.0], [1.0, 0]]) q[0]\nx q[0];'
+    )
+    assert [step.name for step in to_program(text).instructions] == ["unitary", "x", "measure"]
+
+
+@pytest.mark.parametrize(
+    ("line", "why"),
+    [
+        ("#pragma braket result expectation z(q[0])", "Expectation|expectation"),
+        ("#pragma braket noise bit_flip(0.1) q[0]", "BitFlip is not a gate"),
+        ("barrier q;\n#pragma braket result sample z(q[0])", "result type sample"),
+    ],
+)
+def test_pragmas_that_ask_for_something_else_are_refused_with_their_name(line: str, why: str) -> None:
+    with pytest.raises(ProgramRejected, match=why):
+        to_program(f"{HEAD}qubit[1] q;\nx q[0];\n{line}\n")
+
+
+def test_a_text_without_definitions_of_its_gates_is_told_how_to_have_them() -> None:
+    with pytest.raises(ProgramRejected, match=r"add include .stdgates\.inc.; .* or give Braket's program"):
+        to_program(HEAD + "// #pragma braket verbatim\nqubit[1] q; bit[1] b; x q[0]; b = measure q;")

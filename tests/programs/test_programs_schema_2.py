@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from qiskit import QuantumCircuit, transpile
-from qiskit.circuit import ClassicalRegister, Gate, QuantumRegister
+from qiskit.circuit import ClassicalRegister, Duration, Gate, QuantumRegister
 from qiskit.circuit.classical import expr
 from qiskit.circuit.library import Initialize
 from qiskit.quantum_info import Operator
@@ -363,6 +363,27 @@ def test_features_that_a_device_does_not_take_are_refused_by_name_with_a_remedy(
     check_program(program, allow_mid_circuit=False, takes=frozenset({feature}), **limits)
     with pytest.raises(ProgramRejected, match=f"does not take {feature.value}; .*, or choose a device that does"):
         check_program(program, allow_mid_circuit=False, takes=frozenset(), **limits)
+
+
+def test_delay_of_a_constant_duration_is_that_delay() -> None:
+    circuit, plain = QuantumCircuit(1), QuantumCircuit(1)
+    circuit.delay(expr.lift(Duration.us(3)), 0)
+    plain.delay(3, 0, "us")
+    assert to_program(circuit) == to_program(plain)
+    stretched = QuantumCircuit(1)
+    stretched.delay(stretched.add_stretch("a"), 0)
+    with pytest.raises(ProgramRejected, match="computed while the circuit runs"):
+        to_program(stretched)
+
+
+def test_leaving_a_loop_is_refused_as_control_flow() -> None:
+    circuit = QuantumCircuit(1, 1)
+    with circuit.for_loop(range(3)):
+        circuit.measure(0, 0)
+        with circuit.if_test((0, 1)):
+            circuit.break_loop()
+    with pytest.raises(ProgramRejected, match=r"control flow \(break_loop\)"):
+        to_program(circuit)
 
 
 # -- labels and notes ------------------------------------------------------------------------------------------------

@@ -63,8 +63,8 @@ def tags(spec: JobSpec, key: str) -> list[str]:
 
 
 def label_tags(name: str, labels: Mapping[str, str]) -> list[str]:
-    """Name and tags of the caller as IBM's tags, which are plain texts."""
-    wanted = [f"name={name}"] if name else []
+    """Name and tags of the caller as IBM's tags, which are plain texts. A long name is cut; the ledger has it whole."""
+    wanted = [f"name={name}"[:MAX_TAG]] if name else []
     wanted += [f"{label}={value}" for label, value in labels.items()]
     return list(dict.fromkeys(wanted))
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from core.compiling.test_what_is_kept import sent_to_ibm
 from qiskit import QuantumCircuit, transpile
 from qiskit.transpiler import generate_preset_pass_manager
 
@@ -162,12 +164,17 @@ def test_physical_qubits_are_those_that_the_wire_names(every_vendor: Sandbox, co
     ((_, asked, ran),) = compiled_rows(core.ledger, [result.job])
     assert (asked.two_qubit_gates, ran.two_qubit_gates) == (3, 3)
     assert sorted(map(int, ran.qubits.split(", "))) == sorted(chosen)
+    if device.startswith("ibm"):
+        (on_wire,) = sent_to_ibm(every_vendor)
+        assert {on_wire.find_bit(qubit).index for step in on_wire.data for qubit in step.qubits} == set(chosen)
+        assert on_wire.count_ops()["cx" if device == "ibm-sandbox" else "cz"] == 3
     if device.startswith("braket"):
         (sent,) = every_vendor.admin.jobs("braket")
         request = every_vendor.admin.job(sent["id"])["request"]
         source = json.loads(request["action"])["source"]
-        assert all(f"${qubit}" in source for qubit in chosen)
+        assert set(re.findall(r"\$(\d+)", source)) == set(map(str, chosen))
         assert "verbatim" in source
+        assert "q[" not in source
         prepared = core.device(device).provider.prepare(core.submitter.spec(result.job.key), "0" * 64)
         parameters = json.loads(prepared.body.parameters["deviceParameters"])
         assert parameters["paradigmParameters"]["disableQubitRewiring"] is True

@@ -293,6 +293,9 @@ def test_tags_bear_the_key_and_those_that_do_not_fit_are_refused(provider: Provi
     labelled = replace(spec(), name="n", tags={"a": "b"})
     assert wire.tags(labelled, "f" * 64) == ["qflows", "qflows:" + "f" * 64, "name=n", "a=b"]
     provider.check(labelled)
+    long = replace(spec(), name="n" * 250)  # the ledger has it whole
+    assert wire.tags(long, "f" * 64)[2] == "name=" + "n" * 81
+    provider.check(long)
     for tags in ({"long": "v" * 82}, {f"t{i}": "v" for i in range(6)}):
         with pytest.raises(ProgramRejected, match="IBM takes"):
             provider.check(replace(spec(), name="n", tags=tags))
