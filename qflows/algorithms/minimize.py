@@ -22,6 +22,7 @@ from qflows.algorithms.optimizers import (
     OptimizeResult,
     Point,
     check_noise,
+    check_walk,
     name_of,
 )
 from qflows.algorithms.optimizers import minimize as walk
@@ -66,6 +67,7 @@ def minimize_durably(
         start = np.array(x0, dtype=np.float64)
     except (TypeError, ValueError):
         raise ProgramRejected(f"x0 must be numbers, one per parameter, not {x0!r:.60}") from None
+    check_walk(start, maxiter=maxiter, max_evaluations=max_evaluations, seed=seed)
     if noisy:
         check_noise(method, has_gradient=jac is not None, remedy="pass jac=, or noisy=False if values are exact")
     content = digest("minimize/1", scope.run_key, name, name_of(method), np.round(start, 6).tolist())

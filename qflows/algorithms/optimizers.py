@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import inspect
 import math
+import operator
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -163,6 +164,23 @@ def check_noise(method: Method, *, has_gradient: bool, remedy: str) -> None:
         )
 
 
+def check_walk(start: Point, *, maxiter: int | None, max_evaluations: int | None, seed: int | None) -> None:
+    """Raise ProgramRejected for a start that is no list of finite numbers, and for limits and seeds that are none."""
+    if start.ndim != 1 or start.size == 0 or not np.isfinite(start).all():
+        raise ProgramRejected("the starting point must be a non-empty list of finite numbers")
+    for name, given, least in (("maxiter", maxiter, 1), ("max_evaluations", max_evaluations, 1), ("seed", seed, 0)):
+        if given is None:
+            continue
+        try:
+            if isinstance(given, bool):
+                raise TypeError
+            number = operator.index(given)
+        except TypeError:
+            raise ProgramRejected(f"{name} must be a whole number, not {given!r:.60}") from None
+        if number < least:
+            raise ProgramRejected(f"{name} must be at least {least}, not {given}")
+
+
 @dataclass(frozen=True)
 class Gradient:
     """Derivatives of the function; one call costs `n_evaluations`, which count towards `max_evaluations`."""
@@ -201,11 +219,7 @@ def minimize(
     """
     optimizer = check_method(method) if isinstance(method, str) else Optimizer(name_of(method), "", True, 1000, None)
     start = np.array(x0, dtype=np.float64)
-    if start.ndim != 1 or start.size == 0 or not np.isfinite(start).all():
-        raise ProgramRejected("the starting point must be a non-empty list of finite numbers")
-    for name, limit in (("maxiter", maxiter), ("max_evaluations", max_evaluations)):
-        if limit is not None and limit < 1:
-            raise ProgramRejected(f"{name} must be at least 1, not {limit}")
+    check_walk(start, maxiter=maxiter, max_evaluations=max_evaluations, seed=seed)
     if tol is not None and not (tol > 0 and math.isfinite(tol)):
         raise ProgramRejected(f"tol must be a positive number, not {tol}")
     _check_bounds(optimizer, start, bounds)

@@ -191,7 +191,7 @@ def _level(value: Any) -> str | int | None:
 
 def _qubits(given: Sequence[int]) -> tuple[int, ...]:
     try:
-        if isinstance(given, str):
+        if isinstance(given, str | set | frozenset | Mapping):  # without an order, or with another one
             raise TypeError
         found = tuple(operator.index(one) for one in given)
     except TypeError:

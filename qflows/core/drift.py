@@ -21,12 +21,16 @@ allowed for values being whole numbers of counts. c = 1.04 where the history hol
 flagged by chance are missing from it, which makes s too small, and one false flag makes the next more likely.
 
 `sigmas` is t on the scale of a normal distribution, so "beyond 3" means p = 0.27 % for a short history as for a long
-one. `make pulls` finds 0.27 % of simulated values far from 0 and 1, averaged over series of 8, 10, 20 and 30 and over
-scatter between nights of up to three times the shot noise; single rates are 0.19 to 0.34 % in 20,000 series each, whose
-sampling error is 0.04 %. `make pulls` prints the rates of values of few counts, too, which are discrete. `sigmas` is at
-most `SHOT_CAP` times the distance in units of shot noise alone: seven nights of 0 errors in 1000 shots have no spread,
-and one error in the eighth is no drift. Fewer than `MIN_HISTORY` values judge nothing, and a value without a finite,
-positive uncertainty is neither judged nor compared with.
+one. Of simulated values of stable devices, 0.24 to 0.31 % are flagged far from 0 and 1, with 8 to 30 values and a
+scatter between nights of up to three times the shot noise (40,000 series of each kind, sampling error 0.026 %); 0.15 to
+0.33 % where nights have two to ten errors, and 0.12 % with three and no scatter (`make pulls`). Whole counts have no
+exact test here: it would have to know how the scatter is distributed, not only how large it is. On the scale on which
+a proportion is closest to normal (Cox and Snell, Journal of the Royal Statistical Society B 30, 248 (1968)) Student's
+t gives 0.15 to 0.31 %.
+
+`sigmas` is at most `SHOT_CAP` times the distance in units of shot noise alone: seven nights of 0 errors in 1000 shots
+have no spread, and one error in the eighth is no drift. Fewer than `MIN_HISTORY` values judge nothing, and a value
+without a finite, positive uncertainty is neither judged nor compared with.
 
 A flagged value stays out of the history, so that neither a bad night nor a lasting jump hides what follows. When
 `SETTLED` values in a row are flagged on the same side, they become the new level, and the comparison starts again from

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import numbers
 import operator
@@ -331,12 +332,22 @@ def _options(defaults: Mapping[str, Any], given: Mapping[str, Any] | None) -> di
         raise ProgramRejected(f"options must map names to values, not {given!r}; write {{'name': value}}")
     options = {**defaults, **(given or {})}
     try:
-        text = json.dumps(options, allow_nan=False)
+        text = json.dumps(options, allow_nan=False, default=_plain)
     except (TypeError, ValueError) as error:
         raise ProgramRejected(f"options must be plain JSON values: {error}") from error
     if len(text) > _OPTIONS_CAP:
         raise ProgramRejected(f"options are {len(text)} characters of JSON; the limit is {_OPTIONS_CAP}")
     return json.loads(text)
+
+
+def _plain(value: Any) -> Any:
+    """NumPy's numbers and arrays as plain ones, and objects that can write themselves as JSON, such as noise models."""
+    if type(value).__module__ == "numpy":
+        return value.tolist()
+    write = getattr(value, "to_dict", None)
+    if write is None or "serializable" not in inspect.signature(write).parameters:
+        raise TypeError(f"{type(value).__name__} is none")
+    return write(serializable=True)
 
 
 def asked_for(

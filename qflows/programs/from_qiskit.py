@@ -307,7 +307,7 @@ class _Reader:
     def _delay(self, operation: Any, on: list[int]) -> None:
         given, unit = operation.duration, operation.unit
         if unit == "expr":
-            constant = getattr(given, "value", None)  # of an expression that is one number
+            constant: Any = getattr(given, "value", None)  # of an expression that is one number
             if not hasattr(constant, "unit"):
                 self.refuse("a delay is computed while the circuit runs", "give its duration as a number")
             given, unit = constant.value(), constant.unit()

@@ -17,7 +17,8 @@ ASKED = "qflows_asked"
 
 
 def plain_notes(metadata: Mapping[str, Any] | None, label: str) -> dict[str, Any]:
-    """`metadata` with tuples and arrays as lists, numbers as plain ones, and anything else as its text.
+    """`metadata` with tuples and arrays as lists, numbers as plain ones, and anything else as its text: so
+    are numbers that are not finite.
 
     Raises ProgramRejected for more than 65,536 characters of JSON.
     """
@@ -33,7 +34,7 @@ def plain_notes(metadata: Mapping[str, Any] | None, label: str) -> dict[str, Any
         raise ProgramRejected(
             f"program {label!r}: its metadata has {len(text)} characters of JSON, at most {MAX_NOTES} fit; keep less"
         )
-    return json.loads(text)
+    return json.loads(text, parse_constant=str)  # JSON has no NaN and no Infinity
 
 
 def with_asked(metadata: Mapping[str, Any], asked: Program) -> dict[str, Any]:

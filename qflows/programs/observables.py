@@ -137,7 +137,7 @@ def _without_projectors(pairs: list[tuple[str, object]]) -> Iterator[tuple[str, 
         from qiskit.quantum_info import SparseObservable, SparsePauliOp
 
         scale = _number(label, coeff)
-        whole = SparsePauliOp.from_sparse_observable(SparseObservable.from_label(label))
+        whole: Any = SparsePauliOp.from_sparse_observable(SparseObservable.from_label(label))
         for name, part in zip(whole.paulis.to_labels(), whole.coeffs.tolist(), strict=True):
             yield name, scale * part
 

@@ -188,6 +188,9 @@ def test_unknown_method_is_rejected_with_the_known_ones():
         ([0.0], {"maxiter": 0}, "maxiter"),
         ([0.0], {"max_evaluations": 0}, "max_evaluations"),
         ([0.0], {"tol": -1.0}, "tol"),
+        ([0.0], {"maxiter": 2.5}, "maxiter must be a whole number"),
+        ([0.0], {"max_evaluations": True}, "max_evaluations must be a whole number"),
+        ([0.0], {"seed": -1}, "seed must be at least 0"),
     ],
 )
 def test_bad_start_or_limit_is_rejected(start, limits, reason):

@@ -4,6 +4,7 @@ else changes: a program that needs none of it has the text and the digest it alw
 from __future__ import annotations
 
 import json
+import math
 import pickle
 from typing import Any
 
@@ -393,6 +394,8 @@ def test_metadata_travels_with_the_program_and_is_no_part_of_it() -> None:
     circuit = QuantumCircuit(1, metadata={"xval": np.int64(3), "qubits": (0,), "array": np.arange(2.0), "odd": {1}})
     program = survives(to_program(circuit))
     assert program.metadata == {"xval": 3, "qubits": [0], "array": [0.0, 1.0], "odd": [1]}
+    endless = to_program(QuantumCircuit(1, metadata={"a": math.nan, "b": [-math.inf], "c": 1 + 2j}))
+    assert endless.metadata == {"a": "NaN", "b": ["-Infinity"], "c": "(1+2j)"}  # JSON has no such numbers
     assert program == to_program(QuantumCircuit(1))
     assert program.circuit().metadata == program.metadata
     assert Program.from_text(program.text, metadata={"xval": 3}).metadata == {"xval": 3}

@@ -64,6 +64,21 @@ def noise_text(options: AerOptions) -> str:
     return ""
 
 
+def _complex(error: dict[str, Any]) -> dict[str, Any]:
+    """An error whose matrices are complex: Aer writes entries as [real, imaginary], and cannot read them (0.18.2)."""
+    import numpy as np
+
+    def read(step: dict[str, Any]) -> dict[str, Any]:
+        if step["name"] not in ("kraus", "unitary"):
+            return step
+        return {**step, "params": [np.asarray(matrix, dtype=float) @ (1, 1j) for matrix in step["params"]]}
+
+    found = dict(error)
+    if "instructions" in found:  # an error of readout has none
+        found["instructions"] = [[read(step) for step in steps] for steps in found["instructions"]]
+    return found
+
+
 @lru_cache(maxsize=16)
 def noise_of(text: str) -> Any:
     """The noise model of `noise_text`. Raises ProgramRejected for an invalid dictionary."""
@@ -72,7 +87,7 @@ def noise_of(text: str) -> Any:
     body = json.loads(text)
     if isinstance(body, dict):
         try:
-            return NoiseModel.from_dict(body["model"])
+            return NoiseModel.from_dict({**body["model"], "errors": [_complex(one) for one in body["model"]["errors"]]})
         except Exception as error:
             raise ProgramRejected(
                 f"noise_model is not an Aer noise model ({type(error).__name__}: {str(error)[:200]}); pass "

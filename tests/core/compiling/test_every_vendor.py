@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from core.compiling.test_what_is_kept import sent_to_ibm
 from qiskit import QuantumCircuit, transpile
 from qiskit.transpiler import generate_preset_pass_manager
 
@@ -165,7 +164,11 @@ def test_physical_qubits_are_those_that_the_wire_names(every_vendor: Sandbox, co
     assert (asked.two_qubit_gates, ran.two_qubit_gates) == (3, 3)
     assert sorted(map(int, ran.qubits.split(", "))) == sorted(chosen)
     if device.startswith("ibm"):
-        (on_wire,) = sent_to_ibm(every_vendor)
+        from qiskit_ibm_runtime import RuntimeDecoder
+
+        (sent,) = every_vendor.admin.jobs("ibm")
+        body = json.loads(json.dumps(every_vendor.admin.job(sent["id"])["request"]), cls=RuntimeDecoder)
+        on_wire = body["params"]["pubs"][0][0]
         assert {on_wire.find_bit(qubit).index for step in on_wire.data for qubit in step.qubits} == set(chosen)
         assert on_wire.count_ops()["cx" if device == "ibm-sandbox" else "cz"] == 3
     if device.startswith("braket"):
@@ -303,8 +306,11 @@ def test_gates_in_branches_count_when_qubits_are_chosen(core: Client, device: st
 def test_wishes_that_mean_nothing_are_refused(core: Client, compile: Any, why: str) -> None:
     with pytest.raises(ProgramRejected, match=why):
         run(core, line(), "local-noisy", compile=compile)
-    with pytest.raises(ProgramRejected, match="physical_qubits"):
-        run(core, line(), "local-noisy", physical_qubits=[1, 1])
+    for unordered in ([1, 1], {3, 4}, {0: 3, 1: 4}, "34"):
+        with pytest.raises(ProgramRejected, match="physical_qubits"):
+            run(core, line(), "local-noisy", physical_qubits=unordered)
+    with pytest.raises(ProgramRejected, match="plain JSON values: object is none"):
+        run(core, line(), "local-noisy", options={"noise_model": object()})
     with pytest.raises(ProgramRejected, match="disagree"):
         run(core, line(), "local-noisy", compile=1, options={"compile": 2})
     assert jobs_in(core) == 0

@@ -183,3 +183,19 @@ def test_wait_off_the_clock_of_the_device_is_rounded_and_said(core: Client, devi
     (note,) = rounded.items[0].metadata["compiled"]["notes"]
     assert note.startswith("delay 1 us runs as 999.1")
     assert "notes" not in exact.items[0].metadata["compiled"]
+
+
+def test_a_noise_model_itself_is_an_option_and_the_same_job_as_its_dictionary(core: Client) -> None:
+    model = NoiseModel()
+    model.add_all_qubit_readout_error(ReadoutError([[0.7, 0.3], [np.float64(0.1), 0.9]]))
+    circuit = QuantumCircuit(1, 1)
+    circuit.measure(0, 0)
+    written = model.to_dict(serializable=True)
+    found = [
+        core.run(circuit, script_scope("m"), device="local-aer", shots=np.int32(4000), options={"noise_model": one})
+        for one in (model, written)
+    ]
+    specs = [core.submitter.spec(one.job.key) for one in found]
+    assert specs[0].options == specs[1].options
+    assert specs[0].options["noise_model"] == written
+    assert all(abs(one.counts["1"] / 4000 - 0.3) < 0.04 for one in found)

@@ -5,11 +5,20 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 import pytest
 from qiskit import QuantumCircuit, transpile
 from qiskit.circuit import Gate
+from qiskit.quantum_info import DensityMatrix, SuperOp
 from qiskit_aer import AerSimulator
-from qiskit_aer.noise import NoiseModel, depolarizing_error
+from qiskit_aer.noise import (
+    NoiseModel,
+    QuantumError,
+    amplitude_damping_error,
+    coherent_unitary_error,
+    depolarizing_error,
+    thermal_relaxation_error,
+)
 from qiskit_ibm_runtime.fake_provider import FakeManilaV2
 
 from qflows import providers
@@ -119,6 +128,29 @@ def test_a_model_without_errors_on_some_gates_leaves_those_gates_as_they_are(pro
     model.add_all_qubit_quantum_error(depolarizing_error(0.5, 2), ["cx"])
     options = {"noise_model": model.to_dict(serializable=True)}
     assert counts(provider, "noisy:manila", folded(3), options)["11"] < 0.7 * SHOTS
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        amplitude_damping_error(0.3),
+        thermal_relaxation_error(50, 70, 20),
+        coherent_unitary_error(np.array([[np.cos(0.6), 1j * np.sin(0.6)], [1j * np.sin(0.6), np.cos(0.6)]])),
+        QuantumError(SuperOp(amplitude_damping_error(0.3))),
+    ],
+    ids=["kraus", "relaxation", "unitary", "superoperator"],
+)
+def test_errors_with_matrices_are_read_as_aer_wrote_them(provider: Provider, error: QuantumError) -> None:
+    model = NoiseModel()
+    model.add_all_qubit_quantum_error(error, ["x"])
+    circuit = QuantumCircuit(1, 1)
+    circuit.x(0)
+    circuit.measure(0, 0)
+    expected = float(DensityMatrix.from_label("1").evolve(error).data[0, 0].real)
+    for device in ("aer", "noisy:manila"):
+        found = counts(provider, device, circuit, {"noise_model": model.to_dict(serializable=True)})
+        assert 0.05 < expected < 0.5
+        assert abs(found["0"] / SHOTS - expected) < 5 * (expected * (1 - expected) / SHOTS) ** 0.5
 
 
 @pytest.mark.parametrize("device", ["aer", "noisy:manila"])
