@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from importlib import import_module
 from typing import Annotated, Any
 
@@ -40,6 +41,8 @@ SUMMARIES = {
     "ledger": "The ledger database.",
     "sandbox": "Loopback emulators of the vendors' APIs.",
 }
+
+_OBJECTS = 50_000  # made between two collections; Python's default is 700
 
 _HELP = """Paid quantum experiments on Prefect: buy every job exactly once, lose none, use any vendor.
 
@@ -123,4 +126,6 @@ def _root(
 
 def main() -> None:
     """Entry point of the `qflows` command."""
+    # what is imported stays; looking through it for garbage again and again takes a tenth of a short command
+    gc.set_threshold(_OBJECTS)
     app()

@@ -11,7 +11,6 @@ from qflows.cli.connection import default_client, default_ledger
 from qflows.cli.screen import errors_as_exit_codes, print_json, print_rows, progress_line, say
 from qflows.core import lists
 from qflows.errors import ProgramRejected
-from qflows.ledger import reads
 from qflows.model import Job, versions_of
 from qflows.pages import job_page
 from qflows.pages.text import JOB_COLUMNS, job_row
@@ -172,6 +171,8 @@ def show(
     the ledger has.
     """
     with errors_as_exit_codes():
+        from qflows.ledger import reads  # not above: lists do without what it imports
+
         core = default_client()
         found = core.find(job)
         counted = core.progress(found.key) if progress else None
@@ -344,6 +345,8 @@ def _full(job: Job) -> dict[str, Any]:
 
 
 def _everything(core: Client, job: Job) -> dict[str, Any]:
+    from qflows.ledger import reads
+
     items = reads.items(core.ledger, job.key)
     spec = core.submitter.spec(job.key)
     return _full(job) | {

@@ -343,9 +343,11 @@ def wanted(
 
 def _run_keys(values: Values) -> tuple[str, ...]:
     """As given, and as written in the namespace of the settings."""
-    from qflows.core.scope import named  # lists that no run key filters do without the rest of the core
+    if not (given := _several(values)):
+        return ()  # such lists do without the rest of the core
+    from qflows.core.scope import named
 
-    return tuple(dict.fromkeys(key for value in _several(values) for key in (value, named(value))))
+    return tuple(dict.fromkeys(key for value in given for key in (value, named(value))))
 
 
 def _several(values: Values) -> tuple[str, ...]:

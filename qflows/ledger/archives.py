@@ -14,10 +14,9 @@ from typing import Any
 import sqlalchemy as sa
 
 from qflows.errors import ArchiveMissing
-from qflows.ledger.claims import chunks
 from qflows.ledger.labels import CHANGED
 from qflows.ledger.money_tables import charges
-from qflows.ledger.store import Ledger
+from qflows.ledger.store import Ledger, chunks
 from qflows.ledger.tables import batch_parts, events, group_members, groups, jobs, raw_answers, results, sessions
 from qflows.protocol import RawAnswer
 from qflows.states import LIVE, TERMINAL, SessionState

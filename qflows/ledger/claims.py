@@ -18,14 +18,13 @@ from qflows.ledger.charges import UNPRICED
 from qflows.ledger.owner import is_dead, me
 from qflows.ledger.rows import CODE_CAP, JOB_COLUMNS, MESSAGE_CAP, job_of, vendor_text
 from qflows.ledger.settlements import follow
-from qflows.ledger.store import Ledger, utc_now
+from qflows.ledger.store import Ledger, chunks, utc_now
 from qflows.ledger.tables import jobs, ledger_now
 from qflows.model import Job
 from qflows.states import JobStatus, revocable, sources
 
 VANISHED, ABANDONED = "vanished", "abandoned"
 REVOCABLE = frozenset({VANISHED, ABANDONED})  # ends that were concluded, not reported by the vendor
-_CHUNK = 500  # bound parameters per statement; SQLite allows 32766, PostgreSQL plans long IN lists slowly
 
 
 @dataclass(frozen=True, slots=True)
@@ -497,9 +496,3 @@ def _doubtful(job: Job) -> Job:
     if job.status is not JobStatus.IN_DOUBT:
         raise IllegalTransition(f"job {job.key[:12]} is {job.status.value}, not IN_DOUBT; there is nothing to resolve")
     return job
-
-
-def chunks(keys: Collection[str]) -> list[list[str]]:
-    """`keys` in slices that fit one statement."""
-    flat = list(keys)
-    return [flat[start : start + _CHUNK] for start in range(0, len(flat), _CHUNK)]

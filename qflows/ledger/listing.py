@@ -11,10 +11,9 @@ from typing import Any
 import sqlalchemy as sa
 
 from qflows.errors import ProgramRejected
-from qflows.ledger.claims import chunks
 from qflows.ledger.pending import LIVE_JOBS
 from qflows.ledger.rows import JOB_COLUMNS, job_of
-from qflows.ledger.store import Ledger
+from qflows.ledger.store import Ledger, chunks
 from qflows.ledger.tables import IMPORTED, REBUILT, batch_parts, batches, group_members, groups, jobs, runs, sessions
 from qflows.model import Job
 from qflows.states import LIVE, TERMINAL, GroupState, JobStatus, SessionState

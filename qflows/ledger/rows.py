@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
 from qflows.ledger.tables import jobs
 from qflows.model import Cost, Counts, Expectation, ItemError, ItemResult, Job, Step, Timeline
 from qflows.privacy.redaction import clean
-from qflows.protocol import JobSpec
 from qflows.states import AT_VENDOR, JobStatus
+
+if TYPE_CHECKING:
+    from qflows.protocol import JobSpec
 
 # everything but the (possibly long) list of programs
 _UNREAD = ("items", "options", "submission", "provenance", "project", "buyer", "deployment")

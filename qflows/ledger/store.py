@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime
 from importlib import import_module
@@ -26,6 +26,7 @@ from qflows.ledger.tables import events
 
 log = logging.getLogger("qflows.ledger")
 
+_CHUNK = 500  # bound parameters per statement; SQLite allows 32766, PostgreSQL plans long IN lists slowly
 _DEADLOCKS = 20  # lost in a row by one transaction before it raises
 
 T = TypeVar("T")
@@ -142,3 +143,9 @@ class Ledger:
 def utc_now() -> datetime:
     """The current time, time-zone aware."""
     return datetime.now(UTC)
+
+
+def chunks(keys: Collection[str]) -> list[list[str]]:
+    """`keys` in slices that fit one statement."""
+    flat = list(keys)
+    return [flat[start : start + _CHUNK] for start in range(0, len(flat), _CHUNK)]
