@@ -11,7 +11,7 @@ PARALLEL := -n $(WORKERS) --maxprocesses 4 --dist worksteal
 PINS := $(if $(CONSTRAINTS),-c $(CONSTRAINTS))
 
 .PHONY: gate constraints wheel help install demo test check lint types imports docs notebooks bench pulls story chaos newest-braket \
-  scale calendar hosts upgrade newest-prefect newest-ibm doctor doors takes passes live loops compat money peer archive-show sources clean
+  scale calendar hosts upgrade mistakes newest-prefect newest-ibm doctor doors takes passes live loops compat money peer archive-show sources clean
 help:
 	@echo "make demo     install into .venv, run the H2 VQE and a small circuit, print what came out"
 	@echo "make test     install and run the test suite"
@@ -30,6 +30,7 @@ help:
 	@echo "make calendar   a week with a change of the clocks, an outage, hourly tokens, a retired device and a ledger upgrade"
 	@echo "make gate     false holds on 1,000 stable nights of each kind of device, and bad nights; minutes"
 	@echo "make pulls    error bars, biases, drift flags and thresholds by Monte Carlo; a few minutes"
+	@echo "make mistakes   over a hundred mistakes, each made for real, with its answer: what happened, with which thing, what next"
 	@echo "make story    a nightly run while server, worker, reconciler and flow are killed 20 times; SQLite, then PostgreSQL"
 	@echo "make chaos    kills at every point in all company: two accounts, four vendors, two databases; minutes"
 	@echo "make loops    loops killed at every k-th evaluation, in scripts, kernels, flows and mapped tasks; half an hour"
@@ -70,6 +71,9 @@ docs: .venv/.docs
 # the text that their cells print; needs a Prefect API for the flows, or starts a temporary one
 notebooks: .venv/.docs
 	@$(BIN)/python docs/notebook_outputs.py
+
+mistakes: .venv/.test
+	@$(BIN)/python tests/prefect/mistakes.py
 
 install: .venv/.user
 

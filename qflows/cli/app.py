@@ -79,14 +79,29 @@ def _load(name: str) -> Any:
     module = import_module(f"qflows.cli.{name}")
     alone = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False)
     if hasattr(module, "app"):
-        alone.add_typer(module.app, name=name)
+        alone.add_typer(module.app, name=name, cls=_Group)
     else:
         alone.command(name)(getattr(module, name))
     examples.add_to(alone)
     return typer.main.get_group(alone).commands[name]
 
 
-class _Root(typer.core.TyperGroup):
+class _Group(typer.core.TyperGroup):
+    """A group of commands that names them when none is like the one that was asked for."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        try:
+            return super().resolve_command(ctx, args)
+        except typer.BadParameter:
+            raise
+        except Exception as error:
+            message = getattr(error, "message", "")
+            if "Did you mean" not in message and message.startswith("No such command"):
+                error.message = f"{message} There are {', '.join(self.list_commands(ctx))}."  # pyright: ignore[reportAttributeAccessIssue]
+            raise
+
+
+class _Root(_Group):
     def __init__(self, **told: Any) -> None:
         super().__init__(**told)
         self.commands = _Commands()

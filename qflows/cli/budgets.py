@@ -71,7 +71,10 @@ def apply(
     with errors_as_exit_codes():
         files = [file for path in paths for file in (sorted(path.glob("*.y*ml")) if path.is_dir() else [path])]
         if not files:
-            raise DocumentError(f"{', '.join(map(str, paths))}: no YAML documents found")
+            raise DocumentError(
+                f"{', '.join(map(str, paths))}: no YAML documents found; give the path of a .yaml file, or of a folder "
+                "of them"
+            )
         for name, is_new in put_in_force(files).items():
             say(f"{name}: {'in force' if is_new else 'unchanged'}")
 
@@ -89,12 +92,13 @@ def set_(name: Name, amount: Annotated[str, typer.Option(help="The new limit, in
     from dataclasses import replace
 
     with errors_as_exit_codes():
+        wanted = _amount(amount)
         ledger = default_client().ledger
         known = {rule.name: rule for rule in budgets.listing(ledger)}
         if name not in known:
             raise QflowsError(f"no budget {name!r}; `qflows budgets ls` lists them")
-        budgets.put(ledger, replace(known[name], amount=micro(_amount(amount))))
-        say(f"{name}: {_amount(amount):,.2f} {known[name].currency}")
+        budgets.put(ledger, replace(known[name], amount=micro(wanted)))
+        say(f"{name}: {wanted:,.2f} {known[name].currency}")
 
 
 @app.command("rm")

@@ -209,7 +209,7 @@ def choose(
         wanted = core.rule(rule)
         if wanted is None:
             raise ProgramRejected(
-                f"{rule!r} is a device, not a rule; write, for example, 'cheapest({rule}, local-aer)'"
+                f"{rule!r} is not a rule, which chooses among devices; write, for example, 'cheapest(ibm-*; queue<2h)'"
             )
         for path in program or []:
             if not path.is_file():

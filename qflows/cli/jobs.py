@@ -289,7 +289,7 @@ def resolve(
     """
     with errors_as_exit_codes():
         if (submitted is None) == (not absent):
-            raise ProgramRejected("give either --submitted VENDOR_ID or --absent")
+            raise ProgramRejected(f"job {job}: give either --submitted VENDOR_ID or --absent")
         found = default_client().resolve(job, vendor_id=submitted)
         say(f"job {found.key[:12]} is {found.status}" + (f" as {found.vendor_id}" if found.vendor_id else ""))
 

@@ -98,7 +98,7 @@ def resolve_(
     """Settle an opening that was never answered."""
     with errors_as_exit_codes():
         if (opened is None) == (not absent):
-            raise ProgramRejected("give either --opened ID or --absent")
+            raise ProgramRejected(f"session {session}: give either --opened ID or --absent")
         record, core = _find(session), default_client()
         resolve(core.ledger, core.vendors.of_session(record), record, vendor_id=opened)
         say(f"session {record.key[:12]}: {'is open as ' + opened if opened else 'may be opened again'}")

@@ -21,6 +21,7 @@ _ELSEWHERE = {
     "backends": ("devices",),
     "circuit": ("program", "circuits", "programs"),
     "circuits": ("programs",),
+    "mode": ("device",),
     "parameter_values": ("values",),
     "parameters": ("values",),
     "repetitions": ("shots",),
@@ -50,9 +51,11 @@ def check_call(verb: str, function: Callable[..., Any], args: Collection[Any], g
     try:
         signature.bind(*args, **given)
     except TypeError as error:
-        named = [one.name for one in signature.parameters.values() if one.kind is not one.VAR_KEYWORD]
+        named = [
+            one.name for one in signature.parameters.values() if one.kind is not one.VAR_KEYWORD and one.name != "self"
+        ]
         strange = [one for one in given if one not in named]
-        if len(named) == len(signature.parameters):
+        if not any(one.kind is one.VAR_KEYWORD for one in signature.parameters.values()):
             check_names(verb, strange, named)
         # an argument that other clients have, in place of one that is missing here
         check_names(verb, [one for one in strange if one in _ELSEWHERE], named)

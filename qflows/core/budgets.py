@@ -84,15 +84,12 @@ def from_document(document: Document) -> BudgetDocument:
         made = BudgetDocument.model_validate(dict(document.body))
         seconds(made.ask_timeout)
     except ValidationError as error:
-        first = error.errors(include_input=False, include_url=False)[0]
+        said = error.errors(include_input=False, include_url=False)
     except ProgramRejected as error:
         raise document.error(["ask_timeout"], str(error)) from None
     else:
         return made
-    place: list[str | int] = [*first["loc"]]
-    if first["type"] == "extra_forbidden":
-        raise document.error(place, documents.unknown_key(str(place[-1]), BudgetDocument.model_fields))
-    raise document.error(place, first["msg"])
+    raise documents.invalid(document, said, lambda place: BudgetDocument.model_fields)
 
 
 def rule(name: str, fields: BudgetFields, rates: Mapping[str, Decimal] | None = None) -> Budget:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -48,6 +48,18 @@ class Document:
         at = tuple(place)
         key = f", key {_shown('.'.join(map(str, at)))!r}" if at else ""
         return DocumentError(f"{self.file}, line {self.line(at)}{key}: {what}")
+
+
+def invalid(document: Document, errors: Sequence[Any], known: Callable[[Place], Iterable[str]]) -> DocumentError:
+    """The error for what pydantic says about a document: an unknown key first, because it may be the one that is
+    missing under its right name. `known`: the keys that there are at the place of an unknown one."""
+    first = next((one for one in errors if one["type"] == "extra_forbidden"), errors[0])
+    place: Place = tuple(first["loc"])
+    if first["type"] == "extra_forbidden":
+        return document.error(place, unknown_key(str(place[-1]), known(place)))
+    if first["type"] == "missing":
+        return document.error(place, "is missing; add it to the document")
+    return document.error(place, str(first["msg"]).removeprefix("Value error, "))
 
 
 def unknown_key(key: str, known: Iterable[str]) -> str:

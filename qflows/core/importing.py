@@ -18,7 +18,7 @@ from functools import partial
 from itertools import count
 from typing import TypeVar
 
-from qflows.core import profiles
+from qflows.core import arguments, profiles
 from qflows.core.devices import Vendors
 from qflows.core.durations import Moment, past
 from qflows.core.fetching import Fetcher, reads_back
@@ -84,6 +84,16 @@ class Rebuilt:
         )
 
 
+def _checked_ids(ids: Collection[str]) -> list[str]:
+    """Each id once. Raises ProgramRejected for what is no text."""
+    several = [ids] if isinstance(ids, str) else ids
+    if not isinstance(several, Collection) or not all(isinstance(one, str) for one in several):
+        raise ProgramRejected(
+            f"ids must be the vendor's ids of jobs as texts, not {arguments.shown(ids)}; write ids=['...']"
+        )
+    return list(dict.fromkeys(several))
+
+
 @dataclass
 class Importer:
     """Imports and rebuilds for one ledger."""
@@ -106,12 +116,19 @@ class Importer:
         tag: str | None = None,
     ) -> Imported:
         """Import jobs by id, or those of a time span, narrowed by tag. See `Client.import_jobs`."""
-        provider, device, device_id = self._source(source)
-        ids = [ids] if isinstance(ids, str) else list(dict.fromkeys(ids))
+        ids = _checked_ids(ids)
+        arguments.check_text("tag", tag)
+        since, until = (None if one is None else past(one) for one in (since, until))
         if ids and (since is not None or until is not None or tag):
-            raise ProgramRejected("give ids, or a time and perhaps a tag; not both")
+            raise ProgramRejected(
+                f"import_jobs: ids={ids[:3]!r:.80} names the jobs; leave out since=, until= and tag=, or leave out ids="
+            )
         if not ids and since is None:
-            raise ProgramRejected("give ids=, or since= (a date, or how long ago: '2026-11-01', '7d', '12h')")
+            raise ProgramRejected(
+                f"import_jobs({source!r:.60}): give ids=, or since= (a date, or how long ago: '2026-11-01', '7d', "
+                "'12h')"
+            )
+        provider, device, device_id = self._source(source)
         left_out: dict[str, str] = {}
         known: list[Job] = []
         made: list[Job] = []
@@ -199,16 +216,23 @@ class Importer:
 
     def _source(self, source: str) -> tuple[ImportProvider, str | None, str | None]:
         """Provider, and the device's name and vendor id if `source` is a device and not a vendor."""
+        if not isinstance(source, str):
+            raise UnknownDevice(
+                f"import_jobs takes a vendor or a device, not {arguments.shown(source)}; the vendors are "
+                f"{', '.join(profiles.vendor_names())}, `qflows devices` lists the devices"
+            )
         if source in profiles.vendor_names():
             provider, device, device_id = self.vendors.provider(source), None, None
         else:
-            alike = get_close_matches(source, profiles.vendor_names(), n=1) if isinstance(source, str) else []
+            alike = get_close_matches(source, profiles.vendor_names(), n=1)
             if alike and profiles.find(source) is None:
                 raise UnknownDevice(f"no vendor or device {source!r}; did you mean {alike[0]}?")
             found = self.vendors.device(source)
             provider, device, device_id = found.provider, source, found.profile.device
         if not reads_back(provider):
-            raise ProgramRejected(f"{provider.name} keeps no jobs of others, so there is nothing to import")
+            raise ProgramRejected(
+                f"{provider.name} keeps no jobs of others, so there is nothing to import; name another vendor"
+            )
         return provider, device, device_id
 
     def _by_id(

@@ -28,7 +28,8 @@ _GONE = Observation(
     Phase.FAILED,
     "(gone)",
     error_code=claims.VANISHED,
-    error_message="the vendor no longer has this job",
+    error_message="the vendor no longer has this job; if its console still shows it, `qflows jobs resolve KEY "
+    "--submitted ID` restores it, otherwise resubmit=1 buys it anew",
     is_retryable=True,
 )
 

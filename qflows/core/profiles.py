@@ -178,15 +178,12 @@ def rule_from_document(document: Document) -> RuleDocument:
         made = RuleDocument.model_validate(dict(document.body))
         rules.read(made.rule)
     except ValidationError as error:
-        first = error.errors(include_input=False, include_url=False)[0]
+        said = error.errors(include_input=False, include_url=False)
     except ProgramRejected as error:
         raise document.error(["rule"], str(error)) from None
     else:
         return made
-    place: list[str | int] = [*first["loc"]]
-    if first["type"] == "extra_forbidden":
-        raise document.error(place, documents.unknown_key(str(place[-1]), RuleDocument.model_fields))
-    raise document.error(place, first["msg"])
+    raise documents.invalid(document, said, lambda place: RuleDocument.model_fields)
 
 
 @cache
@@ -244,12 +241,10 @@ def from_document(document: Document) -> DeviceProfile:
     try:
         return DeviceProfile.model_validate(dict(document.body))
     except ValidationError as error:
-        first = error.errors(include_input=False, include_url=False)[0]
-    place: list[str | int] = [*first["loc"]]
-    if first["type"] == "extra_forbidden":
-        known = Price.model_fields if len(place) > 1 else DeviceProfile.model_fields
-        raise document.error(place, documents.unknown_key(str(place[-1]), known))
-    raise document.error(place, first["msg"])
+        said = error.errors(include_input=False, include_url=False)
+    raise documents.invalid(
+        document, said, lambda place: Price.model_fields if len(place) > 1 else DeviceProfile.model_fields
+    )
 
 
 def find(name: str) -> DeviceProfile | None:

@@ -139,7 +139,8 @@ def _criterion(part: str, text: str) -> Criterion:
     if not found:
         known = {**CRITERIA, **dict.fromkeys(FLAGS, "")}
         word = re.match(r"[A-Za-z_]*", part)
-        meant = _meant(word[0] if word else "", known)
+        name = word[0] if word else ""
+        meant = f"write {CRITERIA[name]}" if name in CRITERIA else _meant(name, known)
         raise ProgramRejected(f"rule {text!r}: {part!r} is not a condition such as queue<2h or qpu; {meant}")
     name, op, value, mark = found.groups()
     if name not in CRITERIA:

@@ -18,6 +18,7 @@ from datetime import timedelta
 from typing import Any, Literal, TypeGuard, Unpack
 
 from qflows import notebook
+from qflows.core.arguments import shown
 from qflows.core.submit import fits
 from qflows.core.verbs import RunWishes, Verbs, Wishes
 from qflows.errors import (
@@ -127,19 +128,26 @@ class Session:
 
     def submit(self, program: Any, **wishes: Unpack[Wishes]) -> Job:
         """`qflows.submit` in this session, on its device."""
-        return self._bound().submit(program, device=self.device, session=self, **(self._key() | wishes))
+        return self._bound().submit(program, **self._given("submit", wishes))
 
     def run(self, program: Any, **wishes: Unpack[RunWishes]) -> Result:
         """`qflows.run` in this session, on its device."""
-        return self._bound().run(program, device=self.device, session=self, **(self._key() | wishes))
+        return self._bound().run(program, **self._given("run", wishes))
 
     def _bound(self) -> Verbs:
         if self._verbs is None:
             raise QflowsError("this session was opened by a client; submit through the client that opened it")
         return self._verbs
 
-    def _key(self) -> Any:
-        return {"run_key": self._run_key}
+    def _given(self, verb: str, wishes: Any) -> Any:
+        """Arguments of a purchase in this session. Raises ProgramRejected for another device or session."""
+        if fixed := {"device", "session"} & wishes.keys():
+            name = min(fixed)
+            raise ProgramRejected(
+                f"session.{verb}: {name}={shown(wishes[name])} cannot be chosen here, everything in this session runs "
+                f"on {self.device}; leave out {name}="
+            )
+        return {"device": self.device, "session": self, "run_key": self._run_key, **wishes}
 
     # -- state and end
 

@@ -105,7 +105,7 @@ def run_circuits(
     log = get_run_logger()
     wanted = list(circuits) if isinstance(circuits, list) else [circuits]
     if not wanted:
-        raise ProgramRejected("no circuits were given")
+        raise ProgramRejected("circuits is empty; give a list of programs, such as circuits=[circuit]")
     core = tasks.client()
     choice = {"compile": compile, "physical_qubits": physical_qubits}
     here = tasks.scope(run_key)

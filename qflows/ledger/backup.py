@@ -41,7 +41,7 @@ def backup(engine: sa.Engine, path: Path) -> Copy:
     if path.exists():
         raise ProgramRejected(f"{path} already exists; choose another name, or move the file")
     if not path.parent.is_dir():
-        raise ProgramRejected(f"there is no folder {path.parent}")
+        raise ProgramRejected(f"there is no folder {path.parent}; make it, or give a path in another one")
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     partial.touch(mode=0o600, exist_ok=False)
     try:

@@ -39,13 +39,16 @@ _FAULTS = (  # part of the driver's message → what it means and what to do
     ("malformed", "is damaged; restore a backup, or move the file away and rebuild from vendor listings"),
     ("not a database", "is not a SQLite database; point QFLOWS_LEDGER_URL to the right file"),
     ("unable to open", "cannot be opened; check that the folder exists and may be written"),
-    ("connection refused", "cannot be reached; is the database server running?"),
-    ("could not connect", "cannot be reached; is the database server running?"),
+    ("connection refused", "cannot be reached; start the database server, or correct QFLOWS_LEDGER_URL"),
+    ("could not connect", "cannot be reached; start the database server, or correct QFLOWS_LEDGER_URL"),
     ('role "', "rejects this user; check the credentials in QFLOWS_LEDGER_URL"),
     ("does not exist", f"is gone: {REMEDY}"),
     ("no such table", f"has lost its tables: {REMEDY}"),
     ("terminating connection", "went away during a statement; run again: it continues where it was"),
-    ("connection failed", "cannot be reached; is the database server running and are the credentials right?"),
+    (
+        "connection failed",
+        "cannot be reached; start the database server, or correct the credentials in QFLOWS_LEDGER_URL",
+    ),
     ("server closed the connection", "went away during a statement; run again: it continues where it was"),
 )
 

@@ -349,5 +349,6 @@ def _unknown(what: str, value: str, known: Iterable[str]) -> ProgramRejected:
     shown = near or there[:_SHOWN]
     more = f" and {len(there) - len(shown)} more" if not near and len(there) > len(shown) else ""
     lead = "did you mean" if near else "there are"
-    listed = ", ".join(shown) if shown else "none"
-    return ProgramRejected(f"no {what} {value!r}; {lead} {listed}{more}" + ("?" if near else ""))
+    if not shown:
+        return ProgramRejected(f"no {what} {value!r}: the ledger has none yet; `qflows ledger where` shows which it is")
+    return ProgramRejected(f"no {what} {value!r}; {lead} {', '.join(shown)}{more}" + ("?" if near else ""))

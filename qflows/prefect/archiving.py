@@ -10,11 +10,13 @@ from pathlib import Path
 from qflows.core.archiving.verify import Checked
 from qflows.core.archiving.verify import verify as check
 from qflows.core.archiving.write import Archive
+from qflows.core.arguments import fitting
 from qflows.core.durations import Moment
 from qflows.core.lists import Values
 from qflows.prefect.client import client
 
 
+@fitting
 def archive(
     path: str | Path,
     *,
@@ -44,6 +46,7 @@ def archive(
     return client().archive(Path(path), **filters, since=since, until=until, **about)
 
 
+@fitting
 def verify(path: str | Path, *, digest: str | None = None) -> Checked:
     """Checks an archive without network, account or ledger: verifies digests and recomputes every number from the raw
     answers.

@@ -20,6 +20,7 @@ from prefect.utilities.engine import propose_state_sync
 
 from qflows.characterization import gating
 from qflows.characterization.gating import Gate
+from qflows.core.arguments import fitting
 from qflows.core.client import Client
 from qflows.core.scope import Scope
 from qflows.errors import ProgramRejected
@@ -45,6 +46,7 @@ class Held(Exception):
         self.state = state
 
 
+@fitting
 def gate(
     device: str,
     *,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Unpack, overload
 
+from qflows.core.arguments import fitting, job_name
 from qflows.core.batches.batch import Batch
 from qflows.core.cards import DeviceCard
 from qflows.core.groups.handle import Group
@@ -49,6 +50,7 @@ def runs(**filters: Unpack[RunFilters]) -> Rows[Run]:
     return client().runs(**filters)
 
 
+@fitting
 def refresh(things: Job | str | Batch | Group | Collection[Job | str]) -> list[Job]:
     """Asks the vendors once: one bulk request for many jobs, no sooner than the vendors' rate limits allow.
 
@@ -71,6 +73,7 @@ def status(thing: Job | str | Batch | Group) -> JobStatus | GroupState:
     return thing.status() if isinstance(thing, Group) else found[0].status
 
 
+@fitting
 def batch_from(jobs: Sequence[Job | str], *, name: str = "", tags: Mapping[str, str] | None = None) -> Batch:
     """A batch of jobs that the ledger has already: handles, keys or vendor ids, imported ones too.
 
@@ -81,6 +84,7 @@ def batch_from(jobs: Sequence[Job | str], *, name: str = "", tags: Mapping[str, 
     return client().batch_from(jobs, name=name, tags=tags)
 
 
+@fitting
 def device(name: str) -> DeviceCard:
     """What is known of a device now: limits, whether one job takes several circuits, price, queue, quality.
 
@@ -96,5 +100,5 @@ def _keys(things: Job | str | Batch | Group | Collection[Job | str]) -> list[str
         return [job.key for job in things.sub_jobs()]
     if isinstance(things, Group):
         return [job.key for job in things.jobs]
-    several = [things] if isinstance(things, Job | str) else list(things)
-    return [one.key if isinstance(one, Job) else client().find(one).key for one in several]
+    several = list(things) if isinstance(things, Collection) and not isinstance(things, str) else [things]
+    return [one.key if isinstance(one, Job) else client().find(job_name(one)).key for one in several]

@@ -21,6 +21,7 @@ from prefect.exceptions import PrefectException
 from prefect.logging import get_logger
 from prefect.states import Failed
 
+from qflows.core.arguments import fitting
 from qflows.errors import QflowsError, RunKeyMissing
 from qflows.ledger import flow_runs, reads
 from qflows.model import Job
@@ -41,6 +42,7 @@ _watched: set[int] = set()
 _lock = threading.Lock()
 
 
+@fitting
 def page(title: str = "", *, note: str = "", run_key: str | None = None) -> str:
     """Publishes what the running flow has bought so far as an artifact, and returns the page as Markdown.
 

@@ -38,6 +38,7 @@ from prefect.logging import get_logger
 from prefect.states import Completed
 from pydantic import Field
 
+from qflows.core.arguments import fitting
 from qflows.core.durations import seconds
 from qflows.errors import ProgramRejected
 from qflows.keys import digest
@@ -65,7 +66,7 @@ class MissedSlots:
     @classmethod
     def read(cls, text: str) -> MissedSlots:
         """`all`, `latest`, or `skip after 2h`. Raises ProgramRejected for anything else."""
-        words = text.lower().split(maxsplit=2)
+        words = text.lower().split(maxsplit=2) if isinstance(text, str) else []
         if words == ["all"]:
             return cls()
         if words == ["latest"]:
@@ -75,6 +76,7 @@ class MissedSlots:
         raise ProgramRejected(f"not a policy for missed slots: {text!r}; write 'all', 'latest' or e.g. 'skip after 2h'")
 
 
+@fitting
 def missed_slot(policy: str) -> Any:
     """Returns the state to return from the flow if its schedule slot should no longer run; None if it should.
 

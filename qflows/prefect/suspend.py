@@ -15,6 +15,7 @@ from prefect.context import FlowRunContext, TaskRunContext
 from prefect.flow_runs import suspend_flow_run
 from prefect.logging import get_logger
 
+from qflows.core.arguments import fitting
 from qflows.core.batches.batch import Batch
 from qflows.core.poller import OnChange
 from qflows.errors import WaitTimeout
@@ -28,6 +29,7 @@ log = get_logger("qflows")
 DETACH_AFTER_S = 300.0  # waking costs 5 to 20 s of process start; a queue of a few minutes is cheaper to sit out
 
 
+@fitting
 def wait_or_suspend(
     jobs: Job | Batch | str | Sequence[Job | str],
     *,

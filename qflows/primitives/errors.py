@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import wraps
+from typing import ParamSpec
 
 from qiskit.exceptions import QiskitError
 
+from qflows.core.arguments import check_call
 from qflows.errors import JobFailed, ProgramRejected
+
+P = ParamSpec("P")
 
 
 class PubRejected(ProgramRejected, QiskitError, ValueError):
@@ -35,3 +40,16 @@ def also_qiskit() -> Iterator[None]:
         raise PubRejected(str(error)) from error
     except JobFailed as error:
         raise PubFailed(str(error), **{name: getattr(error, name) for name in error.fields}) from error
+
+
+def fitting_primitive(constructor: Callable[P, None]) -> Callable[P, None]:
+    """The constructor, whose calls are checked first: a device that is missing, or goes by another client's name."""
+    kind = constructor.__qualname__.split(".")[-2]
+
+    @wraps(constructor)
+    def checked(*args: P.args, **kwargs: P.kwargs) -> None:
+        with also_qiskit():
+            check_call(kind, constructor, args, kwargs)
+        constructor(*args, **kwargs)
+
+    return checked

@@ -17,7 +17,7 @@ from qflows.core.batches.planning import Planned
 from qflows.core.batches.planning import plan as planned_as
 from qflows.errors import ProgramRejected
 from qflows.primitives.durable import DurableJob
-from qflows.primitives.errors import PubRejected, also_qiskit
+from qflows.primitives.errors import PubRejected, also_qiskit, fitting_primitive
 from qflows.primitives.estimator_results import KIND
 from qflows.primitives.origin import Origin, Purchases, by_shots
 from qflows.primitives.points import programs_of
@@ -53,6 +53,7 @@ class EstimatorV2(DurablePrimitive, BaseEstimatorV2):
     a PUB says who did what, with the raw values. Raises RunKeyMissing, UnknownDevice.
     """
 
+    @fitting_primitive
     def __init__(
         self,
         device: str,

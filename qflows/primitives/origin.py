@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
 from importlib import import_module
 from typing import Any, TypedDict, get_args
 
@@ -95,6 +96,12 @@ class Origin:
         """
         with also_qiskit():
             check_names(kind.__name__, wanted, (*own, *Purchases.__annotations__))
+            for name in ("options", "tags"):
+                if not isinstance(wanted.get(name) or {}, Mapping):
+                    raise ProgramRejected(
+                        f"{kind.__name__}: {name} must be a mapping such as {{'name': 'value'}}, not "
+                        f"{shown(wanted.get(name))}"
+                    )
         given: dict[str, Any] = {"label": label, **wanted}
         given |= {name: dict(given.get(name) or {}) for name in ("options", "tags")}
         return cls(device, **given)
@@ -113,7 +120,16 @@ class Origin:
         if rule := self.core.rule(self.device):  # one device for everything that this primitive buys
             asked = asking.for_a_place("primitive", self.label)
             self.device = self.core.chooser.choose(rule, found.want(content_of(rule, asked)), asked).device
-        self.core.device(self.device)  # a misspelled name is answered where it is written
+        device = self.core.device(self.device)  # a misspelled name is answered where it is written
+        known = device.provider.options_model(device.profile.device).model_fields
+        for name in self.options:
+            if name not in known:
+                near = get_close_matches(str(name), known, n=1)
+                meant = f"did you mean {near[0]}?" if near else f"the options are {', '.join(sorted(known))}"
+                if str(name).startswith("default_"):  # as in qiskit-ibm-runtime
+                    meant = f"pass {str(name).removeprefix('default_')[:40]}= to the primitive itself"
+                with also_qiskit():
+                    raise ProgramRejected(f"{self.device} has no option {name!r:.80}; {meant}")
 
     def purchases(self, label: str) -> Purchases:
         """The arguments that make the same purchases under another label."""

@@ -11,7 +11,7 @@ from qiskit.primitives.containers import SamplerPubLike
 from qiskit.primitives.containers.sampler_pub import SamplerPub
 
 from qflows.primitives.durable import DurableJob
-from qflows.primitives.errors import also_qiskit
+from qflows.primitives.errors import also_qiskit, fitting_primitive
 from qflows.primitives.origin import Origin, Purchases, by_shots
 from qflows.primitives.points import programs_of
 from qflows.primitives.primitive import DurablePrimitive
@@ -34,6 +34,7 @@ class SamplerV2(DurablePrimitive, BaseSamplerV2):
     the shape of the PUB, bit 0 of the register rightmost in its bit strings. Raises RunKeyMissing, UnknownDevice.
     """
 
+    @fitting_primitive
     def __init__(
         self,
         device: str,

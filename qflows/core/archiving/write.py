@@ -114,7 +114,7 @@ def _check_target(path: Path, keys: Sequence[str]) -> None:
     if path.exists():
         raise ProgramRejected(f"{path} already exists; choose another name, or move the file")
     if not path.parent.is_dir():
-        raise ProgramRejected(f"there is no folder {path.parent}")
+        raise ProgramRejected(f"there is no folder {path.parent}; make it, or give a path in another one")
     if not keys:
         raise ProgramRejected("no job matches; run `qflows jobs ls` with the same filters to see what the ledger has")
     if not tables.is_at_hand():

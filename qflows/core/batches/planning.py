@@ -118,8 +118,11 @@ def job_limits(
     if as_batch is False:
         most = 1
     if max_circuits is not None:
-        if max_circuits < 1:
-            raise ProgramRejected(f"max_circuits must be at least 1, not {max_circuits}; leave it out to fill each job")
+        if not isinstance(max_circuits, int) or max_circuits < 1:
+            raise ProgramRejected(
+                f"max_circuits must be a whole number of at least 1, not {max_circuits!r:.60}; leave it out to fill "
+                "each job"
+            )
         most = min(most, max_circuits)
     totals = [one for one in (can.max_job_shots, max_total_shots) if one is not None]
     return JobLimits(most, can.max_job_bytes, can.max_job_gates, min(totals, default=None))

@@ -30,6 +30,14 @@ class CircuitError:
     message: str
 
 
+def check_index(index: Any, n_circuits: int, *, first: int = 0) -> None:
+    """Raise TypeError or IndexError for what is not the number of a circuit, counted from `first`."""
+    if not hasattr(index, "__index__"):
+        raise TypeError(f"a circuit is named by its number, not {index!r:.60}; pass 0 to {n_circuits - 1}")
+    if not first <= index < n_circuits:
+        raise IndexError(f"circuit {index} is out of range; pass 0 to {n_circuits - 1}")
+
+
 class BatchData:
     """The results of a batch in the shape of qBraid's `BatchResult.data`."""
 
@@ -194,6 +202,7 @@ class BatchResult:
         return item.counts
 
     def __getitem__(self, index: int) -> ItemResult:
+        check_index(index, len(self.results), first=-len(self.results))
         item = self.results[index]
         if item is None:
             error = self.errors[index % len(self.results)]

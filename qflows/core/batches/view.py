@@ -10,7 +10,7 @@ from typing import Any
 from qflows import notebook
 from qflows.core.batches.health import PartHealth, by_part, measured
 from qflows.core.batches.planning import span
-from qflows.core.batches.results import CircuitError, by_circuit, owner_of_circuits
+from qflows.core.batches.results import CircuitError, by_circuit, check_index, owner_of_circuits
 from qflows.core.parts import Parts
 from qflows.ledger import batches as ledger_batches
 from qflows.ledger import reads
@@ -185,8 +185,7 @@ class BatchView:
 
     def sub_job(self, index: int) -> Job:
         """The job that now holds circuit `index`. Raises IndexError naming the range."""
-        if not 0 <= index < self.n_circuits:
-            raise IndexError(f"circuit {index} is out of range; the batch has circuits 0 to {self.n_circuits - 1}")
+        check_index(index, self.n_circuits)
         part = owner_of_circuits(self.parts)[index]
         return reads.job(self._ledger, part.job_key)
 

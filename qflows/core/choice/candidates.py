@@ -17,7 +17,7 @@ from typing import Any
 from qflows.core import profiles
 from qflows.core.devices import Device, Vendors
 from qflows.core.money import Price, Rates, price_of, shown
-from qflows.core.rules import FLAGS, Criterion, Rule
+from qflows.core.rules import CRITERIA, FLAGS, Criterion, Rule
 from qflows.errors import CredentialsMissing, DocumentError, ProgramRejected, ProviderError, UnknownDevice
 from qflows.protocol import ConditionProvider, DeviceInfo, DeviceList, JobSpec, Lookup, Provider
 
@@ -88,6 +88,11 @@ class Look:
         for pattern in self.rule.names:
             if "*" not in pattern:
                 if self.vendors.profile(pattern) is None:
+                    if pattern in CRITERIA or pattern in FLAGS:
+                        raise ProgramRejected(
+                            f"rule {str(self.rule)!r}: {pattern} is a condition, not a device; conditions come after a "
+                            f"semicolon: {CRITERIA.get(pattern, pattern)}"
+                        )
                     raise profiles.unknown(pattern)
                 found[pattern] = None
                 continue

@@ -15,7 +15,7 @@ from typing import Any, Literal, Unpack
 
 from qflows import notebook
 from qflows.core import ambient as current
-from qflows.core.arguments import check_choice, check_text, shown, tags_of
+from qflows.core.arguments import check_choice, check_seconds, check_text, shown, tags_of
 from qflows.core.batches.batch import Batch
 from qflows.core.durations import seconds
 from qflows.core.groups.callbacks import Callback, callback_of, path_of, resolve
@@ -386,6 +386,7 @@ class Group:
 
     def wait(self, timeout: float | None = None) -> dict[str, str]:
         """Wait for all members under one deadline; return vendor → why it could not be waited for."""
+        check_seconds("timeout", timeout)
         keys = [job.key for job in self.jobs]
         return wait_lanes(self._core.ledger, self._core.poller, keys, timeout=timeout)
 

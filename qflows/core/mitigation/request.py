@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, runtime_checkable
 
@@ -71,6 +71,8 @@ def read(source: Any) -> Request:
         return Request()
     if isinstance(source, Request):
         return source
+    if not isinstance(source, Iterable):
+        raise ProgramRejected(f"mitigate: {source!r:.60} is no technique; choose from {', '.join(TECHNIQUES)}")
     names = [source] if isinstance(source, str) else list(source)
     wrong = [name for name in names if name not in TECHNIQUES]
     if wrong:
@@ -84,7 +86,11 @@ def read(source: Any) -> Request:
         return Request.model_validate(given)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-    raise ProgramRejected(f"mitigate: {'.'.join(map(str, first['loc']))}: {first['msg']}")
+    place = ".".join(map(str, first["loc"]))
+    if first["type"] == "extra_forbidden":
+        there = ", ".join({"zne": Zne, "twirling": Twirling}[str(first["loc"][0])].model_fields)
+        raise ProgramRejected(f"mitigate: there is no {place}; there are {there}")
+    raise ProgramRejected(f"mitigate: {place}={first['input']!r:.60}: {first['msg'].removeprefix('Value error, ')}")
 
 
 @runtime_checkable

@@ -39,5 +39,7 @@ def write(found: Report, folder: Path) -> list[Path]:
         for name, text in texts.items():
             (folder / name).write_text(text, encoding="utf-8")
     except OSError as error:
-        raise ProgramRejected(f"the report cannot be written to {folder}: {error}") from error
+        raise ProgramRejected(
+            f"the report cannot be written to {folder}: {error.strerror}; choose a folder that you may write"
+        ) from error
     return [folder / name for name in texts]

@@ -140,7 +140,9 @@ def find_documents(paths: Sequence[Path]) -> list[Path]:
         else:
             inside = [path] if path.is_file() else []
         if not inside:
-            raise DocumentError(f"{named}: no YAML documents found")
+            raise DocumentError(
+                f"{named}: no YAML documents found; give the path of a .yaml file or of a folder of them"
+            )
         found.update(dict.fromkeys(sorted(inside)))
     if len(found) > MAX_FILES:
         raise DocumentError(f"{len(found)} documents; the limit is {MAX_FILES}")
@@ -228,6 +230,8 @@ def _filled(document: Document, kinds: Mapping[str, type[Block]], environment: M
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False, include_context=False)[0]
         where, what = first["loc"], first["msg"]
+        if first["type"] == "missing":
+            what = "is missing; add it to the document"
     except (TypeError, ValueError) as error:  # notifications check their fields so, and quote them
         where, what = (), f"{kind.get_block_type_slug()} does not take these values ({type(error).__name__})"
     raise document.error(["fields", *where], what)  # out here: the error it came from has the values
@@ -253,7 +257,10 @@ def _resolved(document: Document, fields: Mapping[str, Any], environment: Mappin
             raise document.error(["fields", *place], "a variable must be the whole value: ${NAME}")
     missing = [name for name in used if not environment.get(name, "").strip()]
     if missing:
-        raise document.error(["fields", *used[missing[0]]], f"not set in the environment: {', '.join(missing)}")
+        raise document.error(
+            ["fields", *used[missing[0]]],
+            f"not set in the environment: {', '.join(missing)}; export it and apply again",
+        )
 
     def resolve(value: Any) -> Any:
         if isinstance(value, dict):

@@ -167,7 +167,11 @@ class BraketProvider(Doctor, Tags):
 
     def _fetch_device(self, arn: str) -> Device:
         if not wire.is_device(arn):
-            raise Refused(f"{arn!r} is not the ARN of a Braket device (arn:aws:braket:...)", provider="braket")
+            raise Refused(
+                f"{arn!r} is not the ARN of a Braket device (arn:aws:braket:...); `qflows devices --live braket` lists "
+                "them",
+                provider="braket",
+            )
         device = Device.read(self._aws.call("braket", self._region(arn), "GetDevice", deviceArn=arn))
         device = replace(device, keeps_barriers=self._keeps_barriers)
         with self._lock:

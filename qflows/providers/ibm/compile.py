@@ -235,7 +235,7 @@ def _check_qubits(name: str, circuit: QuantumCircuit, wish: _Wish, backend: Desc
     if wish.layout is not None and (len(wish.layout) != circuit.num_qubits or max(wish.layout) >= width):
         raise ProgramRejected(
             f"{name} has {circuit.num_qubits} qubits; {'physical_qubits' if wish.is_fixed else 'initial_layout'} must "
-            f"name as many of {backend.name}, from 0 to {width - 1}"
+            f"name as many of {backend.name}, from 0 to {width - 1}, not {list(wish.layout)!r:.60}"
         )
 
 

@@ -129,7 +129,15 @@ class IonQProvider(Doctor):
 
     def limits(self, device_id: str) -> Limits:
         """GET /backends/{id}. Raises Refused for an unknown or retired backend."""
-        entry = self._http.get_object(path("backends", device_id))
+        try:
+            entry = self._http.get_object(path("backends", device_id))
+        except Refused as error:
+            if error.http_status != 404:
+                raise
+            raise Refused(
+                f"ionq has no backend {device_id!r:.80}; `qflows devices --live ionq` lists those it has",
+                **{name: getattr(error, name) for name in error.fields},
+            ) from error
         if entry.get("status") == "retired":
             raise Refused(
                 f"ionq has retired {device_id}; `qflows devices` lists what is available; the nearest is qpu.forte-1",

@@ -69,7 +69,7 @@ def test_device_becomes_a_block_with_its_defaults(write: Write) -> None:
         (DEVICE + "qubits: minus two\n", "line 5, key 'qubits'"),
         (DEVICE + "gates: [h, 3]\n", "line 5, key 'gates.1'"),
         (DEVICE + "credentials: prod\n", "line 5, key 'credentials'"),
-        (DEVICE.replace("device: aer\n", ""), "key 'device': Field required"),
+        (DEVICE.replace("device: aer\n", ""), "key 'device': is missing; add it"),
         (DEVICE.replace("mine", "Not A Name"), "line 2, key 'name'"),
         (DEVICE.replace("device: aer", "device: ${DEVICE}"), "line 4, key 'device': variables are not"),
         (DEVICE.replace("kind: device", "kind: flow"), "line 1, key 'kind'"),
