@@ -239,9 +239,15 @@ def read(path: Path) -> DeviceProfile:
 def from_document(document: Document) -> DeviceProfile:
     """A device profile. Raises DocumentError naming file, line and key of the first mistake."""
     try:
-        return DeviceProfile.model_validate(dict(document.body))
+        made = DeviceProfile.model_validate(dict(document.body))
     except ValidationError as error:
         said = error.errors(include_input=False, include_url=False)
+    else:
+        if made.provider not in vendor_names():
+            alike = difflib.get_close_matches(made.provider, vendor_names(), n=1)
+            meant = f"did you mean {alike[0]!r}?" if alike else f"installed: {', '.join(vendor_names())}"
+            raise document.error(["provider"], f"no vendor {made.provider!r:.80}; {meant}")
+        return made
     raise documents.invalid(
         document, said, lambda place: Price.model_fields if len(place) > 1 else DeviceProfile.model_fields
     )
