@@ -13,11 +13,13 @@ import ssl
 import time
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import cache
+from threading import BoundedSemaphore
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
@@ -25,7 +27,7 @@ import httpcore
 import httpx
 
 from qflows.errors import Ambiguous, CredentialsMissing, NotSent, ProviderError, Unreadable
-from qflows.privacy.redaction import protect, redact_bytes
+from qflows.privacy.redaction import holds_secret, protect, redact_bytes
 
 MAX_RETRY_AFTER_S = 300.0
 """Longest pause a vendor can ask for: one wrong header must not stop an account's polling for hours."""
@@ -41,15 +43,20 @@ _NUMBER = re.compile(
 _LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 # provably before the first byte; ProxyError is raised while a tunnel is asked for
 _NEVER_LEFT = (
-    httpx.ConnectError,
-    httpx.ConnectTimeout,
-    httpx.PoolTimeout,
-    httpx.UnsupportedProtocol,
-    httpx.LocalProtocolError,
-    httpx.ProxyError,
+    httpcore.ConnectError,
+    httpcore.ConnectTimeout,
+    httpcore.PoolTimeout,
+    httpcore.UnsupportedProtocol,
+    httpcore.LocalProtocolError,
+    httpcore.ProxyError,
 )
+_NO_ANSWER = (httpcore.TimeoutException, httpcore.NetworkError, httpcore.ProtocolError, httpx.DecodingError)
+# a path that is written down as it is
+_PLAIN_PATH = re.compile(r"/(?:[A-Za-z0-9/._~-]|%[0-9A-F]{2})*")
+_LONGEST_TARGET = 65_536
 _WRITE_CHUNK = 65_536
 _READ_CHUNK = 65_536
+_MOST_AT_ONCE = 16
 # what is asked for; httpx would take more (brotli and zstd where they are installed, several around each other), and
 # unpack a piece of an answer whole: 64 kB of three layers are terabytes
 _ENCODINGS = frozenset({"", "identity", "gzip", "x-gzip", "deflate"})
@@ -159,19 +166,37 @@ class BoundedHttp:
         self.origin = f"{parts.scheme}://{parts.netloc}"
         self.timeout_s = timeout_s
         protect(*secrets)
-        self.client = httpx.Client(
-            headers={"User-Agent": "qflows", "Accept-Encoding": "gzip", **headers},
-            timeout=timeout_s,
+        self._given = {"User-Agent": "qflows", "Accept-Encoding": "gzip", **headers}
+        self._trusts_env = not is_loopback  # a proxy of the environment cannot reach our loopback
+        self.client = self._made()
+        self._headers = self.client.build_request("GET", base_url).headers.raw
+        self._origin = httpx.URL(self.origin)
+        self._timeouts = httpx.Timeout(timeout_s).as_dict()
+        # one connection each, the last one used on top: a pool of many looks at all of them for each request
+        self._idle = [self._pool_of(self.client)]
+        self._places = BoundedSemaphore(_MOST_AT_ONCE)
+
+    def _made(self) -> httpx.Client:
+        client = httpx.Client(
+            headers=self._given,
+            timeout=self.timeout_s,
             follow_redirects=False,
-            trust_env=not is_loopback,  # a proxy of the environment cannot reach our loopback
+            trust_env=self._trusts_env,
             verify=_trusted(
-                trust_env=not is_loopback,
+                trust_env=self._trusts_env,
                 file=os.environ.get("SSL_CERT_FILE"),
                 folder=os.environ.get("SSL_CERT_DIR"),
             ),
-            limits=httpx.Limits(max_connections=16, max_keepalive_connections=16),
+            limits=httpx.Limits(max_connections=1, max_keepalive_connections=1),
         )
-        _bound(self.client)
+        _bound(client)
+        return client
+
+    def _pool_of(self, client: httpx.Client) -> Any:
+        """Where the client sends requests to the vendor: it chooses proxy and authorities. Its own exchanges cost twice
+        as much, for cookies, redirects and hooks that are not wanted here."""
+        transport: Any = client._transport_for_url(httpx.URL(self.base_url))
+        return transport._pool
 
     def __repr__(self) -> str:
         return f"BoundedHttp({self.base_url})"
@@ -198,44 +223,77 @@ class BoundedHttp:
             if json_body is not None:
                 content = json.dumps(json_body, separators=(",", ":"), allow_nan=False).encode()
                 headers = {"Content-Type": "application/json", **(headers or {})}
-            address = httpx.URL(url)
-            query = urlencode(list(params))
-            # what httpx.URL does with each character of a long query takes longer than the request
-            extensions = {"target": address.raw_path.partition(b"?")[0] + b"?" + query.encode()} if query else None
-            request = self.client.build_request(
-                method, address, content=content, headers=headers, extensions=extensions
-            )
+            request = self._request(method, url, list(params), content, headers or {})
         # nothing that fails here has left; from None: frames of the transport hold the key in their locals
         except (httpx.InvalidURL, ValueError, TypeError, RecursionError) as error:
             raise NotSent(f"{where} to {self.name} cannot be written: {error!s:.300}", provider=self.name) from None
         token = _deadline.set(time.monotonic() + self.timeout_s)
         try:
-            answer = self.client.send(request, stream=True)
-            try:
-                content = self._body(answer, where, max_bytes)
-            finally:
-                answer.close()
+            with self._connection() as pool:
+                answer: httpcore.Response = pool.handle_request(request)
+                try:
+                    headers_in = _headers_of(answer)
+                    content = self._body(answer, headers_in, where, max_bytes)
+                finally:
+                    answer.close()
         except _NEVER_LEFT as error:
             raise NotSent(f"{self.name} cannot be reached: {error!s:.300}", provider=self.name) from None
-        except (httpx.HTTPError, httpx.StreamError) as error:
+        except _NO_ANSWER as error:
             raise self._no_answer(where, type(error).__name__) from None
         finally:
             _deadline.reset(token)
-        headers_in = {
-            name.lower(): redact_bytes(value.encode("utf-8", "replace")).decode()
-            for name, value in answer.headers.items()
-        }
-        return Answer(answer.status_code, headers_in, redact_bytes(content))
+        return Answer(answer.status, headers_in, redact_bytes(content))
 
-    def _body(self, answer: httpx.Response, where: str, max_bytes: int) -> bytes:
-        encoding = answer.headers.get("content-encoding", "").strip().lower()
+    @contextmanager
+    def _connection(self) -> Iterator[Any]:
+        """A pool of one connection for one exchange; after a failure it is not used again. Raises PoolTimeout."""
+        if not self._places.acquire(timeout=self.timeout_s):
+            raise httpcore.PoolTimeout(f"{_MOST_AT_ONCE} requests are on their way already")
+        try:
+            try:
+                pool = self._idle.pop()
+            except IndexError:
+                pool = self._pool_of(self._made())
+            yield pool
+            self._idle.append(pool)
+        finally:
+            self._places.release()
+
+    def _request(
+        self, method: str, url: str, params: list[tuple[str, str]], content: bytes | None, headers: Headers
+    ) -> httpcore.Request:
+        """The request as bytes, with the headers that httpx gives one. Raises InvalidURL, ValueError, TypeError."""
+        target = url[len(self.origin) :]
+        if not _PLAIN_PATH.fullmatch(target) or len(target) > _LONGEST_TARGET:
+            raw = httpx.URL(url).raw_path
+        else:
+            raw = target.encode("ascii")
+        if params:  # what httpx.URL does with each character of a long query takes longer than the request
+            raw = raw.partition(b"?")[0] + b"?" + urlencode(params).encode()
+        own = [(name.encode("ascii"), value.encode("ascii")) for name, value in headers.items()]
+        if content is not None or method in ("POST", "PUT", "PATCH"):
+            own.append((b"Content-Length", str(len(content or b"")).encode()))
+        replaced = {name.lower() for name, _ in own}
+        kept = [header for header in self._headers if header[0].lower() not in replaced]
+        return httpcore.Request(
+            method.encode("ascii"),
+            httpcore.URL(
+                scheme=self._origin.raw_scheme, host=self._origin.raw_host, port=self._origin.port, target=raw
+            ),
+            headers=[*kept, *own],
+            content=content,
+            extensions={"timeout": self._timeouts},
+        )
+
+    def _body(self, answer: httpcore.Response, headers: Headers, where: str, max_bytes: int) -> bytes:
+        encoding = headers.get("content-encoding", "").strip().lower()
         if encoding not in _ENCODINGS:
             raise Unreadable(
                 f"{self.name} answered {where} in an encoding that was not asked for: {encoding[:60]!a}",
                 provider=self.name,
-                http_status=answer.status_code,
+                http_status=answer.status,
             )
-        pieces = answer.iter_raw()
+        pieces = answer.iter_stream()
         chunks: list[bytes] = []
         size = 0
         for chunk in pieces if encoding in ("", "identity") else _unpacked(pieces):
@@ -246,7 +304,7 @@ class BoundedHttp:
                     f"{self.name} answered {where} with more than {max_bytes} bytes, where no answer is that large; "
                     "the rest was not read",
                     provider=self.name,
-                    http_status=answer.status_code,
+                    http_status=answer.status,
                 )
         return b"".join(chunks)
 
@@ -255,6 +313,18 @@ class BoundedHttp:
             f"{self.name} gave no complete answer to {where} within {self.timeout_s:g} s ({reason})",
             provider=self.name,
         )
+
+
+def _headers_of(answer: httpcore.Response) -> dict[str, str]:
+    """Headers by name in lower case, without secrets; several of one name as a list, as RFC 9110 has it."""
+    found: dict[str, str] = {}
+    for name, value in answer.headers:
+        known, text = name.decode("latin-1").lower(), value.decode("utf-8", "replace")
+        found[known] = f"{found[known]}, {text}" if known in found else text
+    whole = "\n".join(found.values())
+    if not whole.isascii() or holds_secret(whole):
+        return {name: redact_bytes(text.encode("utf-8", "replace")).decode() for name, text in found.items()}
+    return found
 
 
 def _unpacked(pieces: Iterator[bytes]) -> Iterator[bytes]:

@@ -150,6 +150,115 @@ def test_quoted_secret_is_taken_out_of_body_and_headers() -> None:
     assert KEY not in repr(answer) + str(answer.headers) + answer.text
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "params", "content", "headers"),
+    [
+        ("GET", "/jobs", [("ids", "a b"), ("ids", "ü&%"), ("limit", "25")], None, {}),
+        ("GET", "/jobs/a%20b/results", [], None, {"x-key": "another", "Accept": "text/plain"}),
+        ("GET", "/a b/ü/%zz?x=1#y", [], None, {}),
+        ("GET", "", [], None, {}),
+        ("POST", "/jobs", [], b'{"a": 1}', {"Content-Type": "application/json"}),
+        ("PUT", "/jobs/1", [], None, {}),
+        ("DELETE", "/jobs/1", [], None, {}),
+    ],
+)
+def test_request_is_the_one_that_httpx_writes(
+    method: str, path: str, params: list[tuple[str, str]], content: bytes | None, headers: dict[str, str]
+) -> None:
+    seen: list[bytes] = []
+    listener = socket.create_server(("127.0.0.1", 0))
+    listener.settimeout(10)
+
+    def serve() -> None:
+        for _ in range(2):
+            peer, _ = listener.accept()
+            with peer:
+                seen.append(peer.recv(65_536))
+                while content and content not in seen[-1]:
+                    seen[-1] += peer.recv(65_536)
+                peer.sendall(b"HTTP/1.1 204 No\r\nConnection: close\r\n\r\n")
+
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+    with listener:
+        asking = client(f"http://127.0.0.1:{listener.getsockname()[1]}/v1")
+        asking.exchange(method, path, params=params, content=content, headers=headers)
+        asking.client.request(method, asking.base_url + path, params=params or None, content=content, headers=headers)
+        thread.join(10)
+    ours, theirs = (text.partition(b"\r\n\r\n") for text in seen)
+    assert ours[2] == theirs[2] == (content or b"")
+    assert ours[0].split(b"\r\n")[0] == theirs[0].split(b"\r\n")[0]
+    lines = [sorted(line.lower() for line in text[0].split(b"\r\n")) for text in (ours, theirs)]
+    assert lines[0] == lines[1]
+
+
+def test_headers_of_one_name_are_one_list() -> None:
+    head = b"HTTP/1.1 503 No\r\nRetry-After: 3\r\nretry-after: 7\r\nX-Who: \xc3\xbc\r\nContent-Length: 0\r\n\r\n"
+    with server(partial(_say, head)) as url:
+        answer = client(url).exchange("GET", "/x")
+    assert (answer.headers["retry-after"], answer.headers["x-who"]) == ("3, 7", "ü")
+    assert answer.retry_after_s == 7.0
+
+
+def test_connection_is_used_again_and_replaced_when_the_vendor_has_closed_it() -> None:
+    connections: list[int] = []
+    listener = socket.create_server(("127.0.0.1", 0))
+    listener.settimeout(10)
+
+    def serve() -> None:
+        for n_requests in (3, 1):
+            peer, _ = listener.accept()
+            connections.append(n_requests)
+            with peer:
+                for _ in range(n_requests):
+                    peer.recv(65_536)
+                    peer.sendall(OK % (2, b"{}"))
+
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+    with listener:
+        asking = client(f"http://127.0.0.1:{listener.getsockname()[1]}")
+        for _ in range(4):
+            assert asking.exchange("GET", "/x").json() == {}
+            time.sleep(0.05)  # until the end of the first connection is seen
+        thread.join(10)
+    assert connections == [3, 1]
+
+
+def test_threads_have_a_connection_each_and_later_requests_use_them_again() -> None:
+    n_threads, connections, meet = 4, [], threading.Barrier(4)
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def speak(peer: socket.socket) -> None:
+        with peer:
+            while peer.recv(65_536):
+                peer.sendall(OK % (2, b"{}"))
+
+    def serve() -> None:
+        for _ in range(n_threads):
+            connections.append(listener.accept()[0])
+            threading.Thread(target=speak, args=(connections[-1],), daemon=True).start()
+
+    threading.Thread(target=serve, daemon=True).start()
+    with listener:
+        asking = client(f"http://127.0.0.1:{listener.getsockname()[1]}")
+
+        def ask() -> None:
+            with asking._connection() as pool:  # all at once
+                meet.wait(10)
+                assert pool.request("GET", asking.base_url).status == 200
+            assert asking.exchange("GET", "/x").json() == {}
+
+        threads = [threading.Thread(target=ask) for _ in range(n_threads)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(10)
+        for _ in range(3):
+            asking.exchange("GET", "/x")
+    assert len(connections) == n_threads == len(asking._idle)
+
+
 def test_plain_http_is_for_loopback_only() -> None:
     with pytest.raises(CredentialsMissing, match="https"):
         client("http://acme.example")
