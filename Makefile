@@ -81,7 +81,7 @@ demo: .venv/.user
 	@$(BIN)/qflows demo
 
 test: .venv/.test .venv/.docs
-	$(BIN)/python -m pytest -q --durations=20 $(PARALLEL)
+	$(BIN)/python -m pytest -q $(PARALLEL)
 
 check: lint types imports
 

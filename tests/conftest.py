@@ -54,6 +54,8 @@ settings.load_profile("suite")
 collect_ignore = ["third_party_vendor"]  # a package of its own; tests/providers/test_third_party_vendor.py runs it
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 TABLES = "tables of the summary"
+SLOW = "why it is slow"
+SLOWEST = 20
 VENDOR_VARIABLES = ("IONQ_", "QISKIT_", "AWS_", "QBRAID_", "QFLOWS_")
 
 
@@ -190,8 +192,25 @@ def tables(request: pytest.FixtureRequest) -> Iterator[dict[str, list[str]]]:
     request.node.user_properties.append((TABLES, told))
 
 
+@pytest.fixture(autouse=True)
+def reason_to_be_slow(request: pytest.FixtureRequest) -> None:
+    """Keep what the mark `slow` says for the summary, which a process of its own prints."""
+    if (mark := request.node.get_closest_marker("slow")) is not None:
+        request.node.user_properties.append((SLOW, mark.kwargs["reason"]))
+
+
+def _slowest(reports: list[Any]) -> list[str]:
+    """The slowest calls, each with its seconds and its reason."""
+    calls = sorted((one for one in reports if getattr(one, "when", "") == "call"), key=lambda one: -one.duration)
+    return [
+        f"{one.duration:>6.1f} s  {one.nodeid}\n          {dict(one.user_properties).get(SLOW, 'no reason given')}"
+        for one in calls[:SLOWEST]
+        if one.duration >= 5.0
+    ]
+
+
 def pytest_terminal_summary(terminalreporter: Any) -> None:
-    """Print the tables; of lines that several tests say, such as a heading, one."""
+    """Print the tables; of lines that several tests say, such as a heading, one. Then the slowest tests."""
     tables: dict[str, list[str]] = {}
     for report in itertools.chain(*terminalreporter.stats.values()):
         if getattr(report, "when", "") == "teardown":
@@ -202,4 +221,8 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
     for title, lines in tables.items():
         terminalreporter.section(title)
         for line in lines:
+            terminalreporter.write_line(line)
+    if slowest := _slowest(list(itertools.chain(*terminalreporter.stats.values()))):
+        terminalreporter.section("slowest tests")
+        for line in slowest:
             terminalreporter.write_line(line)

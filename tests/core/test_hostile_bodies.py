@@ -157,6 +157,7 @@ def _told(act: Callable[[], Any], vendor: Any) -> str | None:
     return None
 
 
+@pytest.mark.slow(reason="a body that drips is given up only after the client's whole patience, verb by verb")
 @pytest.mark.parametrize("kind", KINDS)
 def test_spoilt_body_is_bounded_and_told_and_buys_nothing_twice(desk: Desk, kind: str) -> None:
     vendor, admin, proxy, patient, hasty = desk.vendor, desk.admin, desk.proxy, desk.patient, desk.hasty
