@@ -205,7 +205,7 @@ def _slowest(reports: list[Any]) -> list[str]:
     return [
         f"{one.duration:>6.1f} s  {one.nodeid}\n          {dict(one.user_properties).get(SLOW, 'no reason given')}"
         for one in calls[:SLOWEST]
-        if one.duration >= 5.0
+        if one.duration >= 10.0
     ]
 
 

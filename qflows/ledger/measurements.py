@@ -9,7 +9,9 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from qflows import model
 from qflows.keys import digest
+from qflows.ledger import reads
 from qflows.ledger.claims import chunks
 from qflows.ledger.store import Ledger
 from qflows.ledger.tables import calibrations, jobs, measurements
@@ -158,19 +160,15 @@ def snapshots(ledger: Ledger, digests: Collection[str]) -> dict[str, Mapping[str
 
 def circumstances(ledger: Ledger, job_keys: Collection[str]) -> dict[str, tuple[str, Mapping[str, Any], Any]]:
     """For each job: the vendor's device id, the options it was bought with, and the calibration snapshot or None."""
-    query = sa.select(jobs.c.key, jobs.c.device_id, jobs.c.options, jobs.c.provenance, jobs.c.submission)
+    keys = sorted(set(job_keys))
+    told = reads.provenances(ledger, keys)  # of archived jobs as well
+    query = sa.select(jobs.c.key, jobs.c.device_id, jobs.c.options)
     with ledger.read() as connection:
         return {
-            row.key: (row.device_id, row.options, _snapshot(row.provenance, row.submission))
-            for part in chunks(sorted(set(job_keys)))
+            row.key: (row.device_id, row.options, model.calibration_of(told.get(row.key, {})))
+            for part in chunks(keys)
             for row in connection.execute(query.where(jobs.c.key.in_(part)))
         }
-
-
-def _snapshot(provenance: Mapping[str, Any], submission: Mapping[str, Any] | None) -> Any:
-    """By convention adapters put it under `target`, in the result's provenance or in the submission note."""
-    vendor = provenance.get("vendor") or {}
-    return vendor.get("target") or (submission or {}).get("target")
 
 
 Circumstances = Mapping[str, tuple[str, Mapping[str, Any], Any]]

@@ -19,7 +19,7 @@ from qflows.core.archiving.verify import verify
 from qflows.core.client import Client
 from qflows.core.scope import Scope
 from qflows.errors import ArchiveMissing, JobFailed
-from qflows.ledger import Ledger, archives, raws, reads
+from qflows.ledger import Ledger, archives, measurements, raws, reads
 from qflows.ledger.money_tables import charges
 from qflows.ledger.tables import batch_parts, events, jobs, raw_answers, results, sessions
 from qflows.ledger.verify import verify as verify_ledger
@@ -98,6 +98,14 @@ def test_results_leave_and_are_read_back_and_nothing_is_bought_again(core: Clien
     made = core.archive(core.settings.home / "study.zip", run=["old"])
     whole = verify(made.path)
     assert (whole.findings, made.unkept, whole.checked["recomputed jobs"]) == ([], 0, N)
+
+
+def test_calibration_that_a_value_was_measured_under_is_found_for_archived_jobs(core: Client) -> None:
+    keys = buy(core, n=2, device="ionq-forte-1")
+    before = measurements.circumstances(core.ledger, keys)
+    assert all(snapshot for _, _, snapshot in before.values())
+    assert archive(core).jobs == 2
+    assert measurements.circumstances(core.ledger, keys) == before
 
 
 def test_missing_or_changed_file_is_named_and_a_copy_elsewhere_is_found(core: Client, tmp_path: Path) -> None:
