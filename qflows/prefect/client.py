@@ -15,7 +15,6 @@ from qflows.core.client import default_client as core_client
 from qflows.core.profiles import DeviceProfile
 from qflows.errors import CredentialsMissing, NotSent, OverBudget
 from qflows.ledger.store import Ledger
-from qflows.prefect.blocks.device import saved_profile, saved_rule
 from qflows.prefect.events import JobEvents
 from qflows.settings import Settings
 
@@ -37,6 +36,8 @@ class SavedBlocks:
         place = (PREFECT_API_URL.value(), name)
         found, asked_at = self._saved.get(place, (None, None))
         if asked_at is None or time.monotonic() - asked_at >= _FRESH_S:
+            from qflows.prefect.blocks.device import saved_profile  # not above: its classes take long to make
+
             try:
                 found = saved_profile(name)
             except NotSent:
@@ -47,6 +48,8 @@ class SavedBlocks:
 
     def rule(self, name: str) -> str | None:
         """The rule saved in Prefect under this name; only names of no device are asked for."""
+        from qflows.prefect.blocks.device import saved_rule
+
         return saved_rule(name)
 
     def credentials(self, block: str) -> Mapping[str, Any]:

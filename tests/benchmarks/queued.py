@@ -61,11 +61,7 @@ class Field:
 
     @contextmanager
     def api(self) -> Iterator[httpx.Client]:
-        exports = self.stack.exports
-        user, _, password = exports["PREFECT_API_AUTH_STRING"].partition(":")
-        with httpx.Client(
-            base_url=exports["PREFECT_API_URL"], auth=(user, password), timeout=60, trust_env=False
-        ) as api:
+        with self.stack.api(timeout_s=60) as api:
             yield api
 
     def buy(self, jobs: int, runs: int) -> None:

@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
+import httpx
+
 T = TypeVar("T")
 CHILDREN = ("server", "worker", "reconciler")
 
@@ -82,6 +84,13 @@ class Stack:
             return {}
         words = (shlex.split(line.removeprefix("export "))[0] for line in lines)
         return dict(word.split("=", 1) for word in words)
+
+    def api(self, timeout_s: float) -> httpx.Client:
+        """A client of the Prefect server's API, logged in with the password that only this home knows."""
+        exports = self.exports
+        user, _, password = exports["PREFECT_API_AUTH_STRING"].partition(":")
+        url = exports["PREFECT_API_URL"]
+        return httpx.Client(base_url=url, auth=(user, password), timeout=timeout_s, trust_env=False)
 
     def await_answer(self) -> None:
         """Until `qflows up` says that all is there."""

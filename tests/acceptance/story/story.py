@@ -198,10 +198,7 @@ class Story:
 
     @contextmanager
     def _client(self) -> Iterator[httpx.Client]:
-        exports = self.stack.exports
-        user, _, password = exports["PREFECT_API_AUTH_STRING"].partition(":")
-        url = exports["PREFECT_API_URL"]
-        with httpx.Client(base_url=url, auth=(user, password), timeout=10, trust_env=False) as api:
+        with self.stack.api(timeout_s=10) as api:
             yield api
 
     def _runs(self) -> list[dict[str, Any]] | None:
