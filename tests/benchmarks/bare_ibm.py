@@ -11,6 +11,8 @@ import json
 import resource
 import sys
 
+from table import peak_mb
+
 WIDTH, SHOTS, PER_JOB = 15, 10, 200
 
 
@@ -42,8 +44,7 @@ def main(n: int) -> None:
         text = json.dumps(told, cls=RuntimeEncoder)
         found += sum(len(pub.data.c.get_counts()) for pub in json.loads(text, cls=RuntimeDecoder))
     assert found == n
-    peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(json.dumps({"CPU s": round(_cpu_s() - began, 1), "imports s": round(began, 1), "peak MB": round(peak_mb)}))
+    print(json.dumps({"CPU s": round(_cpu_s() - began, 1), "imports s": round(began, 1), "peak MB": round(peak_mb())}))
 
 
 def _cpu_s() -> float:

@@ -39,7 +39,7 @@ CLIENT = textwrap.dedent(
     home, device, size, die = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
     width, shots, options = int(sys.argv[5]), int(sys.argv[6]), json.loads(sys.argv[7])
     def peak_mb():
-        return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+        return round(int(Path("/proc/self/status").read_text().partition("VmHWM:")[2].split()[0]) / 1024)
     def cpu_s():
         used = resource.getrusage(resource.RUSAGE_SELF)
         return used.ru_utime + used.ru_stime

@@ -249,8 +249,9 @@ def thousand_jobs(n: int) -> None:
 def watched(n: int) -> None:
     """Requests, memory and CPU of the reconciler, whose tick polls all of `n` queued jobs."""
     code = """
-import resource, time
+import time
 import sqlalchemy as sa
+from table import peak_mb
 from qflows.core.client import default_client
 from qflows.ledger.tables import lanes
 core = default_client()
@@ -262,7 +263,7 @@ for _ in range(4):  # the first one finds the vendor's words for the first time,
     began = time.process_time()
     assert reconciler.tick().live == %d
     spent.append(time.process_time() - began)
-print(min(spent[1:]), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+print(min(spent[1:]), peak_mb())
 """
     from qflows import providers
     from qflows.core.submit import Submitter
@@ -286,7 +287,7 @@ print(min(spent[1:]), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
             check=True,
             capture_output=True,
             text=True,
-            env=os.environ | {"QFLOWS_HOME": folder},
+            env=os.environ | {"QFLOWS_HOME": folder, "PYTHONPATH": str(Path(__file__).parent)},
         ).stdout.split()
         requests = (sandbox.admin.counts()["requests"].get("ionq.list", 0) - before) / 4
         ledger.close()

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 
 def row(what: str, measured: str, budget: str, ok: bool | None) -> None:
@@ -19,6 +20,12 @@ def row(what: str, measured: str, budget: str, ok: bool | None) -> None:
 def ratio(what: str, ours: float, theirs: float, most: float, unit: str = "s") -> None:
     """A line whose budget is a ratio of two times of this run."""
     row(what, f"{ours:.3g} {unit} / {theirs:.3g} {unit} = {ours / theirs:.2f}", f"≤ {most:g}", ours / theirs <= most)
+
+
+def peak_mb() -> float:
+    """The most memory that this process had. `ru_maxrss` is never less than what its parent had when it was started."""
+    status = Path("/proc/self/status").read_text()
+    return int(status.partition("VmHWM:")[2].split()[0]) / 1024
 
 
 def timed(function: Callable[[], object]) -> float:
