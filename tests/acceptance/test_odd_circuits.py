@@ -443,6 +443,16 @@ TEXTS = {
         "b[0] = measure $2;\n",
         "1",
     ),
+    "boxes": (
+        "OPENQASM 3.0;\nbit[1] b;\n#pragma braket verbatim\nbox {\nprx(3.141592653589793, 0.0) $2;\n}\nbarrier $2;\n"
+        "#pragma braket verbatim\nbox {\nprx(3.141592653589793, 0.0) $2;\n}\nb[0] = measure $2;\n",
+        "0",
+    ),
+    "matrix": (
+        "OPENQASM 3.0;\nqubit[2] q;\nbit[2] b;\n#pragma braket unitary([[0, 1.0], [1.0, 0]]) q[1]\ncnot q[1], q[0];\n"
+        "x q[0];\nb = measure q;\n",
+        "10",
+    ),
     "old_condition": (
         'OPENQASM 2.0; include "qelib1.inc"; qreg q[2]; creg a[1]; creg b[1]; x q[0]; measure q[0] -> a[0]; '
         "if (a == 1) x q[1]; measure q[1] -> b[0];",
@@ -464,7 +474,7 @@ def test_texts_too(core: Client, device: str) -> None:
         counts, why = bought(core, text, device)
         print(device, name, why)
         if why:
-            wrong += [f"{name} refused: {why}"] if name in ("whole_registers", "aliases") else []
+            wrong += [f"{name} refused: {why}"] if name in ("whole_registers", "aliases", "matrix") else []
         elif counts != {wanted: SHOTS}:
             wrong.append(f"{name}: {counts} instead of {wanted}")
     assert wrong == []

@@ -396,12 +396,23 @@ def _check_branches(program: Program) -> None:
                 )
 
 
+# IBM docs, native gates, of processors of all ages; devices have some of them
+_NATIVE = {
+    "id", "x", "sx", "rx", "rz", "rzz", "cx", "cz", "ecr", "measure", "barrier", "delay", "reset", "if_else",
+}  # fmt: skip
+
+
 def _check_program(program: Program, *, is_estimate: bool) -> None:
     is_suspect = '["opaque:' in program.text  # quicker than reading the steps
     opaque = sorted(name for name in program.gate_counts() if name.startswith("opaque:")) if is_suspect else []
     if opaque:
         raise ProgramRejected(
             f"{program.name}: gate {opaque[0][7:]} is native to another vendor; give the circuit in standard gates"
+        )
+    if program.is_verbatim and (strangers := sorted(program.gate_counts().keys() - _NATIVE)):
+        raise ProgramRejected(
+            f"{program.name} is to run as it is written, and is not in the gate set of any device of IBM: "
+            f"{', '.join(strangers)[:80]}; give it without a verbatim box"
         )
     if is_estimate and program.has_mid_circuit:
         raise ProgramRejected(f"{program.name}: expectation values need a circuit without mid-circuit measurement")

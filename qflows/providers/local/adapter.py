@@ -111,6 +111,8 @@ class LocalProvider:
             _check_program(program, spec, spec.observables_of(index), limit)
             if spec.shots is None and spec.device_id != "exact":
                 raise ProgramRejected(f"{spec.device_id} samples; pass shots=, or choose the device exact")
+            if isinstance(options, NoisyOptions) and program.is_verbatim:
+                simulate.ready(spec, program)  # the snapshot is at hand: refuse before anything is recorded
             if isinstance(options, AerOptions):
                 if noise := noise_text(options):
                     noise_of(noise)
