@@ -21,7 +21,7 @@ from qflows.flows.forms import DeviceNames, GateForm
 from qflows.flows.scheduled import scheduled_flow
 from qflows.pages import choices
 from qflows.pages.plots import benchmark_png
-from qflows.pages.text import cell, escape, image, markdown_table, shots_text
+from qflows.pages.text import cell, code, escape, image, markdown_table, shots_text
 from qflows.prefect import artifacts, tasks
 from qflows.prefect.gating import through_gate
 from qflows.prefect.housekeeper import cancel_jobs
@@ -151,7 +151,7 @@ def publish(result: BenchmarkResult, name: str = "benchmark") -> None:
     groups, series = benchmarks.points(result)
     page = [
         f"# {escape(title)}",
-        f"run key `{escape(result.run_key)}`, seed {result.seed}; errors are one standard "
+        f"run key {code(result.run_key)}, seed {result.seed}; errors are one standard "
         "error; a value passes if a device exactly at the threshold would do as well with a "
         f"probability (the *chance* below) of at most {characterize.RISK:.1%}",
         image(benchmark_png(groups, series, title), title),

@@ -23,7 +23,7 @@ from qflows.ledger import reads
 from qflows.ledger.choices import Turn
 from qflows.model import Job, Result
 from qflows.pages import choices, run_page
-from qflows.pages.text import escape, shots_text
+from qflows.pages.text import code, escape, shots_text
 from qflows.prefect import artifacts, tasks
 from qflows.prefect.gating import pass_gate
 from qflows.prefect.housekeeper import cancel_jobs
@@ -174,7 +174,7 @@ def _say_what_was_left(here: Scope) -> None:
 def _publish(device: str, jobs: Sequence[Job], results: Sequence[Result | JobFailed], here: Scope) -> None:
     artifacts.publish_jobs(f"jobs-{device}", jobs, f"{len(jobs)} jobs on {device}")
     page = [f"# {len(jobs)} circuit{'s' if len(jobs) != 1 else ''} on {escape(device)}"]
-    page += [run_page.summary(jobs), f"run key `{escape(here.run_key)}`"]
+    page += [run_page.summary(jobs), f"run key {code(here.run_key)}"]
     page += [*run_page.next_steps(jobs), "## Results"]
     page += run_page.histogram_section(
         [

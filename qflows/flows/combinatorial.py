@@ -18,7 +18,7 @@ from qflows.flows.scheduled import scheduled_flow
 from qflows.model import uncertain
 from qflows.pages import choices
 from qflows.pages.plots import convergence_png
-from qflows.pages.text import escape, image, markdown_table, shots_text
+from qflows.pages.text import code, escape, image, markdown_table, shots_text
 from qflows.prefect import artifacts, tasks
 from qflows.prefect.gating import pass_gate
 from qflows.prefect.housekeeper import cancel_jobs
@@ -143,7 +143,7 @@ def publish(found: QaoaResult, device: str) -> None:
     page = [
         f"# {escape(title)}",
         f"**mean cost {uncertain(found.cost, found.std_error)}**{ratio}, {found.loop.n_evaluations} evaluations; "
-        f"best outcome `{found.bits}` with cost {found.best:.10g}; run key `{escape(found.loop.run_key)}`",
+        f"best outcome `{found.bits}` with cost {found.best:.10g}; run key {code(found.loop.run_key)}",
         f"Cut: {sides}" if found.is_maxcut else "",
         image(png, title),
         markdown_table(rows, ("outcome", "cost", "share")),

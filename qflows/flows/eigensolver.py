@@ -23,7 +23,7 @@ from qflows.ledger import reads
 from qflows.model import uncertain
 from qflows.pages import choices
 from qflows.pages.plots import convergence_png
-from qflows.pages.text import escape, image, markdown_table, shots_text
+from qflows.pages.text import code, escape, image, markdown_table, shots_text
 from qflows.prefect import artifacts, tasks
 from qflows.prefect.gating import pass_gate
 from qflows.prefect.housekeeper import cancel_jobs
@@ -185,8 +185,7 @@ def publish(found: VqeResult, device: str) -> None:
     reference = f"reference {found.reference:.10g}, error {found.error_text}, " if found.reference is not None else ""
     page = [
         f"# {escape(title)}",
-        f"**{escape(found.energy_text)}**, {reference}"
-        f"{found.n_evaluations} evaluations; run key `{escape(found.run_key)}`",
+        f"**{escape(found.energy_text)}**, {reference}{found.n_evaluations} evaluations; run key {code(found.run_key)}",
         image(png, title),
         markdown_table(rows, ("#", "energy", "what", "job")),
         *choices.decided(tasks.client().ledger, [found.run_key]),

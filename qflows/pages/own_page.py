@@ -8,7 +8,7 @@ from qflows.ledger import reads
 from qflows.ledger.store import Ledger
 from qflows.model import Job
 from qflows.pages import choices, run_page
-from qflows.pages.text import escape, shots_text
+from qflows.pages.text import code, escape, shots_text
 from qflows.states import JobStatus
 
 
@@ -17,7 +17,7 @@ def compose(
 ) -> str:
     """Markdown of a run's jobs, oldest first. `note` is the user's own text and stays Markdown."""
     ordered = sorted(jobs, key=lambda job: job.created_at)
-    keys = ", ".join(f"`{escape(key)}`" for key in dict.fromkeys(job.run_key for job in ordered))
+    keys = ", ".join(code(key) for key in dict.fromkeys(job.run_key for job in ordered))
     page = [f"# {escape(title)}", *([note] if note else []), run_page.summary(ordered), f"run key {keys}"]
     page += run_page.next_steps(ordered)
     done = [job for job in ordered if job.status is JobStatus.COMPLETED]

@@ -26,6 +26,16 @@ def escape(text: Any) -> str:
     return _ADDRESS.sub("\\1\u200b", _ACTIVE.sub(r"\\\1", short))
 
 
+def code(text: Any) -> str:
+    """Text in a code span, unchanged so that it can be copied: nothing in a span is active, if its fence is longer than
+    every run of backticks in it."""
+    flat = " ".join(clean(text).split())
+    short = flat if len(flat) <= _TEXT_CAP else flat[: _TEXT_CAP - 1] + "…"
+    fence = "`" * (1 + max(map(len, re.findall("`+", short)), default=0))
+    pad = " " if short.startswith("`") or short.endswith("`") else ""
+    return f"{fence}{pad}{short}{pad}{fence}"
+
+
 def cell(text: Any) -> str:
     """Text for a table artifact. V1 reads cells as markdown and V2 shows them unchanged (Prefect 3.8.8), so nothing is
     escaped; anything that would become a link, an image or a tag is broken up by invisible spaces instead."""

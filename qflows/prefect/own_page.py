@@ -62,7 +62,7 @@ def page(title: str = "", *, note: str = "", run_key: str | None = None) -> str:
         core.ledger, bought, title or _name_of(here.flow, here.flow_run), note, core.vendors.pages(bought)
     )
     artifacts.note_page(str(here.flow_run.id))
-    create_markdown_artifact(markdown=text, key=KEY, description=f"{len(bought)} job(s) of this run")
+    create_markdown_artifact(markdown=text, key=KEY, description=f"jobs of this run: {len(bought)}")
     return text
 
 
@@ -112,7 +112,7 @@ def _publish(flow: Flow[Any, Any] | None, flow_run: FlowRun, bought: list[Job]) 
             ArtifactCreate(
                 key=KEY,
                 type="markdown",
-                description=f"{len(bought)} job(s) of this run",
+                description=f"jobs of this run: {len(bought)}",
                 data=text,
                 flow_run_id=flow_run.id,
             )

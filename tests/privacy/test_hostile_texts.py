@@ -23,7 +23,7 @@ from qflows.cli.screen import print_json, print_rows, say  # noqa: E402
 from qflows.core.client import Client  # noqa: E402
 from qflows.ledger import lanes  # noqa: E402
 from qflows.pages import morning, own_page, wall  # noqa: E402
-from qflows.pages.text import escape, json_text  # noqa: E402
+from qflows.pages.text import code, escape, json_text  # noqa: E402
 from qflows.sandbox import Sandbox  # noqa: E402
 from qflows.settings import Settings  # noqa: E402
 
@@ -232,3 +232,6 @@ def test_markdown_escapes_whatever_would_act() -> None:
     assert not _active_markdown(escape(EVIL))
     assert _active_markdown(MARKUP)
     assert escape("a.b 0.5 user: x") == "a.b 0.5 user: x"
+    slot = "71213f18@2026-11-27T19:08:00+00:00"  # what is shown as code is there to be copied
+    assert code(slot) == f"`{slot}`"
+    assert code("a `b` ``") == "``` a `b` `` ```"
