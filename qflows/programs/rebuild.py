@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Any
 
 from qflows.programs.gates import NATIVE, OPAQUE, STANDARD
@@ -33,13 +33,19 @@ def placed_flat(program: Program, width: int, place: Sequence[int], register: st
     name; without the program's metadata."""
     load_qiskit()
     from qiskit import QuantumCircuit
-    from qiskit.circuit import ClassicalRegister, QuantumRegister
 
-    bits = ClassicalRegister(program.n_clbits, register)
-    circuit = QuantumCircuit(QuantumRegister(width, "q"), bits, name=program.name, global_phase=program.global_phase)
-    qubits = circuit.qubits
+    qubits, bits = _registers(width, program.n_clbits, register)
+    circuit = QuantumCircuit(qubits, bits, name=program.name, global_phase=program.global_phase)
     _append(circuit, program.instructions, [qubits[qubit] for qubit in place], list(bits))
     return circuit
+
+
+@lru_cache(maxsize=64)
+def _registers(width: int, n_clbits: int, name: str) -> tuple[Any, Any]:
+    # registers are values and never change: with its own of 156 qubits, a short circuit takes twice the memory
+    from qiskit.circuit import ClassicalRegister, QuantumRegister
+
+    return QuantumRegister(width, "q"), ClassicalRegister(n_clbits, name)
 
 
 def _build(program: Program, width: int, place: Sequence[int]) -> QuantumCircuit:
