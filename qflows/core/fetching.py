@@ -8,7 +8,7 @@ again.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -32,7 +32,19 @@ log = logging.getLogger("qflows.poller")
 Patience = Callable[[Callable[[], RawAnswer]], RawAnswer]
 
 UNREADABLE = 3  # consecutive unreadable answers before a result is left alone: one may be a truncated download
-_STORED_AT_ONCE = 32
+_STORED_AT_ONCE = 32  # jobs
+_DECODED_AT_ONCE = 1_000  # circuits, unless one job has more
+
+
+def _parts(finished: Sequence[tuple[Job, Observation]]) -> Iterator[Sequence[tuple[Job, Observation]]]:
+    """In order, what is decoded and stored in one go: many small jobs for one commit, few large ones for the memory."""
+    start = n_circuits = 0
+    for end, (job, _) in enumerate(finished):
+        if end - start == _STORED_AT_ONCE or (end > start and n_circuits + job.n_programs > _DECODED_AT_ONCE):
+            yield finished[start:end]
+            start, n_circuits = end, 0
+        n_circuits += job.n_programs
+    yield finished[start:]
 
 
 @dataclass
@@ -60,8 +72,7 @@ class Fetcher:
         submitter, ledger = self.submitter, self.submitter.ledger
         is_closed = False
         with ThreadPoolExecutor(provider.capabilities.reads_at_once, thread_name_prefix="qflows-fetch") as pool:
-            for start in range(0, len(finished), _STORED_AT_ONCE):
-                part = finished[start : start + _STORED_AT_ONCE]
+            for part in _parts(finished):
                 were_stored = [job.key for job, _ in part if job.bad_reads or job.has_answer]
                 kept = raws.of(ledger, were_stored) if were_stored else {}
                 run = map if local or len(part) == 1 else pool.map
@@ -84,7 +95,7 @@ class Fetcher:
                 ]
                 good = [one for one in decoded if one]
                 new = {} if local else {one.job.key: there[one.job.key] for one in good}
-                last = also if start + _STORED_AT_ONCE >= len(finished) else None
+                last = also if part[-1] is finished[-1] else None
                 is_closed = self._store(good, {key: raw for key, raw in new.items() if key not in unsafe}, last)
         return is_closed and also is not None
 

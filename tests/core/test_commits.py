@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from qiskit import QuantumCircuit
 from sqlalchemy import event
 
 from qflows.core.client import Client
+from qflows.core.fetching import _parts
 from qflows.core.scope import Scope
 from qflows.ledger import lanes, raws, reads
 from qflows.ledger.tables import lanes as lanes_table
@@ -216,3 +218,16 @@ def test_answer_that_is_given_once_is_stored_before_it_is_decoded(
     assert kept == [True]
     done = core.wait([job.key], timeout=30)[job.key]  # IBM would not give it again
     assert (done.status, sandbox.admin.count_jobs("ibm")) == (JobStatus.COMPLETED, 1)
+
+
+def test_many_small_jobs_are_stored_in_one_go_and_few_large_ones() -> None:
+    def sizes(n_programs: list[int]) -> list[int]:
+        jobs: list[Any] = [(SimpleNamespace(n_programs=n), None) for n in n_programs]
+        parts = list(_parts(jobs))
+        assert [one for part in parts for one in part] == jobs
+        return [len(part) for part in parts]
+
+    assert sizes([1] * 70) == [32, 32, 6]
+    assert sizes([200] * 12) == [5, 5, 2]
+    assert sizes([10, 5_000, 10, 10]) == [1, 1, 2]
+    assert sizes([1]) == [1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
 SEED = 20_260_415  # compiling the same program twice must give the same circuit
 _KEPT = 256  # a circuit on 156 qubits takes 40 to 70 kB
+_TIDY_AFTER = 2_000
 _MANAGERS = 64
 _PARAMETER = "theta_"
 _TEXT_STEPS, _TEXT_CAP = 500, 16_384
@@ -133,6 +135,7 @@ class Compiler:
         self._lock = threading.Lock()
         self._managers: OrderedDict[tuple[Any, ...], tuple[Any, Any]] = OrderedDict()
         self._kept: OrderedDict[str, Compiled] = OrderedDict()
+        self._made = 0  # since the collector ran
 
     def compile(self, sheet: Sheet, backend: Described, options: Mapping[str, Any], *, measured: bool) -> Compiled:
         """The sheet's circuit for `backend`; without its measurements unless `measured`.
@@ -147,7 +150,16 @@ class Compiler:
                 found = self._kept[place] = self._compiled(sheet, backend, wish)
                 while len(self._kept) > _KEPT:
                     self._kept.popitem(last=False)
+                self._tidy()
             return found
+
+    def _tidy(self) -> None:
+        """Frees circuits that are not needed any more. They refer to themselves, and of a long list a hundred
+        megabytes would wait for Python's own collector, which looks seldom at what has lived for a while."""
+        self._made += 1
+        if self._made >= _TIDY_AFTER:
+            self._made = 0
+            gc.collect()
 
     def _compiled(self, sheet: Sheet, backend: Described, wish: _Wish) -> Compiled:
         program, target = sheet.shape, backend.target

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import random
+import weakref
 from typing import Any
 
 import pytest
@@ -100,3 +102,20 @@ def test_text_of_a_circuit_with_gates_of_its_own_is_the_exporters() -> None:
     circuit.ecr(0, 1)
     circuit.measure([0, 1], [0, 1])
     assert as_openqasm3(circuit) == qasm3.dumps(circuit)
+
+
+def test_circuits_that_were_sent_are_freed_though_they_refer_to_themselves(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compiling, "_KEPT", 1)
+    monkeypatch.setattr(compiling, "_TIDY_AFTER", 3)
+    compiler, seen = Compiler(), []
+    gc.disable()  # of itself it would look later
+    try:
+        for number in range(3):
+            spec = JobSpec("ibm", BACKEND.name, (to_program(drawn(number)),), 10, options={"optimization_level": 0})
+            [sheet] = layout.sheets(spec)
+            seen.append(
+                weakref.ref(compiler.compile(sheet, Described.of(BACKEND), spec.options, measured=True).circuit)
+            )
+    finally:
+        gc.enable()
+    assert [one() is None for one in seen] == [True, True, False]
