@@ -105,6 +105,7 @@ def test_change_for_the_better_holds_nothing_back() -> None:
     assert held.evidence[0]["compared_with"] == 20
 
 
+@pytest.mark.slow(reason="flow runs on a real server: nights of probes, one of them held back")
 def test_gate_probes_once_a_run_and_a_run_that_is_held_back_says_why(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

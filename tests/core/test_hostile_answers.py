@@ -118,6 +118,7 @@ def _verbs(core: Client, vendor: Any, key: str, number: int) -> dict[str, Callab
     return verbs
 
 
+@pytest.mark.slow(reason="every verb with every kind of garbage")
 def test_garbage_ends_in_our_errors_and_harms_nothing(
     sandbox: Sandbox, proxy: Any, vendor: Any, core: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -194,6 +194,7 @@ def test_shipped_recipe_fires_once_on_what_happened(
     assert why in said["why"]
 
 
+@pytest.mark.slow(reason="two runs of the shipped flows and the events that the server makes of them")
 def test_noise_is_told_by_the_gate_once_and_by_the_report_once_for_each_value(applied: Receiver) -> None:
     about = is_held_back()
     (held,) = applied.told("qflows.gate.held", about=about)

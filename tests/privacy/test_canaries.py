@@ -197,6 +197,7 @@ def _calls(desk: Desk, number: int) -> None:
         desk.call(what, act)
 
 
+@pytest.mark.slow(reason="every verb, in every place where a vendor could send a credential back")
 def test_no_verb_shows_a_credential_that_the_vendor_sent_back(
     desk: Desk, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:
