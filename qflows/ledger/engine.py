@@ -7,7 +7,7 @@ import re
 import sqlite3
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -152,6 +152,13 @@ def _sqlite_engine(url: sa.URL, busy_s: float) -> sa.Engine:
         for pragma in _SQLITE_PRAGMAS:
             connection.execute(pragma)
 
+    @event.listens_for(engine, "invalidate")
+    def _roll_back(connection: Any, record: Any, error: BaseException | None) -> None:
+        # After an interrupt SQLAlchemy closes the connection. While one of its cursors lives, in a traceback say,
+        # SQLite keeps a closed connection with its transaction and its locks.
+        with suppress(sqlite3.Error):
+            connection.rollback()
+
     @event.listens_for(engine, "begin")
     def _begin(connection: sa.Connection) -> None:
         if file is not None:
@@ -190,9 +197,10 @@ def unflushed(connection: sa.Connection) -> Iterator[None]:
     try:
         yield
     finally:
-        if driver.in_transaction:  # the commit was interrupted; the pragma cannot be changed before it is rolled back
-            driver.execute("rollback")
-        driver.execute("pragma synchronous=full")
+        with suppress(sqlite3.ProgrammingError):  # an interrupt has closed it, and is what is to be raised
+            if driver.in_transaction:  # the commit was interrupted; the pragma cannot be changed before a rollback
+                driver.execute("rollback")
+            driver.execute("pragma synchronous=full")
 
 
 def flush_later(connection: sa.Connection) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -171,3 +172,20 @@ def test_interrupt_of_a_commit_that_does_not_wait_for_the_disk_leaves_later_comm
         with sqlite_ledger.write() as connection:
             driver: Any = connection.connection.driver_connection
             assert driver.execute("pragma synchronous").fetchone()[0] == 2
+
+
+def test_connection_that_was_interrupted_keeps_no_lock_while_its_cursor_lives(tmp_path: Path) -> None:
+    ledger = Ledger.open(f"sqlite:///{tmp_path / 'ledger.db'}", busy_s=0.2)
+    kept: list[Any] = []  # what a traceback in a notebook keeps
+
+    def interrupted() -> None:
+        with ledger.write() as connection:
+            kept.append(connection.connection.driver_connection.execute("select 1 union select 2"))
+            connection.invalidate(KeyboardInterrupt())
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    with ledger.write() as connection:  # locked, if the closed connection were still in its transaction
+        connection.execute(sa.text("delete from lanes"))
+    ledger.close()
