@@ -213,14 +213,17 @@ def test_connection_is_used_again_and_replaced_when_the_vendor_has_closed_it() -
                 for _ in range(n_requests):
                     peer.recv(65_536)
                     peer.sendall(OK % (2, b"{}"))
+            closed.set()
 
+    closed = threading.Event()
     thread = threading.Thread(target=serve, daemon=True)
     thread.start()
     with listener:
         asking = client(f"http://127.0.0.1:{listener.getsockname()[1]}")
-        for _ in range(4):
+        for _ in range(3):
             assert asking.exchange("GET", "/x").json() == {}
-            time.sleep(0.05)  # until the end of the first connection is seen
+        assert closed.wait(10)
+        assert asking.exchange("GET", "/x").json() == {}
         thread.join(10)
     assert connections == [3, 1]
 
