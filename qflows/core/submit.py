@@ -34,7 +34,7 @@ from qflows.keys import mark_of
 from qflows.ledger import charges, claims, intents, lanes, marks, reads, sessions
 from qflows.ledger.claims import Doubt
 from qflows.ledger.intents import Intent
-from qflows.ledger.store import Ledger
+from qflows.ledger.store import Ledger, utc_now
 from qflows.model import Job, Quote
 from qflows.programs.panics import refused_if_qiskit_panics
 from qflows.protocol import Accepted, Found, JobSpec, Lookup, Prepared, Provider
@@ -405,7 +405,9 @@ class Submitter:
             for doubt in due:
                 grown = max(_LOOK_RETRY_S, doubt.age_s / 4)  # the longer the silence, the rarer the look-up
                 again = min(max(asked_s or 0.0, grown), _LONGEST_LOOK_PAUSE_S)
-                claims.postpone(self.ledger, doubt.job, again_in_s=again)
+                at = utc_now() + timedelta(seconds=again)
+                why = f"no look-up before {at:%H:%M:%S} UTC, because the last one failed: {error}"
+                claims.postpone(self.ledger, doubt.job, again_in_s=again, why=why)
             return
         for doubt in due:
             self._conclude(provider, doubt, found.get(doubt.job.key, ()))

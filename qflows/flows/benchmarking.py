@@ -173,7 +173,7 @@ def publish(result: BenchmarkResult, name: str = "benchmark") -> None:
 
 
 # the UIs give a page some 550 pixels, and cut or overlap what is wider: ids are shortened, what may be cut comes last
-_DETAILS = ("device", "metric", "value", "shots", "at (UTC)", "jobs", "chance", "note")
+_DETAILS = ("device", "metric", "value", "shots", "chance", "note", "at (UTC)", "jobs")
 
 
 def _across(lines: Sequence[Mapping[str, str]], columns: Sequence[str]) -> str:

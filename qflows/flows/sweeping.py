@@ -27,7 +27,7 @@ from qflows.flows.forms import Circuits, DeviceName, GateForm, ShotsOfEach, circ
 from qflows.flows.scheduled import scheduled_flow
 from qflows.model import Job
 from qflows.pages import choices, run_page
-from qflows.pages.text import cell, escape
+from qflows.pages.text import cell, escape, plural
 from qflows.prefect import artifacts, tasks
 from qflows.prefect.gating import pass_gate
 from qflows.prefect.housekeeper import cancel_jobs
@@ -136,10 +136,10 @@ def sweep(
         pass_gate(gate, chosen, run_key)
         made = core.create_batch(planned, device=chosen, scope=at, name=name)
         log.info(
-            "batch %s: %d circuits in %d jobs; run key %s",
+            "batch %s: %s in %s; run key %s",
             made.id[:12],
-            made.n_circuits,
-            len(planned.specs),
+            plural(made.n_circuits, "circuit"),
+            plural(len(planned.specs), "job"),
             here.run_key,
         )
         _submit(made)

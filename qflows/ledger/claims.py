@@ -159,6 +159,7 @@ _AT_VENDOR: dict[str, Any] = {
     "claim_owner": None,
     "doubt_since": None,
     "look_after": None,
+    "queue_note": None,
     "error_kind": None,
     "error_message": None,
     "error_code": None,
@@ -362,7 +363,7 @@ def absent(ledger: Ledger, job: Job) -> None:
         done = connection.execute(
             sa.update(jobs)
             .where(jobs.c.key == job.key, jobs.c.fence == job.fence, jobs.c.status == JobStatus.IN_DOUBT)
-            .values(status=JobStatus.PREPARED, doubt_since=None, look_after=None, send_after=None)
+            .values(status=JobStatus.PREPARED, doubt_since=None, look_after=None, send_after=None, queue_note=None)
         ).rowcount
         if done == 1:
             ledger.record_event(connection, "absent", job.key)
@@ -379,17 +380,18 @@ def looked(ledger: Ledger, job: Job, *, again_in_s: float | None) -> None:
         connection.execute(
             sa.update(jobs)
             .where(jobs.c.key == job.key, jobs.c.fence == job.fence, jobs.c.status == JobStatus.IN_DOUBT)
-            .values(looks=jobs.c.looks + 1, look_after=again)
+            .values(looks=jobs.c.looks + 1, look_after=again, queue_note=None)
         )
 
 
-def postpone(ledger: Ledger, job: Job, *, again_in_s: float) -> None:
-    """Postpone the next look-up without counting one, because the vendor's listing was not seen."""
+def postpone(ledger: Ledger, job: Job, *, again_in_s: float, why: str | None = None) -> None:
+    """Postpone the next look-up without counting one, because the vendor's listing was not seen; `why` stays with the
+    job until the next look-up."""
     with ledger.write() as connection:
         connection.execute(
             sa.update(jobs)
             .where(jobs.c.key == job.key, jobs.c.fence == job.fence, jobs.c.status == JobStatus.IN_DOUBT)
-            .values(look_after=ledger_now() + again_in_s)
+            .values(look_after=ledger_now() + again_in_s, queue_note=vendor_text(why, CODE_CAP) or None)
         )
 
 

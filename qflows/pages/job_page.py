@@ -35,7 +35,7 @@ def lines(
         ("circuits", f"{len(circuits):,}: " + ", ".join(circuits)),
         *_results(items, circuits, is_full=is_full),
         ("error", _error(job)),
-        ("queue", "" if job.is_terminal else str(job.queue_note or job.queue_position or "")),
+        ("look-up" if job.status is JobStatus.IN_DOUBT else "queue", _queue(job)),
         ("expected", _expected(job)),
         ("steps", _steps(job)),
         ("name", job.name),
@@ -98,6 +98,11 @@ def _when(job: Job) -> str:
         if seconds is not None:
             told.append(f"{seconds:.1f} s {name}")
     return ", ".join(told)
+
+
+def _queue(job: Job) -> str:
+    """The place in the queue or, of a job in doubt, why it cannot be looked up now."""
+    return "" if job.is_terminal else str(job.queue_note or job.queue_position or "")
 
 
 def _expected(job: Job) -> str:

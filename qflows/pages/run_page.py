@@ -13,7 +13,7 @@ from statistics import median
 from qflows.core.compiling import CompiledRow
 from qflows.model import Expectation, Job, uncertain
 from qflows.pages.plots import histogram_png, histograms_png
-from qflows.pages.text import PAGE_COLUMNS, escape, image, job_row, markdown_table
+from qflows.pages.text import PAGE_COLUMNS, escape, image, markdown_table, page_row
 from qflows.privacy.redaction import clean
 from qflows.states import JobStatus
 
@@ -59,7 +59,7 @@ def job_section(jobs: Sequence[Job], pages: Mapping[str, str] | None = None) -> 
     order = sorted(jobs, key=lambda job: (job.status is JobStatus.COMPLETED, not job.is_terminal))
     rows = []
     for job in order[:_ROWS]:
-        row = {name: escape(text) for name, text in job_row(job).items()}
+        row = {name: escape(text) for name, text in page_row(job).items()}
         row["vendor id"] = escape(_brief(job.vendor_id or ""))
         if pages and job.key in pages:
             row["vendor id"] = f"[{row['vendor id']}]({pages[job.key]})"

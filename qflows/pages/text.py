@@ -70,11 +70,16 @@ def shots_text(shots: Any) -> str:
     return f"{shots:,} shot{'s' if shots != 1 else ''}" if isinstance(shots, int) else f"{shots} shots"
 
 
+def plural(n: int, one: str, many: str = "") -> str:
+    """`1 job`, `2 jobs`, `1,000 jobs`."""
+    return f"{n:,} {one if n == 1 else many or one + 's'}"
+
+
 JOB_COLUMNS = ("job", "name", "device", "shots", "status", "vendor id", "queue s", "run s", "cost", "note")
 
 
 # on a page and in a table artifact, which are cut at the right: events come before ids
-PAGE_COLUMNS = ("name", "device", "status", "cost", "queue s", "run s", "shots", "note", "job", "vendor id")
+PAGE_COLUMNS = ("name", "device", "status", "cost", "queue, run", "shots", "note", "job", "vendor id")
 
 
 def job_row(job: Job) -> dict[str, str]:
@@ -95,9 +100,17 @@ def job_row(job: Job) -> dict[str, str]:
     }
 
 
+def page_row(job: Job) -> dict[str, str]:
+    """`job_row` for a page, where width is scarce: both times in one column, and numbers as people write them."""
+    row = job_row(job)
+    times = [f"{row[name]} s" if row[name] else "?" for name in ("queue s", "run s")]
+    shots = row["shots"] if job.shots is None else f"{job.shots:,}"
+    return row | {"queue, run": ", ".join(times) if set(times) != {"?"} else "", "shots": shots}
+
+
 def job_table(jobs: Sequence[Job]) -> list[dict[str, str]]:
     """Rows for a table artifact."""
-    rows = [job_row(job) for job in jobs]
+    rows = [page_row(job) for job in jobs]
     return [{column: cell(row[column]) for column in PAGE_COLUMNS} for row in rows]
 
 

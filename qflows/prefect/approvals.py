@@ -11,7 +11,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from decimal import Decimal
-from typing import Literal
+from typing import Any, Literal
 
 from prefect.client.orchestration import get_client
 from prefect.context import FlowRunContext, TaskRunContext
@@ -33,15 +33,19 @@ _LOOK_EVERY_S = 2
 _one_at_a_time = threading.Lock()  # a flow run shows one form
 
 
+def _amount(default: str) -> Any:
+    """The field with this default. Given a mere value, `with_initial_data` drops the explanation and the pattern."""
+    explained = "By how much; empty: the amount requested now."
+    return Field(default=default, pattern=r"^(\d{1,9}(\.\d{1,6})?)?$", description=explained)
+
+
 class Approval(RunInput):
     """What a person answers. The server does not say who answered, so the form asks."""
 
     verdict: Literal["approve", "deny"] = Field(description="May this run exceed the budget?")
     who: str = Field(min_length=1, max_length=128, description="Your name; stored with the answer.")
     why: str = Field(default="", max_length=2000, description="Stored with the answer.")
-    amount: str = Field(
-        default="", pattern=r"^(\d{1,9}(\.\d{1,6})?)?$", description="By how much; empty: the amount requested now."
-    )
+    amount: str = _amount("")
 
 
 def ask(ledger: Ledger, error: OverBudget) -> bool:
@@ -75,15 +79,7 @@ def ask(ledger: Ledger, error: OverBudget) -> bool:
 
 def _answer(error: OverBudget, *, timeout_s: float, number: int) -> Approval | None:
     """The form's answer; None when the time is over."""
-    form = Approval.with_initial_data(
-        description=(
-            f"**Budget {error.budget}** ({error.period}) has spent {error.spent} and reserved {error.reserved} of "
-            f"{error.limit} {error.currency}. Run `{error.run_key}` requests **{error.asked} {error.currency}**"
-            f"{_beyond(error)}. "
-            f"Without an answer within {timeout_s:g} s it is denied."
-        ),
-        amount=f"{error.needed:f}",
-    )
+    form = form_for(error, timeout_s=timeout_s)
     log.warning("%s; this run waits %g s for an approval in the UI", error, timeout_s)
     with _as_flow():
         try:
@@ -95,6 +91,19 @@ def _answer(error: OverBudget, *, timeout_s: float, number: int) -> Approval | N
         except FlowPauseTimeout:
             _end_pause()
             return None
+
+
+def form_for(error: OverBudget, *, timeout_s: float) -> type[Approval]:
+    """The form that is shown: what is asked, and the amount filled in."""
+    return Approval.with_initial_data(
+        description=(
+            f"**Budget {error.budget}** ({error.period}) has spent {error.spent} and reserved {error.reserved} of "
+            f"{error.limit} {error.currency}. Run `{error.run_key}` requests **{error.asked} {error.currency}**"
+            f"{_beyond(error)}. "
+            f"Without an answer within {timeout_s:g} s it is denied."
+        ),
+        amount=_amount(f"{error.needed:f}"),
+    )
 
 
 def _beyond(error: OverBudget) -> str:

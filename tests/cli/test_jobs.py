@@ -129,3 +129,16 @@ def test_resolve_of_a_job_that_is_not_in_doubt_is_refused(qflows, queued: str) -
     assert said.code not in (0, None)
     assert "Traceback" not in said.err
     assert qflows("jobs", "show", queued, "--json").json()["status"] == "QUEUED"
+
+
+def test_status_and_show_say_that_a_doubtful_job_cannot_be_looked_up_now(qflows, bell, ionq: Admin) -> None:
+    ionq.fault("drop_after", "ionq.submit")
+    ionq.fault("status", "ionq.list", status=429, retry_after=120, message="slow down", times=None)
+    assert qflows("run", bell, "--device", "ionq-simulator", "--timeout", "0").code == 3
+    (told,) = qflows("status", "--json").json()["in_doubt"]
+    assert "no look-up before" in told["why"]
+    assert "ionq asks for fewer requests" in told["why"]
+    shown = qflows("jobs", "show", told["job"]).out
+    assert "look-up  no look-up before" in shown
+    qflows("jobs", "resolve", told["job"], "--absent")
+    assert "look-up" not in qflows("jobs", "show", told["job"]).out

@@ -147,6 +147,8 @@ def _rows() -> list[Mistake]:
           "cannot be chosen here", "'local-aer'", "leave out device="),
         m("sets", "with qflows.session('ibm-kingston', run_key='m') as s: s.submit(bell, shots=5, session=None)",
           "cannot be chosen here", "None", "leave out session="),
+        m("verbs", "qflows.result(vanished(), timeout=120)", "the vendor no longer has this job", "ionq",
+          "qflows jobs resolve"),
         m("sets", "with qflows.group('g', run_key='m', tags=5): pass", "tags map text to text", "not 5",
           "{'study': 'a'}"),
         m("sets", "with qflows.group('g', run_key='m', native='ionq-simulator'): pass", "group", "ionq", "native"),

@@ -11,11 +11,13 @@ from prefect import flow, unmapped
 from prefect.states import State
 from prefect_records import flow_run
 from prefect_server import PrefectServer, answer_runs_of
+from pydantic import ValidationError
 
 import qflows
 from qflows.errors import OverBudget
 from qflows.ledger import Ledger, budgets
 from qflows.ledger.budgets import MICRO, Budget
+from qflows.prefect.approvals import form_for
 from qflows.sandbox import Admin
 
 pytestmark = [pytest.mark.server, pytest.mark.usefixtures("prefect_api")]
@@ -118,3 +120,15 @@ def test_overdrawn_budget_asks_for_what_the_bills_took_as_well(ionq: Admin, ledg
     (verdict,) = budgets.verdicts(ledger)
     assert (verdict.amount, verdict.used) == (98_950_000, 98_950_000)  # 103.16 + 25.79 - 30
     assert ionq.count_jobs("ionq") == 2
+
+
+def test_form_explains_every_field_and_takes_only_amounts() -> None:
+    full = OverBudget(
+        "full", budget="cap", period="total", currency="usd", limit="30", spent="0", reserved="25.79", asked="25.79"
+    )
+    form = form_for(full, timeout_s=60)
+    fields = form.model_json_schema()["properties"]
+    assert {name: bool(field.get("description")) for name, field in fields.items()} == dict.fromkeys(fields, True)
+    assert form(verdict="approve", who="eve").amount == "25.79"
+    with pytest.raises(ValidationError):
+        form(verdict="approve", who="eve", amount="much")

@@ -51,7 +51,7 @@ def test_own_flow_that_bought_something_leaves_a_page(ionq: Admin) -> None:
     assert "point 0" in page
     assert page.count("](data:image/png;base64,iVBOR") == 1
     header = next(line for line in page.splitlines() if line.startswith("| name"))
-    assert header.index("status") < header.index("cost") < header.index("queue s") < header.index("vendor id")
+    assert header.index("status") < header.index("cost") < header.index("queue, run") < header.index("vendor id")
 
 
 @pytest.mark.parametrize("own", [mapped, returns_futures])

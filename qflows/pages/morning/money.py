@@ -9,7 +9,8 @@ from qflows.ledger.budgets import amount_of
 from qflows.ledger.spending import Standing
 from qflows.ledger.summaries import Spending
 from qflows.pages.morning.gather import Report
-from qflows.pages.morning.page import ROWS, Line, Picture, Section, Table, Tone, plural
+from qflows.pages.morning.page import ROWS, Line, Picture, Section, Table, Tone
+from qflows.pages.text import plural
 
 _BY_DEVICE = ("device", "vendor", "ended jobs", "cost")
 _BY_PROJECT = ("project", "jobs this month", "billed", "computed", "not reported")

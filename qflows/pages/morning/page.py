@@ -83,8 +83,3 @@ def span(seconds: float) -> str:
     if seconds < 3600:
         return f"{max(seconds / 60, 1):.0f} min"
     return f"{seconds / 3600:.1f} h" if seconds < 172800 else f"{seconds / 86400:.0f} d"
-
-
-def plural(n: int, one: str, many: str = "") -> str:
-    """`1 job`, `2 jobs`."""
-    return f"{n} {one if n == 1 else many or one + 's'}"
