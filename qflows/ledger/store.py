@@ -7,7 +7,6 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime
 from importlib import import_module
-from threading import Lock
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
@@ -23,6 +22,7 @@ from qflows.ledger.engine import (
     unflushed,
 )
 from qflows.ledger.tables import events
+from qflows.ledger.turns import Turns
 
 log = logging.getLogger("qflows.ledger")
 
@@ -42,14 +42,14 @@ class Ledger:
     raises is logged and changes nothing.
     """
 
-    def __init__(self, engine: sa.Engine) -> None:
+    def __init__(self, engine: sa.Engine, *, turn_s: float = BUSY_S) -> None:
         self.engine = engine
         self.is_closed = False
         self.listeners: list[Listener] = []
         # reads jobs whose results were moved to archive files: see ledger/archives.py
         self.archives: Callable[[Mapping[str, Any]], dict[str, Any]] | None = None
         self._inserts: dict[Any, Any] = {}
-        self._turn = Lock() if engine.dialect.name == "sqlite" else None
+        self._turns = Turns(is_one_by_one=engine.dialect.name == "sqlite", wait_s=turn_s)
 
     @classmethod
     def open(cls, url: str, *, busy_s: float = BUSY_S) -> Ledger:
@@ -81,24 +81,13 @@ class Ledger:
         With `flush=False` the disk is not waited for: the write survives the death of this process, not a power cut in
         the next moment. For what a power cut makes void anyway (who polls), or what can be fetched again.
         """
-        with self._in_turn(), faults_as_sentences(self.engine), self.engine.connect() as connection:
+        with self._turns.take() as note, faults_as_sentences(self.engine), self.engine.connect() as connection:
+            note(connection)
             writing = connection.execution_options(ledger_write=True)
             with unflushed(writing) if not flush else nullcontext(), writing.begin():
                 if not flush:
                     flush_later(writing)
                 yield writing
-
-    @contextmanager
-    def _in_turn(self) -> Iterator[None]:
-        """SQLite: one thread of this process after the other. SQLite itself makes all but one sleep for up to a tenth
-        of a second each time, whoever is done meanwhile; it still decides between processes."""
-        turn = self._turn
-        is_ours = turn is not None and turn.acquire(timeout=BUSY_S)
-        try:
-            yield
-        finally:
-            if turn is not None and is_ours:
-                turn.release()
 
     def transact(self, work: Callable[[sa.Connection], T], *, flush: bool = True) -> T:
         """Run `work` and return its result, durable. For transactions over many rows: PostgreSQL ends one of two that
