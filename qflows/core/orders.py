@@ -280,6 +280,11 @@ def _mitigated(
         [text, len(made)] for (text, _), made in zip(estimates["points"], laid_out.points, strict=True)
     ]
     each = [-(-number // laid_out.divisor) for number in numbers]
+    if min(each, default=target.limits.min_shots) < target.limits.min_shots:
+        raise ProgramRejected(
+            f"mitigate divides the shots of a circuit among {laid_out.divisor}, and {target.profile.name} takes at "
+            f"least {target.limits.min_shots} each; pass shots={target.limits.min_shots * laid_out.divisor} or more"
+        )
     all_shots: list[int | None] = [max(each)] * len(laid_out.calibrations)
     all_shots += [n for n, made in zip(each, laid_out.points, strict=True) for _ in made]
     made = plan(base, laid_out.programs, all_shots, limits)

@@ -7,10 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 from qflows.errors import ProgramRejected
 from qflows.programs.program import Program
-from qflows.programs.steps import walk_ops
+from qflows.programs.steps import NOT_GATES, walk, walk_ops
 
 if TYPE_CHECKING:
     from qiskit import QuantumCircuit
+
+# how a program that is refused for its qubits is routed, by whether it names them itself
+ROUTED = {
+    False: "give them as initial_layout",
+    True: "write it with a register of qubits, which the compiler places and routes",
+}
 
 
 def is_placed(circuit: QuantumCircuit) -> bool:
@@ -49,6 +55,26 @@ def on_qubits(program: Program, qubits: Sequence[int]) -> Program:
     order = sorted(qubits)
     place = {qubit: order.index(label) for qubit, label in enumerate(qubits)}
     return program.rewritten(moved(program.ops(), place), labels=order)
+
+
+def may_not_fit(
+    program: Program, width: int, pairs: Collection[frozenset[int]], *, fixed: Sequence[int] | None, start: Any = None
+) -> bool:
+    """Quick, and True for every program that cannot run on the device's qubits that it names, or that it is given.
+
+    `pairs`: those that are coupled; `fixed`: the qubits for a program that names none; `start`: the same if gates may
+    be routed from there. A gate that is not on a pair may still be removed by a compiler, or made of gates that fit.
+    """
+    fixed = program.labels if program.labels is not None else fixed
+    on = fixed if fixed is not None else start
+    if on is None:
+        return False
+    if len(on) != program.n_qubits or any(qubit >= width for qubit in on):
+        return True
+    return fixed is not None and any(
+        len(step.qubits) > 1 and step.name not in NOT_GATES and frozenset(on[q] for q in step.qubits) not in pairs
+        for step in walk(program.instructions)
+    )
 
 
 def with_idle(program: Program, labels: Collection[int]) -> Program:

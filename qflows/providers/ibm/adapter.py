@@ -189,6 +189,25 @@ class IBMProvider(Doctor, Imports, Sessions, Tags):
         for program, is_estimate in zip(spec.programs, wants, strict=True):
             _check_program(program, is_estimate=is_estimate)
             _check_branches(program)
+        self._check_places(spec)
+
+    def _check_places(self, spec: JobSpec) -> None:
+        """Refuse programs that cannot run on the qubits that they or the options name, or as they are written.
+
+        Only if the device was described before, as for `limits`; otherwise `prepare` refuses them. That with fractional
+        gates is another description, and is read now.
+        """
+        backend = self._runtime.known(spec.device_id)
+        if backend is not None and spec.options.get("use_fractional_gates"):
+            try:
+                backend = self._backend(spec)
+            except ProviderError:
+                return
+        if backend is None:
+            return
+        from qflows.providers.ibm import preparing
+
+        preparing.check_places(spec, backend, self._compile_with())
 
     def prepare(self, spec: JobSpec, key: str) -> Prepared:
         """Read the device's description, compile and encode; send nothing that buys.

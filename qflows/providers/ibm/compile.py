@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import threading
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -21,6 +21,7 @@ from qflows.keys import digest
 from qflows.programs.delays import rounded_delays
 from qflows.programs.gates import STANDARD
 from qflows.programs.panics import run_passes
+from qflows.programs.placement import ROUTED, may_not_fit
 from qflows.programs.rebuild import placed_flat
 from qflows.programs.unbranched import best_placed, has_branches
 from qflows.providers.ibm import isa
@@ -177,11 +178,11 @@ class Compiler:
             made = self._run(circuit, backend, wish)
         except (QiskitError, ValueError) as error:
             if wish.is_fixed:
-                raise _does_not_fit(program.name, wish, backend) from None
+                raise _does_not_fit(program, wish, backend) from None
             raise ProgramRejected(f"{program.name} cannot be compiled for {backend.name}: {str(error)[:300]}") from None
         layout = tuple(made.layout.final_index_layout()) if made.layout is not None else tuple(range(program.n_qubits))
         if wish.is_fixed and (layout != wish.layout or not _touched(made) <= set(wish.layout or ())):
-            raise _does_not_fit(program.name, wish, backend)
+            raise _does_not_fit(program, wish, backend)
         return Compiled(made, layout, notes)
 
     def _run(self, circuit: QuantumCircuit, backend: Described, wish: _Wish) -> QuantumCircuit:
@@ -210,6 +211,15 @@ class Compiler:
             while len(self._managers) > _MANAGERS:
                 self._managers.popitem(last=False)
         return kept[1]
+
+
+def is_doubtful(program: Program, options: Mapping[str, Any], target: Any, pairs: Collection[frozenset[int]]) -> bool:
+    """Quick, and True for every program that is refused for its qubits, or because it must run as it is written."""
+    fixed, start = options.get("physical_qubits"), options.get("initial_layout")
+    if program.is_verbatim or compile_level(options) == "none":
+        on = next((one for one in (program.labels, fixed, start) if one is not None), range(program.n_qubits))
+        return len(on) != program.n_qubits or not isa.is_in_own_gates(program, target, on)
+    return may_not_fit(program, target.num_qubits, pairs, fixed=fixed, start=start)
 
 
 def _ready(sheet: Sheet, target: Any, wish: _Wish) -> Compiled | None:
@@ -280,10 +290,10 @@ def _placed(circuit: QuantumCircuit, layout: tuple[int, ...], width: int) -> Qua
     return wide
 
 
-def _does_not_fit(name: str, wish: _Wish, backend: Described) -> ProgramRejected:
+def _does_not_fit(program: Program, wish: _Wish, backend: Described) -> ProgramRejected:
     return ProgramRejected(
-        f"{name} does not fit on the physical qubits {list(wish.layout or ())} of {backend.name} without routing; "
-        "choose coupled qubits, or initial_layout"
+        f"{program.name} does not fit on the physical qubits {list(wish.layout or ())} of {backend.name} without "
+        f"routing; choose coupled qubits, or {ROUTED[program.is_physical]}"
     )
 
 

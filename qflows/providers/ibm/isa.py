@@ -40,6 +40,11 @@ def first_stranger(circuit: QuantumCircuit, target: Any, qubits: tuple[int, ...]
     return None
 
 
+def pairs(target: Any) -> frozenset[frozenset[int]]:
+    """The device's coupled pairs, whichever way its gates are directed."""
+    return frozenset(frozenset(on) for on in target.qargs or () if len(on) == 2)
+
+
 def is_in_own_gates(program: Program, target: Any, layout: Sequence[int]) -> bool:
     """Whether all steps are gates that the device has there, measurements and barriers; program qubit i is on device
     qubit `layout[i]`.

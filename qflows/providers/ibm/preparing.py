@@ -6,8 +6,9 @@ Anything that fails here failed before the first byte was sent, so it is a rejec
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from typing import Any
 
 from qiskit_ibm_runtime.json import RuntimeEncoder
@@ -15,7 +16,7 @@ from qiskit_ibm_runtime.json import RuntimeEncoder
 from qflows.errors import ProgramRejected, ProviderError
 from qflows.protocol import JobSpec
 from qflows.providers.ibm import compile as compiling
-from qflows.providers.ibm import decoding, layout, pubs, usage, wire
+from qflows.providers.ibm import decoding, isa, layout, pubs, usage, wire
 from qflows.providers.ibm.compile import Compiled, Compiler, Described
 from qflows.providers.ibm.layout import Sheet
 
@@ -31,13 +32,20 @@ class Body:
 
 def body(spec: JobSpec, key: str, backend: Any, compiler: Compiler) -> Body:
     """Compile and encode a spec. Raises ProgramRejected."""
-    try:
+    with _as_rejection():
         sheets, compiled = compile_all(spec, backend, compiler)
         content = json.dumps(_payload(spec, key, backend, sheets, compiled), cls=RuntimeEncoder).encode()
         return Body(content, _record(backend, sheets, compiled), _note(compiled))
+
+
+@contextmanager
+def _as_rejection() -> Iterator[None]:
+    """Nothing was sent: any error from Qiskit or the client is a rejection."""
+    try:
+        yield
     except (ProgramRejected, ProviderError):
         raise
-    except Exception as error:  # nothing was sent: any error from Qiskit or the client is a rejection
+    except Exception as error:
         raise ProgramRejected(
             f"ibm: the job cannot be prepared ({type(error).__name__}): {str(error)[:500]}"
         ) from error
@@ -54,6 +62,24 @@ def compile_all(spec: JobSpec, backend: Any, compiler: Compiler) -> tuple[list[S
     # the compiler found that the sweep has no effect, and a PUB without parameters has no points
     planned = layout.singles(spec)
     return planned, [compiler.compile(sheet, device, spec.options, measured=is_counted) for sheet in planned]
+
+
+def check_places(spec: JobSpec, backend: Any, compiler: Compiler) -> None:
+    """Refuse what cannot run where, or as, it is wanted. Compiles only what may be refused. Raises ProgramRejected."""
+    target, pairs = backend.target, isa.pairs(backend.target)
+    doubtful = [
+        index
+        for index, program in enumerate(spec.programs)
+        if compiling.is_doubtful(program, spec.options, target, pairs)
+    ]
+    if doubtful:
+        few = replace(
+            spec,
+            programs=tuple(spec.programs[index] for index in doubtful),
+            observables=tuple(spec.observables_of(index) for index in doubtful) if any(spec.observables) else (),
+        )
+        with _as_rejection():
+            compile_all(few, backend, compiler)
 
 
 def preview(spec: JobSpec, backend: Any, compiler: Compiler) -> tuple[tuple[Any, Mapping[str, Any]], ...]:

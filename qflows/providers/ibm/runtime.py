@@ -108,6 +108,11 @@ class Runtime:
                 self._backends[name, fractional] = (time.monotonic(), found)
             return found
 
+    def known(self, name: str) -> Any | None:
+        """The device as it was last described, without a request; None if it was not, or too long ago."""
+        read_at, found = self._backends.get((name, False), (0.0, None))
+        return found if time.monotonic() - read_at < 2 * _DESCRIPTION_S else None
+
     @property
     def skew_s(self) -> float:
         """Seconds that IBM's clock is ahead of ours, by its last answer; 0.0 before the first."""

@@ -43,7 +43,7 @@ from qflows.protocol import (
 )
 from qflows.providers.local import simulate
 from qflows.providers.local.compact import active_qubits
-from qflows.providers.local.compile import duration_s, method_of, snapshot_name
+from qflows.providers.local.compile import duration_s, is_bound, method_of, snapshot_name
 from qflows.providers.local.noise import noise_of, noise_text, snapshot
 from qflows.providers.local.options import AerOptions, NoisyOptions, model_of, read_options
 
@@ -111,7 +111,7 @@ class LocalProvider:
             _check_program(program, spec, spec.observables_of(index), limit)
             if spec.shots is None and spec.device_id != "exact":
                 raise ProgramRejected(f"{spec.device_id} samples; pass shots=, or choose the device exact")
-            if isinstance(options, NoisyOptions) and program.is_verbatim:
+            if isinstance(options, NoisyOptions) and is_bound(program, spec.device_id, options):
                 simulate.ready(spec, program)  # the snapshot is at hand: refuse before anything is recorded
             if isinstance(options, AerOptions):
                 if noise := noise_text(options):

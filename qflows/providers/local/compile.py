@@ -13,6 +13,7 @@ from qflows.programs import Program
 from qflows.programs.delays import rounded_delays
 from qflows.programs.gates import STANDARD
 from qflows.programs.panics import run_passes
+from qflows.programs.placement import ROUTED, may_not_fit
 from qflows.programs.rebuild import placed
 from qflows.programs.steps import NOT_GATES, walk
 from qflows.programs.unbranched import best_placed, has_branches
@@ -101,6 +102,25 @@ _CONTROLLED = frozenset({
 def target_of(name: str) -> Any:
     """The compiler's target of a snapshot."""
     return snapshot(name).target
+
+
+def is_bound(program: Program, device_id: str, options: NoisyOptions) -> bool:
+    """True if the snapshot may not be able to run a program where, or as, it is wanted."""
+    if program.is_verbatim or options.level is None:
+        return True
+    name = snapshot_name(device_id, options)
+    return may_not_fit(
+        program,
+        target_of(name).num_qubits,
+        _pairs(name),
+        fixed=options.physical_qubits,
+        start=options.initial_layout,
+    )
+
+
+@lru_cache(maxsize=8)
+def _pairs(name: str) -> frozenset[frozenset[int]]:
+    return frozenset(frozenset(on) for on in target_of(name).qargs or () if len(on) == 2)
 
 
 @lru_cache(maxsize=256)
@@ -201,7 +221,7 @@ def _touched(circuit: QuantumCircuit) -> set[int]:
 def _does_not_fit(program: Program, name: str, layout: tuple[int, ...] | None) -> ProgramRejected:
     return ProgramRejected(
         f"{program.name} does not fit on the physical qubits {list(layout or ())} of the snapshot {name} without "
-        "routing; choose coupled qubits, or initial_layout"
+        f"routing; choose coupled qubits, or {ROUTED[program.is_physical]}"
     )
 
 

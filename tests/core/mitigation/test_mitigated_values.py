@@ -154,6 +154,19 @@ def test_what_cannot_be_done_is_refused_with_the_reason(core: Client, sandbox: S
     assert sandbox.admin.count_jobs("ionq") == 0
 
 
+def test_shares_of_the_shots_that_are_too_small_for_a_device_are_refused(
+    core: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured = trotter().measure_all(inplace=False)
+    with Sandbox(vendors=("braket",)) as running:
+        for name, value in running.env.items():
+            monkeypatch.setenv(name, value)
+        with pytest.raises(ProgramRejected, match="among 8, .* at least 100 each; pass shots=800 or more"):
+            run(core, measured, device="braket-forte-1", shots=700, mitigate="twirling")
+        assert not core.jobs()
+        assert running.admin.count_jobs("braket") == 0
+
+
 def test_vendors_do_what_they_offer_and_it_is_said(core: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("IONQ_API_KEY", "QISKIT_IBM_TOKEN"):
         monkeypatch.setenv(name, "k" * 32)
