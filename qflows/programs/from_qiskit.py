@@ -77,7 +77,7 @@ def bind(circuit: QuantumCircuit, values: Any, label: str) -> QuantumCircuit:
     try:
         if isinstance(values, str):
             raise TypeError("text has no numbers")
-        numbers = [float(value) for value in values]
+        numbers = [_real(value) for value in values]
     except (TypeError, ValueError) as error:
         raise ProgramRejected(
             f"program {label!r}: values must be one flat sequence of real numbers or a mapping, not "
@@ -101,12 +101,12 @@ def _bind_mapping(circuit: QuantumCircuit, values: Mapping[Any, Any], label: str
     try:
         for key, value in values.items():
             if isinstance(key, ParameterVector):
-                bound.update(zip([element.name for element in key], map(float, value), strict=True))
+                bound.update(zip([element.name for element in key], map(_real, value), strict=True))
             else:
                 name = key if isinstance(key, str) else key.name
                 if name in bound:
                     raise ProgramRejected(f"program {label!r}: parameter {name} is given twice; give it one value")
-                bound[name] = float(value)
+                bound[name] = _real(value)
     except (AttributeError, TypeError, ValueError) as error:
         raise ProgramRejected(
             f"program {label!r}: values must map a parameter, a ParameterVector or a name to real numbers ({error})"
@@ -121,6 +121,12 @@ def _bind_mapping(circuit: QuantumCircuit, values: Mapping[Any, Any], label: str
         return circuit.assign_parameters({known[key]: value for key, value in bound.items()}) if bound else circuit
     except CircuitError as error:
         raise ProgramRejected(f"program {label!r}: values cannot be bound ({error!s:.300})") from error
+
+
+def _real(value: Any) -> float:
+    if getattr(value, "imag", 0):  # NumPy's complex numbers would lose it with a warning
+        raise TypeError("a value has an imaginary part")
+    return float(getattr(value, "real", value))
 
 
 def _require_finite(numbers: Iterable[float], label: str) -> None:

@@ -102,9 +102,12 @@ def _values(circuit: Any, given: Any) -> np.ndarray[Any, Any] | None:
 
     names = [parameter.name for parameter in circuit.parameters]
     try:
+        for part in given.values() if isinstance(given, Mapping) else (given,):
+            if np.iscomplexobj(part) and np.any(np.imag(part)):  # NumPy would drop it with a warning
+                raise TypeError("a value has an imaginary part; give real numbers")
         if isinstance(given, Mapping):
-            return BindingsArray.coerce(given).as_array(names)
-        array = np.asarray(given, dtype=float)
+            return BindingsArray.coerce({key: np.real(part) for key, part in given.items()}).as_array(names)
+        array = np.asarray(np.real(given), dtype=float)
     except (TypeError, ValueError) as error:
         if isinstance(given, Mapping | np.ndarray):
             raise ProgramRejected(f"values of a sweep of {circuit.name}: {str(error)[:300]}") from None

@@ -87,6 +87,9 @@ def test_values_by_parameter_object_and_by_vector() -> None:
         ({3: 1.0}, "must map"),
         ([1.0, float("nan")], "nan"),
         ([1.0, float("inf")], "(?i)inf"),
+        (np.array([1.0, 1 + 1j]), "imaginary part"),
+        ([1.0, np.complex64(1 + 1j)], "imaginary part"),
+        ({"theta": 1.0, "phi": np.complex128(1 + 1j)}, "imaginary part"),
     ],
 )
 def test_wrong_values_are_refused_with_the_names(values: Any, message: str) -> None:

@@ -202,6 +202,7 @@ BAD: list[tuple[Any, Any, str]] = [
     ((ansatz(measured=True), np.zeros((0, 2))), None, "1 to"),
     ((ansatz(measured=True), np.full((2, 2), np.nan)), None, "nan"),
     ((ansatz(measured=True), np.array([["x", "y"]])), None, "values"),
+    ((ansatz(measured=True), np.full((2, 2), 1 + 1j)), None, "imaginary part"),
     ((ansatz(measured=False), np.zeros((3, 2))), ["ZI", "IZ"], "do not broadcast"),
     ((ansatz(measured=False), np.zeros((3, 2))), [["ZI", "IZ"], ["XX"]], "different lengths"),
     ((ansatz(measured=False), np.zeros((3, 2))), [], "empty"),
