@@ -6,7 +6,7 @@ Every sum runs in a fixed order, so equal counts give the same energy to the las
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -36,7 +36,7 @@ class Expectation:
 
     `variance` is that of one shot in every group, summed; `std_error` = sqrt(variance / shots). For exact
     probabilities `std_error` is 0 and `variance` says what sampling would cost. From shots, `std_error` is 0 for
-    multiples of the identity alone, and never infinite.
+    multiples of the identity alone, and never infinite; `variance` is 0 where the square is too small for a float.
     """
 
     value: float
@@ -86,7 +86,8 @@ def estimate_each_from_counts(
         own = [part[place] for part in parts if place in part]
         terms = tuple(sorted((term for estimate in own for term in estimate.per_term), key=lambda term: term.label))
         value = math.fsum(term.coeff * term.mean for term in terms)
-        error = math.sqrt(math.fsum(estimate.std_error**2 for estimate in own))
+        unit = _unit(estimate.std_error for estimate in own)
+        error = unit * math.sqrt(math.fsum((estimate.std_error / unit) ** 2 for estimate in own))
         merged.append(Expectation(value, error, math.fsum(estimate.variance for estimate in own), terms, shots))
     return tuple(merged)
 
@@ -107,14 +108,23 @@ def _group_estimates(group: Group, result: Mapping[str, float] | None, shots: in
         coeffs = np.array([group.members[row].coeff for row in rows])
         varying = np.array([bool(group.members[row].label.strip("I")) for row in rows])
         coeffs = np.where(varying, coeffs, 0.0)  # a constant has no error
+        unit = _unit(np.abs(coeffs))
+        coeffs = coeffs / unit
         variance = _variance((np.ascontiguousarray(signs[rows].T) * coeffs).sum(axis=1), weights, shots, coeffs)
         terms = tuple(
             TermEstimate(group.members[row].label, group.members[row].coeff, float(means[row]), error)
             for row, error in zip(rows, _term_errors(means[rows], shots, varying), strict=True)
         )
-        error = math.sqrt(variance / shots) if shots else 0.0
-        estimates[place] = Expectation(0.0, error, variance, terms, shots)
+        error = unit * math.sqrt(variance / shots) if shots else 0.0
+        estimates[place] = Expectation(0.0, error, variance * unit * unit, terms, shots)
     return estimates
+
+
+def _unit(sizes: Iterable[float]) -> float:
+    """The power of two at the largest size, 1 if all are 0: squares of sizes in this unit neither vanish nor overflow,
+    and nothing else changes, to the last bit."""
+    largest = float(max(sizes))
+    return math.ldexp(1.0, math.frexp(largest)[1]) if largest else 1.0
 
 
 def _histogram(

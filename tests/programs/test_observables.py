@@ -340,6 +340,16 @@ def test_one_string_has_the_error_of_a_proportion():
         assert found.per_term[0].std_error == pytest.approx(2 * proportion(hits, 100)[1], rel=1e-12)
 
 
+@pytest.mark.parametrize("scale", [2.0**-1000, 2.0**-700, 2.0**400])
+def test_error_grows_and_shrinks_with_the_coefficients_whatever_their_size(scale):
+    terms = [("ZZ", 0.6), ("IZ", 0.4), ("XX", -0.3), ("II", -1.0)]
+    counts = [{"11": 90, "01": 10}, {"00": 100}]
+    plain = estimate_from_counts(group_qubitwise(terms), counts, 100)
+    scaled = estimate_from_counts(group_qubitwise([(label, c * scale) for label, c in terms]), counts, 100)
+    assert scaled.std_error == plain.std_error * scale > 0
+    assert scaled.value == plain.value * scale
+
+
 def test_identity_adds_no_error_and_unmeasured_doubt():
     with_constant = estimate_from_counts(group_qubitwise([("ZZ", 0.5), ("II", 7.0)]), [{"11": 50}], 50)
     without = estimate_from_counts(group_qubitwise([("ZZ", 0.5)]), [{"11": 50}], 50)
