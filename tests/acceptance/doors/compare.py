@@ -26,6 +26,7 @@ RARELY = {"qbraid-qir-sv": 20, "qbraid-garnet": 20}
 """Every so many programs only: they take one circuit a job, and qBraid 1,000 requests in 15 minutes."""
 DYNAMIC = ("local-aer", "local-noisy", "ibm-sandbox", "ibm-kingston", "braket-garnet", "ionq-simulator")
 _PART = 50  # circuits in one batch
+_PATIENCE_S = 1_200.0  # longer than the 15 minutes after which qBraid takes requests again
 # compiled for the gates and couplings of the snapshot, without its errors
 _OPTIONS: dict[str, dict[str, Any]] = {"local-noisy": {"noise_model": {"errors": [], "roerrors": []}}}
 # IonQ runs mid-circuit measurement with a noise model only; its readout and gate errors spoil a share of the shots
@@ -102,7 +103,7 @@ def compare(
             sources = [one.source_for(vendor) for one in part]
             scope = script_scope(f"doors {device} {first} {start}")
             batch = core.submit_list(sources, scope, device=device, shots=shots, options=options)
-            for one, item in zip(part, batch.result(600).results, strict=True):
+            for one, item in zip(part, batch.result(_PATIENCE_S).results, strict=True):
                 _judge(told, device, one, item, shots)
         if vendor in CLIENTS:
             alone = [one for one in taken if one.written.seed in seeds[::clients_every]]
@@ -150,7 +151,7 @@ def _merged(values: Mapping[str, Any], one: Entrance) -> dict[str, Any]:
 def _alone(core: Client, told: Told, device: str, one: Entrance) -> None:
     target = core.device(device)
     scope = script_scope(f"alone {device} {one.title}")
-    result = core.run(one.source_for(target.provider.name), scope, device=device, shots=SHOTS, timeout=120)
+    result = core.run(one.source_for(target.provider.name), scope, device=device, shots=SHOTS, timeout=_PATIENCE_S)
     _judge(told, f"{device}, one job", one, result.items[0], SHOTS)
     if one.door.name == "qiskit":  # their keys are told apart by the clbits of the written program
         theirs = CLIENTS[target.provider.name](result.job.vendor_id or "", target.profile.device, one.written)
@@ -182,7 +183,7 @@ def compare_dynamic(
                 source = one.source_for(core.device(device).provider.name)
                 scope = script_scope(f"dynamic {device} {one.title}")
                 try:
-                    result = core.run(source, scope, device=device, shots=SHOTS, options=options, timeout=120)
+                    result = core.run(source, scope, device=device, shots=SHOTS, options=options, timeout=_PATIENCE_S)
                 except QflowsError as error:
                     told.count(device, str(error), one.title)
                 else:
