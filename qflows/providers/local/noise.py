@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -64,19 +65,51 @@ def noise_text(options: AerOptions) -> str:
     return ""
 
 
-def _complex(error: dict[str, Any]) -> dict[str, Any]:
-    """An error whose matrices are complex: Aer writes entries as [real, imaginary], and cannot read them (0.18.2)."""
+def _noise_model(body: dict[str, Any]) -> Any:
+    """The model that `NoiseModel.to_dict(serializable=True)` wrote. Aer's own reader is deprecated (0.15) and cannot
+    read the complex matrices that its writer makes (0.18.2)."""
+    from qiskit_aer.noise import NoiseModel, QuantumError, ReadoutError
+
+    model = NoiseModel()
+    for error in body["errors"]:
+        everywhere = [None]  # all qubits
+        if error["type"] == "roerror":
+            read = ReadoutError(error["probabilities"])
+            for qubits in error.get("gate_qubits") or everywhere:
+                if qubits:
+                    model.add_readout_error(read, qubits, warnings=False)
+                else:
+                    model.add_all_qubit_readout_error(read, warnings=False)
+        elif error["type"] == "qerror":
+            steps = [_circuit(one) for one in error["instructions"]]
+            noise, names = QuantumError(list(zip(steps, error["probabilities"], strict=True))), error["operations"]
+            for qubits in error.get("gate_qubits") or everywhere:
+                if qubits:
+                    model.add_quantum_error(noise, names, qubits, warnings=False)
+                else:
+                    model.add_all_qubit_quantum_error(noise, names, warnings=False)
+        else:
+            raise ValueError(f"{error['type']!r} is not a type of error; qerror and roerror are")
+    return model
+
+
+def _circuit(steps: Sequence[dict[str, Any]]) -> Any:
+    """One outcome of an error as a circuit. Matrices are lists of [real, imaginary]."""
     import numpy as np
+    from qiskit import QuantumCircuit
+    from qiskit.circuit.library import PauliGate, UnitaryGate, get_standard_gate_name_mapping
+    from qiskit.quantum_info import Kraus
 
-    def read(step: dict[str, Any]) -> dict[str, Any]:
-        if step["name"] not in ("kraus", "unitary"):
-            return step
-        return {**step, "params": [np.asarray(matrix, dtype=float) @ (1, 1j) for matrix in step["params"]]}
-
-    found = dict(error)
-    if "instructions" in found:  # an error of readout has none
-        found["instructions"] = [[read(step) for step in steps] for steps in found["instructions"]]
-    return found
+    circuit = QuantumCircuit(max(max(step["qubits"]) for step in steps) + 1)
+    for step in steps:
+        name, given = step["name"], step.get("params", [])
+        if name in ("kraus", "unitary"):
+            matrices: Any = [np.asarray(matrix, dtype=float) @ (1, 1j) for matrix in given]
+            what = Kraus(matrices).to_instruction() if name == "kraus" else UnitaryGate(matrices[0])
+        else:
+            what = PauliGate(given[0]) if name == "pauli" else get_standard_gate_name_mapping()[name]
+        circuit.append(what, step["qubits"])
+    return circuit
 
 
 @lru_cache(maxsize=16)
@@ -87,7 +120,7 @@ def noise_of(text: str) -> Any:
     body = json.loads(text)
     if isinstance(body, dict):
         try:
-            return NoiseModel.from_dict({**body["model"], "errors": [_complex(one) for one in body["model"]["errors"]]})
+            return _noise_model(body["model"])
         except Exception as error:
             raise ProgramRejected(
                 f"noise_model is not an Aer noise model ({type(error).__name__}: {str(error)[:200]}); pass "

@@ -14,6 +14,7 @@ from qiskit_aer import AerSimulator
 from qiskit_aer.noise import (
     NoiseModel,
     QuantumError,
+    ReadoutError,
     amplitude_damping_error,
     coherent_unitary_error,
     depolarizing_error,
@@ -28,6 +29,8 @@ from qflows.core.profiles import find
 from qflows.errors import ProgramRejected
 from qflows.programs import to_program
 from qflows.protocol import Provider
+from qflows.providers.local.noise import noise_of, noise_text
+from qflows.providers.local.options import AerOptions
 from qflows.testing import Target, counts_of, key_of, run, spec_of
 
 SHOTS = 4000
@@ -151,6 +154,18 @@ def test_errors_with_matrices_are_read_as_aer_wrote_them(provider: Provider, err
         found = counts(provider, device, circuit, {"noise_model": model.to_dict(serializable=True)})
         assert 0.05 < expected < 0.5
         assert abs(found["0"] / SHOTS - expected) < 5 * (expected * (1 - expected) / SHOTS) ** 0.5
+
+
+@pytest.mark.filterwarnings("error::DeprecationWarning")
+def test_a_whole_model_is_read_as_aer_wrote_it() -> None:
+    model = NoiseModel.from_backend(FakeManilaV2())
+    model.add_all_qubit_quantum_error(depolarizing_error(0.1, 3), ["ccx"])
+    model.add_all_qubit_readout_error(ReadoutError([[0.9, 0.1], [0.2, 0.8]]))
+    text = noise_text(AerOptions(noise_model=model.to_dict(serializable=True)))
+    found = noise_of(text)
+    # Aer writes errors only, not gates without them
+    found._basis_gates = set(model.basis_gates)  # pyright: ignore[reportPrivateUsage]
+    assert found == model
 
 
 @pytest.mark.parametrize("device", ["aer", "noisy:manila"])
