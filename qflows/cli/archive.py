@@ -8,7 +8,6 @@ from typing import Annotated
 import typer
 
 from qflows.cli.screen import errors_as_exit_codes, print_json, say
-from qflows.errors import ProgramRejected
 
 
 def archive(
@@ -30,16 +29,15 @@ def archive(
 ) -> None:
     """Export a study as one verifiable file.
 
-    All that is known of the jobs, an RO-Crate: programs, raw answers, counts, values with errors, calibrations, prices,
-    history and digests, as JSON and Parquet. `qflows verify` checks it anywhere.
+    Everything known about the jobs, as an RO-Crate: programs, raw answers, counts, values with errors, calibrations,
+    prices, history and digests, as JSON and Parquet. At least one filter is required. `qflows verify` checks the file
+    anywhere.
     """
     with errors_as_exit_codes():
         from qflows.cli.connection import default_client
 
         chosen = {"tag": tag, "run": run, "batch": batch, "group": group, "session": session, "project": project}
         chosen |= {"since": since, "until": until}
-        if not any(chosen.values()):
-            raise ProgramRejected("select jobs with --tag, --run, --batch, --group, --session, --project or --since")
         made = default_client().archive(path, title=title, author=author, license=license_, **chosen)
         if as_json:
             names = ("jobs", "members", "size", "digest", "live", "unkept")

@@ -140,6 +140,11 @@ class Records:
         self, path: Path, *, title: str = "", author: str = "", license: str = "", **filters: Any
     ) -> archiving.Archive:
         """Write the archive of the matching jobs; see `qflows.archive`."""
+        if not any(filters.values()):
+            raise ProgramRejected(
+                "an archive needs a filter; select jobs with tag, run, batch, group, session, project, since or until "
+                "(--tag ... --since, --until). For all jobs: since='2000-01-01'"
+            )
         found, _ = listing.select_jobs(self.ledger, lists.wanted(**filters, limit=None, order="created"))
         selection = {name: _as_text(value) for name, value in filters.items() if value}
         named = title or "qflows study" + "".join(f", {name} {value}" for name, value in selection.items())

@@ -34,12 +34,13 @@ def archive(
 ) -> Archive:
     """Writes the matching jobs, with everything known about them, to a new ZIP file in RO-Crate 1.1 format.
 
-    Filters as for `qflows.jobs`; several must all match. The file contains programs (canonical text, OpenQASM 3,
-    compiled if known), the vendors' raw answers, counts, expectation values with standard errors, calibrations, quotes
-    and charges, versions, history, batches and groups that are completely included, and digests of everything, as JSON
-    and Parquet. Secrets never enter the ledger, so no archive contains any. `license`: a URL or a name; `author`: a
-    name. The same jobs produce the same bytes with the same versions of qflows, Qiskit, pyarrow and zlib. Raises
-    ProgramRejected if nothing matches, the file exists, or pyarrow is missing (`pip install qflows[parquet]`).
+    Filters as for `qflows.jobs`; at least one is required, and several must all match. `since="2000-01-01"` selects
+    everything. The file contains programs (canonical text, OpenQASM 3, compiled if known), the vendors' raw answers,
+    counts, expectation values with standard errors, calibrations, quotes and charges, versions, history, batches and
+    groups that are completely included, and digests of everything, as JSON and Parquet. Secrets never enter the ledger,
+    so no archive contains any. `license`: a URL or a name; `author`: a name. The same jobs produce the same bytes with
+    the same versions of qflows, Qiskit, pyarrow and zlib. Raises ProgramRejected if there is no filter, nothing
+    matches, the file exists, or pyarrow is missing (`pip install qflows[parquet]`).
     """
     filters = {"tag": tag, "run": run, "batch": batch, "group": group, "session": session, "project": project}
     about = {"title": title, "author": author, "license": license}

@@ -191,6 +191,12 @@ def test_equal_content_gives_equal_bytes(study: Study, tmp_path: Path) -> None:
         study.core.archive(tmp_path / "again.zip", run="the-study")
     with pytest.raises(ProgramRejected, match="no job matches"):
         study.core.archive(tmp_path / "none.zip", tag="study=none")
+    for nothing in ({}, {"run": []}, {"tag": None, "since": None}):
+        with pytest.raises(ProgramRejected, match="needs a filter"):
+            study.core.archive(tmp_path / "none.zip", **nothing)
+    assert not (tmp_path / "none.zip").exists()
+    everything = study.core.archive(tmp_path / "everything.zip", since="2000-01-01")
+    assert everything.jobs >= again.jobs
 
 
 def test_only_what_is_whole_is_called_a_batch_or_group(study: Study, tmp_path: Path) -> None:
