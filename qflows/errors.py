@@ -263,11 +263,11 @@ class InDoubt(QflowsError):
 
 
 class WaitTimeout(QflowsError, TimeoutError):
-    """The deadline passed first; the jobs keep running at the vendor and can be attached later."""
+    """The deadline passed first; jobs at the vendor keep running, and the next wait continues with all of them."""
 
     remedy = (
-        "Call again with the same run key, or `qflows.attach(KEY)`: the jobs keep running. "
-        "`qflows jobs show KEY` shows their status."
+        "Call again with the same run key, or `qflows.attach(KEY)`: jobs at the vendor keep running, and the next wait "
+        "sends those that were not sent. `qflows jobs show KEY` shows their status."
     )
 
     fields = ("pending",)

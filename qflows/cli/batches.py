@@ -25,6 +25,7 @@ from qflows.core.scope import Scope, script_scope
 from qflows.errors import ProgramRejected
 from qflows.model import Job
 from qflows.pages.text import json_text
+from qflows.wording import plural
 
 app = typer.Typer(help="Batches: many circuits that behave like one job.", no_args_is_help=True, rich_markup_mode=None)
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -207,7 +208,11 @@ def rerun(batch: Id, as_json: JsonFlag = False) -> None:
         found = default_client().batch(batch)
         holes = found.rerun_failed()
         if not as_json:
-            say(f"{len(holes)} circuit(s) bought again" if holes else "every circuit has counts; nothing was bought")
+            say(
+                f"{plural(len(holes), 'circuit')} bought again"
+                if holes
+                else "every circuit has counts; nothing was bought"
+            )
         _print_report(found, as_json=as_json)
 
 

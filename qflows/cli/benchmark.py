@@ -12,6 +12,7 @@ import typer
 from qflows.cli import completion
 from qflows.cli.mode import NO_API_HINT, as_flow
 from qflows.cli.screen import Exit, errors_as_exit_codes, print_json, print_rows, progress_line, say
+from qflows.wording import plural
 
 if TYPE_CHECKING:
     from qflows.characterization.benchmarks import BenchmarkResult, Suite
@@ -64,7 +65,7 @@ def benchmark(
         else:
             found = _straight(device, suite, timeout, key)
         if plot:
-            title = f"benchmark of {len(found.devices)} device(s), {found.shots} shots per circuit"
+            title = f"benchmark of {plural(len(found.devices), 'device')}, {found.shots} shots per circuit"
             plot.write_bytes(benchmark_png(*benchmarks.points(found), title))
         if as_json:
             print_json(found.to_json())
@@ -85,7 +86,7 @@ def _straight(devices: list[str], suite: Suite, timeout: float | None, key: str)
 
     core = default_client()
     show = progress_line()
-    show(f"running the suite on {len(devices)} device(s); run key {key}")
+    show(f"running the suite on {plural(len(devices), 'device')}; run key {key}")
     try:
         found = benchmarks.run(core, script_scope(key), devices, suite, timeout)
     finally:

@@ -12,6 +12,7 @@ from qflows.cli.screen import Exit, errors_as_exit_codes, print_json, print_rows
 from qflows.core.doctor import checkup
 from qflows.errors import ProgramRejected
 from qflows.protocol import Finding, Verdict
+from qflows.wording import plural
 
 _MARKS = {Verdict.OK: "ok", Verdict.ADVICE: "advice", Verdict.WRONG: "WRONG", Verdict.UNKNOWN: "?"}
 _COLUMNS = ("", "check", "seen", "what to do")
@@ -76,7 +77,7 @@ def _measure(vendor: str | None, spend: str, patience_s: float, *, as_json: bool
         rows = [{"fact": f.name, "seen": "?" if f.seen is None else str(f.seen), "note": f.note} for f in report.facts]
         print_rows(rows, ("fact", "seen", "note"), as_json=False, empty="nothing was measured")
         unit = report.allowed.unit
-        say(f"{report.jobs} job(s), at most {report.at_most:f} {unit} of {report.allowed.value:f} {unit}; kept")
+        say(f"{plural(report.jobs, 'job')}, at most {report.at_most:f} {unit} of {report.allowed.value:f} {unit}; kept")
         say(f"in the ledger for {vendor} account {report.account}; left behind: {len(report.left_behind)}")
     for line in [*report.left_behind, *([report.trouble] if report.trouble else [])]:
         say(f"qflows: {line}", err=True, fg="red")

@@ -11,6 +11,7 @@ from qflows.cli.connection import default_client
 from qflows.cli.screen import errors_as_exit_codes, print_rows, say
 from qflows.errors import UnknownDevice
 from qflows.ledger import lanes
+from qflows.wording import plural
 
 app = typer.Typer(help="How vendor accounts are polled.", no_args_is_help=True, rich_markup_mode=None)
 _COLUMNS = ("vendor", "account", "last answer", "next poll", "longest lag", "last failure")
@@ -49,4 +50,4 @@ def free(
         if vendor not in providers.names():
             raise UnknownDevice(f"no vendor {vendor!r}; installed: {', '.join(providers.names())}")
         n = lanes.free(default_client().ledger, vendor, account)
-        say(f"{n} lane(s) of {vendor} will be polled at the next tick")
+        say(f"{plural(n, 'lane')} of {vendor} will be polled at the next tick")

@@ -10,6 +10,7 @@ import typer
 from qflows.cli.screen import Exit, errors_as_exit_codes, print_json, progress_line, say
 from qflows.errors import ProgramRejected
 from qflows.settings import Settings
+from qflows.wording import plural
 
 app = typer.Typer(help="The ledger database.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -87,9 +88,8 @@ def rebuild(
         for vendor_id, why in found.left_out.items():
             say(f"  left out: {vendor_id}: {why}")
         for other, n in sorted(found.others.items()):
-            jobs = "job" if n == 1 else "jobs"
             say(
-                f"  left out: {n} {jobs} of the ledger with the mark {other}. If that ledger is lost and not a "
+                f"  left out: {plural(n, 'job')} of the ledger with the mark {other}. If that ledger is lost and not a "
                 f"colleague's, `qflows ledger rebuild --mark {other}` takes them in"
             )
         for line in found.unknown:

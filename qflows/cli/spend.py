@@ -16,6 +16,7 @@ from qflows.core.durations import seconds
 from qflows.errors import ProgramRejected
 from qflows.ledger import spending
 from qflows.ledger.store import utc_now
+from qflows.wording import plural
 
 
 class By(StrEnum):
@@ -52,7 +53,7 @@ def spend(
         ]
         if out is not None:
             _write(out, rows)
-            say(f"{out}: {len(rows)} row(s)")
+            say(f"{out}: {plural(len(rows), 'row')}")
         elif as_json:
             print_json(rows)
         else:

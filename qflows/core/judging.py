@@ -13,6 +13,7 @@ from scipy import special
 
 from qflows.core.drift import Verdict, judge
 from qflows.ledger.measurements import Measurement
+from qflows.wording import plural
 
 FALSE_HOLD = 0.01
 _DESIGNED = 0.007
@@ -68,7 +69,7 @@ def health(series: Sequence[Sequence[Measurement]], least: Mapping[str, float] |
         if floor - one.value > bound * one.std_error
     ]
     if bad:
-        told = f"{', '.join(bad)} (limit {bound:.2f} for {k} comparison{'s' if k != 1 else ''})"
+        told = f"{', '.join(bad)} (limit {bound:.2f} for {plural(k, 'comparison')})"
         return Health(False, told, evidence)
     if floors and not judged:
         told = f"{len(floors)} of {len(verdicts)} values compared with what they must be at least (limit {bound:.2f})"

@@ -21,6 +21,7 @@ from qflows.ledger.store import Ledger
 from qflows.model import Quote, exact
 from qflows.protocol import JobSpec
 from qflows.settings import Settings
+from qflows.wording import plural
 
 T = TypeVar("T")
 _MINUTE_S = 60
@@ -136,7 +137,7 @@ class Price:
     def __str__(self) -> str:
         bound = f"at most {shown(self.bound)}" if self.bound is not None else UNKNOWN
         expected = f"{shown(self.expected)} {self.unit}" if self.expected is not None else "unknown"
-        return f"{len(self.quotes)} job(s) on {self.device}: expected {expected}, {bound}"
+        return f"{plural(len(self.quotes), 'job')} on {self.device}: expected {expected}, {bound}"
 
     def __repr__(self) -> str:
         return f"<Price {self}>"

@@ -42,6 +42,7 @@ from qflows.ledger.pending import Polled, began_at
 from qflows.model import Job
 from qflows.protocol import Lookup, PatientProvider, Provider
 from qflows.states import AT_VENDOR, JobStatus
+from qflows.wording import plural
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -126,8 +127,8 @@ class Poller:
                 return handles
             if looked and deadline is not None and time.monotonic() >= deadline:
                 raise WaitTimeout(
-                    f"{len(left)} of {len(handles)} job(s) not finished after {timeout:g} s: "
-                    f"{where_they_are(left)}. they keep running; qflows.result or qflows.attach collects them later",
+                    f"{len(left)} of {plural(len(handles), 'job')} not finished after {timeout:g} s: "
+                    f"{where_they_are(left)}",
                     pending=tuple(job.key for job in left),
                 )
             asked = left
@@ -193,7 +194,7 @@ class Poller:
         doubtful = [job for job in stuck if job.asks_person]
         if held and len(held) == len(stuck):
             raise ResultsHeld(
-                f"{held[0].provider} has {len(held)} job(s) whose results cannot be read: "
+                f"{held[0].provider} has {plural(len(held), 'job')} whose results cannot be read: "
                 f"{held[0].queue_note or held[0].word}; look into that, then wait again",
                 pending=keys,
             )
@@ -215,7 +216,7 @@ class Poller:
         while lacking := [job for job in reads.by_keys(self.submitter.ledger, keys).values() if not enough(job)]:
             if deadline is not None and time.monotonic() >= deadline:
                 raise WaitTimeout(
-                    f"{len(lacking)} job(s) not submitted within {timeout:g} s: {where_they_are(lacking)}",
+                    f"{plural(len(lacking), 'job')} not submitted within {timeout:g} s: {where_they_are(lacking)}",
                     pending=tuple(job.key for job in lacking),
                 )
             done = self.tick(lacking)
@@ -450,17 +451,17 @@ def _told(provider: Provider, error: Exception) -> Exception:
     return wrapped
 
 
-def where_they_are(jobs: Sequence[Job]) -> str:
-    """Where pending jobs are, in words: at the vendor, in doubt, or not sent and why not."""
-    there = sum(job.vendor_id is not None for job in jobs)
+def where_they_are(jobs: Collection[Job]) -> str:
+    """Where pending jobs are and what becomes of them, in words: at the vendor, in doubt, or not sent and why not."""
+    there = sum(is_there(job) for job in jobs)
     doubtful = [job for job in jobs if job.status in (JobStatus.IN_DOUBT, JobStatus.SUBMITTING)]
     unsent = [job for job in jobs if job.status is JobStatus.PREPARED]
-    told = [f"{there} at the vendor"] if there else []
+    told = [f"{there} at the vendor, to be collected later by qflows.result or qflows.attach"] if there else []
     if doubtful:
-        told.append(f"{len(doubtful)} in doubt, the vendor may or may not have them{_last_answer(doubtful)}")
+        told.append(f"{len(doubtful)} in doubt, which the next wait looks up at the vendor{_last_answer(doubtful)}")
     if unsent:
-        told.append(f"{len(unsent)} not sent{_last_answer(unsent)}")
-    return ", ".join(told)
+        told.append(f"{len(unsent)} not sent yet, which the next wait sends{_last_answer(unsent)}")
+    return "; ".join(told)
 
 
 def _last_answer(jobs: Sequence[Job]) -> str:

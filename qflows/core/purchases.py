@@ -35,6 +35,7 @@ from qflows.model import Job, Result
 from qflows.programs import to_program
 from qflows.protocol import JobSpec
 from qflows.states import JobStatus
+from qflows.wording import plural
 
 log = logging.getLogger("qflows.client")
 _EXACT = "local-exact"
@@ -356,9 +357,9 @@ def _say_what_was_adopted(jobs: Sequence[Job], started: datetime) -> None:
     if adopted:
         first, live = adopted[0], sum(not job.is_terminal for job in adopted)
         log.info(
-            "%d of %d job(s) adopted from an earlier equal call of run %s (first: %s, %d still live); nothing was "
+            "%d of %s adopted from an earlier equal call of run %s (first: %s, %d still live); nothing was "
             "bought for them. Pass sample= for another sample",
-            len(adopted), len(jobs), first.run_key, first.key[:12], live,
+            len(adopted), plural(len(jobs), "job"), first.run_key, first.key[:12], live,
         )  # fmt: skip
     for job in jobs:
         if job.ordinal and job.created_at >= started:

@@ -21,6 +21,7 @@ from qflows.ledger import groups as ledger_groups
 from qflows.ledger import pending, reads, settlements
 from qflows.ledger.store import Ledger
 from qflows.states import JobStatus
+from qflows.wording import plural
 
 log = logging.getLogger("qflows.reconciler")
 
@@ -43,17 +44,17 @@ class Tick:
     pause_s: float = 0.0
 
     def __str__(self) -> str:
-        parts = [f"{self.live} live job(s)", f"{self.finished} finished", f"{self.in_doubt} in doubt"]
+        parts = [plural(self.live, "live job"), f"{self.finished} finished", f"{self.in_doubt} in doubt"]
         if self.held:
             parts.append(f"{self.held} held")
         if self.revived:
             parts.append(f"{len(self.revived)} found again")
         if self.sessions_closed:
-            parts.append(f"closed {len(self.sessions_closed)} session(s) whose owner died")
+            parts.append(f"closed {plural(len(self.sessions_closed), 'session')} whose owner died")
         if self.groups_closed:
-            parts.append(f"closed {len(self.groups_closed)} group(s) whose time to live ran out")
+            parts.append(f"closed {plural(len(self.groups_closed), 'group')} whose time to live ran out")
         if self.called_back:
-            parts.append(f"called {len(self.called_back)} callback(s) of finished groups")
+            parts.append(f"ran {plural(len(self.called_back), 'callback')} of finished groups")
         parts += [f"{vendor}: {why}" for vendor, why in self.unreachable.items()]
         return ", ".join(parts)
 

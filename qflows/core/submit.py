@@ -39,6 +39,7 @@ from qflows.model import Job, Quote
 from qflows.programs.panics import refused_if_qiskit_panics
 from qflows.protocol import Accepted, Found, JobSpec, Lookup, Prepared, Provider
 from qflows.states import JobStatus
+from qflows.wording import plural
 
 log = logging.getLogger("qflows.submit")
 
@@ -399,7 +400,7 @@ class Submitter:
         except LedgerError:
             raise
         except Exception as error:  # vendor boundary; polled jobs go on
-            told = f"could not look up {len(due)} job(s) in doubt at {provider.name}: {error}"
+            told = f"could not look up {plural(len(due), 'job')} in doubt at {provider.name}: {error}"
             log.warning("%s", told, exc_info=_is_strange(error))
             asked_s = error.retry_after_s if isinstance(error, ProviderError) else None
             for doubt in due:
@@ -447,7 +448,8 @@ class Submitter:
         elif job.sends >= self.max_sends or job.fence >= _MAX_FENCE:
             self._leave_to_a_person(
                 doubt,
-                f"sent {max(job.sends, 1)} time(s), {provider.name} shows none of them after {doubt.age_s:.0f} s",
+                f"sent {plural(max(job.sends, 1), 'time')}, but {provider.name} shows no job of its key after "
+                f"{doubt.age_s:.0f} s",
             )
         elif self._quietly(claims.absent, job):
             log.info("%s has no job %s; it is free to be sent", provider.name, job.key[:12])

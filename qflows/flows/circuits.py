@@ -30,6 +30,7 @@ from qflows.prefect.housekeeper import cancel_jobs
 from qflows.prefect.slots import Missed
 from qflows.prefect.suspend import wait_or_suspend
 from qflows.programs import Program, to_program
+from qflows.wording import plural
 
 _PART = 50  # circuits bought by one task run: a task run costs the server about as much as 10 submissions
 
@@ -38,7 +39,7 @@ def _flow_run_name() -> str:
     parameters = flow_run.parameters
     circuits = parameters.get("circuits") or ()
     n = len(circuits) if isinstance(circuits, list | tuple) else 1
-    return run_name(circuits_named(circuits, f"{n} circuit{'s' if n != 1 else ''}"), parameters)
+    return run_name(circuits_named(circuits, plural(n, "circuit")), parameters)
 
 
 def _part_name(parameters: Mapping[str, Any]) -> str:
@@ -133,7 +134,7 @@ def run_circuits(
 
     jobs = core.through(device, here, asked, buy, list)
     device = jobs[0].device
-    log.info("%d job(s) on %s; run key %s", len(jobs), device, here.run_key)
+    log.info("%s on %s; run key %s", plural(len(jobs), "job"), device, here.run_key)
     if detach_after is None:
         finished = tasks.wait(jobs, timeout=timeout)
     else:
@@ -164,8 +165,8 @@ def _say_what_was_left(here: Scope) -> None:
     left = reads.left_behind(tasks.client().ledger, here.run_key, here.attempt)
     if left:
         get_run_logger().warning(
-            "%d job(s) of earlier attempts of run %s were not requested again: %s",
-            len(left),
+            "%s of earlier attempts of run %s not requested again: %s",
+            plural(len(left), "job"),
             here.run_key,
             ", ".join(f"{job.key[:12]} ({job.status})" for job in left[:10]),
         )
@@ -173,7 +174,7 @@ def _say_what_was_left(here: Scope) -> None:
 
 def _publish(device: str, jobs: Sequence[Job], results: Sequence[Result | JobFailed], here: Scope) -> None:
     artifacts.publish_jobs(f"jobs-{device}", jobs, f"{len(jobs)} jobs on {device}")
-    page = [f"# {len(jobs)} circuit{'s' if len(jobs) != 1 else ''} on {escape(device)}"]
+    page = [f"# {plural(len(jobs), 'circuit')} on {escape(device)}"]
     page += [run_page.summary(jobs), f"run key {code(here.run_key)}"]
     page += [*run_page.next_steps(jobs), "## Results"]
     page += run_page.histogram_section(

@@ -23,6 +23,7 @@ from qflows.prefect import artifacts, tasks
 from qflows.prefect.gating import pass_gate
 from qflows.prefect.housekeeper import cancel_jobs
 from qflows.prefect.slots import Missed
+from qflows.wording import plural
 
 _ROWS = 10
 
@@ -125,7 +126,7 @@ def _is_rows(operator: Any) -> bool:
 
 def publish(found: QaoaResult, device: str) -> None:
     """Convergence plot, the most frequent outcomes and the best one as an artifact of the running flow."""
-    title = f"QAOA of {found.layers} layer(s) on {device}, {found.loop.optimizer}"
+    title = f"QAOA of {plural(found.layers, 'layer')} on {device}, {found.loop.optimizer}"
     path = found.loop.path
     png = convergence_png(
         [step.energy for step in path],

@@ -27,12 +27,13 @@ from qflows.flows.forms import Circuits, DeviceName, GateForm, ShotsOfEach, circ
 from qflows.flows.scheduled import scheduled_flow
 from qflows.model import Job
 from qflows.pages import choices, run_page
-from qflows.pages.text import cell, escape, plural
+from qflows.pages.text import cell, escape
 from qflows.prefect import artifacts, tasks
 from qflows.prefect.gating import pass_gate
 from qflows.prefect.housekeeper import cancel_jobs
 from qflows.prefect.slots import Missed
 from qflows.prefect.suspend import wait_or_suspend
+from qflows.wording import plural
 
 _BUNDLES = 200  # task runs at most
 _SCREEN_EVERY_S = 2.0

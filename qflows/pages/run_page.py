@@ -16,6 +16,7 @@ from qflows.pages.plots import histogram_png, histograms_png
 from qflows.pages.text import PAGE_COLUMNS, escape, image, markdown_table, page_row
 from qflows.privacy.redaction import clean
 from qflows.states import JobStatus
+from qflows.wording import plural
 
 _ID = 14  # characters of a vendor id on a page; `qflows jobs show` has all of it
 _ROWS = 20
@@ -30,7 +31,7 @@ def summary(jobs: Sequence[Job]) -> str:
     """One line: jobs by status, cost by unit, QPU seconds, waiting and running times, the last end."""
     states = Counter(job.status for job in jobs)
     told = [
-        f"**{_plural(len(jobs), 'job')}**: " + ", ".join(f"{n} {s.value.lower()}" for s, n in sorted(states.items()))
+        f"**{plural(len(jobs), 'job')}**: " + ", ".join(f"{n} {s.value.lower()}" for s, n in sorted(states.items()))
     ]
     told += filter(None, [costs(jobs), _qpu(jobs), _spans(jobs), _last_end(jobs)])
     return " · ".join(told)
@@ -50,7 +51,7 @@ def costs(jobs: Iterable[Job]) -> str:
         for (unit, estimate), amount in sorted(sums.items())
     ]
     if silent:
-        told.append(f"cost of {_plural(silent, 'job')} not known")
+        told.append(f"cost of {plural(silent, 'job')} not known")
     return " + ".join(told)
 
 
@@ -92,9 +93,9 @@ def next_steps(jobs: Sequence[Job], *, rerun: str = "") -> list[str]:
     for code, n in Counter(job.error_code or job.error_message or "" for job in unsent).most_common(5):
         # the amounts in the texts differ, by when each job was refused; the last one tells most
         why = [job.error_message or "" for job in unsent if code in (job.error_code, job.error_message)][-1]
-        steps.append(f"- {_plural(n, 'job')} not sent yet: {escape(why if why == code else f'{code}: {why}')}")
+        steps.append(f"- {plural(n, 'job')} not sent yet: {escape(why if why == code else f'{code}: {why}')}")
     for reason, n in Counter((job.error_code or "", job.error_message or "") for job in failed).most_common(5):
-        steps.append(f"- {_plural(n, 'job')} failed: {escape(': '.join(filter(None, reason)) or 'no reason given')}")
+        steps.append(f"- {plural(n, 'job')} failed: {escape(': '.join(filter(None, reason)) or 'no reason given')}")
     if failed and rerun:
         steps.append(f"- to buy only the missing results again: `{rerun}`")
     return ["## To do", "\n".join(steps)] if steps else []
@@ -110,7 +111,7 @@ def health_section(parts: Sequence[tuple[str, str, str, bool | None]]) -> list[s
         for circuits, value, why, _ in ordered[:_ROWS]
     ]
     bad = sum(good is False for *_, good in parts)
-    told = f"**{bad} of {_plural(len(parts), 'measurement')} show bad health**" if bad else "no part shows bad health"
+    told = f"**{bad} of {plural(len(parts), 'measurement')} show bad health**" if bad else "no part shows bad health"
     page = ["## Health of the parts", told, markdown_table(rows, ("circuits", "reference circuit", "why"))]
     return [*page, f"… and {len(parts) - _ROWS} more."] if len(parts) > _ROWS else page
 
@@ -149,10 +150,6 @@ def compiled_section(rows: Sequence[CompiledRow]) -> list[str]:
     ]
     shown = ["## Submitted → compiled", markdown_table(table, ("circuit", "two-qubit gates", "depth", "qubits"))]
     return [*shown, f"… and {len(rows) - _ROWS} more."] if len(rows) > _ROWS else shown
-
-
-def _plural(n: int, noun: str) -> str:
-    return f"{n} {noun}{'s' if n != 1 else ''}"
 
 
 def _qpu(jobs: Iterable[Job]) -> str:

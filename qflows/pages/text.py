@@ -11,6 +11,7 @@ from typing import Any
 
 from qflows.model import Job
 from qflows.privacy.redaction import clean
+from qflows.wording import plural
 
 _TEXT_CAP = 400
 _MARKUP = re.compile(r"([\]<!`\\]|:(?=//))")
@@ -67,12 +68,7 @@ def shots_text(shots: Any) -> str:
     """ "1,000 shots", "1 shot", or "exact" without shots."""
     if shots is None:
         return "exact"
-    return f"{shots:,} shot{'s' if shots != 1 else ''}" if isinstance(shots, int) else f"{shots} shots"
-
-
-def plural(n: int, one: str, many: str = "") -> str:
-    """`1 job`, `2 jobs`, `1,000 jobs`."""
-    return f"{n:,} {one if n == 1 else many or one + 's'}"
+    return plural(shots, "shot") if isinstance(shots, int) else f"{shots} shots"
 
 
 JOB_COLUMNS = ("job", "name", "device", "shots", "status", "vendor id", "queue s", "run s", "cost", "note")

@@ -13,6 +13,7 @@ from prefect.client.schemas.actions import ArtifactCreate, LogCreate
 from qflows.ledger import reads
 from qflows.ledger.store import Ledger
 from qflows.pages.run_page import costs, job_section, summary
+from qflows.wording import plural
 
 KEY = "paid-until-cancelled"
 _MOST = 1000
@@ -26,7 +27,7 @@ def publish(api: SyncPrefectClient, ledger: Ledger, flow_run_id: str, run_keys: 
     jobs = [job for key in sorted(run_keys) for job in reads.listing(ledger, run_key=key, limit=_MOST)]
     if not jobs:
         return
-    text = f"this run was stopped; of its {len(jobs)} job(s) {sum(job.is_terminal for job in jobs)} have ended, paid: "
+    text = f"this run was stopped; ended: {sum(job.is_terminal for job in jobs)} of {plural(len(jobs), 'job')}; paid: "
     text += costs(job for job in jobs if job.is_terminal) or "nothing"
     log = LogCreate(
         name="qflows",

@@ -34,6 +34,7 @@ from qflows.ledger.flow_runs import Attempt
 from qflows.prefect import cancelled_page, lifesigns, wall
 from qflows.prefect.client import client
 from qflows.prefect.server_runs import Runs, crashed_runs, has_moved, prefect_api, read_runs
+from qflows.wording import plural
 
 log = logging.getLogger("qflows.housekeeper")
 
@@ -59,13 +60,17 @@ class Kept:
 
     def __str__(self) -> str:
         told = {
-            "woke {} run(s)": self.woken,
-            "canceling {} job(s) of ended runs": self.cancelled_jobs,
-            "found {} run(s) without a process": self.found_dead,
-            "retried {} crashed run(s)": self.retried,
-            "{} run(s) crashed too often": self.given_up,
+            "resumed {}": self.woken,
+            "canceling {} of ended runs": self.cancelled_jobs,
+            "found {} without a process": self.found_dead,
+            "retried {} after a crash": self.retried,
+            "{} crashed too often": self.given_up,
         }
-        parts = [text.format(len(items)) for text, items in told.items() if items]
+        parts = [
+            text.format(plural(len(items), "job" if items is self.cancelled_jobs else "run"))
+            for text, items in told.items()
+            if items
+        ]
         return ", ".join([*parts, *([f"prefect: {self.trouble}"] if self.trouble else [])])
 
 

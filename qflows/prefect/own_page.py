@@ -30,6 +30,7 @@ from qflows.prefect import artifacts
 from qflows.prefect.client import client
 from qflows.privacy.redaction import clean
 from qflows.states import JobStatus
+from qflows.wording import plural
 
 log = get_logger("qflows")
 
@@ -127,7 +128,7 @@ def _say_why(flow_run: FlowRun, state: State[Any], bought: list[Job]) -> None:
     if not reasons or not _SAYS_NOTHING.search(said):
         return
     shown = "; ".join(reasons[:_SHOWN]) + (f"; and {len(reasons) - _SHOWN} more" if reasons[_SHOWN:] else "")
-    text = clean(f"{len(failed)} of {len(bought)} job(s) failed: {shown}. {said}", cap=1500)
+    text = clean(f"{len(failed)} of {plural(len(bought), 'job')} failed: {shown}. {said}", cap=1500)
     told = Failed(message=text, name=STATE)
     with get_client(sync_client=True) as api:
         api.set_flow_run_state(flow_run.id, told, force=True)

@@ -28,6 +28,7 @@ from qflows.ledger.intents import touch_run
 from qflows.ledger.store import utc_now
 from qflows.prefect.client import client
 from qflows.prefect.own_page import watch
+from qflows.wording import plural
 
 log = get_logger("qflows")
 
@@ -178,8 +179,8 @@ def _introduce(run_key: str, attempt: str, flow_run_id: Any, flow_name: str | No
         if flow_name:
             for other, live in list(reads.unfinished_runs(ledger, flow_name, but=run_key).items())[:5]:
                 log.warning(
-                    "%d job(s) of an earlier run of %s are unfinished; continue it with run_key=%r",
-                    live,
+                    "an earlier run of %s has %s; continue it with run_key=%r",
                     flow_name,
+                    plural(live, "unfinished job"),
                     other,
                 )

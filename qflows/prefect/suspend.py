@@ -17,12 +17,14 @@ from prefect.logging import get_logger
 
 from qflows.core.arguments import fitting
 from qflows.core.batches.batch import Batch
-from qflows.core.poller import OnChange
+from qflows.core.poller import OnChange, where_they_are
 from qflows.errors import WaitTimeout
 from qflows.keys import digest
+from qflows.ledger import reads
 from qflows.ledger.flow_runs import Wait, begin_wait, end_waits
 from qflows.model import Job
 from qflows.prefect.client import client
+from qflows.wording import plural
 
 log = get_logger("qflows")
 
@@ -59,16 +61,17 @@ def wait_or_suspend(
         left_s = _left_s(flow_run, timeout)
         if left_s is not None and left_s <= 0:
             end_waits(core.ledger, [str(flow_run.id)])
+            pending = reads.by_keys(core.ledger, error.pending or ()).values()
             raise WaitTimeout(
-                f"{len(error.pending or ())} of {len(keys)} job(s) not finished {timeout:g} s after the run began; "
-                "they keep running at the vendor, and qflows.result or qflows.attach collects them later",
+                f"{len(pending)} of {plural(len(keys), 'job')} not finished {timeout:g} s after the run began: "
+                f"{where_they_are(pending)}",
                 pending=error.pending,
             ) from None
-        pending = len(error.pending or ())
+        n_pending = len(error.pending or ())
     else:
         end_waits(core.ledger, [str(flow_run.id)])
         return [handles[key] for key in keys]
-    _suspend(flow_run, keys, pending, left_s)
+    _suspend(flow_run, keys, n_pending, left_s)
     raise AssertionError("Prefect resumed a suspended run")
 
 
@@ -111,7 +114,7 @@ def _suspend(flow_run: Any, keys: Collection[str], pending: int, within_s: float
     name = f"qflows-{digest(str(flow_run.id), str(flow_run.state.id), sorted(keys))[:48]}"
     begin_wait(client().ledger, Wait(name, str(flow_run.id)), keys, within_s=within_s)
     log.info(
-        "%d job(s) are not finished; this run exits and is resumed by `qflows reconcile` or `qflows up`",
-        pending,
+        "%s unfinished; this run exits now, and `qflows reconcile` or `qflows up` resumes it",
+        plural(pending, "job"),
     )
     suspend_flow_run(timeout=None, key=name)

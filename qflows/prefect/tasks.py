@@ -35,6 +35,7 @@ from qflows.pages.text import shots_text
 from qflows.prefect.client import client
 from qflows.prefect.scope import scope
 from qflows.prefect.suspend import listed
+from qflows.wording import plural
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -96,7 +97,7 @@ def _keys_name(verb: str) -> Callable[[Mapping[str, Any]], str]:
     def named(parameters: Mapping[str, Any]) -> str:
         jobs = parameters.get("jobs", parameters.get("job"))
         if isinstance(jobs, Sequence) and not isinstance(jobs, str):
-            return f"{verb} {len(jobs)} job{'s' if len(jobs) != 1 else ''}"
+            return f"{verb} {plural(len(jobs), 'job')}"
         return f"{verb} {getattr(jobs, 'name', None) or str(jobs)[:12]}"
 
     return named

@@ -39,7 +39,7 @@ def test_budget_refuses_until_somebody_approves_and_spend_tells(
     assert (approval["verdict"], approval["why"], approval["used"]) == ("approve", "it is dear", "21.58")
     (spent,) = qflows("spend", "--by", "run", "--json").json()[:1]
     assert (spent["jobs"], spent["billed"], spent["expected"]) == (1, "25.79", "25.79")
-    assert "2 row(s)" in qflows("spend", "--by", "run", "--out", str(tmp_path / "spend.csv")).out
+    assert "2 rows" in qflows("spend", "--by", "run", "--out", str(tmp_path / "spend.csv")).out
     assert (tmp_path / "spend.csv").read_text().splitlines()[0].startswith("of,unit,jobs,billed")
     assert "team" in qflows("budgets", "ls").out
 

@@ -17,6 +17,9 @@ from qflows.primitives import SamplerV2
 from qflows.sandbox import Sandbox
 from qflows.settings import Settings
 from qflows.states import JobStatus
+from qflows.testing.fixtures import closed_port
+
+__all__ = ["closed_port"]
 
 BELL = 'OPENQASM 2.0; include "qelib1.inc"; qreg q[2]; creg c[2]; h q[0]; cx q[0],q[1]; measure q -> c;'
 DEVICES = {"ionq": "ionq-simulator", "ibm": "ibm-sandbox", "braket": "braket-sv1", "qbraid": "qbraid-qir-sv"}
@@ -120,3 +123,22 @@ def test_who_waits_without_a_timeout_gets_an_error_when_nothing_is_known_of_the_
         core.provider(vendor)._watch.forget(call.vendor_ids[0])  # pyright: ignore[reportAttributeAccessIssue]
     assert call.result()[0].data.meas.num_shots == 20
     assert vendors.admin.count_jobs(vendor) == 1
+
+
+def test_timeout_tells_apart_jobs_at_the_vendor_and_jobs_that_were_not_sent(
+    core: Client, closed_port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("IONQ_API_URL", f"http://127.0.0.1:{closed_port}/v0.4")
+    sent, unsent = (
+        core.submit(core.specs(BELL, device=device, shots=20), device=device, scope=Scope("run", "a", "caller"))[0]
+        for device in (DEVICES["qbraid"], DEVICES["ionq"])
+    )
+    assert (sent.vendor_id is not None, unsent.status) == (True, JobStatus.PREPARED)
+    with pytest.raises(WaitTimeout) as caught:
+        core.wait([sent.key, unsent.key], timeout=0)
+    told = str(caught.value)
+    assert "2 of 2 jobs not finished after 0 s: 1 at the vendor, to be collected later" in told
+    assert "; 1 not sent yet, which the next wait sends (last answer: " in told
+    with pytest.raises(WaitTimeout) as caught:
+        core.wait([unsent.key], timeout=0)
+    assert "at the vendor" not in str(caught.value).split("(last answer")[0]

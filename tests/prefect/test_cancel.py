@@ -129,7 +129,7 @@ def test_woken_run_that_is_cancelled_before_it_starts_again_says_what_was_paid(i
     with get_client(sync_client=True) as api:
         mine = LogFilter(flow_run_id=LogFilterFlowRunId(any_=[run.id]))
         told = [line.message for line in api.read_logs(mine)]
-    assert any(f"of its {JOBS} job(s) {JOBS} have ended, paid: " in line for line in told)
+    assert any(f"ended: {JOBS} of {JOBS} jobs; paid: " in line for line in told)
 
 
 def test_run_whose_process_goes_on_unaware_is_cancelled(ionq: Admin) -> None:

@@ -36,6 +36,7 @@ from qflows.model import Job, Result
 from qflows.programs.estimation import read_plan
 from qflows.protocol import Provider
 from qflows.states import CallbackState, GroupState
+from qflows.wording import plural
 
 log = logging.getLogger("qflows.groups")
 
@@ -294,7 +295,7 @@ class Group:
         if pending:
             why = "; ".join(f"{vendor}: {text}" for vendor, text in troubles.items())
             raise WaitTimeout(
-                f"{len(pending)} of {len(live)} job(s) of group {id_[:12]} were not confirmed as cancelled within "
+                f"{len(pending)} of {plural(len(live), 'job')} of group {id_[:12]} not confirmed as cancelled within "
                 f"{timeout:g} s{' (' + why + ')' if why else ''}; the request is recorded, and "
                 "`qflows reconcile` repeats it",
                 pending=tuple(pending),
@@ -463,9 +464,9 @@ class Group:
         found = self.stored(self.wait(self._callback_timeout))
         if not found.is_complete:
             log.warning(
-                "group %r: %d job(s) are unfinished, so its callback waits for %s",
+                "group %r has %s, so its callback waits for %s",
                 self._name,
-                len(found.pending()),
+                plural(len(found.pending()), "unfinished job"),
                 "results() or the reconciler" if record.callback_importable else "results()",
             )
         self._call_back(found)

@@ -12,8 +12,8 @@ from qflows.pages.morning.money import amounts, money_section, used_up
 from qflows.pages.morning.page import ROWS, Line, Page, Section, Table, Tone, moment
 from qflows.pages.morning.quantities import device_sections, drift_section, methods_section
 from qflows.pages.morning.work import was_wished, work_sections
-from qflows.pages.text import plural
 from qflows.states import LIVE, JobStatus
+from qflows.wording import plural
 
 
 def compose(report: Report) -> Page:

@@ -10,7 +10,7 @@ from qflows.ledger.spending import Standing
 from qflows.ledger.summaries import Spending
 from qflows.pages.morning.gather import Report
 from qflows.pages.morning.page import ROWS, Line, Picture, Section, Table, Tone
-from qflows.pages.text import plural
+from qflows.wording import plural
 
 _BY_DEVICE = ("device", "vendor", "ended jobs", "cost")
 _BY_PROJECT = ("project", "jobs this month", "billed", "computed", "not reported")

@@ -13,7 +13,7 @@ from qflows.model import rounded, uncertain
 from qflows.pages.morning.gather import Report, Trend
 from qflows.pages.morning.page import ROWS, Line, Picture, Section, Table, Tone, moment, unit_text
 from qflows.pages.morning.plot import MOST, trends_png
-from qflows.pages.text import plural
+from qflows.wording import plural
 
 _EXPECTED = 0.0027  # of stable values are beyond three sigmas
 

@@ -7,8 +7,8 @@ from collections import defaultdict
 from qflows.model import Job
 from qflows.pages.morning.gather import Report
 from qflows.pages.morning.page import ROWS, Line, Picture, Section, Table, Tone, job_text, moment, span
-from qflows.pages.text import plural
 from qflows.states import JobStatus
+from qflows.wording import plural
 
 
 def work_sections(report: Report) -> list[Section]:

@@ -13,6 +13,7 @@ from qflows.model import Cost, Quote, exact
 from qflows.programs.features import Feature
 from qflows.programs.to_openqasm import BRAKET, Dialect
 from qflows.protocol import DeviceInfo, Limits
+from qflows.wording import plural
 
 DYNAMIC = frozenset({Feature.MID_CIRCUIT, Feature.FEED_FORWARD})
 OPENQASM = "braket.ir.openqasm.program"
@@ -152,7 +153,7 @@ class Device:
         low, high = self.shots
         if programs > self.max_executables:
             most = self.max_executables
-            return f"{self.name} takes {most} program(s) a task, not {programs}; submit them as single jobs"
+            return f"{self.name} takes {plural(most, 'program')} per task, not {programs}; submit them as single jobs"
         if not low <= shots <= high:
             return f"{self.name}: shots must be in {max(low, 1)}..{high}, not {shots}"
         if programs > 1 and programs * shots > self.max_set_shots:

@@ -23,6 +23,7 @@ from qflows.programs import Program
 from qflows.programs.readout import check_total, readout
 from qflows.protocol import JobSpec, Observation, Phase, SessionInfo
 from qflows.providers.ibm.failures import RAN_TOO_LONG, helps_to_buy_again
+from qflows.wording import plural
 
 MARK = "qflows"  # every job of ours carries it, so that one list shows them all
 PREFIX = "qflows:"
@@ -271,7 +272,7 @@ def counts_items(
     if n_bits != programs[0].n_clbits or not is_whole or array.dtype != np.uint8:
         raise Unreadable(
             f"ibm: a register of {n_bits} bits, shape {array.shape}, where {programs[0].n_clbits} bits of "
-            f"{len(programs)} program(s) were measured",
+            f"{plural(len(programs), 'program')} were measured",
             provider="ibm",
         )
     if is_twirled and shots is not None:

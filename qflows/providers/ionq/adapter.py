@@ -48,6 +48,7 @@ from qflows.providers.ionq.compile import compiled
 from qflows.providers.ionq.doctor import Doctor
 from qflows.providers.ionq.http import IonQHttp, is_id, path
 from qflows.providers.ionq.options import SIMULATOR
+from qflows.wording import plural
 
 log = logging.getLogger("qflows.providers.ionq")
 
@@ -376,8 +377,9 @@ class IonQProvider(Doctor):
             return
         if unfinished := self._unfinished(session_id):
             raise NotSent(
-                f"ionq session {session_id} is left open: ending it would cancel {len(unfinished)} unfinished "
-                f"job(s), {unfinished[0]} first; close it when they are over, or cancel it",
+                f"ionq session {session_id} is left open: ending it would cancel "
+                f"{plural(len(unfinished), 'unfinished job')}, the first is {unfinished[0]}; close it when they have "
+                "ended, or cancel it",
                 provider="ionq",
                 retry_after_s=_SESSION_RETRY_S,
             )

@@ -8,6 +8,7 @@ from typing import Any
 
 from qflows.errors import ProgramRejected
 from qflows.programs import Program, to_program
+from qflows.wording import plural
 
 _MAX_QUBITS = 64
 _MAX_GATES = 150_000  # in a job, docs.ionq.com
@@ -81,7 +82,7 @@ def _append_native(circuit: Any, gate: Mapping[str, Any]) -> None:
     else:
         raise ValueError("it is not a native gate")
     if len(targets) != width:
-        raise ValueError(f"{name} acts on {width} qubit(s)")
+        raise ValueError(f"{name} acts on {plural(width, 'qubit')}")
     circuit.append(Gate(name, width, [_number(p) for p in params]), targets)
 
 
