@@ -48,8 +48,9 @@ _HELP = """Paid quantum experiments on Prefect: buy every job exactly once, lose
 
 Try it without an account: `qflows run bell.qasm --device local-aer --shots 1000`.
 
-Exit codes: 0 success · 1 a job failed · 2 bad input, nothing was sent · 3 timed out, jobs keep running · 4 a person
-must resolve a job (`qflows jobs resolve`) · 5 the vendor refused or cannot be reached · 6 the ledger cannot be used.
+Exit codes: 0 success · 1 a job failed · 2 bad input, nothing was sent · 3 timed out, jobs at the vendor keep running ·
+4 a person must resolve a job (`qflows jobs resolve`) · 5 the vendor refused or cannot be reached · 6 the ledger cannot
+be used.
 """
 
 

@@ -21,7 +21,8 @@ def apply(
     paths: Annotated[
         list[Path],
         typer.Argument(
-            help="YAML files, or folders of YAML files; what is not here is looked for among those that ship."
+            help="YAML files, or folders of YAML files; a path that does not exist is looked up among the documents "
+            "that ship with qflows."
         ),
     ],
     dry_run: Annotated[
@@ -31,7 +32,7 @@ def apply(
 ) -> None:
     """Save profiles, credentials and automations in Prefect.
 
-    Running it again changes nothing. Budgets also take effect in the ledger.
+    Applying the same documents again changes nothing. Budgets also take effect in the ledger.
 
     Write secrets as ${NAME}: they are read from the environment when you run the command, and no value is ever printed.
     The exit code is 2 if any document failed; the others are still saved.

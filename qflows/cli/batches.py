@@ -187,7 +187,7 @@ app.command("report", help="Same as show.")(show)
 @app.command("from")
 def from_(
     job: Annotated[list[str], typer.Argument(autocompletion=completion.jobs, help="Job keys or vendor ids.")],
-    name: Annotated[str, typer.Option(help="A name for people.")] = "",
+    name: Annotated[str, typer.Option(help="A display name.")] = "",
     as_json: JsonFlag = False,
 ) -> None:
     """Make a batch of jobs that the ledger already has.

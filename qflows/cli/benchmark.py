@@ -29,23 +29,24 @@ def benchmark(
     shots: Annotated[int, typer.Option(help="Shots per circuit of the suite.")] = 1000,
     size: Annotated[list[int] | None, typer.Option(help="Width of GHZ states and mirror circuits; repeatable.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of the mirror circuits; default from the run key.")] = None,
-    timeout: Annotated[float | None, typer.Option(help="Seconds to wait; the jobs keep running afterwards.")] = None,
+    timeout: Annotated[float | None, typer.Option(help="Seconds to wait; jobs at the vendor keep running.")] = None,
     run_key: Annotated[
         str | None, typer.Option(help="Name of the run; pass the same one again to continue it.")
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what it would cost; buy nothing.")] = False,
     plot: Annotated[Path | None, typer.Option(help="Write the plot to this PNG file.")] = None,
     flow: Annotated[
-        bool | None, typer.Option("--flow/--no-flow", help="As a Prefect flow run. Default: if an API is configured.")
+        bool | None,
+        typer.Option("--flow/--no-flow", help="Run as a Prefect flow. Default: yes if an API is configured."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print all values as JSON.")] = False,
 ) -> None:
     """Measure how well devices perform.
 
-    Bit order, readout errors, GHZ fidelity and mirror circuits, each with its standard error.
+    Measures bit order, readout errors, GHZ fidelity and mirror circuits, each with its standard error.
 
-    What a device cannot run is skipped. Exit code 1 when a device failed or has its bits in the wrong order; a value
-    below its threshold is a result, not a failure.
+    Circuits that a device cannot run are skipped. The exit code is 1 if a device failed or returned its bits in the
+    wrong order; a value below its threshold is a result, not a failure.
     """
     with errors_as_exit_codes():
         from qflows.characterization import benchmarks  # not above: it imports numerics

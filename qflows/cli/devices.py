@@ -163,8 +163,8 @@ def takes(
 ) -> None:
     """Show what devices take beyond gates.
 
-    Barriers, delays, resets, branches, native gates, physical qubits and verbatim programs, each with the vendor's own
-    reason or terms. Devices are asked now, so their vendors' credentials are needed.
+    That is barriers, delays, resets, branches, native gates, physical qubits and verbatim programs, each with the
+    vendor's own reason or terms. The vendors are asked now, so credentials for them are needed.
     """
     with errors_as_exit_codes():
         from qflows.cli.connection import default_client
@@ -198,7 +198,8 @@ def choose(
 ) -> None:
     """Show what a rule would choose now.
 
-    Every device with its numbers, or why it is left out. Buys and records nothing. Exit code 1 when no device fits.
+    Lists every device with its numbers, or the reason why it is excluded. Nothing is bought or recorded. The exit code
+    is 1 if no device fits.
     """
     with errors_as_exit_codes():
         from qflows.cli.connection import default_client

@@ -157,12 +157,12 @@ def close(group: Id) -> None:
 def callback(
     group: Id,
     again: Annotated[
-        bool, typer.Option("--again", help="Call it again, even though it may already have taken effect.")
+        bool, typer.Option("--again", help="Run it again, even though it may already have taken effect.")
     ] = False,
 ) -> None:
     """Show the state of a group's callback.
 
-    --again calls one that failed or was interrupted.
+    --again runs a callback again that failed or was interrupted.
     """
     with errors_as_exit_codes():
         core = default_client()

@@ -97,7 +97,7 @@ def refresh(
 ) -> None:
     """Ask the vendors about jobs now.
 
-    Once, in bulk, and no sooner than their pace allows; finished jobs get their counts.
+    One round of bulk requests, within the vendors' rate limits. The counts of finished jobs are fetched.
     """
     with errors_as_exit_codes():
         core = default_client()
@@ -159,7 +159,7 @@ def import_(
 @app.command("show")
 def show(
     job: Name,
-    full: Annotated[bool, typer.Option("--full", help="Cut nothing.")] = False,
+    full: Annotated[bool, typer.Option("--full", help="Show long values in full.")] = False,
     progress: Annotated[
         bool, typer.Option("--progress", help="Ask the vendor how many circuits of a running job are done (IonQ).")
     ] = False,
@@ -167,8 +167,8 @@ def show(
 ) -> None:
     """Show one job: status, times, cost and result.
 
-    Its device, circuits and history as well. Long values are cut; --full shows them whole, and --json shows everything
-    the ledger has.
+    Also shows its device, circuits and history. Long values are shortened unless --full is given; --json shows
+    everything the ledger has.
     """
     with errors_as_exit_codes():
         from qflows.ledger import reads  # not above: lists do without what it imports
@@ -226,10 +226,9 @@ def tag(
 ) -> None:
     """Change the tags and the name of a job.
 
-    In the ledger, and at the vendor where it allows that; shows what both hold afterwards. IBM and Braket take changes
-    after the submission, of finished jobs too; IonQ and qBraid keep what was submitted.
-    The key by which qflows finds the job again is never touched. Repeating the command is harmless, and
-    reaches a vendor that missed the change because a connection or a process broke.
+    Changes them in the ledger, and at the vendor where possible, and shows the result in both places. IBM and Braket
+    accept changes after the submission, also for finished jobs; IonQ and qBraid keep what was submitted. The key by
+    which qflows finds the job is never changed. If the connection broke before the vendor was told, repeat the command.
     """
     with errors_as_exit_codes():
         tags, name = read_labels(labels)

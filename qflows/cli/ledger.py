@@ -19,7 +19,7 @@ app = typer.Typer(help="The ledger database.", no_args_is_help=True, rich_markup
 def upgrade() -> None:
     """Upgrade the ledger to this version of qflows.
 
-    Creates it in an empty database.
+    In an empty database, the ledger is created.
     """
     with errors_as_exit_codes():
         from qflows.ledger import engine, migrate
@@ -46,9 +46,9 @@ def rebuild(
 ) -> None:
     """Restore a lost or older ledger from the vendors.
 
-    Afterwards a run that is started again under its run key adopts its jobs instead of buying them. What no vendor
-    knows is listed. Nothing is changed at a vendor, and nothing in the ledger is overwritten. Jobs that another ledger
-    bought stay out, unless --mark names it, or this ledger is empty and there is only one other.
+    Afterwards, a run that is started again under its run key adopts its jobs instead of buying them. The command lists
+    what no vendor knows. Nothing is changed at a vendor, and nothing in the ledger is overwritten. Jobs of another
+    ledger are left out, unless --mark names it, or this ledger is empty and there is only one other.
     """
     with errors_as_exit_codes():
         from qflows.cli.connection import default_client
@@ -104,17 +104,17 @@ def archive(
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count.")] = False,
     compact: Annotated[
-        bool, typer.Option("--compact", help="Give the space back to the disk afterwards; writers wait meanwhile.")
+        bool, typer.Option("--compact", help="Return the space to the disk afterwards; writers wait while it runs.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Move old jobs' results and history to archive files.
 
-    Vendors' answers as well; `qflows verify` checks the files. Each job keeps its row: a run that is started again
-    under its run key finds it and buys nothing, lists and sums stay as they are, and results are read from the files.
-    Jobs that belong to an open group or session, to an unfinished batch, or whose charge is not settled, stay. The
-    command may be interrupted or killed, and repeated, at any time; other processes go on working. First look:
-    `--dry-run`.
+    The vendors' answers move as well; `qflows verify` checks the files. Each job keeps its row, so a run that is started
+    again under its run key finds its jobs and buys nothing, lists and sums do not change, and results are read from the
+    files. Jobs stay if they belong to an open group or session or to an unfinished batch, or if their charge is not
+    settled. You can interrupt and repeat the command at any time, while other processes keep working. Try `--dry-run`
+    first.
     """
     with errors_as_exit_codes():
         from qflows.cli.connection import default_client
@@ -183,7 +183,7 @@ def verify(
 ) -> None:
     """Check the integrity of a ledger.
 
-    The database, its schema, its rows, and every digest are read. Exit code 6 if something is wrong.
+    Checks the database, its schema, its rows and every digest. The exit code is 6 if something is wrong.
     """
     with errors_as_exit_codes():
         from qflows.ledger.engine import engine_for

@@ -33,14 +33,14 @@ def price(
         ),
     ],
     shots: Annotated[int, typer.Option(help="Shots per circuit; 0 evaluates exactly where the device can.")] = 1000,
-    option: Annotated[list[str] | None, typer.Option(help="Vendor option name=value; repeatable.")] = None,
-    max_circuits: Annotated[int | None, typer.Option(help="Circuits in one job at most.")] = None,
+    option: Annotated[list[str] | None, typer.Option(help="Vendor option as NAME=VALUE; repeatable.")] = None,
+    max_circuits: Annotated[int | None, typer.Option(help="Maximum circuits per job.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Show what circuits would cost on a device.
 
-    Expected and at most, and where that price comes from.
-    Several files are priced as one batch. Buys and records nothing; the vendor may be asked for its prices.
+    Shows the expected and the maximum cost, and where the prices come from. Several files are priced as one batch.
+    Nothing is bought or recorded; the vendor may be asked for its prices.
     """
     from qflows.cli.connection import default_client
 

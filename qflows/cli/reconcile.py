@@ -34,7 +34,7 @@ def reconcile(
 
     Settles doubts, polls unfinished jobs, forwards cancellations, and closes sessions whose owner has died.
 
-    If a Prefect API is configured, it also wakes flow runs whose jobs are done, cancels the jobs of cancelled or
+    If a Prefect API is configured, it also resumes flow runs whose jobs are done, cancels the jobs of cancelled or
     deleted runs, finds runs whose process is gone, and retries crashed runs. It is safe to run at any time, as often as
     you like, and on several machines at once. Run it from cron, keep it running with --every next to your flows, or let
     `qflows up` run it.

@@ -50,7 +50,7 @@ def run(
     run_key: Annotated[
         str | None, typer.Option(help="Name of the run; pass the same one again to continue it. Default: a new one.")
     ] = None,
-    option: Annotated[list[str] | None, typer.Option(help="Vendor option name=value; repeatable.")] = None,
+    option: Annotated[list[str] | None, typer.Option(help="Vendor option as NAME=VALUE; repeatable.")] = None,
     compile: Annotated[
         str | None,
         typer.Option(
@@ -68,9 +68,10 @@ def run(
             "moved, so qubits that share a gate must be coupled.",
         ),
     ] = None,
-    timeout: Annotated[float | None, typer.Option(help="Seconds to wait; the jobs keep running afterwards.")] = None,
+    timeout: Annotated[float | None, typer.Option(help="Seconds to wait; jobs at the vendor keep running.")] = None,
     flow: Annotated[
-        bool | None, typer.Option("--flow/--no-flow", help="As a Prefect flow run. Default: if an API is configured.")
+        bool | None,
+        typer.Option("--flow/--no-flow", help="Run as a Prefect flow. Default: yes if an API is configured."),
     ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show what would run and what it would cost; buy nothing.")
@@ -79,8 +80,8 @@ def run(
 ) -> None:
     """Run circuits and print their counts.
 
-    The ledger remembers every job: stop this at any moment and run it again with the run key it printed, and it goes
-    on where it was, without buying anything twice.
+    The ledger remembers every job. Stop this command at any time and run it again with the run key that it printed: it
+    continues where it stopped and buys nothing twice.
     """
     with errors_as_exit_codes():
         for path in files:

@@ -21,7 +21,7 @@ def stop(
 ) -> None:
     """Ask a loop to stop at its next evaluation.
 
-    Of VQE, QAOA and minimize. Started again, the loop continues from there.
+    For loops of VQE, QAOA and minimize. When the loop is started again, it continues from there.
     """
     with errors_as_exit_codes():
         ledger = default_client().ledger

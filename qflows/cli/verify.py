@@ -17,8 +17,8 @@ def verify(
 ) -> None:
     """Verify an archive; needs only the file.
 
-    Digests are compared, and every number is computed again from the raw answers, without network, account or ledger.
-    Exit code 1 if something is wrong.
+    Compares digests and computes every number again from the raw answers, without network, account or ledger. The exit
+    code is 1 if something is wrong.
     """
     with errors_as_exit_codes():
         from qflows.core.archiving.verify import verify as check

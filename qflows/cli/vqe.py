@@ -30,7 +30,7 @@ def vqe(
         str | None, typer.Option(help="SPSA, COBYLA, COBYQA, Nelder-Mead, Powell, SLSQP, L-BFGS-B, BFGS or CG.")
     ] = None,
     gradient: Annotated[
-        str | None, typer.Option(help="parameter-shift: measure gradients, for methods from SLSQP on.")
+        str | None, typer.Option(help="parameter-shift: measure gradients; for SLSQP, L-BFGS-B, BFGS and CG.")
     ] = None,
     maxiter: Annotated[int | None, typer.Option(help="Maximum iterations.")] = None,
     max_evaluations: Annotated[int | None, typer.Option(help="Maximum evaluations, to cap the cost.")] = None,
@@ -51,9 +51,8 @@ def vqe(
 ) -> None:
     """Run a variational quantum eigensolver.
 
-    Every evaluation is a durable job.
-
-    Killed and started again with the same run key it continues at the evaluation where it was, with the same trace.
+    Every evaluation is a durable job. If the loop is killed and started again with the same run key, it continues at
+    the evaluation where it stopped, with the same trace.
     """
     with errors_as_exit_codes():
         key = run_key or f"vqe-{time.strftime('%Y%m%d-%H%M%S')}-{uuid.uuid4().hex[:6]}"
