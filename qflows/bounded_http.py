@@ -158,7 +158,7 @@ class BoundedHttp:
         is_loopback = parts.hostname in _LOOPBACK
         if parts.scheme != "https" and not is_loopback:
             raise CredentialsMissing(
-                f"the {name} address {base_url} is not https, and a key must not travel in clear; "
+                f"the {name} address {base_url} is not https, and a key must not be sent unencrypted; "
                 "correct the variable or the field that sets it"
             )
         self.name = name
@@ -248,7 +248,7 @@ class BoundedHttp:
     def _connection(self) -> Iterator[Any]:
         """A pool of one connection for one exchange; after a failure it is not used again. Raises PoolTimeout."""
         if not self._places.acquire(timeout=self.timeout_s):
-            raise httpcore.PoolTimeout(f"{_MOST_AT_ONCE} requests are on their way already")
+            raise httpcore.PoolTimeout(f"{_MOST_AT_ONCE} requests are already in progress")
         try:
             try:
                 pool = self._idle.pop()
@@ -289,7 +289,7 @@ class BoundedHttp:
         encoding = headers.get("content-encoding", "").strip().lower()
         if encoding not in _ENCODINGS:
             raise Unreadable(
-                f"{self.name} answered {where} in an encoding that was not asked for: {encoding[:60]!a}",
+                f"{self.name} answered {where} in an encoding that was not requested: {encoding[:60]!a}",
                 provider=self.name,
                 http_status=answer.status,
             )
@@ -301,7 +301,7 @@ class BoundedHttp:
             size += len(chunk)
             if size > max_bytes:
                 raise Unreadable(
-                    f"{self.name} answered {where} with more than {max_bytes} bytes, where no answer is that large; "
+                    f"{self.name} answered {where} with more than {max_bytes} bytes, more than any valid answer has; "
                     "the rest was not read",
                     provider=self.name,
                     http_status=answer.status,
@@ -339,7 +339,7 @@ def _unpacked(pieces: Iterator[bytes]) -> Iterator[bytes]:
     except zlib.error as error:
         raise httpx.DecodingError(str(error)) from None
     if not unpacker.eof:
-        raise httpx.DecodingError("the packed body is not complete")
+        raise httpx.DecodingError("the compressed body is incomplete")
 
 
 def _bound(client: httpx.Client) -> None:

@@ -22,7 +22,17 @@ from qflows.states import TERMINAL, JobStatus, SessionState
 
 
 class Counts(dict[str, int]):
-    """Histogram: bit string → number of shots. Keys as described in the module docstring."""
+    """Histogram: bit string → number of shots.
+
+    The rightmost character is classical bit 0. Registers are separated by one space, the first declared one rightmost.
+
+    Example:
+        >>> counts = qflows.Counts({"01": 750, "11": 250})
+        >>> counts.probabilities()
+        {'01': 0.75, '11': 0.25}
+        >>> counts.marginal([1])  # the left bit
+        {'0': 750, '1': 250}
+    """
 
     @property
     def shots(self) -> int:

@@ -156,11 +156,12 @@ def check_noise(method: Method, *, has_gradient: bool, remedy: str) -> None:
     good = ", ".join(one.name for one in OPTIMIZERS.values() if one.tolerates_noise)
     if optimizer.differences_gradient:
         raise ProgramRejected(
-            f"{method} takes finite differences over tiny steps, also of gradients, which shot noise drowns; use {good}"
+            f"{method} takes finite differences over tiny steps, even of gradients, and shot noise hides them; "
+            f"use {good}"
         )
     if not optimizer.tolerates_noise and not has_gradient:
         raise ProgramRejected(
-            f"{method} takes finite differences over tiny steps, which shot noise drowns; {remedy}, or use {good}"
+            f"{method} takes finite differences over tiny steps, and shot noise hides them; {remedy}, or use {good}"
         )
 
 

@@ -116,7 +116,7 @@ def run(
             _wait(batch)
         _print_report(batch, as_json=as_json)
         if not as_json:
-            say(f"run key {key}; `qflows batch export {batch.id[:12]} counts.csv` writes the counts")
+            say(f"run key {key}; `qflows batches export {batch.id[:12]} counts.csv` writes the counts")
 
 
 def _wait(batch: Batch) -> None:

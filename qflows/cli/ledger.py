@@ -90,7 +90,7 @@ def rebuild(
         for other, n in sorted(found.others.items()):
             say(
                 f"  left out: {plural(n, 'job')} of the ledger with the mark {other}. If that ledger is lost and not a "
-                f"colleague's, `qflows ledger rebuild --mark {other}` takes them in"
+                f"colleague's, `qflows ledger rebuild --mark {other}` restores them"
             )
         for line in found.unknown:
             say(f"  not known: {line}")
@@ -110,7 +110,7 @@ def archive(
 ) -> None:
     """Move old jobs' results and history to archive files.
 
-    The vendors' answers move as well; `qflows verify` checks the files. Each job keeps its row, so a run that is started
+    The vendors' answers move too; `qflows verify` checks the files. Each job keeps its row, so a run that is started
     again under its run key finds its jobs and buys nothing, lists and sums do not change, and results are read from the
     files. Jobs stay if they belong to an open group or session or to an unfinished batch, or if their charge is not
     settled. You can interrupt and repeat the command at any time, while other processes keep working. Try `--dry-run`
@@ -150,7 +150,7 @@ def archive(
         if done.files:
             say(f"next: qflows verify {done.files[-1].path} --digest {done.files[-1].digest}")
             if not compact and core.ledger.engine.dialect.name == "sqlite":
-                say("the ledger's file keeps its size and fills the space again; --compact gives it back to the disk")
+                say("the ledger file keeps its size and reuses the space; --compact returns it to the disk")
 
 
 @app.command("backup")

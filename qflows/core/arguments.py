@@ -147,4 +147,4 @@ def job_name(value: Any) -> str:
         "Session": "name one of its jobs; `qflows jobs ls` lists ids",
     }.get(kind, "`qflows jobs ls` lists ids")
     what = f"a {kind}" if kind in ("Result", "Batch", "Group", "Session", "list", "tuple") else shown(value)
-    raise UnknownJob(f"a job, or its id as text, goes here, not {what}; {own}")
+    raise UnknownJob(f"expected a job, or its id as text, not {what}; {own}")

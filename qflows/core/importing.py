@@ -89,7 +89,7 @@ def _checked_ids(ids: Collection[str]) -> list[str]:
     several = [ids] if isinstance(ids, str) else ids
     if not isinstance(several, Collection) or not all(isinstance(one, str) for one in several):
         raise ProgramRejected(
-            f"ids must be the vendor's ids of jobs as texts, not {arguments.shown(ids)}; write ids=['...']"
+            f"ids must be a list of the vendor's job ids, as text, not {arguments.shown(ids)}; write ids=['...']"
         )
     return list(dict.fromkeys(several))
 
@@ -231,7 +231,7 @@ class Importer:
             provider, device, device_id = found.provider, source, found.profile.device
         if not reads_back(provider):
             raise ProgramRejected(
-                f"{provider.name} keeps no jobs of others, so there is nothing to import; name another vendor"
+                f"{provider.name} has no jobs bought elsewhere, so there is nothing to import; name another vendor"
             )
         return provider, device, device_id
 
@@ -346,8 +346,8 @@ class Importer:
                 if now + pause_s > self._told_until + 1.0:  # downloads run side by side: say it once
                     self._told_until = now + pause_s
                     log.warning(
-                        "%s; going on in %.0f s. What was read so far is stored: to stop now, interrupt, and repeat "
-                        "the command later", error, pause_s,
+                        "%s; continuing in %.0f s. What was read so far is stored, so the command can also be "
+                        "interrupted and repeated later", error, pause_s,
                     )  # fmt: skip
                     if self.on_pause:
                         self.on_pause(vendor, pause_s)
@@ -375,7 +375,7 @@ def _listed(provider: ImportProvider, since: datetime, until: datetime | None = 
 def _entry(provider: Provider, found: Foreign, device: str | None) -> Entry:
     shown = found.listed
     if not fits(shown.vendor_id):
-        raise Unreadable(f"an id that cannot be kept: {shown.vendor_id!a:.80}", provider=provider.name)
+        raise Unreadable(f"an id that cannot be stored: {shown.vendor_id!a:.80}", provider=provider.name)
     is_ours = _is_ours(shown)
     notes = {"client": found.client or f"unknown ({provider.name} does not say)", "notes": list(found.notes)}
     return Entry(
@@ -420,7 +420,7 @@ def _bought_through_qflows(key: str) -> str:
     mark = mark_of(key)
     whose = f" by the ledger with the mark {mark}" if mark else ""
     option = f" --mark {mark}" if mark else ""
-    return f"it was bought through qflows{whose}: `qflows ledger rebuild{option}` takes it in"
+    return f"it was bought through qflows{whose}: `qflows ledger rebuild{option}` restores it"
 
 
 def _bears(shown: Listed, tag: str) -> bool:

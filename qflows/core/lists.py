@@ -355,7 +355,7 @@ def _several(values: Values) -> tuple[str, ...]:
         return ()
     found = (values,) if isinstance(values, str) or not isinstance(values, Iterable) else tuple(values)
     if strange := [one for one in found if not isinstance(one, str)]:
-        raise ProgramRejected(f"filters are texts, or lists of texts; not {strange[0]!r:.40}")
+        raise ProgramRejected(f"a filter is text or a list of texts, not {strange[0]!r:.40}")
     return found
 
 

@@ -351,7 +351,7 @@ def _plain(value: Any) -> Any:
         return value.tolist()
     write = getattr(value, "to_dict", None)
     if write is None or "serializable" not in inspect.signature(write).parameters:
-        raise TypeError(f"{type(value).__name__} is none")
+        raise TypeError(f"{type(value).__name__} is not one")
     return write(serializable=True)
 
 

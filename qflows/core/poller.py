@@ -195,7 +195,7 @@ class Poller:
         if held and len(held) == len(stuck):
             raise ResultsHeld(
                 f"{held[0].provider} has {plural(len(held), 'job')} whose results cannot be read: "
-                f"{held[0].queue_note or held[0].word}; look into that, then wait again",
+                f"{held[0].queue_note or held[0].word}; resolve that, then wait again",
                 pending=keys,
             )
         for job in stuck:

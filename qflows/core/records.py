@@ -80,7 +80,7 @@ class Records:
     def batch(self, name: str) -> Batch:
         """A batch by id or unique prefix of it. Raises UnknownJob."""
         if not isinstance(name, str):
-            raise UnknownJob(f"the id of a batch, as text, goes here, not {shown(name)}; see `qflows batches ls`")
+            raise UnknownJob(f"expected the id of a batch, as text, not {shown(name)}; see `qflows batches ls`")
         return Batch(self.parts, ledger_batches.find(self.ledger, name))
 
     def batch_from(self, jobs: Sequence[Job | str], *, name: str = "", tags: Mapping[str, str] | None = None) -> Batch:

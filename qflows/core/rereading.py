@@ -76,7 +76,7 @@ def _answer(ledger: Ledger, provider: Provider, job: Job, spec: Any) -> tuple[Ra
         kept = raws.of(ledger, [job.key])
         if job.key not in kept:
             raise
-        log.warning("the answer of job %s is read from the kept one: %s", job.key[:12], error)
+        log.warning("the stored answer of job %s is used instead: %s", job.key[:12], error)
         return kept[job.key], KEPT
 
 
@@ -102,4 +102,4 @@ def note_difference(
     with ledger.write() as connection:
         ledger.record_event(connection, DIFFERS, job.key, **detail, versions=versions()["versions"])
     ledger.tell(DIFFERS, job.key)
-    log.warning("job %s: the answer reads otherwise than what is stored, which stays as it is", job.key[:12])
+    log.warning("job %s: the answer decodes to a different result; the stored one is kept", job.key[:12])

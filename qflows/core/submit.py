@@ -181,7 +181,7 @@ class Submitter:
             except Refused:
                 told[key] = None
             except ProviderError as error:
-                log.warning("what job %s costs could not be asked: %s", key[:12], error)
+                log.warning("the price of job %s could not be requested: %s", key[:12], error)
         if told:
             charges.note_quotes(self.ledger, told)
 
@@ -373,7 +373,9 @@ class Submitter:
         seen_s = min(self.settle_time_s(provider), _LONGEST_LAG_S / _LAG_MARGIN)
         lanes.note_lag(self.ledger, provider.name, account, seen_s)
         log.warning(
-            "a listing of %s lagged; absence counts after %.0f s now", provider.name, self.settle_time_s(provider)
+            "a job list of %s lagged; absence now counts after %.0f s",
+            provider.name,
+            self.settle_time_s(provider),
         )
 
     def settle(self, provider: Provider, keys: Collection[str]) -> None:
@@ -452,7 +454,7 @@ class Submitter:
                 f"{doubt.age_s:.0f} s",
             )
         elif self._quietly(claims.absent, job):
-            log.info("%s has no job %s; it is free to be sent", provider.name, job.key[:12])
+            log.info("%s does not have job %s; it may be sent", provider.name, job.key[:12])
 
     def _quietly(self, step: Callable[..., None], *args: Any, **kw: Any) -> bool:
         try:
@@ -517,6 +519,6 @@ def _is_strange(error: Exception) -> bool:
 def person_must_decide(job: Job, why: str) -> str:
     """The message about a job that only a person can settle."""
     return (
-        f"job {job.key[:12]} may or may not run at {job.provider}: {why}. Look at its console, then run "
+        f"job {job.key[:12]} may or may not run at {job.provider}: {why}. Check its console, then run "
         f"`qflows jobs resolve {job.key[:12]} --submitted ID` or `--absent`"
     )

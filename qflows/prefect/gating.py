@@ -58,10 +58,10 @@ def gate(
     reference: Any = None,
     run_key: str | None = None,
 ) -> Any:
-    """None when dear jobs may be bought on `device` now; else the state to return from the flow.
+    """Returns None if expensive jobs may be bought on `device` now, otherwise the state to return from the flow.
 
     Probes the device (bit order, readout, GHZ-3: 11 circuits of `shots` shots) and compares with its last 30 nights; a
-    device that has not changed is held back with a probability of at most 1 % a look. `within`: looks again every
+    device that has not changed is held back with a probability of at most 1 % per look. `within`: looks again every
     `every` until this time is over; None looks once. Between looks the flow run leaves its process and is scheduled
     for the next one, when it begins again at its top; a script, a task, a subflow and a run without a deployment wait
     where they are. Each look is decided once in the ledger: a retry or a twin run of the same run key goes by what was

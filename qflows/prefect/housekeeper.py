@@ -203,7 +203,7 @@ class Housekeeper:
                     with _prefect_troubles(kept):  # one that cannot be woken now keeps no other asleep
                         if api.resume_flow_run(run.id).status is SetStateStatus.ACCEPT:
                             kept.woken.append(str(run.id))
-                            log.info("woke flow run %s: its jobs are done", run.name)
+                            log.info("resumed flow run %s: its jobs are done", run.name)
         flow_runs.end_waits(self.core.ledger, over)
 
     def _wake_early(self, kept: Kept) -> None:

@@ -75,10 +75,10 @@ def status(thing: Job | str | Batch | Group) -> JobStatus | GroupState:
 
 @fitting
 def batch_from(jobs: Sequence[Job | str], *, name: str = "", tags: Mapping[str, str] | None = None) -> Batch:
-    """A batch of jobs that the ledger has already: handles, keys or vendor ids, imported ones too.
+    """Makes a batch of jobs that are already in the ledger, given as handles, keys or vendor ids; imported jobs too.
 
     Index i is circuit i, in the order of the jobs and of the programs in each. Nothing is bought, sent or changed at a
-    vendor; the same jobs give the same batch. Jobs that were bought elsewhere enter by `qflows.import_jobs` first.
+    vendor; the same jobs give the same batch. Import jobs that were bought elsewhere first, with `qflows.import_jobs`.
     Raises UnknownJob for an id that the ledger does not have, ProgramRejected for jobs on several devices.
     """
     return client().batch_from(jobs, name=name, tags=tags)
@@ -86,7 +86,7 @@ def batch_from(jobs: Sequence[Job | str], *, name: str = "", tags: Mapping[str, 
 
 @fitting
 def device(name: str) -> DeviceCard:
-    """What is known of a device now: limits, whether one job takes several circuits, price, queue, quality.
+    """Returns what is known about a device now: limits, whether one job takes several circuits, price, queue, quality.
 
     `name`: a profile's, or vendor:device-id. Asks the vendor for the device, its list and its calibration; what it
     does not say is None, what could not be asked is in `.troubles`. Raises UnknownDevice, CredentialsMissing, and

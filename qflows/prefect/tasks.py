@@ -144,8 +144,15 @@ def submit(
     if the device cannot honor them; `qflows.compile` shows the outcome.
 
     Equal calls within one attempt are different samples. The same call in a retry is the same sample, and so is the
-    next equal call after one that did not return. Raises ProgramRejected before anything is recorded. The handle may be
-    IN_DOUBT or PREPARED; `wait` continues from there.
+    next equal call after one that did not return. The handle may be IN_DOUBT or PREPARED; `wait` continues from there.
+    Raises ProgramRejected and OverBudget before anything is recorded, RunKeyMissing outside a flow without `run_key`,
+    UnknownDevice and CredentialsMissing.
+
+    Example:
+        >>> bell = 'OPENQASM 2.0; include "qelib1.inc"; qreg q[2]; creg c[2]; h q[0]; cx q[0],q[1]; measure q -> c;'
+        >>> job = qflows.submit(bell, device="local-aer", shots=100, run_key="submit")
+        >>> sorted(qflows.result(job).counts)
+        ['00', '11']
     """
     return client().submit_one(
         program,
@@ -178,10 +185,11 @@ def wait(
     """Blocks until every job, or every part of a batch, has ended, with one deadline for all; returns fresh handles in
     order.
 
-    One bulk poll per vendor account serves all waiting flows. `timeout=0` checks once. `on_change(job)` is called with
-    each job at the start, and whenever its status or the vendor's word for it changes; the handle has
-    `job.queue_position` and `job.queue_note`. `every`: at least this many seconds between two looks at the vendors,
-    whose own pace is kept in any case. Raises WaitTimeout, which names the pending jobs.
+    One bulk poll per vendor account serves all waiting flows. `timeout`: seconds; 0 checks once. `on_change(job)` is
+    called with each job at the start, and whenever its status or the vendor's word for it changes; the handle has
+    `job.queue_position` and `job.queue_note`. `every`: the minimum number of seconds between two polls; the vendor's
+    own limit applies in any case. Raises WaitTimeout, which lists the pending jobs, InDoubt if a person must decide,
+    ResultsHeld if the vendor withholds results, OtherAccount, and UnknownJob.
     """
     keys = [_key(job) for job in listed(jobs)]
     handles = client().wait(keys, timeout=timeout, on_change=on_change, every=every)
@@ -194,18 +202,20 @@ def result(
 ) -> Result:
     """Waits for a job and reads its counts. A finished job is read from the ledger alone, at any time.
 
-    `every`: as for `wait`. `refresh`: read the vendor's answer once more, or the kept one where the vendor cannot be
-    asked. The ledger keeps what it has: an answer that differs is an event of the job, and `provenance["reread"]` says
-    so.
-    Raises JobFailed or JobCancelled with the vendor's code and reason as fields, WaitTimeout at the deadline.
+    `timeout`: seconds. `every`: as for `wait`. `refresh`: fetches the vendor's answer again, or decodes the stored one
+    if the vendor cannot be asked; if the new answer differs, the ledger keeps its result, records an event, and
+    `provenance["reread"]` says so. In `counts`, the rightmost bit is classical bit 0. Raises JobFailed or JobCancelled
+    with the vendor's code and reason as fields, WaitTimeout at the deadline, InDoubt if a person must decide, and
+    UnknownJob.
     """
     return client().result([_key(job)], timeout=timeout, every=every, refresh=refresh)
 
 
 @_core_task(name="qflows-cancel", run_name=_keys_name("cancel"), retries=8, retry_if=_is_passing)
 def cancel(job: Job | str | Sequence[Job | str], *, timeout: float = 60.0) -> list[Job]:
-    """Cancels at the vendor and verifies it. A job that had already finished is returned as COMPLETED: too late, and
-    charged.
+    """Cancels a job at the vendor and verifies that it ended.
+
+    A job that had already finished is returned as COMPLETED: it was too late, and the vendor charges for it.
     """
     keys = [_key(one) for one in listed(job)]
     handles = client().cancel(keys, timeout=timeout)
@@ -233,9 +243,17 @@ def tag(
 
 @_core_task(name="qflows-run", run_name=_submit_name, retries=8, retry_if=_is_passing)
 def run(program: Any, *, device: str, session: Session | None = None, **wishes: Unpack[RunWishes]) -> Result:
-    """Submit, wait, result in one call; the arguments are those of `submit` and `result`, and `mitigate` of `batch`.
+    """Submits, waits and returns the result in one call. Arguments as for `submit` and `result`, `mitigate` as for
+    `batch`.
 
-    If a call does not return (timeout, interrupt, error), the next equal call adopts the same sample.
+    If a call does not return (timeout, interrupt, error), the next equal call adopts the same sample. Raises what
+    `submit` and `result` raise.
+
+    Example:
+        >>> flip = 'OPENQASM 2.0; include "qelib1.inc"; qreg q[2]; creg c[2]; x q[1]; measure q -> c;'
+        >>> result = qflows.run(flip, device="local-aer", shots=100, observables="ZI", run_key="run")
+        >>> result.expectation.value  # of qubit 1, which the left letter names
+        -1.0
     """
     return client().run(program, scope(wishes.get("run_key")), device=device, session=session, **wishes)
 
@@ -286,7 +304,17 @@ def batch(
     results: `.health` of the result says how each came out, `.in_bad_health` which circuits are affected.
 
     `max_time`: how long IBM's batch mode may last, such as "25m"; `batch.mode_details()` shows it. Refused for a vendor
-    that has no batch mode.
+    that has no batch mode. Raises ProgramRejected and OverBudget before anything is recorded.
+
+    Example:
+        >>> from qiskit import QuantumCircuit
+        >>> from qiskit.circuit import Parameter
+        >>> turned = QuantumCircuit(1)
+        >>> _ = turned.ry(Parameter("angle"), 0)
+        >>> angles = [[0.0], [3.14159265]]  # two points, one parameter each
+        >>> sweep = qflows.batch((turned, angles), observables="Z", device="local-exact", shots=None, run_key="e")
+        >>> sweep.result().expectation_values.round(3).tolist()
+        [1.0, -1.0]
     """
     return client().submit_list(
         programs,
@@ -322,8 +350,16 @@ def session(
 ) -> Session:
     """Holds `device` for this run: `with qflows.session("ibm-kingston", max_time="30m") as s: s.run(...)`.
 
-    A retried run finds its session again as long as the vendor keeps it open. The reconciler closes a session whose
-    process died. Raises InDoubt if the answer to its opening was lost; a person must then say what became of it.
+    `max_time`: seconds, or text such as "30m". A retried run finds its session again as long as the vendor keeps it
+    open. The reconciler closes a session whose process died. On devices without sessions, jobs run one after the other
+    and `s.id` is None. Raises InDoubt if the answer to the opening was lost; a person must then find out whether it is
+    open.
+
+    Example:
+        >>> flip = 'OPENQASM 2.0; include "qelib1.inc"; qreg q[1]; creg c[1]; x q[0]; measure q -> c;'
+        >>> with qflows.session("local-aer", run_key="session") as held:
+        ...     held.run(flip, shots=10).counts
+        {'1': 10}
     """
     here = scope(run_key)
     check_choice("mode", mode, ("dedicated", "batch"))
@@ -358,7 +394,16 @@ def group(
     has died. `on_exception`: what happens if an exception leaves the block: `close` (jobs keep running) or `cancel`.
     `run_key` is required outside a flow. `ambient=False`: only `g.submit(...)` adds jobs. `native`: a device whose
     vendor has its own groups (qBraid); jobs of that account then also join the vendor's group.
-    Without it, a group whose first job is qBraid's gets one by itself, unless QFLOWS_VENDOR_GROUPS is false.
+    Without it, a group whose first job is at qBraid is created there automatically, unless QFLOWS_VENDOR_GROUPS is
+    false.
+
+    Example:
+        >>> flip = 'OPENQASM 2.0; include "qelib1.inc"; qreg q[1]; creg c[1]; x q[0]; measure q -> c;'
+        >>> with qflows.group("both", run_key="group") as both:
+        ...     for device in ("local-aer", "local-braket"):
+        ...         job = both.submit(flip, device=device, shots=10)
+        >>> [member.counts for member in both.results().values()]
+        [{'1': 10}, {'1': 10}]
     """
     return client().new_group(
         name,

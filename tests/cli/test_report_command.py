@@ -12,7 +12,7 @@ from qflows.ledger.measurements import of_run
 def test_report_of_an_empty_ledger_says_that_nothing_ran(qflows) -> None:
     said = qflows("report")
     assert said.code == 0
-    assert said.out.startswith("Nothing ran in this period, and nothing needs you.")
+    assert said.out.startswith("Nothing ran in this period, and nothing needs your attention.")
     assert qflows("report", "--json").json()["jobs"] == []
 
 

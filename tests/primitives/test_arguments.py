@@ -120,5 +120,5 @@ def test_compiler_may_use_feed_forward_where_the_device_takes_it(core: Client) -
 
 @pytest.mark.parametrize("wrong", [None, 3, ["a"]])
 def test_id_of_a_job_is_text(core: Client, wrong: Any) -> None:
-    with pytest.raises(UnknownJob, match=r"the id of a batch, as text, goes here"):
+    with pytest.raises(UnknownJob, match=r"expected the id of a batch"):
         job(wrong, client=core)

@@ -42,10 +42,10 @@ def batch_of_jobs(core: Parts, jobs: Sequence[Job], *, name: str = "", tags: Map
 
 def _check(core: Parts, jobs: Sequence[Job]) -> None:
     if not jobs:
-        raise ProgramRejected("batch_from needs one job at least; `qflows jobs ls` shows those there are")
+        raise ProgramRejected("batch_from needs at least one job; `qflows jobs ls` lists them")
     keys = [job.key for job in jobs]
     if twice := [key for key in keys if keys.count(key) > 1]:
-        raise ProgramRejected(f"job {twice[0][:12]} is named twice; a batch has each job once")
+        raise ProgramRejected(f"job {twice[0][:12]} is named twice; a batch contains each job once")
     first = jobs[0]
     for job in jobs:
         if (job.provider, job.account, job.device_id) != (first.provider, first.account, first.device_id):
@@ -55,6 +55,6 @@ def _check(core: Parts, jobs: Sequence[Job]) -> None:
             )
         if reads.estimate_plan(core.ledger, job.key) is not None:
             raise ProgramRejected(
-                f"the circuits of job {job.key[:12]} together are one expectation value, which a batch of circuits "
-                "would take apart; read it with qflows.result"
+                f"the circuits of job {job.key[:12]} form one expectation value, which a batch would split; read it "
+                "with qflows.result"
             )

@@ -33,7 +33,7 @@ class CircuitError:
 def check_index(index: Any, n_circuits: int, *, first: int = 0) -> None:
     """Raise TypeError or IndexError for what is not the number of a circuit, counted from `first`."""
     if not hasattr(index, "__index__"):
-        raise TypeError(f"a circuit is named by its number, not {index!r:.60}; pass 0 to {n_circuits - 1}")
+        raise TypeError(f"a circuit is selected by its number, not {index!r:.60}; pass 0 to {n_circuits - 1}")
     if not first <= index < n_circuits:
         raise IndexError(f"circuit {index} is out of range; pass 0 to {n_circuits - 1}")
 

@@ -72,7 +72,7 @@ def read(source: Any) -> Request:
     if isinstance(source, Request):
         return source
     if not isinstance(source, Iterable):
-        raise ProgramRejected(f"mitigate: {source!r:.60} is no technique; choose from {', '.join(TECHNIQUES)}")
+        raise ProgramRejected(f"mitigate: {source!r:.60} is not a technique; choose from {', '.join(TECHNIQUES)}")
     names = [source] if isinstance(source, str) else list(source)
     wrong = [name for name in names if name not in TECHNIQUES]
     if wrong:
@@ -88,8 +88,8 @@ def read(source: Any) -> Request:
         first = error.errors(include_url=False)[0]
     place = ".".join(map(str, first["loc"]))
     if first["type"] == "extra_forbidden":
-        there = ", ".join({"zne": Zne, "twirling": Twirling}[str(first["loc"][0])].model_fields)
-        raise ProgramRejected(f"mitigate: there is no {place}; there are {there}")
+        known = ", ".join({"zne": Zne, "twirling": Twirling}[str(first["loc"][0])].model_fields)
+        raise ProgramRejected(f"mitigate: unknown setting {place}; choose from {known}")
     raise ProgramRejected(f"mitigate: {place}={first['input']!r:.60}: {first['msg'].removeprefix('Value error, ')}")
 
 

@@ -58,8 +58,8 @@ def _verdict(report: Report) -> str:
     if told:
         return ", ".join(told) + "."
     if not report.n_jobs and not report.n_compared:
-        return "Nothing ran in this period, and nothing needs you."
-    return "Nothing needs you."
+        return "Nothing ran in this period, and nothing needs your attention."
+    return "Nothing needs your attention."
 
 
 def _numbers(report: Report) -> tuple[tuple[str, str], ...]:

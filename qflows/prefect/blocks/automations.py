@@ -120,22 +120,22 @@ def read(document: Document) -> Recipe:
             raise document.error([key], documents.unknown_key(key, KEYS))
     when = body.get("when")
     if not isinstance(when, list) or not when:
-        raise document.error(["when"], f"a list of what to act on: {', '.join(WHEN)}")
+        raise document.error(["when"], f"list the events to act on: {', '.join(WHEN)}")
     for place, one in enumerate(when):
         if one not in WHEN:
-            raise document.error(["when", place], f"there are {', '.join(WHEN)}")
+            raise document.error(["when", place], f"choose from {', '.join(WHEN)}")
     description, parameters = body.get("description", ""), body.get("parameters", {})
     if not isinstance(description, str):
-        raise document.error(["description"], "a text")
+        raise document.error(["description"], "must be text")
     if not isinstance(parameters, dict):
-        raise document.error(["parameters"], "the parameters of the deployment, as a mapping")
+        raise document.error(["parameters"], "must be a mapping with the parameters of the deployment")
     done = {key: _named(document, key) for key in ("notify", "run", "pause")}
     if not any(done.values()):
-        raise document.error([], "says nothing to do: notify (a block), run or pause (a deployment)")
+        raise document.error([], "has nothing to do; add notify (a block), run or pause (a deployment)")
     if parameters and not done["run"]:
-        raise document.error(["parameters"], "they are for `run`, which is not there")
+        raise document.error(["parameters"], "parameters belong to `run`, which is missing")
     if done["notify"] and done["notify"].partition("/")[0] not in NOTIFIERS:
-        raise document.error(["notify"], f"there are the types {', '.join(NOTIFIERS)}")
+        raise document.error(["notify"], f"choose from the types {', '.join(NOTIFIERS)}")
     return Recipe(str(body["name"]), description, tuple(dict.fromkeys(when)), **done, parameters=parameters)
 
 

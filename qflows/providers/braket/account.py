@@ -55,7 +55,7 @@ class Account:
             session = _session(given)
             credentials = session.get_credentials()
         except ProfileNotFound as error:
-            raise CredentialsMissing(f"{error}; look at ~/.aws/config") from None
+            raise CredentialsMissing(f"{error}; check ~/.aws/config") from None
         if credentials is None:
             raise CredentialsMissing(
                 "no AWS credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY or AWS_PROFILE, or save a "

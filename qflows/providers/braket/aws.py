@@ -160,7 +160,7 @@ class Aws:
                 ) from None
             raise sort(error, operation) from None
         except TooLarge as error:
-            raise Unreadable(f"AWS answered {operation} with {error}; not read further", provider="braket") from None
+            raise Unreadable(f"AWS answered {operation} with {error}; the rest is unread", provider="braket") from None
         except (BotoCoreError, ResponseParserError, OSError, HTTPError, *_MISFITS) as error:
             if not exchange.is_late:
                 raise _unanswered(error, operation) from None

@@ -115,7 +115,7 @@ def _base(url: str | None) -> str | None:
     parts = urlsplit(url)
     if not is_loopback(url):
         if parts.scheme != "https":
-            raise CredentialsMissing(f"the IBM address {url} is not https; an API key must not travel in clear")
+            raise CredentialsMissing(f"the IBM address {url} is not https; an API key must not be sent unencrypted")
         return None if parts.hostname == "cloud.ibm.com" else url.rstrip("/")
     return url.rstrip("/") if "/api/v" in parts.path else f"{url.rstrip('/')}/api/v1"
 

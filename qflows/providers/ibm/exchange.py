@@ -201,9 +201,9 @@ class OnceAdapter(BoundedAdapter):
         if self._access.is_sandbox and not is_loopback(url):
             raise NotSent(f"a sandbox is configured, but {urlsplit(url).hostname} is not this machine", provider="ibm")
         if not self._access.is_sandbox and urlsplit(url).scheme != "https":
-            raise NotSent("an IBM token must not travel in clear", provider="ibm")
+            raise NotSent("an IBM token must not be sent unencrypted", provider="ibm")
         if not str(request.headers.get("Authorization", "")).startswith("Bearer "):
-            raise NotSent("no IAM token at hand, and the API key itself is not sent to this host", provider="ibm")
+            raise NotSent("no IAM token is available, and the API key itself is not sent to this host", provider="ibm")
 
 
 def cap_of(method: str | None, path: str) -> int:

@@ -111,7 +111,7 @@ class FreeProbe:
         job = self._http.get_object(where)
         if body.get("dry_run") and job.get("dry_run") is not True:
             self._http.put(f"{where}/status/cancel")
-            raise NotDry(f"job {job_id} was not taken as a dry run; it is cancelled", provider="ionq")
+            raise NotDry(f"job {job_id} was not accepted as a dry run and is being cancelled", provider="ionq")
         seen = {"job": job}
 
         def is_over() -> bool:

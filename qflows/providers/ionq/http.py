@@ -140,7 +140,7 @@ class IonQHttp:
         left = self._not_before - time.monotonic()
         if left > 0:
             raise Throttled(
-                f"ionq asked for fewer requests; the next one goes in {left:.0f} s",
+                f"ionq asked for fewer requests; the next one is sent in {left:.0f} s",
                 provider="ionq",
                 http_status=429,
                 retry_after_s=left,

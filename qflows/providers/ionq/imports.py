@@ -48,7 +48,7 @@ def foreign(job: Mapping[str, Any]) -> Foreign:
         raise Refused(f"ionq job {vendor_id} is part of job {job['parent_job_id']}; import that one", provider="ionq")
     if job.get("type") == wire.QASM3:
         raise Refused(
-            f"ionq job {vendor_id} is OpenQASM 3, and IonQ does not tell its registers; it is not imported",
+            f"ionq job {vendor_id} is OpenQASM 3, and IonQ does not report its registers, so it is not imported",
             provider="ionq",
         )
     shown, metadata = entry(job), wire.mapping(job.get("metadata"))

@@ -309,7 +309,7 @@ def test_wishes_that_mean_nothing_are_refused(core: Client, compile: Any, why: s
     for unordered in ([1, 1], {3, 4}, {0: 3, 1: 4}, "34"):
         with pytest.raises(ProgramRejected, match="physical_qubits"):
             run(core, line(), "local-noisy", physical_qubits=unordered)
-    with pytest.raises(ProgramRejected, match="plain JSON values: object is none"):
+    with pytest.raises(ProgramRejected, match="plain JSON values: object is not one"):
         run(core, line(), "local-noisy", options={"noise_model": object()})
     with pytest.raises(ProgramRejected, match="disagree"):
         run(core, line(), "local-noisy", compile=1, options={"compile": 2})

@@ -135,7 +135,7 @@ def test_bit_order_is_one_line_and_the_worst_of_its_circuits(
 def test_empty_ledger_makes_an_honest_page(report: Make) -> None:
     found = report()
     page = compose(found)
-    assert page.verdict == "Nothing ran in this period, and nothing needs you."
+    assert page.verdict == "Nothing ran in this period, and nothing needs your attention."
     assert page.tone is Tone.CALM
     assert titles(found) == ["Drift", "What ran", "Money", "How the numbers are made"]
     assert ("paid", "nothing") in page.numbers
@@ -201,7 +201,7 @@ def test_cancel_that_was_asked_for_is_no_work(core: Client, sandbox: Sandbox) ->
     sandbox.admin.clock("frozen")
     core.cancel(buy(core, "cancelled"), timeout=30)
     page = compose(of_today(core))
-    assert page.verdict == "Nothing needs you."
+    assert page.verdict == "Nothing needs your attention."
     assert page.tone is Tone.CALM
 
 
@@ -301,7 +301,7 @@ def test_html_loads_nothing_and_carries_its_plots(remember: Remember, calm: list
 def test_markdown_has_the_verdict_on_top_and_a_plot(remember: Remember, calm: list[float], report: Make) -> None:
     remember("qpu", "ghz-3 fidelity", calm)
     made = to_markdown(compose(report()))
-    assert made.startswith("# Nothing needs you.")
+    assert made.startswith("# Nothing needs your attention.")
     assert "](data:image/png;base64," in made
     assert "| ghz-3 fidelity |" in made
 
