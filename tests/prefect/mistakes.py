@@ -56,7 +56,7 @@ def _rows() -> list[Mistake]:
         m("verbs", "qflows.refresh(5)", "a job, or its id", "not 5", "qflows jobs ls"),
         m("verbs", "qflows.status(5)", "a job, or its id", "not 5", "qflows jobs ls"),
         m("verbs", "qflows.attach('')", "the ledger has no job", "''", "qflows jobs ls"),
-        m("verbs", "qflows.batch_from([])", "needs one job at least", "batch_from", "qflows jobs ls"),
+        m("verbs", "qflows.batch_from([])", "needs at least one job", "batch_from", "qflows jobs ls"),
         m("verbs", "qflows.import_jobs(5, since='1d')", "takes a vendor or a device", "not 5", "ionq"),
         m("verbs", "qflows.import_jobs('ionq')", "give ids=", "'ionq'", "since="),
         m("verbs", "qflows.import_jobs('ionq', ids=5)", "ids must be", "not 5", "write ids=['...']"),
@@ -129,7 +129,7 @@ def _rows() -> list[Mistake]:
           "split them"),
         m("limits", f"qflows.batch([bell], max_circuits='x', {RUN})", "whole number", "'x'", "leave it out"),
         m("limits", f"qflows.batch([bell] * 2, {RUN}).sub_job(7)", "out of range", "circuit 7", "pass 0 to 1"),
-        m("limits", f"qflows.batch([bell] * 2, {RUN}).sub_job('a')", "named by its number", "'a'", "pass 0 to 1"),
+        m("limits", f"qflows.batch([bell] * 2, {RUN}).sub_job('a')", "selected by its number", "'a'", "pass 0 to 1"),
         m("limits", f"qflows.batch([bell] * 2, {RUN}).result().counts(3)", "out of range", "circuit 3", "pass 0 to 1"),
         m("limits", f"qflows.run(bell, label='x' * 300, {RUN})", "a label must be text of at most", "xxx", "255"),
         # batch, group and session

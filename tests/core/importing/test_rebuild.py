@@ -183,5 +183,5 @@ def test_rebuild_waits_where_the_vendor_asks_for_patience(
     found = core.rebuild([vendor], since="1h", on_pause=lambda name, pause_s: paused.append((name, pause_s)))
     assert len(found.jobs) == 1
     assert [name for name, _ in paused] == [vendor]
-    assert "repeat the command later" in caplog.text
+    assert "interrupted and repeated later" in caplog.text
     core.ledger.close()

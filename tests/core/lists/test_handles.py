@@ -115,7 +115,7 @@ def test_batch_is_made_of_jobs_that_are_there(desk: Sandbox) -> None:
 def test_batch_of_jobs_refuses_what_is_none(desk: Sandbox) -> None:
     one = qflows.submit(bell(), device="ionq-simulator", shots=30, run_key="a")
     local = qflows.submit(bell(), device="local-aer", shots=30, run_key="a")
-    for jobs, why in (([], "one job at least"), ([one, one], "twice"), ([one, local], "one device")):
+    for jobs, why in (([], "at least one job"), ([one, one], "twice"), ([one, local], "one device")):
         with pytest.raises(ProgramRejected, match=why):
             qflows.batch_from(jobs)
     with pytest.raises(UnknownJob):
