@@ -85,7 +85,7 @@ class Answer:
         return self.content[: 4 * BODY_EXCERPT].decode("utf-8", "replace")[:BODY_EXCERPT]
 
     def json(self) -> Any:
-        """The body as JSON, None where it is none: a page of a gateway, a text, or numbers that are no numbers."""
+        """The body as JSON; None if it is not JSON, such as a gateway's page, plain text, or NaN."""
         try:
             return json.loads(self.content, parse_constant=_no_number)
         except (ValueError, RecursionError):

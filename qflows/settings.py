@@ -139,4 +139,4 @@ def _check_spelling() -> None:
     for name in os.environ:
         is_strange = name.startswith("QFLOWS_") and name not in known
         if is_strange and (near := difflib.get_close_matches(name, known, n=1, cutoff=0.9)):
-            raise SettingsInvalid(f"{name} is no setting; did you mean {near[0]}? Set that one, and unset {name}")
+            raise SettingsInvalid(f"{name} is not a setting; did you mean {near[0]}? Set that one, and unset {name}")

@@ -166,7 +166,7 @@ def check_noise(method: Method, *, has_gradient: bool, remedy: str) -> None:
 
 
 def check_walk(start: Point, *, maxiter: int | None, max_evaluations: int | None, seed: int | None) -> None:
-    """Raise ProgramRejected for a start that is no list of finite numbers, and for limits and seeds that are none."""
+    """Raise ProgramRejected for a start that is not a list of finite numbers, or an invalid limit or seed."""
     if start.ndim != 1 or start.size == 0 or not np.isfinite(start).all():
         raise ProgramRejected("the starting point must be a non-empty list of finite numbers")
     for name, given, least in (("maxiter", maxiter, 1), ("max_evaluations", max_evaluations, 1), ("seed", seed, 0)):

@@ -320,7 +320,7 @@ def _jobs(bench: Bench) -> list[Job]:
 def run(core: Client, scope: Scope, devices: Sequence[str], suite: Suite, timeout: float | None) -> BenchmarkResult:
     """Run the whole suite on all devices; every device has its jobs before any is waited for.
 
-    Run again with the same run key, it buys nothing. At the deadline, rows without counts say so; the jobs go on.
+    Run again with the same run key, it buys nothing. At the deadline, rows without counts say so; jobs keep running.
     """
     benches = prepare(core, scope, chosen(core, scope, _several(devices), suite), suite)
     for bench in benches:

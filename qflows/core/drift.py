@@ -29,7 +29,7 @@ a proportion is closest to normal (Cox and Snell, Journal of the Royal Statistic
 t gives 0.15 to 0.31 %.
 
 `sigmas` is at most `SHOT_CAP` times the distance in units of shot noise alone: seven nights of 0 errors in 1000 shots
-have no spread, and one error in the eighth is no drift. Fewer than `MIN_HISTORY` values judge nothing, and a value
+have no spread, and one error in the eighth is not drift. Fewer than `MIN_HISTORY` values judge nothing, and a value
 without a finite, positive uncertainty is neither judged nor compared with.
 
 A flagged value stays out of the history, so that neither a bad night nor a lasting jump hides what follows. When

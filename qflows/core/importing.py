@@ -85,7 +85,7 @@ class Rebuilt:
 
 
 def _checked_ids(ids: Collection[str]) -> list[str]:
-    """Each id once. Raises ProgramRejected for what is no text."""
+    """Each id once. Raises ProgramRejected if one is not text."""
     several = [ids] if isinstance(ids, str) else ids
     if not isinstance(several, Collection) or not all(isinstance(one, str) for one in several):
         raise ProgramRejected(

@@ -1,6 +1,6 @@
 """One poll of jobs at a vendor: statuses in bulk, news recorded, finished results fetched.
 
-Whatever one job's answer does to its list, the other jobs of the list go on.
+Whatever one job's answer does to its list, the other jobs of the list are not affected.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ class Looker:
 
     def _poll(self, provider: Provider, ids: Sequence[str], suspects: Collection[str]) -> dict[str, Observation]:
         """Statuses by id. If an answer cannot be read, halves of the list are requested, down to the job that spoils
-        it: that one stays as it was, the others go on. Gives up, with the first error, if nothing can be read."""
+        it: that one stays as it was, the others go through. Gives up, with the first error, if nothing can be read."""
         try:
             return dict(provider.poll(ids))
         except (LedgerError, NotSent, Refused):
@@ -121,7 +121,7 @@ class Looker:
 
         A job that is not listed is requested by its id: the vendor's own "no such job" is an end that can be revoked;
         anything else leaves the job as it was. A job of which nothing is known for ten minutes is held, and a person
-        is notified: whoever waits without a timeout would wait for ever.
+        is notified: whoever waits without a timeout would wait forever.
         """
         strange = [job for job, look in seen if look.phase is Phase.UNKNOWN]
         if not strange:

@@ -74,7 +74,7 @@ class Records:
         return self.parts.poller()
 
     def find(self, name: str) -> Job:
-        """A job by key, unique prefix of the key, or vendor id. Raises UnknownJob, also for what is no text."""
+        """A job by key, unique prefix of the key, or vendor id. Raises UnknownJob, also if `name` is not text."""
         return reads.find(self.ledger, job_name(name))
 
     def batch(self, name: str) -> Batch:

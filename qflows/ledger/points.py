@@ -28,7 +28,7 @@ def keep(ledger: Ledger, loop: str, index: int, point: Point) -> None:
 
 
 def ask_to_stop(ledger: Ledger, run_key: str) -> None:
-    """Mark a run: its loop stops before its next evaluation and clears the mark, so that it can go on later."""
+    """Mark a run: its loop stops before its next evaluation and clears the mark, so that it can continue later."""
     keep(ledger, _mark(run_key), 0, ())
 
 

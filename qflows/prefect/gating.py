@@ -1,7 +1,7 @@
-"""Whether the dear jobs of a run are bought now, later or not: asked first thing, decided once for each look.
+"""Decides whether the expensive jobs of a run are bought now, later or not at all; once for each look.
 
-A held run ends Completed under the name HeldBack and says why: nothing failed, and nothing dear was bought. One that
-is to look again leaves its process: it is scheduled for the time of the next look, and a worker starts it then.
+A held run ends Completed under the name HeldBack and says why: nothing failed, and nothing expensive was
+bought. A run that looks again later leaves its process; a worker starts it at the time of the next look.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ def gate(
 
 
 def pass_gate(wanted: Gate | None, device: str, run_key: str | None) -> None:
-    """Returns when dear jobs may be bought on `device`. Raises Held otherwise; leaves the process between looks."""
+    """Returns if expensive jobs may be bought on `device`, else raises Held; leaves the process between looks."""
     if wanted is not None:
         _, held = through_gate(wanted, [device], run_key)
         if held is not None:
@@ -109,7 +109,9 @@ def through_gate(wanted: Gate, devices: Sequence[str], run_key: str | None) -> t
     for one in decisions:
         if one.verdict == BUY:
             log.info("%s may be used: %s", one.device, one.why)
-    held = [f"{one.device} is held back, nothing dear was bought: {one.why}" for one in decisions if one.verdict != BUY]
+    held = [
+        f"{one.device} is held back, nothing expensive was bought: {one.why}" for one in decisions if one.verdict != BUY
+    ]
     for text in held:
         log.warning("%s", text)
     good = [one.device for one in decisions if one.verdict == BUY]

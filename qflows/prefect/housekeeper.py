@@ -78,8 +78,8 @@ class Kept:
 class Housekeeper:
     """Moves flow runs on. `crash_budget`: retries per flow run, 0 for none; `crash_grace_s`: rest before each.
 
-    `dead_after_s`: a run that says Running is dead after so many seconds without a heartbeat, and must be three
-    heartbeats of the slowest worker. `pending_after_s`: the like for one that never got so far.
+    `dead_after_s`: a run in state Running counts as dead after this many seconds without a heartbeat; at least three
+    heartbeats of the slowest worker. `pending_after_s`: the same for a run that never started.
     """
 
     core: Client

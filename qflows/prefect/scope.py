@@ -84,7 +84,7 @@ def _deployment(id_: str) -> str:
 
 
 def _warn_of_groups_elsewhere(run_key: str) -> None:
-    """A task in another process does not see the block it was called in; its jobs must not be left out in silence."""
+    """A task in another process does not see the block it was called in; its jobs must not be left out silently."""
     for record in ledger_groups.open_elsewhere(client().ledger, run_key, "flow"):
         _warn_of_group(record.id, record.title)
 

@@ -80,7 +80,7 @@ def _core_task(
 
 
 def _is_passing(error: BaseException) -> bool:
-    """True for a temporary failure that is safe to retry: vendor or ledger out of reach."""
+    """True for a temporary failure that is safe to retry: the vendor or the ledger cannot be reached."""
     if isinstance(error, LedgerUnavailable | NotSent):
         return True
     return isinstance(error, ProviderError) and not isinstance(error, Refused)

@@ -127,4 +127,4 @@ def test_gate_probes_once_a_run_and_a_run_that_is_held_back_says_why(
     state = qflows.gate("local-noisy", run_key="bad")
     assert isinstance(state, State)
     assert (state.name, state.is_completed()) == ("HeldBack", True)
-    assert "nothing dear was bought: a test" in (state.message or "")
+    assert "nothing expensive was bought: a test" in (state.message or "")

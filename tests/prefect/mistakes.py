@@ -224,7 +224,7 @@ def _rows() -> list[Mistake]:
         m("settings", "QFLOWS_LEDGER_URL=sqlite:////proc/nowhere/x.db qflows jobs ls", "cannot be", "/proc/nowhere",
           "folder"),
         m("settings", "QFLOWS_POLL_MIN_S=fast qflows jobs ls", "QFLOWS_POLL_MIN_S", "'fast'", "correct it or unset it"),
-        m("settings", "QFLOWS_POL_MIN_S=1 qflows jobs ls", "is no setting", "QFLOWS_POL_MIN_S", NEAR),
+        m("settings", "QFLOWS_POL_MIN_S=1 qflows jobs ls", "is not a setting", "QFLOWS_POL_MIN_S", NEAR),
         m("settings", "PREFECT_API_URL=http://127.0.0.1:1/api qflows run bell.qasm --flow", "cannot be reached",
           "127.0.0.1:1",
           "PREFECT_API_URL", {"bell.qasm": BELL}),

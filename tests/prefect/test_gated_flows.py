@@ -69,7 +69,7 @@ def test_bad_device_holds_every_shipped_flow_back(name: str, noisy: Admin) -> No
     run = new_run(deploy(name), **DEAR[name], gate=gate())
     state = execute(run)
     assert (state.name, state.is_completed()) == ("HeldBack", True)
-    assert f"{DEVICE} is held back, nothing dear was bought: reference long" in (state.message or "")
+    assert f"{DEVICE} is held back, nothing expensive was bought: reference long" in (state.message or "")
     assert "below 0.95 by" in (state.message or "")
     assert noisy.count_jobs("ionq") == 1  # the reference
     assert verdicts(run) == [(0, "no")]

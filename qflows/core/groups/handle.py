@@ -262,7 +262,7 @@ class Group:
             )
 
     def close(self, reason: str = ASKED) -> bool:
-        """Take no more jobs; the members run on. Returns False if it was already over, which is no error."""
+        """Accept no more jobs; members keep running. Returns False if the group had already ended."""
         with self._lock:
             id_, ledger = self._opened(), self._core.ledger
             mirror = self._mirror()

@@ -99,7 +99,7 @@ def apply(paths: Sequence[Path], environment: Mapping[str, str]) -> list[Outcome
     """Saves every document below `paths` as a block; one that fails does not stop the others.
 
     Credentials and notifications come first, because devices and automations name them. Raises DocumentError when there
-    is nothing to read, PrefectMissing without an API, NotSent when it is out of reach.
+    is nothing to read, PrefectMissing without an API, NotSent if it cannot be reached.
     """
     if not PREFECT_API_URL.value():
         raise PrefectMissing(
@@ -377,7 +377,7 @@ def _with_warning(api: SyncPrefectClient, one: Wanted, outcome: Outcome, there: 
 
 @contextmanager
 def _reaching_the_api() -> Iterator[None]:
-    """Turns a server out of reach into NotSent, without the request, which may hold secrets."""
+    """Turns the error of an unreachable server into NotSent, without the request, which may hold secrets."""
     try:
         yield
     except (httpx.HTTPError, RuntimeError, ValueError) as error:

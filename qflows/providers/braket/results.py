@@ -216,7 +216,7 @@ def _reader(program: Program, measured: Iterable[Any]) -> Callable[[str], str]:
     @lru_cache(maxsize=65_536)
     def key_of(text: str) -> str:
         if len(text) != len(column) or text.strip("01"):
-            raise Unreadable(f"braket: {text[:40]!r} is no outcome of {len(column)} qubits")
+            raise Unreadable(f"braket: {text[:40]!r} is not an outcome of {len(column)} qubits")
         return layout.from_measured("".join(text[place] for place in columns))
 
     return key_of
@@ -236,7 +236,7 @@ def _reader_in_place(program: Program, listed: list[int]) -> Callable[[str], str
     @lru_cache(maxsize=65_536)
     def key_of(text: str) -> str:
         if len(text) != len(wanted) or text.strip("01"):
-            raise Unreadable(f"braket: {text[:40]!r} is no outcome of {len(wanted)} bits")
+            raise Unreadable(f"braket: {text[:40]!r} is not an outcome of {len(wanted)} bits")
         bits = zip(text, program.measured, strict=True)
         return layout.from_clbits(sum(1 << clbit for value, (_, clbit) in bits if value == "1"))
 

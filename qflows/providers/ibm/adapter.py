@@ -379,7 +379,7 @@ class IBMProvider(Doctor, Imports, Sessions, Tags):
         return True
 
     def cancel(self, vendor_id: str) -> None:
-        """POST /jobs/{id}/cancel; 409 (already ended) is no error, and the next poll resolves a doubt."""
+        """POST /jobs/{id}/cancel; 409 (already ended) is not an error, and the next poll resolves a doubt."""
         job_path(vendor_id)
         try:
             self._runtime.read(f"the cancellation of {vendor_id}", lambda client: client.job_cancel(vendor_id))

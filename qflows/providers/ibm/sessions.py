@@ -98,11 +98,11 @@ class Sessions:
         return body
 
     def close_session(self, session_id: str) -> None:
-        """PATCH accepting_jobs false: queued jobs still run. A closed or forgotten session is no error."""
+        """PATCH accepting_jobs false: queued jobs still run. A closed or forgotten session is not an error."""
         self._quietly(f"the closing of session {session_id}", lambda client: client.close_session(session_id))
 
     def cancel_session(self, session_id: str) -> None:
-        """DELETE .../close: queued jobs do not run, running ones finish. A closed session is no error."""
+        """DELETE .../close: queued jobs do not run, running ones finish. A closed session is not an error."""
         self._quietly(f"the cancellation of session {session_id}", lambda client: client.cancel_session(session_id))
 
     def _quietly(self, what: str, ask: Any) -> None:

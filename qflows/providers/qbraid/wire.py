@@ -42,7 +42,7 @@ _ROUNDED = 1e-4  # probabilities written with few digits miss 1 by this much
 _OBJECT_ID = re.compile(r"-qjob-([0-9a-f]{8})[0-9a-f]{16}\Z")
 
 # JobStatus of qbraid-core 0.6.37 (read 2026-11). HOLD: finished, results withheld because of the account's state;
-# the vendor's client polls it endlessly. It is no end: the results come once the account is in order.
+# the vendor's client polls it endlessly. It is not an end: the results come once the account is in order.
 STATUS: dict[str, Phase] = {
     "INITIALIZING": Phase.QUEUED,
     "VALIDATING": Phase.QUEUED,
@@ -311,7 +311,7 @@ def _keyed(values: Any, program: Program, order: str, kind: type, *, of_clbits: 
     def key_of(outcome: str) -> str:
         bits = outcome.replace(" ", "")
         if len(bits) > width or set(bits) - {"0", "1"}:
-            raise Unreadable(f"qbraid: {outcome[:40]!r} is no outcome of {width} bits", provider="qbraid")
+            raise Unreadable(f"qbraid: {outcome[:40]!r} is not an outcome of {width} bits", provider="qbraid")
         bits = bits.zfill(width)  # the vendor's client pads on the left too
         from_zero = bits if order == "c0_left" else bits[::-1]
         if of_clbits:
