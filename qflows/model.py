@@ -26,7 +26,7 @@ class Counts(dict[str, int]):
 
     The rightmost character is classical bit 0. Registers are separated by one space, the first declared one rightmost.
 
-    Example:
+    Examples:
         >>> counts = qflows.Counts({"01": 750, "11": 250})
         >>> counts.probabilities()
         {'01': 0.75, '11': 0.25}

@@ -148,7 +148,7 @@ def submit(
     Raises ProgramRejected and OverBudget before anything is recorded, RunKeyMissing outside a flow without `run_key`,
     UnknownDevice and CredentialsMissing.
 
-    Example:
+    Examples:
         >>> bell = 'OPENQASM 2.0; include "qelib1.inc"; qreg q[2]; creg c[2]; h q[0]; cx q[0],q[1]; measure q -> c;'
         >>> job = qflows.submit(bell, device="local-aer", shots=100, run_key="submit")
         >>> sorted(qflows.result(job).counts)
@@ -249,7 +249,7 @@ def run(program: Any, *, device: str, session: Session | None = None, **wishes: 
     If a call does not return (timeout, interrupt, error), the next equal call adopts the same sample. Raises what
     `submit` and `result` raise.
 
-    Example:
+    Examples:
         >>> flip = 'OPENQASM 2.0; include "qelib1.inc"; qreg q[2]; creg c[2]; x q[1]; measure q -> c;'
         >>> result = qflows.run(flip, device="local-aer", shots=100, observables="ZI", run_key="run")
         >>> result.expectation.value  # of qubit 1, which the left letter names
@@ -306,7 +306,7 @@ def batch(
     `max_time`: how long IBM's batch mode may last, such as "25m"; `batch.mode_details()` shows it. Refused for a vendor
     that has no batch mode. Raises ProgramRejected and OverBudget before anything is recorded.
 
-    Example:
+    Examples:
         >>> from qiskit import QuantumCircuit
         >>> from qiskit.circuit import Parameter
         >>> turned = QuantumCircuit(1)
@@ -355,7 +355,7 @@ def session(
     and `s.id` is None. Raises InDoubt if the answer to the opening was lost; a person must then find out whether it is
     open.
 
-    Example:
+    Examples:
         >>> flip = 'OPENQASM 2.0; include "qelib1.inc"; qreg q[1]; creg c[1]; x q[0]; measure q -> c;'
         >>> with qflows.session("local-aer", run_key="session") as held:
         ...     held.run(flip, shots=10).counts
@@ -397,7 +397,7 @@ def group(
     Without it, a group whose first job is at qBraid is created there automatically, unless QFLOWS_VENDOR_GROUPS is
     false.
 
-    Example:
+    Examples:
         >>> flip = 'OPENQASM 2.0; include "qelib1.inc"; qreg q[1]; creg c[1]; x q[0]; measure q -> c;'
         >>> with qflows.group("both", run_key="group") as both:
         ...     for device in ("local-aer", "local-braket"):
