@@ -67,7 +67,7 @@ def _rows() -> list[Mistake]:
         m("verbs", "qflows.import_jobs('local', since='1d')", "no jobs bought elsewhere", "local", "another vendor"),
         m("verbs", f"qflows.run(bell, mitigate=5, {RUN})", "not a technique", "5", "choose from readout"),
         m("verbs", f"qflows.run(bell, mitigate='zn', {RUN})", "unknown technique", "'zn'", "choose from readout, zne"),
-        m("verbs", f"qflows.run(bell, mitigate={{'zne': {{'scal': 1}}}}, {RUN})", "there is no", "zne.scal", "factors"),
+        m("verbs", f"qflows.run(bell, mitigate={{'zne': {{'scal': 1}}}}, {RUN})", "setting", "zne.scal", "factors"),
         m("verbs", f"qflows.run(bell, mitigate={{'zne': {{'factors': [2, 4]}}}}, {RUN})", "odd", "factors", "1 to"),
         m("verbs", "qflows.jobs(tags={'a': 'b'})", "there is no filter", "'tags'", "did you mean tag?"),
         m("verbs", "qflows.batches(stats='failed')", "there is no filter", "'stats'", "did you mean status?"),
