@@ -23,7 +23,7 @@ from qflows.privacy.redaction import holds_secret, protect, redact_known
 
 _SQLITE_PRAGMAS = (
     "pragma synchronous=full",  # a commit that returned survives a power cut: intent must be durable before the wire
-    "pragma cache_size=-65536",
+    "pragma cache_size=-8192",  # kB of a connection, and each thread has one; the system's file cache holds the rest
 )
 
 BUSY_S = 30.0

@@ -26,7 +26,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from qflows.errors import ProgramRejected
 from qflows.programs import analysis
@@ -42,6 +42,7 @@ __all__ = ["NOT_GATES", "SCHEMA", "SCHEMA_2", "Instruction", "Program", "Registe
 SCHEMA = "qflows.program/1"
 SCHEMA_2 = "qflows.program/2"
 TWO_PI = 2 * math.pi
+_V = TypeVar("_V")
 _NEW = frozenset({"barrier", "if_else", *NATIVE})
 
 
@@ -93,7 +94,9 @@ class Program:
         nothing has touched its qubit, which is |0> already; a second measurement of a qubit counts if something
         happened to it since the first.
         """
-        return analysis.features_of(self.instructions, is_physical=self.is_physical, is_verbatim=self.is_verbatim)
+        return _shared(
+            analysis.features_of(self.instructions, is_physical=self.is_physical, is_verbatim=self.is_verbatim)
+        )
 
     @property
     def has_mid_circuit(self) -> bool:
@@ -159,6 +162,12 @@ class Program:
         # caches stay behind: a program crosses process borders with every task
         fields = (self.text, self.digest, self.n_qubits, self.n_clbits, self.registers, self.measured, self.name)
         return Program, (*fields, self.labels, self.is_verbatim, self.metadata)
+
+
+@lru_cache(maxsize=256)
+def _shared(value: _V) -> _V:
+    """The same object for equal values: the circuits of a list measure alike, and 20,000 such tuples are 30 MB."""
+    return value
 
 
 # kept for the latest programs only: kept with each of 20,000 programs, steps and circuits were 1 GB
@@ -227,8 +236,8 @@ def seal(
         digest=hashlib.sha256(text.encode("ascii")).hexdigest(),
         n_qubits=n_qubits,
         n_clbits=n_clbits,
-        registers=tuple(Register(label, tuple(bits)) for label, bits in registers),
-        measured=last_measurements(ops),
+        registers=_shared(tuple(Register(label, tuple(bits)) for label, bits in registers)),
+        measured=_shared(last_measurements(ops)),
         name=name,
         labels=tuple(labels) if labels is not None else None,
         is_verbatim=is_verbatim,

@@ -177,6 +177,21 @@ def test_digest_of_a_fixed_circuit_with_everything_of_schema_1_never_changes() -
     assert to_program(circuit).digest == "fee50a6005de88a58bddbaf2c347194374eeb254a5a9653c5039cbf3ca7edade"
 
 
+def test_circuits_of_a_list_share_what_they_have_in_common() -> None:
+    def program(angle: float) -> Program:
+        circuit = QuantumCircuit(20, 20)
+        circuit.rx(angle, 0)
+        circuit.measure(range(20), range(20))
+        return to_program(circuit)
+
+    first, other = program(0.1), program(0.2)
+    read = Program.from_text(other.text)
+    assert first.text != other.text
+    assert first.measured is other.measured is read.measured
+    assert first.registers is other.registers is read.registers
+    assert first.features is other.features is read.features
+
+
 def test_labels_names_and_metadata_do_not_change_the_digest() -> None:
     other = QuantumCircuit(QuantumRegister(2, "alice"), QuantumRegister(1, "bob"), *sample_circuit().cregs, name="two")
     other.metadata = {"study": "a"}

@@ -15,7 +15,7 @@ from qflows.core import ambient, tagging
 from qflows.core.batches.health import keep
 from qflows.core.batches.planning import Planned, span
 from qflows.core.batches.points import by_point
-from qflows.core.batches.results import BatchResult, by_circuit, owner_of_circuits
+from qflows.core.batches.results import BatchResult, by_circuit, owner_of_circuits, with_one_summary
 from qflows.core.batches.view import BatchView, deciding
 from qflows.core.money import quoted, with_approval
 from qflows.core.native_groups import into_native
@@ -241,8 +241,12 @@ class Batch(BatchView):
         others = reads.by_keys(self._ledger, [part.job_key for part in parts if part.job_key not in ended])
         everything = [(part, ended.get(part.job_key) or others[part.job_key]) for part in parts]
         pairs = deciding(everything)
-        items = {part.part: reads.items(self._ledger, job.key) for part, job in pairs if job.is_terminal}
         about = reads.provenances(self._ledger, [job.key for _, job in pairs])
+        items = {
+            part.part: with_one_summary(reads.items(self._ledger, job.key), about.get(job.key, {}))
+            for part, job in pairs
+            if job.is_terminal
+        }
         sweep = self.record.details.get("sweep") or {}
         found, names = by_point(by_circuit(pairs, items), self._names([part for part, _ in everything]), sweep)
         shape, observable_shape = sweep.get("shape"), sweep.get("observable_shape")
@@ -316,7 +320,12 @@ class Batch(BatchView):
         ended.
         """
         pairs = self._current()
-        items = {part.part: reads.items(self._ledger, job.key) for part, job in pairs if job.is_terminal}
+        # errors alone: the counts of a long list take a tenth of a gigabyte
+        items = {
+            part.part: [ItemResult(error=item.error) for item in reads.items(self._ledger, job.key)]
+            for part, job in pairs
+            if job.is_terminal
+        }
         found = by_circuit(pairs, items)
         owner = {i: part for part, _ in pairs for i in part.indices}
         holes = sorted(i for i, (_, e) in found.items() if e is not None and e.status not in LIVE)

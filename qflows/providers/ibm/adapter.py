@@ -66,6 +66,7 @@ _MAX_PUBS = 300
 _MAX_GATES = 500_000
 _HOLD_S = 12.0  # after a 429 without Retry-After: 5 submissions a minute (OpenAPI 0.45.3, create_job)
 _REMEMBERED = 2_000
+_KEPT_BODY = 1_000_000  # bytes; the doctor's jobs are far smaller, and those of long lists far larger
 _TAKES = (Feature.BARRIER, Feature.DELAY, Feature.PHYSICAL, Feature.VERBATIM)
 MEASURED = "lost on the way to the device, as `qflows doctor --spend` measured with this account"
 _JSON = {"Content-Type": "application/json"}
@@ -118,7 +119,7 @@ class IBMProvider(Doctor, Imports, Sessions, Tags):
         self._records: OrderedDict[str, bytes] = OrderedDict()  # JSON, compressed: texts of hundreds of circuits each
         self._lock = Lock()
         self._held_until = 0.0
-        self._last_sent = "", b""  # preparing again gives other bytes: circuits get new names
+        self._last_sent = "", b""  # for the doctor; preparing again gives other bytes: circuits get new names
 
     def __repr__(self) -> str:
         return f"IBMProvider({self._runtime})"
@@ -280,7 +281,8 @@ class IBMProvider(Doctor, Imports, Sessions, Tags):
         if not isinstance(vendor_id, str) or not JOB_ID.fullmatch(vendor_id):
             raise Ambiguous("ibm accepted the submission but named no job", provider="ibm", body=str(body)[:4000])
         self._listing.submitted(vendor_id)
-        self._last_sent = vendor_id, made.content
+        if len(made.content) <= _KEPT_BODY:
+            self._last_sent = vendor_id, made.content
         self._remember(vendor_id, made.record)
         return Accepted(vendor_id, made.record)
 

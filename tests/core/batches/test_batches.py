@@ -18,11 +18,13 @@ from qiskit import QuantumCircuit
 from qflows.core import profiles
 from qflows.core.batches.batch import Batch
 from qflows.core.batches.planning import JobLimits, partition
+from qflows.core.batches.results import with_one_summary
 from qflows.core.client import Client
 from qflows.core.devices import NothingSaved
 from qflows.core.profiles import DeviceProfile
 from qflows.core.scope import Scope
 from qflows.errors import JobFailed, ProgramRejected, WaitTimeout
+from qflows.model import ItemResult
 from qflows.programs import Program, to_program
 from qflows.sandbox import Sandbox
 from qflows.settings import Settings
@@ -312,6 +314,23 @@ def test_cancel_reaches_every_live_part_and_is_verified(core: Client, sandbox: S
     assert batch.cancelled
     assert batch.in_final_state
     assert {job["phase"] for job in sandbox.admin.jobs("ionq")} <= {"cancelled"}
+
+
+def test_a_note_about_a_circuit_is_in_memory_once() -> None:
+    def notes(*depths: int) -> list[ItemResult]:
+        return [ItemResult(metadata={"compiled": {"depth": depth}, "place": n}) for n, depth in enumerate(depths)]
+
+    def shared(items: list[ItemResult], sent: list[dict[str, int]]) -> list[int | None]:
+        found = with_one_summary(items, {"submission": {"compiled": sent}})
+        assert found == items
+        return [next((k for k, one in enumerate(sent) if one is item.compiled), None) for item in found]
+
+    sent = [{"depth": 1}, {"depth": 1}, {"depth": 3}]
+    assert shared(notes(1, 1, 3), sent) == [0, 1, 2]
+    assert shared(notes(1, 1, 1, 3, 3), sent) == [0, 1, 1, 2, 2]  # circuits of one form have one note
+    assert shared(notes(2, 1), sent) == [None, 0]  # another one was stored with the result: that stays
+    assert with_one_summary([ItemResult()], {"submission": {"compiled": "text"}}) == [ItemResult()]
+    assert with_one_summary([ItemResult()], {}) == [ItemResult()]
 
 
 def test_one_deadline_for_all_parts(core: Client, sandbox: Sandbox) -> None:

@@ -155,6 +155,9 @@ def test_compiled_circuit_is_shown_where_the_vendor_gives_it(desk: Sandbox) -> N
     batch = qflows.batch([bell(2), bell(3)], device="ibm-sandbox", shots=20, run_key="a")
     found = batch.result(timeout=60)
     assert [len(one["layout"]) for one in found.compiled] == [2, 3]
+    (told,) = found.provenances.values()
+    noted = told["submission"]["compiled"]
+    assert all(one is other for one, other in zip(found.compiled, noted, strict=True))  # in memory once
     assert found.calibration == batch.calibration
     assert found.calibration is not None
     assert found.calibration["device"] == "ibm_manila"
