@@ -11,12 +11,13 @@ PARALLEL := -n $(WORKERS) --maxprocesses 4 --dist worksteal
 PINS := $(if $(CONSTRAINTS),-c $(CONSTRAINTS))
 
 .PHONY: gate constraints wheel help install demo test check lint types imports docs notebooks bench pulls story chaos newest-braket \
-  scale calendar hosts upgrade mistakes newest-prefect newest-ibm doctor doors takes passes live loops compat money peer archive-show sources clean
+  scale calendar hosts upgrade mistakes newest-prefect newest-ibm doctor doors takes pictures passes live loops compat money peer archive-show sources clean
 help:
 	@echo "make demo     install into .venv, run the H2 VQE and a small circuit, print what came out"
 	@echo "make test     install and run the test suite"
 	@echo "make check    lint, types and import contracts"
 	@echo "make docs     build the documentation site into site/, every link checked"
+	@echo "make pictures   renew the documentation's pictures of Prefect's UI; needs Chromium; PICTURES='--into DIR' to compare"
 	@echo "make notebooks  run the notebooks and keep what they print"
 	@echo "make newest-prefect   the Prefect part of the suite with the newest Prefect, in an environment of its own"
 	@echo "make bench    the budgets, measured against raw clients and loops in the same run"
@@ -71,6 +72,12 @@ docs: .venv/.docs
 # the text that their cells print; needs a Prefect API for the flows, or starts a temporary one
 notebooks: .venv/.docs
 	@$(BIN)/python docs/notebook_outputs.py
+
+# of Prefect's UI; needs Chromium, and Playwright to drive it, which goes into .venv only here.
+# PICTURES='--survey DIR' for every form and page in both UI versions, light and dark
+pictures: .venv/.docs
+	@$(BIN)/python -c "import playwright" 2>/dev/null || $(BIN)/python -m pip install --quiet --disable-pip-version-check playwright
+	@$(BIN)/python docs/pictures.py $(PICTURES)
 
 mistakes: .venv/.test
 	@$(BIN)/python tests/prefect/mistakes.py

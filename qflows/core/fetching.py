@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, TypeGuard
 
@@ -18,6 +18,7 @@ from qflows.core.submit import Submitter
 from qflows.core.versions import versions
 from qflows.errors import LedgerError, LedgerUnavailable, ProviderError, QflowsError, Refused, Unreadable
 from qflows.ledger import imports, outcomes, raws
+from qflows.ledger.rows import CODE_CAP
 from qflows.ledger.store import More
 from qflows.ledger.tables import REBUILT
 from qflows.model import Job
@@ -57,6 +58,7 @@ class Fetcher:
     submitter: Submitter
     on_stored: Callable[[], None] | None = None
     patience: Patience | None = None
+    told: dict[str, str] = field(default_factory=dict)  # what was last logged of jobs that could not be read, by key
 
     def fetch_all(
         self, provider: Provider, finished: Sequence[tuple[Job, Observation]], *, also: More | None = None
@@ -192,8 +194,16 @@ class Fetcher:
             outcomes.keep_unreadable(ledger, job, error)
         if look.phase is Phase.DONE or isinstance(error, Refused):
             # done, but not available yet; or failed without partial results
+            if look.phase is Phase.DONE:
+                look = replace(
+                    look, queue_note=f"finished, but its counts could not be fetched yet: {error}"[:CODE_CAP]
+                )
             outcomes.observe(ledger, [(job, look)])
-        log.warning(
+        # a vendor that is down is asked every second or so
+        is_new = self.told.get(job.key) != (told := str(error))
+        self.told[job.key] = told
+        log.log(
+            logging.WARNING if is_new else logging.DEBUG,
             "the result of job %s could not be read: %s", job.key[:12], error,
             exc_info=not isinstance(error, QflowsError),
         )  # fmt: skip

@@ -50,7 +50,7 @@ def look(ledger: Ledger, vendors: Vendors) -> Health:
             found.held.append(Waiting(job, job.queue_note or job.word or "its result cannot be read"))
         elif job.status is JobStatus.IN_DOUBT:
             why = "a person must decide" if job.asks_person else "qflows is looking for it"
-            note = f"; {job.queue_note}" if job.queue_note else ""  # a throttled or failed look-up
+            note = f"; next look-up {job.queue_note}" if job.queue_note else ""  # a throttled or failed look-up
             found.in_doubt.append(Waiting(job, f"{why}: {job.error_message or 'the answer was lost'}{note}"))
         elif job.status is JobStatus.PREPARED and job.error_message:
             found.unsent.append(Waiting(job, job.error_message))

@@ -409,7 +409,7 @@ class Submitter:
                 grown = max(_LOOK_RETRY_S, doubt.age_s / 4)  # the longer the silence, the rarer the look-up
                 again = min(max(asked_s or 0.0, grown), _LONGEST_LOOK_PAUSE_S)
                 at = utc_now() + timedelta(seconds=again)
-                why = f"no look-up before {at:%H:%M:%S} UTC, because the last one failed: {error}"
+                why = f"not before {at:%H:%M:%S} UTC, because the last one failed: {error}"
                 claims.postpone(self.ledger, doubt.job, again_in_s=again, why=why)
             return
         for doubt in due:

@@ -189,4 +189,4 @@ def _publish(device: str, jobs: Sequence[Job], results: Sequence[Result | JobFai
     page += run_page.compiled_section(compiled_rows(tasks.client().ledger, jobs))
     page += choices.decided(tasks.client().ledger, [here.run_key])
     page += ["## Jobs", *run_page.job_section(jobs, tasks.client().vendors.pages(jobs))]
-    artifacts.publish_markdown(f"counts-{device}", "\n\n".join(page), f"{len(jobs)} circuits on {device}")
+    artifacts.publish_markdown(f"counts-{device}", "\n\n".join(page), f"{plural(len(jobs), 'circuit')} on {device}")

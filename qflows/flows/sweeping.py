@@ -208,7 +208,7 @@ def publish(batch: Batch) -> None:
     got = batch.n_circuits - len(errors)
     page = [
         f"# {escape(title)}",
-        f"**{got} of {batch.n_circuits} circuits have results** · batch `{batch.id}`",
+        f"**{got} of {batch.n_circuits} circuits have results** · batch `{batch.id[:12]}`",
     ]
     page.append(run_page.summary(jobs))
     page += run_page.next_steps(jobs, rerun=f"qflows batches rerun {batch.id[:12]}" if errors else "")

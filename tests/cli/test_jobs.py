@@ -136,9 +136,23 @@ def test_status_and_show_say_that_a_doubtful_job_cannot_be_looked_up_now(qflows,
     ionq.fault("status", "ionq.list", status=429, retry_after=120, message="slow down", times=None)
     assert qflows("run", bell, "--device", "ionq-simulator", "--timeout", "0").code == 3
     (told,) = qflows("status", "--json").json()["in_doubt"]
-    assert "no look-up before" in told["why"]
+    assert "next look-up not before" in told["why"]
     assert "ionq asks for fewer requests" in told["why"]
     shown = qflows("jobs", "show", told["job"]).out
-    assert "look-up  no look-up before" in shown
+    assert "look-up  not before" in shown
     qflows("jobs", "resolve", told["job"], "--absent")
     assert "look-up" not in qflows("jobs", "show", told["job"]).out
+
+
+def test_show_says_why_a_finished_job_has_no_counts_yet(qflows, bell, ionq: Admin) -> None:
+    ionq.fault("status", "ionq.results", status=503, times=None)
+    said = qflows("run", bell, "--device", "ionq-simulator", "--timeout", "3")
+    assert said.code == 3
+    [job] = qflows("jobs", "ls", "--json").json()
+    shown = qflows("jobs", "show", job["key"]).out
+    assert "finished, but its counts could not be fetched yet" in shown
+    assert ionq.requests("ionq.results") > 2
+    assert said.err.count("could not be read") <= 1
+    ionq.clear_faults()
+    assert qflows("jobs", "refresh", job["key"]).code == 0
+    assert "could not be fetched" not in qflows("jobs", "show", job["key"]).out
