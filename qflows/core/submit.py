@@ -17,6 +17,7 @@ from threading import Lock
 from typing import Any
 
 from qflows.core.calibrating import Calibrations
+from qflows.core.claimed import ClaimsOfCall
 from qflows.core.pacing import News
 from qflows.core.versions import versions
 from qflows.errors import (
@@ -88,19 +89,21 @@ class Submitter:
         for intent in wanted:
             provider.check(intent.spec)
         at_once = self._claims_at_once(provider, len(wanted)) if self._may_claim_early(provider, wanted) else 0
-        try:
-            handles, claimed = intents.prepare_and_claim(self.ledger, wanted, at_most=at_once, lease_s=self.lease_s)
-        except LedgerUnavailable as error:
-            raise LedgerUnavailable(f"{error}. Nothing was sent") from error
         to_send: dict[str, Job] = {}
-        for intent, job in zip(wanted, handles, strict=True):
-            self.remember(job.key, intent.spec)
-            if job.status is JobStatus.PREPARED:
-                to_send[job.key] = job
-        first = [to_send[key] for key in claimed]
-        rest = [job for key, job in to_send.items() if key not in claimed]
-        if first:
-            self._send_claimed(provider, self._specs_of(first), claimed)
+        with ClaimsOfCall(self.ledger) as mine:
+            try:
+                handles, claimed = intents.prepare_and_claim(
+                    self.ledger, wanted, at_most=at_once, lease_s=self.lease_s, note=mine.note
+                )
+            except LedgerUnavailable as error:
+                raise LedgerUnavailable(f"{error}. Nothing was sent") from error
+            first = mine.recorded()
+            for intent, job in zip(wanted, handles, strict=True):
+                self.remember(job.key, intent.spec)
+                if job.status is JobStatus.PREPARED:
+                    to_send[job.key] = job
+            rest = [job for key, job in to_send.items() if key not in claimed]
+            self._send_claimed(provider, self._specs_of([to_send[claim.key] for claim in first]), first, mine)
         self.send_all(provider, rest)
         fresh = reads.by_keys(self.ledger, {job.key for job in handles}) if to_send else {}
         return [fresh.get(job.key, job) for job in handles]
@@ -126,20 +129,19 @@ class Submitter:
             specs[key] = replace(specs[key], session_id=None)
             self.remember(key, specs[key])
         self._price(provider, {job.key: specs[job.key] for job in batch if job.error_code == charges.UNPRICED})
-        self._send_claimed(provider, specs, claims.claim_several(self.ledger, list(specs), lease_s=self.lease_s))
+        with ClaimsOfCall(self.ledger) as mine:
+            claims.claim_several(self.ledger, list(specs), lease_s=self.lease_s, note=mine.note)
+            self._send_claimed(provider, specs, mine.recorded(), mine)
 
-    def _send_claimed(self, provider: Provider, specs: Mapping[str, JobSpec], mine: Mapping[str, claims.Claim]) -> None:
-        unsent = list(mine.values())
-        try:
-            while unsent:
-                claim = unsent.pop(0)
-                try:
-                    self._post(provider, specs[claim.key], claim)
-                except StaleClaim as error:
-                    log.warning("%s", error)
-        finally:
-            for claim in unsent:
-                self._give_back(claim)
+    def _send_claimed(
+        self, provider: Provider, specs: Mapping[str, JobSpec], claimed: Sequence[claims.Claim], mine: ClaimsOfCall
+    ) -> None:
+        for claim in claimed:
+            try:
+                self._post(provider, specs[claim.key], claim, mine)
+            except StaleClaim as error:
+                log.warning("%s", error)
+            mine.ended(claim)
 
     def _workers(self, provider: Provider) -> int:
         if provider.capabilities.lookup is Lookup.NONE:
@@ -185,14 +187,7 @@ class Submitter:
         if told:
             charges.note_quotes(self.ledger, told)
 
-    def _give_back(self, claim: claims.Claim) -> None:
-        """Free a claim after an interrupt, so that nobody has to wait for the lease of a job that was never sent."""
-        try:
-            claims.not_sent(self.ledger, claim, message="interrupted before sending", retry_in_s=0.0)
-        except LedgerError as error:
-            log.warning("%s", error)
-
-    def _post(self, provider: Provider, spec: JobSpec, claim: claims.Claim) -> None:
+    def _post(self, provider: Provider, spec: JobSpec, claim: claims.Claim, mine: ClaimsOfCall) -> None:
         if claim.remaining_s() < self.lease_s / 2:
             # this process was stalled between claim and wire; a process that took over must find nothing at the vendor
             claims.not_sent(self.ledger, claim, message="stalled before sending", retry_in_s=0.0)
@@ -200,6 +195,7 @@ class Submitter:
         prepared = self._prepared(provider, spec, claim)
         if prepared is None:
             return
+        mine.sending(claim)
         try:
             answer = provider.send(prepared)
         except VendorGroupClosed as error:
@@ -212,6 +208,7 @@ class Submitter:
         except BaseException as error:
             # Whatever else happened, including an interrupt, the vendor may have accepted.
             claims.doubted(self.ledger, claim, message=f"{type(error).__name__}: {error}"[:1000])
+            mine.ended(claim)
             if not isinstance(error, Exception):
                 raise
             log.warning("job %s is in doubt: %s", claim.key[:12], error, exc_info=not isinstance(error, QflowsError))
@@ -233,9 +230,6 @@ class Submitter:
             claims.refused(self.ledger, claim, code=code, message=message)
             log.warning("%s", message, exc_info=not isinstance(error, QflowsError))
             return None
-        except BaseException:
-            self._give_back(claim)
-            raise
         if claim.remaining_s() < self.lease_s / 2:
             claims.not_sent(
                 self.ledger, claim, message="preparing it took too long; it is prepared again", retry_in_s=0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -42,6 +42,9 @@ class Claim:
         return self.ends_at - _since_boot()
 
 
+Note = Callable[[Mapping[str, Claim]], None]
+
+
 def _since_boot() -> float:
     """Seconds since boot, including sleep, if the system has such a clock."""
     clock = getattr(time, "CLOCK_BOOTTIME", None)
@@ -75,9 +78,11 @@ def claim(ledger: Ledger, key: str, *, lease_s: float) -> Claim | None:
     return claim_several(ledger, [key], lease_s=lease_s).get(key)
 
 
-def claim_several(ledger: Ledger, keys: Collection[str], *, lease_s: float) -> dict[str, Claim]:
+def claim_several(
+    ledger: Ledger, keys: Collection[str], *, lease_s: float, note: Note | None = None
+) -> dict[str, Claim]:
     """Claim what is free among `keys` in one transaction; keys that another process holds are absent."""
-    mine, blocked = ledger.transact(lambda connection: claim_in(ledger, connection, keys, lease_s=lease_s))
+    mine, blocked = ledger.transact(lambda connection: claim_in(ledger, connection, keys, lease_s=lease_s, note=note))
     tell_claimed(ledger, mine, blocked)
     return mine
 
@@ -92,10 +97,12 @@ def tell_claimed(ledger: Ledger, mine: Collection[str], blocked: Mapping[str, Ov
 
 
 def claim_in(
-    ledger: Ledger, connection: sa.Connection, keys: Collection[str], *, lease_s: float
+    ledger: Ledger, connection: sa.Connection, keys: Collection[str], *, lease_s: float, note: Note | None = None
 ) -> tuple[dict[str, Claim], dict[str, OverBudget]]:
-    """Claim what is free among `keys` in the caller's transaction; return the claims, and what no budget has room
-    for."""
+    """Claim what is free among `keys` in the caller's transaction; return the claims, and what no budget has room for.
+
+    `note` is told the claims before they are durable: an interrupt of the commit leaves them to whoever noted them.
+    """
     started = _since_boot()
     values = {"owner": me(), "lease_s": lease_s, "now": utc_now()}
     fences = {key: connection.execute(_CLAIM, values | {"at_key": key}).scalar() for key in sorted(keys)}
@@ -105,6 +112,8 @@ def claim_in(
         for key in keys
         if (fence := fences[key]) is not None and key not in blocked
     }
+    if note is not None:
+        note(mine)
     return mine, blocked
 
 

@@ -12,7 +12,7 @@ from qflows.errors import KeyReused, LedgerError, OtherAccount, OverBudget
 from qflows.keys import digest, sample_key
 from qflows.ledger import accounts, charges, choices, groups, imports, marks
 from qflows.ledger.budgets import Buyer, Purchase
-from qflows.ledger.claims import Claim, chunks, claim_in, tell_claimed
+from qflows.ledger.claims import Claim, Note, chunks, claim_in, tell_claimed
 from qflows.ledger.rows import JOB_COLUMNS, items_of, job_of
 from qflows.ledger.store import Ledger, utc_now
 from qflows.ledger.tables import REBUILT, jobs, programs, runs, samples
@@ -72,10 +72,16 @@ def prepare(ledger: Ledger, intents: Sequence[Intent], also: Also | None = None)
 
 
 def prepare_and_claim(
-    ledger: Ledger, intents: Sequence[Intent], *, at_most: int, lease_s: float, also: Also | None = None
+    ledger: Ledger,
+    intents: Sequence[Intent],
+    *,
+    at_most: int,
+    lease_s: float,
+    also: Also | None = None,
+    note: Note | None = None,
 ) -> tuple[list[Job], dict[str, Claim]]:
     """Like `prepare`, and in the same transaction claim the first `at_most` of those that are free to be sent, for a
-    caller that sends them at once."""
+    caller that sends them at once. `note`: see `claim_in`."""
     if not intents:
         return [], {}
     contents = [intent.spec.content for intent in intents]
@@ -95,7 +101,7 @@ def prepare_and_claim(
         if also is not None:
             also(connection, [made[place] for place in range(len(intents))])
         free = dict.fromkeys(made[place].key for place in range(len(intents)) if _is_free(made[place]))
-        return made, claim_in(ledger, connection, list(free)[:at_most], lease_s=lease_s)
+        return made, claim_in(ledger, connection, list(free)[:at_most], lease_s=lease_s, note=note)
 
     prepared, (claimed, blocked) = ledger.transact(work)
     for place in range(len(intents)):

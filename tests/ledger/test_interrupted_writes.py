@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 import threading
 from collections import Counter, deque
-from collections.abc import Callable
-from types import FrameType
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from interrupting import InterruptAt
 
 from qflows.errors import LedgerUnavailable
 from qflows.ledger import Ledger
@@ -18,31 +16,6 @@ from qflows.ledger.tables import events
 
 # Not the locks of Python and of SQLAlchemy's pool: an interrupt in the few lines around one leaves it taken for good.
 PLACES = ("/contextlib.py", "/qflows/", "/sqlalchemy/engine/", "/sqlalchemy/event/", "/sqlalchemy/sql/")
-
-
-class InterruptAt:
-    """Raises KeyboardInterrupt before the n-th line of Python below the block, counted in PLACES."""
-
-    def __init__(self, at: int) -> None:
-        self.left = at
-        self.where = ""
-
-    def __enter__(self) -> InterruptAt:
-        sys.settrace(self._trace)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        sys.settrace(None)
-
-    def _trace(self, frame: FrameType, kind: str, argument: Any) -> Callable[..., Any] | None:
-        if frame.f_code is InterruptAt.__exit__.__code__:
-            return None
-        if kind == "line" and any(place in frame.f_code.co_filename for place in PLACES):
-            self.left -= 1
-            if self.left == 0:
-                self.where = f"{frame.f_code.co_filename}:{frame.f_lineno}"
-                raise KeyboardInterrupt
-        return self._trace
 
 
 def write(ledger: Ledger, subject: str, *, flush: bool = True) -> None:
@@ -64,7 +37,7 @@ def test_write_can_be_interrupted_at_any_line(ledger: Ledger, flush: bool) -> No
     at = 1 - step
     while True:
         at += step
-        interrupt = InterruptAt(at)
+        interrupt = InterruptAt(at, PLACES)
         try:
             with interrupt:
                 write(ledger, f"try {at}", flush=flush)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
 from fake_vendor import FakeVendor
+from interrupting import InterruptAt
 from sqlalchemy import event
 
 from qflows.core.devices import Sole
@@ -26,9 +27,9 @@ from qflows.states import JobStatus
 BELL = 'OPENQASM 2.0; include "qelib1.inc"; qreg q[2]; creg c[2]; h q[0]; cx q[0],q[1]; measure q -> c;'
 
 
-def intent() -> Intent:
-    spec = JobSpec("acme", "sim", (to_program(BELL),), 10)
-    return Intent(spec, Want("run", "attempt", "holder:0"), "acme:sim", "acct")
+def intent(run_key: str = "run", *, shots: int = 10) -> Intent:
+    spec = JobSpec("acme", "sim", (to_program(BELL),), shots)
+    return Intent(spec, Want(run_key, "attempt", "holder:0"), "acme:sim", "acct")
 
 
 class Terminated(BaseException):
@@ -126,6 +127,33 @@ def test_lane_is_given_back_though_its_return_was_interrupted(ledger: Ledger, is
         assert connection.execute(sa.select(lanes_table.c.lease_until)).scalar() == 0
     done = Poller(submitter, Sole(vendor)).wait([job.key], timeout=20)[job.key]
     assert (done.status, vendor.posts) == (JobStatus.COMPLETED, 1)
+
+
+@pytest.mark.parametrize("n_jobs", [1, 3])
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning", "ignore::sqlalchemy.exc.SAWarning")
+def test_submission_can_be_interrupted_at_any_line(ledger: Ledger, n_jobs: int) -> None:
+    """No claim is left that others must wait for, and the next call buys what is missing and nothing twice."""
+    vendor = FakeVendor()
+    submitter = Submitter(ledger, workers=1)
+    step = 5 * n_jobs if ledger.engine.dialect.name == "sqlite" else 17 * n_jobs
+    at = 1 - step
+    keys: dict[str, str] = {}
+    interrupt = None
+    while interrupt is None or interrupt.where:
+        at += step
+        wanted = [intent(f"run {at}", shots=10 + n) for n in range(n_jobs)]
+        interrupt = InterruptAt(at, ["/qflows/"])
+        with suppress(KeyboardInterrupt), interrupt:
+            submitter.submit(vendor, wanted)
+        with ledger.read() as connection:
+            sending = jobs_table.c.status == JobStatus.SUBMITTING.value
+            assert not connection.execute(sa.select(jobs_table.c.key).where(sending)).all(), interrupt.where
+        keys |= {job.key: interrupt.where for job in submitter.submit(vendor, wanted)}
+    done = Poller(submitter, Sole(vendor)).wait(keys, timeout=60)
+    assert not {keys[key]: job.status for key, job in done.items() if job.status is not JobStatus.COMPLETED}
+    assert not {keys[job.key] for job in vendor.bought if len(vendor.live(job.key)) != 1}
+    assert len(vendor.bought) == len(keys)
+    assert at > 100  # lines that a submission runs through
 
 
 class GivenOnce(FakeVendor):
