@@ -187,6 +187,21 @@ def _write_ahead(connection: sqlite3.Connection, busy_s: float) -> None:
 
 
 @contextmanager
+def connected(engine: sa.Engine) -> Iterator[sa.Connection]:
+    """A connection that is not used again if an interrupt ends the block.
+
+    A cursor that was being read lives on in the traceback, and on its connection SQLite refuses the next commit.
+    """
+    with engine.connect() as connection:
+        try:
+            yield connection
+        except BaseException as error:
+            if not isinstance(error, Exception):
+                connection.invalidate(error)
+            raise
+
+
+@contextmanager
 def unflushed(connection: sa.Connection) -> Iterator[None]:
     """SQLite: commits in here do not wait for the disk. The next one that does flushes them too; none is torn."""
     if connection.engine.dialect.name != "sqlite":

@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from qflows.errors import LedgerUnavailable
 from qflows.ledger.engine import (
     BUSY_S,
+    connected,
     engine_for,
     ensure_schema,
     faults_as_sentences,
@@ -71,7 +72,7 @@ class Ledger:
     @contextmanager
     def read(self) -> Iterator[sa.Connection]:
         """A transaction that only reads."""
-        with faults_as_sentences(self.engine), self.engine.connect() as connection:
+        with faults_as_sentences(self.engine), connected(self.engine) as connection:
             yield connection
 
     @contextmanager
@@ -81,7 +82,7 @@ class Ledger:
         With `flush=False` the disk is not waited for: the write survives the death of this process, not a power cut in
         the next moment. For what a power cut makes void anyway (who polls), or what can be fetched again.
         """
-        with self._turns.take() as note, faults_as_sentences(self.engine), self.engine.connect() as connection:
+        with self._turns.take() as note, faults_as_sentences(self.engine), connected(self.engine) as connection:
             note(connection)
             writing = connection.execution_options(ledger_write=True)
             with unflushed(writing) if not flush else nullcontext(), writing.begin():

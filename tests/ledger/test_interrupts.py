@@ -217,3 +217,24 @@ def test_connection_that_was_interrupted_keeps_no_lock_while_its_cursor_lives(tm
     with ledger.write() as connection:  # locked, if the closed connection were still in its transaction
         connection.execute(sa.text("delete from lanes"))
     ledger.close()
+
+
+def test_connection_is_not_used_again_after_an_interrupt_of_a_statement_that_returns_rows(
+    sqlite_ledger: Ledger,
+) -> None:
+    kept: list[Any] = []  # what a traceback in a notebook keeps
+
+    def interrupted() -> None:
+        with sqlite_ledger.write() as connection:
+            driver: Any = connection.connection.driver_connection
+            two_rows = "('2026', 'a', 'x', '{}'), ('2026', 'b', 'x', '{}')"
+            statement = f"insert into events (at, subject, kind, detail) values {two_rows} returning subject"
+            kept.append(driver.execute(statement))
+            assert kept[0].fetchone() == ("a",)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    for _ in range(3):  # "SQL statements in progress", if it were
+        with sqlite_ledger.write() as connection:
+            sqlite_ledger.record_event(connection, "tried", "next")
