@@ -133,10 +133,12 @@ def body_of(item: ItemResult) -> dict[str, Any]:
 
 def item_of(body: Mapping[str, Any]) -> ItemResult:
     """The inverse of `body_of`."""
+    counts = Counts(body["counts"]) if body["counts"] is not None else None
+    keys = {key: key for key in counts or ()}  # a shot refers to its outcome: each text of its own takes 64 bytes
     return ItemResult(
-        counts=Counts(body["counts"]) if body["counts"] is not None else None,
+        counts=counts,
         probabilities=body["probabilities"],
-        memory=tuple(body["memory"]) if body["memory"] is not None else None,
+        memory=tuple(keys.get(shot, shot) for shot in body["memory"]) if body["memory"] is not None else None,
         expectations=tuple(Expectation(v, e) for v, e in body["expectations"]) if body["expectations"] else None,
         error=ItemError(**body["error"]) if body["error"] else None,
         metadata=body["metadata"],

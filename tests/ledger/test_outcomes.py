@@ -37,6 +37,18 @@ def test_counts_come_back_as_they_were_stored(ledger: Ledger, make_job: MakeJob)
     assert reads.provenance(ledger, job.key) == {"versions": {"qflows": "1"}}
 
 
+def test_shots_refer_to_their_outcomes_instead_of_equal_texts(ledger: Ledger, make_job: MakeJob) -> None:
+    job = make_job(S.RUNNING)
+    stored = ItemResult(counts=Counts({"001": 2, "110": 1}), memory=("001", "110", "001"))
+    outcomes.store(ledger, job, VendorResult((stored,)), provenance={})
+    (item,) = reads.items(ledger, job.key)
+    assert item == stored
+    assert item.memory is not None
+    assert item.counts is not None
+    zeros, ones = item.counts
+    assert all(shot is one for shot, one in zip(item.memory, (zeros, ones, zeros), strict=True))
+
+
 def test_storing_again_is_harmless_and_keeps_the_first_counts(ledger: Ledger, make_job: MakeJob) -> None:
     job = make_job(S.RUNNING)
     outcomes.store(ledger, job, result_of(1), provenance={})
