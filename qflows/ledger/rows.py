@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -131,14 +131,20 @@ def body_of(item: ItemResult) -> dict[str, Any]:
     }
 
 
+def _same(keys: Mapping[str, str], shots: Iterable[str]) -> Iterator[str]:
+    return (keys.get(shot, shot) for shot in shots)
+
+
 def item_of(body: Mapping[str, Any]) -> ItemResult:
     """The inverse of `body_of`."""
     counts = Counts(body["counts"]) if body["counts"] is not None else None
-    keys = {key: key for key in counts or ()}  # a shot refers to its outcome: each text of its own takes 64 bytes
+    keys: dict[str, str] = {
+        key: key for key in counts or ()
+    }  # a shot refers to its outcome: each text of its own takes 64 bytes
     return ItemResult(
         counts=counts,
         probabilities=body["probabilities"],
-        memory=tuple(keys.get(shot, shot) for shot in body["memory"]) if body["memory"] is not None else None,
+        memory=tuple(_same(keys, body["memory"])) if body["memory"] is not None else None,
         expectations=tuple(Expectation(v, e) for v, e in body["expectations"]) if body["expectations"] else None,
         error=ItemError(**body["error"]) if body["error"] else None,
         metadata=body["metadata"],

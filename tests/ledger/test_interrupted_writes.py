@@ -28,6 +28,7 @@ def written(ledger: Ledger) -> Counter[str]:
         return Counter(connection.execute(sa.select(events.c.subject).where(events.c.kind == "tried")).scalars())
 
 
+@pytest.mark.slow(reason="a write is interrupted at some hundred lines")
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning", "ignore::sqlalchemy.exc.SAWarning")
 @pytest.mark.parametrize("flush", [True, False])
 def test_write_can_be_interrupted_at_any_line(ledger: Ledger, flush: bool) -> None:

@@ -129,6 +129,7 @@ def test_lane_is_given_back_though_its_return_was_interrupted(ledger: Ledger, is
     assert (done.status, vendor.posts) == (JobStatus.COMPLETED, 1)
 
 
+@pytest.mark.slow(reason="a submission is interrupted at some hundred lines")
 @pytest.mark.parametrize("n_jobs", [1, 3])
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning", "ignore::sqlalchemy.exc.SAWarning")
 def test_submission_can_be_interrupted_at_any_line(ledger: Ledger, n_jobs: int) -> None:
