@@ -138,9 +138,8 @@ def _same(keys: Mapping[str, str], shots: Iterable[str]) -> Iterator[str]:
 def item_of(body: Mapping[str, Any]) -> ItemResult:
     """The inverse of `body_of`."""
     counts = Counts(body["counts"]) if body["counts"] is not None else None
-    keys: dict[str, str] = {
-        key: key for key in counts or ()
-    }  # a shot refers to its outcome: each text of its own takes 64 bytes
+    # a shot refers to its outcome: each text of its own takes 64 bytes
+    keys: dict[str, str] = {key: key for key in counts or ()}
     return ItemResult(
         counts=counts,
         probabilities=body["probabilities"],
