@@ -15,7 +15,7 @@ from decimal import Decimal
 from importlib import import_module
 from typing import Any
 
-from qflows import notebook
+from qflows import display
 from qflows.errors import QflowsError
 from qflows.privacy.accounts import is_emulated
 from qflows.states import TERMINAL, JobStatus, SessionState
@@ -357,7 +357,7 @@ class Job:
         return f", {self.origin}" if self.origin else ""
 
     def _repr_html_(self) -> str:
-        return notebook.pairs(
+        return display.pairs(
             {
                 "job": self.key[:12],
                 "name": self.name,
@@ -421,7 +421,7 @@ class Result:
         pages = [self.job._repr_html_()]
         for item in self.items[:_SHOWN]:
             values = item.counts if item.counts is not None else item.probabilities
-            pages.append(notebook.bars(values) if values else notebook.pairs({"value": gist(item)}))
+            pages.append(display.bars(values) if values else display.pairs({"value": gist(item)}))
         return "".join(pages)
 
     def _only(self) -> ItemResult:

@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from qflows import notebook
+from qflows import display
 from qflows.algorithms.gradients import ShiftRule, shift_rule
 from qflows.algorithms.optimizers import (
     OPTIMIZERS,
@@ -99,7 +99,7 @@ class VqeResult:
         return f"<VqeResult {self.problem}: {self.energy_text}, {self.n_evaluations} evaluations by {self.optimizer}>"
 
     def _repr_html_(self) -> str:
-        return notebook.pairs(
+        return display.pairs(
             {
                 "problem": self.problem,
                 "energy": self.energy_text,

@@ -22,10 +22,10 @@ from qflows.core.batches.planning import Planned
 from qflows.core.choice import asking
 from qflows.core.choice.deciding import Asked
 from qflows.core.scope import Scope, script_scope
+from qflows.display import plural
 from qflows.errors import ProgramRejected
 from qflows.model import Job
 from qflows.pages.text import json_text
-from qflows.wording import plural
 
 app = typer.Typer(help="Batches: many circuits that behave like one job.", no_args_is_help=True, rich_markup_mode=None)
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON.")]

@@ -12,7 +12,7 @@ import typer
 from qflows.cli import completion
 from qflows.cli.mode import NO_API_HINT, as_flow
 from qflows.cli.screen import Exit, errors_as_exit_codes, print_json, print_rows, progress_line, say
-from qflows.wording import plural
+from qflows.display import plural
 
 if TYPE_CHECKING:
     from qflows.characterization.benchmarks import BenchmarkResult, Suite

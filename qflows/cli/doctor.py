@@ -10,9 +10,9 @@ from qflows.cli.connection import default_client
 from qflows.cli.mode import prefect_api
 from qflows.cli.screen import Exit, errors_as_exit_codes, print_json, print_rows, say
 from qflows.core.doctor import checkup
+from qflows.display import plural
 from qflows.errors import ProgramRejected
 from qflows.protocol import Finding, Verdict
-from qflows.wording import plural
 
 _MARKS = {Verdict.OK: "ok", Verdict.ADVICE: "advice", Verdict.WRONG: "WRONG", Verdict.UNKNOWN: "?"}
 _COLUMNS = ("", "check", "seen", "what to do")

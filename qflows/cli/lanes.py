@@ -9,9 +9,9 @@ import typer
 from qflows import providers
 from qflows.cli.connection import default_client
 from qflows.cli.screen import errors_as_exit_codes, print_rows, say
+from qflows.display import plural
 from qflows.errors import UnknownDevice
 from qflows.ledger import lanes
-from qflows.wording import plural
 
 app = typer.Typer(help="How vendor accounts are polled.", no_args_is_help=True, rich_markup_mode=None)
 _COLUMNS = ("vendor", "account", "last answer", "next poll", "longest lag", "last failure")

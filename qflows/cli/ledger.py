@@ -8,9 +8,9 @@ from typing import Annotated
 import typer
 
 from qflows.cli.screen import Exit, errors_as_exit_codes, print_json, progress_line, say
+from qflows.display import plural
 from qflows.errors import ProgramRejected
 from qflows.settings import Settings
-from qflows.wording import plural
 
 app = typer.Typer(help="The ledger database.", no_args_is_help=True, rich_markup_mode=None)
 

@@ -13,10 +13,10 @@ import typer
 from qflows.cli.connection import default_client
 from qflows.cli.screen import errors_as_exit_codes, print_json, print_rows, say
 from qflows.core.durations import seconds
+from qflows.display import plural
 from qflows.errors import ProgramRejected
 from qflows.ledger import spending
 from qflows.ledger.store import utc_now
-from qflows.wording import plural
 
 
 class By(StrEnum):

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from qflows import notebook
+from qflows import display
 from qflows.core.devices import Device
 from qflows.core.profiles import Price
 from qflows.errors import ProviderError
@@ -101,7 +101,7 @@ class DeviceCard:
         return f"<Device {self.name} at {self.vendor}: {width}, {batches}{queue}, {state}>"
 
     def _repr_html_(self) -> str:
-        return notebook.pairs(self.to_dict())
+        return display.pairs(self.to_dict())
 
 
 def card_of(target: Device) -> DeviceCard:

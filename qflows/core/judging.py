@@ -12,8 +12,8 @@ from typing import Any
 from scipy import special
 
 from qflows.core.drift import Verdict, judge
+from qflows.display import plural
 from qflows.ledger.measurements import Measurement
-from qflows.wording import plural
 
 FALSE_HOLD = 0.01
 _DESIGNED = 0.007

@@ -9,7 +9,7 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypedDict, TypeVar, Unpack, overload
 
-from qflows import notebook
+from qflows import display
 from qflows.core.durations import Moment, past
 from qflows.errors import ProgramRejected
 from qflows.ledger import listing
@@ -131,7 +131,7 @@ class Rows(Sequence[T], Generic[T]):
     def _repr_html_(self) -> str:
         rows = [{name: _short(value) for name, value in row.items()} for row in self.to_dicts()]
         columns = [name for name in (rows[0] if rows else ()) if any(row[name] not in ("", "{}") for row in rows)]
-        return f"<p>{len(self)} of {self.total} {self.title}</p>" + notebook.table(rows, columns)
+        return f"<p>{len(self)} of {self.total} {self.title}</p>" + display.table(rows, columns)
 
     @property
     def next_offset(self) -> int | None:

@@ -11,9 +11,10 @@ from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any, TypeVar
 
-from qflows import notebook
+from qflows import display
 from qflows.core.devices import Device
 from qflows.core.profiles import DeviceProfile
+from qflows.display import plural
 from qflows.errors import OverBudget, QflowsError, Refused, Unreadable
 from qflows.ledger import budgets, charges
 from qflows.ledger.intents import Intent
@@ -21,7 +22,6 @@ from qflows.ledger.store import Ledger
 from qflows.model import Quote, exact
 from qflows.protocol import JobSpec
 from qflows.settings import Settings
-from qflows.wording import plural
 
 T = TypeVar("T")
 _MINUTE_S = 60
@@ -143,7 +143,7 @@ class Price:
         return f"<Price {self}>"
 
     def _repr_html_(self) -> str:
-        return notebook.pairs({"device": self.device} | self.row())
+        return display.pairs({"device": self.device} | self.row())
 
 
 def shown(amount: Decimal | None) -> str:

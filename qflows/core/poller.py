@@ -22,6 +22,7 @@ from qflows.core.fetching import Fetcher
 from qflows.core.looking import Looked, Looker, is_there
 from qflows.core.pacing import Agenda, held_up_s, paced, step_s, used_s
 from qflows.core.submit import Submitter, person_must_decide
+from qflows.display import plural
 from qflows.errors import (
     InDoubt,
     LedgerError,
@@ -42,7 +43,6 @@ from qflows.ledger.pending import Polled, began_at
 from qflows.model import Job
 from qflows.protocol import Lookup, PatientProvider, Provider
 from qflows.states import AT_VENDOR, JobStatus
-from qflows.wording import plural
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection

@@ -26,6 +26,7 @@ from qflows.core.scope import Scope
 from qflows.core.sessions import Session
 from qflows.core.stored import stored
 from qflows.core.verbs import BatchWishes, RunWishes, Wishes
+from qflows.display import plural
 from qflows.errors import InDoubt, LedgerError, OtherAccount, ProgramRejected, QflowsError
 from qflows.ledger import outcomes, reads
 from qflows.ledger.budgets import Buyer
@@ -35,7 +36,6 @@ from qflows.model import Job, Result
 from qflows.programs import to_program
 from qflows.protocol import JobSpec
 from qflows.states import JobStatus
-from qflows.wording import plural
 
 log = logging.getLogger("qflows.client")
 _EXACT = "local-exact"

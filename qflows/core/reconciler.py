@@ -15,13 +15,13 @@ from qflows.core import sessions
 from qflows.core.groups.callbacks import resolve
 from qflows.core.groups.handle import Group
 from qflows.core.parts import Parts
+from qflows.display import plural
 from qflows.errors import LedgerUnavailable, QflowsError
 from qflows.ledger import callbacks as ledger_callbacks
 from qflows.ledger import groups as ledger_groups
 from qflows.ledger import pending, reads, settlements
 from qflows.ledger.store import Ledger
 from qflows.states import JobStatus
-from qflows.wording import plural
 
 log = logging.getLogger("qflows.reconciler")
 

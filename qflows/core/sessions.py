@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import Any, Literal, TypeGuard, Unpack
 
-from qflows import notebook
+from qflows import display
 from qflows.core.arguments import shown
 from qflows.core.submit import fits
 from qflows.core.verbs import RunWishes, Verbs, Wishes
@@ -113,7 +113,7 @@ class Session:
         rows = {"session": self.id or "", "device": self.device, "name": self.name}
         if self.record:
             rows |= {"mode": self.record.mode, "state": self.record.state.value, "run key": self.record.run_key}
-        return notebook.pairs(rows)
+        return display.pairs(rows)
 
     def _beat(self) -> None:
         assert self.record is not None

@@ -20,6 +20,7 @@ from qflows.core.calibrating import Calibrations
 from qflows.core.claimed import ClaimsOfCall
 from qflows.core.pacing import News
 from qflows.core.versions import versions
+from qflows.display import plural
 from qflows.errors import (
     KeyReused,
     LedgerError,
@@ -40,7 +41,6 @@ from qflows.model import Job, Quote
 from qflows.programs.panics import refused_if_qiskit_panics
 from qflows.protocol import Accepted, Found, JobSpec, Lookup, Prepared, Provider
 from qflows.states import JobStatus
-from qflows.wording import plural
 
 log = logging.getLogger("qflows.submit")
 

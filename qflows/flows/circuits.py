@@ -16,6 +16,7 @@ from qflows.core.choice.deciding import Asked
 from qflows.core.compiling import compiled_rows
 from qflows.core.scope import Scope
 from qflows.core.stored import raise_unless_completed
+from qflows.display import plural
 from qflows.errors import JobFailed, ProgramRejected
 from qflows.flows.forms import Circuits, DeviceName, GateForm, circuits_named, run_name
 from qflows.flows.scheduled import scheduled_flow
@@ -30,7 +31,6 @@ from qflows.prefect.housekeeper import cancel_jobs
 from qflows.prefect.slots import Missed
 from qflows.prefect.suspend import wait_or_suspend
 from qflows.programs import Program, to_program
-from qflows.wording import plural
 
 _PART = 50  # circuits bought by one task run: a task run costs the server about as much as 10 submissions
 

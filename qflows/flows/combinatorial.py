@@ -11,6 +11,7 @@ from qflows.algorithms.qaoa import Ising, QaoaResult, a_mean_cost, ising, maxcut
 from qflows.characterization.history import keep_energy
 from qflows.core.arguments import check_choice
 from qflows.core.choice.deciding import content_of
+from qflows.display import plural
 from qflows.errors import ProgramRejected
 from qflows.flows.eigensolver import Screen
 from qflows.flows.forms import DeviceName, GateForm, NameOrJson
@@ -23,7 +24,6 @@ from qflows.prefect import artifacts, tasks
 from qflows.prefect.gating import pass_gate
 from qflows.prefect.housekeeper import cancel_jobs
 from qflows.prefect.slots import Missed
-from qflows.wording import plural
 
 _ROWS = 10
 

@@ -23,6 +23,7 @@ from qflows.core.choice import asking
 from qflows.core.choice.deciding import Asked
 from qflows.core.compiling import compiled_rows
 from qflows.core.scope import Scope
+from qflows.display import plural
 from qflows.flows.forms import Circuits, DeviceName, GateForm, ShotsOfEach, circuits_named, run_name
 from qflows.flows.scheduled import scheduled_flow
 from qflows.model import Job
@@ -33,7 +34,6 @@ from qflows.prefect.gating import pass_gate
 from qflows.prefect.housekeeper import cancel_jobs
 from qflows.prefect.slots import Missed
 from qflows.prefect.suspend import wait_or_suspend
-from qflows.wording import plural
 
 _BUNDLES = 200  # task runs at most
 _SCREEN_EVERY_S = 2.0

@@ -11,12 +11,12 @@ from datetime import datetime
 from statistics import median
 
 from qflows.core.compiling import CompiledRow
+from qflows.display import plural
 from qflows.model import Expectation, Job, uncertain
 from qflows.pages.plots import histogram_png, histograms_png
 from qflows.pages.text import PAGE_COLUMNS, escape, image, markdown_table, page_row
 from qflows.privacy.redaction import clean
 from qflows.states import JobStatus
-from qflows.wording import plural
 
 _ID = 14  # characters of a vendor id on a page; `qflows jobs show` has all of it
 _ROWS = 20

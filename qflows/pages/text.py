@@ -9,9 +9,9 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from qflows.display import plural
 from qflows.model import Job
 from qflows.privacy.redaction import clean
-from qflows.wording import plural
 
 _TEXT_CAP = 400
 _MARKUP = re.compile(r"([\]<!`\\]|:(?=//))")

@@ -10,10 +10,10 @@ from uuid import UUID
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.actions import ArtifactCreate, LogCreate
 
+from qflows.display import plural
 from qflows.ledger import reads
 from qflows.ledger.store import Ledger
 from qflows.pages.run_page import costs, job_section, summary
-from qflows.wording import plural
 
 KEY = "paid-until-cancelled"
 _MOST = 1000

@@ -26,6 +26,7 @@ from prefect.states import AwaitingRetry, Crashed
 from qflows.core.client import Client
 from qflows.core.reconciler import Tick
 from qflows.core.sessions import end, has_sessions
+from qflows.display import plural
 from qflows.errors import QflowsError, WaitTimeout
 from qflows.ledger import flow_runs, outcomes, reads
 from qflows.ledger import groups as ledger_groups
@@ -34,7 +35,6 @@ from qflows.ledger.flow_runs import Attempt
 from qflows.prefect import cancelled_page, lifesigns, wall
 from qflows.prefect.client import client
 from qflows.prefect.server_runs import Runs, crashed_runs, has_moved, prefect_api, read_runs
-from qflows.wording import plural
 
 log = logging.getLogger("qflows.housekeeper")
 

@@ -22,6 +22,7 @@ from prefect.logging import get_logger
 from prefect.states import Failed
 
 from qflows.core.arguments import fitting
+from qflows.display import plural
 from qflows.errors import QflowsError, RunKeyMissing
 from qflows.ledger import flow_runs, reads
 from qflows.model import Job
@@ -30,7 +31,6 @@ from qflows.prefect import artifacts
 from qflows.prefect.client import client
 from qflows.privacy.redaction import clean
 from qflows.states import JobStatus
-from qflows.wording import plural
 
 log = get_logger("qflows")
 

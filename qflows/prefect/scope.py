@@ -18,6 +18,7 @@ from prefect.logging import get_logger
 
 from qflows.core import ambient
 from qflows.core.scope import Scope, named, script_scope
+from qflows.display import plural
 from qflows.errors import RunKeyMissing
 from qflows.keys import digest, slot_run_key, subflow_run_key
 from qflows.ledger import groups as ledger_groups
@@ -28,7 +29,6 @@ from qflows.ledger.intents import touch_run
 from qflows.ledger.store import utc_now
 from qflows.prefect.client import client
 from qflows.prefect.own_page import watch
-from qflows.wording import plural
 
 log = get_logger("qflows")
 

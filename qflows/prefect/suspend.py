@@ -18,13 +18,13 @@ from prefect.logging import get_logger
 from qflows.core.arguments import fitting
 from qflows.core.batches.batch import Batch
 from qflows.core.poller import OnChange, where_they_are
+from qflows.display import plural
 from qflows.errors import WaitTimeout
 from qflows.keys import digest
 from qflows.ledger import reads
 from qflows.ledger.flow_runs import Wait, begin_wait, end_waits
 from qflows.model import Job
 from qflows.prefect.client import client
-from qflows.wording import plural
 
 log = get_logger("qflows")
 

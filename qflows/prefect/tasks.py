@@ -29,13 +29,13 @@ from qflows.core.scope import Scope
 from qflows.core.sessions import Session
 from qflows.core.tagging import Tagged
 from qflows.core.verbs import BatchWishes, RunWishes, Wishes
+from qflows.display import plural
 from qflows.errors import LedgerUnavailable, NotSent, ProviderError, Refused
 from qflows.model import Job, Result
 from qflows.pages.text import shots_text
 from qflows.prefect.client import client
 from qflows.prefect.scope import scope
 from qflows.prefect.suspend import listed
-from qflows.wording import plural
 
 P = ParamSpec("P")
 R = TypeVar("R")

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from qflows import notebook
+from qflows import display
 from qflows.core.batches.health import PartHealth
 from qflows.errors import JobFailed, QflowsError
 from qflows.ledger.batches import PartRecord
@@ -106,7 +106,7 @@ class BatchResult:
                     "error": error.message if error else "bad health" if index in bad else "",
                 }
             )
-        return notebook.table(rows, ("circuit", "name", "result", "error"))
+        return display.table(rows, ("circuit", "name", "result", "error"))
 
     @property
     def grid(self) -> np.ndarray[Any, Any]:

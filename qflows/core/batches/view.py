@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from qflows import notebook
+from qflows import display
 from qflows.core.batches.health import PartHealth, by_part, measured
 from qflows.core.batches.planning import span
 from qflows.core.batches.results import CircuitError, by_circuit, check_index, owner_of_circuits
@@ -54,7 +54,7 @@ class BatchView:
 
     def _repr_html_(self) -> str:
         rows = self.report_table()
-        return notebook.pairs({"batch": self.id[:12], "name": self.name, "device": self.device}) + notebook.table(
+        return display.pairs({"batch": self.id[:12], "name": self.name, "device": self.device}) + display.table(
             rows, list(rows[0]) if rows else ()
         )
 

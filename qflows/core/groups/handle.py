@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal, Unpack
 
-from qflows import notebook
+from qflows import display
 from qflows.core import ambient as current
 from qflows.core.arguments import check_choice, check_seconds, check_text, shown, tags_of
 from qflows.core.batches.batch import Batch
@@ -25,6 +25,7 @@ from qflows.core.parts import Parts
 from qflows.core.stored import stored
 from qflows.core.verbs import BatchWishes, RunWishes, Verbs, Wishes
 from qflows.core.waiting import wait_lanes
+from qflows.display import plural
 from qflows.errors import CallbackFailed, GroupError, JobFailed, ProgramRejected, QflowsError, WaitTimeout
 from qflows.ledger import callbacks as ledger_callbacks
 from qflows.ledger import groups as ledger_groups
@@ -36,7 +37,6 @@ from qflows.model import Job, Result
 from qflows.programs.estimation import read_plan
 from qflows.protocol import Provider
 from qflows.states import CallbackState, GroupState
-from qflows.wording import plural
 
 log = logging.getLogger("qflows.groups")
 
@@ -195,11 +195,11 @@ class Group:
 
     def _repr_html_(self) -> str:
         if self._id is None:
-            return notebook.pairs({"group": self._name, "state": "not open yet"})
+            return display.pairs({"group": self._name, "state": "not open yet"})
         record = self.record
         head = {"group": record.id[:12], "name": record.name, "state": record.state.value}
         members = [row_of(place, job) for place, job in enumerate(self.jobs)]
-        return notebook.pairs(head) + notebook.table(
+        return display.pairs(head) + display.table(
             members, ("place", "name", "device", "status", "cost", "note", "job")
         )
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from qflows import notebook
+from qflows import display
 from qflows.errors import JobFailed
 from qflows.model import Cost, Counts, Job, Result, ResultData
 from qflows.states import GroupState
@@ -106,7 +106,7 @@ class GroupResult(Mapping[str, MemberResult]):
 
     def _repr_html_(self) -> str:
         columns = ("place", "name", "device", "status", "cost", "note", "job")
-        return notebook.table([row_of(place, job) for place, job in enumerate(self.jobs)], columns)
+        return display.table([row_of(place, job) for place, job in enumerate(self.jobs)], columns)
 
     @property
     def results(self) -> dict[str, MemberResult]:

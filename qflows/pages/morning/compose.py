@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable
 
+from qflows.display import plural
 from qflows.ledger.gates import LATER, NO
 from qflows.ledger.summaries import Tally
 from qflows.pages.morning.gather import Report
@@ -13,7 +14,6 @@ from qflows.pages.morning.page import ROWS, Line, Page, Section, Table, Tone, mo
 from qflows.pages.morning.quantities import device_sections, drift_section, methods_section
 from qflows.pages.morning.work import was_wished, work_sections
 from qflows.states import LIVE, JobStatus
-from qflows.wording import plural
 
 
 def compose(report: Report) -> Page:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable
 
+from qflows.display import plural
 from qflows.ledger.budgets import amount_of
 from qflows.ledger.spending import Standing
 from qflows.ledger.summaries import Spending
 from qflows.pages.morning.gather import Report
 from qflows.pages.morning.page import ROWS, Line, Picture, Section, Table, Tone
-from qflows.wording import plural
 
 _BY_DEVICE = ("device", "vendor", "ended jobs", "cost")
 _BY_PROJECT = ("project", "jobs this month", "billed", "computed", "not reported")

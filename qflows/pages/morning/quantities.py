@@ -9,11 +9,11 @@ from datetime import timedelta
 from qflows.characterization.characterize import METHODS, UNCERTAINTIES
 from qflows.core import drift
 from qflows.core.drift import Verdict
+from qflows.display import plural
 from qflows.model import rounded, uncertain
 from qflows.pages.morning.gather import Report, Trend
 from qflows.pages.morning.page import ROWS, Line, Picture, Section, Table, Tone, moment, unit_text
 from qflows.pages.morning.plot import MOST, trends_png
-from qflows.wording import plural
 
 _EXPECTED = 0.0027  # of stable values are beyond three sigmas
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections import defaultdict
 
+from qflows.display import plural
 from qflows.model import Job
 from qflows.pages.morning.gather import Report
 from qflows.pages.morning.page import ROWS, Line, Picture, Section, Table, Tone, job_text, moment, span
 from qflows.states import JobStatus
-from qflows.wording import plural
 
 
 def work_sections(report: Report) -> list[Section]:

@@ -8,12 +8,12 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any
 
+from qflows.display import plural
 from qflows.errors import Unreadable
 from qflows.model import Cost, Quote, exact
 from qflows.programs.features import Feature
 from qflows.programs.to_openqasm import BRAKET, Dialect
 from qflows.protocol import DeviceInfo, Limits
-from qflows.wording import plural
 
 DYNAMIC = frozenset({Feature.MID_CIRCUIT, Feature.FEED_FORWARD})
 OPENQASM = "braket.ir.openqasm.program"

@@ -17,13 +17,13 @@ from typing import Any
 
 import numpy as np
 
+from qflows.display import plural
 from qflows.errors import Unreadable
 from qflows.model import Cost, Counts, Expectation, ItemError, ItemResult
 from qflows.programs import Program
 from qflows.programs.readout import check_total, readout
 from qflows.protocol import JobSpec, Observation, Phase, SessionInfo
 from qflows.providers.ibm.failures import RAN_TOO_LONG, helps_to_buy_again
-from qflows.wording import plural
 
 MARK = "qflows"  # every job of ours carries it, so that one list shows them all
 PREFIX = "qflows:"

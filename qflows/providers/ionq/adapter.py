@@ -16,6 +16,7 @@ from decimal import Decimal
 from threading import Lock
 from typing import Any
 
+from qflows.display import plural
 from qflows.errors import CredentialsMissing, NotSent, ProgramRejected, Refused, Unreadable
 from qflows.model import Quote
 from qflows.privacy.accounts import account_name
@@ -48,7 +49,6 @@ from qflows.providers.ionq.compile import compiled
 from qflows.providers.ionq.doctor import Doctor
 from qflows.providers.ionq.http import IonQHttp, is_id, path
 from qflows.providers.ionq.options import SIMULATOR
-from qflows.wording import plural
 
 log = logging.getLogger("qflows.providers.ionq")
 

@@ -6,9 +6,9 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from qflows.display import plural
 from qflows.errors import ProgramRejected
 from qflows.programs import Program, to_program
-from qflows.wording import plural
 
 _MAX_QUBITS = 64
 _MAX_GATES = 150_000  # in a job, docs.ionq.com

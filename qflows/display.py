@@ -1,4 +1,7 @@
-"""How a notebook shows a handle: small HTML tables and bars. All text is cleaned and escaped: vendors' is untrusted."""
+"""How values are shown to people: nouns with their numbers, and what a notebook shows of a handle.
+
+Text in HTML is cleaned and escaped: vendors' text is untrusted.
+"""
 
 from __future__ import annotations
 
@@ -52,3 +55,8 @@ def bars(values: Mapping[str, float]) -> str:
     rest = len(values) - len(ranked)
     more = f"<p>and {rest} more outcomes</p>" if rest > 0 else ""
     return f"<table>{rows}</table>{more}"
+
+
+def plural(n: int, one: str, many: str = "") -> str:
+    """`1 job`, `2 jobs`, `1,000 jobs`."""
+    return f"{n:,} {one if n == 1 else many or one + 's'}"
