@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import cache
-from threading import BoundedSemaphore
+from queue import Empty, SimpleQueue
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
@@ -174,7 +174,10 @@ class BoundedHttp:
         self._timeouts = httpx.Timeout(timeout_s).as_dict()
         # one connection each, the last one used on top: a pool of many looks at all of them for each request
         self._idle = [self._pool_of(self.client)]
-        self._places = BoundedSemaphore(_MOST_AT_ONCE)
+        # not a semaphore: it is Python code around a lock, and an interrupt in there leaves the lock taken for good
+        self._places: SimpleQueue[bool] = SimpleQueue()
+        for _ in range(_MOST_AT_ONCE):
+            self._places.put(True)
 
     def _made(self) -> httpx.Client:
         client = httpx.Client(
@@ -247,9 +250,12 @@ class BoundedHttp:
     @contextmanager
     def _connection(self) -> Iterator[Any]:
         """A pool of one connection for one exchange; after a failure it is not used again. Raises PoolTimeout."""
-        if not self._places.acquire(timeout=self.timeout_s):
-            raise httpcore.PoolTimeout(f"{_MOST_AT_ONCE} requests are already in progress")
+        is_mine = False
         try:
+            try:
+                is_mine = self._places.get(timeout=self.timeout_s)
+            except Empty:
+                raise httpcore.PoolTimeout(f"{_MOST_AT_ONCE} requests are already in progress") from None
             try:
                 pool = self._idle.pop()
             except IndexError:
@@ -257,7 +263,8 @@ class BoundedHttp:
             yield pool
             self._idle.append(pool)
         finally:
-            self._places.release()
+            if is_mine:
+                self._places.put(True)
 
     def _request(
         self, method: str, url: str, params: list[tuple[str, str]], content: bytes | None, headers: Headers

@@ -21,6 +21,7 @@ from qflows.protocol import JobSpec, Observation, Phase, VendorResult
 from qflows.states import JobStatus
 
 sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(1, str(Path(__file__).parents[1]))  # `interrupting`
 
 from state_guards import moves_of  # noqa: E402
 

@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import gzip
 import socket
+import sys
 import threading
 import time
 import tracemalloc
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from functools import partial
+from pathlib import Path
 
 import pytest
 
-from qflows.bounded_http import MAX_RETRY_AFTER_S, BoundedHttp, retry_after_s
-from qflows.errors import Ambiguous, CredentialsMissing, NotSent, Unreadable
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from interrupting import InterruptAt  # noqa: E402
+
+from qflows.bounded_http import MAX_RETRY_AFTER_S, BoundedHttp, retry_after_s  # noqa: E402
+from qflows.errors import Ambiguous, CredentialsMissing, NotSent, Unreadable  # noqa: E402
 
 KEY = "secret-key-0123456789"
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s"
@@ -313,3 +319,29 @@ def test_clock_of_the_vendor_is_read_from_its_date() -> None:
     assert 590 <= skew <= 610
     with server(lambda peer: peer.sendall(OK % (2, b"{}"))) as url:
         assert client(url).exchange("GET", "/x").skew_s is None
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_exchange_after_an_interrupt_of_the_way_to_a_connection() -> None:
+    """Before any line of ours or of Python's locks; the next exchange is not held up by what was interrupted."""
+    answer = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\n{}"
+    with server(lambda peer: peer.sendall(answer)) as url:
+        http = client(url, timeout_s=2)
+        http.exchange("GET", "/x")
+        answers: list[int] = []
+
+        def ask() -> None:
+            answers.append(http.exchange("GET", "/x").status)
+
+        at, where = 0, "before the first"
+        while where:
+            at += 1
+            interrupt = InterruptAt(at, ["/qflows/bounded_http.py", "/threading.py"])
+            with suppress(KeyboardInterrupt, Ambiguous, NotSent), interrupt:
+                http.exchange("GET", "/x")
+            where = interrupt.where
+            asking = threading.Thread(target=ask, daemon=True)
+            asking.start()
+            asking.join(30)
+            assert answers == [200] * at, where
+        assert at > 50  # lines that an exchange runs through
